@@ -1,0 +1,212 @@
+"""Every error that gorkflow raises, and the ones that a step may raise to steer it.
+
+* GorkflowError
+  x StepInvalidError            what was given to ``@step`` is no step
+  x WorkflowInvalidError        a workflow can't be built; lists every problem
+  x InputInvalidError           the input of a run does not validate; nothing was stored
+  x UnavailableError            an output that a step asked for can't be had
+  x ValueInvalidError           a value that can't cross a step boundary
+    + EncodingError             not representable as strict JSON
+    + ValidationError           does not match the annotation
+    + PayloadTooLargeError      over the limit
+  x RunError                    about one run
+    + RunFailedError            it failed; lists every unhandled failure
+    + RunCancelledError         it was cancelled
+    + RunNotFoundError          there is no such run
+    + RunBlockedError           the code at hand can't carry it on
+    + DuplicateRunError         the id is taken by another run
+    + LeaseLostError            another worker owns it now
+    + HistoryError              its recorded events contradict each other
+  x EngineClosedError           the engine is closed, or was never opened
+  x StoreError                  the store could not do its work
+    + StoreUnavailableError     it can't be opened or reached
+    + StoreVersionError         it was made by a newer version
+    + StoreCorruptError         a stored row can't be read
+  x StepSignal                  raised by steps, to the engine
+    + NonRetryableError         fail now, whatever the retry policy says
+    + RetryAfterError           fail, and try again after this many seconds
+    + StepCancelledError        the step noticed that it was cancelled
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from gorkflow.model import Failure, Outcome
+
+
+class GorkflowError(Exception):
+    """The root of every error of this library."""
+
+
+class StepInvalidError(GorkflowError):
+    """What was given to ``@step`` can't be a step; the message says what to write instead."""
+
+
+class WorkflowInvalidError(GorkflowError):
+    """A workflow can't be built as written.
+
+    Args:
+        workflow_id: the workflow that was being built.
+        problems: every problem that the call found, one sentence each.
+    """
+
+    def __init__(self, workflow_id: str, problems: Sequence[str]) -> None:
+        self.workflow_id = workflow_id
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"workflow {workflow_id!r} can't be built:{lines}")
+
+
+class InputInvalidError(GorkflowError):
+    """The input of a run does not validate. Raised by ``start`` before anything is stored."""
+
+
+class UnavailableError(GorkflowError):
+    """A step asked for the output of a node that has none, or that it did not declare."""
+
+
+class ValueInvalidError(GorkflowError):
+    """A value can't cross a step boundary. The step fails at once and is not retried."""
+
+
+class EncodingError(ValueInvalidError):
+    """A value can't be written as strict JSON (NaN, a lone surrogate, an unknown type, ...)."""
+
+
+class ValidationError(ValueInvalidError):
+    """A value does not match the annotation that it crosses the boundary under."""
+
+
+class PayloadTooLargeError(ValueInvalidError):
+    """An encoded value is larger than the engine allows."""
+
+
+class RunError(GorkflowError):
+    """Something about one run.
+
+    Args:
+        run_id: the run.
+        message: one sentence, ending with what to do.
+    """
+
+    def __init__(self, run_id: str, message: str) -> None:
+        self.run_id = run_id
+        super().__init__(message)
+
+
+class RunFailedError(RunError):
+    """A run failed.
+
+    Args:
+        run_id: the run.
+        failures: every unhandled final failure, in the workflow's declared order.
+        outcomes: how each step that was reached ended, by path.
+    """
+
+    def __init__(
+        self, run_id: str, failures: Sequence[Failure], outcomes: Mapping[str, Outcome[object]]
+    ) -> None:
+        self.failures = tuple(failures)
+        self.outcomes = outcomes
+        lines = "".join(f"\n  - {failure}" for failure in self.failures)
+        super().__init__(run_id, f"run {run_id!r} failed:{lines}")
+
+
+class RunCancelledError(RunError):
+    """A run was cancelled.
+
+    Args:
+        run_id: the run.
+        reason: who or what asked for it.
+    """
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(run_id, f"run {run_id!r} was cancelled: {reason}")
+
+
+class RunNotFoundError(RunError):
+    """The store has no run of this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id, f"there is no run {run_id!r} in this store; `gorkflow runs list` shows them"
+        )
+
+
+class RunBlockedError(RunError):
+    """The code at hand can't carry on a run that was started with another definition."""
+
+
+class DuplicateRunError(RunError):
+    """A run of this id exists, and ``if_exists`` does not allow to return it."""
+
+
+class LeaseLostError(RunError):
+    """Another worker owns the run now; what this one still knew of it was not recorded."""
+
+
+class HistoryError(RunError):
+    """The events of a run contradict each other or its definition.
+
+    Raised by the machine. While replaying it means that the history is damaged; while running, that
+    the engine fed an event that can't happen, which is a bug in gorkflow.
+    """
+
+
+class EngineClosedError(GorkflowError):
+    """The engine is closed, or was not opened with ``async with``."""
+
+
+class StoreError(GorkflowError):
+    """The store could not do its work; nothing of the failed call was recorded unless said."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store can't be opened, written or reached."""
+
+
+class StoreVersionError(StoreError):
+    """The store was made by a newer version of gorkflow."""
+
+
+class StoreCorruptError(StoreError):
+    """A stored row can't be read."""
+
+
+class StepSignal(GorkflowError):  # noqa: N818 - the family of errors by which a step speaks to us
+    """The family of errors by which a step speaks to the engine."""
+
+
+class NonRetryableError(StepSignal):
+    """Raise it in a step to fail at once, whatever the retry policy says."""
+
+
+class RetryAfterError(StepSignal):
+    """Raise it in a step to set the delay before the next attempt.
+
+    It uses up an attempt like any failure: without retries left the step fails.
+
+    Args:
+        delay: seconds, or a ``timedelta``.
+        message: why, for the record.
+
+    Raises:
+        ValueError: the delay is negative or not finite.
+    """
+
+    def __init__(self, delay: float | timedelta, message: str = "") -> None:
+        seconds = delay if isinstance(delay, int | float) else delay.total_seconds()
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"a retry delay must be 0 or more finite seconds, not {delay!r}")
+        self.delay = float(seconds)
+        super().__init__(message or f"asked to be tried again after {seconds:g} s")
+
+
+class StepCancelledError(StepSignal):
+    """Raised by ``ctx.raise_if_cancelled()`` in a step that was cancelled or timed out."""

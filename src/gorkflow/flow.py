@@ -1,0 +1,206 @@
+"""The flow tree: what a workflow compiles to, and what a started run keeps. Plain frozen data.
+
+Every option is resolved here (inheritance is over), so the tree and the events decide everything a
+run does; code only supplies the functions, found by id. The tree is stored once per fingerprint.
+
+A ``WorkflowSpec`` is a sequence with a name: the root of a run, or a nested workflow, which adds
+its id to the path of what is inside. Blocks and choices add no path segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Union
+
+from gorkflow.policy import Join, OnFailure, RetryPolicy
+
+ExecutorKind = Literal["loop", "thread"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """A step, with its options resolved."""
+
+    kind: ClassVar[str] = "step"
+    id: str
+    name: str
+    description: str = ""
+    executor: ExecutorKind = "loop"
+    timeout: float | None = None
+    """Seconds per attempt, from when the handler begins."""
+    retry: RetryPolicy = RetryPolicy(retries=0)
+    continue_on_error: bool = False
+    reads: tuple[str, ...] = ()
+    """Ids of the earlier nodes that the step declared to read."""
+    input_schema: str = ""
+    """Digest of the JSON schema of what the step takes."""
+    output_schema: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassthroughSpec:
+    """Hands its input on, without work."""
+
+    kind: ClassVar[str] = "passthrough"
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelSpec:
+    """Branches that run side by side."""
+
+    kind: ClassVar[str] = "parallel"
+    id: str
+    branches: tuple[NodeSpec, ...]
+    join: Join = Join("all")
+    on_failure: OnFailure = "drain"
+    max_concurrency: int | None = None
+    """How many branches may be live at a time."""
+    timeout: float | None = None
+    """Seconds from when the block is entered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSpec:
+    """One arm of a choice: a condition, found in the code by the choice's id and its place."""
+
+    condition: str
+    """The condition's name, for people."""
+    node: NodeSpec
+    timeout: float | None = 10.0
+    """Seconds that the condition may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceSpec:
+    """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
+
+    kind: ClassVar[str] = "choice"
+    id: str
+    arms: tuple[ArmSpec, ...]
+    otherwise: NodeSpec | None = None
+    default: str | None = None
+    """When skipped: this value as JSON text; ``None``: the choice's own input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowSpec:
+    """A workflow: nodes one after another, each getting what the one before it gave."""
+
+    kind: ClassVar[str] = "workflow"
+    id: str
+    nodes: tuple[NodeSpec, ...]
+    name: str = ""
+    description: str = ""
+    version: str = "1"
+    timeout: float | None = None
+    """Seconds from when the workflow is entered."""
+    input_schema: str = ""
+    output_schema: str = ""
+
+
+# Map, loop, sleep and wait add their specs here, a frame each in ``machine.frames``, and a branch to
+# ``children`` and ``_from_json``.
+NodeSpec = Union[StepSpec, PassthroughSpec, ParallelSpec, ChoiceSpec, WorkflowSpec]  # noqa: UP007 - refers to itself
+
+
+def children(node: NodeSpec) -> tuple[NodeSpec, ...]:
+    """Return the nodes directly inside a node, in declared order."""
+    if isinstance(node, ParallelSpec):
+        return node.branches
+    if isinstance(node, ChoiceSpec):
+        arms = tuple(arm.node for arm in node.arms)
+        return arms if node.otherwise is None else (*arms, node.otherwise)
+    if isinstance(node, WorkflowSpec):
+        return node.nodes
+    return ()
+
+
+def join_path(prefix: str, node_id: str) -> str:
+    """Return the path of a node inside the workflow at ``prefix`` (empty for the root)."""
+    return f"{prefix}/{node_id}" if prefix else node_id
+
+
+def walk(root: WorkflowSpec) -> Iterator[tuple[str, NodeSpec]]:
+    """Yield every node below the root with its path, in declared order, parents first."""
+    stack: list[tuple[str, NodeSpec]] = [("", node) for node in reversed(root.nodes)]
+    while stack:
+        prefix, node = stack.pop()
+        path = join_path(prefix, node.id)
+        yield path, node
+        inner = path if isinstance(node, WorkflowSpec) else prefix
+        stack.extend((inner, child) for child in reversed(children(node)))
+
+
+def to_json(root: WorkflowSpec) -> str:
+    """Return the tree as canonical JSON text: the same tree gives the same text."""
+    return json.dumps(_to_json(root), separators=(",", ":"), sort_keys=True)
+
+
+@lru_cache(maxsize=256)
+def from_json(text: str) -> WorkflowSpec:
+    """Return the tree that ``to_json`` wrote.
+
+    Raises:
+        ValueError: the text is no flow tree.
+    """
+    try:
+        root = _from_json(json.loads(text))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a flow tree: {error!r}") from error
+    if not isinstance(root, WorkflowSpec):
+        raise ValueError("not a flow tree: its root is no workflow")  # noqa: TRY004 - bad data
+    return root
+
+
+def fingerprint(text: str) -> str:
+    """Return the fingerprint of a tree's canonical text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _to_json(item: Any) -> Any:  # noqa: ANN401 - walks over any of the specs
+    if isinstance(item, tuple):
+        return [_to_json(child) for child in item]
+    if not is_dataclass(item):
+        return item
+    body = {field.name: _to_json(getattr(item, field.name)) for field in fields(item)}
+    kind = getattr(item, "kind", None)
+    return body if kind is None else {**body, "kind": kind}
+
+
+def _from_json(body: dict[str, Any]) -> NodeSpec:
+    args = dict(body)
+    match args.pop("kind"):
+        case "step":
+            args["reads"] = tuple(args["reads"])
+            retry = args["retry"]
+            args["retry"] = RetryPolicy(
+                **{
+                    **retry,
+                    "retry_on": tuple(retry["retry_on"]),
+                    "give_up_on": tuple(retry["give_up_on"]),
+                }
+            )
+            return StepSpec(**args)
+        case "passthrough":
+            return PassthroughSpec(**args)
+        case "parallel":
+            args["branches"] = tuple(_from_json(child) for child in args["branches"])
+            args["join"] = Join(**args["join"])
+            return ParallelSpec(**args)
+        case "choice":
+            args["arms"] = tuple(
+                ArmSpec(**{**arm, "node": _from_json(arm["node"])}) for arm in args["arms"]
+            )
+            if args["otherwise"] is not None:
+                args["otherwise"] = _from_json(args["otherwise"])
+            return ChoiceSpec(**args)
+        case "workflow":
+            args["nodes"] = tuple(_from_json(child) for child in args["nodes"])
+            return WorkflowSpec(**args)
+        case other:
+            raise ValueError(f"not a flow tree: unknown node kind {other!r}")

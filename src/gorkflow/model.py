@@ -1,0 +1,339 @@
+"""What callers see: runs, step executions, outcomes, failures. The same from every store.
+
+Everything here is plain frozen data. Instants that callers see are aware ``datetime`` in UTC;
+inside the engine an instant is a float, seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, NoReturn, TypeVar, overload
+
+from gorkflow.errors import GorkflowError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the status can't change any more."""
+        return self in _TERMINAL_RUN
+
+
+_TERMINAL_RUN = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class StepStatus(StrEnum):
+    """Where a step execution stands. The last four are terminal."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the status can't change any more."""
+        return self in _TERMINAL_STEP
+
+
+_TERMINAL_STEP = frozenset(
+    {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED, StepStatus.SKIPPED}
+)
+
+
+class FailureCode(StrEnum):
+    """What kind of failure it was."""
+
+    STEP_FAILED = "step_failed"
+    """The step raised."""
+    TIMEOUT = "timeout"
+    """A step, block or workflow took longer than it may."""
+    VALIDATION = "validation"
+    """A value does not match its annotation."""
+    ENCODING = "encoding"
+    """A value can't be written as strict JSON."""
+    CONDITION = "condition"
+    """A condition raised, timed out, or did not return a bool."""
+    CANCELLED = "cancelled"
+    """The step raised ``CancelledError`` though nobody cancelled it."""
+    LOOP_LIMIT = "loop_limit"
+    STATE_CONFLICT = "state_conflict"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    INTERRUPTED = "interrupted"
+    """The process died during the step too many times in a row."""
+    BLOCKED = "blocked"
+    HISTORY_TOO_LONG = "history_too_long"
+    INTERNAL = "internal"
+    """A bug in gorkflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why something failed."""
+
+    path: str
+    """Where, within the run; empty for the run itself."""
+    step_id: str
+    attempt: int
+    """Which attempt, from 1; 0 where no attempt was to blame (a block's timeout)."""
+    code: FailureCode
+    type: str
+    """The qualified name of the exception's class; empty where there was none."""
+    message: str
+    traceback: str = ""
+    at: datetime
+    handled: bool = False
+    """Whether the run went on in spite of it."""
+
+    def __str__(self) -> str:
+        """Return one line: where, what, why."""
+        where = self.path or "the run"
+        tries = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        name = self.type.removeprefix("builtins.") if self.code == FailureCode.STEP_FAILED else ""
+        return f"{where}{tries}: {name or self.code.value}: {self.message}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the failure as plain JSON data."""
+        return {
+            "path": self.path,
+            "step_id": self.step_id,
+            "attempt": self.attempt,
+            "code": self.code.value,
+            "type": self.type,
+            "message": self.message,
+            "traceback": self.traceback,
+            "at": self.at.timestamp(),
+            "handled": self.handled,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Failure:
+        """Return the failure that ``to_json`` wrote.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: a field holds something else.
+        """
+        return cls(
+            path=body["path"],
+            step_id=body["step_id"],
+            attempt=body["attempt"],
+            code=FailureCode(body["code"]),
+            type=body["type"],
+            message=body["message"],
+            traceback=body["traceback"],
+            at=instant(body["at"]),
+            handled=body["handled"],
+        )
+
+
+def instant(seconds: float) -> datetime:
+    """Return seconds since the epoch as an aware ``datetime`` in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+class OutcomeError(GorkflowError):
+    """``result()`` was called on an outcome that has no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(Generic[T_co]):
+    """A branch or step that completed."""
+
+    path: str
+    value: T_co
+
+    def result(self) -> T_co:
+        """Return the value."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A branch or step that failed for good; timed out is ``failure.code == "timeout"``."""
+
+    path: str
+    failure: Failure
+
+    def result(self) -> NoReturn:
+        """Raise, since there is no value.
+
+        Raises:
+            OutcomeError: always, with the failure.
+        """
+        raise OutcomeError(f"{self.path!r} failed: {self.failure}")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A step that a condition left out."""
+
+    path: str
+    reason: str
+
+    def result(self) -> NoReturn:
+        """Raise, since there is no value.
+
+        Raises:
+            OutcomeError: always, with the reason.
+        """
+        raise OutcomeError(f"{self.path!r} was skipped: {self.reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A branch or step that was cancelled before it ended."""
+
+    path: str
+    reason: str
+
+    def result(self) -> NoReturn:
+        """Raise, since there is no value.
+
+        Raises:
+            OutcomeError: always, with the reason.
+        """
+        raise OutcomeError(f"{self.path!r} was cancelled: {self.reason}")
+
+
+Outcome = Completed[T_co] | Failed | Skipped | Cancelled
+"""How a step or branch ended; made to be told apart with ``match``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is: steps that ended, of the steps known so far."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a workflow."""
+
+    run_id: str
+    workflow_id: str
+    workflow_version: str
+    status: RunStatus
+    input: Any = None
+    """Decoded to the workflow's type where the workflow is known, else plain JSON."""
+    output: Any = None
+    """The same; ``None`` until the run completed. A failed run has no output."""
+    failures: tuple[Failure, ...] = ()
+    """All final failures in declared order, those the run went on from too (``handled``)."""
+    reason: str = ""
+    """Why it failed, was cancelled, or can't go on."""
+    progress: Progress | None = None
+    resource_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    due_at: datetime | None = None
+    """When a suspended run wakes up."""
+    worker_id: str | None = None
+    """The worker that holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a step."""
+
+    number: int
+    started_at: datetime | None
+    """When the handler began; ``None`` where it never did, or died before it could say."""
+    finished_at: datetime | None
+    failure: Failure | None
+    queued: float | None
+    """Seconds from when the step could run to when its handler began."""
+    ran: float | None
+    """Seconds from when its handler began to when it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepExecution:
+    """One step at one path of a run, over all its attempts."""
+
+    run_id: str
+    path: str
+    step_id: str
+    name: str
+    status: StepStatus
+    attempt: int = 0
+    """The latest attempt, from 1; 0 before the first."""
+    input: Any = None
+    output: Any = None
+    failure: Failure | None = None
+    """The latest."""
+    reason: str = ""
+    """Why it was cancelled or skipped."""
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs ``list_runs`` returns, newest first. Unset fields don't restrict."""
+
+    workflow_id: str | None = None
+    status: RunStatus | Sequence[RunStatus] | None = None
+    resource_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Every one of these must be on the run."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    limit: int = 50
+    """How many runs a page holds."""
+    cursor: str | None = None
+    """``next_cursor`` of the page before."""
+
+
+class Page(Sequence[T_co]):
+    """One page of a listing: a sequence, with the cursor of the next page."""
+
+    __slots__ = ("_items", "next_cursor")
+
+    def __init__(self, items: Sequence[T_co], next_cursor: str | None = None) -> None:
+        self._items = tuple(items)
+        self.next_cursor = next_cursor
+        """Give it as ``RunFilter(cursor=…)``; ``None`` on the last page."""
+
+    @overload
+    def __getitem__(self, index: int) -> T_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T_co]: ...
+    def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
+        """Return one item, or several."""
+        return self._items[index]
+
+    def __len__(self) -> int:
+        """Return how many items this page has."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Iterate over the items of this page."""
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        """Return the items and the cursor."""
+        return f"Page({list(self._items)!r}, next_cursor={self.next_cursor!r})"

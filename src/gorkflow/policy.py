@@ -1,0 +1,211 @@
+"""Policies as plain data, and the pure functions that judge by them: retries and joins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Literal
+
+from gorkflow.errors import (
+    NonRetryableError,
+    RetryAfterError,
+    StepCancelledError,
+    ValueInvalidError,
+)
+
+Backoff = Literal["exponential", "linear", "constant"]
+OnFailure = Literal["drain", "cancel"]
+
+
+def seconds_of(duration: float | timedelta, what: str) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        duration: seconds, or a ``timedelta``.
+        what: what it is for, to name it in the error.
+
+    Raises:
+        ValueError: it is not above 0.
+        TypeError: it is no duration.
+    """
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise TypeError(f"{what} must be seconds or a timedelta, not {duration!r}")
+    if not duration > 0:  # also refuses NaN
+        raise ValueError(f"{what} must be more than 0 seconds, not {duration!r}")
+    return float(duration)
+
+
+def exception_name(cls: type[BaseException]) -> str:
+    """Return the name under which a policy knows an exception class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+ExceptionTypes = tuple[type[BaseException] | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another, and after how long.
+
+    The classes in ``retry_on`` and ``give_up_on`` are kept by qualified name, because a started run
+    keeps its policy as data and may outlive the code that made it.
+
+    Raises:
+        ValueError: a number is out of its range.
+        TypeError: ``retry_on`` or ``give_up_on`` holds something that is no exception class.
+    """
+
+    retries: int = 3
+    """Attempts after the first."""
+    initial_interval: float = 1.0
+    """Seconds before the first retry."""
+    backoff: Backoff = "exponential"
+    """``exponential``: times ``factor`` each time; ``linear``: plus the initial interval each time."""
+    factor: float = 2.0
+    max_interval: float = 60.0
+    """Seconds; no delay is longer, before jitter."""
+    jitter: float = 0.1
+    """The share of the delay, up or down, that is left to chance: branches that fail together
+    should not come back together."""
+    retry_on: ExceptionTypes = (Exception,)
+    give_up_on: ExceptionTypes = ()
+    """Wins over ``retry_on``."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges and turn classes into names."""
+        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
+        if self.backoff not in {"exponential", "linear", "constant"}:
+            raise ValueError(
+                f"backoff must be 'exponential', 'linear' or 'constant', not {self.backoff!r}"
+            )
+        for name, low in (("initial_interval", 0.0), ("max_interval", 0.0), ("factor", 1.0)):
+            value = getattr(self, name)
+            if not low <= value < float("inf"):
+                raise ValueError(f"{name} must be at least {low:g} and finite, not {value!r}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
+        for name in ("retry_on", "give_up_on"):
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        return tuple(item.name for item in fields(cls))
+
+
+def _names(field_name: str, types: ExceptionTypes) -> tuple[str, ...]:
+    if isinstance(types, str) or not isinstance(types, tuple | list):
+        raise TypeError(f"{field_name} must be a tuple of exception classes, not {types!r}")
+    for item in types:
+        if not isinstance(item, str) and not (
+            isinstance(item, type) and issubclass(item, BaseException)
+        ):
+            raise TypeError(f"{field_name} must hold exception classes, not {item!r}")
+    return tuple(item if isinstance(item, str) else exception_name(item) for item in types)
+
+
+def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
+    """Return the seconds between an attempt that failed and the next, without jitter.
+
+    Args:
+        policy: the step's policy.
+        attempt: the one that failed, from 1.
+    """
+    if policy.backoff == "constant":
+        delay = policy.initial_interval
+    elif policy.backoff == "linear":
+        delay = policy.initial_interval * attempt
+    else:
+        try:
+            delay = policy.initial_interval * policy.factor ** (attempt - 1)
+        except OverflowError:
+            delay = policy.max_interval
+    return min(delay, policy.max_interval)
+
+
+_NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)
+
+
+def retry_delay(
+    policy: RetryPolicy, failures: int, error: BaseException, uniform: Callable[[float, float], float]
+) -> float | None:
+    """Return the seconds until the next attempt, or ``None`` when there is to be none.
+
+    Args:
+        policy: the step's policy.
+        failures: attempts that failed so far, this one included. Interrupted ones don't count.
+        error: what the attempt raised.
+        uniform: draws the jitter, as ``random.uniform``.
+    """
+    if failures > policy.retries or not is_retryable(policy, error):
+        return None
+    if isinstance(error, RetryAfterError):
+        return error.delay
+    delay = backoff_delay(policy, failures)
+    return delay * uniform(1 - policy.jitter, 1 + policy.jitter) if policy.jitter else delay
+
+
+def is_retryable(policy: RetryPolicy, error: BaseException) -> bool:
+    """Return whether the policy would try again after this error, retries left aside."""
+    if isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception):
+        return False
+    names = {exception_name(cls) for cls in type(error).__mro__}
+    if names.intersection(map(str, policy.give_up_on)):
+        return False
+    return isinstance(error, RetryAfterError) or not names.isdisjoint(map(str, policy.retry_on))
+
+
+JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The rule that decides a parallel block. Made by ``at_least`` and ``tolerate``."""
+
+    kind: JoinKind
+    count: int | None = None
+    """``at_least``: completions that suffice; ``tolerate``: failures that are accepted."""
+    percent: float | None = None
+    """``tolerate``: failures that are accepted, in percent of the branches."""
+
+    def __str__(self) -> str:
+        """Return the rule as it is written in a workflow."""
+        if self.percent is not None:
+            return f"{self.kind}(percent={self.percent:g})"
+        return self.kind if self.count is None else f"{self.kind}({self.count})"
+
+
+def at_least(count: int) -> Join:
+    """Return the join that completes as soon as ``count`` branches completed.
+
+    The rest is cancelled; the output is the tuple of every branch's outcome.
+
+    Raises:
+        ValueError: ``count`` is not at least 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"at_least needs 1 or more branches, not {count!r}")
+    return Join("at_least", count)
+
+
+def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
+    """Return the join that completes when all branches ended and few enough failed.
+
+    Args:
+        count: how many may fail.
+        percent: how many may fail, in percent of the branches, rounded down.
+
+    Raises:
+        ValueError: not exactly one was given, or it is out of range.
+    """
+    if (count is None) == (percent is None):
+        raise ValueError("tolerate needs either a count or percent=, and not both")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+        raise ValueError(f"tolerate needs 0 or more failures, not {count!r}")
+    if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 - percent
+        raise ValueError(f"tolerate needs a percent from 0 to 100, not {percent!r}")
+    return Join("tolerate", count, percent)

@@ -1,0 +1,283 @@
+"""The store contract: the docstrings are the contract, ``testing/conformance.py`` is its proof.
+
+A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
+All methods are coroutines; a store may do its work in threads. All instants are floats, seconds
+since the epoch, and come from the caller, unless a store's own database is the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from gorkflow.events import Event
+from gorkflow.model import Page, RunFilter, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """The summary of a run. Never holds a payload: it is rewritten by every append."""
+
+    run_id: str
+    workflow_id: str
+    workflow_version: str
+    fingerprint: str
+    """Of the flow tree that the run executes."""
+    status: RunStatus = RunStatus.PENDING
+    reason: str = ""
+    resource_id: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    """Sorted by name."""
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    due_at: float | None = None
+    """When the run next has something to do; ``None`` where it waits for nothing but its steps."""
+    seq: int
+    """Of its latest event."""
+    worker_id: str | None = None
+    """The owner; ``None`` when nobody holds it."""
+    token: int = 0
+    """The lease token: each claim raises it by one; an append with an older one is fenced."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to create."""
+
+    row: RunRow
+    """``seq`` is that of the last of ``events``. A row with a ``worker_id`` is created already
+    claimed by it, with the row's ``token``."""
+    tree: str
+    """The canonical text of the flow tree, kept once per fingerprint."""
+    events: Sequence[Event]
+    """Its first events, from ``seq`` 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One transition of one run: its events, and the summary after them."""
+
+    row: RunRow
+    """The summary as it shall be. ``row.seq`` is that of the last event, ``row.token`` the token of
+    the claim; ``row.worker_id`` ``None`` gives the run back in the same transaction. The fields
+    fixed at creation (ids, fingerprint, tags, ``created_at``) are not written again."""
+    events: Sequence[Event]
+    """In order, without gaps; may be empty, to change only the summary."""
+    expected_seq: int
+    """The ``seq`` that the run must still have."""
+
+
+class Written(StrEnum):
+    """What became of one item of a batch."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    """Create: a run of this id exists; nothing was written."""
+    FENCED = "fenced"
+    """Append: token or ``seq`` did not match, or the run is gone; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that the caller owns from now on."""
+
+    row: RunRow
+    """With the new owner and the fresh token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All that is recorded of a run."""
+
+    row: RunRow
+    tree: str
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Something sent into a run from outside: so far, the request to cancel it."""
+
+    id: int
+    """Given by the store, rising; 0 when posted."""
+    run_id: str
+    kind: str
+    """``cancel``; signals bring their own."""
+    body: str
+    """For ``cancel``: the reason."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that claims runs."""
+
+    worker_id: str
+    started_at: float
+    seen_at: float
+    """Its latest heartbeat."""
+    lease: float
+    """Seconds after ``seen_at`` for which the others believe it alive."""
+    host: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a heartbeat brings back."""
+
+    alive: bool
+    """False: the lease had ended and others may have taken the runs; stop working on them."""
+    messages: tuple[Message, ...] = field(default=())
+    """Messages for runs that this worker owns, not yet acknowledged, oldest first."""
+
+
+@runtime_checkable
+class RunReader(Protocol):
+    """What dashboards and command lines read through. Never changes anything."""
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        """Return the summary of a run, or ``None`` where there is no such run."""
+        ...
+
+    async def list_runs(self, query: RunFilter) -> Page[RunRow]:
+        """Return one page of summaries, newest first (``created_at``, then ``run_id``).
+
+        Costs what the page costs, not what the store holds; never reads events. Pages don't
+        overlap and miss nothing that existed when the first was read.
+
+        Raises:
+            ValueError: the limit is below 1, or the cursor did not come from this method.
+        """
+        ...
+
+    async def load(self, run_id: str) -> Loaded | None:
+        """Return everything recorded of a run, or ``None`` where there is no such run.
+
+        Row and events are of one moment: ``row.seq`` is the ``seq`` of the last event.
+
+        Raises:
+            StoreCorruptError: a row of this run can't be read. Other runs are not affected.
+        """
+        ...
+
+    async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Return events of a run with ``seq`` above ``after``, in order, at most ``limit``.
+
+        An unknown run has no events.
+
+        Raises:
+            StoreCorruptError: a row can't be read.
+        """
+        ...
+
+    async def read_all_events(
+        self, *, after: str = "", limit: int = 1000
+    ) -> tuple[list[Event], str]:
+        """Return events of all runs in the order of their commits, and the cursor after them.
+
+        ``after``: the cursor of an earlier call; empty: from the beginning. With nothing new the
+        list is empty and the cursor the same. An event never appears before a cursor already given.
+
+        Raises:
+            ValueError: the cursor did not come from this method.
+        """
+        ...
+
+    async def workers(self) -> list[Worker]:
+        """Return the workers that the store believes alive."""
+        ...
+
+
+@runtime_checkable
+class Store(RunReader, Protocol):
+    """Where runs and events are kept.
+
+    A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;
+    what concerns a single run of a batch comes back as its ``Written`` and never fails the others.
+    """
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date (under a lock; safe to kill anywhere).
+
+        Raises:
+            StoreUnavailableError: it can't be opened or written; says why.
+            StoreVersionError: its schema is newer than this code.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Closing twice is harmless. A memory store forgets its runs."""
+        ...
+
+    async def register(self, worker: Worker) -> None:
+        """Announce a worker, alive from now until ``unregister`` or its death.
+
+        Where the store can see a process die (a lock that the system frees), it does not wait for
+        the lease to end.
+        """
+        ...
+
+    async def unregister(self, worker_id: str) -> None:
+        """Forget a worker and give back every run that it still owns."""
+        ...
+
+    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+        """Extend the worker's lease from ``now`` and fetch the messages for its runs."""
+        ...
+
+    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
+        """Create runs, all in one transaction, durable on return. ``OK`` or ``DUPLICATE`` each."""
+        ...
+
+    async def append(self, batch: Sequence[Append]) -> list[Written]:
+        """Record transitions of several runs in one transaction, durable on return.
+
+        For each: only where ``seq`` equals ``expected_seq`` and ``token`` equals the row's token,
+        events and summary are written; else nothing of it, and it is ``FENCED``. A run whose status
+        is terminal is fenced too: a terminal status never changes.
+        """
+        ...
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        now: float,
+        workflow_ids: Sequence[str] | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[Claim]:
+        """Take over runs that nobody alive owns; each gets a fresh token.
+
+        Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
+        whose ``due_at`` is ``None`` or not after ``now``. Oldest first. Atomic: of several workers
+        that claim at the same time, one gets a run.
+
+        Args:
+            worker_id: the registered worker that claims.
+            now: seconds since the epoch.
+            workflow_ids: only runs of these workflows; ``None``: of any.
+            run_id: only this run (``due_at`` is then not looked at).
+            limit: at most so many.
+        """
+        ...
+
+    async def post(self, message: Message) -> bool:
+        """Leave a message for a run, durable on return. False: no such run, or it is terminal."""
+        ...
+
+    async def inbox(self, run_id: str) -> list[Message]:
+        """Return the messages of a run that were not acknowledged yet, oldest first."""
+        ...
+
+    async def acknowledge(self, ids: Sequence[int]) -> None:
+        """Drop messages whose effect is recorded, or that came too late."""
+        ...
+
+    async def delete_runs(self, run_ids: Sequence[str]) -> int:
+        """Delete ended runs with all that belongs to them; return how many. Others are left."""
+        ...
