@@ -106,7 +106,7 @@ class StepCancelled(Event):
 
     kind = "step_cancelled"
     attempt: int
-    """The attempt that was open, or would have been next."""
+    """The latest, or the one that was about to be scheduled."""
     reason: str
     failure: int | None = None
     """Set when a drain withdrew a retry: the ``seq`` of the failure that stands as the step's end,

@@ -103,7 +103,7 @@ class WorkflowSpec:
     output_schema: str = ""
 
 
-# Map, loop, sleep and wait add their specs here, a frame each in ``machine.frames``, and a branch to
+# Map, loop, sleep and wait add their specs here, a frame each in ``machine``, and a branch to
 # ``children`` and ``_from_json``.
 NodeSpec = Union[StepSpec, PassthroughSpec, ParallelSpec, ChoiceSpec, WorkflowSpec]  # noqa: UP007 - refers to itself
 

@@ -1,0 +1,1 @@
+"""Durable workflows whose parallel parts run side by side and lose nothing."""

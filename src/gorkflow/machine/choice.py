@@ -1,0 +1,73 @@
+"""A live choice: conditions, then at most one of the arms."""
+
+from __future__ import annotations
+
+from gorkflow import events as ev
+from gorkflow.flow import ChoiceSpec, NodeSpec, join_path
+from gorkflow.machine.commands import CancelStep, Decide
+from gorkflow.machine.frame import Frame, Strength
+from gorkflow.model import StepStatus
+from gorkflow.refs import Default, Ended, Ref
+
+
+class ChoiceFrame(Frame):
+    """The first arm whose condition holds."""
+
+    __slots__ = ("child",)
+
+    def start(self) -> None:
+        self.child: Frame | None = None
+        self.machine.enter(self)
+        self.machine.ask(Decide(self.path, self.spec, self.input))
+
+    def receive(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Decided) and self.child is None:
+            self._choose(event.choice)
+        elif isinstance(event, ev.StepFailed) and self.child is None:
+            self.end(StepStatus.FAILED, failures=(event.seq,))
+        else:
+            super().receive(event)
+
+    def _choose(self, choice: int) -> None:
+        spec: ChoiceSpec = self.spec
+        nodes: list[NodeSpec] = [arm.node for arm in spec.arms]
+        if spec.otherwise is not None:
+            nodes.append(spec.otherwise)
+        # With no arm left the choice is skipped: its default stands in, or what it was given.
+        instead: Ref = self.input if spec.default is None else Default(self.path)
+        for index, node in enumerate(nodes):
+            if index != choice:
+                self._skip(node, choice, instead if choice >= len(nodes) else None)
+        if choice >= len(nodes):
+            self.end(StepStatus.COMPLETED, value=instead)
+            return
+        self.child = self.make_child(nodes[choice], choice)
+        self.child.start()
+
+    def _skip(self, node: NodeSpec, choice: int, value: Ref) -> None:
+        arms = self.spec.arms
+        if choice < len(arms):
+            why = f"{arms[choice].condition} held"
+        else:
+            why = " and ".join(arm.condition for arm in arms) + " did not hold"
+        path = join_path(self.outer.path, node.id)
+        self.machine.emit(ev.StepSkipped, path, why)
+        self.outer.results[node.id] = Ended(path, StepStatus.SKIPPED, value, reason=why)
+
+    def child_ended(self, child: Frame, ended: Ended) -> None:
+        self.end(
+            ended.status,
+            value=ended.value,
+            failures=ended.failures,
+            reason=ended.reason,
+            optional=ended.optional,
+        )
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        self.stopping = strength
+        if self.child is not None:
+            self.child.stop(strength, reason)
+            return
+        # A condition does no work that is worth waiting for: it is withdrawn in either strength.
+        self.machine.command(CancelStep(self.path, 1, reason))
+        self.end(StepStatus.CANCELLED, reason=reason)

@@ -1,0 +1,67 @@
+"""What the machine asks of whoever drives it. A command stays open until an event answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gorkflow.flow import ChoiceSpec, StepSpec
+from gorkflow.refs import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """Run an attempt: record ``step_scheduled`` as soon as there is room, then its result."""
+
+    path: str
+    spec: StepSpec
+    attempt: int
+    input: Ref
+    failures: int
+    """Attempts that failed so far, interrupted ones left aside: what a retry policy counts."""
+    ready_at: float
+    """When the step became able to run, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelStep:
+    """Stop the attempt, or the conditions, running at ``path``. Needs no answer."""
+
+    path: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Evaluate the conditions of a choice in order: ``decided``, or ``step_failed``."""
+
+    path: str
+    spec: ChoiceSpec
+    input: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Record ``timer_fired`` when ``due`` has come."""
+
+    path: str
+    key: str
+    """What it is for: ``retry``, ``timeout`` or ``deadline``."""
+    due: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget the timer. Needs no answer."""
+
+    path: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRun:
+    """The run has ended; its last event says how."""
+
+
+Command = RunStep | CancelStep | Decide | StartTimer | CancelTimer | FinishRun

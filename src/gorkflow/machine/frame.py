@@ -1,0 +1,131 @@
+"""What the frames of all node kinds have in common.
+
+Theory of operation
+-------------------
+A frame is made when its node is entered and is gone when the node has ended; what remains is its
+``Ended``, kept by id in the frame of the workflow around it. A frame ends exactly once, by calling
+``end``, which tells its parent. So one event touches the leaf that it is about, and then only those
+ancestors that it decides: never the whole graph.
+
+Stopping comes from above, in two strengths. ``drain``: what runs may finish, nothing new starts.
+``cancel``: everything ends now. A frame that is told ``cancel`` has ended when the call returns
+(the handler that still runs is stopped by the driver, and what it may yet say is refused). A frame
+that is told ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
+overrides it. Nothing starts in a frame that was told to stop.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from gorkflow import events as ev
+from gorkflow.errors import HistoryError
+from gorkflow.flow import NodeSpec
+from gorkflow.model import Failure, FailureCode, StepStatus
+from gorkflow.refs import Ended, FailureRef, Ref
+
+if TYPE_CHECKING:
+    from gorkflow.machine.machine import Machine
+    from gorkflow.machine.sequence import WorkflowFrame
+
+DRAINED = "drained"
+"""The reason that what a drain withdrew is given."""
+
+Strength = Literal["drain", "cancel"]
+
+
+class Frame:
+    """A live node."""
+
+    __slots__ = ("index", "input", "live", "machine", "parent", "path", "scope", "spec", "stopping")
+
+    def __init__(
+        self, machine: Machine, parent: Frame | None, scope: WorkflowFrame | None, spec: Any
+    ) -> None:
+        self.machine = machine
+        self.parent = parent
+        self.scope = scope
+        self.spec = spec
+        self.index = 0
+        """Which child of its parent it is."""
+        self.input: Ref = None
+        self.stopping: Strength | None = None
+        self.live = True
+        prefix = scope.path if scope is not None else ""
+        self.path: str = f"{prefix}/{spec.id}" if prefix else spec.id
+
+    def start(self) -> None:
+        """Enter the node. It may end before this returns."""
+        raise NotImplementedError
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        """Stop the node from above."""
+        raise NotImplementedError
+
+    def child_ended(self, child: Frame, ended: Ended) -> None:
+        """Take note of a child's end."""
+        raise NotImplementedError
+
+    def receive(self, event: ev.Event) -> None:
+        """Take an event about this node. Those of no meaning here are refused."""
+        raise HistoryError(
+            self.machine.run_id,
+            f"event {event.seq} ({event.kind}) of run {self.machine.run_id!r} can't happen at "
+            f"{event.path!r} now",
+        )
+
+    def end(
+        self,
+        status: StepStatus,
+        *,
+        value: Ref = None,
+        failures: tuple[FailureRef, ...] = (),
+        reason: str = "",
+        optional: bool = False,
+    ) -> None:
+        """Leave the node: remember how it ended, and tell the parent."""
+        ended = Ended(self.path, status, value, failures, reason, optional)
+        self.live = False
+        self.machine.leave(self)
+        if self.scope is not None:
+            self.scope.results[self.spec.id] = ended
+        if self.parent is None:
+            self.machine.finish(ended)
+        else:
+            self.parent.child_ended(self, ended)
+
+    @property
+    def outer(self) -> WorkflowFrame:
+        """The workflow around the node."""
+        assert self.scope is not None  # only the root has none, and it never asks
+        return self.scope
+
+    def failure(self, code: FailureCode, message: str, path: str | None = None) -> Failure:
+        """Return a failure that no attempt is to blame for."""
+        path = self.path if path is None else path
+        return Failure(
+            path=path,
+            step_id=path.rpartition("/")[2],
+            attempt=0,
+            code=code,
+            type="",
+            message=message,
+            at=datetime.fromtimestamp(self.machine.at, UTC),
+        )
+
+    def make_child(self, spec: NodeSpec, index: int, scope: WorkflowFrame | None = None) -> Frame:
+        """Return the frame of a node inside this one, with this one's input; not started yet."""
+        child = self.machine.frame_types[type(spec)](self.machine, self, scope or self.scope, spec)
+        child.index = index
+        child.input = self.input
+        return child
+
+
+class PassthroughFrame(Frame):
+    """Ends as soon as it starts, with what it was given."""
+
+    __slots__ = ()
+
+    def start(self) -> None:
+        self.end(StepStatus.COMPLETED, value=self.input)

@@ -1,0 +1,275 @@
+"""The machine: events in, commands out. No I/O, no clock, no asyncio; values are references.
+
+Rules
+-----
+1. Everything that can change the state of a run is an event given to ``feed``; everything that the
+   machine wants done is a command. It does not know whether it lives or is replayed.
+2. What it decides by itself (a verdict, a cancelled step, the end of the run) it records as
+   *derived* events, stamped with the next ``seq`` and the ``at`` of the event that caused them.
+   ``feed`` returns them; whoever drives records them together with the cause. On replay they must
+   come out again exactly as they were recorded.
+3. One event costs time in proportion to what it unblocks, never to the size of the run.
+4. It is total: an event that can't happen raises ``HistoryError`` and says so; all others are taken.
+
+Driving it::
+
+    machine = Machine(run_id, tree)
+    derived = machine.feed(RunCreated(...))     # record: the event, then the derived ones
+    ...
+    for command in machine.take_commands():     # perform those that machine.wants(command)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from gorkflow import events as ev
+from gorkflow.errors import HistoryError
+from gorkflow.flow import ChoiceSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.machine.commands import (
+    CancelTimer,
+    Command,
+    Decide,
+    FinishRun,
+    RunStep,
+    StartTimer,
+)
+from gorkflow.machine.choice import ChoiceFrame
+from gorkflow.machine.frame import Frame, PassthroughFrame
+from gorkflow.machine.parallel import ParallelFrame
+from gorkflow.machine.sequence import WorkflowFrame
+from gorkflow.machine.step import StepFrame
+from gorkflow.model import RunStatus, StepStatus
+from gorkflow.refs import Ended
+
+E = TypeVar("E", bound=ev.Event)
+_ABOUT_THE_RUN = (ev.RunCreated, ev.RunStarted, ev.CancelRequested)
+_RUN_STATUS = {
+    StepStatus.COMPLETED: RunStatus.COMPLETED,
+    StepStatus.FAILED: RunStatus.FAILED,
+    StepStatus.CANCELLED: RunStatus.CANCELLED,
+}
+
+
+FRAME_TYPES: Mapping[type, type[Frame]] = {
+    StepSpec: StepFrame,
+    PassthroughSpec: PassthroughFrame,
+    ParallelSpec: ParallelFrame,
+    ChoiceSpec: ChoiceFrame,
+    WorkflowSpec: WorkflowFrame,
+}
+"""The frame of each node kind. Map, loop, sleep and wait add theirs here."""
+
+
+class Machine:
+    """The state of one run.
+
+    Args:
+        run_id: the run.
+        tree: the flow tree that it executes.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
+        self.run_id = run_id
+        self.tree = tree
+        self.seq = 0
+        """Of the latest event, derived ones included."""
+        self.at = 0.0
+        """When it was recorded, in seconds since the epoch."""
+        self.status = RunStatus.PENDING
+        self.result: Ended | None = None
+        """How the run ended; ``None`` while it has not."""
+        self.scopes: dict[str, WorkflowFrame] = {}
+        self.frames: dict[str, Frame] = {}
+        """The frames that events can be about, by path."""
+        self.frame_types = FRAME_TYPES
+        self._root = WorkflowFrame(self, None, None, tree)
+        self._root.path = ""
+        self._open: dict[tuple[str, str], Command] = {}
+        self._commands: list[Command] = []
+        self._derived: list[ev.Event] = []
+
+    # ---- what the driver calls ------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> list[ev.Event]:
+        """Take an event and return the events that follow from it, in order.
+
+        Raises:
+            HistoryError: the event can't happen now.
+        """
+        if event.seq != self.seq + 1 or event.at < self.at or event.run_id != self.run_id:
+            raise self._impossible(event, f"expected seq {self.seq + 1} not before {self.at!r}")
+        self._derived = []
+        self.seq, self.at = event.seq, event.at
+        if isinstance(event, _ABOUT_THE_RUN):
+            self._feed_run(event)
+        else:
+            self._feed_frame(event)
+        return self._derived
+
+    def take_commands(self) -> list[Command]:
+        """Return the commands issued since the last call, in order."""
+        taken, self._commands = self._commands, []
+        return taken
+
+    def wants(self, command: Command) -> bool:
+        """Return whether a command still stands; a later event may have withdrawn it."""
+        if isinstance(command, RunStep | Decide):
+            return self._open.get((command.path, "")) is command
+        if isinstance(command, StartTimer):
+            return self._open.get((command.path, command.key)) is command
+        return True
+
+    def open_commands(self) -> list[Command]:
+        """Return what remains to be done: commands not answered yet. Used after a replay."""
+        return list(self._open.values())
+
+    def running_attempts(self) -> list[tuple[str, int]]:
+        """Return path and number of the attempts that were scheduled and have no result yet."""
+        return [
+            (frame.path, frame.attempt)
+            for frame in self.frames.values()
+            if isinstance(frame, StepFrame) and frame.state == "running"
+        ]
+
+    def expects(self, path: str, attempt: int) -> bool:
+        """Return whether a result of this attempt would be taken; else it comes too late."""
+        frame = self.frames.get(path)
+        if isinstance(frame, StepFrame):
+            return frame.state == "running" and frame.attempt == attempt
+        return isinstance(frame, ChoiceFrame) and frame.child is None
+
+    def find(self, path: str, node_id: str) -> Ended | None:
+        """Return how a node ended, as seen from a step: in the nearest scope that has it.
+
+        Args:
+            path: of the step that asks.
+            node_id: what it asks for.
+
+        Returns:
+            ``None`` while the node has not ended.
+        """
+        prefix = path
+        while prefix:
+            prefix = prefix.rpartition("/")[0]
+            scope = self.scopes.get(prefix)
+            if scope is not None and node_id in scope.results:
+                return scope.results[node_id]
+        return None
+
+    # ---- events ---------------------------------------------------------------------------
+
+    def _feed_frame(self, event: ev.Event) -> None:
+        frame = self.frames.get(event.path)
+        if frame is None:
+            raise self._impossible(event, f"nothing is live at {event.path!r}")
+        if isinstance(event, ev.StepScheduled | ev.Decided | ev.TimerFired):
+            key = event.key if isinstance(event, ev.TimerFired) else ""
+            if self._open.pop((event.path, key), None) is None:
+                raise self._impossible(event, f"nothing asked for it at {event.path!r}")
+        frame.receive(event)
+
+    def _feed_run(self, event: ev.Event) -> None:
+        live = not self.status.terminal
+        if isinstance(event, ev.RunCreated) and event.seq == 1:
+            self._root.input = 1
+        elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:
+            self.status = RunStatus.RUNNING
+            self.frames[""] = self._root
+            if event.deadline is not None:
+                self.ask(StartTimer("", "deadline", event.deadline))
+            self._root.start()
+        elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
+            self._cancel(event.reason)
+        else:
+            raise self._impossible(event, f"the run is {self.status.value}")
+
+    def _cancel(self, reason: str) -> None:
+        if self.status is RunStatus.PENDING:
+            self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
+        else:
+            self._root.stop("cancel", reason)
+
+    def finish(self, ended: Ended) -> None:
+        """Record the end of the run. Called by the root's frame."""
+        self.result = ended
+        self.status = _RUN_STATUS[ended.status]
+        self.frames.clear()
+        self._open.clear()
+        reason = ended.reason
+        self.emit(ev.RunFinished, "", self.status, ended.value, ended.failures, reason)
+        self.command(FinishRun())
+
+    # ---- what the frames call -------------------------------------------------------------
+
+    def emit(self, cls: Callable[..., E], path: str, *fields: object) -> E:
+        """Record a derived event and return it."""
+        self.seq += 1
+        event = cls(self.run_id, self.seq, path, self.at, *fields)
+        self._derived.append(event)
+        return event
+
+    def command(self, command: Command) -> None:
+        """Issue a command that needs no answer."""
+        self._commands.append(command)
+
+    def ask(self, command: RunStep | Decide | StartTimer) -> None:
+        """Issue a command that stays open until it is answered, or its frame ends."""
+        key = command.key if isinstance(command, StartTimer) else ""
+        self._open[command.path, key] = command
+        self._commands.append(command)
+
+    def start_timeout(self, frame: Frame, seconds: float) -> None:
+        """Start the timeout of a block or nested workflow."""
+        due = self.at + seconds
+        self.enter(frame)
+        self.emit(ev.TimerSet, frame.path, "timeout", due)
+        self.ask(StartTimer(frame.path, "timeout", due))
+
+    def enter(self, frame: Frame) -> None:
+        """Let events about the frame's path reach it."""
+        self.frames[frame.path] = frame
+
+    def leave(self, frame: Frame) -> None:
+        """Forget a frame that ended, and withdraw what it still asked for."""
+        path = frame.path
+        if self.frames.pop(path, None) is not None:
+            self._open.pop((path, ""), None)
+            for key in ("retry", "timeout", "deadline"):
+                if self._open.pop((path, key), None) is not None:
+                    self.command(CancelTimer(path, key))
+        if isinstance(frame, WorkflowFrame):
+            self.scopes.pop(path, None)
+
+    def _impossible(self, event: ev.Event, why: str) -> HistoryError:
+        return HistoryError(
+            self.run_id,
+            f"event {event.seq} ({event.kind}) of run {self.run_id!r} can't happen: {why}",
+        )
+
+
+def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Machine:
+    """Return the machine that a recorded history leads to.
+
+    Raises:
+        HistoryError: the history contradicts the tree or itself.
+    """
+    machine = Machine(run_id, tree)
+    expected: list[ev.Event] = []
+    for event in history:
+        if not expected:
+            expected = machine.feed(event)[::-1]
+        elif expected.pop() != event:
+            raise HistoryError(
+                run_id,
+                f"event {event.seq} ({event.kind}) of run {run_id!r} is not what follows from the "
+                "events before it; the history is damaged, restore the store from a backup",
+            )
+    if expected:
+        raise HistoryError(
+            run_id,
+            f"the history of run {run_id!r} stops before event {expected[-1].seq}; it is damaged",
+        )
+    machine.take_commands()
+    return machine

@@ -1,0 +1,71 @@
+"""A live workflow: nodes one after another, and the scope of their ids."""
+
+from __future__ import annotations
+
+from gorkflow import events as ev
+from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.model import Failure, FailureCode, StepStatus
+from gorkflow.refs import Ended
+
+COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
+
+
+class WorkflowFrame(Frame):
+    """Nodes one after another, and the scope in which their ids have a meaning."""
+
+    __slots__ = ("child", "entering", "results", "timeout_failure", "value")
+
+    def start(self) -> None:
+        self.results: dict[str, Ended] = {}
+        self.child: Frame | None = None
+        self.timeout_failure: Failure | None = None
+        self.entering = False
+        self.value = self.input
+        self.machine.scopes[self.path] = self
+        if self.parent is not None and self.spec.timeout is not None:
+            self.machine.start_timeout(self, self.spec.timeout)
+        self._advance(0)
+
+    def _advance(self, index: int) -> None:
+        """Enter nodes from ``index`` on, until one does not end at once."""
+        nodes = self.spec.nodes
+        # A loop, not recursion through child_ended: a chain may be longer than the stack.
+        while index < len(nodes):
+            if self.stopping:
+                self.end(CANCELLED, reason=DRAINED)
+                return
+            self.child = child = self.make_child(nodes[index], index, self)
+            child.input = self.value
+            self.entering = True
+            child.start()
+            self.entering = False
+            if self.child is not None or not self.live:
+                return
+            index += 1
+        self.end(COMPLETED, value=self.value)
+
+    def child_ended(self, child: Frame, ended: Ended) -> None:
+        self.child = None
+        if self.timeout_failure is not None and ended.status is CANCELLED:
+            self.end(FAILED, failures=(self.timeout_failure,))
+        elif ended.status is COMPLETED or ended.optional:
+            self.value = ended.value
+            if not self.entering:
+                self._advance(child.index + 1)
+        else:
+            self.end(ended.status, failures=ended.failures, reason=ended.reason)
+
+    def receive(self, event: ev.Event) -> None:
+        if not isinstance(event, ev.TimerFired):
+            super().receive(event)
+        self.expire(f"workflow {self.spec.id!r} took longer than {self.spec.timeout:g} s")
+
+    def expire(self, message: str) -> None:
+        """End as failed, because its time is over."""
+        self.timeout_failure = self.failure(FailureCode.TIMEOUT, message)
+        self.stop("cancel", message)
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        self.stopping = strength
+        if self.child is not None:
+            self.child.stop(strength, reason)

@@ -1,0 +1,100 @@
+"""A live step: its attempts, one after another."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gorkflow import events as ev
+from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
+from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.model import FailureCode, StepStatus
+from gorkflow.refs import FailureRef
+
+MAX_INTERRUPTIONS = 10
+"""In a row; the next one fails the step, since it seems to kill its process."""
+
+
+class StepFrame(Frame):
+    """A step over all its attempts."""
+
+    __slots__ = ("attempt", "failed_at", "failures", "interruptions", "state")
+
+    state: Literal["ready", "running", "waiting"]
+
+    def start(self) -> None:
+        self.attempt = 0
+        self.failures = 0
+        self.failed_at = 0  # seq of the latest failure
+        self.interruptions = 0
+        self.machine.enter(self)
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        self.attempt += 1
+        self.state = "ready"
+        self.machine.ask(
+            RunStep(self.path, self.spec, self.attempt, self.input, self.failures, self.machine.at)
+        )
+
+    def receive(self, event: ev.Event) -> None:
+        if isinstance(event, ev.StepCompleted) and self.state == "running":
+            self.end(StepStatus.COMPLETED, value=event.seq)
+        elif isinstance(event, ev.StepScheduled) and self.state == "ready":
+            self.state = "running"
+        elif isinstance(event, ev.StepFailed) and self.state == "running":
+            self._on_failed(event)
+        elif isinstance(event, ev.StepInterrupted) and self.state == "running":
+            self._on_interrupted(event)
+        elif isinstance(event, ev.TimerFired) and self.state == "waiting":
+            self._make_ready()
+        else:
+            super().receive(event)
+
+    def _on_failed(self, event: ev.StepFailed) -> None:
+        self.failures += 1
+        self.interruptions = 0
+        self.failed_at = event.seq
+        if event.retry_at is None:
+            self._fail(event.seq)
+        elif self.stopping:
+            self._withdraw_retry()
+        else:
+            self.state = "waiting"
+            self.machine.ask(StartTimer(self.path, "retry", event.retry_at))
+
+    def _on_interrupted(self, event: ev.StepInterrupted) -> None:
+        self.interruptions += 1
+        if self.interruptions > MAX_INTERRUPTIONS:
+            self._fail(
+                self.failure(
+                    FailureCode.INTERRUPTED,
+                    f"interrupted {self.interruptions} times in a row, the last time in attempt "
+                    f"{event.attempt}: {event.reason}; it seems to kill the process it runs in",
+                )
+            )
+        elif self.stopping:
+            self._cancel(DRAINED)
+        else:
+            self._make_ready()
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        self.stopping = strength
+        if strength == "cancel":
+            if self.state == "running":
+                self.machine.command(CancelStep(self.path, self.attempt, reason))
+            self._cancel(reason)
+        elif self.state == "waiting":
+            self._withdraw_retry()
+        elif self.state == "ready":
+            self._cancel(reason)
+
+    def _withdraw_retry(self) -> None:
+        self.machine.emit(ev.StepCancelled, self.path, self.attempt, DRAINED, self.failed_at)
+        self._fail(self.failed_at)
+
+    def _cancel(self, reason: str) -> None:
+        self.machine.emit(ev.StepCancelled, self.path, self.attempt, reason)
+        self.end(StepStatus.CANCELLED, reason=reason)
+
+    def _fail(self, failure: FailureRef) -> None:
+        self.end(StepStatus.FAILED, failures=(failure,), optional=self.spec.continue_on_error)
