@@ -200,4 +200,4 @@ EVENT_TYPES: dict[str, type[Event]] = {
         RunFinished,
     )
 }
-"""Every kind of event. Map, loop, sleep and wait bring theirs (``expanded``, ``wait_opened``, …)."""
+"""Every kind of event. Map, loop, sleep and wait bring theirs: ``expanded``, ``wait_opened``, …"""

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Union
+from typing import Any, ClassVar, Literal, cast
 
 from gorkflow.policy import Join, OnFailure, RetryPolicy
 
@@ -105,7 +105,7 @@ class WorkflowSpec:
 
 # Map, loop, sleep and wait add their specs here, a frame each in ``machine``, and a branch to
 # ``children`` and ``_from_json``.
-NodeSpec = Union[StepSpec, PassthroughSpec, ParallelSpec, ChoiceSpec, WorkflowSpec]  # noqa: UP007 - refers to itself
+NodeSpec = StepSpec | PassthroughSpec | ParallelSpec | ChoiceSpec | WorkflowSpec
 
 
 def children(node: NodeSpec) -> tuple[NodeSpec, ...]:
@@ -153,7 +153,7 @@ def from_json(text: str) -> WorkflowSpec:
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a flow tree: {error!r}") from error
     if not isinstance(root, WorkflowSpec):
-        raise ValueError("not a flow tree: its root is no workflow")  # noqa: TRY004 - bad data
+        raise ValueError("not a flow tree: its root is no workflow")
     return root
 
 
@@ -162,9 +162,9 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _to_json(item: Any) -> Any:  # noqa: ANN401 - walks over any of the specs
+def _to_json(item: Any) -> Any:
     if isinstance(item, tuple):
-        return [_to_json(child) for child in item]
+        return [_to_json(child) for child in cast("tuple[object, ...]", item)]
     if not is_dataclass(item):
         return item
     body = {field.name: _to_json(getattr(item, field.name)) for field in fields(item)}
@@ -177,14 +177,7 @@ def _from_json(body: dict[str, Any]) -> NodeSpec:
     match args.pop("kind"):
         case "step":
             args["reads"] = tuple(args["reads"])
-            retry = args["retry"]
-            args["retry"] = RetryPolicy(
-                **{
-                    **retry,
-                    "retry_on": tuple(retry["retry_on"]),
-                    "give_up_on": tuple(retry["give_up_on"]),
-                }
-            )
+            args["retry"] = RetryPolicy(**args["retry"])
             return StepSpec(**args)
         case "passthrough":
             return PassthroughSpec(**args)
@@ -193,9 +186,7 @@ def _from_json(body: dict[str, Any]) -> NodeSpec:
             args["join"] = Join(**args["join"])
             return ParallelSpec(**args)
         case "choice":
-            args["arms"] = tuple(
-                ArmSpec(**{**arm, "node": _from_json(arm["node"])}) for arm in args["arms"]
-            )
+            args["arms"] = tuple(_arm_from_json(arm) for arm in args["arms"])
             if args["otherwise"] is not None:
                 args["otherwise"] = _from_json(args["otherwise"])
             return ChoiceSpec(**args)
@@ -204,3 +195,8 @@ def _from_json(body: dict[str, Any]) -> NodeSpec:
             return WorkflowSpec(**args)
         case other:
             raise ValueError(f"not a flow tree: unknown node kind {other!r}")
+
+
+def _arm_from_json(body: dict[str, Any]) -> ArmSpec:
+    args: dict[str, Any] = {**body, "node": _from_json(body["node"])}
+    return ArmSpec(**args)

@@ -63,7 +63,7 @@ class RetryPolicy:
     initial_interval: float = 1.0
     """Seconds before the first retry."""
     backoff: Backoff = "exponential"
-    """``exponential``: times ``factor`` each time; ``linear``: plus the initial interval each time."""
+    """``exponential``: times ``factor`` each time; ``linear``: plus ``initial_interval``."""
     factor: float = 2.0
     max_interval: float = 60.0
     """Seconds; no delay is longer, before jitter."""
@@ -131,7 +131,10 @@ _NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)
 
 
 def retry_delay(
-    policy: RetryPolicy, failures: int, error: BaseException, uniform: Callable[[float, float], float]
+    policy: RetryPolicy,
+    failures: int,
+    error: BaseException,
+    uniform: Callable[[float, float], float],
 ) -> float | None:
     """Return the seconds until the next attempt, or ``None`` when there is to be none.
 
@@ -206,6 +209,6 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
         raise ValueError("tolerate needs either a count or percent=, and not both")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
         raise ValueError(f"tolerate needs 0 or more failures, not {count!r}")
-    if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 - percent
+    if percent is not None and not 0 <= percent <= 100:
         raise ValueError(f"tolerate needs a percent from 0 to 100, not {percent!r}")
     return Join("tolerate", count, percent)

@@ -19,7 +19,7 @@ As JSON (in events): null, a number, a list, ``{"default": path}``, ``{"path": â
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from gorkflow.model import Failure, StepStatus
 
@@ -55,7 +55,7 @@ class Ended:
 Ref = None | int | tuple["Ref", ...] | Default | Ended
 
 
-def ref_to_json(ref: Ref) -> Any:  # noqa: ANN401 - plain JSON data has no narrower type
+def ref_to_json(ref: Ref) -> Any:
     """Return the reference as plain JSON data."""
     if ref is None or isinstance(ref, int):
         return ref
@@ -75,7 +75,7 @@ def ref_to_json(ref: Ref) -> Any:  # noqa: ANN401 - plain JSON data has no narro
     return body
 
 
-def ref_from_json(body: Any) -> Ref:  # noqa: ANN401
+def ref_from_json(body: Any) -> Ref:
     """Return the reference that ``ref_to_json`` wrote.
 
     Raises:
@@ -84,17 +84,18 @@ def ref_from_json(body: Any) -> Ref:  # noqa: ANN401
     if body is None or (isinstance(body, int) and not isinstance(body, bool)):
         return body
     if isinstance(body, list):
-        return tuple(ref_from_json(item) for item in body)
-    if isinstance(body, dict) and "default" in body:
-        return Default(str(body["default"]))
-    if isinstance(body, dict) and "status" in body:
+        return tuple(ref_from_json(item) for item in cast("list[object]", body))
+    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    if "default" in fields:
+        return Default(str(fields["default"]))
+    if "status" in fields:
         return Ended(
-            path=str(body["path"]),
-            status=StepStatus(body["status"]),
-            value=ref_from_json(body.get("value")),
-            failures=failures_from_json(body.get("failures", [])),
-            reason=str(body.get("reason", "")),
-            optional=bool(body.get("optional", False)),
+            path=str(fields["path"]),
+            status=StepStatus(fields["status"]),
+            value=ref_from_json(fields.get("value")),
+            failures=failures_from_json(fields.get("failures", [])),
+            reason=str(fields.get("reason", "")),
+            optional=bool(fields.get("optional", False)),
         )
     raise ValueError(f"not a reference: {body!r}")
 

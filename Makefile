@@ -1,0 +1,59 @@
+# Every verb does its own set-up, once: `make demo` in a fresh clone just works.
+
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+FOLDER ?= .
+
+BIN   := .venv/bin
+READY := .venv/.ready
+TYPED := src $(if $(wildcard typing_tests/*.py),typing_tests)
+TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: help setup demo test test-all check format bench clean
+
+help:
+	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
+	@echo "make test      the tests, in about three minutes"
+	@echo "make test-all  the same, at length"
+	@echo "make check     format, lint, types, layers, sizes"
+	@echo "make format    write the format that check wants"
+	@echo "make bench     measure against the floor"
+	@echo "make setup     only prepare .venv      make clean  remove what was made"
+	@echo "Choose an interpreter with PYTHON=python3.12 (before the first set-up, or after a clean)."
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gorkflow needs Python 3.11 or newer, but %s is %s; say which to use: make PYTHON=/path/to/python3.11" % (sys.executable, sys.version.split()[0]))'
+	@echo "Setting up .venv with $$($(PYTHON) --version) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m gorkflow run examples/folder_report.py --input '{"folder": "$(FOLDER)"}'
+
+test: $(READY)
+	$(TESTS)
+
+test-all: $(READY)
+	GORKFLOW_TEST_SIZE=full $(TESTS) --timeout 3600
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python $(TYPED)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/project/test_sizes.py tests/project/test_files.py
+	$(if $(wildcard scripts/generate_overloads.py),$(BIN)/python scripts/generate_overloads.py --check)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

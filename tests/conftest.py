@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+import os
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `full`, unless they are asked for."""
+    if os.environ.get("GORKFLOW_TEST_SIZE") != "full":
+        skip = pytest.mark.skip(reason="full: runs with `make test-all`")
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(skip)
