@@ -187,8 +187,12 @@ class RunReader(Protocol):
         """
         ...
 
-    async def workers(self) -> list[Worker]:
-        """Return the workers that the store believes alive."""
+    async def workers(self, *, now: float | None = None) -> list[Worker]:
+        """Return the workers that the store believes alive.
+
+        Args:
+            now: seconds since the epoch; without it, a lease that has ended is not noticed.
+        """
         ...
 
 
@@ -254,7 +258,8 @@ class Store(RunReader, Protocol):
         """Take over runs that nobody alive owns; each gets a fresh token.
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
-        whose ``due_at`` is ``None`` or not after ``now``. Oldest first. Atomic: of several workers
+        whose ``due_at`` is ``None`` or not after ``now``, or that has messages waiting (else a
+        sleeping run could be cancelled only once it wakes). Oldest first. Atomic: of several workers
         that claim at the same time, one gets a run.
 
         Args:

@@ -1,0 +1,93 @@
+"""The stores that come with gorkflow, and how a URL names one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from gorkflow.errors import StoreError
+from gorkflow.store import Store
+from gorkflow.stores.memory import MemoryStore
+
+__all__ = ["open_store"]
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a URL names. It is made, not opened yet.
+
+    * ``memory:`` keeps runs in this process. Option: ``keep_ended``.
+    * ``sqlite:PATH`` or ``sqlite:///ABSOLUTE/PATH``: a file. Options: ``synchronous`` (``full`` or
+      ``normal``) and ``busy_timeout`` (seconds), as in ``sqlite:runs.db?synchronous=normal``.
+      Nothing in the path needs escaping.
+
+    Raises:
+        StoreError: no store is called that, or an option is unknown or makes no sense.
+    """
+    scheme, colon, rest = url.partition(":")
+    make = _SCHEMES.get(scheme)
+    if make and colon:
+        path, options = _split(rest)
+        return make(url, path, options)
+    hint = f"; for that file write {'sqlite:' + url!r}" if not colon else ""
+    if scheme in {"postgresql", "postgres"}:
+        hint = "; postgresql: is to come"
+    raise StoreError(f"{url!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
+
+
+def _memory(url: str, path: str, given: dict[str, str]) -> Store:
+    options = _convert(url, given, {"keep_ended": int})
+    if path:
+        raise StoreError(f"a memory store has no path: write 'memory:', not {url!r}")
+    return MemoryStore(**options)
+
+
+def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
+    # Imported here, so that a process that keeps its runs in memory needs no SQLite.
+    from gorkflow.stores.sqlite import SqliteStore  # noqa: PLC0415
+
+    options = _convert(url, given, {"synchronous": str, "busy_timeout": float})
+    if path.startswith("//"):
+        if not path.startswith("///"):
+            raise StoreError(
+                f"{url!r} names a host; write 'sqlite:PATH', or 'sqlite:///PATH' for an absolute one"
+            )
+        path = path[2:]
+    if path == ":memory:":
+        raise StoreError("SQLite's ':memory:' loses runs between connections; write 'memory:'")
+    if not path:
+        raise StoreError(f"{url!r} names no file; write 'sqlite:PATH', as in 'sqlite:runs.db'")
+    return SqliteStore(path, **options)
+
+
+_SCHEMES: dict[str, Callable[[str, str, dict[str, str]], Store]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
+
+
+def _split(rest: str) -> tuple[str, dict[str, str]]:
+    """Split off the options. A ``?`` that no option follows belongs to the path."""
+    path, mark, query = rest.rpartition("?")
+    if mark and re.match(r"[A-Za-z_]+=", query):
+        return path, dict(parse_qsl(query, keep_blank_values=True))
+    return rest, {}
+
+
+def _convert(
+    url: str, given: dict[str, str], known: dict[str, Callable[[str], Any]]
+) -> dict[str, Any]:
+    """Return the options as the types they are of."""
+    options: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}"
+            raise StoreError(f"{url!r} has the unknown option {name!r}; {hint}")
+        try:
+            options[name] = known[name](text)
+        except ValueError as error:
+            raise StoreError(f"{url!r} gives {name!r} the value {text!r}: {error}") from error
+    return options

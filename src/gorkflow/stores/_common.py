@@ -1,0 +1,97 @@
+"""What the stores share: cursors, and the checks on what they are given."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from gorkflow.errors import StoreError
+from gorkflow.events import Event
+from gorkflow.model import RunFilter, RunStatus
+
+NEWEST = (float("inf"), "")
+"""The place before the first page."""
+
+
+def page_cursor(created_at: float, run_id: str) -> str:
+    """Return the cursor of the page after this run."""
+    return _encode(["runs", created_at, run_id])
+
+
+def page_start(query: RunFilter) -> tuple[float, str]:
+    """Return the age and id of the run that the page comes after.
+
+    Raises:
+        ValueError: the limit is below 1, or the cursor is not from ``list_runs``.
+    """
+    if query.limit < 1:
+        raise ValueError(f"a page holds at least 1 run, not {query.limit!r}")
+    if query.cursor is None:
+        return NEWEST
+    match _decode(query.cursor):
+        case ["runs", float() as created_at, str() as run_id]:
+            return created_at, run_id
+        case _:
+            raise ValueError(
+                f"{query.cursor!r} is no cursor of list_runs; give the next_cursor of a page"
+            )
+
+
+def feed_cursor(position: int) -> str:
+    """Return the cursor after the event at this position."""
+    return _encode(["events", position])
+
+
+def feed_position(cursor: str) -> int:
+    """Return the position that a cursor of ``read_all_events`` stands for; empty: 0.
+
+    Raises:
+        ValueError: the cursor is not from ``read_all_events``.
+    """
+    if not cursor:
+        return 0
+    match _decode(cursor):
+        case ["events", int() as position]:
+            return position
+        case _:
+            raise ValueError(
+                f"{cursor!r} is no cursor of read_all_events; give the one it returned, or ''"
+            )
+
+
+def _encode(parts: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+
+def _decode(cursor: str) -> Any:  # noqa: ANN401 - whatever somebody passed as a cursor
+    try:
+        return json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        return None
+
+
+def statuses(query: RunFilter) -> tuple[RunStatus, ...] | None:
+    """Return the statuses that the filter allows; ``None``: any."""
+    if query.status is None:
+        return None
+    if isinstance(query.status, str):
+        return (query.status,)
+    return tuple(dict.fromkeys(query.status))
+
+
+def check_events(run_id: str, events: Sequence[Event], first: int, last: int) -> None:
+    """Check that the events are those from ``first`` to ``last``, without gaps.
+
+    Raises:
+        StoreError: they are not, which is a mistake of the caller.
+    """
+    if len(events) == last - first + 1 and (
+        not events or (events[0].seq == first and events[-1].seq == last)
+    ):
+        return
+    raise StoreError(
+        f"run {run_id!r} shall go on with the events {first} to {last}, but was given "
+        f"{[event.seq for event in events][:20]!r}; this is a bug in gorkflow, please report it"
+    )
