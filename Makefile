@@ -23,6 +23,7 @@ help:
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "gorkflow needs Python 3.11 or newer; there is no $(PYTHON)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gorkflow needs Python 3.11 or newer, but %s is %s; say which to use: make PYTHON=/path/to/python3.11" % (sys.executable, sys.version.split()[0]))'
 	@echo "Setting up .venv with $$($(PYTHON) --version) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
