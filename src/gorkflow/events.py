@@ -44,6 +44,8 @@ class RunCreated(Event):
     """Of the flow tree that the run executes."""
     input: bytes | None
     """The exact bytes of the input; ``None`` for a workflow without input."""
+    timeout: float | None = None
+    """Seconds that the run may take once it is started."""
 
 
 @dataclass(frozen=True, slots=True)

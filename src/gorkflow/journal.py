@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 _Body = dict[str, Any]
 _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
-    ev.RunCreated: lambda e: {"fingerprint": e.fingerprint},
+    ev.RunCreated: lambda e: {"fingerprint": e.fingerprint, "timeout": e.timeout},
     ev.RunStarted: lambda e: {"deadline": e.deadline},
     ev.StepScheduled: lambda e: {
         "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at
@@ -63,7 +63,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
 }  # fmt: skip
 
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
-    "run_created": lambda b, p: {"fingerprint": b["fingerprint"], "input": p},
+    "run_created": lambda b, p: {**b, "input": p},
     "step_scheduled": lambda b, _: {**b, "input": ref_from_json(b["input"])},
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
@@ -138,7 +138,7 @@ def from_row(row: Row) -> ev.Event:
         values = reader(body, row.payload) if reader else body
         for name, types in _CHECKS[cls]:
             if type(values[name]) not in types:
-                raise TypeError(f"{name} is {values[name]!r:.80}")  # noqa: TRY301 - named below
+                raise TypeError(f"{name} is {values[name]!r:.80}")
         return cls(row.run_id, row.seq, row.path, row.at, **values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreCorruptError(

@@ -140,6 +140,10 @@ class Machine:
             return frame.state == "running" and frame.attempt == attempt
         return isinstance(frame, ChoiceFrame) and frame.child is None
 
+    def awaits_timer(self, path: str, key: str) -> bool:
+        """Return whether ``timer_fired`` would be taken."""
+        return (path, key) in self._open
+
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
 

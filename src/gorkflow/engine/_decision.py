@@ -1,0 +1,116 @@
+"""The conditions of a choice: evaluated in order, once; what they decided is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.events import Decided, StepFailed
+from gorkflow.engine._attempt import make_failure
+from gorkflow.model import FailureCode
+
+if TYPE_CHECKING:
+    from gorkflow.engine._driver import Driver
+    from gorkflow.machine import Decide
+
+
+class Decision:
+    """The evaluation of a choice."""
+
+    def __init__(self, driver: Driver, command: Decide) -> None:
+        self.driver = driver
+        self.command = command
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), context=driver.context.copy()
+        )
+
+    def cancel(self) -> None:
+        """Stop evaluating. A sync condition runs to its end in its thread, unheard."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        path = self.command.path
+        try:
+            choice = await self._choose()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except asyncio.CancelledError:
+            self.driver.attempt_ended(self)
+            raise
+        except BaseException as error:  # noqa: BLE001 - outcome as data
+            now = self.driver.runtime.clock.now()
+            failure = make_failure(
+                path, self.command.spec.id, 1, FailureCode.CONDITION, error, now
+            )
+            self.driver.attempt_ended(self)
+            self.driver.post(StepFailed, path, 1, (1, failure, None, None))
+        else:
+            self.driver.attempt_ended(self)
+            self.driver.post(Decided, path, 1, (choice,))
+
+    async def _choose(self) -> int:
+        arms = self.command.spec.arms
+        conditions = self.driver.definition.conditions[self.command.path]
+        for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
+            try:
+                async with asyncio.timeout(arm.timeout) as timeout:
+                    holds = await self._evaluate(condition)
+            except TimeoutError as error:
+                if not timeout.expired():
+                    raise
+                raise TimeoutError(
+                    f"condition {arm.condition!r} took longer than {arm.timeout:g} s"
+                ) from error
+            if not isinstance(holds, bool):
+                raise TypeError(
+                    f"condition {arm.condition!r} must return True or False, not {holds!r:.100}"
+                )
+            if holds:
+                return index
+        return len(arms)
+
+    async def _evaluate(self, condition: Callable[..., Any]) -> Any:  # noqa: ANN401 - checked above
+        count = positional_count(condition)
+        arguments = self.driver.values.condition_arguments(count, self.command.input)
+        if inspect.iscoroutinefunction(condition):
+            return await condition(*arguments)
+        return await _in_thread(self.driver, condition, arguments)
+
+
+def positional_count(function: Callable[..., Any]) -> int:
+    """Return how many positional parameters without a default a function has."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return sum(1 for p in parameters if p.kind in kinds and p.default is p.empty)
+
+
+async def _in_thread(
+    driver: Driver, condition: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:  # noqa: ANN401
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = driver.context.copy()
+
+    def settle(value: Any, error: BaseException | None) -> None:  # noqa: ANN401
+        if future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        value, error = None, None
+        try:
+            value = context.run(condition, *arguments)
+        except BaseException as caught:  # noqa: BLE001 - handed to whoever waits
+            error = caught
+        try:
+            loop.call_soon_threadsafe(settle, value, error)
+        except RuntimeError:
+            return  # the loop is closed, nobody waits any more
+
+    driver.runtime.threads.submit(work)
+    return await future

@@ -1,0 +1,337 @@
+"""One live run: feeds its machine, hands its transitions to the committer, performs commands.
+
+The cycle: results gather in the inbox; the committer asks for a ``transition``; what gathered is
+fed to the machine as one group, and the events with all that follows from them become one append;
+once that is durable, ``committed`` performs the commands. At most one append is in flight, and what
+a later event of the group withdrew is never performed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never
+
+from gorkflow import events as ev
+from gorkflow.engine._attempt import Attempt
+from gorkflow.engine._decision import Decision
+from gorkflow.errors import DuplicateRunError, LeaseLostError
+from gorkflow.machine import (
+    CancelStep,
+    CancelTimer,
+    Command,
+    Decide,
+    FinishRun,
+    Machine,
+    RunStep,
+    StartTimer,
+)
+from gorkflow.model import RunStatus, instant
+from gorkflow.store import Append, NewRun, RunRow, Written
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from gorkflow.clock import TimerHandle
+    from gorkflow.definition import Definition
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.engine._values import Values
+
+logger = logging.getLogger("gorkflow.run")
+
+_Inbound = tuple["Callable[..., ev.Event]", str, int | None, tuple[Any, ...]]
+_REASON = 500  # characters of a failure that the summary of a run repeats
+
+
+class Driver:
+    """A run that this engine carries.
+
+    Args:
+        runtime: what all runs of the engine share.
+        definition: the functions and types for the run's tree.
+        row: the run's summary, as the store has it, or shall have it.
+        machine: its state.
+        values: its recorded values.
+        context: the context variables that its handlers see.
+        new: whether the store doesn't know the run yet.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        definition: Definition,
+        row: RunRow,
+        machine: Machine,
+        values: Values,
+        context: contextvars.Context,
+        *,
+        new: bool = False,
+    ) -> None:
+        self.runtime = runtime
+        self.definition = definition
+        self.row = row
+        self.run_id = row.run_id
+        self.machine = machine
+        self.values = values
+        self.context = context
+        self.deadline: datetime | None = None
+        self.timeout: float | None = None
+        """Seconds that the run may take once it is started."""
+        self.admitted: list[RunStep] = []
+        """Steps that waited for their slots and got them."""
+        self.created: asyncio.Future[None] | None = None
+        """Resolved when the run is durable; ``None`` for one that was when we met."""
+        self.done: asyncio.Future[BaseException | None] = runtime.loop.create_future()
+        """Resolved when the run has ended, or with why this engine can't carry it on."""
+        self._new = new
+        self._inbox: list[_Inbound] = []
+        self._todo: list[Command] = []
+        self._submitted = False
+        self._attempts: dict[str, Attempt | Decision] = {}
+        self._timers: dict[tuple[str, str], TimerHandle] = {}
+
+    # ---- in -------------------------------------------------------------------------------
+
+    def post(
+        self, event: Callable[..., ev.Event], path: str, attempt: int | None, fields: tuple[Any, ...]
+    ) -> None:
+        """Have an event recorded, if it is still of interest by then.
+
+        Args:
+            event: its class.
+            path: where it happened.
+            attempt: the attempt it is the result of; ``None`` where it is not a result.
+            fields: what follows ``at`` in the event.
+        """
+        self._inbox.append((event, path, attempt, fields))
+        self.submit()
+
+    def submit(self) -> None:
+        """Ask for a transition to be written."""
+        if not self._submitted and not self.done.done():
+            self._submitted = True
+            self.runtime.committer.submit(self)
+
+    def resume(self) -> None:
+        """Go on with a run that was replayed: interrupt what was open, do what remains."""
+        for path, attempt in self.machine.running_attempts():
+            reason = "the process that ran it is gone"
+            self.post(ev.StepInterrupted, path, attempt, (attempt, reason))
+        for command in self.machine.open_commands():
+            if not isinstance(command, RunStep):
+                self.perform(command)
+            elif self.runtime.slots.admit(self, command):
+                self.admitted.append(command)
+        if self.admitted:
+            self.submit()
+
+    def wants(self, command: RunStep) -> bool:
+        """Return whether a step that waits for its slots still should run."""
+        return not self.done.done() and self.machine.wants(command)
+
+    # ---- a transition ---------------------------------------------------------------------
+
+    def transition(self) -> NewRun | Append | None:
+        """Feed what has gathered, and return what is to be written; ``None``: nothing."""
+        machine = self.machine
+        before = machine.seq
+        events: list[ev.Event] = []
+        now = max(self.runtime.clock.now(), machine.at)
+        inbox, self._inbox = self._inbox, []
+        for event, path, attempt, fields in inbox:
+            if self._is_late(event, path, attempt, fields):
+                continue
+            fed = event(self.run_id, machine.seq + 1, path, now, *fields)
+            events.append(fed)
+            events += machine.feed(fed)
+        self._schedule(events, now)
+        if not events:
+            self._submitted = False
+            return None
+        self.values.note(events)
+        self.row = self._summary(now)
+        if self._new:
+            return NewRun(self.row, self.definition.text, events)
+        return Append(self.row, events, before)
+
+    def _is_late(self, event: Any, path: str, attempt: int | None, fields: tuple[Any, ...]) -> bool:
+        machine = self.machine
+        if attempt is not None:
+            late = not machine.expects(path, attempt)
+            if late:
+                logger.info(
+                    "run %r: the result of %r, attempt %d, came too late", self.run_id, path, attempt
+                )
+            return late
+        if event is ev.TimerFired:
+            return not machine.awaits_timer(path, fields[0])
+        return machine.status.terminal
+
+    def _schedule(self, events: list[ev.Event], now: float) -> None:
+        """Record every step that has its slots as scheduled, and keep the other commands."""
+        admitted, self.admitted = self.admitted, []
+        for command in admitted:
+            if self.machine.wants(command) and not self.runtime.closing:
+                self._use_up(command, events, now)
+            else:
+                self.runtime.slots.release(command.spec.executor)
+        for command in self.machine.take_commands():
+            if not self.machine.wants(command):
+                continue
+            if not isinstance(command, RunStep):
+                self._todo.append(command)
+            elif not self.runtime.closing and self.runtime.slots.admit(self, command):
+                self._use_up(command, events, now)
+
+    def _use_up(self, command: RunStep, events: list[ev.Event], now: float) -> None:
+        event = ev.StepScheduled(
+            self.run_id,
+            self.machine.seq + 1,
+            command.path,
+            now,
+            command.attempt,
+            command.input,
+            command.ready_at,
+        )
+        events.append(event)
+        self.machine.feed(event)
+        self._todo.append(command)
+
+    def _summary(self, now: float) -> RunRow:
+        row, machine = self.row, self.machine
+        ended = machine.status.terminal
+        started_at = row.started_at
+        if started_at is None and machine.status is RunStatus.RUNNING:
+            started_at = now
+        return RunRow(
+            run_id=row.run_id,
+            workflow_id=row.workflow_id,
+            workflow_version=row.workflow_version,
+            fingerprint=row.fingerprint,
+            status=machine.status,
+            reason=self._reason() if ended else "",
+            resource_id=row.resource_id,
+            tags=row.tags,
+            created_at=row.created_at,
+            started_at=started_at,
+            finished_at=now if ended else None,
+            seq=machine.seq,
+            worker_id=None if ended else row.worker_id,
+            token=row.token,
+        )
+
+    def _reason(self) -> str:
+        result = self.machine.result
+        if result is None or not result.failures:
+            return "" if result is None else result.reason
+        more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
+        return str(self.values.failure(result.failures[0]))[:_REASON] + more
+
+    # ---- after it -------------------------------------------------------------------------
+
+    def committed(self, written: Written) -> None:
+        """Go on, now that the store has answered."""
+        self._submitted = False
+        if written is not Written.OK:
+            self._refused(written)
+            return
+        self._new = False
+        if self.created is not None and not self.created.done():
+            self.created.set_result(None)
+        todo, self._todo = self._todo, []
+        for command in todo:
+            self.perform(command)
+        self.runtime.changed(self.run_id)
+        if self.machine.status.terminal:
+            self._close(None)
+        elif self._inbox or self.admitted:
+            self.submit()
+
+    def perform(self, command: Command) -> None:
+        """Do what the machine asked for."""
+        match command:
+            case RunStep():
+                attempt = self._attempts[command.path] = Attempt(self, command)
+                attempt.start()
+            case CancelStep():
+                running = self._attempts.get(command.path)
+                if running is not None:
+                    running.cancel()
+            case Decide():
+                self._attempts[command.path] = Decision(self, command)
+            case StartTimer():
+                fire = partial(self.post, ev.TimerFired, command.path, None, (command.key,))
+                if command.key == "deadline":
+                    self.deadline = instant(command.due)
+                timer = self.runtime.clock.call_at(command.due, fire)
+                self._timers[command.path, command.key] = timer
+            case CancelTimer():
+                timer = self._timers.pop((command.path, command.key), None)
+                if timer is not None:
+                    timer.cancel()
+            case FinishRun():
+                pass  # the status says so
+            case _:
+                assert_never(command)
+
+    def attempt_ended(self, attempt: Attempt | Decision) -> None:
+        """Forget an attempt whose handler has ended, or was given up."""
+        if self._attempts.get(attempt.command.path) is attempt:
+            del self._attempts[attempt.command.path]
+
+    def progress(self, path: str, done: float, total: float | None, message: str) -> None:
+        """Take a progress report of a handler. May be called from any thread."""
+        logger.debug("run %r: %s: %s of %s %s", self.run_id, path, done, total, message)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handler is running or something is being written."""
+        return bool(self._attempts) or self._submitted
+
+    # ---- the end --------------------------------------------------------------------------
+
+    def _refused(self, written: Written) -> None:
+        if written is Written.DUPLICATE:
+            self.broken(
+                DuplicateRunError(
+                    self.run_id,
+                    f"run {self.run_id!r} exists already; start with another run_id, or with "
+                    'if_exists="return"',
+                )
+            )
+        else:
+            self.broken(
+                LeaseLostError(
+                    self.run_id,
+                    f"another worker took over run {self.run_id!r}; it goes on there",
+                )
+            )
+
+    def broken(self, error: BaseException) -> None:
+        """Give the run up. The store keeps what it has; whoever claims the run goes on from it."""
+        if self.created is not None and not self.created.done():
+            self.created.set_exception(error)
+        elif not isinstance(error, DuplicateRunError):
+            logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
+        self._close(error)
+
+    def let_go(self, error: BaseException) -> None:
+        """Stop at once, because the engine closes: running attempts stay without a result."""
+        if not self.done.done():
+            self._close(error)
+
+    def _close(self, error: BaseException | None) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if not self.done.done():
+            self.done.set_result(error)
+        for attempt in list(self._attempts.values()):
+            attempt.cancel()
+        for command in self.admitted:
+            self.runtime.slots.release(command.spec.executor)
+        self.admitted.clear()
+        self.runtime.ended(self)

@@ -1,0 +1,68 @@
+"""Whether the code at hand can carry on a run that was started with another definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gorkflow import events as ev
+from gorkflow.flow import ChoiceSpec, StepSpec, WorkflowSpec, walk
+
+if TYPE_CHECKING:
+    from gorkflow.definition import Definition
+
+
+def differences(
+    tree: WorkflowSpec, definition: Definition, events: Iterable[ev.Event]
+) -> list[str]:
+    """Return what keeps the code from carrying on a run; empty: it can.
+
+    Every function that the run can still reach must exist with the same input and output schema.
+
+    Args:
+        tree: what the run executes.
+        definition: the code at hand.
+        events: the run's history; steps that have ended are not needed any more.
+    """
+    if definition.tree == tree:
+        return []
+    ended = {
+        event.path
+        for event in events
+        if isinstance(event, ev.StepCompleted | ev.StepCancelled | ev.StepSkipped)
+        or (isinstance(event, ev.StepFailed) and event.retry_at is None)
+    }
+    here = {path: node for path, node in walk(definition.tree) if isinstance(node, StepSpec)}
+    problems: list[str] = []
+    if tree.input_schema != definition.tree.input_schema:
+        problems.append("the type of the workflow's input has changed")
+    for path, node in walk(tree):
+        if isinstance(node, ChoiceSpec):
+            if len(definition.conditions.get(path, ())) != len(node.arms):
+                problems.append(f"the conditions of {path!r} have changed")
+        elif isinstance(node, StepSpec):
+            problems += _step_differences(path, node, here.get(path), ended=path in ended)
+    return problems
+
+
+def _step_differences(
+    path: str, then: StepSpec, now: StepSpec | None, *, ended: bool
+) -> list[str]:
+    if now is None:
+        return [] if ended else [f"step {path!r} is gone"]
+    problems: list[str] = []
+    if then.output_schema != now.output_schema:
+        problems.append(f"the output type of step {path!r} has changed")
+    if not ended and then.input_schema != now.input_schema:
+        problems.append(f"the input type of step {path!r} has changed")
+    if not ended and then.executor != now.executor:
+        problems.append(f"step {path!r} has changed between async and sync")
+    return problems
+
+
+def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
+    """Return the code's functions under the tree that a run was started with."""
+    if definition.text == text:
+        return definition
+    return replace(definition, tree=tree, text=text)

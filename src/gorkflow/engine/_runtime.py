@@ -1,0 +1,41 @@
+"""What all runs of one engine share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from gorkflow.clock import Clock
+    from gorkflow.engine._committer import Committer
+    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._slots import Slots
+    from gorkflow.engine._threads import ThreadPool
+    from gorkflow.store import Store
+
+
+@dataclass(slots=True, kw_only=True)
+class Runtime:
+    """The shared parts, and the two ways in which a driver speaks to its engine."""
+
+    loop: asyncio.AbstractEventLoop
+    store: Store
+    clock: Clock
+    committer: Committer
+    threads: ThreadPool
+    slots: Slots
+    worker_id: str
+    deps: object
+    max_payload: int
+    """Bytes that one value may have as JSON."""
+    uniform: Callable[[float, float], float]
+    """Draws the jitter of retries."""
+    ended: Callable[[Driver], None]
+    """Called once when a driver has nothing more to do."""
+    changed: Callable[[str], None]
+    """Called with a run's id when events of it were recorded."""
+    closing: bool = field(default=False)
+    """No step is scheduled any more."""

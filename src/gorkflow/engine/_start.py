@@ -1,0 +1,204 @@
+"""From what a caller gives to a run that can be recorded. Everything is checked before that."""
+
+from __future__ import annotations
+
+import contextvars
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from gorkflow.codec import codec_of
+from gorkflow.engine._driver import Driver
+from gorkflow.engine._values import Values
+from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
+from gorkflow.events import RunCreated
+from gorkflow.machine import Machine
+from gorkflow.policy import seconds_of
+from gorkflow.store import RunRow
+
+if TYPE_CHECKING:
+    from gorkflow.definition import Definition
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Store
+
+
+class StartOptions(TypedDict, total=False):
+    """Options of ``Engine.start`` and ``Engine.run``; all may be left out."""
+
+    run_id: str | None
+    """The run's id; unset: a fresh one that sorts by time."""
+    if_exists: Literal["raise", "return"]
+    """For an id that is taken: raise (the default), or return the run that has it, if it is one of
+    the same workflow with the same input."""
+    resource_id: str | None
+    """What the run is about, to find it by."""
+    tags: Mapping[str, str] | None
+    """More to find it by; added to the workflow's own."""
+    timeout: float | timedelta | None
+    """Seconds that the run may take, from when it is started; the shorter of this and the
+    workflow's own holds."""
+
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
+_MAX_TEXT = 1_000  # characters of a tag or resource id: they are for finding, not for storing
+
+
+def new_id(now: float) -> str:
+    """Return a fresh id: a UUID of version 7 (RFC 9562), so ids sort by when they were made.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    raw = bytearray(int(now * 1000).to_bytes(6, "big") + os.urandom(10))
+    raw[6] = 0x70 | (raw[6] & 0x0F)
+    raw[8] = 0x80 | (raw[8] & 0x3F)
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_driver(
+    runtime: Runtime,
+    definition: Definition,
+    value: object,
+    options: StartOptions,
+    *,
+    claimed: bool,
+) -> Driver:
+    """Return the driver of a run that is about to be recorded.
+
+    Args:
+        runtime: the engine's.
+        definition: what to run.
+        value: the run's input.
+        options: as the caller gave them.
+        claimed: whether this engine will carry it.
+
+    Raises:
+        InputInvalidError: something is not valid.
+    """
+    _check_options(options)
+    now = runtime.clock.now()
+    run_id = _run_id(options.get("run_id"), now)
+    data = _input(definition, value, runtime.max_payload)
+    timeout = _timeout(definition, options.get("timeout"))
+    tags = {**definition.tags, **(options.get("tags") or {})}
+    row = RunRow(
+        run_id=run_id,
+        workflow_id=definition.workflow_id,
+        workflow_version=definition.version,
+        fingerprint=definition.fingerprint,
+        resource_id=_text("resource_id", options.get("resource_id")),
+        tags=_tags(tags) if tags else (),
+        created_at=now,
+        seq=0,
+        worker_id=runtime.worker_id if claimed else None,
+        token=1 if claimed else 0,
+    )
+    machine = Machine(run_id, definition.tree)
+    values = Values(run_id, definition)
+    context = contextvars.copy_context()
+    driver = Driver(runtime, definition, row, machine, values, context, new=True)
+    driver.timeout = timeout
+    driver.created = runtime.loop.create_future()
+    driver.post(RunCreated, "", None, (definition.fingerprint, data, timeout))
+    return driver
+
+
+async def same_start(store: Store, driver: Driver) -> None:
+    """Check that the run which has the id was started with the same workflow and input.
+
+    Raises:
+        DuplicateRunError: it is another one.
+    """
+    run_id = driver.run_id
+    row = await store.get_run(run_id)
+    first = await store.read_events(run_id, limit=1)
+    mine = driver.values.input_bytes()[0]
+    if row is None or row.workflow_id != driver.row.workflow_id:
+        what = "of another workflow"
+    elif not first or not isinstance(first[0], RunCreated) or first[0].input != mine:
+        what = "with another input"
+    else:
+        return
+    raise DuplicateRunError(run_id, f"run {run_id!r} exists already, {what}; use another run_id")
+
+
+def _check_options(options: StartOptions) -> None:
+    known = list(StartOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise TypeError(f"unknown start option {name!r}; {hint}")
+    if options.get("if_exists", "raise") not in {"raise", "return"}:
+        raise InputInvalidError(
+            f"if_exists must be 'raise' or 'return', not {options.get('if_exists')!r}"
+        )
+
+
+def _run_id(run_id: str | None, now: float) -> str:
+    if run_id is None:
+        return new_id(now)
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        raise InputInvalidError(
+            f"run_id {run_id!r:.200} is not valid; use up to 200 letters, digits and _.:@=+- , "
+            "beginning with a letter or digit"
+        )
+    return run_id
+
+
+def _input(definition: Definition, value: object, limit: int) -> bytes | None:
+    if definition.input is None:
+        if value is not None:
+            raise InputInvalidError(
+                f"workflow {definition.workflow_id!r} takes no input, but was given {value!r:.100}; "
+                "declare it with Workflow(…, input=Type)"
+            )
+        return None
+    codec = codec_of(definition.input)
+    try:
+        data = codec.encode(codec.validate(value))
+    except ValueInvalidError as error:
+        raise InputInvalidError(
+            f"the input of workflow {definition.workflow_id!r} is not valid: {error}"
+        ) from error
+    if len(data) > limit:
+        raise InputInvalidError(
+            f"the input of workflow {definition.workflow_id!r} is {len(data):,} bytes as JSON, over "
+            f"the limit of {limit:,}; store it elsewhere and pass where, or raise "
+            "Engine(max_payload=…)"
+        )
+    return data
+
+
+def _timeout(definition: Definition, timeout: float | timedelta | None) -> float | None:
+    own = definition.tree.timeout
+    if timeout is None:
+        return own
+    try:
+        seconds = seconds_of(timeout, "timeout")
+    except (TypeError, ValueError) as error:
+        raise InputInvalidError(str(error)) from error
+    return seconds if own is None else min(own, seconds)
+
+
+def _tags(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    for name, value in tags.items():
+        if not name or _text("a tag's name", name) is None or _text(f"tag {name!r}", value) is None:
+            raise InputInvalidError(f"tag {name!r} must be a text with a text as value")
+    return tuple(sorted(tags.items()))
+
+
+def _text(what: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > _MAX_TEXT:
+        raise InputInvalidError(f"{what} must be a text of up to {_MAX_TEXT} characters: {text!r:.100}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputInvalidError(f"{what} holds a lone surrogate: {text!r:.100}") from error
+    return text

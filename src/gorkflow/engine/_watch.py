@@ -1,0 +1,166 @@
+"""Looking at runs: through the store, so it works for runs that live anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.engine._values import Values
+from gorkflow.errors import RunNotFoundError
+from gorkflow.events import Event, RunFinished
+from gorkflow.flow import from_json
+from gorkflow.history import (
+    run_of,
+    step_executions,
+    step_outcomes,
+    summary_of,
+    unhandled_failures,
+)
+from gorkflow.model import Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._registry import Registry
+    from gorkflow.store import Loaded, Store
+
+_POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended."""
+
+    status: RunStatus
+    output: Any = None
+    reason: str = ""
+    failures: tuple[Failure, ...] = ()
+    """The unhandled ones, when failed."""
+    outcomes: Mapping[str, Outcome[object]] = field(default_factory=dict[str, Outcome[object]])
+
+
+class Watch:
+    """Answers questions about runs.
+
+    Args:
+        store: where they are recorded.
+        registry: the workflows whose types are known.
+    """
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def changed(self, run_id: str) -> None:
+        """Wake those that wait for events of a run."""
+        for event in self._waiting.get(run_id, ()):
+            event.set()
+
+    async def get_run(self, run_id: str) -> Run:
+        """Return a run in full."""
+        loaded, values = await self._load(run_id)
+        return run_of(loaded.row, from_json(loaded.tree), loaded.events, values)
+
+    async def list_runs(self, query: RunFilter) -> Page[Run]:
+        """Return one page of runs."""
+        page = await self._store.list_runs(query)
+        return Page([summary_of(row) for row in page], page.next_cursor)
+
+    async def steps(self, run_id: str) -> list[StepExecution]:
+        """Return all steps of a run."""
+        loaded, values = await self._load(run_id)
+        return step_executions(run_id, from_json(loaded.tree), loaded.events, values)
+
+    async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
+        """Iterate over a run's events until it has ended."""
+        if await self._store.get_run(run_id) is None:
+            raise RunNotFoundError(run_id)
+        with self._woken(run_id) as woken:
+            delay = _POLL[0]
+            while True:
+                woken.clear()
+                page = await self._store.read_events(run_id, after=after, limit=_PAGE)
+                for event in page:
+                    yield event
+                    after = event.seq
+                    if isinstance(event, RunFinished):
+                        return
+                if page:
+                    delay = _POLL[0]
+                elif await self._is_over(run_id):
+                    return  # everything up to the end had been seen before
+                else:
+                    delay = await _sleep(woken, delay)
+
+    async def ended(self, run_id: str, driver: Driver | None) -> Ended:
+        """Wait until a run has ended, and return how.
+
+        Args:
+            run_id: the run.
+            driver: that carried it to its end here, if one did: what it knows need not be loaded.
+        """
+        if driver is not None and driver.machine.status is RunStatus.COMPLETED:
+            result = driver.machine.result
+            assert result is not None  # it has ended
+            output = driver.values.value(result.value)
+            return Ended(status=RunStatus.COMPLETED, output=output)
+        with self._woken(run_id) as woken:
+            delay = _POLL[0]
+            while not await self._is_over(run_id):
+                delay = await _sleep(woken, delay)
+                woken.clear()
+        loaded, values = await self._load(run_id)
+        tree = from_json(loaded.tree)
+        last = loaded.events[-1]
+        assert isinstance(last, RunFinished)  # its status is terminal
+        failed = last.status is RunStatus.FAILED
+        return Ended(
+            status=last.status,
+            output=values.value(last.output),
+            reason=last.reason,
+            failures=unhandled_failures(loaded.events, values),
+            outcomes=step_outcomes(run_id, tree, loaded.events, values) if failed else {},
+        )
+
+    async def _is_over(self, run_id: str) -> bool:
+        row = await self._store.get_run(run_id)
+        if row is None:
+            raise RunNotFoundError(run_id)
+        return row.status.terminal
+
+    async def _load(self, run_id: str) -> tuple[Loaded, Values]:
+        loaded = await self._store.load(run_id)
+        if loaded is None:
+            raise RunNotFoundError(run_id)
+        definition = self._registry.get(loaded.row.workflow_id)
+        if definition is not None and definition.text != loaded.tree:
+            definition = None  # other code wrote it: its types may not be ours
+        values = Values(run_id, definition)
+        values.note(loaded.events)
+        return loaded, values
+
+    @contextlib.contextmanager
+    def _woken(self, run_id: str) -> Any:  # noqa: ANN401 - a generator of one event
+        event = asyncio.Event()
+        waiting = self._waiting.setdefault(run_id, set())
+        waiting.add(event)
+        try:
+            yield event
+        finally:
+            waiting.discard(event)
+            if not waiting:
+                self._waiting.pop(run_id, None)
+
+
+async def _sleep(woken: asyncio.Event, delay: float) -> float:
+    """Wait until woken, or for ``delay`` seconds; return the next delay."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(delay):
+            await woken.wait()
+    return min(delay * 1.5, _POLL[1])

@@ -1,0 +1,346 @@
+"""The engine: starts runs, carries them, and answers questions about them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from gorkflow.clock import Clock, SystemClock
+from gorkflow.engine._committer import Committer
+from gorkflow.engine._driver import Driver
+from gorkflow.engine._registry import Registry
+from gorkflow.engine._runtime import Runtime
+from gorkflow.engine._service import Service
+from gorkflow.engine._slots import Slots
+from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
+from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._watch import Ended, Watch
+from gorkflow.engine.handle import RunHandle
+from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
+from gorkflow.events import Event
+from gorkflow.model import Page, Run, RunFilter, StepExecution
+from gorkflow.step import StepDefaults
+from gorkflow.store import Store
+from gorkflow.stores import open_store
+from gorkflow.workflow import Workflow
+
+logger = logging.getLogger("gorkflow.engine")
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
+MAX_PAYLOAD = 4 * 1024 * 1024
+
+
+class Engine:
+    """Carries runs of workflows. Use it with ``async with``.
+
+    Args:
+        store: a ``Store``, or a URL: ``memory:``, ``sqlite:PATH``. ``None``: the environment's
+            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
+        workflows: whose unfinished runs this engine continues; workflows started through it are
+            added by themselves.
+        execute: ``False``: a client, which starts and looks, and leaves the running to others.
+        deps: handed to every step as ``ctx.deps``; never stored.
+        defaults: options for steps and workflows that don't set them.
+        max_concurrent_runs: more runs than that wait, ``pending``. ``None``: no limit.
+        max_concurrent_steps: more attempts than that wait. ``None``: no limit.
+        max_threads: sync steps that may run at a time.
+        max_payload: bytes that one value may have as JSON.
+        lease: seconds after which others may take over the runs of an engine that went silent.
+        recover: continue unfinished runs that no live engine holds.
+        clock: where the time comes from.
+
+    Raises:
+        ValueError: a number is out of its range.
+        StoreError: the store's URL can't be understood.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | None = None,
+        *,
+        workflows: Iterable[Workflow[Any, Any]] = (),
+        execute: bool = True,
+        deps: object = None,
+        defaults: StepDefaults | None = None,
+        max_concurrent_runs: int | None = None,
+        max_concurrent_steps: int | None = None,
+        max_threads: int = 64,
+        max_payload: int = MAX_PAYLOAD,
+        lease: float = 30.0,
+        recover: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        for name, limit in (
+            ("max_concurrent_runs", max_concurrent_runs),
+            ("max_concurrent_steps", max_concurrent_steps),
+            ("max_threads", max_threads),
+            ("max_payload", max_payload),
+        ):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, not {limit!r}")
+        if store is None:
+            store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
+        self.store: Store = open_store(store) if isinstance(store, str) else store
+        self._execute = execute
+        self._deps = deps
+        self._max_runs = max_concurrent_runs
+        self._max_steps = max_concurrent_steps
+        self._max_threads = max_threads
+        self._max_payload = max_payload
+        self._lease = lease
+        self._recover = recover and execute
+        self._clock: Clock = clock or SystemClock()
+        self._registry = Registry(defaults)
+        for workflow in workflows:
+            self._registry.add(workflow)
+        self._runtime: Runtime | None = None
+        self._service: Service | None = None
+        self._watch = Watch(self.store, self._registry)
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_id(self._clock.now())[-8:]}"
+
+    # ---- life -----------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the engine."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the engine; at once, if the program is being stopped."""
+        stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
+        await self.aclose(grace=0.0 if stopped else 30.0)
+
+    async def open(self) -> None:
+        """Open the store and, unless told otherwise, continue the runs that nobody holds.
+
+        Raises:
+            StoreError: the store can't be opened.
+        """
+        if self._runtime is not None:
+            return
+        await self.store.open()
+        loop = asyncio.get_running_loop()
+        self._runtime = runtime = Runtime(
+            loop=loop,
+            store=self.store,
+            clock=self._clock,
+            committer=Committer(self.store),
+            threads=ThreadPool(),
+            slots=Slots(self._max_steps, self._max_threads, lambda driver: driver.submit()),
+            worker_id=self.worker_id,
+            deps=self._deps,
+            max_payload=self._max_payload,
+            uniform=random.Random().uniform,  # noqa: S311 - jitter is no secret
+            ended=lambda driver: self._service.ended(driver) if self._service else None,
+            changed=self._watch.changed,
+        )
+        self._service = Service(
+            runtime, self._registry, max_runs=self._max_runs, lease=self._lease
+        )
+        if self._execute:
+            await self._service.open(recover=self._recover)
+
+    async def aclose(self, *, grace: float = 30.0) -> None:
+        """Stop. Runs that have not ended stay recoverable.
+
+        Args:
+            grace: seconds that running attempts get to finish and be recorded.
+        """
+        service, self._service = self._service, None
+        self._runtime = None
+        if service is not None:
+            await service.close(grace)
+            await self.store.close()
+
+    # ---- starting -------------------------------------------------------------------------
+
+    @overload
+    async def run(
+        self,
+        workflow: Workflow[None, Out],
+        input: None = None,  # noqa: A002 - the field's word
+        **options: Unpack[StartOptions],
+    ) -> Out: ...
+    @overload
+    async def run(
+        self,
+        workflow: Workflow[In, Out],
+        input: In,  # noqa: A002
+        **options: Unpack[StartOptions],
+    ) -> Out: ...
+    async def run(
+        self,
+        workflow: Workflow[Any, Out],
+        input: Any = None,  # noqa: A002
+        **options: Unpack[StartOptions],
+    ) -> Out:
+        """Start a run, wait until it has ended, and return its output.
+
+        Takes what ``start`` takes, and raises what ``start`` and ``RunHandle.result`` raise.
+        Cancelling the wait does not cancel the run.
+        """
+        handle = await self.start(workflow, input, **options)
+        return await handle.result()
+
+    @overload
+    async def start(
+        self,
+        workflow: Workflow[None, Out],
+        input: None = None,  # noqa: A002
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Out]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Workflow[In, Out],
+        input: In,  # noqa: A002
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Out]: ...
+    async def start(
+        self,
+        workflow: Workflow[Any, Out],
+        input: Any = None,  # noqa: A002
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Out]:
+        """Start a run. When this returns, the run is recorded and will not be lost.
+
+        Args:
+            workflow: what to run.
+            input: its input: of the workflow's input type, or what validates as one.
+            options: see ``StartOptions``.
+
+        Raises:
+            InputInvalidError: input, id or tags are not valid; nothing was stored.
+            DuplicateRunError: the id is taken.
+            WorkflowInvalidError: the workflow does not work with the engine's defaults.
+            EngineClosedError: the engine is not open.
+            StoreError: the store failed; the run was not recorded.
+            TypeError: an option is not known.
+        """
+        service, runtime = self._opened()
+        definition = self._registry.add(workflow)
+        driver = new_driver(runtime, definition, input, options, claimed=self._execute)
+        service.watch_for(workflow.id, recover=self._recover)
+        try:
+            await service.start(driver)
+        except DuplicateRunError:
+            if options.get("if_exists") != "return":
+                raise
+            await same_start(self.store, driver)
+        return RunHandle(self, driver.run_id)
+
+    def handle(self, run_id: str, workflow: Workflow[Any, Out] | None = None) -> RunHandle[Out]:
+        """Return a handle on a run that was started earlier, or elsewhere.
+
+        Args:
+            run_id: the run; whether it exists shows when the handle is used.
+            workflow: its workflow, so that its output is decoded to the right type.
+        """
+        if workflow is not None:
+            self._registry.add(workflow)
+        return RunHandle(self, run_id)
+
+    async def recover(self, run_id: str | None = None) -> list[str]:
+        """Continue unfinished runs of known workflows that no live engine holds.
+
+        Args:
+            run_id: only this run.
+
+        Returns:
+            The ids of the runs that this engine now carries and did not before.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunBlockedError: the code at hand can't carry this run on. Without ``run_id`` such runs
+                are left alone, and logged.
+        """
+        service, _ = self._opened()
+        if run_id is not None and await self.store.get_run(run_id) is None:
+            raise RunNotFoundError(run_id)
+        return await service.recover(run_id=run_id)
+
+    async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
+        """Cancel a run, wherever it runs. Has no effect on one that has ended.
+
+        For a run that this engine or nobody carries, the cancellation is recorded on return; one
+        that another process carries gets a message, which that process looks for every second.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        service, _ = self._opened()
+        await service.cancel(run_id, reason)
+
+    # ---- looking --------------------------------------------------------------------------
+
+    async def get_run(self, run_id: str) -> Run:
+        """Return a run in full.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            StoreCorruptError: what is stored of it can't be read.
+        """
+        self._opened()
+        return await self._watch.get_run(run_id)
+
+    async def list_runs(self, query: RunFilter | None = None) -> Page[Run]:
+        """Return one page of runs, newest first, without their inputs and outputs.
+
+        Raises:
+            ValueError: the filter's limit or cursor is not valid.
+        """
+        self._opened()
+        return await self._watch.list_runs(query or RunFilter())
+
+    async def steps(self, run_id: str) -> list[StepExecution]:
+        """Return all steps of a run in declared order, those not reached yet too.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        self._opened()
+        return await self._watch.steps(run_id)
+
+    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Iterate over a run's events as they are recorded, until it has ended.
+
+        Args:
+            run_id: the run.
+            after: skip events up to this ``seq``: to go on where an earlier iteration stopped.
+
+        Raises:
+            RunNotFoundError: there is no such run (raised by the first step of the iteration).
+        """
+        self._opened()
+        return self._watch.events(run_id, after)
+
+    async def wait(self, run_id: str) -> Ended:
+        """Wait until a run has ended, here or elsewhere, and return how.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        service, _ = self._opened()
+        driver = service.drivers.get(run_id)
+        if driver is not None:
+            error = await asyncio.shield(driver.done)
+            if error is not None:
+                raise error
+        return await self._watch.ended(run_id, driver)
+
+    def _opened(self) -> tuple[Service, Runtime]:
+        if self._service is None or self._runtime is None:
+            raise EngineClosedError(
+                "the engine is not open; use it with `async with Engine(…) as engine:`"
+            )
+        return self._service, self._runtime

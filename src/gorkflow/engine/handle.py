@@ -1,0 +1,91 @@
+"""A handle on a run: to wait for it, look at it, cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gorkflow.errors import RunCancelledError, RunFailedError
+from gorkflow.events import Event
+from gorkflow.model import Cancelled, Completed, Failed, Outcome, Run, RunStatus
+
+if TYPE_CHECKING:
+    from gorkflow.engine.engine import Engine
+
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class RunHandle(Generic[Out_co]):
+    """One run, here or in another process.
+
+    Args:
+        engine: the engine it is asked through.
+        run_id: the run.
+    """
+
+    def __init__(self, engine: Engine, run_id: str) -> None:
+        self._engine = engine
+        self.run_id = run_id
+
+    def __repr__(self) -> str:
+        """Return the run's id."""
+        return f"RunHandle({self.run_id!r})"
+
+    async def result(self) -> Out_co:
+        """Wait until the run has ended, and return its output.
+
+        Raises:
+            RunFailedError: it failed; lists every unhandled failure.
+            RunCancelledError: it was cancelled.
+            RunNotFoundError: there is no such run.
+            LeaseLostError: this engine carried it and lost it; ask again to follow it elsewhere.
+            StoreError: the store failed; the run goes on when an engine recovers it.
+        """
+        ended = await self._engine.wait(self.run_id)
+        match ended.status:
+            case RunStatus.COMPLETED:
+                return ended.output  # type: ignore[no-any-return]
+            case RunStatus.CANCELLED:
+                raise RunCancelledError(self.run_id, ended.reason)
+            case _:
+                raise RunFailedError(self.run_id, ended.failures, ended.outcomes)
+
+    async def outcome(self) -> Outcome[Out_co]:
+        """Wait until the run has ended, and return how, without raising for it.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            StoreError: the store failed.
+        """
+        ended = await self._engine.wait(self.run_id)
+        match ended.status:
+            case RunStatus.COMPLETED:
+                return Completed("", ended.output)
+            case RunStatus.CANCELLED:
+                return Cancelled("", ended.reason)
+            case _:
+                return Failed("", ended.failures[0])
+
+    async def info(self) -> Run:
+        """Return the run as it is now.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return await self._engine.get_run(self.run_id)
+
+    async def cancel(self, reason: str = "cancelled by the caller") -> None:
+        """Cancel the run, wherever it runs. Has no effect on one that has ended.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        await self._engine.cancel(self.run_id, reason=reason)
+
+    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """Iterate over the run's events as they are recorded, until it has ended.
+
+        Args:
+            after: skip events up to this ``seq``.
+        """
+        return self._engine.events(self.run_id, after=after)

@@ -1,0 +1,297 @@
+"""What the events of a run say: its steps, its failures, its progress. Pure functions.
+
+A step that was never reached has no events; its state follows from what happened around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from gorkflow import events as ev
+from gorkflow.flow import StepSpec, WorkflowSpec, walk
+from gorkflow.model import (
+    Attempt,
+    Failure,
+    Outcome,
+    Progress,
+    Run,
+    RunStatus,
+    StepExecution,
+    StepStatus,
+    instant,
+)
+from gorkflow.refs import Ended, FailureRef, Ref
+from gorkflow.store import RunRow
+
+
+class Reader(Protocol):
+    """Turns references into values."""
+
+    def value(self, ref: Ref) -> Any:  # noqa: ANN401 - any value there is
+        """Return the value."""
+        ...
+
+    def failure(self, ref: FailureRef) -> Failure:
+        """Return the failure."""
+        ...
+
+    def outcome(self, ended: Ended) -> Outcome[Any]:
+        """Return the outcome."""
+        ...
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of one step so far."""
+
+    status: StepStatus = StepStatus.PENDING
+    attempt: int = 0
+    input: Ref = None
+    output: int | None = None
+    failure: FailureRef | None = None
+    reason: str = ""
+    scheduled_at: float | None = None
+    ready_at: float = 0.0
+    began_at: float | None = None
+    finished_at: float | None = None
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+
+    def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
+        """End the open attempt."""
+        queued = None if began_at is None else max(0.0, began_at - self.ready_at)
+        self.began_at = self.began_at or began_at
+        self.attempts.append(
+            Attempt(
+                number=self.attempt,
+                started_at=None if began_at is None else instant(began_at),
+                finished_at=instant(at),
+                failure=failure,
+                queued=queued,
+                ran=None if began_at is None else max(0.0, at - began_at),
+            )
+        )
+
+
+def step_executions(
+    run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
+) -> list[StepExecution]:
+    """Return every step of a run in declared order, those that were not reached too."""
+    records, skipped, finished = _fold(events, reader)
+    steps: list[StepExecution] = []
+    for path, node in walk(tree):
+        if not isinstance(node, StepSpec):
+            continue
+        record = records.get(path)
+        if record is None:
+            record = _unreached(path, skipped, finished=finished)
+        steps.append(_execution(run_id, path, node, record, reader))
+    return steps
+
+
+def _fold(
+    events: Iterable[ev.Event], reader: Reader
+) -> tuple[dict[str, _Record], dict[str, str], bool]:
+    records: dict[str, _Record] = {}
+    skipped: dict[str, str] = {}
+    finished = False
+    for event in events:
+        if isinstance(event, ev.StepSkipped):
+            skipped[event.path] = event.reason
+        elif isinstance(event, ev.RunFinished):
+            finished = True
+        elif type(event) in _FOLDS:
+            record = records.get(event.path)
+            if record is None:
+                record = records[event.path] = _Record()
+            _FOLDS[type(event)](record, event, reader)
+    return records, skipped, finished
+
+
+def _scheduled(record: _Record, event: ev.StepScheduled, _: Reader) -> None:
+    record.status = StepStatus.RUNNING
+    record.attempt = event.attempt
+    record.input = event.input
+    record.ready_at = event.ready_at
+    if record.scheduled_at is None:
+        record.scheduled_at = event.at
+
+
+def _completed(record: _Record, event: ev.StepCompleted, _: Reader) -> None:
+    record.status = StepStatus.COMPLETED
+    record.output = event.seq
+    record.finished_at = event.at
+    record.close(event.at, event.began_at, None)
+
+
+def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
+    record.attempt = event.attempt
+    record.failure = event.seq
+    record.close(event.at, event.began_at, event.failure)
+    if event.retry_at is None:
+        record.status = StepStatus.FAILED
+        record.finished_at = event.at
+    else:
+        record.status = StepStatus.RETRYING
+
+
+def _interrupted(record: _Record, event: ev.StepInterrupted, _: Reader) -> None:
+    record.status = StepStatus.PENDING
+    record.reason = event.reason
+    record.close(event.at, None, None)
+
+
+def _cancelled(record: _Record, event: ev.StepCancelled, _: Reader) -> None:
+    if record.status is StepStatus.RUNNING:
+        record.close(event.at, None, None)
+    stands = event.failure is not None
+    record.status = StepStatus.FAILED if stands else StepStatus.CANCELLED
+    record.reason = event.reason
+    record.finished_at = event.at
+
+
+_FOLDS: dict[type, Callable[[_Record, Any, Reader], None]] = {
+    ev.StepScheduled: _scheduled,
+    ev.StepCompleted: _completed,
+    ev.StepFailed: _failed,
+    ev.StepInterrupted: _interrupted,
+    ev.StepCancelled: _cancelled,
+}
+
+
+def _unreached(path: str, skipped: dict[str, str], *, finished: bool) -> _Record:
+    """Return the record of a step without events."""
+    prefix = path
+    while prefix:
+        if prefix in skipped:
+            return _Record(status=StepStatus.SKIPPED, reason=skipped[prefix])
+        prefix = prefix.rpartition("/")[0]
+    if finished:
+        return _Record(status=StepStatus.CANCELLED, reason="not reached")
+    return _Record()
+
+
+def _execution(
+    run_id: str, path: str, spec: StepSpec, record: _Record, reader: Reader
+) -> StepExecution:
+    return StepExecution(
+        run_id=run_id,
+        path=path,
+        step_id=spec.id,
+        name=spec.name,
+        status=record.status,
+        attempt=record.attempt,
+        input=reader.value(record.input),
+        output=None if record.output is None else reader.value(record.output),
+        failure=None if record.failure is None else reader.failure(record.failure),
+        reason=record.reason,
+        scheduled_at=_instant(record.scheduled_at),
+        started_at=_instant(record.began_at),
+        finished_at=_instant(record.finished_at),
+        attempts=tuple(record.attempts),
+    )
+
+
+def _instant(at: float | None) -> Any:  # noqa: ANN401 - datetime or None
+    return None if at is None else instant(at)
+
+
+def final_failures(
+    tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader
+) -> tuple[Failure, ...]:
+    """Return all final failures in declared order; ``handled`` where the run went on from one."""
+    found: dict[tuple[str, int], FailureRef] = {}
+    unhandled: set[FailureRef] = set()
+    for event in events:
+        if isinstance(event, ev.StepFailed) and event.retry_at is None:
+            found[event.path, event.seq] = event.seq
+        elif isinstance(event, ev.StepCancelled) and event.failure is not None:
+            found[event.path, event.failure] = event.failure
+        elif isinstance(event, ev.BlockDecided):
+            found.update({(made.path, 0): made for made in _machine_made(event.output)})
+        elif isinstance(event, ev.RunFinished):
+            unhandled = set(event.failures)
+            made = (item for item in event.failures if isinstance(item, Failure))
+            found.update({(item.path, 0): item for item in made})
+    places = {path: place for place, (path, _) in enumerate(walk(tree))}
+    in_order = sorted(found, key=lambda key: (places.get(key[0], -1), key[1]))
+    return tuple(
+        replace(reader.failure(found[key]), handled=found[key] not in unhandled)
+        for key in in_order
+    )
+
+
+def _machine_made(ref: Ref) -> Iterable[Failure]:
+    """Yield the failures that the machine made, from the outcomes inside a value."""
+    if isinstance(ref, tuple):
+        for item in ref:
+            if isinstance(item, Ended):
+                yield from (f for f in item.failures if isinstance(f, Failure))
+
+
+def unhandled_failures(events: Sequence[ev.Event], reader: Reader) -> tuple[Failure, ...]:
+    """Return the failures that ended a run, in declared order."""
+    last = events[-1] if events else None
+    if not isinstance(last, ev.RunFinished):
+        return ()
+    return tuple(reader.failure(item) for item in last.failures)
+
+
+def step_outcomes(
+    run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader
+) -> dict[str, Outcome[object]]:
+    """Return how each step that has ended did, by path, in declared order."""
+    records, skipped, finished = _fold(events, reader)
+    outcomes: dict[str, Outcome[object]] = {}
+    for path, node in walk(tree):
+        if not isinstance(node, StepSpec):
+            continue
+        record = records.get(path) or _unreached(path, skipped, finished=finished)
+        if record.status.terminal:
+            failures = () if record.failure is None else (record.failure,)
+            outcomes[path] = reader.outcome(
+                Ended(path, record.status, record.output, failures, record.reason)
+            )
+    return outcomes
+
+
+def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader) -> Run:
+    """Return a run in full."""
+    last = events[-1] if events else None
+    output = last.output if isinstance(last, ev.RunFinished) else None
+    records, skipped, _ = _fold(events, reader)
+    total = sum(1 for _, node in walk(tree) if isinstance(node, StepSpec))
+    done = sum(1 for record in records.values() if record.status.terminal)
+    done += sum(
+        1
+        for path, node in walk(tree)
+        if isinstance(node, StepSpec) and path not in records
+        and _unreached(path, skipped, finished=False).status is StepStatus.SKIPPED
+    )  # fmt: skip
+    completed = row.status is RunStatus.COMPLETED
+    return replace(
+        summary_of(row),
+        input=reader.value(1),
+        output=reader.value(output) if completed else None,
+        failures=final_failures(tree, events, reader),
+        progress=Progress(done=done, total=total),
+    )
+
+
+def summary_of(row: RunRow) -> Run:
+    """Return a run without what only its events tell."""
+    return Run(
+        run_id=row.run_id,
+        workflow_id=row.workflow_id,
+        workflow_version=row.workflow_version,
+        status=row.status,
+        reason=row.reason,
+        resource_id=row.resource_id,
+        tags=dict(row.tags),
+        created_at=instant(row.created_at),
+        started_at=_instant(row.started_at),
+        finished_at=_instant(row.finished_at),
+        due_at=_instant(row.due_at),
+        worker_id=row.worker_id,
+    )
