@@ -75,7 +75,7 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
         "failures": failures_from_json(b["failures"]),
     },
 }
-"""How to read what isn't simply the fields as they are. An upcaster for an older ``v`` goes here."""
+"""How to read what isn't the fields as they are. An upcaster for an older ``v`` goes here."""
 
 _PLAIN: dict[str, tuple[type, ...]] = {
     "int": (int,),

@@ -46,13 +46,13 @@ def _memory(url: str, path: str, given: dict[str, str]) -> Store:
 
 def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
     # Imported here, so that a process that keeps its runs in memory needs no SQLite.
-    from gorkflow.stores.sqlite import SqliteStore  # noqa: PLC0415
+    from gorkflow.stores.sqlite import SqliteStore
 
     options = _convert(url, given, {"synchronous": str, "busy_timeout": float})
     if path.startswith("//"):
         if not path.startswith("///"):
             raise StoreError(
-                f"{url!r} names a host; write 'sqlite:PATH', or 'sqlite:///PATH' for an absolute one"
+                f"{url!r} names a host; write 'sqlite:PATH', or 'sqlite:///PATH' from the root"
             )
         path = path[2:]
     if path == ":memory:":

@@ -65,7 +65,7 @@ def _encode(parts: list[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
-def _decode(cursor: str) -> Any:  # noqa: ANN401 - whatever somebody passed as a cursor
+def _decode(cursor: str) -> Any:
     try:
         return json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):

@@ -1,0 +1,216 @@
+"""Connections to the database: one that writes, those that read, and the checkpoints between.
+
+SQLite up to 3.51.2 can damage a database when a checkpoint and a commit, or two checkpoints, meet
+(https://sqlite.org/wal.html#walreset). That can't happen here: no connection checkpoints by itself,
+and ours are done while a sibling holds the write transaction, so that nobody can commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from gorkflow.errors import StoreUnavailableError
+from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite._errors import translated
+from gorkflow.stores.sqlite._locks import WriteLock
+from gorkflow.stores.sqlite._schema import migrate
+
+_logger = logging.getLogger("gorkflow.store")
+T = TypeVar("T")
+_OLDEST = (3, 37)
+"""The first SQLite with STRICT tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the connections of one store have in common."""
+
+    path: Path
+    synchronous: str
+    busy_timeout: float
+    """Seconds."""
+    wal_limit: int
+    """Bytes above which the write-ahead log is checkpointed."""
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a new connection, set up for the thread that asks."""
+        db = sqlite3.connect(self.path, timeout=self.busy_timeout, isolation_level=None)
+        try:
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute("PRAGMA mmap_size = 0")
+            db.execute("PRAGMA trusted_schema = OFF")
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
+            # Cuts the log back when it starts over, so that its size tells what is in it.
+            db.execute(f"PRAGMA journal_size_limit = {self.wal_limit}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+class Reader:
+    """A connection that reads, each time from one snapshot."""
+
+    broken = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = str(settings.path)
+        with translated(self._path):
+            self._db = settings.connect()
+            self._db.execute("PRAGMA query_only = ON")
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work within one snapshot of the database."""
+        with translated(self._path):
+            try:
+                self._db.execute("BEGIN")
+                result = work(self._db)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self.broken = True
+                raise
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return result
+
+    def tidy(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+class Writer:
+    """The one connection of this store that writes.
+
+    Raises:
+        StoreError: it can't be opened, or its schema can't be used.
+    """
+
+    broken = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._path = str(settings.path)
+        self._wal = Path(f"{settings.path}-wal")
+        self._checkpoint_above = settings.wal_limit
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StoreUnavailableError(
+                f"this Python has SQLite {sqlite3.sqlite_version}; gorkflow needs "
+                f"{'.'.join(map(str, _OLDEST))} or newer"
+            )
+        with translated(self._path):
+            self._lock = WriteLock(Path(f"{settings.path}.write"))
+            try:
+                with self._lock.held(settings.busy_timeout):
+                    self._open()
+            except BaseException:
+                self._lock.close()
+                raise
+
+    def _open(self) -> None:
+        _files.create(self._settings.path)
+        self._inode = _inode(self._settings.path)
+        self._db = self._settings.connect()
+        try:
+            (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreUnavailableError(
+                    f"the store {self._path!r} is on a disk that can't share memory between "
+                    f"processes (journal mode {mode!r}); put it on a local disk"
+                )
+            migrate(self._db, self._path)
+            self._sibling = self._settings.connect()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one transaction, durable on return.
+
+        Raises:
+            StoreError: nothing of it was recorded.
+        """
+        with translated(self._path), self._lock.held(self._settings.busy_timeout):
+            self._check_in_place()
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                before = self._data_version()
+                result = work(self._db)
+            except BaseException:
+                self._roll_back()
+                raise
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                # Not known yet: it may have been written before the error came up.
+                self._roll_back()
+                self._db.close()
+                self._db = self._settings.connect()
+                if self._data_version() == before:
+                    raise
+                _logger.warning("a commit to %s failed after it was written", self._path)
+        return result
+
+    def _check_in_place(self) -> None:
+        if _inode(self._settings.path) != self._inode:
+            self.broken = True
+            raise StoreUnavailableError(
+                f"the store {self._path!r} was deleted or replaced while it was open; what is "
+                "written now would be lost"
+            )
+
+    def _data_version(self) -> int:
+        """Return a number that changes with each commit of another connection."""
+        (version,) = self._sibling.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.broken = True
+
+    def tidy(self) -> None:
+        """Checkpoint the write-ahead log once it has grown past the limit."""
+        size = self._wal_size()
+        if size <= self._checkpoint_above:
+            return
+        with translated(self._path), self._lock.held(self._settings.busy_timeout):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                checkpoint = self._sibling.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                _, pages, moved = checkpoint.fetchone()
+            finally:
+                self._roll_back()
+        limit = self._settings.wal_limit
+        # What a long reader still looks at can't be moved; don't try again for every commit.
+        self._checkpoint_above = limit if pages == moved else size + limit // 4
+
+    def _wal_size(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def close(self) -> None:
+        """Close the connections and let go of the lock."""
+        self._sibling.close()
+        self._db.close()
+        self._lock.close()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,211 @@
+"""Locks between processes: ``flock`` on files beside the database.
+
+``flock``, never ``lockf``: the system frees it when the process dies, however that happens, and two
+stores of one process are held apart too. A forked child would inherit and so prolong the locks of
+its parent; it therefore closes them first of all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+from weakref import WeakSet
+
+from gorkflow.errors import StoreError, StoreUnavailableError
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process per file, and only the lease tells who is alive
+    fcntl = None  # type: ignore[assignment]
+
+_MODE = 0o600
+_GRACE = 1.0
+"""Seconds within which somebody who only looks whether a lock is held lets go of it again."""
+
+
+class _Handle:
+    """An open lock file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, _MODE)
+        _handles.add(self)
+
+    def try_lock(self) -> bool:
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def lock(self) -> None:
+        if fcntl is not None:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def unlock(self) -> None:
+        if fcntl is not None:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go. Harmless twice."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _handles.discard(self)
+            os.close(fd)
+
+
+_handles: WeakSet[_Handle] = WeakSet()
+
+
+def _close_in_child() -> None:
+    for handle in list(_handles):
+        handle.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+class WriteLock:
+    """The turn to write, among the processes that share a database.
+
+    Waiting in line here is fair and wakes at once; SQLite's own way of waiting is to sleep and ask
+    again, which leaves some writers out for long.
+
+    Args:
+        path: the lock file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = _Handle(path)
+
+    @contextmanager
+    def held(self, timeout: float) -> Generator[None, None, None]:
+        """Hold the lock.
+
+        Args:
+            timeout: seconds to wait for it.
+
+        Raises:
+            StoreUnavailableError: it did not become free in time.
+        """
+        if not self._handle.try_lock():
+            self._wait(timeout)
+        try:
+            yield
+        finally:
+            self._handle.unlock()
+
+    def _wait(self, timeout: float) -> None:
+        """Wait in a thread, since nothing else bounds how long ``flock`` may block."""
+        handle = self._handle
+        decided = threading.Lock()
+        locked = threading.Event()
+
+        def wait() -> None:
+            handle.lock()
+            if decided.acquire(blocking=False):
+                locked.set()
+            else:
+                handle.close()
+
+        threading.Thread(target=wait, name="gorkflow-sqlite-lock", daemon=True).start()
+        if locked.wait(timeout) or not decided.acquire(blocking=False):
+            return
+        # The thread still waits and will close its handle; go on with another one.
+        self._handle = _Handle(self._path)
+        raise StoreUnavailableError(
+            f"another process has held {str(self._path)!r} for {timeout:g} s, so nothing could be "
+            "written; end it if it hangs"
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._handle.close()
+
+
+class WorkerLocks:
+    """One file per worker, locked for as long as its process lives.
+
+    Args:
+        folder: where the files are; made when the first worker registers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, _Handle] = {}
+
+    def _file(self, worker_id: str) -> Path:
+        return self._folder / f"{quote(worker_id, safe='')}.lock"
+
+    def take(self, worker_id: str) -> None:
+        """Lock the worker's file until ``drop``, or the death of this process.
+
+        Raises:
+            StoreError: a living process has registered a worker of this id.
+        """
+        if worker_id in self._held:
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        handle = _Handle(self._file(worker_id))
+        if not handle.try_lock() and not _retry(handle):
+            handle.close()
+            raise StoreError(
+                f"the worker id {worker_id!r} is taken by a living process; give each its own"
+            )
+        self._held[worker_id] = handle
+
+    def drop(self, worker_id: str) -> None:
+        """Free the worker's file and remove it."""
+        handle = self._held.pop(worker_id, None)
+        if handle is not None:
+            handle.path.unlink(missing_ok=True)
+            handle.close()
+
+    def is_held(self, worker_id: str) -> bool:
+        """Whether a living process, this one or another, holds the worker's lock."""
+        if fcntl is None or worker_id in self._held:
+            return True
+        try:
+            fd = os.open(self._file(worker_id), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def sweep(self) -> None:
+        """Remove the files that nobody holds. Only while holding the write lock, as ``take`` is."""
+        if fcntl is None or not self._folder.is_dir():
+            return
+        for path in self._folder.glob("*.lock"):
+            handle = _Handle(path)
+            if handle.try_lock():
+                path.unlink(missing_ok=True)
+            handle.close()
+
+    def close(self) -> None:
+        """Free every lock of this store."""
+        for worker_id in list(self._held):
+            self.drop(worker_id)
+
+
+def _retry(handle: _Handle) -> bool:
+    """Wait for those who only look to be gone. Returns whether the lock was taken."""
+    pause = threading.Event()
+    for _ in range(100):
+        pause.wait(_GRACE / 100)
+        if handle.try_lock():
+            return True
+    return False

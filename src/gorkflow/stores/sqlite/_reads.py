@@ -1,0 +1,200 @@
+"""What is read, each within one snapshot that the caller began."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gorkflow.errors import StoreCorruptError
+from gorkflow.events import Event
+from gorkflow.journal import Row, from_row
+from gorkflow.model import Page, RunFilter, RunStatus
+from gorkflow.store import Loaded, Message, RunRow, Worker
+from gorkflow.stores._common import (
+    feed_cursor,
+    feed_position,
+    page_cursor,
+    page_start,
+    statuses,
+)
+from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._schema import query, with_filters
+
+_logger = logging.getLogger("gorkflow.store")
+_ALL = -1
+"""As a limit: none."""
+
+
+def run_row(values: tuple[Any, ...]) -> RunRow:
+    """Return the summary in a row of ``runs``.
+
+    Raises:
+        StoreCorruptError: it can't be read.
+    """
+    (_, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
+     created_at, started_at, finished_at, due_at, seq, worker_id, token) = values  # fmt: skip
+    try:
+        pairs = [(name, value) for name, value in json.loads(tags)] if tags != "[]" else ()
+        return RunRow(
+            run_id=run_id, workflow_id=workflow_id, workflow_version=workflow_version,
+            fingerprint=fingerprint, status=RunStatus(status), reason=reason,
+            resource_id=resource_id, tags=tuple(pairs), created_at=created_at,
+            started_at=started_at, finished_at=finished_at, due_at=due_at, seq=seq,
+            worker_id=worker_id, token=token,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise StoreCorruptError(
+            f"the summary of run {run_id!r} can't be read: {error}; restore it from a backup"
+        ) from error
+
+
+def readable_rows(found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, RunRow]]:
+    """Return the keys and summaries that can be read; a damaged one must not hide the others."""
+    for values in found:
+        try:
+            yield values[0], run_row(values)
+        except StoreCorruptError:
+            _logger.exception("left out a run")
+
+
+def get_run(db: sqlite3.Connection, run_id: str) -> RunRow | None:
+    """Return the summary of a run."""
+    found = db.execute(query("get_run"), (run_id,)).fetchone()
+    return run_row(found) if found else None
+
+
+def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
+    """Return everything recorded of a run.
+
+    Raises:
+        StoreCorruptError: something of it can't be read, or is missing.
+    """
+    row = get_run(db, run_id)
+    if row is None:
+        return None
+    events = read_events(db, run_id, 0, _ALL)
+    definition = db.execute(query("get_definition"), (row.fingerprint,)).fetchone()
+    if definition is None or [event.seq for event in events] != list(range(1, row.seq + 1)):
+        missing = "its definition" if definition is None else "some of its events"
+        raise StoreCorruptError(
+            f"run {run_id!r} lacks {missing}; restore it from a backup, or delete the run"
+        )
+    return Loaded(row, definition[0], tuple(events))
+
+
+def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Event]:
+    """Return events of a run above a ``seq``.
+
+    Raises:
+        StoreCorruptError: one can't be read.
+    """
+    found = db.execute(
+        query("read_events"), {"run_id": run_id, "after": after, "limit": max(limit, _ALL)}
+    )
+    return [from_row(Row._make(values)) for values in found]
+
+
+def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[list[Event], str]:
+    """Return events of all runs after a cursor, and the cursor after them."""
+    position = feed_position(after)
+    events: list[Event] = []
+    while len(events) < limit:
+        values = {"after": position, "limit": limit - len(events)}
+        found = db.execute(query("read_all_events"), values).fetchall()
+        if not found:
+            break
+        position = found[-1][-1]
+        for row in found:
+            try:
+                events.append(from_row(Row._make(row[:-1])))
+            except StoreCorruptError:
+                _logger.exception("left out an event")
+    return events, feed_cursor(position) if events else after
+
+
+def list_runs(db: sqlite3.Connection, asked: RunFilter) -> Page[RunRow]:
+    """Return one page of summaries, newest first.
+
+    Several statuses are as many walks along an index, merged: one walk would have to sort, or to
+    pass by all the runs of other statuses.
+    """
+    allowed = statuses(asked)
+    each = (None,) if allowed is None else allowed
+    walks = [_walk(db, asked, status) for status in each]
+    ordered = list(heapq.merge(*walks, key=lambda row: (row[9], row[1]), reverse=True))
+    found = ordered[: asked.limit]
+    cursor = page_cursor(found[-1][9], found[-1][1]) if len(ordered) > len(found) else None
+    return Page([row for _, row in readable_rows(found)], cursor)
+
+
+def _walk(
+    db: sqlite3.Connection, asked: RunFilter, status: RunStatus | None
+) -> list[tuple[Any, ...]]:
+    before_at, before_id = page_start(asked)
+    values: dict[str, Any] = {
+        "before_at": before_at, "before_id": before_id, "limit": asked.limit + 1
+    }  # fmt: skip
+    filters: list[str] = []
+
+    def add(name: str, condition: str, value: object) -> None:
+        filters.append(condition)
+        values[name] = value
+
+    if status is not None:
+        add("status", "runs.status = :status", status.value)
+    if asked.workflow_id is not None:
+        add("workflow_id", "runs.workflow_id = :workflow_id", asked.workflow_id)
+    if asked.resource_id is not None:
+        add("resource_id", "runs.resource_id = :resource_id", asked.resource_id)
+    if asked.created_after is not None:
+        add("after", "runs.created_at >= :after", asked.created_after.timestamp())
+    if asked.created_before is not None:
+        add("until", "runs.created_at < :until", asked.created_before.timestamp())
+    statement = query("list_runs")
+    for number, (name, value) in enumerate(asked.tags.items()):
+        if number == 0:
+            statement = query("list_tagged_runs")
+            values |= {"tag_name": name, "tag_value": value}
+        else:
+            condition = re.sub(r":(name|value)", rf":\g<1>{number}", query("has_tag"))
+            add(f"name{number}", condition, name)
+            values[f"value{number}"] = value
+    return db.execute(with_filters(statement, filters), values).fetchall()
+
+
+def messages(db: sqlite3.Connection, name: str, owner: str) -> list[Message]:
+    """Return the messages that the named query finds, oldest first."""
+    return [
+        Message(id=number, run_id=run_id, kind=kind, body=body, at=at)
+        for number, run_id, kind, body, at in db.execute(query(name), (owner,))
+    ]
+
+
+def worker_alive(
+    values: tuple[Any, ...], locks: WorkerLocks, machine: str, now: float | None
+) -> bool:
+    """Whether the worker of this row lives: within its lease, and not seen to be dead."""
+    worker_id, _, seen_at, lease, _, _, where = values
+    if now is not None and seen_at + lease < now:
+        return False
+    return not _files.same_machine(where, machine) or locks.is_held(worker_id)
+
+
+def workers(
+    db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float | None
+) -> list[Worker]:
+    """Return the workers that are alive."""
+    return [
+        Worker(
+            worker_id=row[0], started_at=row[1], seen_at=row[2], lease=row[3], host=row[4],
+            pid=row[5],
+        )
+        for row in db.execute(query("list_workers")).fetchall()
+        if worker_alive(row, locks, machine, now)
+    ]  # fmt: skip

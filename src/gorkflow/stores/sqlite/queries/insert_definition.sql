@@ -1,0 +1,3 @@
+INSERT INTO definitions (fingerprint, tree)
+VALUES (?, ?)
+ON CONFLICT DO NOTHING

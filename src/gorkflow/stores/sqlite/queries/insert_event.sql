@@ -1,0 +1,2 @@
+INSERT INTO events (run, seq, kind, path, at, v, body, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,0 +1,4 @@
+SELECT inbox.id, runs.run_id, inbox.kind, inbox.body, inbox.at
+FROM runs CROSS JOIN inbox ON inbox.run = runs.key
+WHERE runs.run_id = ?
+ORDER BY inbox.id

@@ -1,0 +1,277 @@
+"""Runs in an SQLite file, shared by any number of processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from gorkflow.errors import StoreError
+from gorkflow.events import Event
+from gorkflow.model import Page, RunFilter
+from gorkflow.store import (
+    Append,
+    Claim,
+    Heartbeat,
+    Loaded,
+    Message,
+    NewRun,
+    RunRow,
+    Worker,
+    Written,
+)
+from gorkflow.stores._common import check_events, feed_position, page_start
+from gorkflow.stores.sqlite import _files, _reads, _writes
+from gorkflow.stores.sqlite._connections import Reader, Settings, Writer
+from gorkflow.stores.sqlite._lane import Lane
+from gorkflow.stores.sqlite._locks import WorkerLocks
+
+_logger = logging.getLogger("gorkflow.store")
+_SAFE_WAL = (3, 51, 3)
+_READERS = 2
+_WAL_LIMIT = 1000 * 4096
+_LONGEST = 86_400.0
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """Keeps runs in an SQLite file, made on first use and readable by its owner alone.
+
+    One thread writes, others read, so that reading never waits for writing. Beside the file live
+    SQLite's own ``-wal`` and ``-shm``, the turn to write (``.write``), and a folder with one lock
+    per worker (``.workers``), by which others see at once that a process died.
+
+    Args:
+        path: the file. A relative one is taken from the folder of now.
+        synchronous: ``full``: what was recorded survives a power loss. ``normal``: only the end of
+            the process; faster.
+        busy_timeout: seconds to wait while another process writes, before that is an error.
+
+    Raises:
+        StoreError: an argument makes no sense.
+    """
+
+    def __init__(
+        self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0
+    ) -> None:
+        if synchronous not in {"full", "normal"}:
+            raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r}")
+        if not 0 <= busy_timeout <= _LONGEST:
+            raise StoreError(f"busy_timeout is 0 to {_LONGEST} seconds, not {busy_timeout!r}")
+        self.path = str(Path(path).absolute())
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._home: _Home | None = None
+
+    def __repr__(self) -> str:
+        """Return the class and the path."""
+        return f"<SqliteStore {self.path!r}>"
+
+    async def open(self) -> None:
+        """Open the file, making it if need be, and bring its schema up to date.
+
+        Opening twice is harmless.
+
+        Raises:
+            StoreUnavailableError: it can't be opened or written, or is on a network file system.
+            StoreVersionError: its schema is newer than this code.
+            StoreCorruptError: it is damaged, or no database.
+        """
+        if self._home is not None:
+            return
+        settings = Settings(
+            path=await asyncio.to_thread(_files.resolve, self.path),
+            synchronous=self._synchronous,
+            busy_timeout=self._busy_timeout,
+            wal_limit=_WAL_LIMIT,
+        )
+        home = _Home(settings)
+        try:
+            await home.writer.run(lambda _: None)
+            others = await home.read(
+                partial(_reads.workers, locks=home.locks, machine=home.machine, now=None)
+            )
+        except BaseException:
+            await asyncio.to_thread(home.close)
+            raise
+        self._home = home
+        _logger.info("runs are kept in %s", settings.path)
+        if others and sqlite3.sqlite_version_info < _SAFE_WAL:
+            _logger.warning(
+                "%s is shared with another process; SQLite %s has a rare fault there that gorkflow "
+                "works around, other programs that write to the file don't: use 3.51.3 or newer",
+                settings.path,
+                sqlite3.sqlite_version,
+            )
+
+    async def close(self) -> None:
+        """Finish what was begun, end the threads and close the file. Twice is harmless."""
+        home, self._home = self._home, None
+        # The threads and connections of a forked process stayed with its parent.
+        if home is not None and home.pid == os.getpid():
+            await asyncio.to_thread(home.close)
+
+    def _opened(self) -> _Home:
+        home = self._home
+        if home is None:
+            raise StoreError(f"the store {self.path!r} is not open; call open() first")
+        if home.pid != os.getpid():
+            raise StoreError(
+                f"the store {self.path!r} was opened before this process was forked; open another "
+                "one in here"
+            )
+        return home
+
+    # Writing
+
+    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
+        """Create runs, all in one transaction. ``OK`` or ``DUPLICATE`` each."""
+        for new in batch:
+            check_events(new.row.run_id, new.events, 1, new.row.seq)
+        return await self._opened().write(partial(_writes.create, batch=batch))
+
+    async def append(self, batch: Sequence[Append]) -> list[Written]:
+        """Record transitions of several runs in one transaction. ``OK`` or ``FENCED`` each."""
+        for item in batch:
+            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.row.seq)
+        return await self._opened().write(partial(_writes.append, batch=batch))
+
+    async def post(self, message: Message) -> bool:
+        """Leave a message for a run. False: no such run, or it has ended."""
+        return await self._opened().write(partial(_writes.post, message=message))
+
+    async def acknowledge(self, ids: Sequence[int]) -> None:
+        """Drop messages."""
+        await self._opened().write(partial(_writes.acknowledge, ids=ids))
+
+    async def delete_runs(self, run_ids: Sequence[str]) -> int:
+        """Delete ended runs with all that belongs to them; return how many."""
+        return await self._opened().write(partial(_writes.delete_runs, run_ids=run_ids))
+
+    # Owning
+
+    async def register(self, worker: Worker) -> None:
+        """Announce a worker, alive until ``unregister`` or the death of this process.
+
+        Raises:
+            StoreError: a living process has registered a worker of this id.
+        """
+        home = self._opened()
+        await home.writer.run(partial(_register, home=home, worker=worker))
+
+    async def unregister(self, worker_id: str) -> None:
+        """Forget a worker and give back every run that it still owns."""
+        home = self._opened()
+        await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
+
+    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+        """Extend the worker's lease from ``now`` and fetch the messages for its runs."""
+        return await self._opened().write(partial(_writes.heartbeat, worker_id=worker_id, now=now))
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        now: float,
+        workflow_ids: Sequence[str] | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[Claim]:
+        """Take over runs that nobody alive owns, oldest first; each gets a fresh token."""
+        home = self._opened()
+        return await home.write(
+            partial(
+                _writes.claim,
+                locks=home.locks,
+                machine=home.machine,
+                worker_id=worker_id,
+                now=now,
+                workflow_ids=workflow_ids,
+                run_id=run_id,
+                limit=limit,
+            )
+        )
+
+    # Reading
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        """Return the summary of a run."""
+        return await self._opened().read(partial(_reads.get_run, run_id=run_id))
+
+    async def list_runs(self, query: RunFilter) -> Page[RunRow]:
+        """Return one page of summaries, newest first."""
+        page_start(query)
+        return await self._opened().read(partial(_reads.list_runs, asked=query))
+
+    async def load(self, run_id: str) -> Loaded | None:
+        """Return everything recorded of a run."""
+        return await self._opened().read(partial(_reads.load, run_id=run_id))
+
+    async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Return events of a run above a ``seq``."""
+        return await self._opened().read(
+            partial(_reads.read_events, run_id=run_id, after=after, limit=max(limit, 0))
+        )
+
+    async def read_all_events(
+        self, *, after: str = "", limit: int = 1000
+    ) -> tuple[list[Event], str]:
+        """Return events of all runs after a cursor, and the cursor after them."""
+        feed_position(after)
+        return await self._opened().read(partial(_reads.read_all_events, after=after, limit=limit))
+
+    async def inbox(self, run_id: str) -> list[Message]:
+        """Return the messages of a run, oldest first."""
+        return await self._opened().read(
+            partial(_reads.messages, name="list_messages", owner=run_id)
+        )
+
+    async def workers(self, *, now: float | None = None) -> list[Worker]:
+        """Return the workers that are alive."""
+        home = self._opened()
+        return await home.read(
+            partial(_reads.workers, locks=home.locks, machine=home.machine, now=now)
+        )
+
+
+class _Home:
+    """All that an open store holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.machine = _files.machine()
+        self.locks = WorkerLocks(Path(f"{settings.path}.workers"))
+        self.writer = Lane("sqlite-writer", partial(Writer, settings))
+        self.reader = Lane("sqlite-reader", partial(Reader, settings), threads=_READERS)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self.writer.run(lambda writer: writer.write(work))
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self.reader.run(lambda reader: reader.read(work))
+
+    def close(self) -> None:
+        # The writer last: who closes the last connection also moves the log into the database.
+        self.reader.stop()
+        self.writer.stop()
+        self.locks.close()
+
+
+def _register(writer: Writer, home: _Home, worker: Worker) -> None:
+    try:
+        writer.write(
+            partial(_writes.register, locks=home.locks, machine=home.machine, worker=worker)
+        )
+    except BaseException:
+        home.locks.drop(worker.worker_id)
+        raise
+
+
+def _unregister(writer: Writer, home: _Home, worker_id: str) -> None:
+    writer.write(partial(_writes.unregister, worker_id=worker_id))
+    home.locks.drop(worker_id)
