@@ -1,0 +1,178 @@
+"""What can be seen in a step's code before it ever runs: blocking calls, loop variables."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import sys
+import time
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+
+PACKAGE = __name__.partition(".")[0]
+
+
+class StepClosureWarning(UserWarning):
+    """A step uses a variable that changed after the step was made; ``bind`` fixes its value."""
+
+
+class BlockingCallWarning(UserWarning):
+    """An ``async`` step calls something that stops the whole event loop."""
+
+
+class Snapshot:
+    """What the free variables and globals of a step's function held when the step was made."""
+
+    __slots__ = ("__weakref__", "cells", "contents", "fn", "global_values")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        code = fn.__code__
+        self.fn = fn
+        self.cells = fn.__closure__ or ()
+        self.contents = tuple(map(_content, self.cells))
+        # Only a module's own loop rebinds globals between two executions of one def.
+        at_module_level = "<locals>" not in fn.__qualname__
+        names = code.co_names if at_module_level else ()
+        module = fn.__globals__
+        self.global_values = {name: module[name] for name in names if name in module}
+
+    def changed_since(self, earlier: Snapshot) -> list[str]:
+        """Return the variables that both functions share and that changed in between."""
+        names = self.fn.__code__.co_freevars
+        changed = [
+            name
+            for name, cell, before, old, new in zip(
+                names, self.cells, earlier.cells, earlier.contents, self.contents, strict=True
+            )
+            if cell is before and old is not new
+        ]
+        changed += [
+            name
+            for name, value in self.global_values.items()
+            if name in earlier.global_values and earlier.global_values[name] is not value
+        ]
+        return changed
+
+
+_latest: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
+
+
+def _content(cell: Any) -> Any:  # noqa: ANN401 - whatever the variable holds
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def watch(fn: Callable[..., Any], step_id: str) -> Snapshot | None:
+    """Warn if the function was made before, in the same loop, with other values of its variables.
+
+    A factory that makes one function per call has a fresh variable each time and is left in peace.
+
+    Returns:
+        What the step has to keep, so that the next one can be compared with it.
+    """
+    code: CodeType | None = getattr(fn, "__code__", None)
+    if code is None:
+        return None
+    snapshot = Snapshot(fn)
+    earlier = _latest.get(id(code))
+    if earlier is not None and earlier.fn.__code__ is code:
+        for name in snapshot.changed_since(earlier):
+            warn(
+                f"step {step_id!r} uses the variable {name!r}, which changed since an earlier step "
+                f"was made from the same function: all of them will see its last value. Make it "
+                f"a parameter with a default and fix it with step.bind(id, {name}=…)",
+                StepClosureWarning,
+            )
+    _latest[id(code)] = snapshot
+    return snapshot
+
+
+def check_blocking(fn: Callable[..., Any], step_id: str) -> None:
+    """Warn if an async function calls ``time.sleep``."""
+    code = getattr(fn, "__code__", None)
+    if code is None or not any(name in code.co_names for name in _sleepers(fn)):
+        return
+    if _calls_sleep(fn):
+        warn(
+            f"async step {step_id!r} calls time.sleep, which stops every other step too: write "
+            "`await asyncio.sleep(…)`, or make the step a plain `def`, which runs in a thread",
+            BlockingCallWarning,
+        )
+
+
+def _sleepers(fn: Callable[..., Any]) -> list[str]:
+    """Return the names by which the function may reach ``time.sleep``."""
+    names = [name for name in fn.__code__.co_names if fn.__globals__.get(name) is time.sleep]
+    return [*names, "sleep"]
+
+
+def _calls_sleep(fn: Callable[..., Any]) -> bool:
+    previous: str = ""
+    imported = False
+    for instruction in dis.get_instructions(fn.__code__):
+        name = instruction.argval
+        if instruction.opname == "IMPORT_NAME" and name == "time":
+            imported = True
+        if instruction.opname == "LOAD_GLOBAL" and fn.__globals__.get(name) is time.sleep:
+            return True
+        if (
+            instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"}
+            and name == "sleep"
+            and (fn.__globals__.get(previous) is time or (imported and previous == "time"))
+        ):
+            return True
+        if instruction.opname.startswith("LOAD_") and isinstance(name, str):
+            previous = name
+        elif instruction.opname not in {"PRECALL", "CACHE", "PUSH_NULL"}:
+            previous = ""
+    return False
+
+
+def caller_frames() -> list[FrameType]:
+    """Return the frames of the caller outside this package, innermost first."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files
+    while frame is not None and _is_inside(frame):
+        frame = frame.f_back
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _is_inside(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return name == PACKAGE or name.startswith(PACKAGE + ".")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the user's line."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    level = 2
+    while frame is not None and _is_inside(frame):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that decorators and partials are wrapped around."""
+    while True:
+        inner = getattr(fn, "func", None) if hasattr(fn, "keywords") else None
+        if inner is None:
+            inner = getattr(fn, "__wrapped__", None)
+        if inner is None:
+            return fn if inspect.isroutine(fn) or isinstance(fn, type) else _call_of(fn)
+        fn = inner
+
+
+def _call_of(fn: Callable[..., Any]) -> Callable[..., Any]:
+    call = getattr(fn, "__call__", fn)  # noqa: B004 - the bound method itself is wanted
+    return call if inspect.ismethod(call) else fn

@@ -1,0 +1,135 @@
+"""The options of steps: checked when given, resolved when a workflow is compiled."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from gorkflow.node import Node
+from gorkflow.policy import RetryPolicy, seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+INHERITED = ("timeout", "retries", "continue_on_error")
+OWN = ("id", "name", "description", "reads")
+_NO_RETRIES = RetryPolicy(retries=0)
+
+
+class StepDefaults(TypedDict, total=False):
+    """Options that steps inherit, field by field: from a workflow, or from the engine."""
+
+    timeout: float | timedelta
+    """Seconds per attempt; ``math.inf``: none."""
+    retries: int | RetryPolicy
+    """Attempts after the first, or a whole policy."""
+    continue_on_error: bool
+    """Whether a final failure becomes the value ``None``."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?``, or what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+
+
+def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return a problem for each option that does not exist."""
+    known = list(known)
+    return [
+        f"unknown option {name!r}; {did_you_mean(name, known)}"
+        for name in given
+        if name not in known
+    ]
+
+
+def id_problems(what: str, value: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+    """Return what is wrong with an id."""
+    if isinstance(value, str) and ID_PATTERN.fullmatch(value):
+        return []
+    return [
+        f"{what} id {value!r} must be 1 to 100 letters, digits, '_', '.' or '-', "
+        "and begin with a letter or digit"
+    ]
+
+
+def inherited_problems(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the options that can be inherited."""
+    problems: list[str] = []
+    timeout = options.get("timeout")
+    if timeout is not None:
+        try:
+            seconds_of(timeout, "timeout")
+        except (TypeError, ValueError) as error:
+            problems.append(f"{error}; math.inf means no timeout")
+    retries = options.get("retries")
+    if retries is not None and not isinstance(retries, RetryPolicy):
+        try:
+            RetryPolicy(retries=retries)
+        except (TypeError, ValueError) as error:
+            problems.append(str(error))
+    optional = options.get("continue_on_error")
+    if optional is not None and not isinstance(optional, bool):
+        problems.append(f"continue_on_error must be True or False, not {optional!r}")
+    return problems
+
+
+def defaults_problems(defaults: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+    """Return what is wrong with a ``defaults=``."""
+    if not isinstance(defaults, Mapping):
+        return [f"defaults must be a mapping of step options, not {defaults!r}"]
+    own = [
+        f"option {name!r} can't be inherited; give it to the step" for name in defaults if name in OWN
+    ]
+    unknown = unknown_options((name for name in defaults if name not in OWN), INHERITED)
+    return own + unknown + inherited_problems(defaults)
+
+
+def option_problems(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the options of a step."""
+    problems = unknown_options(options, (*OWN, *INHERITED)) + inherited_problems(options)
+    for name in ("name", "description"):
+        if not isinstance(options.get(name, ""), str):
+            problems.append(f"{name} must be a string, not {options[name]!r}")
+    reads = options.get("reads", ())
+    if not isinstance(reads, tuple | list):
+        problems.append(f"reads must be a tuple of nodes, such as reads=(prepare,), not {reads!r}")
+    else:
+        problems += [
+            f"reads must hold steps or other nodes, not {item!r}"
+            for item in reads
+            if not isinstance(item, Node)
+        ]
+    return problems
+
+
+def merged(outer: StepDefaults, inner: Mapping[str, Any] | None) -> StepDefaults:
+    """Return defaults with those of an inner workflow on top, field by field."""
+    if not inner:
+        return outer
+    result: dict[str, Any] = {**outer}
+    result.update((name, value) for name, value in inner.items() if value is not None)
+    return StepDefaults(**result)
+
+
+def resolved_timeout(options: Mapping[str, Any]) -> float | None:
+    """Return the timeout in seconds; ``None``: none."""
+    timeout = options.get("timeout")
+    if timeout is None:
+        return None
+    seconds = seconds_of(timeout, "timeout")
+    return None if math.isinf(seconds) else seconds
+
+
+def resolved_retry(options: Mapping[str, Any]) -> RetryPolicy:
+    """Return the retry policy; without one, no retries."""
+    retries = options.get("retries")
+    if retries is None or retries == 0:
+        return _NO_RETRIES
+    return retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)

@@ -1,0 +1,221 @@
+"""How ``@step`` reads a function: which parameters are inputs, what comes out, what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
+
+from gorkflow._hazards import caller_frames, unwrapped
+from gorkflow.annotations import describe, is_union
+from gorkflow.codec import codec_of
+from gorkflow.context import StepContext
+from gorkflow.errors import StepInvalidError, ValueInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EMPTY = Parameter.empty
+
+
+class Param(NamedTuple):
+    """An input of a step."""
+
+    name: str
+    annotation: Any
+
+
+@dataclass(frozen=True)
+class StepSignature:
+    """What a function takes and gives, as a step."""
+
+    is_async: bool
+    takes_context: bool
+    params: tuple[Param, ...]
+    output: Any
+    settings: frozenset[str]
+    """Parameters that are never inputs; ``bind`` can fix them."""
+
+    @cached_property
+    def input_digest(self) -> str:
+        """The fingerprint of the JSON schemas of the inputs; empty without inputs."""
+        return ",".join(codec_of(param.annotation).digest() for param in self.params)
+
+    @cached_property
+    def output_digest(self) -> str:
+        """The fingerprint of the JSON schema of the output."""
+        return codec_of(self.output).digest()
+
+
+def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
+    """Return what a function takes and gives.
+
+    Args:
+        fn: the function, or another callable with annotations.
+        label: how errors name it.
+
+    Raises:
+        StepInvalidError: it can't be a step; the message says what to write.
+    """
+    _check_kind(fn, label)
+    inner = unwrapped(fn)
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        raise StepInvalidError(f"{label} has no signature that Python can read") from None
+    _check_parameters(signature, fn, label)
+    hints = _hints(inner, signature, label)
+    parameters = list(signature.parameters.values())
+    takes_context = bool(parameters) and _is_context(hints.get(parameters[0].name))
+    inputs = _inputs(parameters[1:] if takes_context else parameters, hints, label)
+    settings = frozenset(
+        item.name
+        for item in parameters[takes_context:]
+        if item.default is not _EMPTY and item.kind is not Parameter.POSITIONAL_ONLY
+    )
+    result = StepSignature(
+        is_async=inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inner),
+        takes_context=takes_context,
+        params=inputs,
+        output=hints["return"],
+        settings=settings,
+    )
+    _check_values(result, label)
+    return result
+
+
+def _check_kind(fn: Any, label: str) -> None:  # noqa: ANN401 - whatever was given
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise StepInvalidError(f"{label} was called; give the function itself, without ()")
+    if isinstance(fn, staticmethod | classmethod | property):
+        raise StepInvalidError(
+            f"{label} is a method of a class that has no instance yet; "
+            "write step(obj.method, id=…) where there is one"
+        )
+    if isinstance(fn, type):
+        raise StepInvalidError(f"{label} is a class; a step is a function, or step(obj.method, id=…)")
+    if not callable(fn):
+        raise StepInvalidError(f"@step needs a function, not {label}")
+    inner = unwrapped(fn)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise StepInvalidError(f"{label} is a generator; a step returns one value: return a list")
+
+
+def _check_parameters(signature: inspect.Signature, fn: Any, label: str) -> None:  # noqa: ANN401
+    parameters = list(signature.parameters.values())
+    first = parameters[0] if parameters else None
+    if (
+        first is not None
+        and first.name in {"self", "cls"}
+        and first.annotation is _EMPTY
+        and not inspect.ismethod(fn)
+    ):
+        raise StepInvalidError(
+            f"{label} is a method; write step(obj.method, id=…) where there is an object"
+        )
+    for item in parameters:
+        if item.kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
+            raise StepInvalidError(
+                f"{label} takes {item}; write one parameter per input, or one parameter "
+                "annotated as a tuple or list"
+            )
+        if item.kind is Parameter.KEYWORD_ONLY and item.default is _EMPTY:
+            raise StepInvalidError(
+                f"{label}: keyword-only parameter {item.name!r} is no input and has no default; "
+                "give it one (bind can change it later), or move it before the *"
+            )
+
+
+def _hints(
+    inner: Callable[..., Any], signature: inspect.Signature, label: str
+) -> dict[str, Any]:
+    """Return the resolved annotations, also of classes that are local to the enclosing function."""
+    if signature.return_annotation is _EMPTY:
+        raise StepInvalidError(
+            f"{label} does not say what it returns; annotate it: `-> Report`, or `-> None`"
+        )
+    scope = _enclosing_names(inner)
+    try:
+        return typing.get_type_hints(inner, localns=scope, include_extras=True)
+    except NameError as error:
+        raise StepInvalidError(
+            f"{label}: the annotation {error.name!r} can't be found when the step is made; "
+            "import it for real (not under TYPE_CHECKING), and define it above the step"
+        ) from None
+    except Exception as error:
+        raise StepInvalidError(f"{label}: its annotations can't be read: {error}") from error
+
+
+def _enclosing_names(inner: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the local names that the function's text can see, if it stands inside another."""
+    qualname: str = getattr(inner, "__qualname__", "")
+    if "<locals>" not in qualname:
+        return None
+    names: dict[str, Any] = {}
+    module = getattr(inner, "__globals__", None)
+    for frame in reversed(caller_frames()):
+        encloses = qualname.startswith(f"{_qualname(frame.f_code)}.<locals>.")
+        if encloses and frame.f_globals is module:
+            names.update(frame.f_locals)
+    code = getattr(inner, "__code__", None)
+    for name, cell in zip(
+        getattr(code, "co_freevars", ()), getattr(inner, "__closure__", None) or (), strict=False
+    ):
+        try:
+            names[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return names
+
+
+def _qualname(code: Any) -> str:  # noqa: ANN401 - a code object
+    return code.co_qualname
+
+
+def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> tuple[Param, ...]:
+    inputs: list[Param] = []
+    for item in parameters:
+        annotation = hints.get(item.name, _EMPTY)
+        if _mentions_context(annotation):
+            raise StepInvalidError(
+                f"{label}: {item.name!r} is annotated {describe(annotation)}; the context is the "
+                "first parameter, annotated StepContext or StepContext[Deps], without a default"
+            )
+        if item.kind is Parameter.KEYWORD_ONLY or item.default is not _EMPTY:
+            continue
+        if annotation is _EMPTY:
+            raise StepInvalidError(
+                f"{label}: parameter {item.name!r} has no annotation; write what it takes: "
+                f"`{item.name}: Order`"
+            )
+        inputs.append(Param(item.name, annotation))
+    return tuple(inputs)
+
+
+def _is_context(annotation: Any) -> bool:  # noqa: ANN401
+    cls = get_origin(annotation) or annotation
+    return isinstance(cls, type) and issubclass(cls, StepContext)
+
+
+def _mentions_context(annotation: Any) -> bool:  # noqa: ANN401
+    if is_union(annotation):
+        return any(map(_is_context, get_args(annotation)))
+    return _is_context(annotation)
+
+
+def _check_values(signature: StepSignature, label: str) -> None:
+    """Raise unless every value can be written as JSON, as far as the annotations tell."""
+    places = [(f"parameter {param.name!r}", param.annotation) for param in signature.params]
+    for place, annotation in [*places, ("what it returns", signature.output)]:
+        try:
+            codec_of(annotation).prepare()
+        except ValueInvalidError as error:
+            raise StepInvalidError(
+                f"{label}: {place} is annotated {describe(annotation)}, which can't be written as "
+                f"JSON ({error}); use a model, a dataclass, a TypedDict or plain values, and hand "
+                "live objects in through deps"
+            ) from None

@@ -1,0 +1,255 @@
+"""Follows the values through a workflow: what fits where, who may read what.
+
+The same walk serves each call that makes a workflow grow, and its compilation, which knows more:
+the options that steps inherit, and the workflows around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
+from gorkflow._fit import NOTHING, Value, fit_problems
+from gorkflow._options import StepDefaults, merged
+from gorkflow.annotations import describe, fits, union_of
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValueInvalidError
+from gorkflow.flow import join_path
+from gorkflow.model import Outcome
+from gorkflow.step import Step
+
+if TYPE_CHECKING:
+    from gorkflow.node import Node
+
+_NO_IDS: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Record:
+    """What compilation gathers on its way, by path."""
+
+    steps: dict[str, Step[Any, Any, Any]] = field(default_factory=dict[str, Step[Any, Any, Any]])
+    conditions: dict[str, tuple[Condition, ...]] = field(
+        default_factory=dict[str, tuple[Condition, ...]]
+    )
+    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    readable: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    defaults_of: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
+
+
+class Place(NamedTuple):
+    """Where in the tree the walk is."""
+
+    prefix: str
+    """The path of the workflow around."""
+    defaults: StepDefaults
+    """What steps inherit here."""
+    before: tuple[frozenset[str] | set[str], ...]
+    """Ids of the nodes that came before, per workflow around, innermost first."""
+    siblings: frozenset[str] = _NO_IDS
+    """Ids of the branches of the blocks around."""
+
+
+class Walk:
+    """One walk. It gathers every problem instead of stopping at the first."""
+
+    def __init__(self, record: Record | None = None) -> None:
+        self.problems: list[str] = []
+        self.unresolved: dict[str, str] = {}
+        """Reads of ids that are not known here: the id, and the step that reads it."""
+        self._record = record
+        self._outcomes: dict[int, tuple[Any, Any]] = {}
+
+    def element(self, element: Element, value: Value, place: Place) -> Value:
+        """Follow a value through an element and return what comes out."""
+        if isinstance(element, Block):
+            return self._block(element, value, place)
+        if isinstance(element, Choice):
+            return self._choice(element, value, place)
+        return self._node(element, value, place)
+
+    def _node(
+        self, node: Node[Any, Any], value: Value, place: Place, *, outcome: bool = False
+    ) -> Value:
+        """Follow a value through a node.
+
+        Args:
+            node: the node.
+            value: what it gets.
+            place: where it stands.
+            outcome: whether a join sees the outcome, so that nothing stands in for a failure.
+        """
+        if isinstance(node, Step):
+            return self._step(node, value, place, outcome=outcome)
+        if isinstance(node, Passthrough):
+            return self._passthrough(node, value, place)
+        if isinstance(node, Chain):
+            return self._workflow(node, value, place)
+        raise TypeError(f"{node!r} is a node of an unknown kind")
+
+    def _step(
+        self, step: Step[Any, Any, Any], value: Value, place: Place, *, outcome: bool
+    ) -> Value:
+        self.problems += fit_problems(step.id, step.params, value)
+        for node in step.reads:
+            self._read(node.id, step.id, value, place)
+        if self._record is not None:
+            path = join_path(place.prefix, step.id)
+            self._record.steps[path] = step
+            self._record.outputs[path] = step.output
+            self._record.readable[path] = (
+                value.ids.union(node.id for node in step.reads) if step.reads else value.ids
+            )
+        optional = not outcome and step.continues_on_error(place.defaults)
+        return Value(
+            union_of([step.output, None]) if optional else step.output,
+            sources=(step.id,),
+            ids=frozenset((step.id,)),
+        )
+
+    def _passthrough(self, node: Passthrough[Any], value: Value, place: Place) -> Value:
+        self.problems += fit_problems(node.id, (("value", node.annotation),), value)
+        if self._record is not None:
+            self._record.outputs[join_path(place.prefix, node.id)] = node.annotation
+        return Value(node.annotation, sources=(node.id,), ids=value.ids | {node.id})
+
+    def _workflow(self, workflow: Chain[Any, Any], value: Value, place: Place) -> Value:
+        if not workflow.elements:
+            self.problems.append(f"workflow {workflow.id!r} is empty; give it a step with .then(…)")
+        if workflow.input is None:
+            inner = Value(NOTHING, ids=value.ids)
+        else:
+            self.problems += fit_problems(
+                workflow.id, (("input", workflow.input),), value, what="workflow"
+            )
+            inner = Value(workflow.input, ids=value.ids)
+        if self._record is None and not place.defaults.get("continue_on_error"):
+            # It was walked when it was made; only inherited options or the scope around could
+            # change what was found.
+            for wanted, reader in workflow.unresolved.items():
+                self._read(wanted, reader, value, place)
+            return _leaving(workflow, workflow.output)
+        path = join_path(place.prefix, workflow.id)
+        own: set[str] = set()
+        inside = Place(
+            path,
+            merged(place.defaults, workflow.defaults),
+            (own, *place.before),
+            place.siblings,
+        )
+        found = self.sequence(workflow.elements, inner, inside, own)
+        if self._record is not None:
+            self._record.outputs[path] = found.annotation
+        return _leaving(workflow, found.annotation)
+
+    def sequence(
+        self, elements: tuple[Element, ...], value: Value, place: Place, own: set[str]
+    ) -> Value:
+        """Follow a value through elements one after another; ``own`` takes up their ids."""
+        for element in elements:
+            value = self.element(element, value, place)
+            own.update(ids_of(element))
+        return value
+
+    def _block(self, block: Block, value: Value, place: Place) -> Value:
+        inside = place._replace(siblings=place.siblings.union(node.id for node in block.branches))
+        outcome = block.join.kind != "all"
+        branches = [
+            self._node(node, value, inside, outcome=outcome) for node in block.branches
+        ]
+        annotations = [branch.annotation for branch in branches]
+        sources: tuple[str, ...] = tuple(node.id for node in block.branches)
+        if block.join.kind == "first":
+            annotation: Any = union_of(annotations)
+            sources = (block.id,)
+        elif block.join.kind == "all":
+            annotation = GenericAlias(tuple, tuple(annotations))
+        else:
+            annotation = GenericAlias(tuple, tuple(map(self._outcome, annotations)))
+        if self._record is not None:
+            self._record.outputs[join_path(place.prefix, block.id)] = annotation
+        ids = frozenset[str]().union(*(branch.ids for branch in branches))
+        return Value(annotation, sources=sources, ids=ids)
+
+    def _outcome(self, annotation: Any) -> Any:  # noqa: ANN401
+        # By identity: most branches of a wide block share one annotation, and typing is slow.
+        found = self._outcomes.get(id(annotation))
+        if found is None:
+            found = self._outcomes[id(annotation)] = (annotation, Outcome[annotation])
+        return found[1]
+
+    def _choice(self, choice: Choice, value: Value, place: Place) -> Value:
+        for arm in choice.arms:
+            self.problems += fit_problems(
+                arm.condition.name, arm.condition.params, value, what="condition"
+            )
+        branches = [self._node(node, value, place) for node in choice.nodes]
+        annotations = [branch.annotation for branch in branches]
+        ids = frozenset[str]().union(*(branch.ids for branch in branches))
+        path = join_path(place.prefix, choice.id)
+        if choice.otherwise is None:
+            ids |= value.ids
+            if choice.has_default:
+                self._default(choice, annotations[0], path)
+            else:
+                annotations = [value.annotation, *self._alike(choice, annotations[0], value)]
+        annotation = union_of(annotations)
+        if self._record is not None:
+            self._record.outputs[path] = annotation
+            self._record.conditions[path] = tuple(arm.condition for arm in choice.arms)
+        return Value(annotation, sources=(choice.id,), ids=ids)
+
+    def _alike(self, choice: Choice, annotation: Any, value: Value) -> list[Any]:  # noqa: ANN401
+        """Return what the arm adds to the input that stands in where it is skipped: nothing."""
+        node = choice.arms[0].node
+        if value.annotation is NOTHING or not fits(annotation, value.annotation):
+            given = "nothing" if value.annotation is NOTHING else describe(value.annotation)
+            self.problems.append(
+                f"{node.id!r} gives {describe(annotation)}, but where its condition does not hold "
+                f"its input goes on, which is {given}: give then_if a default="
+            )
+            return [annotation]
+        return []
+
+    def _default(self, choice: Choice, annotation: Any, path: str) -> None:  # noqa: ANN401
+        node = choice.arms[0].node
+        try:
+            codec = codec_of(annotation)
+            data = codec.encode(codec.validate(choice.default))
+        except ValueInvalidError as error:
+            self.problems.append(
+                f"the default of {node.id!r} is no {describe(annotation)}: {error}"
+            )
+        else:
+            if self._record is not None:
+                self._record.defaults_of[path] = (data, annotation)
+
+    def _read(self, wanted: str, reader: str, value: Value, place: Place) -> None:
+        """Check that a step may read the output of a node."""
+        if wanted in value.ids:
+            return
+        if any(wanted in ids for ids in place.before):
+            return
+        if wanted in place.siblings:
+            self.problems.append(
+                f"step {reader!r} reads {wanted!r}, which runs beside it; move {wanted!r} before "
+                "the block, or chain the two in a nested workflow"
+            )
+            return
+        self.unresolved.setdefault(wanted, reader)
+
+
+def ids_of(element: Element) -> list[str]:
+    """Return the ids that an element takes in its workflow, outermost first."""
+    if isinstance(element, Block):
+        return [element.id, *(node.id for node in element.branches)]
+    if isinstance(element, Choice):
+        return [element.id, *(node.id for node in element.nodes)]
+    return [element.id]
+
+
+def _leaving(workflow: Chain[Any, Any], annotation: Any) -> Value:  # noqa: ANN401
+    """Return the value that a nested workflow gives; what is inside stays unseen."""
+    return Value(annotation, sources=(workflow.id,), ids=frozenset((workflow.id,)))

@@ -1,0 +1,295 @@
+"""Questions about annotations: does a value of this one fit where that one is wanted?
+
+Subtyping itself is beartype's business (``is_subhint``), loaded when first needed. What is decided
+here is what differs because values travel as JSON: every receiver gets its own copy, so containers
+are covariant; an ``int`` is good for a ``float``; and what can't be known before a run (``Any``, a
+constraint) fits, and is validated when the value arrives.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Mapping, MutableMapping
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    is_typeddict,
+)
+
+_MAX_DEPTH = 40
+_cache: dict[tuple[Any, Any], Relation] = {}
+_MAX_CACHED = 20_000
+_MAX_SHOWN = 6
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+
+
+class Relation(enum.Enum):
+    """How one annotation relates to another."""
+
+    SURE = "sure"
+    """Every value of the one is a value of the other."""
+    MAYBE = "maybe"
+    """It depends on the value, which has to be validated."""
+    NO = "no"
+
+
+def fits(given: Any, wanted: Any) -> bool:  # noqa: ANN401 - any annotation there is
+    """Return whether a value annotated ``given`` may be handed to a parameter annotated ``wanted``."""
+    return relation(given, wanted) is not Relation.NO
+
+
+def needs_validation(given: Any, wanted: Any) -> bool:  # noqa: ANN401
+    """Return whether a value annotated ``given`` has to be validated for ``wanted``."""
+    return relation(given, wanted) is not Relation.SURE
+
+
+def relation(given: Any, wanted: Any) -> Relation:  # noqa: ANN401
+    """Return how ``given`` relates to ``wanted``; remembered."""
+    if given is wanted:
+        return Relation.SURE
+    try:
+        found = _cache.get((given, wanted))
+    except Exception:  # noqa: BLE001 - unhashable, or metadata with an odd __eq__
+        return _judge(given, wanted, 0)
+    if found is None:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        found = _cache[given, wanted] = _judge(given, wanted, 0)
+    return found
+
+
+def _worst(relations: list[Relation]) -> Relation:
+    if Relation.NO in relations:
+        return Relation.NO
+    return Relation.MAYBE if Relation.MAYBE in relations else Relation.SURE
+
+
+def _best(relations: list[Relation]) -> Relation:
+    if Relation.SURE in relations:
+        return Relation.SURE
+    return Relation.MAYBE if Relation.MAYBE in relations else Relation.NO
+
+
+def _judge(given: Any, wanted: Any, depth: int) -> Relation:  # noqa: ANN401, PLR0911 - a table
+    given, wanted = _given(given), _unwrapped(wanted)
+    if given is wanted or wanted is Any or wanted is object or _equal(given, wanted):
+        return Relation.SURE
+    if depth > _MAX_DEPTH or _open(given) or _open(wanted):
+        return Relation.MAYBE
+    if get_origin(wanted) is Annotated:
+        # A constraint may hold or not; the value tells.
+        inner = _judge(given, get_args(wanted)[0], depth + 1)
+        return Relation.NO if inner is Relation.NO else Relation.MAYBE
+    if is_union(given):
+        return _worst([_judge(item, wanted, depth + 1) for item in get_args(given)])
+    if is_union(wanted):
+        return _best([_judge(given, item, depth + 1) for item in get_args(wanted)])
+    if hasattr(given, "__supertype__"):  # a NewType
+        return _judge(given.__supertype__, wanted, depth + 1)
+    if given is None or wanted is None:
+        return Relation.NO
+    if wanted is float and given is int:
+        return Relation.SURE
+    return _judge_generic(given, wanted, depth)
+
+
+def _judge_generic(given: Any, wanted: Any, depth: int) -> Relation:  # noqa: ANN401
+    origin, target = get_origin(given), get_origin(wanted)
+    if origin is tuple and target is tuple:
+        return _judge_tuples(get_args(given), get_args(wanted), depth)
+    if origin is not None and origin is target and origin is not Literal:
+        pairs = list(zip(get_args(given), get_args(wanted), strict=False))
+        return _worst([_judge(left, right, depth + 1) for left, right in pairs])
+    if origin in _CONTAINERS and isinstance(target, type) and issubclass(origin, target):
+        items = get_args(given)
+        if origin is tuple:
+            items = (union_of([item for item in items if item is not ...] or [Any]),)
+        pairs = list(zip(items, get_args(wanted), strict=False))
+        return _worst([_judge(left, right, depth + 1) for left, right in pairs])
+    if isinstance(given, type) and isinstance(wanted, type) and origin is None and target is None:
+        return _judge_classes(given, wanted)
+    if target is not None and given is target:
+        return Relation.MAYBE  # a bare list for a list[int]
+    if is_typeddict(given) and (target or wanted) in {dict, Mapping, MutableMapping}:
+        return Relation.SURE if get_args(wanted)[1:] in {(), (Any,), (object,)} else Relation.MAYBE
+    return _ask_beartype(given, wanted)
+
+
+def _judge_tuples(given: tuple[Any, ...], wanted: tuple[Any, ...], depth: int) -> Relation:
+    if wanted[1:] == (...,):
+        items = given[:1] if given[1:] == (...,) else dict.fromkeys(map(_Key, given))
+        return _worst(
+            [_judge(getattr(item, "value", item), wanted[0], depth + 1) for item in items]
+        )
+    if given[1:] == (...,) or len(given) != len(wanted):
+        return Relation.NO
+    return _worst([relation(left, right) for left, right in zip(given, wanted, strict=True)])
+
+
+class _Key:
+    """An annotation as a key by identity, to judge equal branches of a wide block once."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:  # noqa: ANN401
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.value is self.value
+
+
+def _judge_classes(given: type, wanted: type) -> Relation:
+    if is_typeddict(given) and wanted is dict:
+        return Relation.SURE
+    if is_typeddict(wanted):
+        return Relation.MAYBE if given is dict or is_typeddict(given) else Relation.NO
+    try:
+        if issubclass(given, wanted):
+            return Relation.SURE
+    except TypeError:  # a protocol that can't be tested at run time
+        return Relation.MAYBE
+    # A generic model without arguments is one with Any for each of them.
+    generic = getattr(wanted, "__pydantic_generic_metadata__", None) or {}
+    if generic.get("origin") is not None:
+        mine = getattr(given, "__pydantic_generic_metadata__", None) or {}
+        if given is generic["origin"] or issubclass(given, generic["origin"]):
+            same = mine.get("origin") is generic["origin"]
+            if not same:
+                return Relation.MAYBE
+            pairs = zip(mine["args"], generic["args"], strict=False)
+            return _worst([relation(left, right) for left, right in pairs])
+    return Relation.NO
+
+
+def _ask_beartype(given: Any, wanted: Any) -> Relation:  # noqa: ANN401
+    from beartype.door import is_subhint  # noqa: PLC0415 - late: it costs as much as all the rest
+
+    try:
+        return Relation.SURE if is_subhint(given, wanted) else Relation.NO
+    except Exception:  # noqa: BLE001 - an annotation that beartype does not know: validate
+        return Relation.MAYBE
+
+
+def _given(annotation: Any) -> Any:  # noqa: ANN401
+    """Return what is promised, constraints aside."""
+    annotation = _unwrapped(annotation)
+    while get_origin(annotation) is Annotated:
+        annotation = _unwrapped(get_args(annotation)[0])
+    return annotation
+
+
+def _unwrapped(annotation: Any) -> Any:  # noqa: ANN401
+    """Return what a ``type X = …`` alias stands for; ``None`` for its class."""
+    if annotation is type(None):
+        return None
+    while type(annotation).__name__ == "TypeAliasType":
+        annotation = annotation.__value__
+    return annotation
+
+
+def _open(annotation: Any) -> bool:  # noqa: ANN401
+    """Return whether only the value can tell."""
+    if annotation is Any or annotation is object or isinstance(annotation, str | TypeVar):
+        return True
+    origin = get_origin(annotation)
+    return origin is not None and type(origin).__name__ == "TypeAliasType"
+
+
+def _equal(given: Any, wanted: Any) -> bool:  # noqa: ANN401
+    try:
+        return bool(given == wanted)
+    except Exception:  # noqa: BLE001 - metadata with an odd __eq__
+        return False
+
+
+def is_union(annotation: Any) -> bool:  # noqa: ANN401
+    """Return whether the annotation is a union, in either spelling."""
+    return get_origin(annotation) in {Union, types.UnionType}
+
+
+def union_of(annotations: list[Any]) -> Any:  # noqa: ANN401
+    """Return the union of annotations; of one, itself."""
+    unique: list[Any] = []
+    seen: set[Any] = set()
+    for item in annotations:
+        try:
+            if item in seen:
+                continue
+            seen.add(item)
+        except TypeError:  # unhashable
+            pass
+        unique.append(item)
+    return unique[0] if len(unique) == 1 else Union[tuple(unique)]  # noqa: UP007 - made at run time
+
+
+def is_optional(annotation: Any) -> bool:  # noqa: ANN401
+    """Return whether ``None`` is among the values."""
+    annotation = _given(annotation)
+    if annotation is None:
+        return True
+    return is_union(annotation) and any(map(is_optional, get_args(annotation)))
+
+
+def without_none(annotation: Any) -> Any:  # noqa: ANN401
+    """Return a union without its ``None``; anything else as it is."""
+    annotation = _given(annotation)
+    if not is_union(annotation):
+        return annotation
+    kept = [item for item in get_args(annotation) if item is not type(None)]
+    return union_of(kept)
+
+
+def tuple_items(annotation: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
+    """Return the items of a tuple of known length; of anything else ``None``."""
+    annotation = _given(annotation)
+    if get_origin(annotation) is not tuple:
+        return None
+    items = get_args(annotation)
+    return None if items[1:] == (...,) else items
+
+
+_OUTCOMES = ("Completed", "Failed", "Skipped", "Cancelled")
+
+
+def describe(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - a table
+    """Return an annotation as a person would write it, with short names."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is ...:
+        return "..."
+    if isinstance(annotation, list):  # the parameters of a Callable
+        return f"[{', '.join(map(describe, annotation))}]"
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return describe(args[0])
+    if is_union(annotation):
+        return _describe_union(args)
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, args))}]"
+    if origin is not None:
+        more = ", …" if len(args) > _MAX_SHOWN else ""
+        inner = ", ".join(map(describe, args[:_MAX_SHOWN])) or "()"
+        return f"{describe(origin)}[{inner}{more}]"
+    if isinstance(annotation, TypeVar):
+        return annotation.__name__
+    name = getattr(annotation, "__name__", None)
+    return name if isinstance(name, str) else repr(annotation).replace("typing.", "")
+
+
+def _describe_union(args: tuple[Any, ...]) -> str:
+    names = [getattr(get_origin(item) or item, "__name__", "") for item in args]
+    if all(names.count(name) == 1 for name in _OUTCOMES):
+        completed = args[names.index("Completed")]
+        rest = [item for item, name in zip(args, names, strict=True) if name not in _OUTCOMES]
+        outcome = f"Outcome[{', '.join(map(describe, get_args(completed)))}]"
+        return " | ".join([outcome, *map(describe, rest)])
+    return " | ".join(map(describe, args))

@@ -1,0 +1,449 @@
+"""Values to JSON bytes and back: the only place that knows pydantic, and it imports it late.
+
+Every value crosses a step boundary as strict JSON and is rebuilt with an annotation. What can't make
+the trip unchanged fails where it was produced, by name: it is written, then read back under its own
+annotation before anybody gets to see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from gorkflow.errors import EncodingError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pydantic
+
+_MAX_PROBLEMS = 5
+_MAX_TEXT = 300
+# Bytes that betray a value JSON has no word for: a non-finite float is written as null, NaN or
+# Infinity; a lone surrogate in a key as U+FFFD; a secret as asterisks.
+_REPLACED = b"\xef\xbf\xbd"
+_MASKED = b'"**********"'
+# Schemas that can hold a non-finite float behind a null, as far as the schema can tell.
+_OPAQUE_SCHEMAS = frozenset(
+    {
+        "any",
+        "callable",
+        "complex",
+        "custom-error",
+        "decimal",
+        "float",
+        "function-after",
+        "function-before",
+        "function-plain",
+        "function-wrap",
+        "generator",
+        "is-instance",
+        "json",
+        "lax-or-strict",
+    }
+)
+_UNEXPECTED = re.compile(
+    r"PydanticSerializationUnexpectedValue\(Expected `([^`]*)`"
+    r".*?\[(?:field_name='(\w+)', )?input_value=.*?input_type=([\w.]+)\]",
+    re.DOTALL,
+)
+# Where in a JSON schema a mapping's keys are names that somebody chose, not keywords.
+_NAME_MAPS = frozenset({"properties", "$defs", "patternProperties", "dependentSchemas"})
+_NOTES = frozenset({"title", "description", "examples", "default"})
+
+
+class Codec:
+    """Writes and reads the values of one annotation. Get it with ``codec_of``."""
+
+    __slots__ = (
+        "_adapter",
+        "_digest",
+        "_dump",
+        "_is_union",
+        "_null_is_suspect",
+        "_read",
+        "annotation",
+        "by_alias",
+    )
+
+    def __init__(self, annotation: Any) -> None:  # noqa: ANN401 - any annotation there is
+        self.annotation = annotation
+        self._digest: str | None = None
+        self._adapter: pydantic.TypeAdapter[Any] | None = None
+        self._is_union = len(_union_members(annotation)) > 1
+        self._null_is_suspect = True
+        self.by_alias = True
+        self._dump: Callable[..., bytes] = self._unprepared
+        self._read: Callable[..., Any] = self._unprepared
+
+    def __repr__(self) -> str:
+        """Return the annotation it stands for."""
+        return f"Codec({self.annotation!r})"
+
+    def prepare(self) -> bool:
+        """Get the annotation ready for use, unless that was done.
+
+        Returns:
+            Whether it is ready; not so when it names classes that are still to be defined.
+
+        Raises:
+            ValidationError: no value of this annotation can be written as JSON.
+        """
+        import pydantic  # noqa: PLC0415 - late, so that importing gorkflow stays quick
+        from pydantic.errors import PydanticUndefinedAnnotation  # noqa: PLC0415
+
+        if self._adapter is not None:
+            return True
+        try:
+            adapter = _adapter_of(self.annotation)
+            schema = adapter.core_schema
+        except PydanticUndefinedAnnotation:
+            return False
+        except pydantic.PydanticUserError as error:
+            if error.code == "class-not-fully-defined":
+                return False
+            raise ValidationError(_first_line(error)) from None
+        except Exception as error:
+            raise ValidationError(_first_line(error)) from error
+        kinds, renamed = _survey(schema)
+        self.by_alias = not renamed
+        self._null_is_suspect = not kinds.isdisjoint(_OPAQUE_SCHEMAS)
+        self._dump = adapter.serializer.to_json
+        self._read = adapter.validator.validate_json
+        self._adapter = adapter
+        return True
+
+    def encode(self, value: Any) -> bytes:  # noqa: ANN401 - any value there is
+        """Return the value as strict JSON, checked to read back under the annotation.
+
+        Raises:
+            EncodingError: it holds something that JSON can't say: NaN, an infinity, a lone
+                surrogate, an unknown class, a cycle, too many levels.
+            ValidationError: it does not match the annotation.
+        """
+        try:
+            data = self._dump(value, by_alias=self.by_alias, round_trip=True, warnings="error")
+        except BaseException as error:
+            self._explain_dump(value, error)
+            raise
+        suspect = (
+            (self._null_is_suspect and b"null" in data)
+            or b"NaN" in data
+            or b"Infinity" in data
+            or _REPLACED in data
+            or _MASKED in data
+        )
+        try:
+            again = self._read(data, strict=True, by_alias=True, by_name=True)
+        except BaseException as error:
+            if suspect:
+                self._refuse_disguised(value)
+            raise _invalid(error, encoding=True) from error
+        if suspect and not _same(value, again):
+            self._refuse_disguised(value)
+        if self._is_union and type(again) is not type(value):
+            self._refuse_confused(value, again)
+        return data
+
+    def decode(self, data: bytes) -> Any:  # noqa: ANN401 - the annotation says what
+        """Return the value that strict JSON stands for.
+
+        Raises:
+            ValidationError: it does not match the annotation, or is no JSON.
+        """
+        try:
+            return self._read(data, strict=True, by_alias=True, by_name=True)
+        except BaseException as error:
+            raise _invalid(error) from error
+
+    def decode_lax(self, data: bytes | str) -> Any:  # noqa: ANN401 - the annotation says what
+        """Return the value that JSON typed by a person stands for: ``"7"`` is good enough for 7.
+
+        Raises:
+            ValidationError: it does not match the annotation, or is no JSON.
+        """
+        try:
+            return self._read(data, by_alias=True, by_name=True)
+        except BaseException as error:
+            raise _invalid(error) from error
+
+    def validate(self, value: Any) -> Any:  # noqa: ANN401 - any value there is
+        """Return the value as the annotation has it: an instance stays, a dict becomes a model.
+
+        Raises:
+            ValidationError: it does not match the annotation.
+        """
+        from pydantic_core import to_json  # noqa: PLC0415 - late, as above
+
+        adapter = self._ready()
+        try:
+            return adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
+        except BaseException as error:
+            first = _invalid(error)
+        # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
+        # about numbers and strings but knows how to make a model.
+        try:
+            data = to_json(value, by_alias=True, inf_nan_mode="constants")
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            raise first from None
+        return self.decode(data)
+
+    def digest(self) -> str:
+        """Return a short fingerprint of the JSON schema: the same shape gives the same digest."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self._shape().encode()).hexdigest()[:16]
+        return self._digest
+
+    def _shape(self) -> str:
+        try:
+            schema = self._ready().json_schema()
+            return json.dumps(_without_notes(schema), sort_keys=True)
+        except Exception:  # noqa: BLE001 - an annotation without a schema still has a name
+            return repr(self.annotation).split(" at 0x", 1)[0]
+
+    def _ready(self) -> pydantic.TypeAdapter[Any]:
+        if self._adapter is None and not self.prepare():
+            raise ValidationError(
+                f"{self.annotation!r} names a class that is not defined yet; define it before use"
+            )
+        assert self._adapter is not None  # noqa: S101 - prepare() returned True
+        return self._adapter
+
+    def _unprepared(self, value: Any, **how: Any) -> Any:  # noqa: ANN401 - stands in for both
+        """Prepare on first use, then do what was asked."""
+        self._ready()
+        return (self._dump if "round_trip" in how else self._read)(value, **how)
+
+    def _explain_dump(self, value: Any, error: BaseException) -> None:  # noqa: ANN401
+        """Raise what is wrong with a value that could not be written."""
+        if isinstance(error, ValidationError) or not _is_ours(error):
+            return
+        try:
+            self._ready().validate_python(value, strict=True, by_alias=True, by_name=True)
+        except BaseException as mismatch:
+            if isinstance(error, RecursionError) or "Circular" in _text(error):
+                raise EncodingError("it contains itself, or is nested too deep for JSON") from error
+            raise _invalid(mismatch) from mismatch
+        unexpected = _UNEXPECTED.search(str(error))
+        if unexpected is not None:
+            expected, field, given = unexpected.groups()
+            place = f"{field}: " if field else ""
+            raise ValidationError(f"{place}expected {expected}, not a value of type {given}")
+        raise EncodingError(_dump_message(error)) from error
+
+    def _refuse_disguised(self, value: Any) -> None:  # noqa: ANN401
+        """Raise if a suspicious piece of JSON hides a value that JSON can't say."""
+        try:
+            plain = self._ready().dump_python(value, round_trip=True, warnings=False)
+        except Exception as error:
+            raise EncodingError(_dump_message(error)) from error
+        for place, leaf in _leaves(plain):
+            if problem := _unsayable(leaf):
+                raise EncodingError(f"{place}: {problem}" if place else problem)
+
+    def _refuse_confused(self, value: Any, again: Any) -> None:  # noqa: ANN401
+        kinds = {get_origin(item) or item for item in _union_members(self.annotation)}
+        if type(value) in kinds and type(again) in kinds:
+            raise ValidationError(
+                f"a {type(value).__name__} reads back as a {type(again).__name__}: give the members "
+                "of the union a Literal field that tells them apart"
+            )
+
+
+_cache: dict[Any, Codec] = {}
+_by_identity: dict[int, Codec] = {}
+
+
+def codec_of(annotation: Any) -> Codec:  # noqa: ANN401 - any annotation there is
+    """Return the codec of an annotation, the same one each time."""
+    try:
+        # Unions are equal whatever their order, which decides ties; their repr tells them apart.
+        key = annotation if isinstance(annotation, type) else (annotation, repr(annotation))
+        codec = _cache.get(key)
+        if codec is None:
+            codec = _cache[key] = Codec(annotation)
+    except Exception:  # noqa: BLE001 - unhashable, or metadata with an odd __eq__ or __repr__
+        # The codec holds on to the annotation, so the identity stays taken.
+        codec = _by_identity.get(id(annotation))
+        if codec is None:
+            codec = _by_identity[id(annotation)] = Codec(annotation)
+    return codec
+
+
+def _adapter_of(annotation: Any) -> pydantic.TypeAdapter[Any]:  # noqa: ANN401
+    import pydantic  # noqa: PLC0415 - late, as above
+
+    # Bytes need not be UTF-8, and a NaN must show. Models say for themselves how they do it, and
+    # refuse to be told.
+    config = pydantic.ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
+    )
+    try:
+        return pydantic.TypeAdapter(annotation, config=config)
+    except pydantic.PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return pydantic.TypeAdapter(annotation)
+
+
+def _survey(schema: Any) -> tuple[set[str], bool]:  # noqa: ANN401 - plain data of pydantic's
+    """Return the kinds of schema in it, and whether a field is written under a name it can't be
+    read under.
+    """
+    kinds: set[str] = set()
+    renamed = False
+    stack: list[Any] = [schema]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            kind = item.get("type")
+            if isinstance(kind, str):
+                kinds.add(kind)
+            written = item.get("serialization_alias")
+            if written is not None and written != item.get("validation_alias"):
+                renamed = True
+            stack.extend(value for key, value in item.items() if key != "metadata")
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return kinds, renamed
+
+
+def _union_members(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    import types  # noqa: PLC0415
+    from typing import Union  # noqa: PLC0415
+
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return get_args(annotation)
+    return (annotation,)
+
+
+def _leaves(root: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Yield every key and scalar inside plain data, with its place."""
+    stack: list[tuple[str, Any]] = [("", root)]
+    while stack:
+        place, item = stack.pop()
+        if isinstance(item, dict):
+            for key, value in item.items():
+                where = f"{place}.{_text(key)}" if place else _text(key)
+                yield f"the key {_shown(key)}", key
+                stack.append((where, value))
+        elif isinstance(item, list | tuple | set | frozenset):
+            stack.extend((f"{place}[{index}]", value) for index, value in enumerate(item))
+        else:
+            yield place, item
+
+
+def _unsayable(leaf: Any) -> str:  # noqa: ANN401
+    """Return why JSON can't say this scalar, or nothing."""
+    from pydantic import SecretBytes, SecretStr  # noqa: PLC0415 - late, as above
+
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
+    if isinstance(leaf, Decimal) and not leaf.is_finite():
+        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
+    if isinstance(leaf, str) and any("\ud800" <= char <= "\udfff" for char in leaf):
+        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+    if isinstance(leaf, SecretStr | SecretBytes):
+        return "a secret would be masked; hand on what it is stored under, not the secret"
+    return ""
+
+
+def _same(value: Any, again: Any) -> bool:  # noqa: ANN401
+    """Return whether a value came back equal, so that nothing in it was disguised."""
+    try:
+        return bool(value == again)
+    except Exception:  # noqa: BLE001 - somebody else's __eq__
+        return False
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether an error is about the value, rather than a wish to stop the program."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError | EncodingError:
+    """Return the error that tells what pydantic, or a validator, said about a value."""
+    import pydantic  # noqa: PLC0415 - late, as above
+
+    if isinstance(error, ValidationError) or not _is_ours(error):
+        raise error
+    if isinstance(error, RecursionError):
+        return ValidationError("it is nested too deep")
+    if not isinstance(error, pydantic.ValidationError):
+        return ValidationError(f"a validator raised {type(error).__name__}: {_text(error)}")
+    try:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+    except Exception:  # noqa: BLE001 - a custom error whose message can't be made
+        return ValidationError("a validator's error could not be shown")
+    if encoding and details and details[0]["type"] == "json_invalid":
+        return EncodingError(f"it can't be read back: {details[0]['msg']}")
+    lines = [_problem(item["loc"], item["msg"]) for item in details[:_MAX_PROBLEMS]]
+    if len(details) > _MAX_PROBLEMS:
+        lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
+    return ValidationError("; ".join(lines))
+
+
+def _problem(loc: tuple[int | str, ...], message: str) -> str:
+    place = ""
+    for part in loc:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else part
+    return f"{_short(place)}: {_short(message)}" if place else _short(message)
+
+
+def _dump_message(error: BaseException) -> str:
+    text = _text(error).removeprefix("Error serializing to JSON: ")
+    if "surrogates" in text:
+        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+    if "Circular" in text or "depth exceeded" in text or isinstance(error, RecursionError):
+        return "it contains itself, or is nested too deep for JSON"
+    if "utf-8" in text:
+        return f"{text}: set ser_json_bytes='base64' and val_json_bytes='base64' on the model"
+    return text
+
+
+def _first_line(error: BaseException) -> str:
+    line = (_text(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(". Set `arbitrary_types_allowed")[0]
+
+
+def _text(item: Any) -> str:  # noqa: ANN401
+    """Return ``str(item)``, whatever that does."""
+    try:
+        return _short(str(item))
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        return f"<{type(item).__name__}>"
+
+
+def _shown(item: Any) -> str:  # noqa: ANN401
+    try:
+        return _short(repr(item))
+    except Exception:  # noqa: BLE001 - somebody else's __repr__
+        return f"<{type(item).__name__}>"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+
+
+def _without_notes(schema: Any) -> Any:  # noqa: ANN401 - plain JSON data
+    """Return a JSON schema without its prose, so that better wording is no new schema."""
+    if isinstance(schema, list):
+        return [_without_notes(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _NAME_MAPS and isinstance(value, dict):
+            kept[key] = {name: _without_notes(item) for name, item in value.items()}
+        elif key not in _NOTES:
+            kept[key] = _without_notes(value)
+    return kept

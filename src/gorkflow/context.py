@@ -1,0 +1,278 @@
+"""What a running step sees of its run: ids, earlier outputs, dependencies, its own logger."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+
+from gorkflow.annotations import needs_validation
+from gorkflow.codec import Codec, codec_of
+from gorkflow.errors import StepCancelledError, UnavailableError
+from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped
+from gorkflow.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+    from datetime import datetime
+
+    import typing_extensions
+
+    Deps = typing_extensions.TypeVar("Deps", covariant=True, default=object)
+else:
+    Deps = TypeVar("Deps", covariant=True)
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_MAX_KEY = 200
+_READABLE = 120
+_logger = logging.getLogger("gorkflow.step")
+
+
+class Host(Protocol):
+    """What an engine supplies to the context of one attempt. Nothing here may block."""
+
+    @property
+    def readable(self) -> frozenset[str]:
+        """Ids of the nodes whose outputs the step may read, declared or not."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was cancelled or timed out."""
+        ...
+
+    def outcome_of(self, node_id: str) -> Outcome[object] | None:
+        """Return how the node ended, its value decoded; ``None``: it has not ended."""
+        ...
+
+    def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
+        """Return the input of the run and its codec; ``None`` where the run takes none."""
+        ...
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """Take note of the step's progress."""
+        ...
+
+
+class _StepLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the ids of the step to whatever ``extra`` a call brings."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]  # noqa: ANN401 - logging's signature
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
+class Outputs:
+    """The outputs of the nodes that a step may read, by node (typed) or by id."""
+
+    __slots__ = ("_host", "_step_id")
+
+    def __init__(self, host: Host, step_id: str) -> None:
+        self._host = host
+        self._step_id = step_id
+
+    @overload
+    def __getitem__(self, node: Node[Any, T]) -> T: ...
+    @overload
+    def __getitem__(self, node: str) -> Any: ...  # noqa: ANN401 - an id says nothing of its type
+    def __getitem__(self, node: Node[Any, Any] | str) -> Any:
+        """Return the output of a node.
+
+        Raises:
+            UnavailableError: there is none: the node failed, was skipped or cancelled, has not
+                run, or was not declared with ``reads``.
+        """
+        outcome = self.outcome(node)
+        match outcome:
+            case Completed():
+                return outcome.value
+            case Failed():
+                why = f"failed: {outcome.failure.message}"
+            case Skipped():
+                why = f"was skipped: {outcome.reason}"
+            case Cancelled():
+                why = f"was cancelled: {outcome.reason}"
+        raise UnavailableError(
+            f"{_id(node)!r} has no output, it {why}; ctx.outcome() or ctx.outputs.get() allow for it"
+        )
+
+    @overload
+    def get(self, node: Node[Any, T], default: U) -> T | U: ...
+    @overload
+    def get(self, node: Node[Any, T]) -> T | None: ...
+    @overload
+    def get(self, node: str, default: Any = None) -> Any: ...  # noqa: ANN401 - as above
+    def get(self, node: Node[Any, Any] | str, default: Any = None) -> Any:
+        """Return the output of a node, or the default where it has none.
+
+        Raises:
+            UnavailableError: the node was not declared with ``reads``, or has not run.
+        """
+        outcome = self.outcome(node)
+        return outcome.value if isinstance(outcome, Completed) else default
+
+    @overload
+    def outcome(self, node: Node[Any, T]) -> Outcome[T]: ...
+    @overload
+    def outcome(self, node: str) -> Outcome[Any]: ...
+    def outcome(self, node: Node[Any, Any] | str) -> Outcome[Any]:
+        """Return how a node ended; see ``StepContext.outcome``."""
+        node_id = _id(node)
+        if node_id not in self._host.readable:
+            raise UnavailableError(
+                f"step {self._step_id!r} may not read {node_id!r}: declare it, "
+                f"@step(reads=({_variable(node)},)), so that it is checked and kept at hand"
+            )
+        outcome = self._host.outcome_of(node_id)
+        if outcome is None:
+            raise UnavailableError(
+                f"{node_id!r} has not run yet (or was never reached), so step {self._step_id!r} "
+                "can't read it"
+            )
+        return outcome
+
+
+class StepContext(Generic[Deps]):
+    """What a running step sees of its run. Nothing here blocks; it works in threads too.
+
+    Ask for it with a first parameter annotated ``StepContext``, or ``StepContext[Deps]`` to have
+    ``deps`` typed.
+    """
+
+    __slots__ = (
+        "_host",
+        "_logger",
+        "attempt",
+        "deadline",
+        "deps",
+        "outputs",
+        "path",
+        "run_id",
+        "step_id",
+        "workflow_id",
+    )
+
+    def __init__(  # noqa: PLR0913 - one per thing that a step may ask for
+        self,
+        host: Host,
+        *,
+        run_id: str,
+        workflow_id: str,
+        step_id: str,
+        path: str,
+        attempt: int,
+        deadline: datetime | None,
+        deps: Deps,
+    ) -> None:
+        self._host = host
+        self._logger: _StepLogger | None = None
+        self.run_id = run_id
+        self.workflow_id = workflow_id
+        """Of the run, also inside a nested workflow."""
+        self.step_id = step_id
+        self.path = path
+        """Where in the run: nested workflows put their id before the step's."""
+        self.attempt = attempt
+        """From 1."""
+        self.deadline = deadline
+        """When this attempt times out; ``None``: never."""
+        self.deps: Deps = deps
+        """What the engine was given as ``deps=``."""
+        self.outputs = Outputs(host, step_id)
+        """Outputs of earlier nodes: ``ctx.outputs[node]``."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this step in this run, crashes included; ≤ 200 bytes.
+
+        Hand it to services that can tell a repeated request by it.
+        """
+        key = f"{self.run_id}:{self.path}"
+        data = key.encode()
+        if len(data) <= _MAX_KEY:
+            return key
+        digest = hashlib.sha256(data).hexdigest()
+        return f"{data[:_READABLE].decode(errors='ignore')}:{digest}"
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger ``gorkflow.step``, with the ids of this attempt as fields of each record."""
+        if self._logger is None:
+            fields: Mapping[str, object] = {
+                "run_id": self.run_id,
+                "workflow_id": self.workflow_id,
+                "step_id": self.step_id,
+                "path": self.path,
+                "attempt": self.attempt,
+            }
+            self._logger = _StepLogger(_logger, fields)
+        return self._logger
+
+    def run_input(self, annotation: type[T]) -> T:
+        """Return a copy of the input of the run.
+
+        Args:
+            annotation: its type, as the workflow declares it.
+
+        Raises:
+            UnavailableError: the workflow takes no input.
+            ValidationError: it does not match the annotation.
+        """
+        data, codec = self._host.run_input_bytes()
+        if data is None:
+            raise UnavailableError(
+                f"workflow {self.workflow_id!r} takes no input; declare one with input="
+            )
+        if codec is None or needs_validation(codec.annotation, annotation):
+            codec = codec_of(annotation)
+        value: T = codec.decode(data)
+        return value
+
+    @overload
+    def outcome(self, node: Node[Any, T]) -> Outcome[T]: ...
+    @overload
+    def outcome(self, node: str) -> Outcome[Any]: ...
+    def outcome(self, node: Node[Any, Any] | str) -> Outcome[Any]:
+        """Return how a node ended: ``Completed``, ``Failed``, ``Skipped`` or ``Cancelled``.
+
+        Raises:
+            UnavailableError: the node was not declared with ``reads``, or has not run.
+        """
+        return self.outputs.outcome(node)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Report how far the step is, for people who watch. Not recorded.
+
+        Args:
+            done: units done.
+            total: units in all; ``None``: unknown.
+            message: a few words.
+        """
+        self._host.report(done, total, message)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt was cancelled or timed out; what it returns is then discarded."""
+        return self._host.cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Stop here if this attempt was cancelled or timed out.
+
+        Raises:
+            StepCancelledError: it was.
+        """
+        if self._host.cancelled:
+            raise StepCancelledError(f"step {self.step_id!r} was cancelled")
+
+
+def _id(node: Node[Any, Any] | str) -> str:
+    return node if isinstance(node, str) else node.id
+
+
+def _variable(node: Node[Any, Any] | str) -> str:
+    """Return how the node is probably called in the user's code."""
+    return _id(node).replace("-", "_").replace(".", "_")

@@ -1,0 +1,153 @@
+"""What an engine needs of a workflow: the flow tree as data, and the code by path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gorkflow import flow
+from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
+from gorkflow._fit import NOTHING, Value
+from gorkflow._options import StepDefaults, merged
+from gorkflow._walk import Place, Record, Walk
+from gorkflow.codec import codec_of
+from gorkflow.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A compiled workflow. Plain data and functions; every option is resolved."""
+
+    workflow_id: str
+    version: str
+    tags: Mapping[str, str]
+    tree: flow.WorkflowSpec
+    text: str
+    """The tree as canonical JSON; what a started run keeps."""
+    fingerprint: str
+    """Of the text."""
+    input: Any
+    """The annotation of what the workflow takes; ``None``: nothing."""
+    output: Any
+    """The annotation of what it gives."""
+    steps: Mapping[str, Step[Any, Any, Any]]
+    """By path."""
+    conditions: Mapping[str, tuple[Condition, ...]]
+    """The conditions of each choice, in order, by the choice's path."""
+    outputs: Mapping[str, Any]
+    """The annotation that each node's output is written under, by path: of a step, what its
+    function returns, also where ``continue_on_error`` may put ``None`` in its place."""
+    readable: Mapping[str, frozenset[str]]
+    """Ids of the nodes that each step may read through its context, by the step's path. An id
+    stands for the node in the nearest workflow around the step that has it."""
+    defaults_of: Mapping[str, tuple[bytes, Any]]
+    """The ``default=`` of choices that have one, as JSON and its annotation, by path."""
+
+
+def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Definition, list[str]]:
+    """Return a workflow compiled under an engine's defaults, and every problem found.
+
+    Args:
+        chain: the workflow.
+        defaults: what steps inherit last.
+    """
+    record = Record()
+    walk = Walk(record)
+    inherited = merged(defaults, chain.defaults)
+    own: set[str] = set()
+    place = Place("", inherited, (own,))
+    start = Value(NOTHING if chain.input is None else chain.input)
+    end = walk.sequence(chain.elements, start, place, own)
+    if not chain.elements:
+        walk.problems.append("it is empty; give it a step with .then(…)")
+    walk.problems += [
+        f"step {reader!r} reads {wanted!r}, which is not part of the workflow before it"
+        for wanted, reader in walk.unresolved.items()
+    ]
+    output = None if end.annotation is NOTHING else end.annotation
+    record.outputs[""] = output
+    tree = _Specs(record).workflow(chain, "", defaults)
+    text = flow.to_json(tree)
+    definition = Definition(
+        workflow_id=chain.id,
+        version=chain.version,
+        tags=chain.tags,
+        tree=tree,
+        text=text,
+        fingerprint=flow.fingerprint(text),
+        input=chain.input,
+        output=output,
+        steps=record.steps,
+        conditions=record.conditions,
+        outputs=record.outputs,
+        readable=record.readable,
+        defaults_of=record.defaults_of,
+    )
+    return definition, walk.problems
+
+
+class _Specs:
+    """Turns elements into the specs of the flow tree."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def workflow(
+        self, chain: Chain[Any, Any], path: str, defaults: StepDefaults
+    ) -> flow.WorkflowSpec:
+        inherited = merged(defaults, chain.defaults)
+        return flow.WorkflowSpec(
+            id=chain.id,
+            nodes=tuple(self._element(item, path, inherited) for item in chain.elements),
+            name=chain.name,
+            description=chain.description,
+            version=chain.version,
+            timeout=chain.timeout,
+            input_schema="" if chain.input is None else codec_of(chain.input).digest(),
+            output_schema=self._output_schema(chain),
+        )
+
+    def _output_schema(self, chain: Chain[Any, Any]) -> str:
+        """Return the digest of what a workflow ends in, unless a step says it already."""
+        last = chain.elements[-1] if chain.elements else None
+        return last.spec({}).output_schema if isinstance(last, Step) else ""
+
+    def _element(self, element: Element, path: str, defaults: StepDefaults) -> flow.NodeSpec:
+        if isinstance(element, Step):
+            return element.spec(defaults)
+        if isinstance(element, Passthrough):
+            return flow.PassthroughSpec(id=element.id)
+        if isinstance(element, Block):
+            return flow.ParallelSpec(
+                id=element.id,
+                branches=tuple(self._element(item, path, defaults) for item in element.branches),
+                join=element.join,
+                on_failure=element.on_failure,
+                max_concurrency=element.max_concurrency,
+                timeout=element.timeout,
+            )
+        if isinstance(element, Choice):
+            return self._choice(element, path, defaults)
+        if isinstance(element, Chain):
+            return self.workflow(element, flow.join_path(path, element.id), defaults)
+        raise TypeError(f"{element!r} is an element of an unknown kind")
+
+    def _choice(self, choice: Choice, path: str, defaults: StepDefaults) -> flow.ChoiceSpec:
+        default = self._record.defaults_of.get(flow.join_path(path, choice.id))
+        otherwise = choice.otherwise
+        return flow.ChoiceSpec(
+            id=choice.id,
+            arms=tuple(
+                flow.ArmSpec(
+                    condition=arm.condition.name, node=self._element(arm.node, path, defaults)
+                )
+                for arm in choice.arms
+            ),
+            otherwise=None if otherwise is None else self._element(otherwise, path, defaults),
+            default=None if default is None else default[0].decode(),
+        )
+
+

@@ -1,0 +1,285 @@
+"""Steps: typed functions with an id and options. ``@step`` makes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
+
+from gorkflow._hazards import BlockingCallWarning, StepClosureWarning, check_blocking, unwrapped, watch
+from gorkflow._options import (
+    StepDefaults,
+    did_you_mean,
+    id_problems,
+    merged,
+    option_problems,
+    resolved_retry,
+    resolved_timeout,
+)
+from gorkflow._signature import Param, StepSignature, read_signature
+from gorkflow.errors import StepInvalidError
+from gorkflow.flow import StepSpec
+from gorkflow.node import In_contra, Node, Out_co
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gorkflow.context import StepContext
+
+__all__ = [
+    "AsyncStep",
+    "BlockingCallWarning",
+    "Param",
+    "Step",
+    "StepClosureWarning",
+    "StepDefaults",
+    "SyncStep",
+    "step",
+]
+
+Raw_co = TypeVar("Raw_co", covariant=True)
+
+
+class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+    """A typed function with an id and options. Immutable; made by ``@step``.
+
+    Calling a step calls the function: nothing is recorded, no engine is needed.
+    """
+
+    name: str
+    """For people; the id unless given."""
+    description: str
+    """For people; the first line of the docstring unless given."""
+    fn: Callable[..., Any]
+    reads: tuple[Node[Any, Any], ...]
+    """Earlier nodes whose outputs the step reads through its context."""
+    settings: Mapping[str, Any]
+    """Fixed by ``bind``, by parameter name."""
+    _options: Mapping[str, Any]
+    _signature: StepSignature
+    _snapshot: object
+    _specs: dict[Any, StepSpec]
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        signature: StepSignature,
+        options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        *,
+        snapshot: object = None,
+    ) -> None:
+        object.__setattr__(self, "id", options["id"])
+        self.__dict__.update(
+            name=options.get("name") or options["id"],
+            description=options.get("description", _summary(fn)),
+            fn=fn,
+            reads=tuple(options.get("reads", ())),
+            settings=MappingProxyType(dict(settings)),
+            _options=options,
+            _signature=signature,
+            _snapshot=snapshot,
+            _specs={},
+            __name__=getattr(fn, "__name__", options["id"]),
+            __qualname__=getattr(fn, "__qualname__", options["id"]),
+            __module__=getattr(fn, "__module__", None),
+            __doc__=getattr(fn, "__doc__", None),
+            __wrapped__=fn,
+        )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: workflows share their steps.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it")
+
+    def __repr__(self) -> str:
+        """Return the id."""
+        return f"<step {self.id!r}>"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function, to be run on the event loop."""
+        return self._signature.is_async
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether the first parameter is the ``StepContext``."""
+        return self._signature.takes_context
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The inputs: name and annotation of each."""
+        return self._signature.params
+
+    @property
+    def output(self) -> Any:  # noqa: ANN401 - an annotation
+        """What the function is annotated to return."""
+        return self._signature.output
+
+    def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+        """Call the function as the engine does.
+
+        Args:
+            ctx: for functions that take one.
+            args: the inputs, spread.
+
+        Returns:
+            What the function returns; of an async one, the awaitable.
+        """
+        if self._signature.takes_context:
+            return self.fn(ctx, *args, **self.settings)
+        return self.fn(*args, **self.settings)
+
+    def bind(self, id: str, /, **settings: Any) -> Self:  # noqa: A002, ANN401 - as users say it
+        """Return a copy under another id with some of its settings fixed.
+
+        Args:
+            id: of the copy.
+            **settings: parameters that have a default, by name.
+
+        Raises:
+            StepInvalidError: there is no such setting, or the id is none.
+        """
+        known = self._signature.settings
+        for name in settings:
+            if name in known:
+                continue
+            if any(name == param.name for param in self.params):
+                why = "is an input; only parameters with a default can be fixed"
+            elif known:
+                why = f"is no parameter; {did_you_mean(name, sorted(known))}"
+            else:
+                why = "is no parameter, and no parameter has a default"
+            raise StepInvalidError(f"step {self.id!r}: {name!r} {why}")
+        return self._copy({"id": id}, {**self.settings, **settings})
+
+    def renamed(self, node_id: str) -> Self:
+        """Return a copy under another id."""
+        return self._copy({"id": node_id}, self.settings)
+
+    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+        options = {**self._options, **_given(changes)}
+        if "id" in changes and "name" not in changes:
+            options.pop("name", None)
+        _check(options, f"step {self.id!r}")
+        return type(self)(self.fn, self._signature, options, settings)
+
+    def continues_on_error(self, defaults: StepDefaults) -> bool:
+        """Return whether a final failure becomes ``None``, under inherited defaults."""
+        own = self._options.get("continue_on_error")
+        return bool(defaults.get("continue_on_error") if own is None else own)
+
+    def spec(self, defaults: StepDefaults) -> StepSpec:
+        """Return the step as data, with every option resolved.
+
+        Args:
+            defaults: what it inherits where it says nothing itself.
+        """
+        key = tuple(sorted(defaults.items()))
+        found = self._specs.get(key)
+        if found is None:
+            options = merged(defaults, self._options)
+            found = self._specs[key] = StepSpec(
+                id=self.id,
+                name=self.name,
+                description=self.description,
+                executor="loop" if self.is_async else "thread",
+                timeout=resolved_timeout(options),
+                retry=resolved_retry(options),
+                continue_on_error=self.continues_on_error(defaults),
+                reads=tuple(node.id for node in self.reads),
+                input_schema=self._signature.input_digest,
+                output_schema=self._signature.output_digest,
+            )
+        return found
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            """Call the function, outside any run."""
+            return self.fn(*args, **{**self.settings, **kwargs})
+
+        def options(self, **options: Any) -> Self:  # noqa: ANN401
+            """Return a copy with other options; they are those of ``@step``.
+
+            Raises:
+                StepInvalidError: an option is unknown or out of range.
+            """
+            return self._copy(options, self.settings)
+
+
+class AsyncStep(Step[In_contra, Out_co, Raw_co]):
+    """A step whose function is ``async def``; it runs on the event loop."""
+
+
+class SyncStep(Step[In_contra, Out_co, Raw_co]):
+    """A step whose function is a plain ``def``; it runs in a thread."""
+
+
+def step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noqa: ANN401
+    """Make a step of a typed function: ``@step``, ``@step(…)`` or ``step(fn, …)``.
+
+    An optional first parameter annotated ``StepContext`` gets the context. Parameters without a
+    default are inputs; the others are settings, which ``bind`` can fix.
+
+    Args:
+        fn: the function, ``def`` or ``async def``, with every input and the output annotated.
+        **options: ``id`` (the function's name), ``name``, ``description``, ``timeout`` (seconds or
+            ``timedelta`` per attempt; none), ``retries`` (a number or ``RetryPolicy``; 0),
+            ``continue_on_error`` (False), ``reads`` (earlier nodes it reads; none).
+
+    Raises:
+        StepInvalidError: the function can't be a step, or an option is unknown or out of range.
+    """
+    if fn is not None:
+        return _make(fn, options)
+    _check({"id": "any", **_given(options)}, "@step")
+
+    def decorate(fn: Callable[..., Any]) -> Step[Any, Any, Any]:
+        return _make(fn, options)
+
+    return decorate
+
+
+def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any, Any]:  # noqa: ANN401
+    if isinstance(fn, Step):
+        raise StepInvalidError(f"{fn.id!r} is a step already; {fn.id}.options(…) makes a copy")
+    label = _label(fn)
+    chosen = _given(options)
+    signature = read_signature(fn, label)
+    if "id" not in chosen:
+        name = getattr(fn, "__name__", None)
+        if name is None or name == "<lambda>":
+            raise StepInvalidError(f"{label} has no name to take as id; write step(…, id=…)")
+        chosen["id"] = name
+    _check(chosen, f"step {label}")
+    if signature.is_async:
+        check_blocking(unwrapped(fn), chosen["id"])
+    kind = AsyncStep if signature.is_async else SyncStep
+    return kind(fn, signature, chosen, {}, snapshot=watch(unwrapped(fn), chosen["id"]))
+
+
+def _check(options: Mapping[str, Any], label: str) -> None:
+    problems = id_problems("step", options["id"]) + option_problems(options)
+    if problems:
+        raise StepInvalidError(f"{label}: {'; '.join(problems)}")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _label(fn: Any) -> str:  # noqa: ANN401 - whatever was given
+    name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        return repr(fn)
+    return repr(name.rpartition("<locals>.")[2])
+
+
+def _summary(fn: Any) -> str:  # noqa: ANN401 - any callable
+    text = inspect.getdoc(fn) if inspect.isroutine(fn) else None
+    return text.strip().split("\n", 1)[0] if text else ""
