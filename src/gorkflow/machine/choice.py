@@ -23,7 +23,7 @@ class ChoiceFrame(Frame):
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.Decided) and self.child is None:
             self._choose(event.choice)
-        elif isinstance(event, ev.StepFailed) and self.child is None:
+        elif isinstance(event, ev.StepFailed) and self.child is None and event.retry_at is None:
             self.end(StepStatus.FAILED, failures=(event.seq,))
         else:
             super().receive(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gorkflow import events as ev
 from gorkflow.flow import ChoiceSpec, StepSpec
 from gorkflow.refs import Ref
 
@@ -64,4 +65,20 @@ class FinishRun:
     """The run has ended; its last event says how."""
 
 
-Command = RunStep | CancelStep | Decide | StartTimer | CancelTimer | FinishRun
+Question = RunStep | Decide | StartTimer
+"""The commands that stay open until they are answered."""
+
+Command = Question | CancelStep | CancelTimer | FinishRun
+
+
+def answers(event: ev.Event, question: Question | None) -> bool:
+    """Return whether an event is an answer to an open command."""
+    match event, question:
+        case ev.StepScheduled(), RunStep():
+            return event.attempt == question.attempt and event.input == question.input
+        case ev.Decided(), Decide():
+            return 0 <= event.choice <= len(question.spec.arms)
+        case ev.TimerFired(), StartTimer():
+            return True
+        case _:
+            return False

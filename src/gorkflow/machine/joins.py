@@ -60,7 +60,7 @@ def verdict(join: Join, tally: Tally) -> StepStatus | None:
 def tolerated(join: Join, total: int) -> int:
     """Return how many failures a ``tolerate`` join accepts of ``total`` branches."""
     if join.percent is not None:
-        return int(total * join.percent / 100)
+        return int(round(total * join.percent / 100, 9))  # 1.15 % of 10,000 are 115, as written
     return join.count or 0
 
 
@@ -80,14 +80,13 @@ def reason(
     """
     total = sum(len(ids) for ids in results.values())
     met = "met" if status is StepStatus.COMPLETED else "can't be met"
-    key = StepStatus.COMPLETED if status is StepStatus.COMPLETED else StepStatus.FAILED
-    others = StepStatus.FAILED if key is StepStatus.COMPLETED else StepStatus.COMPLETED
-    parts = [f"{len(results.get(key, []))} of {total} {key.value}{_names(results.get(key))}"]
+    ids = results.get(status, [])
+    parts = [f"{len(ids)} of {total} {status.value}{_names(ids)}"]
     parts.append(f"{join} {met} after {after:.3g} s")
     parts += [
-        f"{_names(results.get(other), bare=True)} {other.value}"
-        for other in (others, StepStatus.CANCELLED)
-        if results.get(other)
+        f"{_names(results[other], bare=True)} {other.value}"
+        for other in (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
+        if other is not status and results.get(other)
     ]
     return "; ".join(parts)
 

@@ -9,7 +9,8 @@ Rules
    ``feed`` returns them; whoever drives records them together with the cause. On replay they must
    come out again exactly as they were recorded.
 3. One event costs time in proportion to what it unblocks, never to the size of the run.
-4. It is total: an event that can't happen raises ``HistoryError`` and says so; all others are taken.
+4. It is total: an event that can't happen raises ``HistoryError``, says so and leaves no trace; all
+   others are taken.
 
 Driving it::
 
@@ -32,8 +33,10 @@ from gorkflow.machine.commands import (
     Command,
     Decide,
     FinishRun,
+    Question,
     RunStep,
     StartTimer,
+    answers,
 )
 from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.frame import Frame, PassthroughFrame
@@ -86,7 +89,7 @@ class Machine:
         self.frame_types = FRAME_TYPES
         self._root = WorkflowFrame(self, None, None, tree)
         self._root.path = ""
-        self._open: dict[tuple[str, str], Command] = {}
+        self._open: dict[tuple[str, str], Question] = {}
         self._commands: list[Command] = []
         self._derived: list[ev.Event] = []
 
@@ -101,11 +104,16 @@ class Machine:
         if event.seq != self.seq + 1 or event.at < self.at or event.run_id != self.run_id:
             raise self._impossible(event, f"expected seq {self.seq + 1} not before {self.at!r}")
         self._derived = []
+        before = self.seq, self.at
         self.seq, self.at = event.seq, event.at
-        if isinstance(event, _ABOUT_THE_RUN):
-            self._feed_run(event)
-        else:
-            self._feed_frame(event)
+        try:
+            if isinstance(event, _ABOUT_THE_RUN):
+                self._feed_run(event)
+            else:
+                self._feed_frame(event)
+        except HistoryError:
+            self.seq, self.at = before
+            raise
         return self._derived
 
     def take_commands(self) -> list[Command]:
@@ -137,7 +145,7 @@ class Machine:
         """Return whether a result of this attempt would be taken; else it comes too late."""
         frame = self.frames.get(path)
         if isinstance(frame, StepFrame):
-            return frame.state == "running" and frame.attempt == attempt
+            return frame.expects(attempt)
         return isinstance(frame, ChoiceFrame) and frame.child is None
 
     def awaits_timer(self, path: str, key: str) -> bool:
@@ -169,9 +177,10 @@ class Machine:
         if frame is None:
             raise self._impossible(event, f"nothing is live at {event.path!r}")
         if isinstance(event, ev.StepScheduled | ev.Decided | ev.TimerFired):
-            key = event.key if isinstance(event, ev.TimerFired) else ""
-            if self._open.pop((event.path, key), None) is None:
+            asked = event.path, event.key if isinstance(event, ev.TimerFired) else ""
+            if not answers(event, self._open.get(asked)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
+            del self._open[asked]
         frame.receive(event)
 
     def _feed_run(self, event: ev.Event) -> None:
@@ -182,6 +191,7 @@ class Machine:
             self.status = RunStatus.RUNNING
             self.frames[""] = self._root
             if event.deadline is not None:
+                self._root.timeout = event.deadline - event.at
                 self.ask(StartTimer("", "deadline", event.deadline))
             self._root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
@@ -218,7 +228,7 @@ class Machine:
         """Issue a command that needs no answer."""
         self._commands.append(command)
 
-    def ask(self, command: RunStep | Decide | StartTimer) -> None:
+    def ask(self, command: Question) -> None:
         """Issue a command that stays open until it is answered, or its frame ends."""
         key = command.key if isinstance(command, StartTimer) else ""
         self._open[command.path, key] = command

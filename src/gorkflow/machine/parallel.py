@@ -11,7 +11,6 @@ from gorkflow.flow import (
     PassthroughSpec,
     StepSpec,
     WorkflowSpec,
-    children,
     join_path,
 )
 from gorkflow.machine import joins
@@ -91,9 +90,9 @@ class ParallelFrame(Frame):
     def _announce(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
             self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
-        elif self.spec.on_failure == "cancel":
+        elif verdict is FAILED and self.spec.on_failure == "cancel":
             self._stop_rest("cancel", f"{self._first_failed()} failed")
-        else:
+        elif verdict is FAILED:
             self._stop_rest("drain", DRAINED)
         output = self._output() if verdict is COMPLETED else None
         self._record(verdict, self._reason(verdict), output)
@@ -186,6 +185,9 @@ class ParallelFrame(Frame):
 
 def is_instant(node: NodeSpec) -> bool:
     """Return whether a node ends in the moment it is entered, because nothing in it does work."""
-    if isinstance(node, WorkflowSpec | ParallelSpec):
-        return all(map(is_instant, children(node)))
+    if isinstance(node, WorkflowSpec):
+        return all(map(is_instant, node.nodes))
+    if isinstance(node, ParallelSpec):
+        instant = joins.Tally(len(node.branches), completed=sum(map(is_instant, node.branches)))
+        return joins.verdict(node.join, instant) is not None
     return isinstance(node, PassthroughSpec)

@@ -13,7 +13,7 @@ COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepS
 class WorkflowFrame(Frame):
     """Nodes one after another, and the scope in which their ids have a meaning."""
 
-    __slots__ = ("child", "entering", "results", "timeout_failure", "value")
+    __slots__ = ("child", "entering", "results", "timeout", "timeout_failure", "value")
 
     def start(self) -> None:
         self.results: dict[str, Ended] = {}
@@ -22,8 +22,10 @@ class WorkflowFrame(Frame):
         self.entering = False
         self.value = self.input
         self.machine.scopes[self.path] = self
-        if self.parent is not None and self.spec.timeout is not None:
-            self.machine.start_timeout(self, self.spec.timeout)
+        if self.parent is not None:  # the machine gives the root its deadline
+            self.timeout = self.spec.timeout
+            if self.timeout is not None:
+                self.machine.start_timeout(self, self.timeout)
         self._advance(0)
 
     def _advance(self, index: int) -> None:
@@ -58,10 +60,7 @@ class WorkflowFrame(Frame):
     def receive(self, event: ev.Event) -> None:
         if not isinstance(event, ev.TimerFired):
             super().receive(event)
-        self.expire(f"workflow {self.spec.id!r} took longer than {self.spec.timeout:g} s")
-
-    def expire(self, message: str) -> None:
-        """End as failed, because its time is over."""
+        message = f"workflow {self.spec.id!r} took longer than {self.timeout:g} s"
         self.timeout_failure = self.failure(FailureCode.TIMEOUT, message)
         self.stop("cancel", message)
 

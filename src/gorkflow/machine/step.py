@@ -36,14 +36,18 @@ class StepFrame(Frame):
             RunStep(self.path, self.spec, self.attempt, self.input, self.failures, self.machine.at)
         )
 
+    def expects(self, attempt: int) -> bool:
+        """Return whether this attempt is running."""
+        return self.state == "running" and self.attempt == attempt
+
     def receive(self, event: ev.Event) -> None:
-        if isinstance(event, ev.StepCompleted) and self.state == "running":
+        if isinstance(event, ev.StepCompleted) and self.expects(event.attempt):
             self.end(StepStatus.COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
-        elif isinstance(event, ev.StepFailed) and self.state == "running":
+        elif isinstance(event, ev.StepFailed) and self.expects(event.attempt):
             self._on_failed(event)
-        elif isinstance(event, ev.StepInterrupted) and self.state == "running":
+        elif isinstance(event, ev.StepInterrupted) and self.expects(event.attempt):
             self._on_interrupted(event)
         elif isinstance(event, ev.TimerFired) and self.state == "waiting":
             self._make_ready()
@@ -57,7 +61,7 @@ class StepFrame(Frame):
         if event.retry_at is None:
             self._fail(event.seq)
         elif self.stopping:
-            self._withdraw_retry()
+            self._withdraw()
         else:
             self.state = "waiting"
             self.machine.ask(StartTimer(self.path, "retry", event.retry_at))
@@ -73,7 +77,7 @@ class StepFrame(Frame):
                 )
             )
         elif self.stopping:
-            self._cancel(DRAINED)
+            self._withdraw()
         else:
             self._make_ready()
 
@@ -83,12 +87,14 @@ class StepFrame(Frame):
             if self.state == "running":
                 self.machine.command(CancelStep(self.path, self.attempt, reason))
             self._cancel(reason)
-        elif self.state == "waiting":
-            self._withdraw_retry()
-        elif self.state == "ready":
-            self._cancel(reason)
+        elif self.state != "running":
+            self._withdraw()
 
-    def _withdraw_retry(self) -> None:
+    def _withdraw(self) -> None:
+        """Make no further attempt, because of a drain: the last failure, if any, stands."""
+        if not self.failures:
+            self._cancel(DRAINED)
+            return
         self.machine.emit(ev.StepCancelled, self.path, self.attempt, DRAINED, self.failed_at)
         self._fail(self.failed_at)
 

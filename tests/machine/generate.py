@@ -1,0 +1,107 @@
+"""Random trees, of what the language can express, from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from gorkflow.flow import (
+    ArmSpec,
+    ChoiceSpec,
+    NodeSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    StepSpec,
+    WorkflowSpec,
+)
+from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
+
+RETRIES = [RetryPolicy(retries=number) for number in range(3)]
+MAX_DEPTH = 4
+
+
+class Trees:
+    """Makes random trees of limited depth and size."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.ids = 0
+        self.budget = rng.choice((3, 6, 9, 12, 16))
+
+    def tree(self) -> WorkflowSpec:
+        return self.workflow(0, root=True)
+
+    def workflow(self, depth: int, *, root: bool = False) -> WorkflowSpec:
+        length = self.rng.choice((1, 1, 2, 2, 3) if root else (0, 1, 1, 2, 2, 3))
+        nodes = tuple(self.node(depth) for _ in range(length))
+        timeout = 9.0 if not root and self.chance(0.25) else None
+        return WorkflowSpec(id=self.id("w"), nodes=nodes, timeout=timeout)
+
+    def node(self, depth: int) -> NodeSpec:
+        """Return a node of a chain."""
+        makers: list[Callable[[int], NodeSpec]] = [self.step, self.block, self.choice]
+        weights = (3, 5, 1) if depth < MAX_DEPTH and self.budget > 0 else (1, 0, 0)
+        if self.chance(0.15):
+            return self.branch(depth)
+        return self.rng.choices(makers, weights)[0](depth)
+
+    def branch(self, depth: int) -> NodeSpec:
+        """Return what may stand in a block or a choice: a step, a passthrough, a workflow."""
+        makers: list[Callable[[int], NodeSpec]] = [self.step, self.passthrough, self.workflow]
+        weights = (6, 1, 4) if depth < MAX_DEPTH and self.budget > 0 else (6, 1, 0)
+        return self.rng.choices(makers, weights)[0](depth + 1)
+
+    def step(self, _depth: int) -> StepSpec:
+        self.budget -= 1
+        name = self.id("s")
+        return StepSpec(
+            id=name, name=name, retry=self.rng.choice(RETRIES), continue_on_error=self.chance(0.2)
+        )
+
+    def passthrough(self, _depth: int) -> PassthroughSpec:
+        return PassthroughSpec(id=self.id("p"))
+
+    def block(self, depth: int) -> ParallelSpec:
+        branches = tuple(self.branch(depth) for _ in range(self.rng.choice((1, 2, 2, 3, 3, 4))))
+        return ParallelSpec(
+            id=f"&{branches[0].id}",
+            branches=branches,
+            join=self.join(len(branches)),
+            on_failure=self.rng.choice(("drain", "drain", "cancel")),
+            max_concurrency=self.rng.choice((None, None, 1, 2)),
+            timeout=5.0 if self.chance(0.25) else None,
+        )
+
+    def join(self, branches: int) -> Join:
+        return self.rng.choice(
+            (
+                Join("all"),
+                Join("all"),
+                Join("settled"),
+                Join("first"),
+                at_least(self.rng.randint(1, branches)),
+                tolerate(self.rng.randint(0, branches)),
+                tolerate(percent=self.rng.choice((0, 25, 33.4, 50, 100))),
+            )
+        )
+
+    def choice(self, depth: int) -> ChoiceSpec:
+        arms = tuple(
+            ArmSpec(condition=f"c{number}", node=self.branch(depth))
+            for number in range(self.rng.choice((1, 1, 2, 3)))
+        )
+        otherwise = self.branch(depth) if self.chance(0.4) else None
+        default = "7" if otherwise is None and self.chance(0.5) else None
+        return ChoiceSpec(id=self.id("?"), arms=arms, otherwise=otherwise, default=default)
+
+    def id(self, prefix: str) -> str:
+        self.ids += 1
+        return f"{prefix}{self.ids}"
+
+    def chance(self, share: float) -> bool:
+        return self.rng.random() < share
+
+
+def random_tree(rng: random.Random) -> WorkflowSpec:
+    """Return a random tree."""
+    return Trees(rng).tree()

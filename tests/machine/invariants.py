@@ -1,0 +1,132 @@
+"""What must hold after every event, whatever the tree: read off the events, and off the machine."""
+
+from __future__ import annotations
+
+from gorkflow import events as ev
+from gorkflow.flow import NodeSpec, ParallelSpec, WorkflowSpec, children, join_path
+from gorkflow.machine import Machine, StartTimer
+
+from .reference import INTERRUPTIONS
+
+
+class Home:
+    """A block around a node, and the branch of it that the node is in."""
+
+    def __init__(self, path: str, branch: int, limit: int | None) -> None:
+        self.path = path
+        self.branch = branch
+        self.limit = limit
+
+
+def homes_of(tree: WorkflowSpec) -> dict[str, tuple[Home, ...]]:
+    """Return the blocks around every node, by the node's path."""
+    found: dict[str, tuple[Home, ...]] = {"": ()}
+
+    def visit(node: NodeSpec, prefix: str, homes: tuple[Home, ...]) -> None:
+        path = join_path(prefix, node.id)
+        found[path] = homes
+        inner = path if isinstance(node, WorkflowSpec) else prefix
+        for number, child in enumerate(children(node)):
+            more: tuple[Home, ...] = ()
+            if isinstance(node, ParallelSpec):
+                more = (Home(path, number, node.max_concurrency),)
+            visit(child, inner, homes + more)
+
+    for node in tree.nodes:
+        visit(node, "", ())
+    return found
+
+
+class Observer:
+    """Watches one run, event by event."""
+
+    def __init__(self, tree: WorkflowSpec) -> None:
+        self.homes = homes_of(tree)
+        self.seq = 0
+        self.at = 0.0
+        self.decided: dict[str, str] = {}
+        self.attempts: dict[str, int] = {}
+        self.running: set[str] = set()
+        self.ended: dict[str, ev.Event] = {}
+        self.interrupted: dict[str, int] = {}
+        self.finished = False
+
+    def note(self, event: ev.Event) -> None:
+        """Take an event of the history."""
+        assert event.seq == self.seq + 1, "seq has a gap"
+        assert event.at >= self.at, "time went back"
+        assert not self.finished, f"{event.kind} after the run finished"
+        self.seq, self.at = event.seq, event.at
+        path = event.path
+        if isinstance(event, ev.StepScheduled):
+            self._scheduled(event)
+        elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
+            self._result(event)
+        elif isinstance(event, ev.StepCancelled | ev.StepSkipped):
+            self.running.discard(path)
+            self._end(event)
+        elif isinstance(event, ev.BlockDecided):
+            assert path not in self.decided, f"block {path} was decided twice"
+            self.decided[path] = event.verdict
+        elif isinstance(event, ev.RunFinished):
+            self.finished = True
+            assert not self.running, f"attempts without an end: {self.running}"
+
+    def _scheduled(self, event: ev.StepScheduled) -> None:
+        path = event.path
+        assert path not in self.ended, f"{path} starts after its end"
+        assert path not in self.running, f"{path} has two attempts at once"
+        assert event.attempt == self.attempts.get(path, 0) + 1, f"{path} skips an attempt"
+        for home in self.homes[path]:
+            assert home.path not in self.decided, f"{path} starts in decided {home.path}"
+        self.attempts[path] = event.attempt
+        self.running.add(path)
+
+    def _result(self, event: ev.StepCompleted | ev.StepFailed | ev.StepInterrupted) -> None:
+        path = event.path
+        if isinstance(event, ev.StepFailed) and path not in self.attempts:
+            self._end(event)  # of a condition
+            return
+        assert path in self.running, f"{path} has a result without an attempt"
+        assert event.attempt == self.attempts[path], f"{path} has a result of another attempt"
+        self.running.remove(path)
+        interrupted = isinstance(event, ev.StepInterrupted)
+        in_a_row = self.interrupted.get(path, 0) + 1 if interrupted else 0
+        self.interrupted[path] = in_a_row
+        final = isinstance(event, ev.StepCompleted) or in_a_row > INTERRUPTIONS
+        if final or (isinstance(event, ev.StepFailed) and event.retry_at is None):
+            self._end(event)
+
+    def _end(self, event: ev.Event) -> None:
+        assert event.path not in self.ended, f"{event.path} ends twice"
+        self.ended[event.path] = event
+
+    def check(self, machine: Machine) -> None:
+        """Compare what the machine waits for with what may still happen."""
+        assert machine.seq == self.seq
+        assert machine.status.terminal == self.finished
+        open_commands, running = machine.open_commands(), machine.running_attempts()
+        assert {path for path, _ in running} == self.running
+        if self.finished:
+            assert not open_commands, "commands are open after the finish"
+            assert not machine.frames, "frames are live after the finish"
+            assert not machine.scopes, "scopes are live after the finish"
+        for command in open_commands:
+            for home in self.homes[command.path]:
+                guard = isinstance(command, StartTimer) and command.key == "timeout"
+                verdict = self.decided.get(home.path)
+                assert verdict is None or (guard and verdict == "failed"), (
+                    f"{command} is open in decided {home.path}"
+                )
+            assert command.path not in self.ended, f"{command} is open after its step ended"
+        self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
+
+    def _check_limits(self, live: list[str]) -> None:
+        branches: dict[str, set[int]] = {}
+        for path in live:
+            for home in self.homes[path]:
+                if home.limit is not None:
+                    branches.setdefault(home.path, set()).add(home.branch)
+                    assert len(branches[home.path]) <= home.limit, (
+                        f"{home.path} has {len(branches[home.path])} live branches"
+                    )

@@ -1,0 +1,389 @@
+"""A second opinion on what a history means: slow, not incremental, and built the other way round.
+
+The machine keeps live nodes and pushes every event upwards. Here nothing is live: time is the
+``seq`` of the events from outside, and a function asks, for each node, *if it is entered at this
+time with this input, and is told to stop at those times, when and how does it end?* A block is
+answered in three moves: ask what its branches would do if the block left them alone, find the
+moment of its verdict in that, ask again about those that the verdict stops. So a verdict never has
+to be kept; it is found anew in the whole history. Written from the design, not from the machine.
+
+Values and failures are symbols, so that they can be compared without knowing any ``seq``:
+
+* ``"input"``, ``("out", path, attempt)``, ``("default", path)``, ``None``, tuples of these, and the
+  outcomes ``("completed", path, value)``, ``("failed", path, failures)``, ``("cancelled", path, why)``
+* failures are ``(code, path, attempt)``
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from gorkflow import events as ev
+from gorkflow.flow import ChoiceSpec, NodeSpec, ParallelSpec, StepSpec, WorkflowSpec, join_path
+from gorkflow.model import StepStatus
+from gorkflow.policy import Join
+
+COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
+NEVER = float("inf")
+DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.BlockDecided, ev.RunFinished)
+INTERRUPTIONS = 10
+
+Symbol = Any
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a node is told to stop, by strength."""
+
+    drain: float = NEVER
+    cancel: float = NEVER
+    tick: float = 0.5
+    """What one event sets off takes no time, but has an order: whoever decides, stops the others
+    this much later. Halved at each block, so all that happens inside comes before what follows
+    from it outside, and it all adds up to less than one ``seq``."""
+
+    @property
+    def first(self) -> float:
+        return min(self.drain, self.cancel)
+
+    @property
+    def why(self) -> str:
+        return "drained" if self.drain < self.cancel else "stopped"
+
+
+@dataclass(frozen=True)
+class Life:
+    """What becomes of a node that is entered. ``status`` is ``None`` while it has not ended."""
+
+    path: str
+    status: StepStatus | None = None
+    at: float = NEVER
+    value: Symbol = None
+    failures: tuple[Symbol, ...] = ()
+    why: str = ""
+    optional: bool = False
+    records: tuple[Symbol, ...] = ()
+    """What must be in the history because of this node: ``(seq of the cause, what, path, …)``."""
+    open: tuple[Symbol, ...] = ()
+    """What the machine must still be waiting for because of this node."""
+    parts: tuple[Life, ...] = ()
+
+    def gather(self, what: str) -> list[Symbol]:
+        """Return ``records`` or ``open`` of this node and all below it."""
+        found = [(int(item[0]), *item[1:]) if what == "records" else item
+                 for item in getattr(self, what)]
+        for part in self.parts:
+            found += part.gather(what)
+        return found
+
+    def outcome(self) -> Symbol:
+        if self.status is COMPLETED:
+            return ("completed", self.path, self.value)
+        if self.status is FAILED:
+            return ("failed", self.path, self.failures)
+        return ("cancelled", self.path, self.why)
+
+
+def judge(join: Join, statuses: list[StepStatus | None]) -> StepStatus | None:
+    """Return the verdict over branches of these statuses (``None``: not ended)."""
+    total, open_ = len(statuses), statuses.count(None)
+    completed, failed = statuses.count(COMPLETED), statuses.count(FAILED)
+    if join.kind in {"settled", "tolerate"}:
+        accepted = total
+        if join.kind == "tolerate" and join.percent is not None:
+            accepted = int(total * Fraction(str(join.percent)) / 100)
+        elif join.kind == "tolerate":
+            accepted = join.count or 0
+        if failed > accepted:
+            return FAILED
+        return None if open_ else COMPLETED
+    wanted = {"all": total, "first": 1}.get(join.kind, join.count or 0)
+    if completed >= wanted:
+        return COMPLETED
+    if failed > total - wanted:
+        return FAILED
+    return None if open_ else CANCELLED
+
+
+class Reference:
+    """Everything a history says, worked out from nothing."""
+
+    def __init__(self, tree: WorkflowSpec, history: Iterable[ev.Event]) -> None:
+        self.facts: dict[str, list[Any]] = {}
+        self.cancel_at = self.created_at = self.started_at = NEVER
+        self.deadline = False
+        for event in history:
+            if isinstance(event, ev.CancelRequested):
+                self.cancel_at = event.seq
+            elif isinstance(event, ev.RunCreated):
+                self.created_at = event.seq
+            elif isinstance(event, ev.RunStarted):
+                self.started_at = event.seq
+                self.deadline = event.deadline is not None
+            elif not isinstance(event, DERIVED):
+                self.facts.setdefault(event.path, []).append(event)
+        self.run = self._run(tree)
+
+    def records(self) -> list[Symbol]:
+        return sorted(self.run.gather("records"), key=repr)
+
+    def open(self) -> list[Symbol]:
+        return sorted(self.run.gather("open"), key=repr)
+
+    # ---- nodes ----------------------------------------------------------------------------
+
+    def _run(self, tree: WorkflowSpec) -> Life:
+        if self.started_at == NEVER:
+            ended = CANCELLED if self.cancel_at < NEVER else None
+            run = Life("", ended, self.cancel_at)
+        else:
+            stop = Stop(cancel=self.cancel_at)
+            key = "deadline" if self.deadline else None
+            run = self._workflow(tree, "", self.started_at, "input", stop, key)
+        if run.status is None:
+            return run
+        end = (run.at, "run_finished", "", run.status.value, run.value, run.failures)
+        return replace(run, records=(*run.records, end))
+
+    def _life(self, node: NodeSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
+        path = join_path(prefix, node.id)
+        if isinstance(node, StepSpec):
+            return self._step(node, path, since, value, stop)
+        if isinstance(node, ParallelSpec):
+            return self._block(node, prefix, since, value, stop)
+        if isinstance(node, ChoiceSpec):
+            return self._choice(node, prefix, since, value, stop)
+        if isinstance(node, WorkflowSpec):
+            key = None if node.timeout is None else "timeout"
+            life = self._workflow(node, path, since, value, stop, key)
+            return life if key is None else self._timed(life, since)
+        return Life(path, COMPLETED, since, value)
+
+    def _timed(self, life: Life, since: float) -> Life:
+        return replace(life, records=(*life.records, (since, "timer_set", life.path)))
+
+    def _fired(self, path: str, key: str | None) -> float:
+        fired = [
+            event.seq
+            for event in self.facts.get(path, ())
+            if isinstance(event, ev.TimerFired) and event.key == key
+        ]
+        assert len(fired) <= 1
+        return fired[0] if fired else NEVER
+
+    def _step(self, spec: StepSpec, path: str, since: float, value: Symbol, stop: Stop) -> Life:
+        """Walk through the step's events, and see between any two whether a stop came first."""
+        state, attempt, failures, last, row = "ready", 0, 0, None, 0
+        failed = Life(path, FAILED, optional=spec.continue_on_error)
+        for event in [*self.facts.get(path, ()), None]:
+            now = NEVER if event is None else event.seq
+            due = stop.first if state != "running" else stop.cancel
+            if due < now:
+                number = attempt + (state == "ready")
+                return self._withdrawn(failed, number, due, last, due == stop.cancel)
+            if isinstance(event, ev.StepScheduled):
+                assert state == "ready"
+                assert event.attempt == attempt + 1
+                state, attempt = "running", event.attempt
+            elif isinstance(event, ev.StepCompleted):
+                return Life(path, COMPLETED, now, ("out", path, attempt))
+            elif isinstance(event, ev.StepFailed):
+                row, failures = 0, failures + 1
+                last = (event.failure.code.value, path, attempt)
+                if event.retry_at is None:
+                    return replace(failed, at=now, failures=(last,))
+                state = "waiting"
+            elif isinstance(event, ev.StepInterrupted):
+                row, state = row + 1, "ready"
+                if row > INTERRUPTIONS:
+                    return replace(failed, at=now, failures=(("interrupted", path, 0),))
+            elif isinstance(event, ev.TimerFired):
+                state = "ready"
+            if state != "running" and stop.drain < now < NEVER:
+                return self._withdrawn(failed, attempt, now, last, False)
+        waits = {
+            "ready": ("run", path, attempt + 1, failures, value),
+            "running": ("running", path, attempt),
+            "waiting": ("timer", path, "retry"),
+        }
+        return Life(path, open=(waits[state],))
+
+    def _withdrawn(
+        self, failed: Life, attempt: int, now: float, last: Symbol, cancelled: bool
+    ) -> Life:
+        """A step that was stopped: a drain leaves the last failure standing, a cancel does not."""
+        why = "stopped" if cancelled else "drained"
+        stands = None if cancelled else last
+        record = (now, "step_cancelled", failed.path, attempt, why, stands)
+        if stands is not None:
+            return replace(failed, at=now, failures=(stands,), records=(record,))
+        return Life(failed.path, CANCELLED, now, why=why, records=(record,))
+
+    def _workflow(
+        self, spec: WorkflowSpec, path: str, since: float, value: Symbol, stop: Stop, key: str | None
+    ) -> Life:
+        expired = self._fired(path, key)
+        inner = replace(stop, cancel=min(stop.cancel, expired))
+        now, parts, value_now = since, [], value
+        for number, node in enumerate(spec.nodes):
+            if number and stop.drain <= now:
+                return Life(path, CANCELLED, now, why="drained", parts=tuple(parts))
+            life = self._life(node, path, now, value_now, inner)
+            parts.append(life)
+            now = life.at
+            if life.status is None:
+                timer = () if key is None else (("timer", path, key),)
+                return Life(path, open=timer, parts=tuple(parts))
+            if life.status is CANCELLED and now == expired:
+                failures = (("timeout", path, 0),)
+                return Life(path, FAILED, now, failures=failures, parts=tuple(parts))
+            if life.status is not COMPLETED and not life.optional:
+                return Life(
+                    path, life.status, now, None, life.failures, life.why, parts=tuple(parts)
+                )
+            value_now = life.value if life.status is COMPLETED else None
+        return Life(path, COMPLETED, now, value_now, parts=tuple(parts))
+
+    def _choice(
+        self, spec: ChoiceSpec, prefix: str, since: float, value: Symbol, stop: Stop
+    ) -> Life:
+        path = join_path(prefix, spec.id)
+        event = next(iter(self.facts.get(path, ())), None)
+        now = NEVER if event is None else event.seq
+        if stop.first < now:
+            return Life(path, CANCELLED, stop.first, why=stop.why)
+        if event is None:
+            return Life(path, open=(("decide", path, value),))
+        if isinstance(event, ev.StepFailed):
+            failure = (event.failure.code.value, path, event.attempt)
+            return Life(path, FAILED, now, failures=(failure,))
+        arms = [arm.node for arm in spec.arms] + ([spec.otherwise] if spec.otherwise else [])
+        records = tuple(
+            (now, "step_skipped", join_path(prefix, node.id))
+            for number, node in enumerate(arms)
+            if number != event.choice
+        )
+        if event.choice >= len(arms):
+            instead = value if spec.default is None else ("default", path)
+            return Life(path, COMPLETED, now, instead, records=records)
+        life = self._life(arms[event.choice], prefix, now, value, stop)
+        return replace(life, path=path, records=records, open=(), parts=(life,))
+
+    # ---- blocks ---------------------------------------------------------------------------
+
+    def _block(
+        self, spec: ParallelSpec, prefix: str, since: float, value: Symbol, stop: Stop
+    ) -> Life:
+        path = join_path(prefix, spec.id)
+        expired = self._fired(path, "timeout")
+        inner = Stop(stop.drain, min(stop.cancel, expired), stop.tick / 2)
+        starts, lives = self._left_alone(spec, prefix, since, value, inner)
+        verdict, now, ended = self._verdict(spec, since, lives, stop.cancel, expired)
+        drains = verdict is FAILED and spec.on_failure == "drain"
+        told = now + stop.tick
+        if drains:
+            then = replace(inner, drain=min(told, inner.drain))
+        else:
+            then = replace(inner, cancel=min(told, inner.cancel))
+        for index, branch in enumerate(spec.branches if verdict else ()):
+            if index in ended:
+                lives[index] = ended[index]
+            elif starts[index] < now:
+                life = self._life(branch, prefix, starts[index], value, then)
+                lives[index] = _as_seen(spec, branch, life)
+            else:
+                why = "drained" if drains else "stopped"
+                lives[index] = Life(join_path(prefix, branch.id), CANCELLED, now, why=why)
+        why = "stopped" if now == stop.cancel else "drained"
+        life = self._block_ended(spec, path, verdict, now, lives, why)
+        return life if spec.timeout is None else self._timed(life, since)
+
+    def _left_alone(
+        self, spec: ParallelSpec, prefix: str, since: float, value: Symbol, stop: Stop
+    ) -> tuple[list[float], list[Life]]:
+        """Return when each branch starts, and its life, as if the block never had a verdict."""
+        limit = spec.max_concurrency or len(spec.branches)
+        lives = [self._life(node, prefix, since, value, stop) for node in spec.branches]
+        starts = [since] * len(lives)
+        slots: list[float] = []  # when each slot in use is given back
+        for index, branch in enumerate(spec.branches):
+            if lives[index].at == since:
+                continue  # ends without work: takes no slot
+            if len(slots) == limit:
+                starts[index] = start = heapq.heappop(slots)
+                if start >= stop.first:
+                    ended = CANCELLED if stop.first < NEVER else None
+                    starts[index] = NEVER
+                    lives[index] = Life(
+                        join_path(prefix, branch.id), ended, stop.first, why=stop.why
+                    )
+                else:
+                    lives[index] = self._life(branch, prefix, start, value, stop)
+            heapq.heappush(slots, lives[index].at)
+        return starts, lives
+
+    def _verdict(
+        self, spec: ParallelSpec, since: float, lives: list[Life], cancel: float, expired: float
+    ) -> tuple[StepStatus | None, float, dict[int, Life]]:
+        """Return the verdict, its time, and the branches whose ends had been counted by then."""
+        instant = [[i] for i, life in enumerate(lives) if life.at == since]
+        later: dict[int, list[int]] = {}  # by the event; what ends with it is judged together
+        for index in sorted(range(len(lives)), key=lambda i: lives[i].at):
+            if since < lives[index].at < cancel:
+                later.setdefault(int(lives[index].at), []).append(index)
+        ended: dict[int, Life] = {}
+        for group in [*instant, *later.values()]:
+            now = max(lives[index].at for index in group)
+            for index in group:
+                life, branch = lives[index], spec.branches[index]
+                if life.at == expired and life.status is CANCELLED:
+                    optional = isinstance(branch, StepSpec) and branch.continue_on_error
+                    failures = (("timeout", life.path, 0),)
+                    life = replace(life, status=FAILED, failures=failures, optional=optional)
+                ended[index] = _as_seen(spec, branch, life)
+            statuses = [ended[i].status if i in ended else None for i in range(len(lives))]
+            verdict = judge(spec.join, statuses)
+            if verdict is not None:
+                return verdict, now, ended
+        return (None if cancel == NEVER else CANCELLED), cancel, ended
+
+    def _block_ended(
+        self,
+        spec: ParallelSpec,
+        path: str,
+        verdict: StepStatus | None,
+        now: float,
+        lives: list[Life],
+        why: str,
+    ) -> Life:
+        open_ = () if spec.timeout is None else (("timer", path, "timeout"),)
+        block = Life(path, parts=tuple(lives), open=open_)
+        if verdict is None:
+            return block
+        output: Symbol = None
+        if verdict is COMPLETED:
+            output = tuple(life.outcome() for life in lives)
+            if spec.join.kind == "all":
+                output = tuple(life.value for life in lives)
+            elif spec.join.kind == "first":
+                output = next(life.value for life in lives if life.status is COMPLETED)
+        block = replace(block, records=((now, "block_decided", path, verdict.value, output),))
+        end = max(life.at for life in lives)
+        if end == NEVER:
+            return block
+        block = replace(block, status=verdict, at=end, value=output, open=())
+        if verdict is FAILED:
+            failures = [f for life in lives if life.status is FAILED for f in life.failures]
+            return replace(block, failures=tuple(failures))
+        return replace(block, why=why if verdict is CANCELLED else "")
+
+
+def _as_seen(spec: ParallelSpec, branch: NodeSpec, life: Life) -> Life:
+    """What the block makes of a branch's end: only ``all`` lets ``None`` stand in."""
+    if spec.join.kind == "all" and isinstance(branch, StepSpec) and life.optional:
+        return replace(life, status=COMPLETED, value=None, failures=(), optional=False)
+    return life

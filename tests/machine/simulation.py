@@ -1,0 +1,276 @@
+"""A run, driven at random by an engine that crashes: events in groups, commits that get lost.
+
+The driver does what the engine does. It performs only what was committed; it feeds what arrives
+meanwhile as one group; then the group is committed, or lost together with the process, or committed
+without the driver being told. After a loss all it has is the committed history: it replays it,
+interrupts the attempts that were open, and goes on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gorkflow import events as ev
+from gorkflow.errors import HistoryError
+from gorkflow.flow import WorkflowSpec
+from gorkflow.machine import Decide, Machine, RunStep, StartTimer, replay
+from gorkflow.model import Failure, FailureCode
+
+from .generate import random_tree
+from .invariants import Observer
+from .reference import Reference
+from .symbols import open_symbols, records
+
+RUN = "run"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How a run's surroundings behave, as probabilities."""
+
+    fails: float
+    interrupted: float
+    timer: float
+    cancelled: float
+    deadline: float
+    crash: float
+    unknown: float
+
+
+WEATHERS = (
+    Weather(fails=0.1, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0),
+    Weather(fails=0.4, interrupted=0.1, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0.1),
+    Weather(fails=0.3, interrupted=0.1, timer=0.1, cancelled=0.02, deadline=0.2, crash=0.1,
+            unknown=0.1),
+    Weather(fails=0.6, interrupted=0.1, timer=0.6, cancelled=0.01, deadline=0.1, crash=0.05,
+            unknown=0),
+    Weather(fails=0.1, interrupted=0.95, timer=0.1, cancelled=0, deadline=0, crash=0.05, unknown=0),
+)  # fmt: skip
+
+
+def a_failure(path: str, attempt: int, code: FailureCode = FailureCode.STEP_FAILED) -> Failure:
+    """Return the failure of an attempt."""
+    return Failure(
+        path=path,
+        step_id=path.rpartition("/")[2],
+        attempt=attempt,
+        code=code,
+        type="builtins.ValueError",
+        message="no",
+        at=_EPOCH,
+    )
+
+
+def snapshot(machine: Machine) -> dict[str, Any]:
+    """Return all of a machine's state that anybody can see."""
+    return {
+        "seq": machine.seq,
+        "at": machine.at,
+        "status": machine.status,
+        "result": machine.result,
+        "open": machine.open_commands(),
+        "running": machine.running_attempts(),
+        "frames": list(machine.frames),
+        "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
+    }
+
+
+class Simulation:
+    """One run of a tree, in one weather."""
+
+    def __init__(self, rng: random.Random, tree: WorkflowSpec, weather: Weather) -> None:
+        self.rng = rng
+        self.tree = tree
+        self.weather = weather
+        self.history: list[ev.Event] = []
+        """What was committed."""
+        self.group: list[ev.Event] = []
+        """What was fed since the last commit."""
+        self.todo: list[Any] = []
+        """What the committed history asks for: commands, and running attempts."""
+        self.at = 1_700_000_000.0
+        self.crashes = 0
+        self.machine = Machine(RUN, tree)
+        self.observer = Observer(tree)
+
+    def run(self) -> Machine:
+        """Drive the run to its end, and return the machine."""
+        self._in_one_group(self._create)
+        while not self.machine.status.terminal:
+            self._in_one_group(self._some_events)
+        self.check_against_reference()
+        self._check_replay()
+        return self.machine
+
+    # ---- groups and commits ---------------------------------------------------------------
+
+    def _in_one_group(self, feed_some: Callable[[], None]) -> None:
+        before = None
+        if self.history and self.crashes < 5 and self._chance(self.weather.crash):
+            before = snapshot(self.machine)
+        feed_some()
+        if before is not None:
+            self._crash(before)
+            return
+        self.history += self.group
+        self.group = []
+        if self._chance(self.weather.unknown):
+            self._check_replay()  # whether it was committed is unknown: read it back
+        if self._chance(0.1):
+            self.check_against_reference()
+        self._look_around()
+
+    def _look_around(self) -> None:
+        self.todo = [*self.machine.open_commands(), *self.machine.running_attempts()]
+
+    def _crash(self, before: dict[str, Any]) -> None:
+        """Lose the group and the process; begin again with what was committed."""
+        self.crashes += 1
+        self.group = []
+        self.machine = replay(RUN, self.tree, self.history)
+        assert snapshot(self.machine) == before, "replay leads elsewhere"
+        self.observer = Observer(self.tree)
+        for event in self.history:
+            self.observer.note(event)
+        self.at = self.machine.at
+        self._in_one_group(self._interrupt_all)
+
+    def _interrupt_all(self) -> None:
+        for path, attempt in self.machine.running_attempts():
+            if self.machine.expects(path, attempt):
+                self.feed(ev.StepInterrupted, path, attempt, "the process died")
+
+    def _check_replay(self) -> None:
+        replayed = replay(RUN, self.tree, self.history)
+        assert snapshot(replayed) == snapshot(self.machine), "replay leads elsewhere"
+        self.machine = replayed
+
+    def check_against_reference(self) -> None:
+        """Compare all that the machine said and waits for with the reference."""
+        history = self.history + self.group
+        reference = Reference(self.tree, history)
+        assert records(history) == reference.records()
+        assert open_symbols(history, self.machine) == reference.open()
+
+    # ---- events ---------------------------------------------------------------------------
+
+    def feed(self, cls: type[ev.Event], path: str, *fields: object) -> None:
+        """Feed an event from outside, and look at what follows from it."""
+        self.at += self.rng.choice((0.0, 0.0, 0.001, 0.7))
+        make: Callable[..., ev.Event] = cls
+        event = make(RUN, self.machine.seq + 1, path, self.at, *fields)
+        for each in (event, *self.machine.feed(event)):
+            self.observer.note(each)
+            self.group.append(each)
+        self.machine.take_commands()
+        self.observer.check(self.machine)
+
+    def refuses(self, cls: type[ev.Event], path: str, *fields: object) -> None:
+        """Check that an event which can't happen is refused, and leaves no trace."""
+        make: Callable[..., ev.Event] = cls
+        event = make(RUN, self.machine.seq + 1, path, self.at, *fields)
+        before = snapshot(self.machine)
+        with pytest.raises(HistoryError):
+            self.machine.feed(event)
+        assert snapshot(self.machine) == before, "a refused event left a trace"
+
+    def _create(self) -> None:
+        self.feed(ev.RunCreated, "", "fingerprint", b"{}")
+        if self._chance(self.weather.cancelled / 2):
+            self.feed(ev.CancelRequested, "", "not any more")
+            return
+        deadline = self.at + 100 if self._chance(self.weather.deadline) else None
+        self.feed(ev.RunStarted, "", deadline)
+
+    def _some_events(self) -> None:
+        """Feed what a few of the things to do lead to."""
+        if self._chance(self.weather.cancelled):
+            self.feed(ev.CancelRequested, "", "enough")
+        number = self.rng.choice((1, 1, 2, 3))
+        guards = [item for item in self.todo if _is_guard(item)]
+        works = [item for item in self.todo if not _is_guard(item)]
+        for item in self.rng.sample(works, min(number, len(works))):
+            self._perform(item)
+        if guards and (self._chance(self.weather.timer / 4) or not works):
+            self._perform(self.rng.choice(guards))
+        if self._chance(0.05):
+            self._nonsense()
+
+    def _perform(self, item: Any) -> None:
+        if isinstance(item, tuple):
+            self._result(*item)
+        elif not self.machine.wants(item):
+            if isinstance(item, Decide):
+                self.refuses(ev.Decided, item.path, 0)
+            elif isinstance(item, StartTimer):
+                self.refuses(ev.TimerFired, item.path, item.key)
+            else:
+                self.refuses(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
+        elif isinstance(item, RunStep):
+            self.feed(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
+        elif isinstance(item, Decide):
+            self._decide(item)
+        else:
+            self.at = max(self.at, item.due) if item.key == "retry" else self.at
+            self.feed(ev.TimerFired, item.path, item.key)
+
+    def _decide(self, item: Decide) -> None:
+        if self._chance(self.weather.fails / 3):
+            failure = a_failure(item.path, 1, FailureCode.CONDITION)
+            self.feed(ev.StepFailed, item.path, 1, failure, None, None)
+        else:
+            self.feed(ev.Decided, item.path, self.rng.randint(0, len(item.spec.arms)))
+
+    def _result(self, path: str, attempt: int) -> None:
+        if not self.machine.expects(path, attempt):
+            self.refuses(ev.StepCompleted, path, attempt, b"1", self.at)
+        elif self._chance(self.weather.interrupted):
+            self.feed(ev.StepInterrupted, path, attempt, "the worker closed")
+        elif self._chance(self.weather.fails):
+            retry_at = self.at + 1 if self._chance(0.5) else None
+            self.feed(ev.StepFailed, path, attempt, a_failure(path, attempt), self.at, retry_at)
+        else:
+            self.feed(ev.StepCompleted, path, attempt, b"1", self.at)
+
+    def _nonsense(self) -> None:
+        """Feed something that can't happen now."""
+        for item in self.todo:
+            if isinstance(item, RunStep):
+                self.refuses(ev.StepScheduled, item.path, item.attempt + 1, item.input, 0.0)
+                self.refuses(ev.StepScheduled, item.path, item.attempt, ("other",), 0.0)
+                self.refuses(ev.StepCompleted, item.path, item.attempt + 1, b"1", 0.0)
+            elif isinstance(item, Decide):
+                self.refuses(ev.Decided, item.path, len(item.spec.arms) + 1)
+                self.refuses(ev.Decided, item.path, -1)
+                self.refuses(ev.StepScheduled, item.path, 1, None, 0.0)
+            elif isinstance(item, StartTimer):
+                self.refuses(ev.TimerFired, item.path, "other")
+            else:
+                path, attempt = item
+                self.refuses(ev.StepInterrupted, path, attempt + 1, "")
+                self.refuses(ev.StepFailed, path, attempt + 1, a_failure(path, 1), None, None)
+        self.refuses(ev.RunStarted, "", None)
+        self.refuses(ev.RunCreated, "", "fingerprint", None)
+        self.refuses(ev.StepCompleted, "nowhere", 1, b"1", 0.0)
+        self.refuses(ev.StepCancelled, self.rng.choice([*self.observer.homes]), 1, "", None)
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self.rng.random() < share
+
+
+def _is_guard(item: Any) -> bool:
+    return isinstance(item, StartTimer) and item.key != "retry"
+
+
+def simulate(rng: random.Random) -> Simulation:
+    """Make a random tree and run it to its end, checking everything."""
+    simulation = Simulation(rng, random_tree(rng), rng.choice(WEATHERS))
+    simulation.run()
+    return simulation

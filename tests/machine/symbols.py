@@ -1,0 +1,86 @@
+"""What the machine says, in the words of the reference: symbols instead of ``seq``s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gorkflow import events as ev
+from gorkflow.machine import Decide, Machine, RunStep
+from gorkflow.machine.frame import DRAINED
+from gorkflow.model import Failure, StepStatus
+from gorkflow.refs import Default, Ended, FailureRef, Ref
+
+from .reference import DERIVED, Symbol
+
+
+def failure_symbol(history: Sequence[ev.Event], failure: FailureRef) -> Symbol:
+    if isinstance(failure, Failure):
+        return (failure.code.value, failure.path, failure.attempt)
+    event: Any = history[failure - 1]
+    assert isinstance(event, ev.StepFailed)
+    return (event.failure.code.value, event.path, event.attempt)
+
+
+def why(reason: str) -> str:
+    return "drained" if reason == DRAINED else "stopped"
+
+
+def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
+    """Follow a reference to what it stands for."""
+    if ref is None:
+        return None
+    if isinstance(ref, tuple):
+        return tuple(symbol(history, item) for item in ref)
+    if isinstance(ref, Default):
+        return ("default", ref.path)
+    if isinstance(ref, Ended):
+        if ref.status is StepStatus.COMPLETED:
+            return ("completed", ref.path, symbol(history, ref.value))
+        if ref.status is StepStatus.FAILED:
+            return ("failed", ref.path, tuple(failure_symbol(history, f) for f in ref.failures))
+        return ("cancelled", ref.path, why(ref.reason))
+    event = history[ref - 1]
+    if isinstance(event, ev.RunCreated):
+        return "input"
+    if isinstance(event, ev.StepCompleted):
+        return ("out", event.path, event.attempt)
+    assert isinstance(event, ev.BlockDecided)
+    return symbol(history, event.output)
+
+
+def records(history: Sequence[ev.Event]) -> list[Symbol]:
+    """Return what the machine derived, each with the ``seq`` of the event that caused it."""
+    found, cause = [], 0
+    for event in history:
+        if not isinstance(event, DERIVED):
+            cause = event.seq
+        else:
+            found.append((cause, event.kind, event.path, *_details(history, event)))
+    return sorted(found, key=repr)
+
+
+def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]:
+    if isinstance(event, ev.StepCancelled):
+        stands = None if event.failure is None else failure_symbol(history, event.failure)
+        return (event.attempt, why(event.reason), stands)
+    if isinstance(event, ev.BlockDecided):
+        return (event.verdict, symbol(history, event.output))
+    if isinstance(event, ev.RunFinished):
+        failures = tuple(failure_symbol(history, f) for f in event.failures)
+        return (event.status.value, symbol(history, event.output), failures)
+    return ()
+
+
+def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:
+    """Return what the machine waits for."""
+    found: list[Symbol] = [("running", *attempt) for attempt in machine.running_attempts()]
+    for command in machine.open_commands():
+        if isinstance(command, RunStep):
+            given = symbol(history, command.input)
+            found.append(("run", command.path, command.attempt, command.failures, given))
+        elif isinstance(command, Decide):
+            found.append(("decide", command.path, symbol(history, command.input)))
+        else:
+            found.append(("timer", command.path, command.key))
+    return sorted(found, key=repr)
