@@ -1,0 +1,180 @@
+"""What the parts of the conformance suite share: the samples, and how a test gets its store."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, TypeVar
+
+from gorkflow import events as ev
+from gorkflow.model import (
+    Failure,
+    FailureCode,
+    Page,
+    RunStatus,
+    StepStatus,
+    instant,
+)
+from gorkflow.refs import Default, Ended
+from gorkflow.store import (
+    Append,
+    Claim,
+    Message,
+    NewRun,
+    RunRow,
+    Store,
+    Worker,
+    Written,
+)
+
+T0 = 1_700_000_000.25
+"""The instant at which most of it happens, in seconds since the epoch."""
+LEASE = 30.0
+OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
+
+PAYLOADS = (
+    b"",
+    b"null",
+    b'"\\u0000"',
+    b"\x00\xff\xfe not text at all",
+    b'{"b":1,"a":1.10,"b":2}',
+    b"9" * 5000,
+    "\u00fc\U0001f600".encode(),
+    bytes(range(256)) * 4096,
+)
+"""What must come back byte for byte: NUL, no UTF-8, doubled keys, big numbers, 1 MiB."""
+
+_FAILURE = Failure(
+    path="a/b",
+    step_id="b",
+    attempt=2,
+    code=FailureCode.STEP_FAILED,
+    type="builtins.ValueError",
+    message="no \x00 \udc80 \u00e9",
+    traceback="line\nline",
+    at=instant(T0),
+)
+_ENDED = Ended("a", StepStatus.FAILED, failures=(3, _FAILURE), optional=True)
+
+EVENTS: tuple[ev.Event, ...] = (
+    ev.RunCreated("r", 1, "", T0, "f1", b'{"id":7}'),
+    ev.RunStarted("r", 2, "", T0, T0 + 60),
+    ev.StepScheduled("r", 3, "a", T0, 1, 1, T0),
+    ev.StepScheduled("r", 4, "b", T0 + 1, 1, (1, None, (2, Default("c"))), T0),
+    ev.StepCompleted("r", 5, "a", T0 + 1, 1, b"[1]", T0 + 0.125),
+    ev.StepFailed("r", 6, "b", T0 + 1, 1, _FAILURE, T0, T0 + 2),
+    ev.StepFailed("r", 7, "b", T0 + 1, 2, _FAILURE, None, None),
+    ev.StepInterrupted("r", 8, "b", T0 + 2, 2, "the process died"),
+    ev.StepCancelled("r", 9, "c", T0 + 2, 1, "drained", 6),
+    ev.StepCancelled("r", 10, "d", T0 + 2, 1, "cancelled"),
+    ev.StepSkipped("r", 11, "e", T0 + 2, "the condition did not hold"),
+    ev.TimerSet("r", 12, "&a", T0 + 2, "timeout", T0 + 9),
+    ev.TimerFired("r", 13, "&a", T0 + 9, "timeout"),
+    ev.Decided("r", 14, "when", T0 + 9, 2),
+    ev.BlockDecided("r", 15, "&a", T0 + 9, "completed", "2 of 3 completed", (5, _ENDED)),
+    ev.CancelRequested("r", 16, "", T0 + 9, "enough"),
+    ev.RunFinished("r", 17, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+)
+"""One of every kind, and the odd ones of some."""
+
+
+def run_row(run_id: str = "r", **changes: object) -> RunRow:
+    """Return the summary of a new run."""
+    row = RunRow(
+        run_id=run_id,
+        workflow_id="shop",
+        workflow_version="1",
+        fingerprint="f1",
+        created_at=T0,
+        seq=1,
+    )
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def new_run(run_id: str = "r", **changes: object) -> NewRun:
+    """Return a new run with its first event."""
+    row = run_row(run_id, **changes)
+    created = ev.RunCreated(run_id, 1, "", row.created_at, row.fingerprint, b'{"id":7}')
+    return NewRun(row, '{"tree":1}', (created,))
+
+
+def completed(run_id: str, seq: int, output: bytes = b"1") -> ev.Event:
+    """Return the event that a step completed."""
+    return ev.StepCompleted(run_id, seq, f"step-{seq}", T0, 1, output, T0)
+
+
+def step_forward(row: RunRow, count: int = 1, **changes: object) -> Append:
+    """Return the append of ``count`` more events to a run that stands at ``row``."""
+    seqs = range(row.seq + 1, row.seq + count + 1)
+    after = replace(row, seq=row.seq + count, **changes)  # type: ignore[arg-type]
+    return Append(after, tuple(completed(row.run_id, seq) for seq in seqs), row.seq)
+
+
+def finish(row: RunRow, status: RunStatus = RunStatus.COMPLETED) -> Append:
+    """Return the append that ends a run."""
+    return step_forward(row, status=status, worker_id=None, finished_at=T0 + 5)
+
+
+def worker(worker_id: str = "w1", **changes: object) -> Worker:
+    """Return a worker that was seen at ``T0``."""
+    made = Worker(worker_id=worker_id, started_at=T0, seen_at=T0, lease=LEASE)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def message(run_id: str = "r", body: str = "enough") -> Message:
+    """Return a request to cancel."""
+    return Message(id=0, run_id=run_id, kind="cancel", body=body, at=T0)
+
+
+async def ids(pages: Awaitable[Page[RunRow]]) -> list[str]:
+    """Return the ids of the runs of a page."""
+    return [row.run_id for row in await pages]
+
+
+def names(claims: Sequence[Claim]) -> list[str]:
+    """Return the ids of the runs claimed."""
+    return [claim.row.run_id for claim in claims]
+
+
+class Conformance:
+    """Gives each test an open store. The classes of the suite are parts of ``StoreConformance``."""
+
+    durable: ClassVar[bool] = True
+    """Whether what was recorded is there again when another store is made and opened."""
+
+    def make_store(self) -> Store:
+        """Return a store, made but not opened.
+
+        Within one test each call returns a store of the same place; each test has a fresh one.
+        """
+        raise NotImplementedError
+
+    def check(self, test: Callable[[Store], Awaitable[None]]) -> None:
+        """Run a test with an open store."""
+
+        async def run() -> None:
+            store = self.make_store()
+            await store.open()
+            try:
+                await test(store)
+            finally:
+                await store.close()
+
+        asyncio.run(run())
+
+
+C = TypeVar("C", bound=Conformance)
+
+
+def with_store(test: Callable[[C, Store], Awaitable[None]]) -> Callable[[C], None]:
+    """Turn a test that wants an open store into one that pytest can run as it is."""
+
+    # Not `functools.wraps`: pytest would take `store` for a fixture.
+    def run(self: C) -> None:
+        self.check(functools.partial(test, self))
+
+    run.__name__ = run.__qualname__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run

@@ -1,0 +1,281 @@
+"""Claims, workers and messages."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from gorkflow.model import RunStatus
+from gorkflow.store import Store
+from gorkflow.testing._conformance_base import (
+    FENCED,
+    LEASE,
+    OK,
+    T0,
+    Conformance,
+    finish,
+    message,
+    names,
+    new_run,
+    run_row,
+    step_forward,
+    with_store,
+    worker,
+)
+
+
+class Owning(Conformance):
+    """Claims, workers and messages."""
+
+    # Claiming
+
+    @with_store
+    async def test_claim_gives_owner_and_fresh_token(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(token=4)])
+        [claim] = await store.claim("w1", now=T0)
+        assert claim.row == run_row(token=5, worker_id="w1")
+        assert await store.get_run("r") == claim.row
+
+    @with_store
+    async def test_a_run_is_claimed_once(self, store: Store) -> None:
+        for number in range(4):
+            await store.register(worker(f"w{number}"))
+        await store.create([new_run(f"r{number}") for number in range(20)])
+        claims = await asyncio.gather(
+            *(store.claim(f"w{number}", now=T0, limit=7) for number in range(4))
+        )
+        taken = [run_id for each in claims for run_id in names(each)]
+        assert sorted(taken) == sorted(f"r{number}" for number in range(20))
+
+    @with_store
+    async def test_claim_takes_the_oldest_first(self, store: Store) -> None:
+        await store.register(worker())
+        for run_id, age in (("young", 2), ("b", 1), ("old", 0), ("a", 1)):
+            await store.create([new_run(run_id, created_at=T0 + age)])
+        assert names(await store.claim("w1", now=T0, limit=3)) == ["old", "a", "b"]
+        assert names(await store.claim("w1", now=T0)) == ["young"]
+
+    @with_store
+    async def test_claim_orders_due_and_waiting_runs_by_age(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create(
+            [
+                new_run("a", created_at=T0 + 1),
+                new_run("b", created_at=T0, due_at=T0 + 5),
+                new_run("c", created_at=T0 + 2, due_at=T0 + 1),
+            ]
+        )
+        assert names(await store.claim("w1", now=T0 + 9)) == ["b", "a", "c"]
+
+    @with_store
+    async def test_claim_respects_the_limit(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(f"r{number}") for number in range(5)])
+        assert len(await store.claim("w1", now=T0, limit=2)) == 2
+        assert await store.claim("w1", now=T0, limit=0) == []
+        assert len(await store.claim("w1", now=T0)) == 3
+
+    @with_store
+    async def test_claim_of_several_workflows(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(name, workflow_id=name) for name in ("a", "b", "c")])
+        assert names(await store.claim("w1", now=T0, workflow_ids=[])) == []
+        assert names(await store.claim("w1", now=T0, workflow_ids=["c", "a", "x"])) == [
+            "a",
+            "c",
+        ]
+        assert names(await store.claim("w1", now=T0)) == ["b"]
+
+    @with_store
+    async def test_a_run_is_claimable_when_it_is_due(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        assert await store.claim("w1", now=T0 + 4.9) == []
+        assert names(await store.claim("w1", now=T0 + 5)) == ["r"]
+
+    @with_store
+    async def test_claim_by_id_takes_that_run_and_no_other(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run("a"), new_run("b", due_at=T0 + 500)])
+        assert names(await store.claim("w1", now=T0, run_id="b")) == ["b"]
+        assert await store.claim("w1", now=T0, run_id="nobody") == []
+        assert names(await store.claim("w1", now=T0)) == ["a"]
+
+    @with_store
+    async def test_claim_by_id_respects_owner_workflow_and_end(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run("owned"), new_run("ended"), new_run("other", workflow_id="x")])
+        await store.claim("w2", now=T0, run_id="owned")
+        await store.append([finish(run_row("ended"))])
+        assert await store.claim("w1", now=T0, run_id="owned") == []
+        assert await store.claim("w1", now=T0, run_id="ended") == []
+        assert await store.claim("w1", now=T0, run_id="other", workflow_ids=["shop"]) == []
+
+    @with_store
+    async def test_ended_runs_are_not_claimed(self, store: Store) -> None:
+        await store.register(worker())
+        for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
+            await store.create([new_run(status.value)])
+            await store.append([finish(run_row(status.value), status)])
+        assert await store.claim("w1", now=T0) == []
+
+    @with_store
+    async def test_a_living_owner_keeps_its_runs(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run()])
+        await store.claim("w1", now=T0)
+        assert await store.claim("w2", now=T0 + LEASE) == []
+        assert await store.claim("w1", now=T0) == []
+
+    @with_store
+    async def test_runs_of_an_ended_lease_are_claimable(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2", seen_at=T0 + LEASE))
+        await store.create([new_run()])
+        [first] = await store.claim("w1", now=T0)
+        [second] = await store.claim("w2", now=T0 + LEASE + 0.5)
+        assert (second.row.worker_id, second.row.token) == ("w2", first.row.token + 1)
+        assert await store.append([step_forward(first.row)]) == [FENCED]
+        assert await store.append([step_forward(second.row)]) == [OK]
+
+    @with_store
+    async def test_runs_of_a_worker_that_never_registered_are_claimable(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(worker_id="ghost", token=1)])
+        [claim] = await store.claim("w1", now=T0)
+        assert (claim.row.worker_id, claim.row.token) == ("w1", 2)
+
+    @with_store
+    async def test_a_mailed_run_is_claimable_though_it_sleeps(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(due_at=T0 + 500), new_run("other", due_at=T0 + 500)])
+        await store.post(message())
+        assert await store.claim("w1", now=T0, workflow_ids=["x"]) == []
+        assert names(await store.claim("w1", now=T0)) == ["r"]
+
+    # Workers
+
+    @with_store
+    async def test_unregister_gives_the_runs_back(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run("a"), new_run("b"), new_run("c")])
+        await store.claim("w1", now=T0, limit=2)
+        await store.claim("w2", now=T0)
+        await store.unregister("w1")
+        for run_id, owner in (("a", None), ("b", None), ("c", "w2")):
+            row = await store.get_run(run_id)
+            assert row is not None
+            assert row.worker_id == owner
+        assert names(await store.claim("w2", now=T0)) == ["a", "b"]
+
+    @with_store
+    async def test_unregister_of_nobody_is_harmless(self, store: Store) -> None:
+        await store.unregister("nobody")
+
+    @with_store
+    async def test_workers_are_those_alive(self, store: Store) -> None:
+        await store.register(worker(host="here", pid=7))
+        await store.register(worker("w2", started_at=T0 + 1, lease=5.0))
+        assert await store.workers() == [
+            worker(host="here", pid=7),
+            worker("w2", started_at=T0 + 1, lease=5.0),
+        ]
+        assert [each.worker_id for each in await store.workers(now=T0 + 6)] == ["w1"]
+        await store.unregister("w1")
+        assert [each.worker_id for each in await store.workers()] == ["w2"]
+
+    @with_store
+    async def test_register_again_renews(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker(seen_at=T0 + 100))
+        assert await store.workers() == [worker(seen_at=T0 + 100)]
+        assert (await store.heartbeat("w1", T0 + 100 + LEASE)).alive
+
+    @with_store
+    async def test_a_heartbeat_extends_the_lease(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2", seen_at=T0 + 100))
+        await store.create([new_run()])
+        await store.claim("w1", now=T0)
+        assert (await store.heartbeat("w1", T0 + 20)).alive
+        assert (await store.heartbeat("w1", T0 + 45)).alive
+        assert await store.claim("w2", now=T0 + 45 + LEASE) == []
+        assert names(await store.claim("w2", now=T0 + 45.5 + LEASE)) == ["r"]
+
+    @with_store
+    async def test_a_late_heartbeat_does_not_raise_the_dead(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2", seen_at=T0 + 40))
+        await store.create([new_run()])
+        await store.claim("w1", now=T0)
+        assert not (await store.heartbeat("w1", T0 + LEASE + 1)).alive
+        assert names(await store.claim("w2", now=T0 + LEASE + 1)) == ["r"]
+
+    @with_store
+    async def test_a_stranger_has_no_heartbeat(self, store: Store) -> None:
+        beat = await store.heartbeat("nobody", T0)
+        assert not beat.alive
+        assert beat.messages == ()
+
+    @with_store
+    async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run("a"), new_run("b"), new_run("free")])
+        await store.claim("w1", now=T0, run_id="a")
+        await store.claim("w2", now=T0, run_id="b")
+        for run_id, body in (("a", "1"), ("b", "2"), ("free", "3"), ("a", "4")):
+            await store.post(message(run_id, body))
+        first = await store.heartbeat("w1", T0)
+        assert [each.body for each in first.messages] == ["1", "4"]
+        assert (await store.heartbeat("w1", T0)).messages == first.messages
+        await store.acknowledge([first.messages[0].id])
+        assert [each.body for each in (await store.heartbeat("w1", T0)).messages] == ["4"]
+        assert [each.body for each in (await store.heartbeat("w2", T0)).messages] == ["2"]
+
+    # Messages
+
+    @with_store
+    async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
+        await store.create([new_run(), new_run("other")])
+        assert await store.post(message(body="one \u00e9"))
+        assert await store.post(message(body="two"))
+        first, second = await store.inbox("r")
+        assert 0 < first.id < second.id
+        assert first == replace(message(body="one \u00e9"), id=first.id)
+        assert second == replace(message(body="two"), id=second.id)
+        assert await store.inbox("other") == []
+        assert await store.inbox("nobody") == []
+
+    @with_store
+    async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.append([finish(run_row())])
+        assert not await store.post(message())
+        assert not await store.post(message("nobody"))
+        assert await store.inbox("r") == []
+
+    @with_store
+    async def test_acknowledged_messages_are_gone(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(message(body="one"))
+        await store.post(message(body="two"))
+        first, second = await store.inbox("r")
+        await store.acknowledge([first.id])
+        await store.acknowledge([first.id, 999])
+        await store.acknowledge([])
+        assert await store.inbox("r") == [second]
+
+    @with_store
+    async def test_message_ids_are_never_given_again(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(message())
+        [first] = await store.inbox("r")
+        await store.acknowledge([first.id])
+        await store.post(message())
+        [second] = await store.inbox("r")
+        assert second.id > first.id

@@ -1,0 +1,99 @@
+"""The memory store passes the suite that every store passes, and forgets old runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gorkflow.errors import StoreError
+from gorkflow.store import Store, Written
+from gorkflow.stores import open_store
+from gorkflow.stores.memory import MemoryStore
+from gorkflow.testing.conformance import (
+    StoreConformance,
+    finish,
+    message,
+    new_run,
+    run_row,
+)
+
+
+class TestMemoryStore(StoreConformance):
+    durable = False
+
+    def make_store(self) -> Store:
+        return MemoryStore()
+
+
+def with_store(keep_ended, test):
+    async def run():
+        store = MemoryStore(keep_ended=keep_ended)
+        await store.open()
+        await test(store)
+
+    asyncio.run(run())
+
+
+def test_the_run_that_ended_first_is_forgotten_first():
+    async def test(store):
+        for name in ("a", "b", "c", "live"):
+            await store.create([new_run(name)])
+        await store.post(message("b"))
+        for name in ("b", "a", "c"):
+            await store.append([finish(run_row(name))])
+        kept = [row.run_id for row in await store.list_runs(_ALL)]
+        assert kept == ["live", "c", "a"]
+        events, _ = await store.read_all_events()
+        assert {event.run_id for event in events} == {"a", "c", "live"}
+        assert await store.create([new_run("b")]) == [Written.OK]
+
+    from gorkflow.model import RunFilter
+
+    _ALL = RunFilter()
+    with_store(2, test)
+
+
+def test_it_does_not_grow_with_the_runs_that_ended():
+    async def test(store):
+        for number in range(500):
+            await store.create([new_run(f"r{number}")])
+            await store.append([finish(run_row(f"r{number}"))])
+        assert repr(store) == "<MemoryStore: 10 runs>"
+        assert len(store._feed.chunks) < 60
+        events, cursor = await store.read_all_events()
+        assert [event.run_id for event in events[::2]] == [f"r{n}" for n in range(490, 500)]
+        await store.create([new_run("late")])
+        late, _ = await store.read_all_events(after=cursor)
+        assert [event.run_id for event in late] == ["late"]
+
+    with_store(10, test)
+
+
+def test_a_url_names_it():
+    assert isinstance(open_store("memory:"), MemoryStore)
+    assert open_store("memory:?keep_ended=5").keep_ended == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("memory:here", "no path"),
+        ("memory:?keep_endd=5", "did you mean 'keep_ended'"),
+        ("memory:?keep_ended=few", "'few'"),
+        ("postgresql://host/db", "to come"),
+        ("redis:x", "write 'memory:' or 'sqlite:PATH'"),
+        ("runs.db", "write 'sqlite:runs.db'"),
+        ("sqlite::memory:", "write 'memory:'"),
+        ("sqlite:", "names no file"),
+        ("sqlite://host/db", "names a host"),
+        ("sqlite:a.db?synchronos=full", "did you mean 'synchronous'"),
+        ("sqlite:a.db?synchronous=off", "'full' or 'normal'"),
+        ("sqlite:a.db?busy_timeout=nan", "seconds"),
+        ("sqlite:a.db?zzz=1", "it takes busy_timeout, synchronous"),
+    ],
+)
+def test_a_url_that_names_nothing_says_what_to_write(url, says):
+    with pytest.raises(StoreError) as caught:
+        open_store(url)
+    assert says in str(caught.value)
