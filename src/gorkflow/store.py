@@ -16,9 +16,13 @@ from gorkflow.events import Event
 from gorkflow.model import Page, RunFilter, RunStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RunRow:
-    """The summary of a run. Never holds a payload: it is rewritten by every append."""
+    """The summary of a run. Never holds a payload: it is rewritten by every append.
+
+    Nobody changes one in place. It is not frozen only because every transition makes one, and a
+    frozen one costs three times as much.
+    """
 
     run_id: str
     workflow_id: str
@@ -193,6 +197,19 @@ class RunReader(Protocol):
         Args:
             now: seconds since the epoch; without it, a lease that has ended is not noticed.
         """
+        ...
+
+
+@runtime_checkable
+class Immediate(Protocol):
+    """A store whose writes never wait for anything: the engine then writes without a detour."""
+
+    def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
+        """Do what ``create`` does."""
+        ...
+
+    def append_now(self, batch: Sequence[Append]) -> list[Written]:
+        """Do what ``append`` does."""
         ...
 
 

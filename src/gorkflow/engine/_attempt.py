@@ -39,6 +39,18 @@ _TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the e
 class Attempt:
     """A running attempt. Also the host that its ``StepContext`` asks."""
 
+    __slots__ = (
+        "_began_at",
+        "_decided",
+        "_task",
+        "_timed_out",
+        "_timers",
+        "cancelled",
+        "command",
+        "driver",
+        "step",
+    )
+
     def __init__(self, driver: Driver, command: RunStep) -> None:
         self.driver = driver
         self.command = command

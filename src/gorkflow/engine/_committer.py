@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from gorkflow.errors import GorkflowError, StoreError
-from gorkflow.store import Append, NewRun, Written
+from gorkflow.store import Append, Immediate, NewRun, Written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gorkflow.store import Store
 
 T = TypeVar("T", NewRun, Append)
+Batch = list[tuple["Driver", T]]
 logger = logging.getLogger("gorkflow.engine")
 
 
@@ -28,68 +29,97 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._immediate = store if isinstance(store, Immediate) else None
         self._ready: list[Driver] = []
+        self._scheduled = False
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, driver: Driver) -> None:
         """Have the driver's next transition written. Call it once until ``committed``."""
         self._ready.append(driver)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        # Not at once: whatever else gets ready in this turn of the loop belongs to the same batch.
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin)
 
     async def drain(self) -> None:
         """Wait until nothing is left to write."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
+        while self._scheduled or self._task is not None:
+            if self._task is None:
+                await asyncio.sleep(0)
+            else:
+                await asyncio.wait([self._task])
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        if self._task is not None:
+            return  # it takes what is ready when it is done with its batch
+        if self._immediate is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+            return
+        new, appends = self._collect()
+        if new:
+            self._settle(new, _attempt(self._immediate.create_now, new))
+        if appends:
+            self._settle(appends, _attempt(self._immediate.append_now, appends))
 
     async def _run(self) -> None:
         try:
             while self._ready:
-                drivers, self._ready = self._ready, []
-                new: list[tuple[Driver, NewRun]] = []
-                appends: list[tuple[Driver, Append]] = []
-                for driver in drivers:
-                    self._collect(driver, new, appends)
-                await self._write(self._store.create, new)
-                await self._write(self._store.append, appends)
+                new, appends = self._collect()
+                if new:
+                    self._settle(new, await _attempt_async(self._store.create, new))
+                if appends:
+                    self._settle(appends, await _attempt_async(self._store.append, appends))
         finally:
             self._task = None
 
-    def _collect(
-        self,
-        driver: Driver,
-        new: list[tuple[Driver, NewRun]],
-        appends: list[tuple[Driver, Append]],
-    ) -> None:
-        try:
-            transition = driver.transition()
-        except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
-            driver.broken(error)
-            return
-        if isinstance(transition, NewRun):
-            new.append((driver, transition))
-        elif transition is not None:
-            appends.append((driver, transition))
-
-    async def _write(
-        self,
-        write: Callable[[Sequence[T]], Awaitable[list[Written]]],
-        batch: list[tuple[Driver, T]],
-    ) -> None:
-        if not batch:
-            return
-        try:
-            results = await write([transition for _, transition in batch])
-        except GorkflowError as error:
-            self._fail(batch, error)
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
-            logger.exception("the store failed in a way it should not")
-            self._fail(batch, StoreError(f"the store failed: {error!r}"))
-        else:
-            for (driver, _), written in zip(batch, results, strict=True):
-                driver.committed(written)
+    def _collect(self) -> tuple[Batch[NewRun], Batch[Append]]:
+        drivers, self._ready = self._ready, []
+        new: Batch[NewRun] = []
+        appends: Batch[Append] = []
+        for driver in drivers:
+            try:
+                transition = driver.transition()
+            except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
+                driver.broken(error)
+                continue
+            if type(transition) is Append:
+                appends.append((driver, transition))
+            elif type(transition) is NewRun:
+                new.append((driver, transition))
+        return new, appends
 
     @staticmethod
-    def _fail(batch: list[tuple[Driver, T]], error: Exception) -> None:
-        for driver, _ in batch:
-            driver.broken(error)
+    def _settle(batch: Batch[T], results: list[Written] | Exception) -> None:
+        if isinstance(results, Exception):
+            for driver, _ in batch:
+                driver.broken(results)
+            return
+        for (driver, _), written in zip(batch, results, strict=True):
+            driver.committed(written)
+
+
+def _attempt(
+    write: Callable[[Sequence[T]], list[Written]], batch: Batch[T]
+) -> list[Written] | Exception:
+    try:
+        return write([transition for _, transition in batch])
+    except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
+        return _store_error(error)
+
+
+async def _attempt_async(
+    write: Callable[[Sequence[T]], Awaitable[list[Written]]], batch: Batch[T]
+) -> list[Written] | Exception:
+    try:
+        return await write([transition for _, transition in batch])
+    except Exception as error:  # noqa: BLE001 - as above
+        return _store_error(error)
+
+
+def _store_error(error: Exception) -> Exception:
+    if isinstance(error, GorkflowError):
+        return error
+    logger.error("the store failed in a way it should not", exc_info=error)
+    return StoreError(f"the store failed: {error!r}")

@@ -138,6 +138,10 @@ class MemoryStore:
 
     async def create(self, batch: Sequence[NewRun]) -> list[Written]:
         """Create runs. ``OK`` or ``DUPLICATE`` each."""
+        return self.create_now(batch)
+
+    def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
+        """Do what ``create`` does."""
         self._check_open()
         for new in batch:
             check_events(new.row.run_id, new.events, 1, new.row.seq)
@@ -157,6 +161,10 @@ class MemoryStore:
 
     async def append(self, batch: Sequence[Append]) -> list[Written]:
         """Record transitions of several runs. ``OK`` or ``FENCED`` each."""
+        return self.append_now(batch)
+
+    def append_now(self, batch: Sequence[Append]) -> list[Written]:
+        """Do what ``append`` does."""
         self._check_open()
         for item in batch:
             check_events(item.row.run_id, item.events, item.expected_seq + 1, item.row.seq)
