@@ -1,0 +1,920 @@
+"""What the SQLite store does when the disk, the file or another process misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sqlite3
+import stat
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gorkflow.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from gorkflow.model import RunFilter, RunStatus
+from gorkflow.store import Append, Written
+from gorkflow.stores import open_store
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _schema
+from gorkflow.stores.sqlite._locks import WorkerLocks, WriteLock
+from gorkflow.testing.conformance import (
+    LEASE,
+    T0,
+    completed,
+    finish,
+    message,
+    new_run,
+    run_row,
+    step_forward,
+    worker,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@asynccontextmanager
+async def opened(path, **options):
+    store = SqliteStore(path, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def with_store(path, test, **options):
+    async def run():
+        async with opened(path, **options) as store:
+            return await test(store)
+
+    return asyncio.run(run())
+
+
+def sql(path, statement, *values):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement, values).fetchall()
+
+
+async def nothing(_):
+    return None
+
+
+@contextmanager
+def child(work):
+    """Run ``work`` in a forked process; yields its id, and kills it in the end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    try:
+        yield pid
+    finally:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def run_child(work):
+    with child(work) as pid:
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+# Files
+
+
+def test_files_are_readable_by_their_owner_alone(path):
+    async def test(store):
+        await store.register(worker())
+        await store.create([new_run()])
+        modes = {
+            p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.rglob("*") if p.is_file()
+        }
+        assert set(modes) == {
+            "runs.db", "runs.db-wal", "runs.db-shm", "runs.db.write", "w1.lock"
+        }  # fmt: skip
+        assert set(modes.values()) == {0o600}
+        assert stat.S_IMODE(Path(f"{path}.workers").stat().st_mode) == 0o700
+
+    old = os.umask(0)
+    try:
+        with_store(path, test)
+    finally:
+        os.umask(old)
+
+
+def test_a_closed_store_leaves_no_log_and_no_locks(path):
+    async def test(store):
+        await store.register(worker())
+        await store.create([new_run()])
+
+    with_store(path, test)
+    left = sorted(p.name for p in path.parent.rglob("*") if p.is_file())
+    assert left == ["runs.db", "runs.db.write"]
+
+
+def test_the_default_folder_is_made_private_and_ignored_by_git(tmp_path):
+    home = tmp_path / ".gorkflow"
+    with_store(home / "runs.db", nothing)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert (home / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_the_user_is_left_as_it_is(tmp_path):
+    home = tmp_path / ".gorkflow"
+    home.mkdir(mode=0o755)
+    with_store(home / "runs.db", nothing)
+    assert not (home / ".gitignore").exists()
+
+
+def test_any_other_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(StoreUnavailableError, match="is no folder; create it"):
+        with_store(tmp_path / "not there" / "runs.db", nothing)
+    assert not (tmp_path / "not there").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.db", "50%41.db", "what?.db", "a?b=c.db", "#x;y.db", "\u00fc\U0001f600.db"]
+)
+def test_any_file_name_will_do(tmp_path, name):
+    async def test(store):
+        await store.create([new_run()])
+
+    with_store(tmp_path / name, test)
+    assert (tmp_path / name).is_file()
+
+
+def test_urls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_store("sqlite:a b?.db").path == str(tmp_path / "a b?.db")
+    assert open_store(f"sqlite://{tmp_path}/x.db").path == str(tmp_path / "x.db")
+    assert open_store(f"sqlite:{tmp_path}/x.db").path == str(tmp_path / "x.db")
+    store = open_store("sqlite:x.db?synchronous=normal&busy_timeout=2")
+    assert (store.path, store._synchronous, store._busy_timeout) == (
+        str(tmp_path / "x.db"), "normal", 2.0
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["file/runs.db", "folder", "/proc/nonexistent", "nul\0.db"])
+def test_a_place_that_can_not_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreUnavailableError) as caught:
+        with_store(tmp_path / place, nothing)
+    assert repr(str(tmp_path / place)) in str(caught.value) or "no folder" in str(caught.value)
+
+
+def test_two_names_of_one_file_share_its_locks(tmp_path, path):
+    async def test(store):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "link.db").symlink_to(path)
+        async with opened(tmp_path / "elsewhere" / "link.db") as other:
+            await store.create([new_run()])
+            assert await other.create([new_run()]) == [DUPLICATE]
+        assert list((tmp_path / "elsewhere").iterdir()) == [tmp_path / "elsewhere" / "link.db"]
+
+    with_store(path, test)
+
+
+def test_a_file_that_was_removed_while_open_takes_no_more(path):
+    async def test(store):
+        await store.create([new_run("a")])
+        path.unlink()
+        with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
+            await store.create([new_run("b")])
+
+    with_store(path, test)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("/dev/a / ext4 rw\nhost:/x /data nfs4 rw", "nfs4"),
+        ("/dev/a / ext4 rw\nhost:/x /data fuse.sshfs rw", "fuse.sshfs"),
+        ("/dev/a / ext4 rw\n//host/x /data cifs rw", "cifs"),
+        ("host:/x / nfs rw\n/dev/a /data ext4 rw", None),
+        ("host:/x /dat nfs rw\n/dev/a / ext4 rw", None),
+        ("/dev/a / ext4 rw\n/dev/b /data ext4 rw\nh:/x /data nfs rw", "nfs"),
+        ("/dev/a / ext4 rw\nh:/x /data/my\\040dir nfs rw", "nfs"),
+        ("/dev/a / ext4 rw\nx /data made-up rw", None),
+        ("broken", None),
+    ],
+)
+def test_network_disks_are_known(mounts, kind):
+    assert _files.network_disk(Path("/data/my dir/runs.db"), mounts) == kind
+
+
+def test_network_disks_are_refused(path, monkeypatch):
+    monkeypatch.setattr(_files, "network_disk", lambda _: "nfs4")
+    with pytest.raises(StoreUnavailableError, match=r"network file system \(nfs4\)"):
+        with_store(path, nothing)
+
+
+# What is in the file
+
+
+def test_a_newer_schema_is_refused(path):
+    with_store(path, nothing)
+    sql(path, "PRAGMA user_version = 99")
+    with pytest.raises(StoreVersionError, match=r"version 99.* up to 1: upgrade"):
+        with_store(path, nothing)
+
+
+def test_the_database_of_another_program_is_left_alone(path):
+    sql(path, "CREATE TABLE theirs (x)")
+    with pytest.raises(StoreUnavailableError, match="another program"):
+        with_store(path, nothing)
+    assert sql(path, "SELECT name FROM sqlite_schema") == [("theirs",)]
+
+
+def test_a_file_that_is_no_database(path):
+    path.write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(StoreCorruptError, match="no SQLite database"):
+        with_store(path, nothing)
+    assert path.read_bytes().startswith(b"this is no database")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET body = '{' WHERE run = 1 AND seq = 2",
+        "UPDATE events SET body = '[]' WHERE run = 1 AND seq = 2",
+        "UPDATE events SET body = '{}' WHERE run = 1 AND seq = 2",
+        """UPDATE events SET body = '{"attempt":"x","began_at":1.0}' WHERE run = 1 AND seq = 2""",
+        "UPDATE events SET payload = NULL WHERE run = 1 AND seq = 2",
+        "UPDATE events SET kind = 'unheard_of' WHERE run = 1 AND seq = 2",
+        "UPDATE events SET v = 2 WHERE run = 1 AND seq = 2",
+        "DELETE FROM events WHERE run = 1 AND seq = 2",
+        "DELETE FROM events WHERE run = 1 AND seq = 3",
+        "DELETE FROM events WHERE run = 1",
+        "UPDATE runs SET status = 'happy' WHERE key = 1",
+        "UPDATE runs SET tags = '{' WHERE key = 1",
+        "UPDATE runs SET fingerprint = 'gone' WHERE key = 1",
+    ],
+)
+def test_a_damaged_row_harms_its_run_only(path, damage):
+    async def fill(store):
+        await store.create([new_run("bad"), new_run("good")])
+        await store.append([step_forward(run_row("bad"), 2), step_forward(run_row("good"), 2)])
+
+    async def look(store):
+        with pytest.raises(StoreCorruptError, match="'bad'"):
+            await store.load("bad")
+        assert await store.load("good") is not None
+        assert "good" in [row.run_id for row in await store.list_runs(RunFilter())]
+        await store.register(worker())
+        assert "good" in [claim.row.run_id for claim in await store.claim("w1", now=T0)]
+        events, cursor = await store.read_all_events()
+        assert [event.seq for event in events if event.run_id == "good"] == [1, 2, 3]
+        assert await store.read_all_events(after=cursor) == ([], cursor)
+
+    with_store(path, fill)
+    sql(path, damage)
+    with_store(path, look)
+
+
+def test_what_can_not_be_stored_of_one_run_leaves_the_others(path):
+    async def test(store):
+        await store.create([new_run("a"), new_run("b"), new_run("c")])
+        odd = completed("b", 2)
+        odd = type(odd)("b", 2, "lone \udc80", T0, 1, b"1", T0)
+        batch = [
+            step_forward(run_row("a")),
+            Append(run_row("b", seq=2), (odd,), 1),
+            step_forward(run_row("c")),
+        ]
+        assert await store.append(batch) == [OK, FENCED, OK]
+        assert await store.get_run("b") == run_row("b")
+        with pytest.raises(StoreError, match="can't keep a value"):
+            await store.create([new_run("d"), new_run("\udc80")])
+        assert await store.get_run("d") is None
+
+    with_store(path, test)
+
+
+# Migration
+
+
+def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path):
+    statements = len(_schema.migrations()[0]) + len(["BEGIN", "id", "version", "COMMIT", "end"])
+    outcomes = set()
+    for number in range(1, statements + 1):
+        path = tmp_path / f"{number}.db"
+
+        def work(path=path, number=number):
+            seen = 0
+
+            def trace(_):
+                nonlocal seen
+                seen += 1
+                if seen == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            with closing(sqlite3.connect(path, isolation_level=None)) as db:
+                db.execute("PRAGMA journal_mode = WAL").fetchone()
+                original = _schema._version
+
+                def version(*args):
+                    db.set_trace_callback(None)
+                    found = original(*args)
+                    db.set_trace_callback(trace)
+                    return found
+
+                _schema._version = version
+                _schema.migrate(db, str(path))
+
+        code = run_child(work)
+        version = sql(path, "PRAGMA user_version")[0][0]
+        tables = sql(path, "SELECT COUNT(*) FROM sqlite_schema")[0][0]
+        assert (version == 0) == (tables == 0)
+        outcomes.add((code, version))
+
+        async def test(store):
+            assert await store.create([new_run()]) == [OK]
+
+        with_store(path, test)
+    assert (-signal.SIGKILL, 0) in outcomes
+    assert (0, 1) in outcomes
+
+
+def test_a_failing_migration_changes_nothing(path, monkeypatch):
+    monkeypatch.setattr(
+        _schema, "migrations", lambda: (("CREATE TABLE a (x)", "CREATE TABLE a (x)"),)
+    )
+    with pytest.raises(StoreError, match="refused the statement"):
+        with_store(path, nothing)
+    assert sql(path, "SELECT name FROM sqlite_schema") == []
+
+
+def test_many_open_a_new_file_at_once(path):
+    async def test():
+        stores = [SqliteStore(path) for _ in range(6)]
+        await asyncio.gather(*(store.open() for store in stores))
+        assert await stores[0].create([new_run()]) == [OK]
+        await asyncio.gather(*(store.close() for store in stores))
+
+    asyncio.run(test())
+
+
+# Disk trouble
+
+
+def test_a_full_disk_is_an_error_that_passes(path):
+    async def test(store):
+        await store.create([new_run()])
+
+        def limit(writer, pages):
+            writer._db.execute(f"PRAGMA max_page_count = {pages}")
+
+        await store._home.writer.run(lambda writer: limit(writer, 1))
+        big = Append(run_row(seq=2), (completed("r", 2, b"x" * 500_000),), 1)
+        with pytest.raises(StoreError, match="disk is full"):
+            await store.append([big])
+        assert len(await store.read_events("r")) == 1
+        await store._home.writer.run(lambda writer: limit(writer, 1_000_000))
+        assert await store.append([big]) == [OK]
+
+    with_store(path, test)
+
+
+def test_a_write_error_of_the_system_is_an_error_that_passes(path):
+    async def test(store):
+        await store.create([new_run()])
+        big = Append(run_row(seq=2), (completed("r", 2, b"x" * 2_000_000),), 1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+        try:
+            with pytest.raises(StoreError, match=r"SQLITE_(IOERR|FULL)"):
+                await store.append([big])
+            assert await store.read_events("r") == [new_run().events[0]]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, old)
+        assert await store.append([big]) == [OK]
+
+    with_store(path, test)
+    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+class Shaky:
+    """A connection whose next commit fails, before or after it was written."""
+
+    def __init__(self, db, *, written):
+        self._db, self._written, self.failed = db, written, False
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
+
+    def execute(self, statement, *values):
+        if statement == "COMMIT" and not self.failed:
+            self.failed = True
+            if self._written:
+                self._db.execute("COMMIT")
+            raise sqlite3.OperationalError("made up")
+        return self._db.execute(statement, *values)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_an_unknown_commit_is_looked_up(path, written):
+    async def test(store):
+        await store.create([new_run()])
+
+        def shake(writer):
+            writer._db = Shaky(writer._db, written=written)
+
+        await store._home.writer.run(shake)
+        item = step_forward(run_row())
+        if written:
+            assert await store.append([item]) == [OK]
+        else:
+            with pytest.raises(StoreError):
+                await store.append([item])
+        assert len(await store.read_events("r")) == (2 if written else 1)
+        assert await store.append([item]) == [FENCED if written else OK]
+
+    with_store(path, test)
+
+
+def test_the_log_stays_bounded(path, monkeypatch):
+    monkeypatch.setattr("gorkflow.stores.sqlite.store._WAL_LIMIT", 200_000)
+    wal = Path(f"{path}-wal")
+
+    async def test(store):
+        await store.create([new_run()])
+        row, largest = run_row(), 0
+        for _ in range(60):
+            item = Append(
+                run_row(seq=row.seq + 1), (completed("r", row.seq + 1, b"x" * 20_000),), row.seq
+            )
+            await store.append([item])
+            row = item.row
+            largest = max(largest, wal.stat().st_size)
+        assert largest < 400_000
+
+    with_store(path, test)
+
+
+def test_a_long_reader_does_not_block_the_writer_nor_keep_the_log_large(path, monkeypatch):
+    monkeypatch.setattr("gorkflow.stores.sqlite.store._WAL_LIMIT", 200_000)
+    wal = Path(f"{path}-wal")
+
+    async def test(store):
+        await store.create([new_run()])
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT seq FROM runs").fetchall() == [(1,)]
+        row = run_row()
+        for _ in range(30):
+            row = await grow(store, row)
+        assert wal.stat().st_size > 400_000
+        assert reader.execute("SELECT seq FROM runs").fetchall() == [(1,)]
+        reader.execute("COMMIT")
+        reader.close()
+        for _ in range(30):
+            row = await grow(store, row)
+        assert wal.stat().st_size < 400_000
+
+    async def grow(store, row):
+        after = run_row(seq=row.seq + 1)
+        event = completed("r", after.seq, b"x" * 20_000)
+        assert await store.append([Append(after, (event,), row.seq)]) == [OK]
+        return after
+
+    with_store(path, test)
+
+
+def test_reads_do_not_wait_for_a_writer(path):
+    async def test(store):
+        await store.create([new_run()])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await asyncio.wait_for(store.get_run("r"), 2) == run_row()
+            assert await asyncio.wait_for(store.load("r"), 2) is not None
+            other.execute("ROLLBACK")
+
+    with_store(path, test)
+
+
+# Other processes
+
+
+def test_a_program_that_keeps_the_file_locked_is_a_typed_error(path):
+    async def test(store):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match="held by another program"):
+                await store.create([new_run()])
+            other.execute("ROLLBACK")
+        assert await store.create([new_run()]) == [OK]
+
+    with_store(path, test, busy_timeout=0.1)
+
+
+def test_a_process_that_keeps_the_turn_is_a_typed_error(path):
+    async def test(store):
+        lock = WriteLock(Path(f"{path}.write"))
+        with lock.held(1), pytest.raises(StoreUnavailableError, match=r"has held .* for 0\.1 s"):
+            await store.create([new_run()])
+        lock.close()
+        assert await store.create([new_run()]) == [OK]
+
+    with_store(path, test, busy_timeout=0.1)
+
+
+def test_waiting_for_the_turn_ends_when_it_is_free(path):
+    async def test(store):
+        lock = WriteLock(Path(f"{path}.write"))
+        with lock.held(1):
+            waiting = asyncio.ensure_future(store.create([new_run()]))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert await waiting == [OK]
+        lock.close()
+
+    with_store(path, test)
+
+
+def test_processes_append_at_the_same_time(path):
+    runs, rounds = 3, 25
+    with_store(path, nothing)
+
+    def work(name):
+        async def test(store):
+            await store.create([new_run(f"{name}{n}") for n in range(runs)])
+            rows = [run_row(f"{name}{n}") for n in range(runs)]
+            for _ in range(rounds):
+                batch = [step_forward(row) for row in rows]
+                assert await store.append(batch) == [OK] * runs
+                rows = [item.row for item in batch]
+
+        with_store(path, test)
+
+    with child(lambda: work("a")) as a, child(lambda: work("b")) as b:
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (a, b)]
+    assert codes == [0, 0]
+
+    async def look(store):
+        events, _ = await store.read_all_events()
+        assert len(events) == 2 * runs * (rounds + 1)
+        for name in "ab":
+            for n in range(runs):
+                own = [event.seq for event in events if event.run_id == f"{name}{n}"]
+                assert own == list(range(1, rounds + 2))
+
+    with_store(path, look)
+
+
+def test_of_starts_in_several_processes_one_makes_the_run(path):
+    with_store(path, nothing)
+    reads, writes = os.pipe()
+
+    def work():
+        async def test(store):
+            return await store.create([new_run("same")])
+
+        os.write(writes, str(with_store(path, test)[0])[:1].encode())
+
+    with child(work) as a, child(work) as b, child(work) as c:
+        for pid in (a, b, c):
+            os.waitpid(pid, 0)
+    os.close(writes)
+    with open(reads, "rb") as pipe:
+        assert sorted(pipe.read()) == sorted(b"odd")
+
+
+def claimer(path, ready):
+    """Register, claim, say so, and hang."""
+
+    async def test(store):
+        await store.register(worker("dead", pid=os.getpid()))
+        assert len(await store.claim("dead", now=T0)) == 1
+        os.write(ready, b"x")
+        signal.pause()
+
+    with_store(path, test)
+
+
+def test_runs_of_a_killed_process_are_claimable_at_once(path):
+    reads, ready = os.pipe()
+
+    async def fill(store):
+        await store.create([new_run()])
+
+    with_store(path, fill)
+    with child(lambda: claimer(path, ready)) as pid:
+        os.read(reads, 1)
+
+        async def test(store):
+            await store.register(worker("heir"))
+            assert [each.worker_id for each in await store.workers()] == ["dead", "heir"]
+            assert await store.claim("heir", now=T0) == []
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert [each.worker_id for each in await store.workers()] == ["heir"]
+            [claim] = await store.claim("heir", now=T0)
+            assert (claim.row.worker_id, claim.row.token) == ("heir", 2)
+            assert Path(f"{path}.workers/dead.lock").exists()
+            await store.register(worker("third"))
+            assert not Path(f"{path}.workers/dead.lock").exists()
+            assert len(sql(path, "SELECT * FROM workers")) == 2
+
+        with_store(path, test)
+    os.close(reads)
+    os.close(ready)
+
+
+def test_a_frozen_process_loses_its_runs_when_its_lease_ends(path):
+    reads, ready = os.pipe()
+
+    async def fill(store):
+        await store.create([new_run()])
+
+    with_store(path, fill)
+    with child(lambda: claimer(path, ready)) as pid:
+        os.read(reads, 1)
+        os.kill(pid, signal.SIGSTOP)
+
+        async def test(store):
+            await store.register(worker("heir", seen_at=T0 + LEASE))
+            assert await store.claim("heir", now=T0 + LEASE) == []
+            assert len(await store.claim("heir", now=T0 + LEASE + 1)) == 1
+            assert not (await store.heartbeat("dead", T0 + LEASE + 1)).alive
+
+        with_store(path, test)
+    os.close(reads)
+    os.close(ready)
+
+
+def test_a_forked_child_does_not_keep_its_parent_alive(path):
+    reads, ready = os.pipe()
+    gone, go = os.pipe()
+
+    def parent():
+        async def test(store):
+            await store.register(worker("dead"))
+            await store.create([new_run()])
+            await store.claim("dead", now=T0)
+            if os.fork() == 0:
+                os.write(ready, b"x")
+                os.read(gone, 1)
+                os._exit(0)
+            signal.pause()
+
+        with_store(path, test)
+
+    with child(parent) as pid:
+        os.read(reads, 1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+        async def test(store):
+            await store.register(worker("heir"))
+            assert len(await store.claim("heir", now=T0)) == 1
+
+        with_store(path, test)
+        os.write(go, b"x")
+    for fd in (reads, ready, gone, go):
+        os.close(fd)
+
+
+def test_a_forked_child_is_told_to_open_its_own(path):
+    async def test(store):
+        await store.create([new_run()])
+
+        def work():
+            async def inside():
+                with pytest.raises(StoreError, match="before this process was forked"):
+                    await store.get_run("r")
+                await store.close()
+
+            # The parent's loop is running here too, as far as asyncio can see.
+            asyncio._set_running_loop(None)
+            asyncio.run(inside())
+
+        assert run_child(work) == 0
+        assert await store.get_run("r") == run_row()
+
+    with_store(path, test)
+
+
+def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
+    async def test(store):
+        await store.register(worker("far"))
+        await store.register(worker("w1", seen_at=T0 + 40))
+        await store.create([new_run()])
+        await store.claim("far", now=T0)
+        sql(path, "UPDATE workers SET machine = 'elsewhere' WHERE worker_id = 'far'")
+        Path(f"{path}.workers/far.lock").unlink()
+        assert await store.claim("w1", now=T0 + LEASE) == []
+        assert len(await store.claim("w1", now=T0 + LEASE + 1)) == 1
+
+    with_store(path, test)
+
+
+def test_machines_are_told_apart_by_name_and_boot():
+    assert _files.same_machine("host boot1", "host boot2")
+    assert _files.same_machine("container1 boot1", "container2 boot1")
+    assert not _files.same_machine("host1 boot1", "host2 boot2")
+
+
+def test_a_worker_id_belongs_to_one_living_process(path):
+    async def test(store):
+        await store.register(worker())
+        async with opened(path) as other:
+            with pytest.raises(StoreError, match="is taken by a living process"):
+                await other.register(worker())
+            await store.unregister("w1")
+            await other.register(worker())
+
+    with_store(path, test)
+
+
+def test_a_worker_id_may_hold_any_character(tmp_path):
+    locks = WorkerLocks(tmp_path / "locks")
+    locks.take("../a b/\u00fc")
+    assert locks.is_held("../a b/\u00fc")
+    assert [p.parent for p in tmp_path.rglob("*.lock")] == [tmp_path / "locks"]
+    locks.close()
+
+
+def test_an_old_sqlite_warns_only_when_the_file_is_shared(path, caplog, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
+
+    async def test(store):
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        assert str(path) in caplog.text
+        await store.register(worker())
+        caplog.clear()
+        async with opened(path):
+            assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+    with caplog.at_level(logging.INFO, logger="gorkflow.store"):
+        with_store(path, test)
+
+
+def test_a_sqlite_that_is_too_old_is_refused(path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(StoreUnavailableError, match=r"needs 3\.37"):
+        with_store(path, nothing)
+
+
+# How it works
+
+
+def plan(path, statement, values):
+    with closing(sqlite3.connect(path)) as db:
+        return " | ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+
+
+def test_claim_and_list_walk_along_an_index(path):
+    with_store(path, nothing)
+    claim = plan(
+        path,
+        _schema.query("find_claimable_runs"),
+        {"workflow_ids": '["a"]', "now": T0, "limit": 5},
+    )
+    assert claim.count("runs_to_claim") == 2
+    assert "SCAN runs" not in claim
+    owners = plan(path, _schema.query("list_owners"), {})
+    assert "SCAN runs" not in owners
+    start = {"before_at": T0, "before_id": "", "limit": 5, "x": "y"}
+    for column, index in (
+        (None, "runs_by_age"),
+        ("status", "runs_by_status"),
+        ("workflow_id", "runs_by_workflow"),
+        ("resource_id", "runs_by_resource"),
+    ):
+        filters = [f"runs.{column} = :x"] if column else []
+        listing = plan(path, _schema.with_filters(_schema.query("list_runs"), filters), start)
+        assert index in listing
+        assert "TEMP B-TREE" not in listing
+    tagged = plan(
+        path,
+        _schema.with_filters(_schema.query("list_tagged_runs"), []),
+        start | {"tag_name": "a", "tag_value": "b"},
+    )
+    assert "TEMP B-TREE" not in tagged
+    assert "SCAN" not in tagged
+
+
+def test_every_write_takes_the_lock_before_it_reads(path, monkeypatch):
+    statements: list[str] = []
+    connect = _connections.Settings.connect
+
+    def traced(self):
+        db = connect(self)
+        db.set_trace_callback(statements.append)
+        return db
+
+    monkeypatch.setattr(_connections.Settings, "connect", traced)
+
+    async def test(store):
+        await store.register(worker())
+        await store.create([new_run()])
+        [claim] = await store.claim("w1", now=T0)
+        await store.append([step_forward(claim.row)])
+        await store.heartbeat("w1", T0)
+        await store.post(message())
+        await store.acknowledge([1])
+        await store.unregister("w1")
+        row = await store.get_run("r")
+        await store.append([finish(row, RunStatus.FAILED)])
+        await store.delete_runs(["r"])
+
+    with_store(path, test)
+    begins = [text for text in statements if text.startswith("BEGIN")]
+    assert begins.count("BEGIN IMMEDIATE") > 10
+    inside = None
+    for text in statements:
+        if text.startswith("BEGIN"):
+            inside = text
+        elif text.split()[0] in {"INSERT", "UPDATE", "DELETE", "CREATE"}:
+            assert inside == "BEGIN IMMEDIATE"
+        elif text in {"COMMIT", "ROLLBACK"}:
+            inside = None
+
+
+def test_synchronous_is_what_was_asked_for(path):
+    async def look(store):
+        return await store._home.writer.run(
+            lambda writer: [
+                writer._db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("synchronous", "wal_autocheckpoint", "journal_mode")
+            ]
+        )
+
+    assert with_store(path, look) == [2, 0, "wal"]
+    assert with_store(path, look, synchronous="normal") == [1, 0, "wal"]
+
+
+def test_a_cancelled_caller_does_not_stop_the_store(path):
+    async def test(store):
+        task = asyncio.ensure_future(store.create([new_run("a")]))
+        await asyncio.sleep(0)
+        task.cancel()
+        assert await store.create([new_run("b")]) == [OK]
+
+    with_store(path, test)
+
+
+def test_threads_end_with_the_store(path):
+    import threading
+
+    before = set(threading.enumerate())
+
+    async def test(_):
+        names = {thread.name for thread in set(threading.enumerate()) - before}
+        assert any("sqlite-writer" in name for name in names)
+
+    with_store(path, test)
+    left = [t for t in set(threading.enumerate()) - before if "sqlite" in t.name]
+    assert left == []
+
+
+def test_a_page_costs_what_the_page_costs(path):
+    """Instructions of SQLite's machine, so that no clock is needed."""
+
+    async def fill(store):
+        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(2000)])
+
+    with_store(path, fill)
+    steps = 0
+
+    def count():
+        nonlocal steps
+        steps += 1
+        return 0
+
+    with closing(sqlite3.connect(path)) as db:
+        db.set_progress_handler(count, 100)
+        values = {"before_at": float("inf"), "before_id": "", "limit": 20}
+        db.execute(_schema.with_filters(_schema.query("list_runs"), []), values).fetchall()
+        assert steps < 20
+        steps = 0
+        claimable = {"workflow_ids": None, "now": T0, "limit": 20}
+        db.execute(_schema.query("find_claimable_runs"), claimable).fetchall()
+        assert steps < 40
+
