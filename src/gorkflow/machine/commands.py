@@ -78,7 +78,5 @@ def answers(event: ev.Event, question: Question | None) -> bool:
             return event.attempt == question.attempt and event.input == question.input
         case ev.Decided(), Decide():
             return 0 <= event.choice <= len(question.spec.arms)
-        case ev.TimerFired(), StartTimer():
-            return True
         case _:
             return False

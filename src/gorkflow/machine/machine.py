@@ -28,6 +28,7 @@ from typing import TypeVar
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.flow import ChoiceSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.commands import (
     CancelTimer,
     Command,
@@ -38,7 +39,6 @@ from gorkflow.machine.commands import (
     StartTimer,
     answers,
 )
-from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.frame import Frame, PassthroughFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
@@ -47,7 +47,8 @@ from gorkflow.model import RunStatus, StepStatus
 from gorkflow.refs import Ended
 
 E = TypeVar("E", bound=ev.Event)
-_ABOUT_THE_RUN = (ev.RunCreated, ev.RunStarted, ev.CancelRequested)
+_ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.RunStarted, ev.CancelRequested})
+_ANSWERS = frozenset({ev.StepScheduled, ev.Decided})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
     StepStatus.FAILED: RunStatus.FAILED,
@@ -89,7 +90,8 @@ class Machine:
         self.frame_types = FRAME_TYPES
         self._root = WorkflowFrame(self, None, None, tree)
         self._root.path = ""
-        self._open: dict[tuple[str, str], Question] = {}
+        self._open: dict[str, RunStep | Decide] = {}
+        self._timers: dict[tuple[str, str], StartTimer] = {}
         self._commands: list[Command] = []
         self._derived: list[ev.Event] = []
 
@@ -107,7 +109,7 @@ class Machine:
         before = self.seq, self.at
         self.seq, self.at = event.seq, event.at
         try:
-            if isinstance(event, _ABOUT_THE_RUN):
+            if type(event) in _ABOUT_THE_RUN:
                 self._feed_run(event)
             else:
                 self._feed_frame(event)
@@ -123,15 +125,15 @@ class Machine:
 
     def wants(self, command: Command) -> bool:
         """Return whether a command still stands; a later event may have withdrawn it."""
-        if isinstance(command, RunStep | Decide):
-            return self._open.get((command.path, "")) is command
+        if isinstance(command, (RunStep, Decide)):
+            return self._open.get(command.path) is command
         if isinstance(command, StartTimer):
-            return self._open.get((command.path, command.key)) is command
+            return self._timers.get((command.path, command.key)) is command
         return True
 
-    def open_commands(self) -> list[Command]:
+    def open_commands(self) -> list[Question]:
         """Return what remains to be done: commands not answered yet. Used after a replay."""
-        return list(self._open.values())
+        return [*self._open.values(), *self._timers.values()]
 
     def running_attempts(self) -> list[tuple[str, int]]:
         """Return path and number of the attempts that were scheduled and have no result yet."""
@@ -150,7 +152,7 @@ class Machine:
 
     def awaits_timer(self, path: str, key: str) -> bool:
         """Return whether ``timer_fired`` would be taken."""
-        return (path, key) in self._open
+        return (path, key) in self._timers
 
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
@@ -176,11 +178,13 @@ class Machine:
         frame = self.frames.get(event.path)
         if frame is None:
             raise self._impossible(event, f"nothing is live at {event.path!r}")
-        if isinstance(event, ev.StepScheduled | ev.Decided | ev.TimerFired):
-            asked = event.path, event.key if isinstance(event, ev.TimerFired) else ""
-            if not answers(event, self._open.get(asked)):
+        if type(event) in _ANSWERS:
+            if not answers(event, self._open.get(event.path)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
-            del self._open[asked]
+            del self._open[event.path]
+        elif isinstance(event, ev.TimerFired):
+            if self._timers.pop((event.path, event.key), None) is None:
+                raise self._impossible(event, f"nothing asked for it at {event.path!r}")
         frame.receive(event)
 
     def _feed_run(self, event: ev.Event) -> None:
@@ -211,6 +215,7 @@ class Machine:
         self.status = _RUN_STATUS[ended.status]
         self.frames.clear()
         self._open.clear()
+        self._timers.clear()
         reason = ended.reason
         self.emit(ev.RunFinished, "", self.status, ended.value, ended.failures, reason)
         self.command(FinishRun())
@@ -230,8 +235,10 @@ class Machine:
 
     def ask(self, command: Question) -> None:
         """Issue a command that stays open until it is answered, or its frame ends."""
-        key = command.key if isinstance(command, StartTimer) else ""
-        self._open[command.path, key] = command
+        if isinstance(command, StartTimer):
+            self._timers[command.path, command.key] = command
+        else:
+            self._open[command.path] = command
         self._commands.append(command)
 
     def start_timeout(self, frame: Frame, seconds: float) -> None:
@@ -249,12 +256,16 @@ class Machine:
         """Forget a frame that ended, and withdraw what it still asked for."""
         path = frame.path
         if self.frames.pop(path, None) is not None:
-            self._open.pop((path, ""), None)
-            for key in ("retry", "timeout", "deadline"):
-                if self._open.pop((path, key), None) is not None:
-                    self.command(CancelTimer(path, key))
+            self._open.pop(path, None)
+            if self._timers:
+                self._cancel_timers(path)
         if isinstance(frame, WorkflowFrame):
             self.scopes.pop(path, None)
+
+    def _cancel_timers(self, path: str) -> None:
+        for key in ("retry", "timeout", "deadline"):
+            if self._timers.pop((path, key), None) is not None:
+                self.command(CancelTimer(path, key))
 
     def _impossible(self, event: ev.Event, why: str) -> HistoryError:
         return HistoryError(
