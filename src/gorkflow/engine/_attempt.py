@@ -73,10 +73,9 @@ class Attempt:
             self._timers.append(runtime.clock.call_at(due, self._time_out))
         if spec.executor == "thread":
             context = self.driver.context.copy()
-            loop = asyncio.get_running_loop()
-            runtime.threads.submit(lambda: context.run(self._run_in_thread, loop))
+            runtime.threads.submit(lambda: context.run(self._run_in_thread, runtime.loop))
         else:
-            self._task = asyncio.get_running_loop().create_task(
+            self._task = runtime.loop.create_task(
                 self._run_on_loop(), context=self.driver.context.copy()
             )
 

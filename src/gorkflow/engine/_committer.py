@@ -27,8 +27,9 @@ class Committer:
     the larger the groups.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
+        self._loop = loop
         self._immediate = store if isinstance(store, Immediate) else None
         self._ready: list[Driver] = []
         self._scheduled = False
@@ -40,7 +41,7 @@ class Committer:
         # Not at once: whatever else gets ready in this turn of the loop belongs to the same batch.
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._begin)
+            self._loop.call_soon(self._begin)
 
     async def drain(self) -> None:
         """Wait until nothing is left to write."""
@@ -55,7 +56,7 @@ class Committer:
         if self._task is not None:
             return  # it takes what is ready when it is done with its batch
         if self._immediate is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = self._loop.create_task(self._run())
             return
         new, appends = self._collect()
         if new:

@@ -65,7 +65,8 @@ class Slots:
                 self._free_threads += 1
             else:
                 self._abandon()
-        self._serve()
+        if any(self._waiting.values()):
+            self._serve()
 
     def reclaim(self) -> None:
         """Take note that an abandoned thread has ended."""

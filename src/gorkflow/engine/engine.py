@@ -134,7 +134,7 @@ class Engine:
             loop=loop,
             store=self.store,
             clock=self._clock,
-            committer=Committer(self.store),
+            committer=Committer(self.store, loop),
             threads=ThreadPool(),
             slots=Slots(self._max_steps, self._max_threads, lambda driver: driver.submit()),
             worker_id=self.worker_id,
