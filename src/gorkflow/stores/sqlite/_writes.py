@@ -49,7 +49,9 @@ def _append(db: sqlite3.Connection, item: Append) -> Written:
     db.execute("SAVEPOINT item")
     try:
         summary = _summary(item.row) | {"expected_seq": item.expected_seq}
-        key = _key(db.execute(query("update_run"), summary))
+        key = _key(db.execute(query("touch_run"), summary))
+        if key is None:
+            key = _key(db.execute(query("update_run"), summary))
         if key is not None:
             _insert_events(db, key, item.events)
     except (sqlite3.IntegrityError, *UNSTORABLE):
