@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from gorkflow import events as ev
 from gorkflow.flow import NodeSpec, ParallelSpec, WorkflowSpec, children, join_path
-from gorkflow.machine import Machine, StartTimer
+from gorkflow.machine import (
+    CancelStep,
+    CancelTimer,
+    Command,
+    Decide,
+    FinishRun,
+    Machine,
+    RunStep,
+    StartTimer,
+)
 
 from .reference import INTERRUPTIONS
 
@@ -50,6 +59,9 @@ class Observer:
         self.ended: dict[str, ev.Event] = {}
         self.interrupted: dict[str, int] = {}
         self.finished = False
+        self.open: list[RunStep | Decide | StartTimer] = []
+        self.cancelled: list[tuple[str, int]] = []
+        """Attempts that were running when they were cancelled, since the last check."""
 
     def note(self, event: ev.Event) -> None:
         """Take an event of the history."""
@@ -63,7 +75,9 @@ class Observer:
         elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
             self._result(event)
         elif isinstance(event, ev.StepCancelled | ev.StepSkipped):
-            self.running.discard(path)
+            if isinstance(event, ev.StepCancelled) and path in self.running:
+                self.running.remove(path)
+                self.cancelled.append((path, event.attempt))
             self._end(event)
         elif isinstance(event, ev.BlockDecided):
             assert path not in self.decided, f"block {path} was decided twice"
@@ -101,8 +115,14 @@ class Observer:
         assert event.path not in self.ended, f"{event.path} ends twice"
         self.ended[event.path] = event
 
-    def check(self, machine: Machine) -> None:
-        """Compare what the machine waits for with what may still happen."""
+    def check(self, machine: Machine, event: ev.Event, commands: list[Command]) -> None:
+        """Compare what the machine asked for and waits for with what may happen.
+
+        Args:
+            machine: after it was fed.
+            event: what it was fed.
+            commands: what it issued since the last check.
+        """
         assert machine.seq == self.seq
         assert machine.status.terminal == self.finished
         open_commands, running = machine.open_commands(), machine.running_attempts()
@@ -119,7 +139,31 @@ class Observer:
                     f"{command} is open in decided {home.path}"
                 )
             assert command.path not in self.ended, f"{command} is open after its step ended"
+        self._check_commands(open_commands, event, commands)
         self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
+
+    def _check_commands(
+        self,
+        open_commands: list[RunStep | Decide | StartTimer],
+        event: ev.Event,
+        commands: list[Command],
+    ) -> None:
+        """Whoever drives hears of all that begins to be wanted, and of all that no longer is."""
+        assert (FinishRun() in commands) == self.finished
+        for attempt in self.cancelled:
+            assert any(isinstance(c, CancelStep) and (c.path, c.attempt) == attempt
+                       for c in commands), f"{attempt} was not told to stop"  # fmt: skip
+        known = {id(command) for command in [*self.open, *commands]}
+        assert all(id(command) in known for command in open_commands), "open, but never asked"
+        still = {id(command) for command in open_commands}
+        for gone in self.open:
+            if id(gone) in still or gone.path == event.path or isinstance(gone, RunStep):
+                continue  # or answered just now; or merely not begun
+            if isinstance(gone, StartTimer):
+                assert CancelTimer(gone.path, gone.key) in commands, f"{gone} was not withdrawn"
+            else:
+                assert any(isinstance(c, CancelStep) and c.path == gone.path for c in commands)
+        self.open, self.cancelled = open_commands, []
 
     def _check_limits(self, live: list[str]) -> None:
         branches: dict[str, set[int]] = {}

@@ -9,8 +9,9 @@ to be kept; it is found anew in the whole history. Written from the design, not 
 
 Values and failures are symbols, so that they can be compared without knowing any ``seq``:
 
-* ``"input"``, ``("out", path, attempt)``, ``("default", path)``, ``None``, tuples of these, and the
-  outcomes ``("completed", path, value)``, ``("failed", path, failures)``, ``("cancelled", path, why)``
+* ``"input"``, ``("out", path, attempt)``, ``("default", path)``, ``None``, tuples of these, and
+  the outcomes ``("completed", path, value)``, ``("failed", path, failures)`` and
+  ``("cancelled", path, why)``
 * failures are ``(code, path, attempt)``
 """
 
@@ -177,34 +178,31 @@ class Reference:
 
     def _step(self, spec: StepSpec, path: str, since: float, value: Symbol, stop: Stop) -> Life:
         """Walk through the step's events, and see between any two whether a stop came first."""
-        state, attempt, failures, last, row = "ready", 0, 0, None, 0
+        state, attempt, failures, row = "ready", 0, 0, 0
+        last: Symbol = None
         failed = Life(path, FAILED, optional=spec.continue_on_error)
         for event in [*self.facts.get(path, ()), None]:
             now = NEVER if event is None else event.seq
-            due = stop.first if state != "running" else stop.cancel
-            if due < now:
+            told = stop.cancel if state == "running" else stop.first
+            if told < now:
                 number = attempt + (state == "ready")
-                return self._withdrawn(failed, number, due, last, due == stop.cancel)
+                return _withdrawn(failed, number, told, last, cancelled=told == stop.cancel)
             if isinstance(event, ev.StepScheduled):
                 assert state == "ready"
                 assert event.attempt == attempt + 1
                 state, attempt = "running", event.attempt
             elif isinstance(event, ev.StepCompleted):
                 return Life(path, COMPLETED, now, ("out", path, attempt))
-            elif isinstance(event, ev.StepFailed):
-                row, failures = 0, failures + 1
-                last = (event.failure.code.value, path, attempt)
-                if event.retry_at is None:
-                    return replace(failed, at=now, failures=(last,))
-                state = "waiting"
-            elif isinstance(event, ev.StepInterrupted):
-                row, state = row + 1, "ready"
-                if row > INTERRUPTIONS:
-                    return replace(failed, at=now, failures=(("interrupted", path, 0),))
             elif isinstance(event, ev.TimerFired):
                 state = "ready"
-            if state != "running" and stop.drain < now < NEVER:
-                return self._withdrawn(failed, attempt, now, last, False)
+            elif event is not None:
+                over, row, last = _unsuccessful(event, row, last)
+                if over is not None:
+                    return replace(failed, at=now, failures=(over,))
+                if stop.drain < now:
+                    return _withdrawn(failed, attempt, now, last, cancelled=False)
+                failures += isinstance(event, ev.StepFailed)
+                state = "waiting" if isinstance(event, ev.StepFailed) else "ready"
         waits = {
             "ready": ("run", path, attempt + 1, failures, value),
             "running": ("running", path, attempt),
@@ -212,23 +210,19 @@ class Reference:
         }
         return Life(path, open=(waits[state],))
 
-    def _withdrawn(
-        self, failed: Life, attempt: int, now: float, last: Symbol, cancelled: bool
-    ) -> Life:
-        """A step that was stopped: a drain leaves the last failure standing, a cancel does not."""
-        why = "stopped" if cancelled else "drained"
-        stands = None if cancelled else last
-        record = (now, "step_cancelled", failed.path, attempt, why, stands)
-        if stands is not None:
-            return replace(failed, at=now, failures=(stands,), records=(record,))
-        return Life(failed.path, CANCELLED, now, why=why, records=(record,))
-
     def _workflow(
-        self, spec: WorkflowSpec, path: str, since: float, value: Symbol, stop: Stop, key: str | None
+        self,
+        spec: WorkflowSpec,
+        path: str,
+        since: float,
+        value: Symbol,
+        stop: Stop,
+        key: str | None,
     ) -> Life:
         expired = self._fired(path, key)
         inner = replace(stop, cancel=min(stop.cancel, expired))
-        now, parts, value_now = since, [], value
+        now, value_now = since, value
+        parts: list[Life] = []
         for number, node in enumerate(spec.nodes):
             if number and stop.drain <= now:
                 return Life(path, CANCELLED, now, why="drained", parts=tuple(parts))
@@ -387,3 +381,22 @@ def _as_seen(spec: ParallelSpec, branch: NodeSpec, life: Life) -> Life:
     if spec.join.kind == "all" and isinstance(branch, StepSpec) and life.optional:
         return replace(life, status=COMPLETED, value=None, failures=(), optional=False)
     return life
+
+
+def _unsuccessful(event: Any, row: int, last: Symbol) -> tuple[Symbol, int, Symbol]:
+    """Return the failure that ends the step, the interruptions in a row, the last failure."""
+    if isinstance(event, ev.StepInterrupted):
+        over = ("interrupted", event.path, 0) if row == INTERRUPTIONS else None
+        return over, row + 1, last
+    failure = (event.failure.code.value, event.path, event.attempt)
+    return (failure if event.retry_at is None else None), 0, failure
+
+
+def _withdrawn(failed: Life, attempt: int, now: float, last: Symbol, *, cancelled: bool) -> Life:
+    """A step that was stopped: a drain leaves the last failure standing, a cancel does not."""
+    why = "stopped" if cancelled else "drained"
+    stands = None if cancelled else last
+    record = (now, "step_cancelled", failed.path, attempt, why, stands)
+    if stands is not None:
+        return replace(failed, at=now, failures=(stands,), records=(record,))
+    return Life(failed.path, CANCELLED, now, why=why, records=(record,))

@@ -35,11 +35,7 @@ def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
     if isinstance(ref, Default):
         return ("default", ref.path)
     if isinstance(ref, Ended):
-        if ref.status is StepStatus.COMPLETED:
-            return ("completed", ref.path, symbol(history, ref.value))
-        if ref.status is StepStatus.FAILED:
-            return ("failed", ref.path, tuple(failure_symbol(history, f) for f in ref.failures))
-        return ("cancelled", ref.path, why(ref.reason))
+        return _outcome_symbol(history, ref)
     event = history[ref - 1]
     if isinstance(event, ev.RunCreated):
         return "input"
@@ -47,6 +43,15 @@ def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
         return ("out", event.path, event.attempt)
     assert isinstance(event, ev.BlockDecided)
     return symbol(history, event.output)
+
+
+def _outcome_symbol(history: Sequence[ev.Event], ended: Ended) -> Symbol:
+    if ended.status is StepStatus.COMPLETED:
+        return ("completed", ended.path, symbol(history, ended.value))
+    if ended.status is StepStatus.FAILED:
+        failures = tuple(failure_symbol(history, failure) for failure in ended.failures)
+        return ("failed", ended.path, failures)
+    return ("cancelled", ended.path, why(ended.reason))
 
 
 def records(history: Sequence[ev.Event]) -> list[Symbol]:

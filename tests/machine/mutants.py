@@ -1,0 +1,374 @@
+"""Machines with one mistake each. The suite is good if it catches every one of them.
+
+Each is a function that puts its mistake into the machine through ``patch``, which takes it out again
+(pytest's ``monkeypatch``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gorkflow.flow import ParallelSpec, PassthroughSpec, WorkflowSpec
+from gorkflow.machine import joins, parallel, step
+from gorkflow.machine.choice import ChoiceFrame
+from gorkflow.machine.machine import Machine
+from gorkflow.machine.parallel import ParallelFrame
+from gorkflow.machine.sequence import WorkflowFrame
+from gorkflow.machine.step import StepFrame
+from gorkflow.model import StepStatus
+from gorkflow.policy import Join
+
+COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
+
+Patch = Any
+Mutant = Callable[[Patch], None]
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(function: Mutant) -> Mutant:
+    MUTANTS[function.__name__] = function
+    return function
+
+
+def _instead(patch: Patch, cls: type, name: str, make: Callable[[Any], Any]) -> None:
+    """Replace a method by what ``make`` makes of it."""
+    patch.setattr(cls, name, make(getattr(cls, name)))
+
+
+@mutant
+def starts_queued_branches_while_draining(patch: Patch) -> None:
+    def make(stop_rest: Any) -> Any:
+        def mutated(self: Any, strength: str, reason: str) -> None:
+            kept: deque[int] = deque()
+            if strength == "drain":
+                kept, self.queue = self.queue, kept
+            stop_rest(self, strength, reason)
+            if kept:
+                self.queue = kept
+                self._fill()
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_stop_rest", make)
+
+
+@mutant
+def goes_on_with_the_next_step_while_draining(patch: Patch) -> None:
+    def make(advance: Any) -> Any:
+        def mutated(self: Any, index: int) -> None:
+            self.stopping = None
+            advance(self, index)
+
+        return mutated
+
+    _instead(patch, WorkflowFrame, "_advance", make)
+
+
+@mutant
+def retries_while_draining(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.stopping = None
+            on_failed(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def repeats_interrupted_attempts_while_draining(patch: Patch) -> None:
+    def make(on_interrupted: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.stopping = None
+            on_interrupted(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_interrupted", make)
+
+
+@mutant
+def drain_stops_running_attempts(patch: Patch) -> None:
+    def make(stop: Any) -> Any:
+        return lambda self, _strength, reason: stop(self, "cancel", reason)
+
+    _instead(patch, StepFrame, "stop", make)
+
+
+@mutant
+def drain_forgets_the_last_failure(patch: Patch) -> None:
+    patch.setattr(StepFrame, "_withdraw", lambda self: self._cancel("drained"))
+
+
+@mutant
+def drain_forgets_it_only_once_the_retry_is_due(patch: Patch) -> None:
+    def make(stop: Any) -> Any:
+        def mutated(self: Any, strength: str, reason: str) -> None:
+            if self.state == "ready":
+                self._cancel(reason)
+            else:
+                stop(self, strength, reason)
+
+        return mutated
+
+    _instead(patch, StepFrame, "stop", make)
+
+
+@mutant
+def first_does_not_cancel_the_rest(patch: Patch) -> None:
+    def make(stop_rest: Any) -> Any:
+        def mutated(self: Any, strength: str, reason: str) -> None:
+            met = self.verdict is COMPLETED and self.spec.join.kind == "first"
+            stop_rest(self, "drain" if met else strength, reason)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_stop_rest", make)
+
+
+@mutant
+def at_least_is_off_by_one(patch: Patch) -> None:
+    def make(verdict: Any) -> Any:
+        def mutated(join: Join, tally: Any) -> Any:
+            if join.kind == "at_least":
+                join = Join("at_least", min((join.count or 1) + 1, tally.total))
+            return verdict(join, tally)
+
+        return mutated
+
+    patch.setattr(joins, "verdict", make(joins.verdict))
+
+
+@mutant
+def tolerate_counts_cancelled_as_failed(patch: Patch) -> None:
+    def make(verdict: Any) -> Any:
+        def mutated(join: Join, tally: Any) -> Any:
+            if join.kind == "tolerate":
+                tally = replace(tally, failed=tally.failed + tally.cancelled, cancelled=0)
+            return verdict(join, tally)
+
+        return mutated
+
+    patch.setattr(joins, "verdict", make(joins.verdict))
+
+
+@mutant
+def verdict_waits_for_every_branch(patch: Patch) -> None:
+    def make(verdict: Any) -> Any:
+        def mutated(join: Join, tally: Any) -> Any:
+            return verdict(join, tally) if tally.ended == tally.total else None
+
+        return mutated
+
+    patch.setattr(joins, "verdict", make(joins.verdict))
+
+
+@mutant
+def block_leaves_at_its_verdict(patch: Patch) -> None:
+    def make(announce: Any) -> Any:
+        def mutated(self: Any, verdict: Any) -> None:
+            announce(self, verdict)
+            self.children = {}
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_announce", make)
+
+
+@mutant
+def block_timeout_skips_queued_branches(patch: Patch) -> None:
+    def make(receive: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            while self.queue:
+                self._replace(self.queue.popleft(), CANCELLED, reason="late")
+            receive(self, event)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "receive", make)
+
+
+@mutant
+def continue_on_error_substitutes_under_every_join(patch: Patch) -> None:
+    def make(count: Any) -> Any:
+        def mutated(self: Any, index: int, ended: Any) -> None:
+            if ended.optional:
+                ended = replace(ended, status=COMPLETED, value=None, failures=(), optional=False)
+            count(self, index, ended)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_count", make)
+
+
+@mutant
+def continue_on_error_is_forgotten_in_a_choice(patch: Patch) -> None:
+    def make(child_ended: Any) -> Any:
+        return lambda self, child, ended: child_ended(self, child, replace(ended, optional=False))
+
+    _instead(patch, ChoiceFrame, "child_ended", make)
+
+
+@mutant
+def outputs_in_completion_order(patch: Patch) -> None:
+    def make(output: Any) -> Any:
+        def mutated(self: Any) -> Any:
+            value = output(self)
+            if self.spec.join.kind == "all" and all(isinstance(item, int) for item in value):
+                return tuple(sorted(value))
+            return value
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_output", make)
+
+
+@mutant
+def failures_in_arrival_order(patch: Patch) -> None:
+    def make(end: Any) -> Any:
+        def mutated(self: Any, status: Any, **fields: Any) -> None:
+            failures = fields.get("failures", ())
+            if all(isinstance(item, int) for item in failures):
+                fields["failures"] = tuple(sorted(failures))
+            end(self, status, **fields)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "end", make)
+
+
+@mutant
+def failures_while_draining_are_dropped(patch: Patch) -> None:
+    def make(count: Any) -> Any:
+        def mutated(self: Any, index: int, ended: Any) -> None:
+            if self.verdict is FAILED:
+                ended = replace(ended, failures=())
+            count(self, index, ended)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_count", make)
+
+
+@mutant
+def max_concurrency_is_exceeded_by_one(patch: Patch) -> None:
+    def make(fill: Any) -> Any:
+        def mutated(self: Any) -> None:
+            spec = self.spec
+            if spec.max_concurrency is not None:
+                self.spec = replace(spec, max_concurrency=spec.max_concurrency + 1)
+            fill(self)
+            self.spec = spec
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "_fill", make)
+
+
+@mutant
+def cancel_does_not_reach_nested_workflows(patch: Patch) -> None:
+    def make(stop: Any) -> Any:
+        def mutated(self: Any, strength: str, reason: str) -> None:
+            stop(self, strength if self.parent is None else "drain", reason)
+
+        return mutated
+
+    _instead(patch, WorkflowFrame, "stop", make)
+
+
+@mutant
+def cancelled_attempts_are_not_told(patch: Patch) -> None:
+    def make(command: Any) -> Any:
+        def mutated(self: Any, given: Any) -> None:
+            if type(given).__name__ != "CancelStep":
+                command(self, given)
+
+        return mutated
+
+    _instead(patch, Machine, "command", make)
+
+
+@mutant
+def timers_outlive_what_they_are_for(patch: Patch) -> None:
+    patch.setattr(Machine, "_cancel_timers", lambda _self, _path: None)
+
+
+@mutant
+def interruptions_count_against_the_retries(patch: Patch) -> None:
+    def make(on_interrupted: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.failures += 1
+            on_interrupted(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_interrupted", make)
+
+
+@mutant
+def gives_up_one_interruption_early(patch: Patch) -> None:
+    patch.setattr(step, "MAX_INTERRUPTIONS", 9)
+
+
+@mutant
+def a_failure_does_not_end_a_row_of_interruptions(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            before = self.interruptions
+            on_failed(self, event)
+            self.interruptions = before
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def instant_branches_are_counted_in_their_turn(patch: Patch) -> None:
+    patch.setattr(parallel, "is_instant", lambda _node: False)
+
+
+@mutant
+def instant_means_without_any_work_inside(patch: Patch) -> None:
+    def mutated(node: Any) -> bool:
+        if isinstance(node, WorkflowSpec):
+            return all(map(mutated, node.nodes))
+        if isinstance(node, ParallelSpec):
+            return all(map(mutated, node.branches))
+        return isinstance(node, PassthroughSpec)
+
+    patch.setattr(parallel, "is_instant", mutated)
+
+
+@mutant
+def skipped_choice_always_gives_its_default(patch: Patch) -> None:
+    def make(choose: Any) -> Any:
+        def mutated(self: Any, choice: int) -> None:
+            spec = self.spec
+            self.spec = replace(spec, default=spec.default or "null")
+            choose(self, choice)
+
+        return mutated
+
+    _instead(patch, ChoiceFrame, "_choose", make)
+
+
+@mutant
+def results_of_other_attempts_are_taken(patch: Patch) -> None:
+    patch.setattr(StepFrame, "expects", lambda self, _attempt: self.state == "running")
+
+
+@mutant
+def a_refused_event_leaves_a_trace(patch: Patch) -> None:
+    def make(impossible: Any) -> Any:
+        def mutated(self: Any, event: Any, why: str) -> Any:
+            self._open.pop(event.path, None)
+            return impossible(self, event, why)
+
+        return mutated
+
+    _instead(patch, Machine, "_impossible", make)

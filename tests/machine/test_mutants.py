@@ -1,0 +1,30 @@
+"""The suite catches every known mistake: a machine that has it does not get through."""
+
+import random
+
+import pytest
+
+from .mutants import MUTANTS
+from .simulation import simulate
+
+SEEDS = 2_000
+"""As many as the random test tries by default, on the machine as it is."""
+
+
+def first_seed_that_fails() -> int | None:
+    for seed in range(SEEDS):
+        try:
+            simulate(random.Random(seed))
+        except Exception:
+            return seed
+    return None
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_caught(name, monkeypatch):
+    MUTANTS[name](monkeypatch)
+    assert first_seed_that_fails() is not None
+
+
+def test_there_are_enough_mutants():
+    assert len(MUTANTS) >= 10
