@@ -1,6 +1,7 @@
 """Durable workflows for Python whose parallel parts run side by side and lose nothing."""
 
 from gorkflow.context import StepContext
+from gorkflow.engine.blocking import run
 from gorkflow.engine.engine import Engine
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import (
@@ -112,6 +113,7 @@ __all__ = [
     "WorkflowInvalidError",
     "at_least",
     "passthrough",
+    "run",
     "step",
     "tolerate",
 ]
