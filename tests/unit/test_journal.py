@@ -1,0 +1,131 @@
+"""Events survive the way into rows and back; rows that were damaged are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gorkflow import events as ev
+from gorkflow.errors import StoreCorruptError
+from gorkflow.journal import Row, from_row, to_row
+from gorkflow.model import RunStatus
+from gorkflow.testing.conformance import EVENTS
+
+from tests.unit.test_refs import FAILURES, REFS
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+TEXT = st.text(max_size=20)
+BY_ANNOTATION = {
+    "int": st.integers(0, 2**63 - 1),
+    "str": TEXT,
+    "float": FLOATS,
+    "bytes": st.binary(max_size=50),
+    "int | None": st.none() | st.integers(1),
+    "float | None": st.none() | FLOATS,
+    "bytes | None": st.none() | st.binary(max_size=50),
+    "Failure": FAILURES,
+    "RunStatus": st.sampled_from(RunStatus),
+    "Ref": REFS,
+    "tuple[FailureRef, ...]": st.lists(st.integers(1) | FAILURES, max_size=2).map(tuple),
+}
+
+
+def events_of(cls):
+    return st.builds(cls, **{field.name: BY_ANNOTATION[field.type] for field in fields(cls)})
+
+
+ANY_EVENT = st.one_of([events_of(cls) for cls in ev.EVENT_TYPES.values()])
+
+
+@given(ANY_EVENT)
+def test_an_event_comes_back_equal(event):
+    row = to_row(event)
+    assert from_row(row) == event
+    assert (row.run_id, row.seq, row.kind, row.path, row.at) == (
+        event.run_id, event.seq, event.kind, event.path, event.at
+    )  # fmt: skip
+
+
+@given(ANY_EVENT)
+def test_the_body_is_small_plain_ascii_json(event):
+    body = to_row(event).body
+    assert body.isascii()
+    assert json.dumps(json.loads(body), separators=(",", ":")) == body
+
+
+def test_every_kind_has_a_sample():
+    assert {type(event) for event in EVENTS} == set(ev.EVENT_TYPES.values())
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
+def test_samples_come_back_equal(event):
+    assert from_row(to_row(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("event", "body"),
+    [
+        (ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5), '{"attempt":1,"input":2,"ready_at":0.5}'),
+        (
+            ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),
+            '{"attempt":1,"input":[2,null],"ready_at":1e+300}',
+        ),
+        (ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1), '{"attempt":2,"began_at":0.1}'),
+        (ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 4), '{"attempt":2,"began_at":4}'),
+    ],
+)
+def test_the_short_cut_writes_what_the_encoder_would(event, body):
+    assert to_row(event).body == body
+
+
+def test_a_value_is_kept_apart_byte_for_byte():
+    output = b'{"b":1,"a":1.10,"b":2}\x00\xff'
+    row = to_row(ev.StepCompleted("r", 3, "a", 1.5, 1, output, 1.0))
+    assert row.payload is output
+    assert "1.10" not in row.body
+
+
+def damaged():
+    done, failed, finished = (to_row(EVENTS[index]) for index in (4, 5, 16))
+    yield done._replace(body="{")
+    yield done._replace(body="[]")
+    yield done._replace(body="null")
+    yield done._replace(body="[" * 100_000)
+    yield done._replace(body="{}")
+    yield done._replace(body='{"attempt":1}')
+    yield done._replace(body='{"attempt":"1","began_at":1.0}')
+    yield done._replace(body='{"attempt":true,"began_at":1.0}')
+    yield done._replace(body='{"attempt":1,"began_at":null}')
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"more":1}')
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"seq":1}')
+    yield done._replace(body=None)
+    yield done._replace(payload=None)
+    yield done._replace(payload="text")
+    yield done._replace(kind="unheard_of")
+    yield done._replace(v=2)
+    yield failed._replace(body=failed.body.replace('"step_failed"', '"odd"'))
+    yield failed._replace(body=failed.body.replace('"path"', '"where"'))
+    yield finished._replace(body=finished.body.replace('"failed"', '"happy"', 1))
+    yield finished._replace(body=finished.body.replace('"failures":[', '"failures":["x",'))
+
+
+@pytest.mark.parametrize("row", list(damaged()), ids=lambda row: f"{row.kind} {row.body!r:.40}")
+def test_a_damaged_row_is_named(row: Row):
+    with pytest.raises(StoreCorruptError) as caught:
+        from_row(row)
+    assert f"event {row.seq} of run 'r'" in str(caught.value)
+
+
+def test_a_newer_version_says_what_to_read_it_with():
+    row = to_row(EVENTS[4])._replace(v=2)
+    with pytest.raises(StoreCorruptError, match="read it with the version that wrote it"):
+        from_row(row)
+
+
+def test_no_two_events_share_a_row():
+    rows = {to_row(replace(event, seq=1)) for event in EVENTS}
+    assert len(rows) == len(EVENTS)
