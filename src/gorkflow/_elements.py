@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNSET: Any = object()
+"""Stands for an option that was not given, where ``None`` is a value."""
+
 _JOINS = {"all": Join("all"), "settled": Join("settled"), "first": Join("first")}
 _ON_FAILURE = ("drain", "cancel")
 
@@ -29,7 +32,7 @@ class Passthrough(Node[T, T], Generic[T]):
 
     __slots__ = ("annotation",)
 
-    def __init__(self, annotation: Any, node_id: str) -> None:  # noqa: ANN401 - an annotation
+    def __init__(self, annotation: Any, node_id: str) -> None:
         self.id = node_id
         self.annotation = annotation
 
@@ -38,7 +41,7 @@ class Passthrough(Node[T, T], Generic[T]):
         return f"<passthrough {self.id!r} of {describe(self.annotation)}>"
 
 
-def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrough[T]:  # noqa: A002
+def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrough[T]:
     """Return a node that hands its input on, to keep it beside the results of other branches.
 
     Args:
@@ -54,7 +57,7 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
     return Passthrough(annotation, id)
 
 
-def annotation_problems(what: str, annotation: Any) -> list[str]:  # noqa: ANN401
+def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
     try:
         codec_of(annotation).prepare()
@@ -83,7 +86,7 @@ class Condition:
         )
         self.returns: Any = hints.get("return", Any)
 
-    def __call__(self, value: Any) -> Any:  # noqa: ANN401 - the awaitable, of an async one
+    def __call__(self, value: Any) -> Any:
         """Return what the function decides about a value."""
         if not self.params:
             return self.fn()
@@ -110,7 +113,7 @@ def _quiet_hints(fn: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def condition_problems(fn: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+def condition_problems(fn: Any) -> list[str]:
     """Return why something can't be a condition."""
     if inspect.iscoroutine(fn):
         fn.close()
@@ -199,7 +202,7 @@ def node_problems(nodes: Sequence[Any]) -> list[str]:
     return [problem for node in nodes if (problem := _node_problem(node))]
 
 
-def _node_problem(node: Any) -> str:  # noqa: ANN401, PLR0911 - a table
+def _node_problem(node: Any) -> str:
     if isinstance(node, Node):
         return ""
     if inspect.iscoroutine(node):
@@ -218,22 +221,22 @@ def _node_problem(node: Any) -> str:  # noqa: ANN401, PLR0911 - a table
     return f"{_brief(node)} is no step or workflow (was a step called instead of given?)"
 
 
-def _brief(item: Any) -> str:  # noqa: ANN401
+def _brief(item: Any) -> str:
     try:
         text = repr(item)
     except Exception:  # noqa: BLE001 - somebody else's __repr__
         text = f"a {type(item).__name__}"
-    return text if len(text) <= 80 else f"a {type(item).__name__}"  # noqa: PLR2004 - one line
+    return text if len(text) <= 80 else f"a {type(item).__name__}"
 
 
-def make_block(  # noqa: PLR0913 - one per option of a block
+def make_block(
     branches: tuple[Any, ...],
     *,
-    join: Any,  # noqa: ANN401 - whatever was given; so are the others
-    on_failure: Any,  # noqa: ANN401
-    max_concurrency: Any,  # noqa: ANN401
+    join: Any,
+    on_failure: Any,
+    max_concurrency: Any,
     timeout: float | timedelta | None,
-    id: Any,  # noqa: A002, ANN401
+    id: Any,
     problems: list[str],
 ) -> Block | None:
     """Return a block, or ``None`` where there is too little to go on; add what is wrong with it."""
@@ -275,7 +278,7 @@ def timeout_of(timeout: float | timedelta | None, problems: list[str]) -> float 
     return None if seconds == float("inf") else seconds
 
 
-def _join_hint(join: Any) -> str:  # noqa: ANN401
+def _join_hint(join: Any) -> str:
     known = [*_JOINS, "at_least(n)", "tolerate(n)"]
     return did_you_mean(join, known) if isinstance(join, str) else f"there are: {', '.join(known)}"
 
@@ -284,6 +287,6 @@ def _join_problems(join: Join, branches: int) -> list[str]:
     if join.kind == "at_least" and (join.count or 0) > branches:
         return [f"join {join} can never be met by {branches} branches"]
     everything = join.count is not None and join.count >= branches
-    if join.kind == "tolerate" and branches and (everything or join.percent == 100):  # noqa: PLR2004
+    if join.kind == "tolerate" and branches and (everything or join.percent == 100):
         return [f"join {join} could never fail with {branches} branches; write join='settled'"]
     return []

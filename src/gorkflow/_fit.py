@@ -134,7 +134,7 @@ def _order_that_fits(
     return None
 
 
-def _only_none_is_wrong(given: Any, wanted: Any) -> bool:  # noqa: ANN401
+def _only_none_is_wrong(given: Any, wanted: Any) -> bool:
     return (
         is_optional(given)
         and without_none(given) is not None
@@ -143,9 +143,7 @@ def _only_none_is_wrong(given: Any, wanted: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _none_problem(
-    node_id: str, param: tuple[str, Any], sources: tuple[str, ...], what: str
-) -> str:
+def _none_problem(node_id: str, param: tuple[str, Any], sources: tuple[str, ...], what: str) -> str:
     name, wanted = param
     origin = f" from {sources[0]!r}" if sources and sources[0] else ""
     return (

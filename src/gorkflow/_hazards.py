@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dis
 import inspect
-import sys
 import time
 import warnings
 import weakref
@@ -62,7 +61,7 @@ class Snapshot:
 _latest: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
 
 
-def _content(cell: Any) -> Any:  # noqa: ANN401 - whatever the variable holds
+def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not assigned yet
@@ -137,7 +136,7 @@ def _calls_sleep(fn: Callable[..., Any]) -> bool:
 
 def caller_frames() -> list[FrameType]:
     """Return the frames of the caller outside this package, innermost first."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files
+    frame = inspect.currentframe()
     while frame is not None and _is_inside(frame):
         frame = frame.f_back
     frames: list[FrameType] = []
@@ -154,8 +153,8 @@ def _is_inside(frame: FrameType) -> bool:
 
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the user's line."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
-    level = 2
+    frame = inspect.currentframe()
+    level = 1
     while frame is not None and _is_inside(frame):
         frame = frame.f_back
         level += 1

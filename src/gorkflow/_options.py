@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from gorkflow.node import Node
 from gorkflow.policy import RetryPolicy, seconds_of
@@ -49,7 +49,7 @@ def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
-def id_problems(what: str, value: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+def id_problems(what: str, value: Any) -> list[str]:
     """Return what is wrong with an id."""
     if isinstance(value, str) and ID_PATTERN.fullmatch(value):
         return []
@@ -80,15 +80,18 @@ def inherited_problems(options: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def defaults_problems(defaults: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+def defaults_problems(defaults: Any) -> list[str]:
     """Return what is wrong with a ``defaults=``."""
     if not isinstance(defaults, Mapping):
         return [f"defaults must be a mapping of step options, not {defaults!r}"]
+    options = cast("Mapping[str, Any]", defaults)
     own = [
-        f"option {name!r} can't be inherited; give it to the step" for name in defaults if name in OWN
+        f"option {name!r} can't be inherited; give it to the step"
+        for name in options
+        if name in OWN
     ]
-    unknown = unknown_options((name for name in defaults if name not in OWN), INHERITED)
-    return own + unknown + inherited_problems(defaults)
+    unknown = unknown_options((name for name in options if name not in OWN), INHERITED)
+    return own + unknown + inherited_problems(options)
 
 
 def option_problems(options: Mapping[str, Any]) -> list[str]:
@@ -103,7 +106,7 @@ def option_problems(options: Mapping[str, Any]) -> list[str]:
     else:
         problems += [
             f"reads must hold steps or other nodes, not {item!r}"
-            for item in reads
+            for item in cast("tuple[Any, ...]", reads)
             if not isinstance(item, Node)
         ]
     return problems
@@ -113,9 +116,8 @@ def merged(outer: StepDefaults, inner: Mapping[str, Any] | None) -> StepDefaults
     """Return defaults with those of an inner workflow on top, field by field."""
     if not inner:
         return outer
-    result: dict[str, Any] = {**outer}
-    result.update((name, value) for name, value in inner.items() if value is not None)
-    return StepDefaults(**result)
+    given = {name: value for name, value in inner.items() if value is not None}
+    return cast("StepDefaults", {**outer, **given})
 
 
 def resolved_timeout(options: Mapping[str, Any]) -> float | None:

@@ -87,7 +87,7 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
     return result
 
 
-def _check_kind(fn: Any, label: str) -> None:  # noqa: ANN401 - whatever was given
+def _check_kind(fn: Any, label: str) -> None:
     if inspect.iscoroutine(fn):
         fn.close()
         raise StepInvalidError(f"{label} was called; give the function itself, without ()")
@@ -97,7 +97,9 @@ def _check_kind(fn: Any, label: str) -> None:  # noqa: ANN401 - whatever was giv
             "write step(obj.method, id=…) where there is one"
         )
     if isinstance(fn, type):
-        raise StepInvalidError(f"{label} is a class; a step is a function, or step(obj.method, id=…)")
+        raise StepInvalidError(
+            f"{label} is a class; a step is a function, or step(obj.method, id=…)"
+        )
     if not callable(fn):
         raise StepInvalidError(f"@step needs a function, not {label}")
     inner = unwrapped(fn)
@@ -105,7 +107,7 @@ def _check_kind(fn: Any, label: str) -> None:  # noqa: ANN401 - whatever was giv
         raise StepInvalidError(f"{label} is a generator; a step returns one value: return a list")
 
 
-def _check_parameters(signature: inspect.Signature, fn: Any, label: str) -> None:  # noqa: ANN401
+def _check_parameters(signature: inspect.Signature, fn: Any, label: str) -> None:
     parameters = list(signature.parameters.values())
     first = parameters[0] if parameters else None
     if (
@@ -130,9 +132,7 @@ def _check_parameters(signature: inspect.Signature, fn: Any, label: str) -> None
             )
 
 
-def _hints(
-    inner: Callable[..., Any], signature: inspect.Signature, label: str
-) -> dict[str, Any]:
+def _hints(inner: Callable[..., Any], signature: inspect.Signature, label: str) -> dict[str, Any]:
     """Return the resolved annotations, also of classes that are local to the enclosing function."""
     if signature.return_annotation is _EMPTY:
         raise StepInvalidError(
@@ -158,7 +158,7 @@ def _enclosing_names(inner: Callable[..., Any]) -> dict[str, Any] | None:
     names: dict[str, Any] = {}
     module = getattr(inner, "__globals__", None)
     for frame in reversed(caller_frames()):
-        encloses = qualname.startswith(f"{_qualname(frame.f_code)}.<locals>.")
+        encloses = qualname.startswith(f"{frame.f_code.co_qualname}.<locals>.")
         if encloses and frame.f_globals is module:
             names.update(frame.f_locals)
     code = getattr(inner, "__code__", None)
@@ -170,10 +170,6 @@ def _enclosing_names(inner: Callable[..., Any]) -> dict[str, Any] | None:
         except ValueError:  # not assigned yet
             continue
     return names
-
-
-def _qualname(code: Any) -> str:  # noqa: ANN401 - a code object
-    return code.co_qualname
 
 
 def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> tuple[Param, ...]:
@@ -196,12 +192,12 @@ def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> t
     return tuple(inputs)
 
 
-def _is_context(annotation: Any) -> bool:  # noqa: ANN401
+def _is_context(annotation: Any) -> bool:
     cls = get_origin(annotation) or annotation
     return isinstance(cls, type) and issubclass(cls, StepContext)
 
 
-def _mentions_context(annotation: Any) -> bool:  # noqa: ANN401
+def _mentions_context(annotation: Any) -> bool:
     if is_union(annotation):
         return any(map(_is_context, get_args(annotation)))
     return _is_context(annotation)

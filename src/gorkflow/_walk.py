@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
 from gorkflow._fit import NOTHING, Value, fit_problems
 from gorkflow._options import StepDefaults, merged
-from gorkflow.annotations import describe, fits, union_of
+from gorkflow.annotations import describe, fits, outcome_of, union_of
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.flow import join_path
-from gorkflow.model import Outcome
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _NO_IDS: frozenset[str] = frozenset()
 class Record:
     """What compilation gathers on its way, by path."""
 
-    steps: dict[str, Step[Any, Any, Any]] = field(default_factory=dict[str, Step[Any, Any, Any]])
+    steps: dict[str, Step[Any, Any]] = field(default_factory=dict[str, Step[Any, Any]])
     conditions: dict[str, tuple[Condition, ...]] = field(
         default_factory=dict[str, tuple[Condition, ...]]
     )
@@ -89,9 +88,7 @@ class Walk:
             return self._workflow(node, value, place)
         raise TypeError(f"{node!r} is a node of an unknown kind")
 
-    def _step(
-        self, step: Step[Any, Any, Any], value: Value, place: Place, *, outcome: bool
-    ) -> Value:
+    def _step(self, step: Step[Any, Any], value: Value, place: Place, *, outcome: bool) -> Value:
         self.problems += fit_problems(step.id, step.params, value)
         for node in step.reads:
             self._read(node.id, step.id, value, place)
@@ -156,9 +153,7 @@ class Walk:
     def _block(self, block: Block, value: Value, place: Place) -> Value:
         inside = place._replace(siblings=place.siblings.union(node.id for node in block.branches))
         outcome = block.join.kind != "all"
-        branches = [
-            self._node(node, value, inside, outcome=outcome) for node in block.branches
-        ]
+        branches = [self._node(node, value, inside, outcome=outcome) for node in block.branches]
         annotations = [branch.annotation for branch in branches]
         sources: tuple[str, ...] = tuple(node.id for node in block.branches)
         if block.join.kind == "first":
@@ -173,11 +168,11 @@ class Walk:
         ids = frozenset[str]().union(*(branch.ids for branch in branches))
         return Value(annotation, sources=sources, ids=ids)
 
-    def _outcome(self, annotation: Any) -> Any:  # noqa: ANN401
+    def _outcome(self, annotation: Any) -> Any:
         # By identity: most branches of a wide block share one annotation, and typing is slow.
         found = self._outcomes.get(id(annotation))
         if found is None:
-            found = self._outcomes[id(annotation)] = (annotation, Outcome[annotation])
+            found = self._outcomes[id(annotation)] = (annotation, outcome_of(annotation))
         return found[1]
 
     def _choice(self, choice: Choice, value: Value, place: Place) -> Value:
@@ -201,7 +196,7 @@ class Walk:
             self._record.conditions[path] = tuple(arm.condition for arm in choice.arms)
         return Value(annotation, sources=(choice.id,), ids=ids)
 
-    def _alike(self, choice: Choice, annotation: Any, value: Value) -> list[Any]:  # noqa: ANN401
+    def _alike(self, choice: Choice, annotation: Any, value: Value) -> list[Any]:
         """Return what the arm adds to the input that stands in where it is skipped: nothing."""
         node = choice.arms[0].node
         if value.annotation is NOTHING or not fits(annotation, value.annotation):
@@ -213,7 +208,7 @@ class Walk:
             return [annotation]
         return []
 
-    def _default(self, choice: Choice, annotation: Any, path: str) -> None:  # noqa: ANN401
+    def _default(self, choice: Choice, annotation: Any, path: str) -> None:
         node = choice.arms[0].node
         try:
             codec = codec_of(annotation)
@@ -250,6 +245,6 @@ def ids_of(element: Element) -> list[str]:
     return [element.id]
 
 
-def _leaving(workflow: Chain[Any, Any], annotation: Any) -> Value:  # noqa: ANN401
+def _leaving(workflow: Chain[Any, Any], annotation: Any) -> Value:
     """Return the value that a nested workflow gives; what is inside stays unseen."""
     return Value(annotation, sources=(workflow.id,), ids=frozenset((workflow.id,)))

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import enum
 import types
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import (
     Annotated,
     Any,
     Literal,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     is_typeddict,
 )
+
+from gorkflow.model import Outcome
 
 _MAX_DEPTH = 40
 _cache: dict[tuple[Any, Any], Relation] = {}
@@ -39,17 +42,17 @@ class Relation(enum.Enum):
     NO = "no"
 
 
-def fits(given: Any, wanted: Any) -> bool:  # noqa: ANN401 - any annotation there is
+def fits(given: Any, wanted: Any) -> bool:
     """Return whether a value annotated ``given`` may be handed to a parameter annotated ``wanted``."""
     return relation(given, wanted) is not Relation.NO
 
 
-def needs_validation(given: Any, wanted: Any) -> bool:  # noqa: ANN401
+def needs_validation(given: Any, wanted: Any) -> bool:
     """Return whether a value annotated ``given`` has to be validated for ``wanted``."""
     return relation(given, wanted) is not Relation.SURE
 
 
-def relation(given: Any, wanted: Any) -> Relation:  # noqa: ANN401
+def relation(given: Any, wanted: Any) -> Relation:
     """Return how ``given`` relates to ``wanted``; remembered."""
     if given is wanted:
         return Relation.SURE
@@ -76,7 +79,7 @@ def _best(relations: list[Relation]) -> Relation:
     return Relation.MAYBE if Relation.MAYBE in relations else Relation.NO
 
 
-def _judge(given: Any, wanted: Any, depth: int) -> Relation:  # noqa: ANN401, PLR0911 - a table
+def _judge(given: Any, wanted: Any, depth: int) -> Relation:
     given, wanted = _given(given), _unwrapped(wanted)
     if given is wanted or wanted is Any or wanted is object or _equal(given, wanted):
         return Relation.SURE
@@ -99,7 +102,7 @@ def _judge(given: Any, wanted: Any, depth: int) -> Relation:  # noqa: ANN401, PL
     return _judge_generic(given, wanted, depth)
 
 
-def _judge_generic(given: Any, wanted: Any, depth: int) -> Relation:  # noqa: ANN401
+def _judge_generic(given: Any, wanted: Any, depth: int) -> Relation:
     origin, target = get_origin(given), get_origin(wanted)
     if origin is tuple and target is tuple:
         return _judge_tuples(get_args(given), get_args(wanted), depth)
@@ -137,7 +140,7 @@ class _Key:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:  # noqa: ANN401
+    def __init__(self, value: Any) -> None:
         self.value = value
 
     def __hash__(self) -> int:
@@ -158,9 +161,9 @@ def _judge_classes(given: type, wanted: type) -> Relation:
     except TypeError:  # a protocol that can't be tested at run time
         return Relation.MAYBE
     # A generic model without arguments is one with Any for each of them.
-    generic = getattr(wanted, "__pydantic_generic_metadata__", None) or {}
+    generic = _generic_model(wanted)
     if generic.get("origin") is not None:
-        mine = getattr(given, "__pydantic_generic_metadata__", None) or {}
+        mine = _generic_model(given)
         if given is generic["origin"] or issubclass(given, generic["origin"]):
             same = mine.get("origin") is generic["origin"]
             if not same:
@@ -170,8 +173,12 @@ def _judge_classes(given: type, wanted: type) -> Relation:
     return Relation.NO
 
 
-def _ask_beartype(given: Any, wanted: Any) -> Relation:  # noqa: ANN401
-    from beartype.door import is_subhint  # noqa: PLC0415 - late: it costs as much as all the rest
+def _generic_model(cls: type) -> dict[str, Any]:
+    return getattr(cls, "__pydantic_generic_metadata__", None) or {}
+
+
+def _ask_beartype(given: Any, wanted: Any) -> Relation:
+    from beartype.door import is_subhint
 
     try:
         return Relation.SURE if is_subhint(given, wanted) else Relation.NO
@@ -179,7 +186,7 @@ def _ask_beartype(given: Any, wanted: Any) -> Relation:  # noqa: ANN401
         return Relation.MAYBE
 
 
-def _given(annotation: Any) -> Any:  # noqa: ANN401
+def _given(annotation: Any) -> Any:
     """Return what is promised, constraints aside."""
     annotation = _unwrapped(annotation)
     while get_origin(annotation) is Annotated:
@@ -187,7 +194,7 @@ def _given(annotation: Any) -> Any:  # noqa: ANN401
     return annotation
 
 
-def _unwrapped(annotation: Any) -> Any:  # noqa: ANN401
+def _unwrapped(annotation: Any) -> Any:
     """Return what a ``type X = …`` alias stands for; ``None`` for its class."""
     if annotation is type(None):
         return None
@@ -196,7 +203,7 @@ def _unwrapped(annotation: Any) -> Any:  # noqa: ANN401
     return annotation
 
 
-def _open(annotation: Any) -> bool:  # noqa: ANN401
+def _open(annotation: Any) -> bool:
     """Return whether only the value can tell."""
     if annotation is Any or annotation is object or isinstance(annotation, str | TypeVar):
         return True
@@ -204,19 +211,19 @@ def _open(annotation: Any) -> bool:  # noqa: ANN401
     return origin is not None and type(origin).__name__ == "TypeAliasType"
 
 
-def _equal(given: Any, wanted: Any) -> bool:  # noqa: ANN401
+def _equal(given: Any, wanted: Any) -> bool:
     try:
         return bool(given == wanted)
     except Exception:  # noqa: BLE001 - metadata with an odd __eq__
         return False
 
 
-def is_union(annotation: Any) -> bool:  # noqa: ANN401
+def is_union(annotation: Any) -> bool:
     """Return whether the annotation is a union, in either spelling."""
     return get_origin(annotation) in {Union, types.UnionType}
 
 
-def union_of(annotations: list[Any]) -> Any:  # noqa: ANN401
+def union_of(annotations: list[Any]) -> Any:
     """Return the union of annotations; of one, itself."""
     unique: list[Any] = []
     seen: set[Any] = set()
@@ -231,7 +238,7 @@ def union_of(annotations: list[Any]) -> Any:  # noqa: ANN401
     return unique[0] if len(unique) == 1 else Union[tuple(unique)]  # noqa: UP007 - made at run time
 
 
-def is_optional(annotation: Any) -> bool:  # noqa: ANN401
+def is_optional(annotation: Any) -> bool:
     """Return whether ``None`` is among the values."""
     annotation = _given(annotation)
     if annotation is None:
@@ -239,7 +246,7 @@ def is_optional(annotation: Any) -> bool:  # noqa: ANN401
     return is_union(annotation) and any(map(is_optional, get_args(annotation)))
 
 
-def without_none(annotation: Any) -> Any:  # noqa: ANN401
+def without_none(annotation: Any) -> Any:
     """Return a union without its ``None``; anything else as it is."""
     annotation = _given(annotation)
     if not is_union(annotation):
@@ -248,7 +255,7 @@ def without_none(annotation: Any) -> Any:  # noqa: ANN401
     return union_of(kept)
 
 
-def tuple_items(annotation: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
+def tuple_items(annotation: Any) -> tuple[Any, ...] | None:
     """Return the items of a tuple of known length; of anything else ``None``."""
     annotation = _given(annotation)
     if get_origin(annotation) is not tuple:
@@ -257,17 +264,24 @@ def tuple_items(annotation: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
     return None if items[1:] == (...,) else items
 
 
+def outcome_of(annotation: Any) -> Any:
+    """Return ``Outcome[annotation]``."""
+    generic: Any = Outcome  # made at run time, which no checker follows
+    return generic[annotation]
+
+
 _OUTCOMES = ("Completed", "Failed", "Skipped", "Cancelled")
 
 
-def describe(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - a table
+def describe(annotation: Any) -> str:
     """Return an annotation as a person would write it, with short names."""
     if annotation is None or annotation is type(None):
         return "None"
     if annotation is ...:
         return "..."
     if isinstance(annotation, list):  # the parameters of a Callable
-        return f"[{', '.join(map(describe, annotation))}]"
+        items = cast("Sequence[Any]", annotation)
+        return f"[{', '.join(map(describe, items))}]"
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return describe(args[0])

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
+from gorkflow._plain import (
+    dump_message,
+    first_line,
+    leaves,
+    problem_at,
+    survey,
+    text_of,
+    union_members,
+    unsayable,
+    without_notes,
+)
 from gorkflow.errors import EncodingError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import pydantic
 
 _MAX_PROBLEMS = 5
-_MAX_TEXT = 300
 # Bytes that betray a value JSON has no word for: a non-finite float is written as null, NaN or
 # Infinity; a lone surrogate in a key as U+FFFD; a secret as asterisks.
 _REPLACED = b"\xef\xbf\xbd"
@@ -51,9 +59,6 @@ _UNEXPECTED = re.compile(
     r".*?\[(?:field_name='(\w+)', )?input_value=.*?input_type=([\w.]+)\]",
     re.DOTALL,
 )
-# Where in a JSON schema a mapping's keys are names that somebody chose, not keywords.
-_NAME_MAPS = frozenset({"properties", "$defs", "patternProperties", "dependentSchemas"})
-_NOTES = frozenset({"title", "description", "examples", "default"})
 
 
 class Codec:
@@ -70,11 +75,11 @@ class Codec:
         "by_alias",
     )
 
-    def __init__(self, annotation: Any) -> None:  # noqa: ANN401 - any annotation there is
+    def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
         self._digest: str | None = None
         self._adapter: pydantic.TypeAdapter[Any] | None = None
-        self._is_union = len(_union_members(annotation)) > 1
+        self._is_union = len(union_members(annotation)) > 1
         self._null_is_suspect = True
         self.by_alias = True
         self._dump: Callable[..., bytes] = self._unprepared
@@ -93,8 +98,8 @@ class Codec:
         Raises:
             ValidationError: no value of this annotation can be written as JSON.
         """
-        import pydantic  # noqa: PLC0415 - late, so that importing gorkflow stays quick
-        from pydantic.errors import PydanticUndefinedAnnotation  # noqa: PLC0415
+        import pydantic
+        from pydantic.errors import PydanticUndefinedAnnotation
 
         if self._adapter is not None:
             return True
@@ -106,10 +111,10 @@ class Codec:
         except pydantic.PydanticUserError as error:
             if error.code == "class-not-fully-defined":
                 return False
-            raise ValidationError(_first_line(error)) from None
+            raise ValidationError(first_line(error)) from None
         except Exception as error:
-            raise ValidationError(_first_line(error)) from error
-        kinds, renamed = _survey(schema)
+            raise ValidationError(first_line(error)) from error
+        kinds, renamed = survey(schema)
         self.by_alias = not renamed
         self._null_is_suspect = not kinds.isdisjoint(_OPAQUE_SCHEMAS)
         self._dump = adapter.serializer.to_json
@@ -117,7 +122,7 @@ class Codec:
         self._adapter = adapter
         return True
 
-    def encode(self, value: Any) -> bytes:  # noqa: ANN401 - any value there is
+    def encode(self, value: Any) -> bytes:
         """Return the value as strict JSON, checked to read back under the annotation.
 
         Raises:
@@ -149,7 +154,7 @@ class Codec:
             self._refuse_confused(value, again)
         return data
 
-    def decode(self, data: bytes) -> Any:  # noqa: ANN401 - the annotation says what
+    def decode(self, data: bytes) -> Any:
         """Return the value that strict JSON stands for.
 
         Raises:
@@ -160,7 +165,7 @@ class Codec:
         except BaseException as error:
             raise _invalid(error) from error
 
-    def decode_lax(self, data: bytes | str) -> Any:  # noqa: ANN401 - the annotation says what
+    def decode_lax(self, data: bytes | str) -> Any:
         """Return the value that JSON typed by a person stands for: ``"7"`` is good enough for 7.
 
         Raises:
@@ -171,13 +176,13 @@ class Codec:
         except BaseException as error:
             raise _invalid(error) from error
 
-    def validate(self, value: Any) -> Any:  # noqa: ANN401 - any value there is
+    def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model.
 
         Raises:
             ValidationError: it does not match the annotation.
         """
-        from pydantic_core import to_json  # noqa: PLC0415 - late, as above
+        from pydantic_core import to_json
 
         adapter = self._ready()
         try:
@@ -203,7 +208,7 @@ class Codec:
     def _shape(self) -> str:
         try:
             schema = self._ready().json_schema()
-            return json.dumps(_without_notes(schema), sort_keys=True)
+            return json.dumps(without_notes(schema), sort_keys=True)
         except Exception:  # noqa: BLE001 - an annotation without a schema still has a name
             return repr(self.annotation).split(" at 0x", 1)[0]
 
@@ -212,22 +217,22 @@ class Codec:
             raise ValidationError(
                 f"{self.annotation!r} names a class that is not defined yet; define it before use"
             )
-        assert self._adapter is not None  # noqa: S101 - prepare() returned True
+        assert self._adapter is not None
         return self._adapter
 
-    def _unprepared(self, value: Any, **how: Any) -> Any:  # noqa: ANN401 - stands in for both
+    def _unprepared(self, value: Any, **how: Any) -> Any:
         """Prepare on first use, then do what was asked."""
         self._ready()
         return (self._dump if "round_trip" in how else self._read)(value, **how)
 
-    def _explain_dump(self, value: Any, error: BaseException) -> None:  # noqa: ANN401
+    def _explain_dump(self, value: Any, error: BaseException) -> None:
         """Raise what is wrong with a value that could not be written."""
         if isinstance(error, ValidationError) or not _is_ours(error):
             return
         try:
             self._ready().validate_python(value, strict=True, by_alias=True, by_name=True)
         except BaseException as mismatch:
-            if isinstance(error, RecursionError) or "Circular" in _text(error):
+            if isinstance(error, RecursionError) or "Circular" in text_of(error):
                 raise EncodingError("it contains itself, or is nested too deep for JSON") from error
             raise _invalid(mismatch) from mismatch
         unexpected = _UNEXPECTED.search(str(error))
@@ -235,20 +240,20 @@ class Codec:
             expected, field, given = unexpected.groups()
             place = f"{field}: " if field else ""
             raise ValidationError(f"{place}expected {expected}, not a value of type {given}")
-        raise EncodingError(_dump_message(error)) from error
+        raise EncodingError(dump_message(error)) from error
 
-    def _refuse_disguised(self, value: Any) -> None:  # noqa: ANN401
+    def _refuse_disguised(self, value: Any) -> None:
         """Raise if a suspicious piece of JSON hides a value that JSON can't say."""
         try:
             plain = self._ready().dump_python(value, round_trip=True, warnings=False)
         except Exception as error:
-            raise EncodingError(_dump_message(error)) from error
-        for place, leaf in _leaves(plain):
-            if problem := _unsayable(leaf):
+            raise EncodingError(dump_message(error)) from error
+        for place, leaf in leaves(plain):
+            if problem := unsayable(leaf):
                 raise EncodingError(f"{place}: {problem}" if place else problem)
 
-    def _refuse_confused(self, value: Any, again: Any) -> None:  # noqa: ANN401
-        kinds = {get_origin(item) or item for item in _union_members(self.annotation)}
+    def _refuse_confused(self, value: Any, again: Any) -> None:
+        kinds = {get_origin(item) or item for item in union_members(self.annotation)}
         if type(value) in kinds and type(again) in kinds:
             raise ValidationError(
                 f"a {type(value).__name__} reads back as a {type(again).__name__}: give the members "
@@ -260,7 +265,7 @@ _cache: dict[Any, Codec] = {}
 _by_identity: dict[int, Codec] = {}
 
 
-def codec_of(annotation: Any) -> Codec:  # noqa: ANN401 - any annotation there is
+def codec_of(annotation: Any) -> Codec:
     """Return the codec of an annotation, the same one each time."""
     try:
         # Unions are equal whatever their order, which decides ties; their repr tells them apart.
@@ -276,8 +281,8 @@ def codec_of(annotation: Any) -> Codec:  # noqa: ANN401 - any annotation there i
     return codec
 
 
-def _adapter_of(annotation: Any) -> pydantic.TypeAdapter[Any]:  # noqa: ANN401
-    import pydantic  # noqa: PLC0415 - late, as above
+def _adapter_of(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    import pydantic
 
     # Bytes need not be UTF-8, and a NaN must show. Models say for themselves how they do it, and
     # refuse to be told.
@@ -292,69 +297,7 @@ def _adapter_of(annotation: Any) -> pydantic.TypeAdapter[Any]:  # noqa: ANN401
         return pydantic.TypeAdapter(annotation)
 
 
-def _survey(schema: Any) -> tuple[set[str], bool]:  # noqa: ANN401 - plain data of pydantic's
-    """Return the kinds of schema in it, and whether a field is written under a name it can't be
-    read under.
-    """
-    kinds: set[str] = set()
-    renamed = False
-    stack: list[Any] = [schema]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            kind = item.get("type")
-            if isinstance(kind, str):
-                kinds.add(kind)
-            written = item.get("serialization_alias")
-            if written is not None and written != item.get("validation_alias"):
-                renamed = True
-            stack.extend(value for key, value in item.items() if key != "metadata")
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-    return kinds, renamed
-
-
-def _union_members(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    import types  # noqa: PLC0415
-    from typing import Union  # noqa: PLC0415
-
-    if get_origin(annotation) in {Union, types.UnionType}:
-        return get_args(annotation)
-    return (annotation,)
-
-
-def _leaves(root: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """Yield every key and scalar inside plain data, with its place."""
-    stack: list[tuple[str, Any]] = [("", root)]
-    while stack:
-        place, item = stack.pop()
-        if isinstance(item, dict):
-            for key, value in item.items():
-                where = f"{place}.{_text(key)}" if place else _text(key)
-                yield f"the key {_shown(key)}", key
-                stack.append((where, value))
-        elif isinstance(item, list | tuple | set | frozenset):
-            stack.extend((f"{place}[{index}]", value) for index, value in enumerate(item))
-        else:
-            yield place, item
-
-
-def _unsayable(leaf: Any) -> str:  # noqa: ANN401
-    """Return why JSON can't say this scalar, or nothing."""
-    from pydantic import SecretBytes, SecretStr  # noqa: PLC0415 - late, as above
-
-    if isinstance(leaf, float) and not math.isfinite(leaf):
-        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
-    if isinstance(leaf, Decimal) and not leaf.is_finite():
-        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
-    if isinstance(leaf, str) and any("\ud800" <= char <= "\udfff" for char in leaf):
-        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
-    if isinstance(leaf, SecretStr | SecretBytes):
-        return "a secret would be masked; hand on what it is stored under, not the secret"
-    return ""
-
-
-def _same(value: Any, again: Any) -> bool:  # noqa: ANN401
+def _same(value: Any, again: Any) -> bool:
     """Return whether a value came back equal, so that nothing in it was disguised."""
     try:
         return bool(value == again)
@@ -369,81 +312,21 @@ def _is_ours(error: BaseException) -> bool:
 
 def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError | EncodingError:
     """Return the error that tells what pydantic, or a validator, said about a value."""
-    import pydantic  # noqa: PLC0415 - late, as above
+    import pydantic
 
     if isinstance(error, ValidationError) or not _is_ours(error):
         raise error
     if isinstance(error, RecursionError):
         return ValidationError("it is nested too deep")
     if not isinstance(error, pydantic.ValidationError):
-        return ValidationError(f"a validator raised {type(error).__name__}: {_text(error)}")
+        return ValidationError(f"a validator raised {type(error).__name__}: {text_of(error)}")
     try:
         details = error.errors(include_url=False, include_context=False, include_input=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
         return ValidationError("a validator's error could not be shown")
     if encoding and details and details[0]["type"] == "json_invalid":
         return EncodingError(f"it can't be read back: {details[0]['msg']}")
-    lines = [_problem(item["loc"], item["msg"]) for item in details[:_MAX_PROBLEMS]]
+    lines = [problem_at(item["loc"], item["msg"]) for item in details[:_MAX_PROBLEMS]]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
     return ValidationError("; ".join(lines))
-
-
-def _problem(loc: tuple[int | str, ...], message: str) -> str:
-    place = ""
-    for part in loc:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        else:
-            place += f".{part}" if place else part
-    return f"{_short(place)}: {_short(message)}" if place else _short(message)
-
-
-def _dump_message(error: BaseException) -> str:
-    text = _text(error).removeprefix("Error serializing to JSON: ")
-    if "surrogates" in text:
-        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
-    if "Circular" in text or "depth exceeded" in text or isinstance(error, RecursionError):
-        return "it contains itself, or is nested too deep for JSON"
-    if "utf-8" in text:
-        return f"{text}: set ser_json_bytes='base64' and val_json_bytes='base64' on the model"
-    return text
-
-
-def _first_line(error: BaseException) -> str:
-    line = (_text(error).splitlines() or [type(error).__name__])[0]
-    return line.partition(". Set `arbitrary_types_allowed")[0]
-
-
-def _text(item: Any) -> str:  # noqa: ANN401
-    """Return ``str(item)``, whatever that does."""
-    try:
-        return _short(str(item))
-    except Exception:  # noqa: BLE001 - somebody else's __str__
-        return f"<{type(item).__name__}>"
-
-
-def _shown(item: Any) -> str:  # noqa: ANN401
-    try:
-        return _short(repr(item))
-    except Exception:  # noqa: BLE001 - somebody else's __repr__
-        return f"<{type(item).__name__}>"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-
-
-def _without_notes(schema: Any) -> Any:  # noqa: ANN401 - plain JSON data
-    """Return a JSON schema without its prose, so that better wording is no new schema."""
-    if isinstance(schema, list):
-        return [_without_notes(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in _NAME_MAPS and isinstance(value, dict):
-            kept[key] = {name: _without_notes(item) for name, item in value.items()}
-        elif key not in _NOTES:
-            kept[key] = _without_notes(value)
-    return kept

@@ -60,7 +60,7 @@ class _StepLogger(logging.LoggerAdapter[logging.Logger]):
     """Adds the ids of the step to whatever ``extra`` a call brings."""
 
     def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]  # noqa: ANN401 - logging's signature
+        self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
         return msg, kwargs
@@ -78,7 +78,7 @@ class Outputs:
     @overload
     def __getitem__(self, node: Node[Any, T]) -> T: ...
     @overload
-    def __getitem__(self, node: str) -> Any: ...  # noqa: ANN401 - an id says nothing of its type
+    def __getitem__(self, node: str) -> Any: ...
     def __getitem__(self, node: Node[Any, Any] | str) -> Any:
         """Return the output of a node.
 
@@ -105,7 +105,7 @@ class Outputs:
     @overload
     def get(self, node: Node[Any, T]) -> T | None: ...
     @overload
-    def get(self, node: str, default: Any = None) -> Any: ...  # noqa: ANN401 - as above
+    def get(self, node: str, default: Any = None) -> Any: ...
     def get(self, node: Node[Any, Any] | str, default: Any = None) -> Any:
         """Return the output of a node, or the default where it has none.
 
@@ -156,7 +156,7 @@ class StepContext(Generic[Deps]):
         "workflow_id",
     )
 
-    def __init__(  # noqa: PLR0913 - one per thing that a step may ask for
+    def __init__(
         self,
         host: Host,
         *,

@@ -33,7 +33,7 @@ class Definition:
     """The annotation of what the workflow takes; ``None``: nothing."""
     output: Any
     """The annotation of what it gives."""
-    steps: Mapping[str, Step[Any, Any, Any]]
+    steps: Mapping[str, Step[Any, Any]]
     """By path."""
     conditions: Mapping[str, tuple[Condition, ...]]
     """The conditions of each choice, in order, by the choice's path."""
@@ -149,5 +149,3 @@ class _Specs:
             otherwise=None if otherwise is None else self._element(otherwise, path, defaults),
             default=None if default is None else default[0].decode(),
         )
-
-

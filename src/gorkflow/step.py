@@ -5,9 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
-from gorkflow._hazards import BlockingCallWarning, StepClosureWarning, check_blocking, unwrapped, watch
+from gorkflow._hazards import (
+    BlockingCallWarning,
+    StepClosureWarning,
+    check_blocking,
+    unwrapped,
+    watch,
+)
 from gorkflow._options import (
     StepDefaults,
     did_you_mean,
@@ -23,9 +29,12 @@ from gorkflow.flow import StepSpec
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
+    from datetime import timedelta
 
+    from gorkflow._overloads import StepFactory
     from gorkflow.context import StepContext
+    from gorkflow.policy import RetryPolicy
 
 __all__ = [
     "AsyncStep",
@@ -41,7 +50,7 @@ __all__ = [
 Raw_co = TypeVar("Raw_co", covariant=True)
 
 
-class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+class Step(Node[In_contra, Out_co]):
     """A typed function with an id and options. Immutable; made by ``@step``.
 
     Calling a step calls the function: nothing is recorded, no engine is needed.
@@ -94,7 +103,9 @@ class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
         Raises:
             AttributeError: always.
         """
-        raise AttributeError(f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it")
+        raise AttributeError(
+            f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it"
+        )
 
     def __repr__(self) -> str:
         """Return the id."""
@@ -116,11 +127,11 @@ class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
         return self._signature.params
 
     @property
-    def output(self) -> Any:  # noqa: ANN401 - an annotation
+    def output(self) -> Any:
         """What the function is annotated to return."""
         return self._signature.output
 
-    def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:
         """Call the function as the engine does.
 
         Args:
@@ -134,7 +145,7 @@ class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             return self.fn(ctx, *args, **self.settings)
         return self.fn(*args, **self.settings)
 
-    def bind(self, id: str, /, **settings: Any) -> Self:  # noqa: A002, ANN401 - as users say it
+    def bind(self, id: str, /, **settings: Any) -> Self:
         """Return a copy under another id with some of its settings fixed.
 
         Args:
@@ -199,11 +210,11 @@ class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
 
     if not TYPE_CHECKING:
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Call the function, outside any run."""
             return self.fn(*args, **{**self.settings, **kwargs})
 
-        def options(self, **options: Any) -> Self:  # noqa: ANN401
+        def options(self, **options: Any) -> Self:
             """Return a copy with other options; they are those of ``@step``.
 
             Raises:
@@ -212,15 +223,99 @@ class Step(Node[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             return self._copy(options, self.settings)
 
 
-class AsyncStep(Step[In_contra, Out_co, Raw_co]):
+class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
     """A step whose function is ``async def``; it runs on the event loop."""
 
+    if TYPE_CHECKING:
 
-class SyncStep(Step[In_contra, Out_co, Raw_co]):
+        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]: ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> AsyncStep[In_contra, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any: ...
+
+
+class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
     """A step whose function is a plain ``def``; it runs in a thread."""
 
+    if TYPE_CHECKING:
 
-def step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noqa: ANN401
+        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co: ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> SyncStep[In_contra, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any: ...
+
+
+def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a step of a typed function: ``@step``, ``@step(…)`` or ``step(fn, …)``.
 
     An optional first parameter annotated ``StepContext`` gets the context. Parameters without a
@@ -239,13 +334,20 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         return _make(fn, options)
     _check({"id": "any", **_given(options)}, "@step")
 
-    def decorate(fn: Callable[..., Any]) -> Step[Any, Any, Any]:
+    def decorate(fn: Callable[..., Any]) -> Step[Any, Any]:
         return _make(fn, options)
 
     return decorate
 
 
-def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any, Any]:  # noqa: ANN401
+if TYPE_CHECKING:
+    step: StepFactory
+else:
+    step = _step
+    step.__name__ = step.__qualname__ = "step"
+
+
+def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
     if isinstance(fn, Step):
         raise StepInvalidError(f"{fn.id!r} is a step already; {fn.id}.options(…) makes a copy")
     label = _label(fn)
@@ -259,8 +361,9 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any, Any]:  # noqa: 
     _check(chosen, f"step {label}")
     if signature.is_async:
         check_blocking(unwrapped(fn), chosen["id"])
-    kind = AsyncStep if signature.is_async else SyncStep
-    return kind(fn, signature, chosen, {}, snapshot=watch(unwrapped(fn), chosen["id"]))
+    kinds: dict[bool, type[Step[Any, Any]]] = {True: AsyncStep, False: SyncStep}
+    snapshot = watch(unwrapped(fn), chosen["id"])
+    return kinds[signature.is_async](fn, signature, chosen, {}, snapshot=snapshot)
 
 
 def _check(options: Mapping[str, Any], label: str) -> None:
@@ -273,13 +376,13 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _label(fn: Any) -> str:  # noqa: ANN401 - whatever was given
+def _label(fn: Any) -> str:
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if not isinstance(name, str):
         return repr(fn)
     return repr(name.rpartition("<locals>.")[2])
 
 
-def _summary(fn: Any) -> str:  # noqa: ANN401 - any callable
+def _summary(fn: Any) -> str:
     text = inspect.getdoc(fn) if inspect.isroutine(fn) else None
     return text.strip().split("\n", 1)[0] if text else ""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
 from gorkflow._elements import (
+    UNSET,
     Arm,
     Block,
     Chain,
     Choice,
     Condition,
     Element,
-    Passthrough,
     annotation_problems,
     condition_problems,
     make_block,
@@ -28,35 +28,88 @@ from gorkflow._options import (
     merged,
     unknown_options,
 )
+from gorkflow._overloads import Arms_co, ChoosingMethods, FluentMethods
 from gorkflow._replace import replaced
 from gorkflow._walk import Place, Walk, ids_of
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.node import In_contra, Node, Out_co
-from gorkflow.policy import Join, OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import timedelta
+    from types import UnionType
 
 __all__ = ["Choosing", "Workflow", "passthrough"]
 
+T = TypeVar("T")
+
 _MAX_DEPTH = 50
-_UNSET: Any = type("Unset", (), {"__repr__": lambda _: "…"})()
-_BLOCK_OPTIONS = ("join", "on_failure", "max_concurrency", "timeout", "id")
 
 
-class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
+class Workflow(FluentMethods[In_contra, Out_co]):
     """An immutable, typed chain of nodes. Each method returns a new, checked workflow.
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
+
+    Args:
+        id: unique where the workflow is looked up, and within a workflow that holds it.
+        input: the type of what it takes; ``None``: it takes nothing.
+        name: for people; the id unless given.
+        description: for people.
+        version: for people; every run keeps the definition it was started with.
+        tags: go onto every run.
+        defaults: options that its steps inherit, field by field.
+        timeout: seconds (or ``timedelta``) from when it is entered; none.
+
+    Raises:
+        WorkflowInvalidError: some of these can't be.
     """
 
+    @overload
+    def __init__(
+        self: Workflow[object, None],
+        id: str,
+        *,
+        input: None = None,
+        name: str | None = None,
+        description: str = "",
+        version: str = "1",
+        tags: Mapping[str, str] | None = None,
+        defaults: StepDefaults | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Workflow[T, T],
+        id: str,
+        *,
+        input: type[T],
+        name: str | None = None,
+        description: str = "",
+        version: str = "1",
+        tags: Mapping[str, str] | None = None,
+        defaults: StepDefaults | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Workflow[Any, Any],
+        id: str,
+        *,
+        input: UnionType,
+        name: str | None = None,
+        description: str = "",
+        version: str = "1",
+        tags: Mapping[str, str] | None = None,
+        defaults: StepDefaults | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> None: ...
     def __init__(
         self,
-        id: str,  # noqa: A002 - as users say it
+        id: str,
         *,
-        input: Any = None,  # noqa: A002, ANN401 - an annotation
+        input: Any = None,
         name: str | None = None,
         description: str = "",
         version: str = "1",
@@ -64,21 +117,6 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
     ) -> None:
-        """Begin a workflow.
-
-        Args:
-            id: unique where the workflow is looked up, and within a workflow that holds it.
-            input: the type of what it takes; ``None``: it takes nothing.
-            name: for people; the id unless given.
-            description: for people.
-            version: for people; every run keeps the definition it was started with.
-            tags: go onto every run.
-            defaults: options that its steps inherit, field by field.
-            timeout: seconds (or ``timedelta``) from when it is entered; none.
-
-        Raises:
-            WorkflowInvalidError: some of these can't be.
-        """
         problems = id_problems("workflow", id)
         if input is not None:
             problems += annotation_problems("input is", input)
@@ -87,11 +125,7 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
         seconds = timeout_of(timeout, problems)
         if tags is not None:
             problems += _tag_problems(tags)
-        problems += [
-            f"{what} must be a string, not {text!r}"
-            for what, text in (("name", name or ""), ("description", description), ("version", version))
-            if not isinstance(text, str)
-        ]
+        problems += _text_problems(name=name or "", description=description, version=version)
         if problems:
             raise WorkflowInvalidError(str(id), problems)
         object.__setattr__(self, "id", id)
@@ -130,7 +164,7 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
 
-    def then(self, node: Any) -> Any:
+    def then(self, node: Node[Out_co, T]) -> Workflow[In_contra, T]:
         """Return the workflow with another node at its end.
 
         Args:
@@ -140,78 +174,36 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
             WorkflowInvalidError: it can't stand there; lists why.
         """
         problems = node_problems((node,))
-        return self._grown(None if problems else node, problems)
+        return self.grown(None if problems else node, problems)
 
-    def parallel(
-        self,
-        *branches: Any,
-        join: Any = "all",
-        on_failure: Any = "drain",
-        max_concurrency: int | None = None,
-        timeout: float | timedelta | None = None,
-        id: str | None = None,  # noqa: A002
-        **unknown: Any,
-    ) -> Any:
-        """Return the workflow with a block of branches at its end."""
-        problems = unknown_options(unknown, _BLOCK_OPTIONS)
-        block = make_block(
-            branches,
-            join=join,
-            on_failure=on_failure,
-            max_concurrency=max_concurrency,
-            timeout=timeout,
-            id=id,
-            problems=problems,
-        )
-        return self._grown(block, problems)
+    def _with_block(
+        self, branches: tuple[Any, ...], unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        problems = unknown_options(unknown, options)
+        return self.grown(make_block(branches, problems=problems, **options), problems)
 
-    def then_if(
-        self,
-        condition: Any,
-        node: Any,
-        *,
-        default: Any = _UNSET,
-        id: str | None = None,  # noqa: A002
-    ) -> Any:
-        """Return the workflow with a node at its end that only runs where a condition holds.
-
-        Args:
-            condition: gets the value, sync or async, and returns a bool; recorded, never retried.
-            node: what runs where it does.
-            default: the value where it does not; without it the input goes on as it is.
-            id: of the choice; ``?`` and the node's id.
-
-        Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
-        """
+    def _with_option(
+        self, condition: Any, node: Any, default: Any, choice_id: str | None
+    ) -> Workflow[Any, Any]:
         problems = condition_problems(condition) + node_problems((node,))
-        if id is not None:
-            problems += id_problems("choice", id)
+        if choice_id is not None:
+            problems += id_problems("choice", choice_id)
         if problems:
-            return self._grown(None, problems)
+            return self.grown(None, problems)
         choice = Choice(
-            f"?{node.id}" if id is None else id,
+            f"?{node.id}" if choice_id is None else choice_id,
             (Arm(Condition(condition), node),),
-            default=None if default is _UNSET else default,
-            has_default=default is not _UNSET,
+            default=None if default is UNSET else default,
+            has_default=default is not UNSET,
         )
-        return self._grown(choice, problems)
+        return self.grown(choice, problems)
 
-    def when(self, condition: Any, node: Any, *, id: str | None = None) -> Any:  # noqa: A002
-        """Begin a choice: the first node whose condition holds runs.
-
-        Go on with ``.when(…)``, and end with ``.otherwise(node)``.
-
-        Args:
-            condition: gets the value, sync or async, and returns a bool; recorded, never retried.
-            node: what runs where it does.
-            id: of the choice; ``?`` and the first node's id.
-
-        Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
-        """
-        problems = [] if id is None else id_problems("choice", id)
-        return Choosing(self, (), id, problems).when(condition, node)
+    def _choosing(
+        self, condition: Any, node: Any, choice_id: str | None
+    ) -> Choosing[Any, Any, Any]:
+        problems = [] if choice_id is None else id_problems("choice", choice_id)
+        start: Choosing[Any, Any, Any] = Choosing(self, (), choice_id, problems)
+        return start.when(condition, node)
 
     def replace(self, old: Node[Any, Any] | str, new: Node[Any, Any]) -> Self:
         """Return the workflow with one node swapped, say for a fake in a test.
@@ -256,8 +248,16 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
             self._compiled[key] = found
         return found
 
-    def _grown(self, element: Element | None, problems: list[str]) -> Self:
-        """Return the workflow with another element, checked in its place."""
+    def grown(self, element: Element | None, problems: list[str]) -> Workflow[Any, Any]:
+        """Return the workflow with another element, checked in its place.
+
+        Args:
+            element: ``None`` where there is too little to go on.
+            problems: what the caller found so far.
+
+        Raises:
+            WorkflowInvalidError: there are problems.
+        """
         if element is None:
             raise WorkflowInvalidError(self.id, problems)
         ids = ids_of(element)
@@ -290,7 +290,7 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
         """Return the workflow with other elements, checked from the start."""
         empty = Value(NOTHING if self.input is None else self.input)
-        workflow = self._copy(
+        workflow: Workflow[Any, Any] = self._copy(
             elements=(),
             output=self.input,
             unresolved={},
@@ -299,28 +299,28 @@ class Workflow(Chain[In_contra, Out_co], Generic[In_contra, Out_co]):
             _ids=frozenset(),
         )
         for element in elements:
-            workflow = workflow._grown(element, [])  # noqa: SLF001 - one of ours
-        return workflow
+            workflow = workflow.grown(element, [])
+        return cast("Self", workflow)
 
     def renamed(self, node_id: str) -> Self:
         """Return a copy under another id."""
         return self._copy(id=node_id)
 
-    def _copy(self, **changes: Any) -> Self:  # noqa: ANN401 - of any attribute
+    def _copy(self, **changes: Any) -> Self:
         copy = object.__new__(type(self))
         object.__setattr__(copy, "id", changes.pop("id", self.id))
         copy.__dict__.update({**self.__dict__, **changes, "_compiled": {}})
         return copy
 
 
-class Choosing(Generic[In_contra, Out_co]):
+class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
     """A choice that is being written: ``.when(…)`` as often as needed, then ``.otherwise(…)``."""
 
     def __init__(
         self,
         workflow: Workflow[Any, Any],
         arms: tuple[Arm, ...],
-        id: str | None,  # noqa: A002
+        id: str | None,
         problems: list[str],
     ) -> None:
         self._workflow = workflow
@@ -328,19 +328,14 @@ class Choosing(Generic[In_contra, Out_co]):
         self._id = id
         self._problems = problems
 
-    def when(self, condition: Any, node: Any) -> Any:
-        """Add a node that runs where this condition is the first to hold.
-
-        Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
-        """
+    def _or_choosing(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
         problems = self._problems + condition_problems(condition) + node_problems((node,))
         if problems:
             raise WorkflowInvalidError(self._workflow.id, problems)
         arms = (*self._arms, Arm(Condition(condition), node))
         return Choosing(self._workflow, arms, self._id, [])
 
-    def otherwise(self, node: Any) -> Any:
+    def otherwise(self, node: Node[Out_co, T]) -> Workflow[In_contra, Arms_co | T]:
         """Return the workflow with the choice at its end; this node runs where nothing holds.
 
         Raises:
@@ -351,10 +346,18 @@ class Choosing(Generic[In_contra, Out_co]):
             raise WorkflowInvalidError(self._workflow.id, problems)
         choice_id = f"?{self._arms[0].node.id}" if self._id is None else self._id
         choice = Choice(choice_id, self._arms, otherwise=node)
-        return self._workflow._grown(choice, [])  # noqa: SLF001 - two halves of one thing
+        return self._workflow.grown(choice, [])
 
 
-def _tag_problems(tags: Any) -> list[str]:  # noqa: ANN401 - whatever was given
+def _text_problems(**texts: Any) -> list[str]:
+    return [
+        f"{what} must be a string, not {text!r}"
+        for what, text in texts.items()
+        if not isinstance(text, str)
+    ]
+
+
+def _tag_problems(tags: Any) -> list[str]:
     try:
         items = dict(tags).items()
     except (TypeError, ValueError):

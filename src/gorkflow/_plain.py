@@ -1,0 +1,140 @@
+"""Pure helpers of the codec: walks over plain data, and wording."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Union, cast, get_args, get_origin
+
+_MAX_TEXT = 300
+# Where in a JSON schema a mapping's keys are names that somebody chose, not keywords.
+_NAME_MAPS = frozenset({"properties", "$defs", "patternProperties", "dependentSchemas"})
+_NOTES = frozenset({"title", "description", "examples", "default"})
+
+
+def survey(schema: Any) -> tuple[set[str], bool]:
+    """Return the kinds of schema in it, and whether a field is written under a name it can't be
+    read under.
+    """
+    kinds: set[str] = set()
+    renamed = False
+    stack: list[Any] = [schema]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            node = cast("dict[str, Any]", item)
+            kinds.add(str(node.get("type")))
+            written = node.get("serialization_alias")
+            if written is not None and written != node.get("validation_alias"):
+                renamed = True
+            stack.extend(value for key, value in node.items() if key != "metadata")
+        elif isinstance(item, list | tuple):
+            stack.extend(cast("list[Any]", item))
+    return kinds, renamed
+
+
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union; of anything else, itself."""
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return get_args(annotation)
+    return (annotation,)
+
+
+def leaves(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key and scalar inside plain data, with its place."""
+    stack: list[tuple[str, Any]] = [("", root)]
+    while stack:
+        place, item = stack.pop()
+        if isinstance(item, dict):
+            mapping = cast("Mapping[Any, Any]", item)
+            for key, value in mapping.items():
+                where = f"{place}.{text_of(key)}" if place else text_of(key)
+                yield f"the key {repr_of(key)}", key
+                stack.append((where, value))
+        elif isinstance(item, list | tuple | set | frozenset):
+            items = cast("list[Any]", item)
+            stack.extend((f"{place}[{index}]", value) for index, value in enumerate(items))
+        else:
+            yield place, item
+
+
+def unsayable(leaf: Any) -> str:
+    """Return why JSON can't say this scalar, or nothing."""
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
+    if isinstance(leaf, Decimal) and not leaf.is_finite():
+        return f"{leaf!r} is no number that JSON knows; return None or a string instead"
+    if isinstance(leaf, str) and any("\ud800" <= char <= "\udfff" for char in leaf):
+        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+    if hasattr(leaf, "get_secret_value"):
+        return "a secret would be masked; hand on what it is stored under, not the secret"
+    return ""
+
+
+def problem_at(loc: tuple[int | str, ...], message: str) -> str:
+    """Return what is wrong at a place inside a value."""
+    place = ""
+    for part in loc:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else part
+    return f"{short(place)}: {short(message)}" if place else short(message)
+
+
+def dump_message(error: BaseException) -> str:
+    """Return why a value could not be written, in our words."""
+    text = text_of(error).removeprefix("Error serializing to JSON: ")
+    if "surrogates" in text:
+        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+    if "Circular" in text or "depth exceeded" in text or isinstance(error, RecursionError):
+        return "it contains itself, or is nested too deep for JSON"
+    if "utf-8" in text:
+        return f"{text}: set ser_json_bytes='base64' and val_json_bytes='base64' on the model"
+    return text
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, without pydantic's advice."""
+    line = (text_of(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(". Set `arbitrary_types_allowed")[0]
+
+
+def text_of(item: Any) -> str:
+    """Return ``str(item)``, whatever that does."""
+    try:
+        return short(str(item))
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        return f"<{type(item).__name__}>"
+
+
+def repr_of(item: Any) -> str:
+    """Return ``repr(item)``, whatever that does."""
+    try:
+        return short(repr(item))
+    except Exception:  # noqa: BLE001 - somebody else's __repr__
+        return f"<{type(item).__name__}>"
+
+
+def short(text: str) -> str:
+    """Return a text cut to a length that fits a message."""
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+
+
+def without_notes(schema: Any) -> Any:
+    """Return a JSON schema without its prose, so that better wording is no new schema."""
+    if isinstance(schema, list):
+        items = cast("Sequence[Any]", schema)
+        return [without_notes(item) for item in items]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", schema).items():
+        if key in _NAME_MAPS and isinstance(value, dict):
+            named = cast("dict[str, Any]", value)
+            kept[key] = {name: without_notes(item) for name, item in named.items()}
+        elif key not in _NOTES:
+            kept[key] = without_notes(value)
+    return kept
