@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.events import Decided, StepFailed
@@ -12,6 +12,7 @@ from gorkflow.engine._attempt import make_failure
 from gorkflow.model import FailureCode
 
 if TYPE_CHECKING:
+    from gorkflow._elements import Condition
     from gorkflow.engine._driver import Driver
     from gorkflow.machine import Decide
 
@@ -71,29 +72,19 @@ class Decision:
                 return index
         return len(arms)
 
-    async def _evaluate(self, condition: Callable[..., Any]) -> Any:  # noqa: ANN401 - checked above
-        count = positional_count(condition)
-        arguments = self.driver.values.condition_arguments(count, self.command.input)
-        if inspect.iscoroutinefunction(condition):
-            return await condition(*arguments)
-        return await _in_thread(self.driver, condition, arguments)
+    async def _evaluate(self, condition: Condition) -> Any:
+        value = self.driver.values.value(self.command.input)
+        if condition.is_async:
+            return await condition(value)
+        return await _in_thread(self.driver, partial(condition, value))
 
 
-def positional_count(function: Callable[..., Any]) -> int:
-    """Return how many positional parameters without a default a function has."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    return sum(1 for p in parameters if p.kind in kinds and p.default is p.empty)
-
-
-async def _in_thread(
-    driver: Driver, condition: Callable[..., Any], arguments: tuple[Any, ...]
-) -> Any:  # noqa: ANN401
+async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = driver.context.copy()
 
-    def settle(value: Any, error: BaseException | None) -> None:  # noqa: ANN401
+    def settle(value: Any, error: BaseException | None) -> None:
         if future.done():
             return
         if error is None:
@@ -101,10 +92,10 @@ async def _in_thread(
         else:
             future.set_exception(error)
 
-    def work() -> None:
+    def run() -> None:
         value, error = None, None
         try:
-            value = context.run(condition, *arguments)
+            value = context.run(work)
         except BaseException as caught:  # noqa: BLE001 - handed to whoever waits
             error = caught
         try:
@@ -112,5 +103,5 @@ async def _in_thread(
         except RuntimeError:
             return  # the loop is closed, nobody waits any more
 
-    driver.runtime.threads.submit(work)
+    driver.runtime.threads.submit(run)
     return await future

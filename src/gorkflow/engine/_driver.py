@@ -78,6 +78,8 @@ class Driver:
         self.values = values
         self.context = context
         self.deadline: datetime | None = None
+        self.input: bytes | None = None
+        """Of a run that is new."""
         self.timeout: float | None = None
         """Seconds that the run may take once it is started."""
         self.admitted: list[RunStep] = []
@@ -136,6 +138,8 @@ class Driver:
 
     def transition(self) -> NewRun | Append | None:
         """Feed what has gathered, and return what is to be written; ``None``: nothing."""
+        if self.done.done():
+            return None
         machine = self.machine
         before = machine.seq
         events: list[ev.Event] = []
@@ -295,13 +299,7 @@ class Driver:
 
     def _refused(self, written: Written) -> None:
         if written is Written.DUPLICATE:
-            self.broken(
-                DuplicateRunError(
-                    self.run_id,
-                    f"run {self.run_id!r} exists already; start with another run_id, or with "
-                    'if_exists="return"',
-                )
-            )
+            self.broken(duplicate(self.run_id))
         else:
             self.broken(
                 LeaseLostError(
@@ -318,8 +316,12 @@ class Driver:
             logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
         self._close(error)
 
-    def let_go(self, error: BaseException) -> None:
-        """Stop at once, because the engine closes: running attempts stay without a result."""
+    def give_up(self, error: BaseException | None = None) -> None:
+        """Stop at once, without a word: running attempts stay without a result.
+
+        Args:
+            error: what whoever waits for the end of the run gets.
+        """
         if not self.done.done():
             self._close(error)
 
@@ -335,3 +337,12 @@ class Driver:
             self.runtime.slots.release(command.spec.executor)
         self.admitted.clear()
         self.runtime.ended(self)
+
+
+def duplicate(run_id: str) -> DuplicateRunError:
+    """Return the error for an id that is taken."""
+    return DuplicateRunError(
+        run_id,
+        f"run {run_id!r} exists already; start with another run_id, or with "
+        'if_exists="return" to get the run that has it',
+    )

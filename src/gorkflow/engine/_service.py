@@ -11,11 +11,10 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.engine._driver import Driver
+from gorkflow.engine._driver import Driver, duplicate
 from gorkflow.engine._match import carried_on, differences
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
-    DuplicateRunError,
     EngineClosedError,
     GorkflowError,
     HistoryError,
@@ -95,7 +94,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         closed = EngineClosedError("the engine was closed before the run ended; recover() it")
         for driver in list(self.drivers.values()):
-            driver.let_go(closed)
+            driver.give_up(closed)
         await runtime.committer.drain()
         if self._registered:
             try:
@@ -108,14 +107,15 @@ class Service:
 
     async def start(self, driver: Driver) -> None:
         """Record a run and begin it; returns when it is durable."""
-        if driver.run_id in self.drivers:
-            driver.broken(
-                DuplicateRunError(driver.run_id, f"run {driver.run_id!r} exists already")
-            )
-        else:
-            self.drivers[driver.run_id] = driver
-            if driver.row.worker_id is not None:
-                self._admit(driver)
+        rival = self.drivers.get(driver.run_id)
+        if rival is not None:
+            driver.give_up()
+            if rival.created is not None:  # so that what a duplicate finds in the store is whole
+                await asyncio.wait([rival.created])
+            raise duplicate(driver.run_id)
+        self.drivers[driver.run_id] = driver
+        if driver.row.worker_id is not None:
+            self._admit(driver)
         assert driver.created is not None  # it is new
         await asyncio.shield(driver.created)
         if driver.row.worker_id is None:

@@ -101,6 +101,7 @@ def new_driver(
     values = Values(run_id, definition)
     context = contextvars.copy_context()
     driver = Driver(runtime, definition, row, machine, values, context, new=True)
+    driver.input = data
     driver.timeout = timeout
     driver.created = runtime.loop.create_future()
     driver.post(RunCreated, "", None, (definition.fingerprint, data, timeout))
@@ -116,10 +117,9 @@ async def same_start(store: Store, driver: Driver) -> None:
     run_id = driver.run_id
     row = await store.get_run(run_id)
     first = await store.read_events(run_id, limit=1)
-    mine = driver.values.input_bytes()[0]
     if row is None or row.workflow_id != driver.row.workflow_id:
         what = "of another workflow"
-    elif not first or not isinstance(first[0], RunCreated) or first[0].input != mine:
+    elif not first or not isinstance(first[0], RunCreated) or first[0].input != driver.input:
         what = "with another input"
     else:
         return

@@ -113,12 +113,6 @@ class Values:
         found = self._bytes.get(INPUT)
         return None if found is None else found[0], codec_of(self._annotation_at(""))
 
-    def condition_arguments(self, count: int, ref: Ref) -> tuple[Any, ...]:
-        """Return what to call a condition with, by how many positional parameters it has."""
-        if count == 0:
-            return ()
-        return (self.value(ref),) if count == 1 else tuple(self.value(ref))
-
     def failure(self, ref: FailureRef) -> Failure:
         """Return the failure that a reference means."""
         return self._failures[ref] if isinstance(ref, int) else ref

@@ -1,0 +1,65 @@
+"""Small things that the engine's tests share."""
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gorkflow import Engine, StepExecution
+
+DEADLINE = 20.0  # seconds after which waiting for a condition is a failed test
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an async test in a loop of its own, in debug mode's spirit: no warning goes unseen."""
+
+    @functools.wraps(test)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 60))
+
+    return wrapper
+
+
+async def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Wait until a condition holds, and return what it returned."""
+    end = time.monotonic() + DEADLINE
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {DEADLINE:g} s")
+        await asyncio.sleep(0.002)
+    return result
+
+
+class Gate:
+    """Something that steps wait for, in the loop or in threads, and that counts who came."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self._opened = threading.Event()
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def wait(self) -> None:
+        with self._lock:
+            self.arrived += 1
+        if not self._opened.wait(DEADLINE):
+            raise AssertionError("the gate was never opened")
+
+    async def wait_async(self) -> None:
+        with self._lock:
+            self.arrived += 1
+        await until(self._opened.is_set, "the gate")
+
+
+async def step_of(engine: Engine, run_id: str, path: str) -> StepExecution:
+    """Return one step of a run."""
+    return next(s for s in await engine.steps(run_id) if s.path == path)
+
+
+async def kinds(engine: Engine, run_id: str) -> list[str]:
+    """Return the kinds of a run's events, in order."""
+    return [event.kind for event in await engine.store.read_events(run_id)]
