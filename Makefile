@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python -m gorkflow run examples/folder_report.py --input '{"folder": "$(FOLDER)"}'
+	$(BIN)/python examples/folder_report.py "$(FOLDER)"
 
 test: $(READY)
 	$(TESTS)
