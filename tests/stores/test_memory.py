@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gorkflow.errors import StoreError
+from gorkflow.model import RunFilter
 from gorkflow.store import Store, Written
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
@@ -42,15 +43,12 @@ def test_the_run_that_ended_first_is_forgotten_first():
         await store.post(message("b"))
         for name in ("b", "a", "c"):
             await store.append([finish(run_row(name))])
-        kept = [row.run_id for row in await store.list_runs(_ALL)]
+        kept = [row.run_id for row in await store.list_runs(RunFilter())]
         assert kept == ["live", "c", "a"]
         events, _ = await store.read_all_events()
         assert {event.run_id for event in events} == {"a", "c", "live"}
         assert await store.create([new_run("b")]) == [Written.OK]
 
-    from gorkflow.model import RunFilter
-
-    _ALL = RunFilter()
     with_store(2, test)
 
 

@@ -1,5 +1,8 @@
 """What the SQLite store does when the disk, the file or another process misbehaves."""
 
+# The files are the subject here, and nothing else runs on the loop.
+# ruff: noqa: ASYNC222, ASYNC240
+
 from __future__ import annotations
 
 import asyncio
@@ -202,8 +205,10 @@ def test_a_file_that_was_removed_while_open_takes_no_more(path):
     async def test(store):
         await store.create([new_run("a")])
         path.unlink()
-        with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
-            await store.create([new_run("b")])
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
+                await store.create([new_run("b")])
+        assert not path.exists()
 
     with_store(path, test)
 
@@ -334,9 +339,8 @@ def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path):
 
             with closing(sqlite3.connect(path, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode = WAL").fetchone()
-                original = _schema._version
 
-                def version(*args):
+                def version(*args, original=_schema._version):
                     db.set_trace_callback(None)
                     found = original(*args)
                     db.set_trace_callback(trace)
@@ -346,10 +350,10 @@ def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path):
                 _schema.migrate(db, str(path))
 
         code = run_child(work)
-        version = sql(path, "PRAGMA user_version")[0][0]
+        reached = sql(path, "PRAGMA user_version")[0][0]
         tables = sql(path, "SELECT COUNT(*) FROM sqlite_schema")[0][0]
-        assert (version == 0) == (tables == 0)
-        outcomes.add((code, version))
+        assert (reached == 0) == (tables == 0)
+        outcomes.add((code, reached))
 
         async def test(store):
             assert await store.create([new_run()]) == [OK]
@@ -601,7 +605,7 @@ def test_of_starts_in_several_processes_one_makes_the_run(path):
         for pid in (a, b, c):
             os.waitpid(pid, 0)
     os.close(writes)
-    with open(reads, "rb") as pipe:
+    with os.fdopen(reads, "rb") as pipe:
         assert sorted(pipe.read()) == sorted(b"odd")
 
 
@@ -917,4 +921,3 @@ def test_a_page_costs_what_the_page_costs(path):
         claimable = {"workflow_ids": None, "now": T0, "limit": 20}
         db.execute(_schema.query("find_claimable_runs"), claimable).fetchall()
         assert steps < 40
-

@@ -222,8 +222,8 @@ class MemoryStore:
             if run.row.worker_id == worker_id:
                 run.row = replace(run.row, worker_id=None)
 
-    def _alive(self, worker_id: str | None, now: float) -> bool:
-        worker = self._workers.get(worker_id) if worker_id is not None else None
+    def _alive(self, worker_id: str, now: float) -> bool:
+        worker = self._workers.get(worker_id)
         return worker is not None and worker.seen_at + worker.lease >= now
 
     async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
@@ -252,6 +252,7 @@ class MemoryStore:
     ) -> list[Claim]:
         """Take over runs that nobody alive owns, oldest first."""
         self._check_open()
+        self._release_the_dead(now)
         if run_id is not None:
             candidates = [run] if (run := self._live.get(run_id)) else []
         else:
@@ -264,7 +265,7 @@ class MemoryStore:
         free = (
             run
             for run in candidates
-            if not self._alive(run.row.worker_id, now)
+            if run.row.worker_id is None
             and (workflow_ids is None or run.row.workflow_id in workflow_ids)
         )
         claims: list[Claim] = []
@@ -272,6 +273,12 @@ class MemoryStore:
             run.row = replace(run.row, worker_id=worker_id, token=run.row.token + 1)
             claims.append(Claim(run.row))
         return claims
+
+    def _release_the_dead(self, now: float) -> None:
+        alive = {None, *(worker_id for worker_id in self._workers if self._alive(worker_id, now))}
+        for run in self._live.values():
+            if run.row.worker_id not in alive:
+                run.row = replace(run.row, worker_id=None)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""

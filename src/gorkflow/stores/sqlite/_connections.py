@@ -38,7 +38,13 @@ class Settings:
     """Bytes above which the write-ahead log is checkpointed."""
 
     def connect(self) -> sqlite3.Connection:
-        """Return a new connection, set up for the thread that asks."""
+        """Return a new connection, set up for the thread that asks.
+
+        Raises:
+            StoreUnavailableError: the file is gone; SQLite would silently start an empty one.
+        """
+        if not self.path.exists():
+            raise StoreUnavailableError(f"the store {str(self.path)!r} is gone; restore it")
         db = sqlite3.connect(self.path, timeout=self.busy_timeout, isolation_level=None)
         try:
             db.execute("PRAGMA wal_autocheckpoint = 0")
@@ -51,6 +57,21 @@ class Settings:
             db.close()
             raise
         return db
+
+
+def prepare(settings: Settings) -> None:
+    """Make the file if there is none. The lock keeps others from opening it meanwhile.
+
+    Raises:
+        StoreUnavailableError: it can't be made.
+    """
+    with translated(str(settings.path)):
+        lock = WriteLock(Path(f"{settings.path}.write"))
+        try:
+            with lock.held(settings.busy_timeout):
+                _files.create(settings.path)
+        finally:
+            lock.close()
 
 
 class Reader:
@@ -116,7 +137,6 @@ class Writer:
                 raise
 
     def _open(self) -> None:
-        _files.create(self._settings.path)
         self._inode = _inode(self._settings.path)
         self._db = self._settings.connect()
         try:
@@ -150,10 +170,11 @@ class Writer:
             try:
                 self._db.execute("COMMIT")
             except sqlite3.Error:
-                # Not known yet: it may have been written before the error came up.
+                # Not known yet: it may have been written before the error came up. A sibling can
+                # see whether it was; this connection isn't trusted any more.
+                self.broken = True
                 self._roll_back()
                 self._db.close()
-                self._db = self._settings.connect()
                 if self._data_version() == before:
                     raise
                 _logger.warning("a commit to %s failed after it was written", self._path)
@@ -161,10 +182,9 @@ class Writer:
 
     def _check_in_place(self) -> None:
         if _inode(self._settings.path) != self._inode:
-            self.broken = True
             raise StoreUnavailableError(
-                f"the store {self._path!r} was deleted or replaced while it was open; what is "
-                "written now would be lost"
+                f"the store {self._path!r} was deleted or replaced while it was open; restore "
+                "it, then open the store again"
             )
 
     def _data_version(self) -> int:

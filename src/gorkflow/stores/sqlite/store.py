@@ -27,7 +27,7 @@ from gorkflow.store import (
 )
 from gorkflow.stores._common import check_events, feed_position, page_start
 from gorkflow.stores.sqlite import _files, _reads, _writes
-from gorkflow.stores.sqlite._connections import Reader, Settings, Writer
+from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
 from gorkflow.stores.sqlite._lane import Lane
 from gorkflow.stores.sqlite._locks import WorkerLocks
 
@@ -90,6 +90,7 @@ class SqliteStore:
             busy_timeout=self._busy_timeout,
             wal_limit=_WAL_LIMIT,
         )
+        await asyncio.to_thread(prepare, settings)
         home = _Home(settings)
         try:
             await home.writer.run(lambda _: None)
