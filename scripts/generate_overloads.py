@@ -18,7 +18,7 @@ HEADER = '''\
 """Signatures per number of inputs and of branches."""
 
 # fmt: off
-# ruff: noqa: A002, ANN401, D105, D107, E501, PLR0913, PYI, FBT
+# ruff: noqa: E501, FBT, I001, ICN001, PYI
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure, RetryPolicy
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     import decimal
     import enum
     import pathlib
@@ -84,9 +84,9 @@ if TYPE_CHECKING:
         | _Model
         | _Custom
         | enum.Enum
-        | datetime.date
-        | datetime.time
-        | datetime.timedelta
+        | dt.date
+        | dt.time
+        | dt.timedelta
         | decimal.Decimal
         | uuid.UUID
         | pathlib.PurePath
@@ -97,7 +97,7 @@ STEP_OPTIONS = """\
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: {optional},
         reads: Sequence[Node[Any, Any]] = (),
@@ -107,7 +107,7 @@ BLOCK_OPTIONS = """\
         join: {join},
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
 """
 
@@ -118,7 +118,7 @@ PARALLEL = '''\
         join: str | Join = "all",
         on_failure: str = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
         **unknown: Any,
     ) -> Workflow[Any, Any]:

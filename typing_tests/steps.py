@@ -3,10 +3,6 @@
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from gorkflow.context import StepContext
-from gorkflow.model import Outcome
-from gorkflow.node import Node
-from gorkflow.step import AsyncStep, Step, SyncStep, step
 from models import (
     Deps,
     Note,
@@ -23,6 +19,11 @@ from models import (
     quote,
     tick,
 )
+
+from gorkflow.context import StepContext
+from gorkflow.model import Outcome
+from gorkflow.node import Node
+from gorkflow.step import AsyncStep, Step, SyncStep, step
 
 assert_type(check, AsyncStep[Order, Stock, Stock])
 assert_type(quote, SyncStep[Order, Quote, Quote])
@@ -44,7 +45,9 @@ assert_type(three, AsyncStep[tuple[int, str, list[Order]], bool, bool])
 
 
 @step(reads=(check,))
-def seven(ctx: StepContext[Deps], a: int, b: str, c: int, d: str, e: int, f: str, g: Quote) -> int:
+def seven(  # noqa: PLR0917 - that is the point
+    ctx: StepContext[Deps], a: int, b: str, c: int, d: str, e: int, f: str, g: Quote
+) -> int:
     return 1
 
 

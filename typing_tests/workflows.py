@@ -2,11 +2,6 @@
 
 from typing import assert_type
 
-from gorkflow.model import Outcome
-from gorkflow.node import Node
-from gorkflow.policy import at_least, tolerate
-from gorkflow.step import step
-from gorkflow.workflow import Workflow, passthrough
 from models import (
     BigOrder,
     Note,
@@ -22,6 +17,12 @@ from models import (
     quote,
     tick,
 )
+
+from gorkflow.model import Outcome
+from gorkflow.node import Node
+from gorkflow.policy import at_least, tolerate
+from gorkflow.step import step
+from gorkflow.workflow import Workflow, passthrough
 
 
 @step
@@ -100,7 +101,7 @@ orders.parallel(check, quote, on_failure="stop")  # error
 orders.parallel(check, quote, max_concurency=3)  # error
 orders.parallel(check, quote.fn)  # error
 
-# continue_on_error
+# A step that may fail.
 assert_type(orders.parallel(optional, quote), Workflow[Order, tuple[Stock | None, Quote]])
 orders.parallel(optional, quote).then(confirm)  # error
 assert_type(orders.parallel(optional, quote).then(confirm_some), Workflow[Order, str])

@@ -44,26 +44,29 @@ def fit_problems(
     if not params:
         return []
     if value.annotation is NOTHING:
-        return [
+        problem = (
             f"{what} {node_id!r} takes {_written(params)}, but the workflow has no input; declare "
             f"it: Workflow(…, input={describe(params[0][1])})"
-        ]
+        )
+        return [problem]
     if len(params) == 1:
         return list(_single(node_id, params[0], value, what))
     if value.annotation is Any:
         return []
     items = tuple_items(value.annotation)
     if items is None:
-        return [
+        problem = (
             f"{what} {node_id!r} takes {len(params)} inputs ({_written(params)}), but gets one "
             f"value, {describe(value.annotation)}{_origin(value)}; several inputs take a "
             "tuple, such as a block gives"
-        ]
+        )
+        return [problem]
     if len(items) != len(params):
-        return [
+        problem = (
             f"{what} {node_id!r} takes {len(params)} inputs ({_written(params)}), but gets "
             f"{len(items)}: {_listed(items, value)}"
-        ]
+        )
+        return [problem]
     return list(_spread(node_id, params, items, value, what))
 
 

@@ -53,10 +53,11 @@ def id_problems(what: str, value: Any) -> list[str]:
     """Return what is wrong with an id."""
     if isinstance(value, str) and ID_PATTERN.fullmatch(value):
         return []
-    return [
+    problem = (
         f"{what} id {value!r} must be 1 to 100 letters, digits, '_', '.' or '-', "
         "and begin with a letter or digit"
-    ]
+    )
+    return [problem]
 
 
 def inherited_problems(options: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 """Signatures per number of inputs and of branches."""
 
 # fmt: off
-# ruff: noqa: A002, ANN401, D105, D107, E501, PLR0913, PYI, FBT
+# ruff: noqa: E501, FBT, I001, ICN001, PYI
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure, RetryPolicy
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     import decimal
     import enum
     import pathlib
@@ -68,9 +68,9 @@ if TYPE_CHECKING:
         | _Model
         | _Custom
         | enum.Enum
-        | datetime.date
-        | datetime.time
-        | datetime.timedelta
+        | dt.date
+        | dt.time
+        | dt.timedelta
         | decimal.Decimal
         | uuid.UUID
         | pathlib.PurePath
@@ -456,7 +456,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -470,7 +470,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -484,7 +484,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -498,7 +498,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -512,7 +512,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -526,7 +526,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -540,7 +540,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -554,7 +554,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -568,7 +568,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -582,7 +582,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -596,7 +596,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -610,7 +610,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -624,7 +624,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -638,7 +638,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -652,7 +652,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -666,7 +666,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -680,7 +680,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -694,7 +694,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -708,7 +708,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -722,7 +722,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -736,7 +736,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -750,7 +750,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -764,7 +764,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -778,7 +778,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -792,7 +792,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -806,7 +806,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -820,7 +820,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -834,7 +834,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -846,7 +846,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
         reads: Sequence[Node[Any, Any]] = (),
@@ -858,7 +858,7 @@ class StepFactory(Protocol):
         id: str | None = None,
         name: str | None = None,
         description: str | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         retries: int | RetryPolicy | None = None,
         continue_on_error: bool,
         reads: Sequence[Node[Any, Any]] = (),
@@ -877,7 +877,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1]]: ...
     @overload
@@ -890,7 +890,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2]]: ...
     @overload
@@ -904,7 +904,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3]]: ...
     @overload
@@ -919,7 +919,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4]]: ...
     @overload
@@ -935,7 +935,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5]]: ...
     @overload
@@ -952,7 +952,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5, B6]]: ...
     @overload
@@ -970,7 +970,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5, B6, B7]]: ...
     @overload
@@ -989,7 +989,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5, B6, B7, B8]]: ...
     @overload
@@ -1009,7 +1009,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5, B6, B7, B8, B9]]: ...
     @overload
@@ -1030,7 +1030,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, B2, B3, B4, B5, B6, B7, B8, B9, B10]]: ...
     @overload
@@ -1042,7 +1042,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1]]]: ...
     @overload
@@ -1055,7 +1055,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2]]]: ...
     @overload
@@ -1069,7 +1069,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3]]]: ...
     @overload
@@ -1084,7 +1084,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4]]]: ...
     @overload
@@ -1100,7 +1100,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5]]]: ...
     @overload
@@ -1117,7 +1117,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5], Outcome[B6]]]: ...
     @overload
@@ -1135,7 +1135,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5], Outcome[B6], Outcome[B7]]]: ...
     @overload
@@ -1154,7 +1154,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5], Outcome[B6], Outcome[B7], Outcome[B8]]]: ...
     @overload
@@ -1174,7 +1174,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5], Outcome[B6], Outcome[B7], Outcome[B8], Outcome[B9]]]: ...
     @overload
@@ -1195,7 +1195,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], Outcome[B2], Outcome[B3], Outcome[B4], Outcome[B5], Outcome[B6], Outcome[B7], Outcome[B8], Outcome[B9], Outcome[B10]]]: ...
     @overload
@@ -1207,7 +1207,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1]: ...
     @overload
@@ -1220,7 +1220,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2]: ...
     @overload
@@ -1234,7 +1234,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3]: ...
     @overload
@@ -1249,7 +1249,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4]: ...
     @overload
@@ -1265,7 +1265,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5]: ...
     @overload
@@ -1282,7 +1282,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5 | B6]: ...
     @overload
@@ -1300,7 +1300,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5 | B6 | B7]: ...
     @overload
@@ -1319,7 +1319,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5 | B6 | B7 | B8]: ...
     @overload
@@ -1339,7 +1339,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5 | B6 | B7 | B8 | B9]: ...
     @overload
@@ -1360,7 +1360,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1 | B2 | B3 | B4 | B5 | B6 | B7 | B8 | B9 | B10]: ...
     @overload
@@ -1370,7 +1370,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["all"] = "all",
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[B1, ...]]: ...
     @overload
@@ -1380,7 +1380,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["settled"] | Join,
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, tuple[Outcome[B1], ...]]: ...
     @overload
@@ -1390,7 +1390,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: Literal["first"],
         on_failure: OnFailure = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
     ) -> Workflow[In_contra, B1]: ...
     def parallel(
@@ -1399,7 +1399,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         join: str | Join = "all",
         on_failure: str = "drain",
         max_concurrency: int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         id: str | None = None,
         **unknown: Any,
     ) -> Workflow[Any, Any]:

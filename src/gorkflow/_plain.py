@@ -9,15 +9,16 @@ from decimal import Decimal
 from typing import Any, Union, cast, get_args, get_origin
 
 _MAX_TEXT = 300
+_SURROGATE = (
+    "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+)
 # Where in a JSON schema a mapping's keys are names that somebody chose, not keywords.
 _NAME_MAPS = frozenset({"properties", "$defs", "patternProperties", "dependentSchemas"})
 _NOTES = frozenset({"title", "description", "examples", "default"})
 
 
 def survey(schema: Any) -> tuple[set[str], bool]:
-    """Return the kinds of schema in it, and whether a field is written under a name it can't be
-    read under.
-    """
+    """Return the kinds of schema in it, and whether a field is written under another name."""
     kinds: set[str] = set()
     renamed = False
     stack: list[Any] = [schema]
@@ -67,7 +68,7 @@ def unsayable(leaf: Any) -> str:
     if isinstance(leaf, Decimal) and not leaf.is_finite():
         return f"{leaf!r} is no number that JSON knows; return None or a string instead"
     if isinstance(leaf, str) and any("\ud800" <= char <= "\udfff" for char in leaf):
-        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+        return _SURROGATE
     if hasattr(leaf, "get_secret_value"):
         return "a secret would be masked; hand on what it is stored under, not the secret"
     return ""
@@ -88,7 +89,7 @@ def dump_message(error: BaseException) -> str:
     """Return why a value could not be written, in our words."""
     text = text_of(error).removeprefix("Error serializing to JSON: ")
     if "surrogates" in text:
-        return "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
+        return _SURROGATE
     if "Circular" in text or "depth exceeded" in text or isinstance(error, RecursionError):
         return "it contains itself, or is nested too deep for JSON"
     if "utf-8" in text:

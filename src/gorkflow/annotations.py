@@ -43,7 +43,7 @@ class Relation(enum.Enum):
 
 
 def fits(given: Any, wanted: Any) -> bool:
-    """Return whether a value annotated ``given`` may be handed to a parameter annotated ``wanted``."""
+    """Return whether a value annotated ``given`` may go to a parameter annotated ``wanted``."""
     return relation(given, wanted) is not Relation.NO
 
 
@@ -93,6 +93,11 @@ def _judge(given: Any, wanted: Any, depth: int) -> Relation:
         return _worst([_judge(item, wanted, depth + 1) for item in get_args(given)])
     if is_union(wanted):
         return _best([_judge(given, item, depth + 1) for item in get_args(wanted)])
+    return _judge_single(given, wanted, depth)
+
+
+def _judge_single(given: Any, wanted: Any, depth: int) -> Relation:
+    """Judge where neither is a union."""
     if hasattr(given, "__supertype__"):  # a NewType
         return _judge(given.__supertype__, wanted, depth + 1)
     if given is None or wanted is None:
@@ -293,8 +298,6 @@ def describe(annotation: Any) -> str:
         more = ", …" if len(args) > _MAX_SHOWN else ""
         inner = ", ".join(map(describe, args[:_MAX_SHOWN])) or "()"
         return f"{describe(origin)}[{inner}{more}]"
-    if isinstance(annotation, TypeVar):
-        return annotation.__name__
     name = getattr(annotation, "__name__", None)
     return name if isinstance(name, str) else repr(annotation).replace("typing.", "")
 

@@ -1,8 +1,8 @@
 """Values to JSON bytes and back: the only place that knows pydantic, and it imports it late.
 
-Every value crosses a step boundary as strict JSON and is rebuilt with an annotation. What can't make
-the trip unchanged fails where it was produced, by name: it is written, then read back under its own
-annotation before anybody gets to see it.
+Every value crosses a step boundary as strict JSON and is rebuilt with an annotation. What can't
+make the trip unchanged fails where it was produced, by name: it is written, then read back under
+its own annotation before anybody gets to see it.
 """
 
 from __future__ import annotations
@@ -187,15 +187,13 @@ class Codec:
         adapter = self._ready()
         try:
             return adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
             first = _invalid(error)
         # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
         # about numbers and strings but knows how to make a model.
         try:
             data = to_json(value, by_alias=True, inf_nan_mode="constants")
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                raise
+        except Exception:  # noqa: BLE001 - no JSON either; the first error says more
             raise first from None
         return self.decode(data)
 
@@ -256,8 +254,8 @@ class Codec:
         kinds = {get_origin(item) or item for item in union_members(self.annotation)}
         if type(value) in kinds and type(again) in kinds:
             raise ValidationError(
-                f"a {type(value).__name__} reads back as a {type(again).__name__}: give the members "
-                "of the union a Literal field that tells them apart"
+                f"a {type(value).__name__} reads back as a {type(again).__name__}: give the "
+                "members of the union a Literal field that tells them apart"
             )
 
 

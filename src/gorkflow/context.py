@@ -97,7 +97,8 @@ class Outputs:
             case Cancelled():
                 why = f"was cancelled: {outcome.reason}"
         raise UnavailableError(
-            f"{_id(node)!r} has no output, it {why}; ctx.outcome() or ctx.outputs.get() allow for it"
+            f"{_id(node)!r} has no output, it {why}; ctx.outcome() and ctx.outputs.get() allow "
+            "for that"
         )
 
     @overload

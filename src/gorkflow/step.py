@@ -208,7 +208,22 @@ class Step(Node[In_contra, Out_co]):
             )
         return found
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        def options(
+            self,
+            *,
+            id: str | None = None,
+            name: str | None = None,
+            description: str | None = None,
+            timeout: float | timedelta | None = None,
+            retries: int | RetryPolicy | None = None,
+            reads: Sequence[Node[Any, Any]] | None = None,
+        ) -> Self:
+            """Return a copy with other options."""
+            ...
+
+    else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Call the function, outside any run."""
@@ -228,7 +243,9 @@ class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]:
+            """Call the function, outside any run."""
+            ...
 
         @overload
         def options(
@@ -266,7 +283,8 @@ class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             retries: int | RetryPolicy | None = None,
             reads: Sequence[Node[Any, Any]] | None = None,
         ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
 
 
 class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
@@ -274,7 +292,9 @@ class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co:
+            """Call the function, outside any run."""
+            ...
 
         @overload
         def options(
@@ -312,7 +332,8 @@ class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             retries: int | RetryPolicy | None = None,
             reads: Sequence[Node[Any, Any]] | None = None,
         ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
 
 
 def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
