@@ -276,9 +276,9 @@ class Store(RunReader, Protocol):
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
         whose ``due_at`` is ``None`` or not after ``now``, or that has messages waiting (else a
-        sleeping run could be cancelled only once it wakes). Oldest first. Atomic: of several workers
-        that claim at the same time, one gets a run. What
-        else the dead still owned is given back, as ``unregister`` does.
+        sleeping run could be cancelled only once it wakes). Oldest first. Atomic: of several
+        workers that claim at the same time, one gets a run. What else the dead still owned is
+        given back, as ``unregister`` does.
 
         Args:
             worker_id: the registered worker that claims.
