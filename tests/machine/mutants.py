@@ -1,7 +1,7 @@
 """Machines with one mistake each. The suite is good if it catches every one of them.
 
-Each is a function that puts its mistake into the machine through ``patch``, which takes it out again
-(pytest's ``monkeypatch``).
+Each is a function that puts its mistake into the machine through ``patch`` (pytest's
+``monkeypatch``), which takes it out again.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ class Life:
 
     def gather(self, what: str) -> list[Symbol]:
         """Return ``records`` or ``open`` of this node and all below it."""
-        found = [(int(item[0]), *item[1:]) if what == "records" else item
-                 for item in getattr(self, what)]
+        found = list(getattr(self, what))
         for part in self.parts:
             found += part.gather(what)
         return found
@@ -115,22 +114,21 @@ class Reference:
 
     def __init__(self, tree: WorkflowSpec, history: Iterable[ev.Event]) -> None:
         self.facts: dict[str, list[Any]] = {}
-        self.cancel_at = self.created_at = self.started_at = NEVER
+        self.cancel_at = self.started_at = NEVER
         self.deadline = False
         for event in history:
             if isinstance(event, ev.CancelRequested):
                 self.cancel_at = event.seq
-            elif isinstance(event, ev.RunCreated):
-                self.created_at = event.seq
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
                 self.deadline = event.deadline is not None
-            elif not isinstance(event, DERIVED):
+            elif not isinstance(event, (*DERIVED, ev.RunCreated)):
                 self.facts.setdefault(event.path, []).append(event)
         self.run = self._run(tree)
 
     def records(self) -> list[Symbol]:
-        return sorted(self.run.gather("records"), key=repr)
+        records = self.run.gather("records")
+        return sorted(((int(now), *record) for now, *record in records), key=repr)
 
     def open(self) -> list[Symbol]:
         return sorted(self.run.gather("open"), key=repr)
@@ -139,8 +137,7 @@ class Reference:
 
     def _run(self, tree: WorkflowSpec) -> Life:
         if self.started_at == NEVER:
-            ended = CANCELLED if self.cancel_at < NEVER else None
-            run = Life("", ended, self.cancel_at)
+            run = Life("", CANCELLED if self.cancel_at < NEVER else None, self.cancel_at)
         else:
             stop = Stop(cancel=self.cancel_at)
             key = "deadline" if self.deadline else None

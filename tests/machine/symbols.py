@@ -28,6 +28,8 @@ def why(reason: str) -> str:
 
 def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
     """Follow a reference to what it stands for."""
+    while isinstance(ref, int) and isinstance(event := history[ref - 1], ev.BlockDecided):
+        ref = event.output
     if ref is None:
         return None
     if isinstance(ref, tuple):
@@ -39,10 +41,8 @@ def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
     event = history[ref - 1]
     if isinstance(event, ev.RunCreated):
         return "input"
-    if isinstance(event, ev.StepCompleted):
-        return ("out", event.path, event.attempt)
-    assert isinstance(event, ev.BlockDecided)
-    return symbol(history, event.output)
+    assert isinstance(event, ev.StepCompleted)
+    return ("out", event.path, event.attempt)
 
 
 def _outcome_symbol(history: Sequence[ev.Event], ended: Ended) -> Symbol:

@@ -77,9 +77,9 @@ class Machine:
     def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
         self.run_id = run_id
         self.tree = tree
-        self.seq = 0
+        self.seq: int = 0
         """Of the latest event, derived ones included."""
-        self.at = 0.0
+        self.at: float = 0.0
         """When it was recorded, in seconds since the epoch."""
         self.status = RunStatus.PENDING
         self.result: Ended | None = None
@@ -182,9 +182,11 @@ class Machine:
             if not answers(event, self._open.get(event.path)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
             del self._open[event.path]
-        elif isinstance(event, ev.TimerFired):
-            if self._timers.pop((event.path, event.key), None) is None:
-                raise self._impossible(event, f"nothing asked for it at {event.path!r}")
+        elif (
+            isinstance(event, ev.TimerFired)
+            and self._timers.pop((event.path, event.key), None) is None
+        ):
+            raise self._impossible(event, f"nothing asked for it at {event.path!r}")
         frame.receive(event)
 
     def _feed_run(self, event: ev.Event) -> None:

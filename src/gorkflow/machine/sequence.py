@@ -41,7 +41,7 @@ class WorkflowFrame(Frame):
             self.entering = True
             child.start()
             self.entering = False
-            if self.child is not None or not self.live:
+            if child.live or not self.live:
                 return
             index += 1
         self.end(COMPLETED, value=self.value)
