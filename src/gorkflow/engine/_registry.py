@@ -46,3 +46,7 @@ class Registry:
     def ids(self) -> list[str]:
         """Return the ids of all known workflows."""
         return list(self._definitions)
+
+    def workflows(self) -> tuple[Workflow[Any, Any], ...]:
+        """Return all known workflows."""
+        return tuple(self._workflows.values())

@@ -120,14 +120,18 @@ class Engine:
         stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
         await self.aclose(grace=0.0 if stopped else 30.0)
 
-    async def open(self) -> None:
+    async def open(self, *, recover: bool = True) -> None:
         """Open the store and, unless told otherwise, continue the runs that nobody holds.
+
+        Args:
+            recover: ``False``: continue none, whatever the engine was made with.
 
         Raises:
             StoreError: the store can't be opened.
         """
         if self._runtime is not None:
             return
+        self._recover = self._recover and recover
         await self.store.open()
         loop = asyncio.get_running_loop()
         self._runtime = runtime = Runtime(
@@ -282,6 +286,11 @@ class Engine:
         await service.cancel(run_id, reason)
 
     # ---- looking --------------------------------------------------------------------------
+
+    @property
+    def workflows(self) -> tuple[Workflow[Any, Any], ...]:
+        """The workflows that this engine knows: those it was given, and those started through it."""
+        return self._registry.workflows()
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full.
