@@ -29,7 +29,7 @@ from gorkflow.store import RunRow
 class Reader(Protocol):
     """Turns references into values."""
 
-    def value(self, ref: Ref) -> Any:  # noqa: ANN401 - any value there is
+    def value(self, ref: Ref) -> Any:
         """Return the value."""
         ...
 
@@ -193,7 +193,7 @@ def _execution(
     )
 
 
-def _instant(at: float | None) -> Any:  # noqa: ANN401 - datetime or None
+def _instant(at: float | None) -> Any:
     return None if at is None else instant(at)
 
 
@@ -217,8 +217,7 @@ def final_failures(
     places = {path: place for place, (path, _) in enumerate(walk(tree))}
     in_order = sorted(found, key=lambda key: (places.get(key[0], -1), key[1]))
     return tuple(
-        replace(reader.failure(found[key]), handled=found[key] not in unhandled)
-        for key in in_order
+        replace(reader.failure(found[key]), handled=found[key] not in unhandled) for key in in_order
     )
 
 
@@ -239,7 +238,7 @@ def unhandled_failures(events: Sequence[ev.Event], reader: Reader) -> tuple[Fail
 
 
 def step_outcomes(
-    run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader
+    tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader
 ) -> dict[str, Outcome[object]]:
     """Return how each step that has ended did, by path, in declared order."""
     records, skipped, finished = _fold(events, reader)

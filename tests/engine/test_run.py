@@ -57,7 +57,7 @@ def two(order: Order) -> str:
 
 @step
 async def both(left: int, right: str) -> str:
-    return f"{left}/{right.split('@')[0]}"
+    return f"{left}/{right.split('@', maxsplit=1)[0]}"
 
 
 @pytest.fixture(params=["memory:", "sqlite:"])
@@ -539,9 +539,7 @@ async def test_a_cancelled_thread_is_told_and_its_result_is_ignored() -> None:
 
 @in_loop
 async def test_ten_thousand_branches_and_a_long_chain() -> None:
-    wide = Workflow("wide", input=Order).parallel(
-        *[one.options(id=f"s{i}") for i in range(10_000)]
-    )
+    wide = Workflow("wide", input=Order).parallel(*[one.options(id=f"s{i}") for i in range(10_000)])
     async with Engine("memory:") as engine:
         assert sum(await engine.run(wide, Order(id=1))) == 10_000
 

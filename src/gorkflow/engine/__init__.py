@@ -1,1 +1,1 @@
-"""Our own executor: asyncio, threads and a store around the machine. Start reading at ``engine``."""
+"""Our own executor: asyncio, threads and a store around the machine. Read ``engine`` first."""

@@ -120,7 +120,7 @@ class Attempt:
             output = self._encode(value)
         except (KeyboardInterrupt, SystemExit):
             raise  # not a failure of the step: somebody wants the program to stop
-        except BaseException as caught:  # noqa: BLE001 - outcome as data
+        except BaseException as caught:
             error = caught
             if isinstance(caught, asyncio.CancelledError) and self._is_shutdown():
                 raise  # the loop shuts down: the attempt has no result, and runs again
@@ -160,7 +160,7 @@ class Attempt:
             )
         self._ended(output, error)
 
-    def _encode(self, value: Any) -> bytes:  # noqa: ANN401 - any step's value
+    def _encode(self, value: Any) -> bytes:
         codec: Codec = codec_of(self.step.output)
         data = codec.encode(value)
         limit = self.driver.runtime.max_payload
@@ -223,9 +223,7 @@ class Attempt:
         else:
             code = code_of(error)
         failure = make_failure(command.path, command.spec.id, command.attempt, code, error, now)
-        delay = retry_delay(
-            command.spec.retry, command.failures + 1, error, driver.runtime.uniform
-        )
+        delay = retry_delay(command.spec.retry, command.failures + 1, error, driver.runtime.uniform)
         retry_at = None if delay is None else now + delay
         logger.warning("run %r: %s%s", driver.run_id, failure, _what_next(delay))
         fields = (command.attempt, failure, self._began_at or None, retry_at)

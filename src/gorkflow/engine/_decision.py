@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.events import Decided, StepFailed
 from gorkflow.engine._attempt import make_failure
+from gorkflow.events import Decided, StepFailed
 from gorkflow.model import FailureCode
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ class Decision:
             raise
         except BaseException as error:  # noqa: BLE001 - outcome as data
             now = self.driver.runtime.clock.now()
-            failure = make_failure(
-                path, self.command.spec.id, 1, FailureCode.CONDITION, error, now
-            )
+            failure = make_failure(path, self.command.spec.id, 1, FailureCode.CONDITION, error, now)
             self.driver.attempt_ended(self)
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
         else:
@@ -55,8 +53,9 @@ class Decision:
         arms = self.command.spec.arms
         conditions = self.driver.definition.conditions[self.command.path]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
+            timeout = asyncio.timeout(arm.timeout)
             try:
-                async with asyncio.timeout(arm.timeout) as timeout:
+                async with timeout:
                     holds = await self._evaluate(condition)
             except TimeoutError as error:
                 if not timeout.expired():

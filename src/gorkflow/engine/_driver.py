@@ -98,7 +98,11 @@ class Driver:
     # ---- in -------------------------------------------------------------------------------
 
     def post(
-        self, event: Callable[..., ev.Event], path: str, attempt: int | None, fields: tuple[Any, ...]
+        self,
+        event: Callable[..., ev.Event],
+        path: str,
+        attempt: int | None,
+        fields: tuple[Any, ...],
     ) -> None:
         """Have an event recorded, if it is still of interest by then.
 
@@ -167,7 +171,10 @@ class Driver:
             late = not machine.expects(path, attempt)
             if late:
                 logger.info(
-                    "run %r: the result of %r, attempt %d, came too late", self.run_id, path, attempt
+                    "run %r: the result of %r, attempt %d, came too late",
+                    self.run_id,
+                    path,
+                    attempt,
                 )
             return late
         if event is ev.TimerFired:
@@ -182,13 +189,13 @@ class Driver:
                 self._use_up(command, events, now)
             else:
                 self.runtime.slots.release(command.spec.executor)
-        for command in self.machine.take_commands():
-            if not self.machine.wants(command):
+        for asked in self.machine.take_commands():
+            if not self.machine.wants(asked):
                 continue
-            if not isinstance(command, RunStep):
-                self._todo.append(command)
-            elif not self.runtime.closing and self.runtime.slots.admit(self, command):
-                self._use_up(command, events, now)
+            if not isinstance(asked, RunStep):
+                self._todo.append(asked)
+            elif not self.runtime.closing and self.runtime.slots.admit(self, asked):
+                self._use_up(asked, events, now)
 
     def _use_up(self, command: RunStep, events: list[ev.Event], now: float) -> None:
         event = ev.StepScheduled(
@@ -229,10 +236,11 @@ class Driver:
 
     def _reason(self) -> str:
         result = self.machine.result
-        if result is None or not result.failures:
-            return "" if result is None else result.reason
+        if result is None:
+            return ""
+        texts = [str(self.values.failure(failure)) for failure in result.failures[:1]]
         more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
-        return str(self.values.failure(result.failures[0]))[:_REASON] + more
+        return texts[0][:_REASON] + more if texts else result.reason
 
     # ---- after it -------------------------------------------------------------------------
 
@@ -273,9 +281,9 @@ class Driver:
                 timer = self.runtime.clock.call_at(command.due, fire)
                 self._timers[command.path, command.key] = timer
             case CancelTimer():
-                timer = self._timers.pop((command.path, command.key), None)
-                if timer is not None:
-                    timer.cancel()
+                set_timer = self._timers.pop((command.path, command.key), None)
+                if set_timer is not None:
+                    set_timer.cancel()
             case FinishRun():
                 pass  # the status says so
             case _:

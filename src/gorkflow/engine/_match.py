@@ -46,9 +46,7 @@ def differences(
     return problems
 
 
-def _step_differences(
-    path: str, then: StepSpec, now: StepSpec | None, *, ended: bool
-) -> list[str]:
+def _step_differences(path: str, then: StepSpec, now: StepSpec | None, *, ended: bool) -> list[str]:
     if now is None:
         return [] if ended else [f"step {path!r} is gone"]
     problems: list[str] = []

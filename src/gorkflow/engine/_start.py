@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gorkflow.codec import codec_of
 from gorkflow.engine._driver import Driver
@@ -154,8 +154,8 @@ def _input(definition: Definition, value: object, limit: int) -> bytes | None:
     if definition.input is None:
         if value is not None:
             raise InputInvalidError(
-                f"workflow {definition.workflow_id!r} takes no input, but was given {value!r:.100}; "
-                "declare it with Workflow(…, input=Type)"
+                f"workflow {definition.workflow_id!r} takes no input, but was given "
+                f"{value!r:.100}; declare it with Workflow(…, input=Type)"
             )
         return None
     codec = codec_of(definition.input)
@@ -167,8 +167,8 @@ def _input(definition: Definition, value: object, limit: int) -> bytes | None:
         ) from error
     if len(data) > limit:
         raise InputInvalidError(
-            f"the input of workflow {definition.workflow_id!r} is {len(data):,} bytes as JSON, over "
-            f"the limit of {limit:,}; store it elsewhere and pass where, or raise "
+            f"the input of workflow {definition.workflow_id!r} is {len(data):,} bytes as JSON, "
+            f"over the limit of {limit:,}; store it elsewhere and pass where, or raise "
             "Engine(max_payload=…)"
         )
     return data
@@ -196,7 +196,9 @@ def _text(what: str, text: str | None) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
-        raise InputInvalidError(f"{what} must be a text of up to {_MAX_TEXT} characters: {text!r:.100}")
+        raise InputInvalidError(
+            f"{what} must be a text of up to {_MAX_TEXT} characters: {text!r:.100}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -55,7 +55,7 @@ class Values:
 
     # ---- values ---------------------------------------------------------------------------
 
-    def value(self, ref: Ref) -> Any:  # noqa: ANN401 - any step's value
+    def value(self, ref: Ref) -> Any:
         """Return a fresh object for a reference.
 
         Raises:
@@ -119,7 +119,7 @@ class Values:
 
     # ---- how ------------------------------------------------------------------------------
 
-    def _received(self, ref: Ref, wanted: Any) -> Any:  # noqa: ANN401
+    def _received(self, ref: Ref, wanted: Any) -> Any:
         """Return the value, validated into ``wanted`` where its own type does not warrant it."""
         if type(ref) is not int or self.definition is None:
             return self.value(ref)
@@ -140,13 +140,13 @@ class Values:
             ref = self._composition(ref)[0]
         return ref if isinstance(ref, tuple) else None
 
-    def _annotation_at(self, path: str) -> Any:  # noqa: ANN401
+    def _annotation_at(self, path: str) -> Any:
         definition = self.definition
         if definition is None:
             return Any
         return definition.input if path == "" else definition.outputs.get(path, Any)
 
-    def _decode(self, data: bytes, path: str) -> Any:  # noqa: ANN401
+    def _decode(self, data: bytes, path: str) -> Any:
         if self.definition is None:
             return json.loads(data)
         return codec_of(self._annotation_at(path)).decode(data)
@@ -174,4 +174,3 @@ class Values:
         if found is None:
             raise HistoryError(self.run_id, f"event {seq} of run {self.run_id!r} holds no value")
         return found
-

@@ -125,7 +125,7 @@ class Watch:
             output=values.value(last.output),
             reason=last.reason,
             failures=unhandled_failures(loaded.events, values),
-            outcomes=step_outcomes(run_id, tree, loaded.events, values) if failed else {},
+            outcomes=step_outcomes(tree, loaded.events, values) if failed else {},
         )
 
     async def _is_over(self, run_id: str) -> bool:
@@ -146,7 +146,7 @@ class Watch:
         return loaded, values
 
     @contextlib.contextmanager
-    def _woken(self, run_id: str) -> Any:  # noqa: ANN401 - a generator of one event
+    def _woken(self, run_id: str) -> Any:
         event = asyncio.Event()
         waiting = self._waiting.setdefault(run_id, set())
         waiting.add(event)

@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
-from gorkflow.engine._driver import Driver
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._service import Service
@@ -114,7 +113,10 @@ class Engine:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """Close the engine; at once, if the program is being stopped."""
         stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
@@ -144,13 +146,11 @@ class Engine:
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,
-            uniform=random.Random().uniform,  # noqa: S311 - jitter is no secret
+            uniform=random.Random().uniform,
             ended=lambda driver: self._service.ended(driver) if self._service else None,
             changed=self._watch.changed,
         )
-        self._service = Service(
-            runtime, self._registry, max_runs=self._max_runs, lease=self._lease
-        )
+        self._service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
         if self._execute:
             await self._service.open(recover=self._recover)
 
@@ -172,20 +172,20 @@ class Engine:
     async def run(
         self,
         workflow: Workflow[None, Out],
-        input: None = None,  # noqa: A002 - the field's word
+        input: None = None,
         **options: Unpack[StartOptions],
     ) -> Out: ...
     @overload
     async def run(
         self,
         workflow: Workflow[In, Out],
-        input: In,  # noqa: A002
+        input: In,
         **options: Unpack[StartOptions],
     ) -> Out: ...
     async def run(
         self,
         workflow: Workflow[Any, Out],
-        input: Any = None,  # noqa: A002
+        input: Any = None,
         **options: Unpack[StartOptions],
     ) -> Out:
         """Start a run, wait until it has ended, and return its output.
@@ -200,20 +200,20 @@ class Engine:
     async def start(
         self,
         workflow: Workflow[None, Out],
-        input: None = None,  # noqa: A002
+        input: None = None,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Out]: ...
     @overload
     async def start(
         self,
         workflow: Workflow[In, Out],
-        input: In,  # noqa: A002
+        input: In,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Out]: ...
     async def start(
         self,
         workflow: Workflow[Any, Out],
-        input: Any = None,  # noqa: A002
+        input: Any = None,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Out]:
         """Start a run. When this returns, the run is recorded and will not be lost.
@@ -289,7 +289,7 @@ class Engine:
 
     @property
     def workflows(self) -> tuple[Workflow[Any, Any], ...]:
-        """The workflows that this engine knows: those it was given, and those started through it."""
+        """The workflows that this engine knows: given to it, or started through it."""
         return self._registry.workflows()
 
     async def get_run(self, run_id: str) -> Run:

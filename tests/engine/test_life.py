@@ -1,0 +1,328 @@
+"""The life of an engine: closing, recovering, living beside others, code that changed."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from gorkflow import (
+    Engine,
+    EngineClosedError,
+    RunBlockedError,
+    RunFilter,
+    RunStatus,
+    StepContext,
+    StepStatus,
+    StoreError,
+    Workflow,
+    step,
+)
+from gorkflow.store import Append, NewRun, Written
+from gorkflow.stores.memory import MemoryStore
+
+from .support import Gate, in_loop, kinds, step_of, until
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path / 'runs.db'}"
+
+
+@in_loop
+async def test_closing_lets_running_steps_finish_and_starts_no_more(url: str) -> None:
+    gate = Gate()
+    ran: list[str] = []
+
+    @step
+    async def first(number: int) -> int:
+        await gate.wait_async()
+        ran.append("first")
+        return number
+
+    @step
+    async def second(number: int) -> int:
+        ran.append("second")
+        return number + 1
+
+    wf = Workflow("w", input=int).then(first).then(second)
+    async with Engine(url) as engine:
+        handle = await engine.start(wf, 1, run_id="r")
+        waiter = asyncio.ensure_future(handle.result())
+        await asyncio.sleep(0)  # so that it waits before the engine closes
+        await until(lambda: gate.arrived, "the step")
+        gate.open()
+    assert ran == ["first"]
+    with pytest.raises(EngineClosedError, match="recover"):
+        await waiter
+    async with Engine(url, workflows=[wf]) as engine:
+        assert await engine.handle("r", wf).result() == 2
+    assert ran == ["first", "second"]
+
+
+@in_loop
+async def test_a_step_that_outlasts_the_grace_runs_again_as_the_next_attempt(url: str) -> None:
+    gate = Gate()
+    attempts: list[int] = []
+
+    @step
+    async def slow(ctx: StepContext, number: int) -> int:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(slow)
+    engine = Engine(url)
+    await engine.open()
+    await engine.start(wf, 1, run_id="r")
+    await until(lambda: attempts, "the step")
+    await engine.aclose(grace=0)
+    async with Engine(url, workflows=[wf]) as engine:
+        assert await engine.handle("r", wf).result() == 2
+        assert "step_interrupted" in await kinds(engine, "r")
+        record = await step_of(engine, "r", "slow")
+        assert [a.number for a in record.attempts] == [1, 2]
+    assert attempts == [1, 2]
+
+
+@in_loop
+async def test_completed_branches_do_not_run_again(url: str) -> None:
+    gate = Gate()
+    ran: list[str] = []
+
+    @step
+    async def quick(ctx: StepContext, number: int) -> int:
+        ran.append(ctx.path)
+        return number
+
+    @step
+    async def slow(ctx: StepContext, number: int) -> int:
+        ran.append(f"{ctx.path}#{ctx.attempt}")
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).parallel(quick, slow)
+    engine = Engine(url)
+    await engine.open()
+    await engine.start(wf, 5, run_id="r")
+    while "step_completed" not in await kinds(engine, "r"):
+        await asyncio.sleep(0)
+    await engine.aclose(grace=0)
+    async with Engine(url, workflows=[wf]) as engine:
+        assert await engine.handle("r", wf).result() == (5, 5)
+    assert sorted(ran) == ["quick", "slow#1", "slow#2"]
+
+
+@in_loop
+async def test_a_run_that_waited_to_begin_is_recovered(url: str) -> None:
+    gate = Gate()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1 and number == 0:
+            await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(holds)
+    engine = Engine(url, max_concurrent_runs=1)
+    await engine.open()
+    for number in range(3):
+        await engine.start(wf, number, run_id=f"r{number}", timeout=60)
+    await engine.aclose(grace=0)
+    async with Engine(url, workflows=[wf]) as engine:
+        assert [await engine.handle(f"r{n}", wf).result() for n in range(3)] == [0, 1, 2]
+
+
+@in_loop
+async def test_a_retry_keeps_its_due_time_over_a_restart(url: str) -> None:
+    @step(retries=1)
+    async def flaky(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            raise ConnectionError
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(flaky)
+    engine = Engine(url)
+    await engine.open()
+    await engine.start(wf, 1, run_id="r")
+    while "step_failed" not in await kinds(engine, "r"):
+        await asyncio.sleep(0)
+    await engine.aclose(grace=0)
+    async with Engine(url, workflows=[wf]) as engine:
+        assert await engine.handle("r", wf).result() == 2
+        events = await engine.store.read_events("r")
+        (failed,) = [e for e in events if e.kind == "step_failed"]
+        (fired,) = [e for e in events if e.kind == "timer_fired"]
+        assert fired.at >= failed.retry_at  # type: ignore[attr-defined]
+        assert "step_interrupted" not in [e.kind for e in events]
+
+
+@in_loop
+async def test_a_client_queues_and_a_worker_runs(url: str) -> None:
+    @step
+    async def double(number: int) -> int:
+        return number * 2
+
+    wf = Workflow("w", input=int).then(double)
+    async with Engine(url, execute=False) as client:
+        handle = await client.start(wf, 4, run_id="r")
+        assert (await handle.info()).status == RunStatus.PENDING
+        async with Engine(url, workflows=[wf]):
+            assert await handle.result() == 8
+
+
+@in_loop
+async def test_an_engine_does_not_take_runs_that_a_live_one_holds(url: str) -> None:
+    gate = Gate()
+
+    @step
+    async def holds(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(url) as owner, Engine(url, workflows=[wf]) as other:
+        handle = await owner.start(wf, 1, run_id="r")
+        assert await other.recover() == []
+        assert await other.recover("r") == []
+        await until(lambda: gate.arrived, "the step")
+        gate.open()
+        assert await other.handle("r", wf).result() == 1
+        assert await handle.result() == 1
+    assert gate.arrived == 1
+
+
+@in_loop
+async def test_a_cancel_reaches_a_run_that_another_engine_carries(url: str) -> None:
+    gate = Gate()
+
+    @step
+    async def holds(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(url) as owner, Engine(url, execute=False) as other:
+        await owner.start(wf, 1, run_id="r")
+        await other.cancel("r", reason="from elsewhere")
+        outcome = await owner.handle("r", wf).outcome()
+        assert outcome.reason == "from elsewhere"  # type: ignore[union-attr]
+
+
+@in_loop
+async def test_a_cancel_of_a_run_that_nobody_carries_needs_no_code(url: str) -> None:
+    @step
+    async def double(number: int) -> int:
+        return number * 2
+
+    async with Engine(url, execute=False) as client:
+        await client.start(Workflow("w", input=int).then(double), 4, run_id="r")
+    async with Engine(url) as stranger:
+        await stranger.cancel("r", reason="no longer wanted")
+        run = await stranger.get_run("r")
+        assert (run.status, run.reason) == (RunStatus.CANCELLED, "no longer wanted")
+        assert run.input == 4
+        (only,) = await stranger.steps("r")
+        assert only.status == StepStatus.CANCELLED
+
+
+@in_loop
+async def test_a_run_whose_workflow_is_not_known_is_left_alone(url: str) -> None:
+    @step
+    async def double(number: int) -> int:
+        return number * 2
+
+    async with Engine(url, execute=False) as client:
+        await client.start(Workflow("mine", input=int).then(double), 4, run_id="r")
+    async with Engine(url, workflows=[Workflow("other", input=int).then(double)]) as engine:
+        assert await engine.recover() == []
+        with pytest.raises(RunBlockedError, match="does not know"):
+            await engine.recover("r")
+        assert (await engine.get_run("r")).status == RunStatus.PENDING
+
+
+@in_loop
+async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @step
+    async def charge(number: int) -> int:
+        return number
+
+    @step(id="charge")
+    async def changed(number: int) -> str:
+        return str(number)
+
+    before = Workflow("w", input=int).then(charge)
+    async with Engine(url, execute=False) as client:
+        await client.start(before, 4, run_id="r")
+    caplog.set_level(logging.ERROR)
+    async with Engine(url, workflows=[Workflow("w", input=int).then(changed)]) as engine:
+        assert "output type of step 'charge' has changed" in caplog.text
+        with pytest.raises(RunBlockedError, match="charge"):
+            await engine.recover("r")
+        run = await engine.get_run("r")
+        assert "charge" in run.reason
+        assert not run.status.terminal
+        assert await kinds(engine, "r") == ["run_created"]
+    async with Engine(url, workflows=[before]) as engine:
+        await engine.recover("r")
+        assert await engine.handle("r", before).result() == 4
+
+
+@in_loop
+async def test_a_started_run_keeps_the_options_it_was_started_with(url: str) -> None:
+    attempts: list[int] = []
+
+    @step
+    async def fails(ctx: StepContext, number: int) -> int:
+        attempts.append(ctx.attempt)
+        raise ValueError
+
+    async with Engine(url, execute=False) as client:
+        await client.start(Workflow("w", input=int).then(fails), 4, run_id="r")
+    now = Workflow("w", input=int).then(fails.options(retries=5))
+    async with Engine(url, workflows=[now]) as engine:
+        await engine.handle("r", now).outcome()
+    assert attempts == [1]
+
+
+class Failing(MemoryStore):
+    """Fails the next appends."""
+
+    failing = False
+
+    def append_now(self, batch: list[Append]) -> list[Written]:  # type: ignore[override]
+        if self.failing:
+            raise StoreError("the disk is full")
+        return super().append_now(batch)
+
+    def create_now(self, batch: list[NewRun]) -> list[Written]:  # type: ignore[override]
+        if self.failing:
+            raise StoreError("the disk is full")
+        return super().create_now(batch)
+
+
+@in_loop
+async def test_a_store_that_fails_reaches_whoever_waits_and_the_run_can_be_recovered() -> None:
+    gate = Gate()
+    store = Failing()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        await gate.wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(store) as engine:
+        handle = await engine.start(wf, 1, run_id="r")
+        store.failing = True
+        gate.open()
+        with pytest.raises(StoreError, match="disk is full"):
+            await handle.result()
+        with pytest.raises(StoreError, match="disk is full"):
+            await engine.start(wf, 1, run_id="never")
+        store.failing = False
+        assert [run.run_id for run in await engine.list_runs(RunFilter())] == ["r"]
