@@ -18,11 +18,12 @@ HEADER = '''\
 """Signatures per number of inputs and of branches."""
 
 # fmt: off
-# ruff: noqa: E501, FBT, I001, ICN001, PYI
+# ruff: noqa: E501, FBT, PYI
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -32,13 +33,14 @@ from typing import (
     Protocol,
     TypeVar,
     TypeVarTuple,
+    Unpack,
     overload,
 )
 
 from gorkflow._elements import UNSET, Chain
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
-from gorkflow.policy import Join, OnFailure, RetryPolicy
+from gorkflow.policy import Join, OnFailure
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     import uuid
     from typing import Never
 
+    from gorkflow._options import StepOptions
     from gorkflow.context import StepContext
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
@@ -94,13 +97,8 @@ if TYPE_CHECKING:
 '''
 
 STEP_OPTIONS = """\
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: {optional},
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
 """
 
 BLOCK_OPTIONS = """\

@@ -13,7 +13,7 @@ from gorkflow.node import Node
 from gorkflow.policy import RetryPolicy, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 INHERITED = ("timeout", "retries", "continue_on_error")
@@ -30,6 +30,24 @@ class StepDefaults(TypedDict, total=False):
     """Attempts after the first, or a whole policy."""
     continue_on_error: bool
     """Whether a final failure becomes the value ``None``."""
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of ``@step``, but for ``continue_on_error``, which changes the type."""
+
+    id: str | None
+    """Unique in a workflow; the function's name."""
+    name: str | None
+    """For people; the id."""
+    description: str | None
+    """For people; the first line of the docstring."""
+    timeout: float | timedelta | None
+    """Seconds per attempt, from when the handler begins; none. ``math.inf``: none, though one would
+    be inherited."""
+    retries: int | RetryPolicy | None
+    """Attempts after the first, or a whole policy; none."""
+    reads: Sequence[Node[Any, Any]] | None
+    """Earlier nodes whose outputs it reads through its context."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,11 +2,12 @@
 """Signatures per number of inputs and of branches."""
 
 # fmt: off
-# ruff: noqa: E501, FBT, I001, ICN001, PYI
+# ruff: noqa: E501, FBT, PYI
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -16,13 +17,14 @@ from typing import (
     Protocol,
     TypeVar,
     TypeVarTuple,
+    Unpack,
     overload,
 )
 
 from gorkflow._elements import UNSET, Chain
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
-from gorkflow.policy import Join, OnFailure, RetryPolicy
+from gorkflow.policy import Join, OnFailure
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import uuid
     from typing import Never
 
+    from gorkflow._options import StepOptions
     from gorkflow.context import StepContext
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
@@ -453,13 +456,8 @@ class StepFactory(Protocol):
         fn: Callable[[], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[object, R, R]: ...
     @overload
     def __call__(
@@ -467,13 +465,8 @@ class StepFactory(Protocol):
         fn: Callable[[], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[object, R, R]: ...
     @overload
     def __call__(
@@ -481,13 +474,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[A1, R, R]: ...
     @overload
     def __call__(
@@ -495,13 +483,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[A1, R, R]: ...
     @overload
     def __call__(
@@ -509,13 +492,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2], R, R]: ...
     @overload
     def __call__(
@@ -523,13 +501,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2], R, R]: ...
     @overload
     def __call__(
@@ -537,13 +510,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
     @overload
     def __call__(
@@ -551,13 +519,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
     @overload
     def __call__(
@@ -565,13 +528,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
     @overload
     def __call__(
@@ -579,13 +537,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
     @overload
     def __call__(
@@ -593,13 +546,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
     @overload
     def __call__(
@@ -607,13 +555,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4, A5], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
     @overload
     def __call__(
@@ -621,13 +564,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
     @overload
     def __call__(
@@ -635,13 +573,8 @@ class StepFactory(Protocol):
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
     @overload
     def __call__(
@@ -649,13 +582,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never]], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[object, R, R]: ...
     @overload
     def __call__(
@@ -663,13 +591,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never]], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[object, R, R]: ...
     @overload
     def __call__(
@@ -677,13 +600,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[A1, R, R]: ...
     @overload
     def __call__(
@@ -691,13 +609,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[A1, R, R]: ...
     @overload
     def __call__(
@@ -705,13 +618,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2], R, R]: ...
     @overload
     def __call__(
@@ -719,13 +627,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2], R, R]: ...
     @overload
     def __call__(
@@ -733,13 +636,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
     @overload
     def __call__(
@@ -747,13 +645,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
     @overload
     def __call__(
@@ -761,13 +654,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
     @overload
     def __call__(
@@ -775,13 +663,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
     @overload
     def __call__(
@@ -789,13 +672,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
     @overload
     def __call__(
@@ -803,13 +681,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
     @overload
     def __call__(
@@ -817,13 +690,8 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
     @overload
     def __call__(
@@ -831,37 +699,22 @@ class StepFactory(Protocol):
         fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], R],
         /,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
     @overload
     def __call__(
         self,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: Literal[False] | None = None,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> StepDecorator: ...
     @overload
     def __call__(
         self,
         *,
-        id: str | None = None,
-        name: str | None = None,
-        description: str | None = None,
-        timeout: float | dt.timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
         continue_on_error: bool,
-        reads: Sequence[Node[Any, Any]] = (),
+        **options: Unpack[StepOptions],
     ) -> OptionalStepDecorator: ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, Unpack, overload
 
 from gorkflow._hazards import (
     BlockingCallWarning,
@@ -16,6 +16,7 @@ from gorkflow._hazards import (
 )
 from gorkflow._options import (
     StepDefaults,
+    StepOptions,
     did_you_mean,
     id_problems,
     merged,
@@ -29,12 +30,10 @@ from gorkflow.flow import StepSpec
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Coroutine
 
     from gorkflow._overloads import StepFactory
     from gorkflow.context import StepContext
-    from gorkflow.policy import RetryPolicy
 
 __all__ = [
     "AsyncStep",
@@ -210,16 +209,7 @@ class Step(Node[In_contra, Out_co]):
 
     if TYPE_CHECKING:
 
-        def options(
-            self,
-            *,
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
-        ) -> Self:
+        def options(self, **options: Unpack[StepOptions]) -> Self:
             """Return a copy with other options."""
             ...
 
@@ -252,36 +242,21 @@ class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             self,
             *,
             continue_on_error: None = None,
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> Self: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: Literal[False],
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> AsyncStep[In_contra, Raw_co, Raw_co]: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: bool,
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
         def options(self, **options: Any) -> Any:
             """Return a copy with other options; they are those of ``@step``."""
@@ -301,36 +276,21 @@ class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             self,
             *,
             continue_on_error: None = None,
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> Self: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: Literal[False],
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> SyncStep[In_contra, Raw_co, Raw_co]: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: bool,
-            id: str | None = None,
-            name: str | None = None,
-            description: str | None = None,
-            timeout: float | timedelta | None = None,
-            retries: int | RetryPolicy | None = None,
-            reads: Sequence[Node[Any, Any]] | None = None,
+            **options: Unpack[StepOptions],
         ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
         def options(self, **options: Any) -> Any:
             """Return a copy with other options; they are those of ``@step``."""
