@@ -83,6 +83,7 @@ class Watch:
             raise RunNotFoundError(run_id)
         with self._woken(run_id) as woken:
             delay = _POLL[0]
+            over = False
             while True:
                 woken.clear()
                 page = await self._store.read_events(run_id, after=after, limit=_PAGE)
@@ -93,8 +94,10 @@ class Watch:
                         return
                 if page:
                     delay = _POLL[0]
-                elif await self._is_over(run_id):
+                elif over:
                     return  # everything up to the end had been seen before
+                elif await self._is_over(run_id):
+                    over = True  # it may have ended after its events were read: look once more
                 else:
                     delay = await _sleep(woken, delay)
 
