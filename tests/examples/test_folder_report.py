@@ -274,7 +274,11 @@ def test_as_a_program(tmp_path):
     assert done.stdout == (tmp_path / "reports" / "report.md").read_text()
     assert json.loads((tmp_path / "reports" / "report.json").read_text())["files"] == 1
     failed = subprocess.run(
-        [sys.executable, job.__file__, "nowhere"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, job.__file__, "nowhere"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert failed.returncode == 1
     assert "'nowhere' is no folder" in failed.stderr
