@@ -22,6 +22,7 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
+from gorkflow.policy import MAX_INTERRUPTIONS
 from gorkflow.refs import Ended, FailureRef, Ref
 from gorkflow.store import RunRow
 
@@ -56,6 +57,8 @@ class _Record:
     ready_at: float = 0.0
     began_at: float | None = None
     finished_at: float | None = None
+    interruptions: int = 0
+    """In a row."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
     def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
@@ -128,6 +131,7 @@ def _completed(record: _Record, event: ev.StepCompleted, _: Reader) -> None:
 def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
     record.attempt = event.attempt
     record.failure = event.seq
+    record.interruptions = 0
     record.close(event.at, event.began_at, event.failure)
     if event.retry_at is None:
         record.status = StepStatus.FAILED
@@ -137,9 +141,13 @@ def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
 
 
 def _interrupted(record: _Record, event: ev.StepInterrupted, _: Reader) -> None:
-    record.status = StepStatus.PENDING
+    record.interruptions += 1
     record.reason = event.reason
     record.close(event.at, None, None)
+    record.status = StepStatus.PENDING
+    if record.interruptions > MAX_INTERRUPTIONS:
+        record.status = StepStatus.FAILED
+        record.finished_at = event.at
 
 
 def _cancelled(record: _Record, event: ev.StepCancelled, _: Reader) -> None:
@@ -247,6 +255,8 @@ def step_outcomes(
         if not isinstance(node, StepSpec):
             continue
         record = records.get(path) or _unreached(path, skipped, finished=finished)
+        if record.status is StepStatus.FAILED and record.failure is None:
+            continue  # interrupted too often: its failure is that of the run, or was tolerated
         if record.status.terminal:
             failures = () if record.failure is None else (record.failure,)
             outcomes[path] = reader.outcome(

@@ -43,6 +43,10 @@ def exception_name(cls: type[BaseException]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+MAX_INTERRUPTIONS = 10
+"""Attempts that may be interrupted in a row; the next one fails its step, since the step seems to
+kill the process it runs in."""
+
 ExceptionTypes = tuple[type[BaseException] | str, ...]
 
 

@@ -61,13 +61,13 @@ class Values:
         Raises:
             ValidationError: the recorded bytes don't match the annotation any more.
         """
-        if type(ref) is int:
+        while type(ref) is int:
             found = self._bytes.get(ref)
             if found is not None:
                 return self._decode(found[0], found[1])
             if ref == INPUT:
                 return None
-            return self.value(self._composition(ref)[0])
+            ref = self._composition(ref)[0]
         if ref is None:
             return None
         if isinstance(ref, tuple):

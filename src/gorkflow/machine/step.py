@@ -8,11 +8,8 @@ from gorkflow import events as ev
 from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
 from gorkflow.machine.frame import DRAINED, Frame, Strength
 from gorkflow.model import FailureCode, StepStatus
+from gorkflow.policy import MAX_INTERRUPTIONS
 from gorkflow.refs import FailureRef
-
-MAX_INTERRUPTIONS = 10
-"""In a row; the next one fails the step, since it seems to kill its process."""
-
 
 class StepFrame(Frame):
     """A step over all its attempts."""
