@@ -1,0 +1,233 @@
+"""Where a run stands, kept up to date event by event: what the live tree and the lines show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gorkflow import events as ev
+from gorkflow.cli._text import one_line
+from gorkflow.flow import (
+    ChoiceSpec,
+    NodeSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    StepSpec,
+    WorkflowSpec,
+    children,
+    join_path,
+)
+from gorkflow.model import RunStatus, StepStatus
+
+ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING})
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One node of the flow tree, and where it stands."""
+
+    path: str
+    label: str
+    spec: NodeSpec
+    parent: Item | None
+    children: list[Item] = field(default_factory=list["Item"])
+    status: StepStatus = StepStatus.PENDING
+    """Of a step; a block has one once it is decided."""
+    attempt: int = 0
+    began: float | None = None
+    """When the first attempt began, or could have, in seconds since the epoch."""
+    ended: float | None = None
+    note: str = ""
+    """One line: the failure, or why it was left out."""
+    failed: bool = False
+    """Whether something inside failed that this node does not get over."""
+    tally: Counter[StepStatus] = field(default_factory=Counter[StepStatus])
+    """How many steps inside stand how."""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step, not something made of steps."""
+        return isinstance(self.spec, StepSpec)
+
+    @property
+    def done(self) -> int:
+        """How many steps inside have ended."""
+        return sum(count for status, count in self.tally.items() if status.terminal)
+
+    @property
+    def state(self) -> StepStatus:
+        """Where it stands, judged by the steps inside."""
+        if self.status.terminal or self.is_step:
+            return self.status
+        if self.failed:
+            return StepStatus.FAILED
+        size = self.tally.total()
+        if size == 0:
+            return StepStatus.COMPLETED  # nothing but a passthrough
+        if self.tally[StepStatus.PENDING] == size:
+            return StepStatus.PENDING
+        if any(self.tally[s] for s in (*ACTIVE, StepStatus.PENDING)):
+            return StepStatus.RUNNING
+        if self.tally[StepStatus.SKIPPED] == size:
+            return StepStatus.SKIPPED
+        return StepStatus.CANCELLED if self.tally[StepStatus.CANCELLED] else StepStatus.COMPLETED
+
+
+class Board:
+    """A run as it goes.
+
+    Args:
+        run_id: the run.
+        tree: what it executes.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
+        self.run_id = run_id
+        self.items: dict[str, Item] = {}
+        self.root = Item("", tree.name or tree.id, tree, None)
+        self.status = RunStatus.PENDING
+        self.by_status: dict[StepStatus, dict[str, Item]] = {status: {} for status in StepStatus}
+        self.steps = 0
+        for node in tree.nodes:
+            self._add(self.root, "", node)
+
+    def _add(self, parent: Item, prefix: str, node: NodeSpec) -> None:
+        if isinstance(node, PassthroughSpec):
+            return  # it does nothing that could be watched
+        path = join_path(prefix, node.id)
+        item = self.items[path] = Item(path, _label(node), node, parent)
+        parent.children.append(item)
+        if isinstance(node, StepSpec):
+            self.steps += 1
+            self.by_status[StepStatus.PENDING][path] = item
+            for outer in _around(item):
+                outer.tally[StepStatus.PENDING] += 1
+        inner = path if isinstance(node, WorkflowSpec) else prefix
+        for child in children(node):
+            self._add(item, inner, child)
+
+    def feed(self, event: ev.Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, ev.RunStarted):
+            self.status = RunStatus.RUNNING
+            self.root.began = event.at
+        elif isinstance(event, ev.RunFinished):
+            self._finish(event)
+        item = self.items.get(event.path)
+        fold = _FOLDS.get(type(event))
+        if item is not None and fold is not None:
+            fold(self, item, event)
+
+    def begin(self, item: Item, event: ev.StepScheduled) -> None:
+        """Note that an attempt of a step begins."""
+        item.attempt = event.attempt
+        for started in (item, *_around(item)):
+            if started.began is None:
+                started.began = event.at
+        note = item.note if event.attempt > 1 else ""
+        self._set(item, StepStatus.RUNNING, None, note)
+
+    def complete(self, item: Item, event: ev.StepCompleted) -> None:
+        """Note that a step completed."""
+        self._set(item, StepStatus.COMPLETED, event.at, "")
+        if event.attempt == 1:
+            item.began = event.began_at
+
+    def fail(self, item: Item, event: ev.StepFailed) -> None:
+        """Note that an attempt of a step, or a condition, failed."""
+        failure = event.failure
+        name = failure.type.rpartition(".")[2] or failure.code.value
+        note = one_line(f"{name}: {failure.message}")
+        item.attempt = max(item.attempt, event.attempt)
+        if event.retry_at is not None:
+            self._set(item, StepStatus.RETRYING, None, note)
+            return
+        self._set(item, StepStatus.FAILED, event.at, note)
+
+    def cancel(self, item: Item, event: ev.StepCancelled) -> None:
+        """Note that a step was cancelled, or that no attempt follows its failure."""
+        if event.failure is not None:
+            self._set(item, StepStatus.FAILED, event.at, item.note)
+        else:
+            self._set(item, StepStatus.CANCELLED, event.at, event.reason)
+
+    def interrupt(self, item: Item, event: ev.StepInterrupted) -> None:
+        """Note that an attempt came to nothing; another follows."""
+        self._set(item, StepStatus.PENDING, None, event.reason)
+
+    def skip(self, item: Item, event: ev.StepSkipped) -> None:
+        """Note that a node, with all inside, is left out."""
+        for inner in _inside(item):
+            if inner.status is StepStatus.PENDING:
+                self._set(inner, StepStatus.SKIPPED, None, event.reason)
+
+    def decide(self, item: Item, event: ev.BlockDecided) -> None:
+        """Note the verdict over a block."""
+        self._set(item, StepStatus(event.verdict), event.at, "")
+        if item.status is StepStatus.FAILED:
+            item.note = one_line(event.reason)
+
+    def _finish(self, event: ev.RunFinished) -> None:
+        self.status = event.status
+        self.root.status = StepStatus(event.status.value)
+        self.root.ended = event.at
+        for item in list(self.by_status[StepStatus.PENDING].values()):
+            self._set(item, StepStatus.CANCELLED, None, "not reached")
+
+    def _set(self, item: Item, status: StepStatus, ended: float | None, note: str) -> None:
+        old, item.status = item.status, status
+        item.ended = ended
+        item.note = one_line(note)
+        if item.is_step:
+            del self.by_status[old][item.path]
+            self.by_status[status][item.path] = item
+            for outer in _around(item):
+                outer.tally[old] -= 1
+                outer.tally[status] += 1
+                outer.ended = ended or outer.ended
+        if status is StepStatus.FAILED:
+            _blame(item)
+
+
+_FOLDS: dict[type[ev.Event], Callable[[Board, Item, Any], None]] = {
+    ev.StepScheduled: Board.begin,
+    ev.StepCompleted: Board.complete,
+    ev.StepFailed: Board.fail,
+    ev.StepCancelled: Board.cancel,
+    ev.StepInterrupted: Board.interrupt,
+    ev.StepSkipped: Board.skip,
+    ev.BlockDecided: Board.decide,
+}
+
+
+def _blame(item: Item) -> None:
+    """Mark what fails because of a node; a block decides for itself."""
+    if isinstance(item.spec, StepSpec) and item.spec.continue_on_error:
+        return
+    for outer in _around(item):
+        if isinstance(outer.spec, ParallelSpec):
+            return
+        outer.failed = True
+
+
+def _around(item: Item) -> Iterator[Item]:
+    outer = item.parent
+    while outer is not None:
+        yield outer
+        outer = outer.parent
+
+
+def _inside(item: Item) -> Iterator[Item]:
+    yield item
+    for child in item.children:
+        yield from _inside(child)
+
+
+def _label(node: NodeSpec) -> str:
+    if isinstance(node, ParallelSpec):
+        return "parallel" if node.join.kind == "all" else f"parallel, join {node.join}"
+    if isinstance(node, ChoiceSpec):
+        return f"choice {node.id}"
+    return node.id

@@ -1,0 +1,92 @@
+"""What an error means for whoever called the command: one message, one exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+from enum import IntEnum
+from typing import Any
+
+import click
+
+from gorkflow import errors
+
+
+class ExitCode(IntEnum):
+    """How the command ended."""
+
+    OK = 0
+    RUN_FAILED = 1
+    USAGE = 2
+    STORE = 3
+    """The store, or the configuration, does not work."""
+    NOT_FOUND = 4
+    CONFLICT = 5
+    """The id is taken; the run is blocked, or somebody else's."""
+    BUG = 70
+    """Ours."""
+    INTERRUPTED = 130
+
+
+class CliError(click.ClickException):
+    """Ends the command with a message.
+
+    Args:
+        message: what is wrong and what to do about it.
+        code: of the exit.
+    """
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(message)
+        vars(self)["exit_code"] = int(code)  # click declares it for the class
+
+
+class Group(click.Group):
+    """A group of commands that never show a traceback of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke the command.
+
+        Raises:
+            ClickException: whatever went wrong, for people.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            raise CliError("interrupted", ExitCode.INTERRUPTED) from None
+        except Exception as error:
+            if os.environ.get("GORKFLOW_DEBUG") or _is_broken_pipe(error):
+                raise
+            raise explained(error) from None
+
+
+def _is_broken_pipe(error: Exception) -> bool:
+    """Whether the reader of our output went away, which click deals with."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+_CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
+    (errors.StoreError, ExitCode.STORE),
+    (errors.RunNotFoundError, ExitCode.NOT_FOUND),
+    (errors.HistoryError, ExitCode.STORE),
+    (errors.DuplicateRunError, ExitCode.CONFLICT),
+    (errors.RunBlockedError, ExitCode.CONFLICT),
+    (errors.LeaseLostError, ExitCode.CONFLICT),
+    (errors.RunError, ExitCode.RUN_FAILED),
+    (errors.GorkflowError, ExitCode.USAGE),
+)
+
+
+def explained(error: Exception) -> CliError:
+    """Return the error as a message and an exit code."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return CliError(str(error), code)
+    if isinstance(error, OSError):
+        return CliError(str(error), ExitCode.STORE)
+    return CliError(
+        f"{type(error).__name__}: {error}\nThis should not happen; GORKFLOW_DEBUG=1 shows where.",
+        ExitCode.BUG,
+    )

@@ -1,0 +1,59 @@
+"""From ``--input``, as it is typed, to the value that the workflow takes."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from pathlib import Path
+from typing import Any
+
+from gorkflow.annotations import describe
+from gorkflow.cli._errors import CliError
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValidationError
+from gorkflow.workflow import Workflow
+
+
+def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
+    """Return the input of a workflow.
+
+    Args:
+        workflow: what takes it.
+        text: JSON, ``@file`` or ``-``; ``None``: none was given.
+
+    Raises:
+        CliError: it can't be read, or does not fit.
+    """
+    if workflow.input is None:
+        if text is not None:
+            raise CliError(f"workflow {workflow.id!r} takes no input; leave out --input")
+        return None
+    wanted = describe(workflow.input)
+    if text is None:
+        raise CliError(
+            f"workflow {workflow.id!r} takes an input, {wanted}; give it as JSON: "
+            "--input '…', --input @file.json, or --input - to read it from standard input"
+        )
+    try:
+        return codec_of(workflow.input).decode_lax(_read(text))
+    except ValidationError as error:
+        hint = ""
+        if "Invalid JSON" in str(error) and text[:1] not in "@-[{":
+            hint = "\nA text needs its own quotes: --input '\"text\"'"
+        raise CliError(f"--input does not fit {wanted}: {error}{hint}") from None
+
+
+def _read(text: str) -> bytes:
+    if text == "-":
+        return _bare(sys.stdin.buffer.read())
+    if not text.startswith("@"):
+        return text.encode(errors="surrogateescape")
+    try:
+        return _bare(Path(text[1:]).read_bytes())
+    except (OSError, ValueError) as error:
+        raise CliError(f"--input {text}: {error}") from None
+
+
+def _bare(data: bytes) -> bytes:
+    """Return the data without the mark that some editors put before UTF-8."""
+    return data.removeprefix(codecs.BOM_UTF8)

@@ -1,0 +1,175 @@
+"""What is recorded of a run as plain JSON data, with no need of the code that made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, cast
+
+from gorkflow import events as ev
+from gorkflow.errors import HistoryError, RunNotFoundError
+from gorkflow.flow import ChoiceSpec, WorkflowSpec, from_json, walk
+from gorkflow.history import run_of, step_executions
+from gorkflow.model import (
+    Cancelled,
+    Completed,
+    Failed,
+    Failure,
+    Outcome,
+    Run,
+    Skipped,
+    StepExecution,
+    StepStatus,
+    instant,
+)
+from gorkflow.refs import Default, Ended, FailureRef, Ref
+from gorkflow.store import Loaded, RunReader
+
+_INPUT = 1  # the seq that stands for the run's input: that of `run_created`
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All there is to show of a run."""
+
+    run: Run
+    steps: list[StepExecution]
+    events: tuple[ev.Event, ...]
+
+    def to_json(self, *, events: bool = False) -> dict[str, Any]:
+        """Return the run with its steps, and its events if wanted, as JSON data."""
+        body: dict[str, Any] = to_json(self.run)
+        body["steps"] = [to_json(step) for step in self.steps]
+        if events:
+            body["events"] = [event_to_json(event) for event in self.events]
+        return body
+
+
+async def load(reader: RunReader, run_id: str) -> Loaded:
+    """Return what is recorded of a run.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    loaded = await reader.load(run_id)
+    if loaded is None:
+        raise RunNotFoundError(run_id)
+    return loaded
+
+
+async def record(reader: RunReader, run_id: str) -> Record:
+    """Return a run with its steps.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    loaded = await load(reader, run_id)
+    tree = from_json(loaded.tree)
+    values = Values(run_id, tree, loaded.events)
+    run = run_of(loaded.row, tree, loaded.events, values)
+    steps = step_executions(run_id, tree, loaded.events, values)
+    return Record(run, steps, loaded.events)
+
+
+class Values:
+    """Turns the references of a run into JSON data.
+
+    Args:
+        run_id: the run.
+        tree: what it executes.
+        events: its history.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event]) -> None:
+        self._run_id = run_id
+        self._tree = tree
+        self._bytes: dict[int, bytes | None] = {_INPUT: None}
+        self._composed: dict[int, Ref] = {}
+        self._failures: dict[int, Failure] = {}
+        for event in events:
+            if isinstance(event, ev.StepCompleted):
+                self._bytes[event.seq] = event.output
+            elif isinstance(event, ev.BlockDecided):
+                self._composed[event.seq] = event.output
+            elif isinstance(event, ev.StepFailed):
+                self._failures[event.seq] = event.failure
+            elif isinstance(event, ev.RunCreated):
+                self._bytes[_INPUT] = event.input
+
+    def value(self, ref: Ref) -> Any:
+        """Return the value.
+
+        Raises:
+            HistoryError: the reference leads nowhere.
+        """
+        if ref is None:
+            return None
+        if isinstance(ref, int):
+            if ref in self._composed:
+                return self.value(self._composed[ref])
+            if ref not in self._bytes:
+                raise HistoryError(self._run_id, f"event {ref} of {self._run_id!r} holds no value")
+            data = self._bytes[ref]
+            return None if data is None else json.loads(data)
+        if isinstance(ref, tuple):
+            return [self.value(item) for item in ref]
+        if isinstance(ref, Ended):
+            return self._ended(ref)
+        return self._default(ref)
+
+    def failure(self, ref: FailureRef) -> Failure:
+        """Return the failure."""
+        return self._failures[ref] if isinstance(ref, int) else ref
+
+    def outcome(self, ended: Ended) -> Outcome[Any]:
+        """Return the outcome."""
+        match ended.status:
+            case StepStatus.COMPLETED:
+                return Completed(ended.path, self.value(ended.value))
+            case StepStatus.FAILED:
+                return Failed(ended.path, self.failure(ended.failures[0]))
+            case StepStatus.SKIPPED:
+                return Skipped(ended.path, ended.reason)
+            case _:
+                return Cancelled(ended.path, ended.reason)
+
+    def _ended(self, ended: Ended) -> dict[str, Any]:
+        return {"status": ended.status.value, **to_json(self.outcome(ended))}
+
+    def _default(self, ref: Default) -> Any:
+        for path, node in walk(self._tree):
+            if path == ref.path and isinstance(node, ChoiceSpec) and node.default is not None:
+                return json.loads(node.default)
+        raise HistoryError(self._run_id, f"choice {ref.path!r} of {self._run_id!r} has no default")
+
+
+def to_json(item: Any) -> Any:
+    """Return what callers see (runs, steps, failures, outcomes) as JSON data."""
+    if is_dataclass(item) and not isinstance(item, type):
+        return {field.name: to_json(getattr(item, field.name)) for field in fields(item)}
+    if isinstance(item, Enum):
+        return item.value
+    if isinstance(item, datetime):
+        return item.isoformat()
+    if isinstance(item, Mapping):
+        mapping = cast("Mapping[str, object]", item)
+        return {key: to_json(value) for key, value in mapping.items()}
+    if isinstance(item, tuple | list):
+        return [to_json(value) for value in cast("Iterable[object]", item)]
+    return item
+
+
+def event_to_json(event: ev.Event) -> dict[str, Any]:
+    """Return an event as JSON data; values as they are, references as their places."""
+    body: dict[str, Any] = {"kind": event.kind}
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if isinstance(value, bytes):
+            value = json.loads(value)
+        elif field.name == "at":
+            value = instant(value)
+        body[field.name] = to_json(value)
+    return body

@@ -1,0 +1,251 @@
+"""Starting or continuing a run from the command line, and following it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from gorkflow.cli import _plain
+from gorkflow.cli._board import Board
+from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._input import read_input
+from gorkflow.cli._stores import check_exists
+from gorkflow.cli._target import Target, load
+from gorkflow.cli._text import clean, indented, json_text, one_line
+from gorkflow.cli._views import LogLines, View, logging_to, view_for
+from gorkflow.engine._start import StartOptions
+from gorkflow.engine.engine import Engine
+from gorkflow.errors import RunNotFoundError
+from gorkflow.flow import from_json
+from gorkflow.model import Failure, Run, RunStatus
+from gorkflow.store import RunRow
+from gorkflow.workflow import Workflow
+
+
+@dataclass(kw_only=True)
+class Wanted:
+    """What was asked for on the command line."""
+
+    target: str
+    store: str | None = None
+    """``None``: the engine's own default."""
+    workflow: str | None = None
+    as_json: bool = False
+    tracebacks: bool = False
+    run_id: str | None = field(default=None)
+    """The run, once it is known."""
+
+
+def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> ExitCode:
+    """Start a run of TARGET and follow it.
+
+    Args:
+        wanted: what was asked for.
+        input_text: the input, as it was typed.
+        options: as ``Engine.start`` takes them.
+    """
+
+    async def begin(carrier: _Carrier) -> bool:
+        engine, workflow = carrier.engine, carrier.workflow
+        assert workflow is not None  # prepare() chose it
+        run_id = options.get("run_id")
+        known = run_id is not None and await engine.store.get_run(run_id) is not None
+        handle = await engine.start(workflow, value, **options)
+        wanted.run_id = handle.run_id
+        if known:
+            await engine.recover(handle.run_id)  # it may have been left unfinished
+        return not known
+
+    value: Any = None
+
+    def prepare(target: Target) -> Workflow[Any, Any]:
+        nonlocal value
+        workflow = target.choose(wanted.workflow)
+        value = read_input(workflow, input_text)
+        return workflow
+
+    return _carry(wanted, prepare, begin)
+
+
+def resume(wanted: Wanted) -> ExitCode:
+    """Continue a run with the code of TARGET and follow it."""
+    run_id = wanted.run_id
+    assert run_id is not None  # it is an argument of the command
+
+    async def begin(carrier: _Carrier) -> bool:
+        row = await carrier.engine.store.get_run(run_id)
+        if row is None:
+            raise RunNotFoundError(run_id)
+        if row.status.terminal:
+            carrier.view.say(f"run {run_id} has already ended: {row.status.value}")
+            return False
+        carrier.engine.handle(run_id, _fitting(carrier.target, row))
+        carrier.log.muted = True  # what it says about this run comes back as an error
+        try:
+            taken = await carrier.engine.recover(run_id)
+        finally:
+            carrier.log.muted = False
+        if not taken:
+            await _explain_not_taken(carrier.engine, run_id)
+        return False
+
+    def prepare(target: Target) -> None:
+        check_exists(target.engine.store if target.engine is not None else wanted.store)
+
+    return _carry(wanted, prepare, begin)
+
+
+def _fitting(target: Target, row: RunRow) -> Workflow[Any, Any]:
+    ids = {workflow.id for workflow in target.workflows.values()}
+    if row.workflow_id not in ids:
+        raise CliError(
+            f"run {row.run_id!r} belongs to workflow {row.workflow_id!r}; {target.text!r} has "
+            f"{', '.join(sorted(ids)) or 'none'}",
+            ExitCode.CONFLICT,
+        )
+    return target.choose(row.workflow_id)
+
+
+async def _explain_not_taken(engine: Engine, run_id: str) -> None:
+    row = await engine.store.get_run(run_id)
+    if row is not None and row.worker_id is not None and row.worker_id != engine.worker_id:
+        raise CliError(
+            f"run {run_id!r} is carried on by {row.worker_id}, which is alive; "
+            f"watch it with `gorkflow runs show {run_id}`",
+            ExitCode.CONFLICT,
+        )
+
+
+# ---- carrying ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Carrier:
+    """What carries a run to its end."""
+
+    engine: Engine
+    target: Target
+    workflow: Workflow[Any, Any] | None
+    view: View
+    log: LogLines
+
+
+_Begin = Callable[[_Carrier], Coroutine[Any, Any, bool]]
+"""Begins the run; returns whether it is a new one, whose first events are news too."""
+
+
+def _carry(
+    wanted: Wanted, prepare: Callable[[Target], Workflow[Any, Any] | None], begin: _Begin
+) -> ExitCode:
+    try:
+        # What the steps print goes where the rest of the talk goes: the output is for a pipe.
+        with redirect_stdout(sys.stderr):
+            target = load(wanted.target)
+            if target.engine is not None and wanted.store is not None:
+                raise CliError("the engine of TARGET brings its store; leave out --store")
+            workflow = prepare(target)
+            view = view_for(quiet=wanted.as_json)
+            engine = target.engine or Engine(wanted.store)
+            with logging_to(view) as log:
+                carrier = _Carrier(engine, target, workflow, view, log)
+                found = asyncio.run(_follow(wanted, carrier, begin))
+    except KeyboardInterrupt:
+        raise CliError(_what_now(wanted, "interrupted"), ExitCode.INTERRUPTED) from None
+    except SystemExit as error:
+        what = f"a step stopped the program: SystemExit({error.code!r})"
+        raise CliError(_what_now(wanted, what), ExitCode.RUN_FAILED) from None
+    return _report(wanted, found)
+
+
+async def _follow(wanted: Wanted, carrier: _Carrier, begin: _Begin) -> _plain.Record:
+    engine = carrier.engine
+    await engine.open(recover=False)  # this command is about one run
+    async with engine:
+        is_new = await begin(carrier)
+        run_id = wanted.run_id
+        assert run_id is not None  # it has begun
+        loaded = await _plain.load(engine.store, run_id)
+        board = Board(run_id, from_json(loaded.tree))
+        for event in () if is_new else loaded.events:
+            board.feed(event)
+        seen = 0 if is_new else loaded.row.seq
+        with carrier.view.showing(board):
+            await _watched(carrier, board, seen)
+        return await _plain.record(engine.store, run_id)
+
+
+async def _watched(carrier: _Carrier, board: Board, seen: int) -> None:
+    """Follow the run until it has ended."""
+    engine, view = carrier.engine, carrier.view
+
+    async def watch() -> None:
+        async for event in engine.events(board.run_id, after=seen):
+            board.feed(event)
+            view.fed(board, event)
+
+    # An engine that loses the run says so to those who wait, and to nobody who only looks.
+    watching = asyncio.ensure_future(watch())
+    waiting = asyncio.ensure_future(engine.wait(board.run_id))
+    try:
+        await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_EXCEPTION)
+        for task in (waiting, watching):
+            if task.done():
+                task.result()
+    finally:
+        for task in (watching, waiting):
+            task.cancel()
+        await asyncio.wait((watching, waiting))
+
+
+def _what_now(wanted: Wanted, what: str) -> str:
+    if wanted.run_id is None:
+        return what
+    store = f" --store {shlex.quote(wanted.store)}" if wanted.store else ""
+    command = f"gorkflow runs resume {wanted.run_id} {shlex.quote(wanted.target)}{store}"
+    return f"{what}; what is done is kept, go on with\n  {command}"
+
+
+# ---- the end ----------------------------------------------------------------------------------
+
+
+def _report(wanted: Wanted, found: _plain.Record) -> ExitCode:
+    run = found.run
+    if wanted.as_json:
+        click.echo(json_text(found.to_json(), short=None))
+    elif run.status is RunStatus.COMPLETED:
+        click.echo(json_text(run.output))
+    else:
+        click.echo(_failed(wanted, run), err=True)
+    return ExitCode.OK if run.status is RunStatus.COMPLETED else ExitCode.RUN_FAILED
+
+
+def _failed(wanted: Wanted, run: Run) -> str:
+    if run.status is RunStatus.CANCELLED:
+        lines = [f"run {run.run_id} was cancelled: {one_line(run.reason)}"]
+    else:
+        lines = [f"run {run.run_id} failed:"]
+    for failure in run.failures:
+        if not failure.handled:
+            lines += failure_lines(failure, tracebacks=wanted.tracebacks)
+    hint = "" if wanted.tracebacks else " --traceback"
+    lines.append(f"see: gorkflow runs show {run.run_id}{hint}")
+    return "\n".join(lines)
+
+
+def failure_lines(failure: Failure, *, tracebacks: bool) -> list[str]:
+    """Return a failure for people: where, what kind, what it said."""
+    where = failure.path or "the run"
+    tries = f" (attempt {failure.attempt})" if failure.attempt > 1 else ""
+    name = failure.type.removeprefix("builtins.")
+    says = f"{name}: {failure.message}" if name else failure.message
+    lines = [f"  {one_line(where)}{tries}  {failure.code.value}  {one_line(says)}"]
+    if tracebacks and failure.traceback:
+        lines.append(indented(clean(failure.traceback)))
+    return lines

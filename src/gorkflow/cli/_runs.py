@@ -1,0 +1,248 @@
+"""Looking at runs, and cancelling them, from the command line. Needs no workflow's code."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import click
+
+from gorkflow import events as ev
+from gorkflow.cli import _plain
+from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._run import failure_lines
+from gorkflow.cli._stores import check_exists, opened
+from gorkflow.cli._text import (
+    clock,
+    indented,
+    json_text,
+    moment,
+    one_line,
+    seconds,
+    table,
+)
+from gorkflow.clock import SystemClock
+from gorkflow.engine.engine import Engine
+from gorkflow.history import summary_of
+from gorkflow.model import Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
+from gorkflow.store import RunRow
+
+# ---- list -------------------------------------------------------------------------------------
+
+
+def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
+    """Print one page of runs.
+
+    Args:
+        store: its URL; ``None``: the default.
+        query: which runs.
+        as_json: as one object with ``runs`` and ``next_cursor``.
+
+    Raises:
+        CliError: the filter makes no sense.
+    """
+
+    async def page() -> Page[RunRow]:
+        async with opened(store) as reader:
+            try:
+                return await reader.list_runs(query)
+            except ValueError as error:
+                raise CliError(str(error)) from None
+
+    found = asyncio.run(page())
+    runs = [summary_of(row) for row in found]
+    if as_json:
+        body = {"runs": [_summary(run) for run in runs], "next_cursor": found.next_cursor}
+        click.echo(json_text(body, short=None))
+        return
+    if not runs:
+        click.echo("no runs", err=True)
+        return
+    head = ("RUN", "WORKFLOW", "STATUS", "CREATED", "TOOK", "NOTE")
+    for line in table(head, (_row(run) for run in runs)):
+        click.echo(line)
+    if found.next_cursor is not None:
+        click.echo(f"older ones: --cursor {found.next_cursor}", err=True)
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    """Return a run as JSON data without what a summary does not know."""
+    unknown = {"input", "output", "failures", "progress"}
+    return {name: value for name, value in _plain.to_json(run).items() if name not in unknown}
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
+    note = "  ".join(part for part in (tags, one_line(run.reason)) if part)
+    return (
+        run.run_id,
+        run.workflow_id,
+        run.status.value,
+        moment(run.created_at),
+        _took(run.started_at, run.finished_at),
+        note if len(note) <= 60 else f"{note[:59]}…",
+    )
+
+
+def _took(started: datetime | None, finished: datetime | None) -> str:
+    if started is None or finished is None:
+        return ""
+    return seconds(max(0.0, (finished - started).total_seconds()))
+
+
+# ---- show -------------------------------------------------------------------------------------
+
+
+def show_run(
+    store: str | None, run_id: str, *, as_json: bool, events: bool, tracebacks: bool
+) -> None:
+    """Print all there is to know of a run.
+
+    Args:
+        store: its URL; ``None``: the default.
+        run_id: the run.
+        as_json: as one object.
+        events: its history too.
+        tracebacks: those of failures too.
+    """
+
+    async def look() -> _plain.Record:
+        async with opened(store) as reader:
+            return await _plain.record(reader, run_id)
+
+    found = asyncio.run(look())
+    if as_json:
+        click.echo(json_text(found.to_json(events=events), short=None))
+        return
+    parts = [_facts(found.run), _steps(found.steps), *_failures(found.run, tracebacks=tracebacks)]
+    if events:
+        parts.append(_events(found.events))
+    click.echo("\n\n".join("\n".join(part) for part in parts if part))
+
+
+def _facts(run: Run) -> list[str]:
+    progress = run.progress
+    took = _took(run.started_at, run.finished_at)
+    facts = {
+        "run": run.run_id,
+        "workflow": f"{run.workflow_id} (version {run.workflow_version})",
+        "status": run.status.value,
+        "reason": run.reason,
+        "resource": run.resource_id or "",
+        "tags": ", ".join(f"{name}={value}" for name, value in run.tags.items()),
+        "created": moment(run.created_at),
+        "started": moment(run.started_at),
+        "finished": moment(run.finished_at) + (f" ({took})" if took else ""),
+        "due": moment(run.due_at),
+        "worker": run.worker_id or "",
+        "steps": f"{progress.done} of {progress.total} ended" if progress else "",
+    }
+    lines = [f"{name:<9} {one_line(value)}" for name, value in facts.items() if value]
+    lines.append(_value("input", run.input))
+    if run.status is RunStatus.COMPLETED:
+        lines.append(_value("output", run.output))
+    return lines
+
+
+def _value(name: str, value: Any) -> str:
+    text = json_text(value)
+    return f"{name}\n{indented(text)}" if "\n" in text else f"{name:<9} {text}"
+
+
+def _steps(steps: list[StepExecution]) -> list[str]:
+    head = ("STEP", "STATUS", "ATTEMPT", "STARTED", "TOOK", "NOTE")
+    return table(head, (_step(step) for step in steps))
+
+
+def _step(step: StepExecution) -> tuple[str, ...]:
+    note = step.reason
+    if step.failure is not None and step.status is not StepStatus.COMPLETED:
+        note = f"{step.failure.code.value}: {step.failure.message}"
+    note = one_line(note)
+    return (
+        step.path,
+        step.status.value,
+        str(step.attempt or ""),
+        "" if step.started_at is None else clock(step.started_at.timestamp()),
+        _took(step.started_at, step.finished_at),
+        note if len(note) <= 80 else f"{note[:79]}…",
+    )
+
+
+def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:
+    parts: list[list[str]] = []
+    for title, handled in (("failures", False), ("failures that the run got over", True)):
+        found = [failure for failure in run.failures if failure.handled is handled]
+        if found:
+            lines = [f"{title}:"]
+            for failure in found:
+                lines += failure_lines(failure, tracebacks=tracebacks)
+            parts.append(lines)
+    return parts
+
+
+def _events(events: tuple[ev.Event, ...]) -> list[str]:
+    head = ("SEQ", "TIME", "EVENT", "PATH", "DETAILS")
+    return table(head, (_event(event) for event in events))
+
+
+_SHOWN_APART = frozenset(
+    {"run_id", "seq", "path", "at", "input", "output", "failures", "fingerprint"}
+)
+
+
+def _event(event: ev.Event) -> tuple[str, ...]:
+    details: list[str] = []
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if field.name not in _SHOWN_APART and value not in {None, ""}:
+            details.append(f"{field.name}={_detail(field.name, value)}")
+    return (str(event.seq), clock(event.at), event.kind, event.path, "  ".join(details))
+
+
+def _detail(name: str, value: Any) -> str:
+    if name.endswith("_at") or name in {"due", "deadline"}:
+        return clock(value)
+    return one_line(str(value))
+
+
+# ---- cancel -----------------------------------------------------------------------------------
+
+_PATIENCE = 3.0  # seconds to wait for the worker that carries the run
+_LOOK_EVERY = 0.1
+
+
+def cancel(store: str | None, run_id: str, reason: str) -> str:
+    """Cancel a run, wherever it is carried.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        CliError: it has ended already, in another way.
+        RunNotFoundError: there is no such run.
+    """
+
+    async def ask() -> tuple[RunRow | None, RunRow | None]:
+        async with Engine(check_exists(store), execute=False) as engine:
+            before = await engine.store.get_run(run_id)
+            await engine.cancel(run_id, reason=reason)
+            clock = SystemClock()
+            until = clock.monotonic() + _PATIENCE
+            while True:
+                row = await engine.store.get_run(run_id)
+                if row is None or row.status.terminal or clock.monotonic() > until:
+                    return before, row
+                await asyncio.sleep(_LOOK_EVERY)
+
+    before, after = asyncio.run(ask())
+    if after is None or not after.status.terminal:
+        worker = after.worker_id if after is not None else None
+        return f"asked {worker or 'its worker'} to cancel run {run_id}; it has not answered yet"
+    if after.status is not RunStatus.CANCELLED:
+        raise CliError(f"run {run_id!r} has ended: {after.status.value}", ExitCode.CONFLICT)
+    if before is not None and before.status.terminal:
+        return f"run {run_id} was cancelled before: {one_line(after.reason)}"
+    return f"run {run_id} is cancelled"

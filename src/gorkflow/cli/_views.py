@@ -1,0 +1,143 @@
+"""What is shown while a run goes on, on standard error: lines, or nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import click
+
+from gorkflow import events as ev
+from gorkflow.cli._board import Board
+from gorkflow.cli._text import clean, clock, one_line, seconds
+from gorkflow.model import Failure
+
+
+class View(Protocol):
+    """Shows a run."""
+
+    def showing(self, board: Board) -> AbstractContextManager[object]:
+        """Show it until the context is left."""
+        ...
+
+    def fed(self, board: Board, event: ev.Event) -> None:
+        """Note that the board took in an event."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show a line."""
+        ...
+
+
+def view_for(*, quiet: bool) -> View:
+    """Return what suits where standard error goes."""
+    if quiet:
+        return Quiet()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from gorkflow.cli._live import LiveTree
+
+        return LiveTree()
+    return Lines()
+
+
+class Quiet:
+    """Shows nothing of the run, so that a machine need not read it."""
+
+    def showing(self, board: Board) -> AbstractContextManager[object]:
+        """Show nothing."""
+        return nullcontext()
+
+    def fed(self, board: Board, event: ev.Event) -> None:
+        """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """Show a line."""
+        click.echo(clean(line), err=True)
+
+
+class Lines(Quiet):
+    """Shows a line for each thing that happens."""
+
+    def fed(self, board: Board, event: ev.Event) -> None:
+        """Show the event, unless it is one that only the engine cares about."""
+        happened = told(board, event)
+        if happened:
+            self.say(f"{clock(event.at)} {happened}")
+
+
+def told(board: Board, event: ev.Event) -> str:
+    """Return an event in words, once the board has taken it in; empty: not worth it."""
+    words = _WORDS.get(type(event))
+    return "" if words is None else one_line(words(board, event))
+
+
+def _failed(board: Board, event: ev.StepFailed) -> str:
+    note = board.items[event.path].note if event.path in board.items else event.failure.message
+    then = "" if event.retry_at is None else f"; next try in {seconds(event.retry_at - event.at)}"
+    took = _took(event.began_at, event.at)
+    return f"{event.path} failed{_attempt(event.attempt)}{took}: {note}{then}"
+
+
+_WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
+    ev.RunStarted: lambda board, e: f"run {e.run_id} of {board.root.label} started",
+    ev.RunFinished: lambda board, e: f"run {e.status.value}{_took(board.root.began, e.at)}",
+    ev.StepScheduled: lambda _, e: f"{e.path} started{_attempt(e.attempt)}",
+    ev.StepCompleted: lambda _, e: f"{e.path} completed{_took(e.began_at, e.at)}",
+    ev.StepFailed: _failed,
+    ev.StepInterrupted: lambda _, e: f"{e.path} was interrupted: {e.reason}",
+    ev.StepCancelled: lambda _, e: f"{e.path} cancelled: {e.reason}",
+    ev.StepSkipped: lambda _, e: f"{e.path} skipped: {e.reason}",
+    ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
+    ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
+}
+
+
+def _took(began: float | None, ended: float) -> str:
+    return "" if began is None else f" in {seconds(max(0.0, ended - began))}"
+
+
+def _attempt(number: int) -> str:
+    return f" (attempt {number})" if number > 1 else ""
+
+
+class LogLines(logging.Handler):
+    """Shows warnings as lines.
+
+    Args:
+        view: where they are shown.
+    """
+
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+        self.muted = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, unless the view shows what it tells anyway."""
+        args = record.args if isinstance(record.args, tuple) else ()
+        if self.muted or any(isinstance(item, Failure) for item in args):
+            return
+        try:
+            line = f"{clock(record.created)} {record.levelname.lower()}: {self.format(record)}"
+            self._view.say(line)
+        except Exception:  # noqa: BLE001 - as logging wants it
+            self.handleError(record)
+
+
+@contextmanager
+def logging_to(view: View) -> Generator[LogLines]:
+    """Show the warnings of gorkflow, unless the program has its own logging."""
+    handler = LogLines(view)
+    logger = logging.getLogger("gorkflow")
+    if logger.hasHandlers():
+        yield handler
+        return
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
