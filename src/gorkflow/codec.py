@@ -106,6 +106,7 @@ class Codec:
         try:
             adapter = _adapter_of(self.annotation)
             schema = adapter.core_schema
+            dump, read = adapter.serializer.to_json, adapter.validator.validate_json
         except PydanticUndefinedAnnotation:
             return False
         except pydantic.PydanticUserError as error:
@@ -117,8 +118,7 @@ class Codec:
         kinds, renamed = survey(schema)
         self.by_alias = not renamed
         self._null_is_suspect = not kinds.isdisjoint(_OPAQUE_SCHEMAS)
-        self._dump = adapter.serializer.to_json
-        self._read = adapter.validator.validate_json
+        self._dump, self._read = dump, read
         self._adapter = adapter
         return True
 
@@ -135,12 +135,10 @@ class Codec:
         except BaseException as error:
             self._explain_dump(value, error)
             raise
+        if b"NaN" in data or b"Infinity" in data:
+            self._refuse_disguised(value)
         suspect = (
-            (self._null_is_suspect and b"null" in data)
-            or b"NaN" in data
-            or b"Infinity" in data
-            or _REPLACED in data
-            or _MASKED in data
+            (self._null_is_suspect and b"null" in data) or _REPLACED in data or _MASKED in data
         )
         try:
             again = self._read(data, strict=True, by_alias=True, by_name=True)
@@ -221,7 +219,9 @@ class Codec:
     def _unprepared(self, value: Any, **how: Any) -> Any:
         """Prepare on first use, then do what was asked."""
         self._ready()
-        return (self._dump if "round_trip" in how else self._read)(value, **how)
+        if "round_trip" in how:
+            return self._dump(value, **{**how, "by_alias": self.by_alias})
+        return self._read(value, **how)
 
     def _explain_dump(self, value: Any, error: BaseException) -> None:
         """Raise what is wrong with a value that could not be written."""
