@@ -45,15 +45,18 @@ class Committer:
 
     async def drain(self) -> None:
         """Wait until nothing is left to write."""
-        while self._scheduled or self._task is not None:
-            if self._task is None:
-                await asyncio.sleep(0)
-            else:
+        while self._ready or self._is_writing():
+            if self._task is not None and self._is_writing():
                 await asyncio.wait([self._task])
+            else:
+                self._begin()  # also where the program is being stopped, which cancels the task
+
+    def _is_writing(self) -> bool:
+        return self._task is not None and not self._task.done()
 
     def _begin(self) -> None:
         self._scheduled = False
-        if self._task is not None:
+        if self._is_writing():
             return  # it takes what is ready when it is done with its batch
         if self._immediate is None:
             self._task = self._loop.create_task(self._run())
@@ -65,15 +68,12 @@ class Committer:
             self._settle(appends, _attempt(self._immediate.append_now, appends))
 
     async def _run(self) -> None:
-        try:
-            while self._ready:
-                new, appends = self._collect()
-                if new:
-                    self._settle(new, await _attempt_async(self._store.create, new))
-                if appends:
-                    self._settle(appends, await _attempt_async(self._store.append, appends))
-        finally:
-            self._task = None
+        while self._ready:
+            new, appends = self._collect()
+            if new:
+                self._settle(new, await _attempt_async(self._store.create, new))
+            if appends:
+                self._settle(appends, await _attempt_async(self._store.append, appends))
 
     def _collect(self) -> tuple[Batch[NewRun], Batch[Append]]:
         drivers, self._ready = self._ready, []
@@ -98,7 +98,10 @@ class Committer:
                 driver.broken(results)
             return
         for (driver, _), written in zip(batch, results, strict=True):
-            driver.committed(written)
+            try:
+                driver.committed(written)
+            except Exception as error:  # noqa: BLE001 - as in _collect: say, no thread can be made
+                driver.broken(error)
 
 
 def _attempt(

@@ -1,0 +1,61 @@
+"""The witness: an append-only file outside the database, written by the steps and the driver.
+
+One line is one ``write`` to a file opened with ``O_APPEND``: lines of several threads and processes
+don't mix, and their order in the file is the order in which they were written.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gorkflow import StepContext
+
+_fd: list[int] = []
+
+
+def open_ledger(path: str) -> None:
+    """Let this process write to the ledger."""
+    _fd[:] = [os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)]
+
+
+def write(what: str, **fields: Any) -> None:
+    if _fd:
+        line = json.dumps({"what": what, "pid": os.getpid(), **fields}) + "\n"
+        os.write(_fd[0], line.encode())
+
+
+def begin(ctx: StepContext[Any], value: Any) -> None:
+    """Witness that a handler began."""
+    write("begin", run=ctx.run_id, path=ctx.path, attempt=ctx.attempt, hash=_hash(value))
+
+
+def end(ctx: StepContext[Any], value: Any) -> Any:
+    """Witness that a handler is about to return this value."""
+    write("end", run=ctx.run_id, path=ctx.path, attempt=ctx.attempt, hash=_hash(value))
+    return value
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Line:
+    place: int
+    """In the file."""
+    what: str
+    pid: int
+    run: str = ""
+    path: str = ""
+    attempt: int = 0
+    hash: str = ""
+    note: str = ""
+
+
+def read(path: Path) -> list[Line]:
+    if not path.exists():
+        return []
+    return [Line(n, **json.loads(text)) for n, text in enumerate(path.read_text().splitlines())]
