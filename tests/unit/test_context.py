@@ -1,0 +1,162 @@
+"""What a running step sees of its run."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from gorkflow.codec import Codec, codec_of
+from gorkflow.context import StepContext
+from gorkflow.errors import StepCancelledError, UnavailableError, ValidationError
+from gorkflow.model import Cancelled, Completed, Failed, Failure, FailureCode, Outcome, Skipped, instant
+from gorkflow.step import step
+
+
+class Order(BaseModel):
+    id: int
+
+
+class BigOrder(Order):
+    lines: int = 0
+
+
+@step
+async def check(order: Order) -> int:
+    return 1
+
+
+@dataclass
+class FakeHost:
+    readable: frozenset[str] = frozenset()
+    outcomes: dict[str, Outcome[object]] = field(default_factory=dict)
+    cancelled: bool = False
+    reports: list[Any] = field(default_factory=list)
+    run_input: tuple[bytes | None, Codec | None] = (None, None)
+
+    def outcome_of(self, node_id: str) -> Outcome[object] | None:
+        return self.outcomes.get(node_id)
+
+    def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
+        return self.run_input
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        self.reports.append((done, total, message))
+
+
+def context(host: FakeHost, *, path: str = "child/confirm", run_id: str = "r1") -> StepContext[Any]:
+    return StepContext(
+        host,
+        run_id=run_id,
+        workflow_id="checkout",
+        step_id="confirm",
+        path=path,
+        attempt=2,
+        deadline=None,
+        deps="deps",
+    )
+
+
+FAILURE = Failure(
+    path="check",
+    step_id="check",
+    attempt=1,
+    code=FailureCode.STEP_FAILED,
+    type="ValueError",
+    message="no stock",
+    at=instant(0),
+)
+
+
+def test_outputs_are_read_by_node_or_id():
+    ctx = context(FakeHost(frozenset({"check"}), {"check": Completed("check", 7)}))
+    assert ctx.outputs[check] == ctx.outputs["check"] == 7
+    assert ctx.outputs.get(check, 0) == 7
+    assert ctx.outcome(check) == Completed("check", 7)
+    assert ctx.deps == "deps"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (Failed("check", FAILURE), "'check' has no output, it failed: no stock"),
+        (Skipped("check", "too small"), "was skipped: too small"),
+        (Cancelled("check", "drained"), "was cancelled: drained"),
+    ],
+)
+def test_why_there_is_no_output_is_told(outcome: Outcome[int], message: str):
+    ctx = context(FakeHost(frozenset({"check"}), {"check": outcome}))
+    with pytest.raises(UnavailableError, match=message):
+        ctx.outputs[check]
+    assert ctx.outputs.get(check, 5) == 5
+    assert ctx.outputs.get(check) is None
+    assert ctx.outcome(check) == outcome
+
+
+def test_what_has_not_run_is_told_apart_from_what_was_not_declared():
+    ctx = context(FakeHost(frozenset({"check"})))
+    with pytest.raises(UnavailableError, match="'check' has not run yet"):
+        ctx.outputs[check]
+    with pytest.raises(UnavailableError, match=r"declare it, @step\(reads=\(other,\)\)"):
+        ctx.outputs["other"]
+    with pytest.raises(UnavailableError, match="may not read 'other'"):
+        ctx.outputs.get("other", 1)
+    with pytest.raises(UnavailableError, match="may not read 'other'"):
+        ctx.outcome("other")
+
+
+def test_the_run_input_is_a_fresh_copy_of_its_own_type():
+    ctx = context(FakeHost(run_input=(b'{"id":1,"lines":3}', codec_of(BigOrder))))
+    assert ctx.run_input(BigOrder) == BigOrder(id=1, lines=3)
+    assert ctx.run_input(BigOrder) is not ctx.run_input(BigOrder)
+    assert type(ctx.run_input(Order)) is BigOrder
+    with pytest.raises(ValidationError):
+        ctx.run_input(int)
+    with pytest.raises(UnavailableError, match="takes no input"):
+        context(FakeHost()).run_input(Order)
+
+
+def test_the_idempotency_key_is_readable_and_bounded():
+    host = FakeHost()
+    assert context(host).idempotency_key == "r1:child/confirm"
+    long = context(host, path="ä" * 300)
+    key = long.idempotency_key
+    assert len(key.encode()) <= 200
+    assert key.startswith("r1:ä")
+    assert key == context(host, path="ä" * 300).idempotency_key
+    assert key != context(host, path="ä" * 301).idempotency_key
+    exact = context(host, path="p" * 197)
+    assert exact.idempotency_key == "r1:" + "p" * 197
+
+
+def test_log_records_carry_the_ids(caplog: pytest.LogCaptureFixture):
+    ctx = context(FakeHost())
+    with caplog.at_level(logging.INFO, logger="gorkflow"):
+        ctx.logger.info("hello %s", "you", extra={"mine": 1})
+    record = caplog.records[0]
+    assert record.getMessage() == "hello you"
+    assert record.name == "gorkflow.step"
+    fields = {name: getattr(record, name) for name in ("run_id", "workflow_id", "step_id", "path")}
+    assert fields == {
+        "run_id": "r1",
+        "workflow_id": "checkout",
+        "step_id": "confirm",
+        "path": "child/confirm",
+    }
+    assert (record.attempt, record.mine) == (2, 1)
+    assert ctx.logger is ctx.logger
+
+
+def test_progress_and_cancellation_go_through_the_host():
+    host = FakeHost()
+    ctx = context(host)
+    ctx.progress(1, 3, "pages")
+    ctx.progress(2)
+    assert host.reports == [(1, 3, "pages"), (2, None, "")]
+    assert not ctx.cancelled
+    ctx.raise_if_cancelled()
+    host.cancelled = True
+    assert ctx.cancelled
+    with pytest.raises(StepCancelledError, match="'confirm' was cancelled"):
+        ctx.raise_if_cancelled()
