@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gorkflow import errors
+from gorkflow.cli._text import clean
 
 
 class ExitCode(IntEnum):
@@ -37,7 +38,7 @@ class CliError(click.ClickException):
     """
 
     def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
-        super().__init__(message)
+        super().__init__(clean(message))
         vars(self)["exit_code"] = int(code)  # click declares it for the class
 
 

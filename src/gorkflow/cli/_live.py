@@ -20,7 +20,7 @@ from gorkflow.clock import SystemClock
 from gorkflow.model import StepStatus
 
 _EVERY = 0.1  # seconds between looks at the clock
-_FINAL_ROOM = 100
+_FINAL_ROOM = 60
 _LEAST_LABEL = 8
 _SHAPES = {
     StepStatus.PENDING: ("○", ".", "dim"),

@@ -47,7 +47,7 @@ def rows(board: Board, room: int) -> list[Row]:
         found = _tree(board.root, chosen)
         if len(found) <= room or not wanted:
             return found[: max(room, 2)]
-        wanted = min(wanted - 1, wanted * 2 // 3)
+        wanted -= min(wanted, len(found) - room)
 
 
 def _chosen(board: Board, wanted: int) -> set[str]:

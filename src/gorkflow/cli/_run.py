@@ -20,7 +20,8 @@ from gorkflow.cli._stores import check_exists
 from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, indented, json_text, one_line
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
-from gorkflow.engine._start import StartOptions
+from gorkflow.clock import SystemClock
+from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import RunNotFoundError
 from gorkflow.flow import from_json
@@ -55,12 +56,14 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
     async def begin(carrier: _Carrier) -> bool:
         engine, workflow = carrier.engine, carrier.workflow
         assert workflow is not None  # prepare() chose it
-        run_id = options.get("run_id")
-        known = run_id is not None and await engine.store.get_run(run_id) is not None
-        handle = await engine.start(workflow, value, **options)
-        wanted.run_id = handle.run_id
+        # Chosen here, so that it can be told though a step stops the program at once.
+        run_id = options.get("run_id") or new_id(SystemClock().now())
+        known = await engine.store.get_run(run_id) is not None
+        wanted.run_id = None if known else run_id
+        await engine.start(workflow, value, **{**options, "run_id": run_id})
+        wanted.run_id = run_id
         if known:
-            await engine.recover(handle.run_id)  # it may have been left unfinished
+            await engine.recover(run_id)  # it may have been left unfinished
         return not known
 
     value: Any = None

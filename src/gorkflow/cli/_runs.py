@@ -140,7 +140,8 @@ def _facts(run: Run) -> list[str]:
         "steps": f"{progress.done} of {progress.total} ended" if progress else "",
     }
     lines = [f"{name:<9} {one_line(value)}" for name, value in facts.items() if value]
-    lines.append(_value("input", run.input))
+    if run.input is not None:
+        lines.append(_value("input", run.input))
     if run.status is RunStatus.COMPLETED:
         lines.append(_value("output", run.output))
     return lines

@@ -1,0 +1,136 @@
+"""The command as a process: what goes where, exit codes, Ctrl-C."""
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.tools import COMMAND, environment, gorkflow_in
+
+ORDER = '{"id": "7"}'
+
+
+def test_output_goes_to_stdout_and_all_else_to_stderr(folder: Path):
+    done = gorkflow_in(folder, "run", "flows.py:checkout", "--input", ORDER)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"text": "ok", "cents": 700}
+    assert done.stdout.count("\n") == 1
+    assert re.search(r"^\d\d:\d\d:\d\d check completed in \d\.\d\d s$", done.stderr, re.MULTILINE)
+    assert done.stderr.splitlines()[-1].partition(" ")[2].startswith("run completed in ")
+    assert "imported" in done.stderr
+    assert "checking" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_json_is_all_there_is(folder: Path):
+    done = gorkflow_in(folder, "run", "flows:checkout", "--input", "-", "--json", stdin=ORDER)
+    assert done.returncode == 0
+    run = json.loads(done.stdout)
+    assert run["status"] == "completed"
+    assert run["input"] == {"id": 7, "note": ""}
+    assert run["output"] == {"text": "ok", "cents": 700}
+    assert [step["path"] for step in run["steps"]] == ["check", "price", "confirm"]
+    assert run["steps"][0]["attempts"][0]["number"] == 1
+    assert done.stderr.splitlines() == ["imported", "checking"]
+
+
+def test_a_failed_run_says_where_what_and_what_next(folder: Path):
+    done = gorkflow_in(folder, "run", "flows.py:failing", "--traceback", "--run-id", "r1")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    end = done.stderr[done.stderr.index("run r1 failed:") :]
+    assert "\n  bad  step_failed  gorkflow.errors.NonRetryableError: there is a very" in end
+    assert "raise NonRetryableError" in end
+    assert end.endswith("\nsee: gorkflow runs show r1\n")
+
+
+def test_retries_and_warnings_are_lines_without_control_characters(folder: Path):
+    done = gorkflow_in(folder, "run", "flows.py:retried")
+    assert done.stdout == '"at last"\n'
+    assert "ValueError: not \ufffd[31myet please wait; next try in 0.01 s\n" in done.stderr
+    assert "flaky started (attempt 2)\n" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "warning:" not in done.stderr  # the line above says it already
+    done = gorkflow_in(folder, "run", "flows.py:warning")
+    assert re.search(r"^\d\d:\d\d:\d\d warning: mind the gap$", done.stderr, re.MULTILINE)
+    assert "warning: careful: hot\n" in done.stderr
+
+
+def interrupted(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Start a run and send the signal that Ctrl-C sends once its first step has run."""
+    with subprocess.Popen(
+        [*COMMAND, "run", "flows.py:patient", "--run-id", "r1", "--store", "sqlite:a.db"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "second started" in line:
+                break
+        assert (folder / "marker").exists()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    return subprocess.CompletedProcess([], process.returncode, stdout, said + stderr)
+
+
+def test_ctrl_c_leaves_the_run_to_be_resumed(folder: Path):
+    done = interrupted(folder)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    command = "gorkflow runs resume r1 flows.py:patient --store sqlite:a.db"
+    assert done.stderr.endswith(f"  {command}\n")
+    (folder / "go").touch()
+    (folder / "marker").unlink()
+    resumed = gorkflow_in(folder, *command.split()[1:])
+    assert (resumed.returncode, resumed.stdout) == (0, '"first, second"\n')
+    assert not (folder / "marker").exists()  # what had completed did not run again
+    assert "first " not in resumed.stderr
+    assert "second completed" in resumed.stderr
+
+
+def test_a_step_that_exits_ends_the_command_but_not_the_run(folder: Path):
+    done = gorkflow_in(folder, "run", "flows.py:leaving", "--run-id", "r1")
+    assert done.returncode == 1
+    assert "a step stopped the program: SystemExit(3)" in done.stderr
+    assert "gorkflow runs resume r1 flows.py:leaving" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(folder: Path):
+    process = subprocess.Popen(
+        [*COMMAND, "graph", "flows.py:wide"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        _, stderr = process.communicate(timeout=30)
+        assert b"Traceback" not in stderr
+
+
+def test_help_and_version_import_nothing_heavy(folder: Path):
+    code = (
+        "import sys, gorkflow.cli; sys.argv = ['gorkflow', '--version']\n"
+        "try: gorkflow.cli.main()\n"
+        "except SystemExit as stop: assert stop.code == 0, stop\n"
+        "print(*sys.modules.keys() & {'beartype', 'pydantic', 'rich', 'sqlite3'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder, env=environment(), capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    version, loaded = done.stdout.splitlines()
+    assert version.startswith("gorkflow ")
+    assert loaded == ""

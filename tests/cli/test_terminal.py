@@ -1,0 +1,66 @@
+"""The live tree, on a real terminal device."""
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.cli.tools import on_terminal
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_the_tree_stays_and_the_output_goes_to_the_pipe(folder: Path):
+    shown = on_terminal(folder, "run", "flows.py:checkout", "--input", '{"id": 7}')
+    assert shown.code == 0
+    assert shown.stdout == '{"text": "ok", "cents": 700}\n'
+    tree = [re.sub(r"\d\.\d\d s", "T", line) for line in shown.last_tree]
+    assert re.fullmatch(r"✓ checkout  3/3  T  [0-9a-f-]{36}", tree[0])
+    assert tree[1:] == [
+        "├─ ✓ parallel  2/2  T",
+        "│  ├─ ✓ check  T",
+        "│  └─ ✓ price  T",
+        "└─ ✓ confirm  T",
+    ]
+    assert COLOUR.search(shown.raw)
+    assert shown.raw.count("\x1b[?25l") == shown.raw.count("\x1b[?25h") == 1  # the cursor is back
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_no_line_of_the_tree_is_wider_than_the_terminal(folder: Path, columns: int):
+    shown = on_terminal(
+        folder, "run", "flows.py:failing", "--run-id", "r1", columns=columns, NO_COLOR="1"
+    )
+    assert shown.code == 1
+    end = shown.last_tree.index("run r1 failed:")
+    tree = shown.last_tree[:end]
+    assert [line for line in tree if cell_len(line) > columns] == []
+    assert re.fullmatch(r"✗ failing  3/3  \d\.\d\d s  r1", tree[0])
+    assert re.fullmatch(r"│  └─ ✗ bad  \d\.\d\d s  NonRetryableError:.*…", tree[3])
+    assert tree[4] == "└─ ⊘ total  not reached"
+    assert not COLOUR.search(shown.raw)
+
+
+def test_a_wide_run_shows_what_fits_and_counts_the_rest(folder: Path):
+    shown = on_terminal(folder, "run", "flows.py:wide", "--input", "3", rows=10, columns=60)
+    assert shown.code == 0
+    assert shown.last_tree[0].startswith("✓ wide  200/200")
+    assert shown.last_tree[-1] == "   └─ … 143 more: 143 completed"
+    assert len(shown.last_tree) == 60
+
+
+def test_retries_are_numbered_and_warnings_stay_out_of_the_tree(folder: Path):
+    shown = on_terminal(folder, "run", "flows.py:retried")
+    assert re.fullmatch(r"└─ ✓ flaky  \d\.\d\d s  attempt 2", shown.last_tree[1])
+    shown = on_terminal(folder, "run", "flows.py:warning")
+    assert len([line for line in shown.lines if line.endswith("warning: mind the gap")]) == 1
+    assert not any("mind" in line for line in shown.last_tree)
+
+
+def test_a_dumb_terminal_and_one_without_unicode_get_what_they_can_show(folder: Path):
+    shown = on_terminal(folder, "run", "flows.py:retried", TERM="dumb")
+    assert "flaky started (attempt 2)" in shown.raw
+    shown = on_terminal(folder, "run", "flows.py:retried", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert shown.raw.isascii()
+    assert re.fullmatch(r"`- \+ flaky  \d\.\d\d s  attempt 2", shown.last_tree[1])
