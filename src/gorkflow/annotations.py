@@ -27,6 +27,8 @@ from gorkflow.model import Outcome
 
 _MAX_DEPTH = 40
 _cache: dict[tuple[Any, Any], Relation] = {}
+# The annotations are kept along, so that their identities stay taken.
+_by_identity: dict[tuple[int, int], tuple[Any, Any, Relation]] = {}
 _MAX_CACHED = 20_000
 _MAX_SHOWN = 6
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
@@ -56,6 +58,19 @@ def relation(given: Any, wanted: Any) -> Relation:
     """Return how ``given`` relates to ``wanted``; remembered."""
     if given is wanted:
         return Relation.SURE
+    # By identity first: the same value goes to every branch of a block, and hashing the annotation
+    # of a wide block for each of them would cost its width squared.
+    same = _by_identity.get((id(given), id(wanted)))
+    if same is not None:
+        return same[2]
+    found = _remembered(given, wanted)
+    if len(_by_identity) >= _MAX_CACHED:
+        _by_identity.clear()
+    _by_identity[id(given), id(wanted)] = (given, wanted, found)
+    return found
+
+
+def _remembered(given: Any, wanted: Any) -> Relation:
     try:
         found = _cache.get((given, wanted))
     except Exception:  # noqa: BLE001 - unhashable, or metadata with an odd __eq__

@@ -166,7 +166,7 @@ def test_a_nan_that_a_serializer_turns_into_null_on_purpose_is_fine():
 
         @field_serializer("score")
         def tame(self, score: float | None) -> float | None:
-            return None if score != score else score  # noqa: PLR0124 - NaN
+            return None if score != score else score
 
     assert codec_of(Tamed).encode(Tamed(score=NAN)) == b'{"score":null}'
 
@@ -249,7 +249,7 @@ def test_an_exception_in_a_validator_is_a_validation_error(error: Exception):
 
 
 def test_an_exception_without_a_text_is_survived():
-    class Mute(Exception):  # noqa: N818
+    class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
@@ -336,7 +336,7 @@ def test_an_annotation_without_a_schema_is_refused_or_named():
 
 def test_a_model_may_be_finished_after_its_codec_was_asked_for():
     class Later(BaseModel):
-        child: "Missing | None" = None  # type: ignore[name-defined] # noqa: F821
+        child: "Missing | None" = None  # type: ignore[name-defined]
 
     codec = codec_of(Later)
     assert codec.prepare() is False

@@ -10,7 +10,16 @@ from pydantic import BaseModel
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepCancelledError, UnavailableError, ValidationError
-from gorkflow.model import Cancelled, Completed, Failed, Failure, FailureCode, Outcome, Skipped, instant
+from gorkflow.model import (
+    Cancelled,
+    Completed,
+    Failed,
+    Failure,
+    FailureCode,
+    Outcome,
+    Skipped,
+    instant,
+)
 from gorkflow.step import step
 
 

@@ -94,7 +94,11 @@ def test_options_are_resolved_field_by_field():
     assert plain.executor == "loop"
     assert check.options(timeout=math.inf).spec({"timeout": 5}).timeout is None
     assert check.options(retries=0).spec({"retries": 5}).retry.retries == 0
-    assert not check.options(continue_on_error=False).spec({"continue_on_error": True}).continue_on_error
+    assert (
+        not check.options(continue_on_error=False)
+        .spec({"continue_on_error": True})
+        .continue_on_error
+    )
     policy = RetryPolicy(retries=7, jitter=0)
     assert check.spec({"retries": policy}).retry == policy
     assert check.options(reads=(quote,)).spec({}).reads == ("quote-it",)
@@ -116,7 +120,7 @@ def test_copies_leave_the_original_alone():
 
 
 def test_schemas_have_a_digest():
-    other = step(lambda: None, id="x") if False else quote.options(id="x")
+    other = quote.options(id="x")
     assert other.spec({}).input_schema == quote.spec({}).input_schema != ""
     assert check.spec({}).input_schema != quote.spec({}).input_schema
 
@@ -168,11 +172,11 @@ def test_bind_takes_settings_only():
         check.bind("a b")
 
 
-def no_return(x: int):  # noqa: ANN201
+def no_return(x: int):
     return x
 
 
-def no_input(x) -> int:  # noqa: ANN001
+def no_input(x) -> int:
     return x
 
 
@@ -200,7 +204,7 @@ def default_context(x: int, ctx: StepContext | None = None) -> int:
     return x
 
 
-def unknown(x: Missing) -> int:  # type: ignore[name-defined]  # noqa: F821
+def unknown(x: Missing) -> int:  # type: ignore[name-defined]
     return 1
 
 
@@ -208,11 +212,11 @@ def live(x: int) -> asyncio.Lock:
     return asyncio.Lock()
 
 
-def generator(x: int):  # noqa: ANN201
+def generator(x: int):
     yield x
 
 
-async def stream(x: int):  # noqa: ANN201
+async def stream(x: int):
     yield x
 
 
@@ -328,7 +332,7 @@ def test_a_loop_variable_is_warned_of():
 
             @step(id=region)
             def fetch(x: int) -> str:
-                return region  # noqa: B023 - that is the point
+                return region
 
             steps.append(fetch)
     assert log[0].filename == __file__
@@ -380,7 +384,7 @@ async def by_name(x: int) -> int:
 
 
 async def by_local_import(x: int) -> int:
-    import time as time  # noqa: PLC0414, PLW0404
+    import time as time
 
     time.sleep(0)
     return x

@@ -1,0 +1,148 @@
+"""Retries, back-off, durations and joins, as pure functions."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gorkflow.errors import (
+    EncodingError,
+    NonRetryableError,
+    RetryAfterError,
+    StepCancelledError,
+    ValidationError,
+)
+from gorkflow.policy import (
+    Join,
+    RetryPolicy,
+    at_least,
+    backoff_delay,
+    is_retryable,
+    retry_delay,
+    seconds_of,
+    tolerate,
+)
+
+
+def middle(low: float, high: float) -> float:
+    return (low + high) / 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "delays"),
+    [
+        (RetryPolicy(), [1, 2, 4, 8, 16, 32, 60, 60]),
+        (RetryPolicy(backoff="linear"), [1, 2, 3, 4]),
+        (RetryPolicy(backoff="constant", initial_interval=2), [2, 2, 2]),
+        (RetryPolicy(factor=3, max_interval=5), [1, 3, 5, 5]),
+        (RetryPolicy(initial_interval=0), [0, 0]),
+        (RetryPolicy(initial_interval=100), [60, 60]),
+    ],
+)
+def test_delays(policy: RetryPolicy, delays: list[float]):
+    assert [backoff_delay(policy, number) for number in range(1, len(delays) + 1)] == delays
+
+
+@given(attempt=st.integers(1, 10**6), seed=st.integers())
+def test_a_delay_stays_within_the_cap_and_its_jitter(attempt: int, seed: int):
+    policy = RetryPolicy(retries=10**7, jitter=0.2, max_interval=30)
+    delay = retry_delay(policy, attempt, ValueError(), random.Random(seed).uniform)
+    assert delay is not None
+    assert 0 <= delay <= 36
+
+
+def test_retries_are_attempts_after_the_first():
+    policy = RetryPolicy(retries=2, jitter=0)
+    assert [retry_delay(policy, n, ValueError(), middle) for n in (1, 2, 3)] == [1, 2, None]
+    assert retry_delay(RetryPolicy(retries=0), 1, ValueError(), middle) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "expected"),
+    [
+        (RetryPolicy(), ValueError(), True),
+        (RetryPolicy(), KeyboardInterrupt(), False),
+        (RetryPolicy(), SystemExit(), False),
+        (RetryPolicy(), NonRetryableError(), False),
+        (RetryPolicy(), ValidationError(), False),
+        (RetryPolicy(), EncodingError(), False),
+        (RetryPolicy(), StepCancelledError(), False),
+        (RetryPolicy(retry_on=(OSError,)), ConnectionError(), True),
+        (RetryPolicy(retry_on=(OSError,)), ValueError(), False),
+        (RetryPolicy(retry_on=(OSError,)), RetryAfterError(1), True),
+        (RetryPolicy(give_up_on=(ConnectionError,)), ConnectionResetError(), False),
+        (RetryPolicy(retry_on=("builtins.OSError",)), OSError(), True),
+    ],
+)
+def test_which_errors_are_tried_again(policy: RetryPolicy, error: BaseException, expected: bool):
+    assert is_retryable(policy, error) is expected
+
+
+def test_a_step_may_set_the_next_delay():
+    policy = RetryPolicy(retries=1)
+    assert retry_delay(policy, 1, RetryAfterError(timedelta(minutes=2)), middle) == 120
+    assert retry_delay(policy, 2, RetryAfterError(5), middle) is None
+
+
+@pytest.mark.parametrize("delay", [-1, float("inf"), float("nan")])
+def test_a_delay_is_finite(delay: float):
+    with pytest.raises(ValueError, match="finite seconds"):
+        RetryAfterError(delay)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"retries": -1}, ValueError),
+        ({"retries": True}, ValueError),
+        ({"retries": 1.5}, ValueError),
+        ({"backoff": "wild"}, ValueError),
+        ({"initial_interval": -1}, ValueError),
+        ({"max_interval": float("inf")}, ValueError),
+        ({"factor": 0.5}, ValueError),
+        ({"factor": float("nan")}, ValueError),
+        ({"jitter": 1.1}, ValueError),
+        ({"retry_on": ValueError}, TypeError),
+        ({"retry_on": "ValueError"}, TypeError),
+        ({"give_up_on": (5,)}, TypeError),
+    ],
+)
+def test_a_policy_out_of_range_is_refused(options: dict[str, Any], error: type[Exception]):
+    with pytest.raises(error):
+        RetryPolicy(**options)
+
+
+def test_a_policy_is_data():
+    policy = RetryPolicy(retry_on=(ValueError,))
+    assert policy.retry_on == ("builtins.ValueError",)
+    assert policy == RetryPolicy(retry_on=("builtins.ValueError",))
+    assert hash(policy) == hash(RetryPolicy(retry_on=(ValueError,)))
+    assert "retries" in RetryPolicy.field_names()
+
+
+def test_durations():
+    assert seconds_of(1, "x") == 1.0
+    assert seconds_of(timedelta(minutes=1), "x") == 60.0
+    assert seconds_of(float("inf"), "x") == float("inf")
+    for wrong in (0, -1, float("nan"), timedelta(0)):
+        with pytest.raises(ValueError, match="x must be more than 0 seconds"):
+            seconds_of(wrong, "x")
+    for odd in ("5", None, True):
+        with pytest.raises(TypeError, match="x must be seconds or a timedelta"):
+            seconds_of(odd, "x")  # type: ignore[arg-type]
+
+
+def test_joins():
+    assert str(at_least(2)) == "at_least(2)"
+    assert str(tolerate(0)) == "tolerate(0)"
+    assert str(tolerate(percent=12.5)) == "tolerate(percent=12.5)"
+    assert str(Join("all")) == "all"
+    for wrong in (0, -1, True, 1.5):
+        with pytest.raises(ValueError, match="at_least"):
+            at_least(wrong)  # type: ignore[arg-type]
+    for options in ({}, {"count": 1, "percent": 5}, {"count": -1}, {"percent": 101}):
+        with pytest.raises(ValueError, match="tolerate"):
+            tolerate(**options)  # type: ignore[arg-type]
