@@ -9,7 +9,6 @@ its id to the path of what is inside. Blocks and choices add no path segment.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -159,6 +158,8 @@ def from_json(text: str) -> WorkflowSpec:
 
 def fingerprint(text: str) -> str:
     """Return the fingerprint of a tree's canonical text."""
+    import hashlib  # it is slow to load, and importing gorkflow should be quick
+
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -130,6 +129,8 @@ def _check_options(options: StartOptions) -> None:
     known = list(StartOptions.__annotations__)
     for name in options:
         if name not in known:
+            import difflib  # only needed here
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise TypeError(f"unknown start option {name!r}; {hint}")

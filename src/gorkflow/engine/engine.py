@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
@@ -134,6 +133,8 @@ class Engine:
         if self._runtime is not None:
             return
         self._recover = self._recover and recover
+        import random  # as late as possible: it is slow to load
+
         await self.store.open()
         loop = asyncio.get_running_loop()
         self._runtime = runtime = Runtime(

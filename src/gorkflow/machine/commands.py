@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.flow import ChoiceSpec, StepSpec
 from gorkflow.refs import Ref
 
 
-@dataclass(frozen=True, slots=True)
-class RunStep:
+class RunStep(NamedTuple):
     """Run an attempt: record ``step_scheduled`` as soon as there is room, then its result."""
 
     path: str
@@ -23,8 +22,7 @@ class RunStep:
     """When the step became able to run, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelStep:
+class CancelStep(NamedTuple):
     """Stop the attempt, or the conditions, running at ``path``. Needs no answer."""
 
     path: str
@@ -32,8 +30,7 @@ class CancelStep:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decide:
+class Decide(NamedTuple):
     """Evaluate the conditions of a choice in order: ``decided``, or ``step_failed``."""
 
     path: str
@@ -41,8 +38,7 @@ class Decide:
     input: Ref
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer:
+class StartTimer(NamedTuple):
     """Record ``timer_fired`` when ``due`` has come."""
 
     path: str
@@ -52,16 +48,14 @@ class StartTimer:
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(NamedTuple):
     """Forget the timer. Needs no answer."""
 
     path: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishRun:
+class FinishRun(NamedTuple):
     """The run has ended; its last event says how."""
 
 

@@ -11,6 +11,7 @@ from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
 from gorkflow.refs import FailureRef
 
+
 class StepFrame(Frame):
     """A step over all its attempts."""
 

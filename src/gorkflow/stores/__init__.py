@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl
 
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
@@ -72,6 +70,8 @@ def _split(rest: str) -> tuple[str, dict[str, str]]:
     """Split off the options. A ``?`` that no option follows belongs to the path."""
     path, mark, query = rest.rpartition("?")
     if mark and re.match(r"[A-Za-z_]+=", query):
+        from urllib.parse import parse_qsl  # slow to load, and hardly ever needed
+
         return path, dict(parse_qsl(query, keep_blank_values=True))
     return rest, {}
 
@@ -83,6 +83,8 @@ def _convert(
     options: dict[str, Any] = {}
     for name, text in given.items():
         if name not in known:
+            import difflib  # only for this error
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}"
             raise StoreError(f"{url!r} has the unknown option {name!r}; {hint}")
