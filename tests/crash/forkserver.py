@@ -21,9 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = float(
-    os.environ.get("GORKFLOW_PATIENCE", "60")
-)  # seconds until a child that does not end is taken for hung
+PATIENCE = 60.0  # seconds until a child that does not end is taken for hung
 
 
 class ForkServer:

@@ -193,8 +193,8 @@ def test_an_engine_that_is_left_records_what_finishes(scene: Scene):
 
 def test_a_run_whose_code_has_changed_is_blocked_and_says_why(scene: Scene):
     pid = scene.fork("carry", workflow="async")
-    scene.wait_for_record("quick")
     scene.wait_for("stays")
+    scene.wait_for_record("quick")
     assert scene.server.kill(pid)
     before = events_of(scene.db, RUN)
     scene.call("find_blocked")
