@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
+def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Invoke the command in this process, inside the folder."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("GORKFLOW_STORE", raising=False)
@@ -33,4 +33,4 @@ def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
                 del sys.modules[name]
         return result
 
-    yield invoke
+    return invoke

@@ -76,15 +76,23 @@ failing = Workflow("failing").parallel(good, bad).then(total)
 tolerant = Workflow("tolerant").parallel(good, bad, join="settled")
 
 
+def leave_marker() -> None:
+    Path("marker").touch()
+
+
+def may_go() -> bool:
+    return Path("go").exists()
+
+
 @step
 async def first() -> str:
-    Path("marker").touch()
+    leave_marker()
     return "first"
 
 
 @step
 async def second(text: str) -> str:
-    if not Path("go").exists():
+    if not may_go():
         await asyncio.Event().wait()
     return f"{text}, second"
 

@@ -60,7 +60,8 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
         run_id = options.get("run_id") or new_id(SystemClock().now())
         known = await engine.store.get_run(run_id) is not None
         wanted.run_id = None if known else run_id
-        await engine.start(workflow, value, **{**options, "run_id": run_id})
+        chosen: StartOptions = {**options, "run_id": run_id}
+        await engine.start(workflow, value, **chosen)
         wanted.run_id = run_id
         if known:
             await engine.recover(run_id)  # it may have been left unfinished

@@ -1,0 +1,331 @@
+"""`run` and `runs`, within this process."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow.engine.engine import Engine
+from gorkflow.step import step
+from gorkflow.workflow import Workflow
+from tests.cli.conftest import Invoke
+
+STORE = "sqlite:.gorkflow/runs.db"
+
+
+def shown(invoke: Invoke, run_id: str, *options: str) -> dict[str, Any]:
+    return json.loads(invoke("runs", "show", run_id, "--json", *options).stdout)
+
+
+def run_checkout(invoke: Invoke, run_id: str, *options: str, order: str = '{"id": 7}'):
+    return invoke("run", "flows.py:checkout", "--run-id", run_id, "--input", order, *options)
+
+
+# ---- run --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "workflow 'checkout' takes an input, Order; give it as JSON"),
+        ('{"id": "x"}', "--input does not fit Order: id: Input should be a valid integer"),
+        ("{", "--input does not fit Order: Invalid JSON"),
+        ("hello", "A text needs its own quotes"),
+        ("@nope.json", "No such file"),
+        ("@.", "Is a directory"),
+        ("[" * 200_000, "--input does not fit Order"),
+        ('{"id": NaN}', "--input does not fit Order"),
+        ("-", "--input does not fit Order: Invalid JSON"),
+    ],
+)
+def test_bad_input_stores_nothing(invoke: Invoke, folder: Path, given: str | None, says: str):
+    options = [] if given is None else ["--input", given]
+    result = invoke("run", "flows.py:checkout", *options, stdin=b"\xff\xfe")
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert not (folder / ".gorkflow").exists()
+
+
+def test_input_from_a_file_may_begin_with_a_mark(invoke: Invoke, folder: Path):
+    (folder / "order.json").write_bytes(b'\xef\xbb\xbf{"id": 1}')
+    result = run_checkout(invoke, "r1", order="@order.json")
+    assert json.loads(result.stdout)["cents"] == 100
+
+
+def test_a_workflow_without_input_takes_none(invoke: Invoke):
+    result = invoke("run", "flows.py:failing", "--input", "1")
+    assert result.exit_code == 2
+    assert "takes no input; leave out --input" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--tag", "x"], 2, "'x' is not NAME=VALUE"),
+        (["--run-id", "a b"], 2, "run_id 'a b' is not valid"),
+        (["--timeout", "-1"], 2, "timeout"),
+        (["--if-exists", "ignore"], 2, "ignore"),
+        (["--store", "mysql:x"], 3, "names no known store"),
+        (["--store", "sqlite:no/such/folder/x.db"], 3, "can't be opened"),
+        (["--store", "sqlite:flows.py"], 3, "is no SQLite database"),
+        (["--nonsense"], 2, "No such option"),
+    ],
+)
+def test_bad_options(invoke: Invoke, options: list[str], code: int, says: str):
+    result = invoke("run", "flows.py:checkout", "--input", '{"id": 1}', *options)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert says in result.stderr
+
+
+def test_an_id_that_is_taken_is_a_conflict_or_the_run_that_has_it(invoke: Invoke):
+    assert run_checkout(invoke, "r1").exit_code == 0
+    again = run_checkout(invoke, "r1")
+    assert (again.exit_code, again.stdout) == (5, "")
+    assert "r1" in again.stderr
+    returned = run_checkout(invoke, "r1", "--if-exists", "return")
+    assert (returned.exit_code, json.loads(returned.stdout)["cents"]) == (0, 700)
+    assert "started" not in returned.stderr
+    other = run_checkout(invoke, "r1", "--if-exists", "return", order='{"id": 8}')
+    assert other.exit_code == 5
+
+
+def test_a_run_that_was_left_unfinished_goes_on_where_its_id_is_given_again(invoke: Invoke):
+    leave_unfinished("r1")
+    Path("go").touch()
+    result = invoke("run", "flows.py:patient", "--run-id", "r1", "--if-exists", "return")
+    assert (result.exit_code, result.stdout) == (0, '"first, second"\n')
+
+
+def test_an_engine_brings_deps_and_store_and_recovers_nothing(
+    invoke: Invoke, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SHOP_STORE", "sqlite:shop.db")
+    leave_unfinished("other", store="sqlite:shop.db", workflow="asking")
+    result = invoke("run", "flows.py:make_engine", "--workflow", "asking", "--run-id", "r1")
+    assert (result.exit_code, result.stdout) == (0, '"from deps"\n')
+    listed = invoke("runs", "--store", "sqlite:shop.db", "list", "--json")
+    runs = {run["run_id"]: run["status"] for run in json.loads(listed.stdout)["runs"]}
+    assert runs == {"r1": "completed", "other": "running"}
+    result = invoke("run", "flows.py:make_engine", "--workflow", "asking", "--store", "memory:")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leave out --store" in result.stderr
+
+
+def test_timeout_fails_the_run(invoke: Invoke):
+    result = invoke("run", "flows.py:patient", "--timeout", "0.05", "--json")
+    assert result.exit_code == 1
+    (failure,) = json.loads(result.stdout)["failures"]
+    assert failure["code"] == "timeout"
+
+
+# ---- runs list, show --------------------------------------------------------------------------
+
+
+def test_list_filters_pages_and_aligns(invoke: Invoke):
+    for number in range(3):
+        run_checkout(invoke, f"r{number}", "--tag", f"n={number}", "--tag", "all=1")
+    invoke("run", "flows.py:failing", "--run-id", "f")
+    lines = invoke("runs", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["RUN", "f", "r2", "r1", "r0"]
+    words = ["WORKFLOW", "failing", *["checkout"] * 3]
+    assert len({line.index(word) for line, word in zip(lines, words, strict=True)}) == 1
+    assert "all=1 n=0" in lines[-1]
+
+    def ids(*options: str) -> list[str]:
+        body = json.loads(invoke("runs", "list", "--json", *options).stdout)
+        return [run["run_id"] for run in body["runs"]]
+
+    assert ids("--status", "failed", "--status", "cancelled") == ["f"]
+    assert ids("--workflow", "checkout", "--tag", "n=1", "--tag", "all=1") == ["r1"]
+    page = invoke("runs", "list", "--limit", "2")
+    cursor = page.stderr.strip().removeprefix("older ones: --cursor ")
+    assert ids("--limit", "2", "--cursor", cursor) == ["r1", "r0"]
+    assert invoke("runs", "list", "--cursor", "zzz").exit_code == 2
+    assert invoke("runs", "list", "--workflow", "none").stderr == "no runs\n"
+
+
+def test_show_needs_no_code(invoke: Invoke, folder: Path):
+    run_checkout(invoke, "r1", "--tag", "a=b")
+    (folder / "flows.py").unlink()
+    text = invoke("runs", "show", "r1").stdout
+    assert "workflow  checkout (version 1)\nstatus    completed\n" in text
+    assert 'input     {"id": 7, "note": ""}\noutput    {"text": "ok", "cents": 700}\n' in text
+    assert "\nSTEP     STATUS     ATTEMPT  STARTED" in text
+    assert "\nconfirm  completed  1 " in text
+    body = shown(invoke, "r1", "--events")
+    assert body["output"] == {"text": "ok", "cents": 700}
+    assert body["progress"] == {"done": 3, "total": 3}
+    assert body["steps"][2]["input"] == [True, 700]
+    assert body["events"][0]["input"] == {"id": 7, "note": ""}
+    assert [event["seq"] for event in body["events"]] == list(range(1, len(body["events"]) + 1))
+
+
+def test_show_tells_failures_apart(invoke: Invoke):
+    invoke("run", "flows.py:failing", "--run-id", "f")
+    text = invoke("runs", "show", "f", "--events").stdout
+    assert "\nfailures:\n  bad  step_failed  gorkflow.errors.NonRetryableError: there" in text
+    assert "\ntotal  cancelled                             not reached\n" in text
+    assert "run_finished" in text
+    assert "raise NonRetryableError" not in text
+    invoke("run", "flows.py:tolerant", "--run-id", "t")
+    text = invoke("runs", "show", "t", "--traceback").stdout
+    assert "\nfailures that the run got over:\n  bad  step_failed" in text
+    assert "\n        raise NonRetryableError" in text
+    good, bad = shown(invoke, "t")["output"]
+    assert good == {"status": "completed", "path": "good", "value": 1}
+    assert (bad["status"], bad["failure"]["code"]) == ("failed", "step_failed")
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["show", "x"], ["cancel", "x"], ["resume", "x", "flows.py"]]
+)
+def test_looking_makes_no_store(invoke: Invoke, folder: Path, command: list[str]):
+    result = invoke("runs", *command)
+    assert result.exit_code == 3
+    assert "there is no store" in result.stderr
+    assert not (folder / ".gorkflow").exists()
+
+
+@pytest.mark.parametrize("command", [["show", "x"], ["cancel", "x"], ["resume", "x", "flows.py"]])
+def test_an_unknown_run_is_not_found(invoke: Invoke, command: list[str]):
+    run_checkout(invoke, "r1")
+    result = invoke("runs", *command)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "there is no run 'x'" in result.stderr
+
+
+def test_the_store_is_named_by_option_or_environment(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GORKFLOW_STORE", "sqlite:env.db")
+    run_checkout(invoke, "r1")
+    assert shown(invoke, "r1")["status"] == "completed"
+    monkeypatch.delenv("GORKFLOW_STORE")
+    assert shown(invoke, "r1", "--store", "sqlite:env.db")["status"] == "completed"
+
+
+# ---- runs cancel, resume ----------------------------------------------------------------------
+
+
+@step
+async def first() -> str:
+    return "first"
+
+
+@step
+async def second(text: str) -> str:
+    return await asyncio.Event().wait() and text
+
+
+@step
+async def ask() -> str:
+    return str(await asyncio.Event().wait())
+
+
+def as_patient(workflow: str = "patient") -> Workflow[Any, Any]:
+    """Return what `flows.py` has under this id, but never ending."""
+    if workflow == "asking":
+        return Workflow("asking").then(ask)
+    return Workflow("patient").then(first).then(second)
+
+
+async def started(engine: Engine, run_id: str, workflow: Workflow[Any, Any]) -> None:
+    await engine.start(workflow, run_id=run_id)
+    waiting = "ask" if workflow.id == "asking" else "second"
+    async for event in engine.events(run_id):
+        if event.kind == "step_scheduled" and event.path == waiting:
+            return
+
+
+def leave_unfinished(run_id: str, *, store: str = STORE, workflow: str = "patient") -> None:
+    async def main():
+        engine = Engine(store, recover=False)
+        await engine.open()
+        await started(engine, run_id, as_patient(workflow))
+        await engine.aclose(grace=0)
+
+    asyncio.run(main())
+
+
+def while_alive(invoke: Invoke, *args: str):
+    """Invoke the command while an engine of another worker carries run `r1`."""
+
+    async def main():
+        async with Engine(STORE) as engine:
+            await started(engine, "r1", as_patient())
+            result = await asyncio.to_thread(invoke, *args)
+            await engine.cancel("r1")
+            return result
+
+    return asyncio.run(main())
+
+
+def test_cancel_ends_a_run_that_nobody_carries(invoke: Invoke):
+    leave_unfinished("r1")
+    done = invoke("runs", "cancel", "r1", "--reason", "not needed")
+    assert (done.exit_code, done.stderr) == (0, "run r1 is cancelled\n")
+    assert shown(invoke, "r1")["reason"] == "not needed"
+    again = invoke("runs", "cancel", "r1")
+    assert (again.exit_code, again.stderr) == (0, "run r1 was cancelled before: not needed\n")
+    resumed = invoke("runs", "resume", "r1", "flows.py")
+    assert resumed.exit_code == 1
+    assert "run r1 has already ended: cancelled\n" in resumed.stderr
+    assert "run r1 was cancelled: not needed\n" in resumed.stderr
+
+
+def test_cancel_reaches_the_worker_that_carries_the_run(invoke: Invoke):
+    result = while_alive(invoke, "runs", "cancel", "r1")
+    assert (result.exit_code, result.stderr) == (0, "run r1 is cancelled\n")
+
+
+def test_cancel_says_where_a_run_has_ended_otherwise(invoke: Invoke):
+    run_checkout(invoke, "r1")
+    result = invoke("runs", "cancel", "r1")
+    assert result.exit_code == 5
+    assert "run 'r1' has ended: completed" in result.stderr
+
+
+def test_resume_goes_on_and_says_so_where_there_is_nothing_to_do(invoke: Invoke):
+    leave_unfinished("r1")
+    Path("go").touch()
+    done = invoke("runs", "resume", "r1", "flows.py")  # the file has many: the run's id decides
+    assert (done.exit_code, done.stdout) == (0, '"first, second"\n')
+    assert not Path("marker").exists()
+    again = invoke("runs", "resume", "r1", "flows.py", "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["output"] == "first, second"
+    assert "run r1 has already ended: completed\n" in again.stderr
+
+
+def test_resume_refuses_other_code_and_says_what_differs(invoke: Invoke, folder: Path):
+    leave_unfinished("r1")
+    flows = folder / "flows.py"
+    text = flows.read_text().replace("def second(", "def last(")
+    flows.write_text(text.replace(".then(second)", ".then(last)"))
+    result = invoke("runs", "resume", "r1", "flows.py")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "second" in result.stderr
+    assert result.stderr.count("Error:") == 1
+    assert shown(invoke, "r1")["status"] == "running"
+    result = invoke("runs", "resume", "r1", "flows.py:checkout")
+    assert result.exit_code == 5
+    assert "belongs to workflow 'patient'; 'flows.py:checkout' has checkout" in result.stderr
+
+
+def test_resume_leaves_a_run_that_another_worker_carries(invoke: Invoke):
+    result = while_alive(invoke, "runs", "resume", "r1", "flows.py")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "which is alive" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "run", "graph", "runs", "runs list", "runs show", "runs cancel", "runs resume"],
+)
+def test_each_help_shows_an_example(invoke: Invoke, command: str):
+    result = invoke(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "\nExample" in result.output
+    assert "  gorkflow " in result.output

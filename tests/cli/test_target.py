@@ -1,0 +1,120 @@
+"""What TARGET may be, and what is said where it may not."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Invoke
+
+MORE = {
+    "one.py": "from flows import checkout as only\n",
+    "none.py": "x = 1\n",
+    "json.py": "from flows import failing\n",  # the name of a module that is loaded already
+    "broken.py": "def f():\n    raise ValueError('boom \\x1b[31m')\n\nf()\n",
+    "missing.py": "import surely_not_installed\n",
+    "leaving.py": "import sys\nsys.exit(4)\n",
+    "syntax.py": "def f(:\n",
+    "relative.py": "from . import flows\n",
+    "invalid.py": "from gorkflow.workflow import Workflow\nWorkflow('a b')\n",
+    "makers.py": (
+        "from flows import *\nfrom gorkflow.engine.engine import Engine\n"
+        "async def later(): return make_engine()\n"
+        "def needs(x): return make_engine()\n"
+        "def wrong(): return 7\n"
+        "def raises(): raise LookupError('no config')\n"
+        "def empty(): return Engine()\n"
+        "def direct(): return checkout\n"
+        "engine = Engine(workflows=[checkout])\n"
+        "class Shelf: best = checkout\n"
+    ),
+    "pkg/__init__.py": "",
+    "pkg/inner.py": "from flows import checkout\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def more_files(folder: Path):
+    for name, text in MORE.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "flows.py:checkout",
+        "flows:checkout",
+        "./flows.py:checkout",
+        "one.py",
+        "one",
+        "pkg.inner",
+        "pkg.inner:checkout",
+        "json.py",
+        "makers.py:engine",
+        "makers.py:direct",
+        "makers.py:Shelf.best",
+    ],
+)
+def test_good_targets(invoke: Invoke, target: str):
+    result = invoke("graph", target)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] in {"checkout", "failing"}
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("nope.py", "there is no file 'nope.py'"),
+        ("nope", "there is no module 'nope'"),
+        ("pkg.nope", "there is no module 'pkg.nope'"),
+        ("no such", "neither a module nor a file"),
+        ("flows.py:chekout", "did you mean 'checkout'?"),
+        ("flows.py:zzz", "its workflows: checkout, retried"),
+        ("none.py", "has no Workflow"),
+        ("none.py:x", "is 1, not a Workflow or Engine"),
+        ("flows.py", "has 9 workflows; name one:\n  flows.py:checkout\n"),
+        ("flows.py:check", "is a step; to run it by itself make it a workflow: Workflow('check'"),
+        ("missing.py", "No module named 'surely_not_installed'"),
+        ("leaving.py", "SystemExit: 4"),
+        ("syntax.py", "def f(:\n"),
+        ("relative.py", "A file of a package is named as module"),
+        ("invalid.py", "Workflow('a b')\n"),
+        ("makers.py:later", "is async"),
+        ("makers.py:needs", "takes arguments"),
+        ("makers.py:wrong", "returns 7, not a Workflow or Engine"),
+        ("makers.py:raises", "could not be called:"),
+        ("makers.py:empty", "knows these workflows: none; give it Engine(workflows=…)"),
+        ("flows.py:make_engine", "asking, checkout; name one with --workflow ID"),
+    ],
+)
+def test_bad_targets(invoke: Invoke, target: str, says: str):
+    result = invoke("graph", target)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert "gorkflow/cli" not in result.stderr
+    assert "importlib" not in result.stderr
+
+
+def test_an_import_that_fails_shows_the_last_lines_of_its_traceback(invoke: Invoke, folder: Path):
+    result = invoke("run", "broken.py")
+    assert result.exit_code == 2
+    broken = str(folder / "broken.py")
+    assert result.stderr == (
+        "Error: 'broken.py' can't be imported:\n"
+        f'  File "{broken}", line 4, in <module>\n    f()\n'
+        f"  File \"{broken}\", line 2, in f\n    raise ValueError('boom \\x1b[31m')\n"
+        "ValueError: boom \ufffd[31m\n"
+    )
+
+
+def test_debug_shows_ours_too(invoke: Invoke, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GORKFLOW_DEBUG", "1")
+    assert isinstance(invoke("run", "broken.py").exception, ValueError)
+
+
+def test_a_workflow_is_chosen_by_its_id(invoke: Invoke):
+    drawn = invoke("graph", "flows.py", "--workflow", "failing", "--format", "mermaid")
+    assert drawn.stdout.startswith('flowchart TD\n    n1(["failing"])\n')
+    result = invoke("graph", "flows.py", "--workflow", "fail")
+    assert "has no workflow 'fail'; did you mean 'failing'?" in result.stderr
