@@ -37,13 +37,12 @@ class Decision:
             choice = await self._choose()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except asyncio.CancelledError:
-            self.driver.attempt_ended(self)
-            raise
         except BaseException as error:  # noqa: BLE001 - outcome as data
+            self.driver.attempt_ended(self)
+            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
+                raise  # we were told to stop; else the condition raised it by itself
             now = self.driver.runtime.clock.now()
             failure = make_failure(path, self.command.spec.id, 1, FailureCode.CONDITION, error, now)
-            self.driver.attempt_ended(self)
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
         else:
             self.driver.attempt_ended(self)
@@ -80,16 +79,12 @@ class Decision:
 
 async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+    future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
     context = driver.context.copy()
 
     def settle(value: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+        if not future.done():
+            future.set_result((value, error))  # set_exception refuses StopIteration
 
     def run() -> None:
         value, error = None, None
@@ -103,4 +98,7 @@ async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:
             return  # the loop is closed, nobody waits any more
 
     driver.runtime.threads.submit(run)
-    return await future
+    value, error = await future
+    if error is not None:
+        raise error
+    return value

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gorkflow import events as ev
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Decision
-from gorkflow.errors import DuplicateRunError, LeaseLostError
+from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError
 from gorkflow.machine import (
     CancelStep,
     CancelTimer,
@@ -302,6 +302,12 @@ class Driver:
     def busy(self) -> bool:
         """Whether a handler is running or something is being written."""
         return bool(self._attempts) or self._submitted
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether this engine gave the run up, though the store may still have it as ours."""
+        error = self.done.result() if self.done.done() else None
+        return error is not None and not isinstance(error, DuplicateRunError | EngineClosedError)
 
     # ---- the end --------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from gorkflow.errors import (
     LeaseLostError,
     RunBlockedError,
     RunNotFoundError,
+    StoreCorruptError,
     StoreError,
 )
 from gorkflow.events import CancelRequested, RunCreated, RunStarted
@@ -40,6 +41,7 @@ logger = logging.getLogger("gorkflow.engine")
 
 _BEAT = 1.0  # seconds between heartbeats: also how soon another process's cancel is seen
 _LOOK_AGAIN = 60.0  # seconds until a run that can't be carried on is looked at again
+_RETRY = 5.0  # seconds until a run that the store failed is taken up again
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
 
 
@@ -68,6 +70,7 @@ class Service:
         self._recover = False
         self._watched: set[str] = set()
         self._delivered: set[int] = set()
+        self._broken: dict[str, int] = {}
         self._context = contextvars.copy_context()
 
     # ---- life -----------------------------------------------------------------------------
@@ -135,6 +138,8 @@ class Service:
         if self.drivers.get(driver.run_id) is driver:
             del self.drivers[driver.run_id]
             self._live.discard(driver.run_id)
+            if driver.is_broken:
+                self._broken[driver.run_id] = driver.row.token
         while self._waiting and (self._max_runs is None or len(self._live) < self._max_runs):
             waiting = self._waiting.popleft()
             if not waiting.done.done() and not self.runtime.closing:
@@ -197,6 +202,8 @@ class Service:
         if not known and run_id is None:
             return []
         await self._register()
+        if run_id is not None:
+            await self._give_back(0.0)
         taken: list[str] = []
         while True:
             claims = await self.runtime.store.claim(
@@ -263,6 +270,23 @@ class Service:
         if written != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
 
+    async def _give_back(self, delay: float) -> None:
+        """Let go of the runs that broke here, so that they go on: with us again, or with others.
+
+        Args:
+            delay: seconds until then.
+        """
+        store, now = self.runtime.store, self.runtime.clock.now()
+        for run_id, token in list(self._broken.items()):
+            try:
+                row = await store.get_run(run_id)
+            except StoreCorruptError:
+                row = None  # nobody can carry it on
+            if row is not None and row.worker_id == self.runtime.worker_id and row.token == token:
+                row = replace(row, worker_id=None, due_at=now + delay if delay else None)
+                await store.append([Append(row, (), row.seq)])
+            self._broken.pop(run_id, None)
+
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:
         try:
             await self.recover(workflow_ids=workflow_ids)
@@ -297,6 +321,7 @@ class Service:
                     await self._lapsed()
                 for message in beat.messages:
                     self._deliver(message)
+                await self._give_back(_RETRY)
                 if self._recover:
                     await self.recover(workflow_ids=list(self._watched))
             except StoreError:
@@ -310,6 +335,7 @@ class Service:
             )
         self._registered = False
         await self._register()
+        await self._give_back(0.0)
 
     def _deliver(self, message: Message) -> None:
         if message.id in self._delivered:
