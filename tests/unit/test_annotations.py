@@ -58,7 +58,7 @@ SURE, MAYBE, NO = Relation.SURE, Relation.MAYBE, Relation.NO
         (None, type(None), SURE),
         (None, int, NO),
         (int, None, NO),
-        (Optional[int], int, NO),
+        (Optional[int], int, NO),  # noqa: UP045 - both spellings
         (int, int | None, SURE),
         (int | str, str | int | None, SURE),
         (list[int], list[int], SURE),

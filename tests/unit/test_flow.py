@@ -80,9 +80,19 @@ def test_paths_follow_workflows_only():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "3", "{}", '{"kind":"step"}', '{"kind":"loop"}', "[" * 100_000]
-    + ['{"kind":"passthrough","id":"x"}', '{"kind":"workflow","id":"x","nodes":[3]}'],
+    [
+        "",
+        "null",
+        "[]",
+        "3",
+        "{}",
+        '{"kind":"step"}',
+        '{"kind":"loop"}',
+        "[" * 100_000,
+        '{"kind":"passthrough","id":"x"}',
+        '{"kind":"workflow","id":"x","nodes":[3]}',
+    ],
 )
 def test_what_is_no_tree_is_a_value_error(text: str):
-    with pytest.raises(ValueError, match="not a flow tree|Expecting"):
+    with pytest.raises(ValueError, match=r"not a flow tree|Expecting"):
         flow.from_json(text)

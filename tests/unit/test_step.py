@@ -204,7 +204,7 @@ def default_context(x: int, ctx: StepContext | None = None) -> int:
     return x
 
 
-def unknown(x: Missing) -> int:  # type: ignore[name-defined]
+def unknown(x: Missing) -> int:  # type: ignore[name-defined]  # noqa: F821
     return 1
 
 
@@ -325,16 +325,21 @@ def test_a_caller_with_a_name_of_its_own_does_not_confuse():
     assert step(check.fn).params[0].annotation is globals()["Order"]
 
 
+def steps_of_a_loop() -> list[Step[Any, Any]]:
+    steps: list[Step[Any, Any]] = []
+    for region in ("a", "b"):
+
+        @step(id=region)
+        def fetch(x: int) -> str:
+            return region  # noqa: B023 - that is the point
+
+        steps.append(fetch)
+    return steps
+
+
 def test_a_loop_variable_is_warned_of():
-    steps = []
     with pytest.warns(StepClosureWarning, match="step 'b' uses the variable 'region'.*bind") as log:
-        for region in ("a", "b"):
-
-            @step(id=region)
-            def fetch(x: int) -> str:
-                return region
-
-            steps.append(fetch)
+        steps_of_a_loop()
     assert log[0].filename == __file__
 
 
@@ -374,19 +379,19 @@ def test_factories_defaults_and_constants_are_left_in_peace():
 
 
 async def by_module(x: int) -> int:
-    time.sleep(0)
+    time.sleep(0)  # noqa: ASYNC251 - that is the point
     return x
 
 
 async def by_name(x: int) -> int:
-    sleep(0)
+    sleep(0)  # noqa: ASYNC251 - that is the point
     return x
 
 
 async def by_local_import(x: int) -> int:
-    import time as time
+    import time
 
-    time.sleep(0)
+    time.sleep(0)  # noqa: ASYNC251 - that is the point
     return x
 
 

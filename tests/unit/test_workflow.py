@@ -161,8 +161,10 @@ def test_inputs_in_another_order_are_recognised():
     [
         (
             lambda: orders.then(confirm),
-            "step 'confirm' takes 2 inputs (stock: Stock, quote: Quote), but gets one value, "
-            "Order as input; several inputs take a tuple, such as a block gives",
+            (
+                "step 'confirm' takes 2 inputs (stock: Stock, quote: Quote), but gets one value, "
+                "Order as input; several inputs take a tuple, such as a block gives"
+            ),
         ),
         (
             lambda: orders.then(check).then(quote),
@@ -170,13 +172,17 @@ def test_inputs_in_another_order_are_recognised():
         ),
         (
             lambda: block.then(check.options(id="c")),
-            "step 'c' takes order: Order, but gets tuple[Stock, Quote] from the block of 'check'; "
-            "a block gives a tuple: write one parameter per item (2)",
+            (
+                "step 'c' takes order: Order, but gets tuple[Stock, Quote] from the block of "
+                "'check'; a block gives a tuple: write one parameter per item (2)"
+            ),
         ),
         (
             lambda: orders.parallel(check, quote, tick).then(confirm),
-            "step 'confirm' takes 2 inputs (stock: Stock, quote: Quote), but gets 3: "
-            "Stock from 'check', Quote from 'quote', int from 'tick'",
+            (
+                "step 'confirm' takes 2 inputs (stock: Stock, quote: Quote), but gets 3: "
+                "Stock from 'check', Quote from 'quote', int from 'tick'"
+            ),
         ),
         (
             lambda: orders.parallel(check, tick).then(confirm),
@@ -184,13 +190,17 @@ def test_inputs_in_another_order_are_recognised():
         ),
         (
             lambda: orders.parallel(check.options(continue_on_error=True), quote).then(confirm),
-            "step 'confirm' may get None from 'check' (continue_on_error, or what it returns): "
-            "write `stock: Stock | None`",
+            (
+                "step 'confirm' may get None from 'check' (continue_on_error, or what it returns): "
+                "write `stock: Stock | None`"
+            ),
         ),
         (
             lambda: Workflow("w").then(check),
-            "step 'check' takes order: Order, but the workflow has no input; declare it: "
-            "Workflow(…, input=Order)",
+            (
+                "step 'check' takes order: Order, but the workflow has no input; declare it: "
+                "Workflow(…, input=Order)"
+            ),
         ),
         (
             lambda: orders.then(check).then(block.then(confirm)),
@@ -202,13 +212,17 @@ def test_inputs_in_another_order_are_recognised():
         ),
         (
             lambda: orders.then_if(lambda order: True, check),
-            "'check' gives Stock, but where its condition does not hold its input goes on, which "
-            "is Order: give then_if a default=",
+            (
+                "'check' gives Stock, but where its condition does not hold its input goes "
+                "on, which is Order: give then_if a default="
+            ),
         ),
         (
             lambda: Workflow("w").then_if(lambda: True, tick),
-            "'tick' gives int, but where its condition does not hold its input goes on, which "
-            "is nothing: give then_if a default=",
+            (
+                "'tick' gives int, but where its condition does not hold its input goes "
+                "on, which is nothing: give then_if a default="
+            ),
         ),
         (
             lambda: orders.then_if(lambda order: True, check, default=3),
@@ -220,8 +234,10 @@ def test_inputs_in_another_order_are_recognised():
         ),
         (
             lambda: block.then_if(lambda a, b, c: True, confirm, default=""),
-            "condition '<lambda>' takes 3 inputs (a: Any, b: Any, c: Any), but gets 2: "
-            "Stock from 'check', Quote from 'quote'",
+            (
+                "condition '<lambda>' takes 3 inputs (a: Any, b: Any, c: Any), but gets 2: "
+                "Stock from 'check', Quote from 'quote'"
+            ),
         ),
     ],
 )
