@@ -120,6 +120,13 @@ def test_timeout_fails_the_run(invoke: Invoke):
     assert failure["code"] == "timeout"
 
 
+def test_a_store_that_does_not_last_is_not_pointed_to(invoke: Invoke):
+    result = invoke("run", "flows.py:failing", "--store", "memory:", "--run-id", "r1")
+    assert result.exit_code == 1
+    assert "run r1 failed:\n  bad  step_failed" in result.stderr
+    assert "gorkflow runs" not in result.stderr
+
+
 # ---- runs list, show --------------------------------------------------------------------------
 
 

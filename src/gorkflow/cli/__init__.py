@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "version"]
 
 
 def main() -> NoReturn:
@@ -17,3 +17,10 @@ def main() -> NoReturn:
     except KeyboardInterrupt:  # while our own modules were being imported
         pass
     sys.exit(130)
+
+
+def version() -> str:
+    """Return the version of gorkflow."""
+    from gorkflow import __version__
+
+    return __version__

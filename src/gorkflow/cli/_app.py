@@ -80,13 +80,9 @@ def _traceback_option(command: _Command) -> _Command:
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from gorkflow.cli import version
 
-    try:
-        number = version("gorkflow")
-    except PackageNotFoundError:
-        number = "(not installed)"
-    click.echo(f"gorkflow {number}")
+    click.echo(f"gorkflow {version()}")
     ctx.exit()
 
 

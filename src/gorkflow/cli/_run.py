@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -27,6 +27,7 @@ from gorkflow.errors import RunNotFoundError
 from gorkflow.flow import from_json
 from gorkflow.model import Failure, Run, RunStatus
 from gorkflow.store import RunRow
+from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
 
 
@@ -40,8 +41,10 @@ class Wanted:
     workflow: str | None = None
     as_json: bool = False
     tracebacks: bool = False
-    run_id: str | None = field(default=None)
+    run_id: str | None = None
     """The run, once it is known."""
+    lasting: bool = True
+    """Whether the store outlives this process."""
 
 
 def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> ExitCode:
@@ -157,6 +160,7 @@ def _carry(
             workflow = prepare(target)
             view = view_for(quiet=wanted.as_json)
             engine = target.engine or Engine(wanted.store)
+            wanted.lasting = not isinstance(engine.store, MemoryStore)
             with logging_to(view) as log:
                 carrier = _Carrier(engine, target, workflow, view, log)
                 found = asyncio.run(_follow(wanted, carrier, begin))
@@ -209,7 +213,7 @@ async def _watched(carrier: _Carrier, board: Board, seen: int) -> None:
 
 
 def _what_now(wanted: Wanted, what: str) -> str:
-    if wanted.run_id is None:
+    if wanted.run_id is None or not wanted.lasting:
         return what
     store = f" --store {shlex.quote(wanted.store)}" if wanted.store else ""
     command = f"gorkflow runs resume {wanted.run_id} {shlex.quote(wanted.target)}{store}"
@@ -238,8 +242,9 @@ def _failed(wanted: Wanted, run: Run) -> str:
     for failure in run.failures:
         if not failure.handled:
             lines += failure_lines(failure, tracebacks=wanted.tracebacks)
-    hint = "" if wanted.tracebacks else " --traceback"
-    lines.append(f"see: gorkflow runs show {run.run_id}{hint}")
+    if wanted.lasting:
+        hint = "" if wanted.tracebacks else " --traceback"
+        lines.append(f"see: gorkflow runs show {run.run_id}{hint}")
     return "\n".join(lines)
 
 
