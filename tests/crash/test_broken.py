@@ -1,13 +1,23 @@
 """Runs that an engine had to give up though it lives on: they must not stay running for ever."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gorkflow import Engine, LeaseLostError, RunFailedError, StoreError, Workflow, step
+from gorkflow import (
+    Engine,
+    LeaseLostError,
+    RunFailedError,
+    StoreCorruptError,
+    StoreError,
+    Workflow,
+    step,
+)
 from gorkflow.engine import _service
 from gorkflow.store import Append, Heartbeat, Written
 from gorkflow.stores.sqlite import SqliteStore
@@ -104,5 +114,29 @@ def test_a_condition_may_raise_what_a_future_refuses(error: type[BaseException])
         async with Engine("memory:") as engine:
             with pytest.raises(RunFailedError, match="condition"):
                 await asyncio.wait_for(engine.run(workflow, 1), 5)
+
+    asyncio.run(main())
+
+
+def test_a_run_whose_definition_is_damaged_does_not_keep_others_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    other = Workflow("other", input=int).then(wait_a_little)
+
+    async def main() -> None:
+        async with Engine(f"sqlite:{path}") as engine:
+            damaged = await engine.start(WORKFLOW, 1)
+            fine = await engine.start(other, 1)
+            await engine.aclose(grace=0)
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("""UPDATE definitions SET tree = '{"kind": "of the future"}'
+                WHERE fingerprint = (SELECT fingerprint FROM runs WHERE workflow_id = 'waits')""")
+        async with Engine(f"sqlite:{path}", workflows=[WORKFLOW, other]) as engine:
+            assert await engine.handle(fine.run_id).result() == 2
+            row = await engine.store.get_run(damaged.run_id)
+            assert row is not None
+            assert row.status == "running"
+            assert "can't be read" in row.reason
+            with pytest.raises(StoreCorruptError, match="can't be read"):
+                await engine.recover(damaged.run_id)
 
     asyncio.run(main())

@@ -37,7 +37,7 @@ class Decision:
             choice = await self._choose()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - outcome as data
+        except BaseException as error:
             self.driver.attempt_ended(self)
             if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
                 raise  # we were told to stop; else the condition raised it by itself

@@ -7,10 +7,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gorkflow import events as ev
-from gorkflow.flow import ChoiceSpec, StepSpec, WorkflowSpec, walk
+from gorkflow.errors import StoreCorruptError
+from gorkflow.flow import ChoiceSpec, StepSpec, WorkflowSpec, from_json, walk
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.store import Loaded
+
+
+def tree_of(loaded: Loaded) -> WorkflowSpec:
+    """Return the tree that a run executes.
+
+    Raises:
+        StoreCorruptError: it can't be read: it is damaged, or holds what only newer code knows.
+    """
+    try:
+        return from_json(loaded.tree)
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"the definition of run {loaded.row.run_id!r} can't be read: {error}; use the version "
+            "of gorkflow that started it, or restore it from a backup"
+        ) from error
 
 
 def differences(

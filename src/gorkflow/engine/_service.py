@@ -12,12 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._driver import Driver, duplicate
-from gorkflow.engine._match import carried_on, differences
+from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     EngineClosedError,
-    GorkflowError,
-    HistoryError,
     LeaseLostError,
     RunBlockedError,
     RunNotFoundError,
@@ -25,7 +23,6 @@ from gorkflow.errors import (
     StoreError,
 )
 from gorkflow.events import CancelRequested, RunCreated, RunStarted
-from gorkflow.flow import from_json
 from gorkflow.machine import replay
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Loaded, Message, Worker, Written
@@ -170,7 +167,7 @@ class Service:
         loaded = await store.load(run_id)
         if loaded is None:
             return
-        machine = replay(run_id, from_json(loaded.tree), loaded.events)
+        machine = replay(run_id, tree_of(loaded), loaded.events)
         now = max(self.runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
         events = [event, *machine.feed(event)]
@@ -216,7 +213,7 @@ class Service:
                 try:
                     await self._take_over(claim)
                     taken.append(claim.row.run_id)
-                except (RunBlockedError, HistoryError, StoreError) as error:
+                except Exception as error:  # a run that breaks must not stop the others
                     await self._put_back(claim, error)
                     if run_id is not None:
                         raise
@@ -228,7 +225,7 @@ class Service:
         loaded = await self.runtime.store.load(run_id)
         if loaded is None:
             return
-        tree = from_json(loaded.tree)
+        tree = tree_of(loaded)
         definition = self.registry.get(claim.row.workflow_id)
         if definition is None:
             raise RunBlockedError(
@@ -257,7 +254,7 @@ class Service:
             self._live.add(run_id)
             driver.resume()
 
-    async def _put_back(self, claim: Claim, error: GorkflowError) -> None:
+    async def _put_back(self, claim: Claim, error: Exception) -> None:
         """Give back a run that can't be carried on here, to be looked at again later."""
         logger.error("%s", error)
         row = replace(

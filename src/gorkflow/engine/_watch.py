@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gorkflow.engine._match import tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import RunNotFoundError
 from gorkflow.events import Event, RunFinished
-from gorkflow.flow import from_json
 from gorkflow.history import (
     run_of,
     step_executions,
@@ -65,7 +65,7 @@ class Watch:
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
         loaded, values = await self._load(run_id)
-        return run_of(loaded.row, from_json(loaded.tree), loaded.events, values)
+        return run_of(loaded.row, tree_of(loaded), loaded.events, values)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -75,7 +75,7 @@ class Watch:
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
         loaded, values = await self._load(run_id)
-        return step_executions(run_id, from_json(loaded.tree), loaded.events, values)
+        return step_executions(run_id, tree_of(loaded), loaded.events, values)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
@@ -119,7 +119,7 @@ class Watch:
                 delay = await _sleep(woken, delay)
                 woken.clear()
         loaded, values = await self._load(run_id)
-        tree = from_json(loaded.tree)
+        tree = tree_of(loaded)
         last = loaded.events[-1]
         assert isinstance(last, RunFinished)  # its status is terminal
         failed = last.status is RunStatus.FAILED
