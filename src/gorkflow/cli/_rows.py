@@ -47,7 +47,7 @@ def rows(board: Board, room: int) -> list[Row]:
         found = _tree(board.root, chosen)
         if len(found) <= room or not wanted:
             return found[: max(room, 2)]
-        wanted -= min(wanted, len(found) - room)
+        wanted = min(wanted - 1, wanted * room // len(found))
 
 
 def _chosen(board: Board, wanted: int) -> set[str]:

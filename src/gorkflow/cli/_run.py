@@ -67,7 +67,7 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
         await engine.start(workflow, value, **chosen)
         wanted.run_id = run_id
         if known:
-            await engine.recover(run_id)  # it may have been left unfinished
+            await _recovered(carrier, run_id)  # it may have been left unfinished
         return not known
 
     value: Any = None
@@ -94,12 +94,7 @@ def resume(wanted: Wanted) -> ExitCode:
             carrier.view.say(f"run {run_id} has already ended: {row.status.value}")
             return False
         carrier.engine.handle(run_id, _fitting(carrier.target, row))
-        carrier.log.muted = True  # what it says about this run comes back as an error
-        try:
-            taken = await carrier.engine.recover(run_id)
-        finally:
-            carrier.log.muted = False
-        if not taken:
+        if not await _recovered(carrier, run_id):
             await _explain_not_taken(carrier.engine, run_id)
         return False
 
@@ -118,6 +113,15 @@ def _fitting(target: Target, row: RunRow) -> Workflow[Any, Any]:
             ExitCode.CONFLICT,
         )
     return target.choose(row.workflow_id)
+
+
+async def _recovered(carrier: _Carrier, run_id: str) -> bool:
+    """Continue a run; return whether this process carries it now."""
+    carrier.log.muted = True  # what it says about this run comes back as an error
+    try:
+        return bool(await carrier.engine.recover(run_id))
+    finally:
+        carrier.log.muted = False
 
 
 async def _explain_not_taken(engine: Engine, run_id: str) -> None:
@@ -210,6 +214,9 @@ async def _watched(carrier: _Carrier, board: Board, seen: int) -> None:
         for task in (watching, waiting):
             task.cancel()
         await asyncio.wait((watching, waiting))
+        for task in (watching, waiting):
+            if not task.cancelled():
+                task.exception()  # one was raised; the other has been seen, too
 
 
 def _what_now(wanted: Wanted, what: str) -> str:

@@ -1,0 +1,181 @@
+"""What the live tree shows, and what it leaves out."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from gorkflow import events as ev
+from gorkflow.cli._board import Board
+from gorkflow.cli._rows import rows
+from gorkflow.cli._text import clean, json_text, one_line, seconds, table
+from gorkflow.flow import ArmSpec, ChoiceSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
+
+
+def step(step_id: str, **options) -> StepSpec:
+    return StepSpec(id=step_id, name=step_id, **options)
+
+
+def tree(*nodes, **options) -> WorkflowSpec:
+    return WorkflowSpec(id=options.pop("id", "w"), nodes=nodes)
+
+
+class Feed:
+    """A board, and short words for what happens."""
+
+    def __init__(self, spec: WorkflowSpec) -> None:
+        self.board = Board("r", spec)
+        self.seq = 0
+
+    def put(self, kind: type[ev.Event], path: str, *args) -> None:
+        self.seq += 1
+        self.board.feed(kind("r", self.seq, path, float(self.seq), *args))
+
+    def run(self, *paths: str) -> None:
+        for path in paths:
+            self.put(ev.StepScheduled, path, 1, None, 0.0)
+
+    def complete(self, *paths: str) -> None:
+        for path in paths:
+            self.put(ev.StepCompleted, path, 1, b"1", 0.0)
+
+    def fail(self, path: str, retry_at: float | None = None) -> None:
+        failure = Failure(
+            path=path, step_id=path, attempt=1, code=FailureCode.STEP_FAILED, type="a.b.Oops",
+            message="one\ntwo", at=datetime.now(UTC),
+        )  # fmt: skip
+        self.put(ev.StepFailed, path, 1, failure, 0.0, retry_at)
+
+    def drawn(self, room: int = 100) -> list[str]:
+        return [
+            row.indent + (row.more or f"{row.item.label} {row.item.state.value}")
+            for row in rows(self.board, room)
+            if row.item or row.more
+        ]
+
+
+def block(*branches, **options) -> ParallelSpec:
+    return ParallelSpec(id=f"&{branches[0].id}", branches=branches, **options)
+
+
+def test_states_rise_from_the_steps():
+    feed = Feed(
+        tree(
+            block(step("a"), tree(step("b"), step("c"), id="in"), PassthroughSpec(id="p")),
+            step("d"),
+        )
+    )
+    feed.run("a", "in/b")
+    feed.complete("in/b")
+    feed.run("in/c")
+    assert feed.drawn() == [
+        "w running",
+        "├─ parallel running",
+        "│  ├─ a running",
+        "│  └─ in running",
+        "│     ├─ b completed",
+        "│     └─ c running",
+        "└─ d pending",
+    ]
+    feed.fail("in/c", retry_at=99.0)
+    assert feed.board.items["in/c"].note == "Oops: one two"
+    assert feed.board.items["in"].state is StepStatus.RUNNING
+    feed.fail("in/c")
+    assert feed.board.items["in"].state is StepStatus.FAILED
+    assert feed.board.root.state is StepStatus.RUNNING  # the block has yet to decide
+    feed.put(ev.BlockDecided, "&a", "failed", "1 of 2 failed", None)
+    feed.put(ev.RunFinished, "", RunStatus.FAILED, None, (), "")
+    assert feed.drawn()[:2] == ["w failed", "├─ parallel failed"]
+    assert feed.drawn()[-1] == "└─ d cancelled"
+
+
+def test_what_may_fail_fails_nothing_around_it():
+    feed = Feed(tree(tree(step("a", continue_on_error=True), id="in")))
+    feed.run("in/a")
+    feed.fail("in/a")
+    assert feed.drawn() == ["w completed", "└─ in completed", "   └─ a failed"]
+
+
+def test_a_skipped_node_is_skipped_with_all_inside():
+    arms = (ArmSpec(condition="c", node=tree(step("a"), step("b"), id="in")),)
+    feed = Feed(tree(ChoiceSpec(id="?in", arms=arms, otherwise=step("d"))))
+    feed.put(ev.StepSkipped, "in", "c did not hold")
+    assert feed.drawn() == [
+        "w running",
+        "└─ choice ?in running",
+        "   ├─ in skipped",
+        "   │  ├─ a skipped",
+        "   │  └─ b skipped",
+        "   └─ d pending",
+    ]
+
+
+def test_a_condition_that_fails_fails_the_choice():
+    feed = Feed(tree(ChoiceSpec(id="?a", arms=(ArmSpec(condition="c", node=step("a")),))))
+    feed.fail("?a")
+    assert feed.board.items["?a"].state is StepStatus.FAILED
+    assert feed.board.root.state is StepStatus.FAILED
+
+
+def test_a_drained_retry_counts_as_failed():
+    feed = Feed(tree(block(step("a"), step("b"))))
+    feed.run("a")
+    feed.fail("a", retry_at=99.0)
+    feed.put(ev.StepCancelled, "a", 2, "drained", 2)
+    assert feed.board.items["a"].state is StepStatus.FAILED
+    assert feed.board.items["a"].note == "Oops: one two"
+
+
+@pytest.mark.parametrize("room", [6, 7, 10, 24])
+def test_a_wide_block_shows_failed_and_running_steps_first(room: int):
+    names = [f"s{index}" for index in range(1000)]
+    feed = Feed(tree(step("z"), block(*map(step, names)), step("end")))
+    feed.run("z", *names[:800])
+    feed.complete("z", *names[:700])
+    feed.fail("s750")
+    feed.fail("s751")
+    drawn = feed.drawn(room)
+    assert len(drawn) <= room
+    assert any("s750 failed" in line for line in drawn)
+    assert any(line.endswith("running") and " s7" in line for line in drawn)
+    assert not any("completed" in line and " s" in line for line in drawn if "more" not in line)
+    (counted,) = [line for line in drawn if "700 completed" in line]
+    hidden = int(counted.split("… ")[1].split(" more")[0].replace(",", ""))
+    assert hidden + sum(1 for line in drawn if " s7" in line) == 1000
+
+
+def test_many_small_workflows_are_counted_too():
+    inner = [tree(step("a"), step("b"), id=f"in{index}") for index in range(100)]
+    feed = Feed(tree(block(*inner)))
+    feed.run("in50/a")
+    drawn = feed.drawn(8)
+    assert len(drawn) <= 8
+    assert any("a running" in line for line in drawn)
+    assert drawn[-1].startswith("   └─ … ")
+
+
+@pytest.mark.parametrize("room", [2, 3, 4])
+def test_there_is_always_a_root(room: int):
+    feed = Feed(tree(block(*[step(f"s{index}") for index in range(9)])))
+    assert feed.drawn(room)[0] == "w pending"
+    assert len(feed.drawn(room)) <= room
+
+
+def test_text_is_safe_and_aligned():
+    assert clean("a\tb\nc\x1b[0m\x9b\u202e\ud800") == "a\tb\nc\ufffd[0m\ufffd\ufffd\ufffd"
+    assert one_line(" a\n\tb ") == "a b"
+    assert table(["A", "B"], [["日本", "x"], ["e\u0301", "y"]]) == [
+        "A     B",
+        "日本  x",
+        "e\u0301     y",
+    ]
+    assert [seconds(s) for s in (0.312, 59.99, 60, 3599.6, 7260)] == [
+        "0.31 s", "59.99 s", "1 min 00 s", "1 h 00 min", "2 h 01 min",
+    ]  # fmt: skip
+
+
+def test_json_loses_nothing_to_safety():
+    data = {"a": "\x1b \x9b \u202e \U000e0001 é", "n": 1.5}
+    assert json.loads(json_text(data)) == data
+    assert not any(char in json_text(data) for char in "\x1b\x9b\u202e")
