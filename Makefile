@@ -5,7 +5,6 @@ FOLDER ?= .
 
 BIN   := .venv/bin
 READY := .venv/.ready
-TYPED := src $(if $(wildcard typing_tests/*.py),typing_tests)
 TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: help setup demo test test-all check format bench clean
@@ -42,8 +41,8 @@ test-all: $(READY)
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(TYPED)
-	$(BIN)/basedpyright --pythonpath $(BIN)/python $(TYPED)
+	$(BIN)/mypy src
+	$(BIN)/basedpyright --pythonpath $(BIN)/python src
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/project/test_sizes.py tests/project/test_files.py
 	$(if $(wildcard scripts/generate_overloads.py),$(BIN)/python scripts/generate_overloads.py --check)

@@ -52,7 +52,15 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
-from gorkflow.step import AsyncStep, Step, StepDefaults, SyncStep, step
+from gorkflow.step import (
+    AsyncStep,
+    BlockingCallWarning,
+    Step,
+    StepClosureWarning,
+    StepDefaults,
+    SyncStep,
+    step,
+)
 from gorkflow.workflow import Workflow, passthrough
 
 __version__ = "0.1.0"
@@ -60,6 +68,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncStep",
     "Attempt",
+    "BlockingCallWarning",
     "Cancelled",
     "Completed",
     "DuplicateRunError",
@@ -95,6 +104,7 @@ __all__ = [
     "Skipped",
     "Step",
     "StepCancelledError",
+    "StepClosureWarning",
     "StepContext",
     "StepDefaults",
     "StepExecution",

@@ -7,7 +7,6 @@ its own annotation before anybody gets to see it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, get_origin
@@ -198,6 +197,8 @@ class Codec:
     def digest(self) -> str:
         """Return a short fingerprint of the JSON schema: the same shape gives the same digest."""
         if self._digest is None:
+            import hashlib  # slow to load, and only needed once a workflow is compiled
+
             self._digest = hashlib.sha256(self._shape().encode()).hexdigest()[:16]
         return self._digest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
@@ -196,6 +195,8 @@ class StepContext(Generic[Deps]):
         data = key.encode()
         if len(data) <= _MAX_KEY:
             return key
+        import hashlib  # slow to load, and such long paths are rare
+
         digest = hashlib.sha256(data).hexdigest()
         return f"{data[:_READABLE].decode(errors='ignore')}:{digest}"
 

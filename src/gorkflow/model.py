@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from gorkflow.errors import GorkflowError
 
@@ -159,6 +159,7 @@ class Completed(Generic[T_co]):
 
     path: str
     value: T_co
+    status: Literal["completed"] = "completed"
 
     def result(self) -> T_co:
         """Return the value."""
@@ -171,6 +172,7 @@ class Failed:
 
     path: str
     failure: Failure
+    status: Literal["failed"] = "failed"
 
     def result(self) -> NoReturn:
         """Raise, since there is no value.
@@ -187,6 +189,7 @@ class Skipped:
 
     path: str
     reason: str
+    status: Literal["skipped"] = "skipped"
 
     def result(self) -> NoReturn:
         """Raise, since there is no value.
@@ -203,6 +206,7 @@ class Cancelled:
 
     path: str
     reason: str
+    status: Literal["cancelled"] = "cancelled"
 
     def result(self) -> NoReturn:
         """Raise, since there is no value.
@@ -214,7 +218,7 @@ class Cancelled:
 
 
 Outcome = Completed[T_co] | Failed | Skipped | Cancelled
-"""How a step or branch ended; made to be told apart with ``match``."""
+"""How a step or branch ended; made to be told apart with ``match``, and as JSON by ``status``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
