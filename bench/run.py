@@ -1,0 +1,268 @@
+"""Measure gorkflow against the floor, in one run, and write the table of docs/benchmarks.md.
+
+usage: run.py [--quick] [--only GROUP] [--no-write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import floor
+import ours
+from measure import Figure, Series, in_turns
+from report import write_report
+
+from gorkflow import Engine
+
+BENCH = Path(__file__).parent
+DOCS = BENCH.parent / "docs" / "benchmarks.md"
+RESULTS = BENCH / "results.json"
+IN_MEMORY = 30.0  # µs: twice the 11 to 15 of the prototype without features
+DURABLE_RATIO = 3.9  # twice the prototype's 420 µs for a step where a commit took 217
+DURABLE_BLOCK = 70.0  # µs: twice the prototype's 22 to 35
+GROWTH = 1.5
+IMPORT = 120.0  # ms
+OVERHEAD = 20.0  # ms
+
+
+class Bench:
+    """All measurements.
+
+    Args:
+        folder: for databases, on the disk that is measured.
+        quick: fewer repetitions.
+    """
+
+    def __init__(self, folder: Path, *, quick: bool) -> None:
+        self.folder = folder
+        self.quick = quick
+        self._databases = 0
+
+    def repeat(self, often: int) -> int:
+        return max(3, often // 5) if self.quick else often
+
+    def url(self) -> str:
+        self._databases += 1
+        return f"sqlite:{self.folder / f'runs{self._databases}.db'}"
+
+    # ---- in memory ------------------------------------------------------------------------
+
+    async def in_memory(self) -> AsyncIterator[Figure]:
+        async with Engine("memory:") as engine:
+            for length in (10, 100):
+                yield await self._sequence(engine, length, "dict")
+            yield await self._sequence(engine, 100, "model")
+            widths: dict[int, float] = {}
+            for width in (4, 16, 100, 1_000, 10_000):
+                figure = await self._block(engine, width, "dict")
+                widths[width] = figure.ours.least
+                yield figure
+            growth = widths[10_000] / widths[16]
+            yield Figure(
+                "memory", "growth per step, 16 to 10,000 branches", "times", Series([growth])
+            ).judged(f"≤ {GROWTH}", met=growth <= GROWTH)
+            yield await self._block(engine, 1_000, "model")
+            mine, theirs = await in_turns(
+                lambda: ours.many(engine, ours.small_run(), ours.ONE, 1_000),
+                lambda: floor.many(1_000),
+                per=5_000,
+                repeat=self.repeat(8),
+            )
+            yield self._per_step("memory", "1,000 runs of 5 steps at once", mine, theirs)
+
+    async def _sequence(self, engine: Engine, length: int, kind: str) -> Figure:
+        workflow, value = ours.sequence(length, kind), ours.KINDS[kind][3]
+        rounds = 2_000 // length
+
+        async def mine() -> None:
+            for _ in range(rounds):
+                await engine.run(workflow, value)
+
+        async def theirs() -> None:
+            for _ in range(rounds):
+                await floor.sequence(length)
+
+        series = await in_turns(mine, theirs, per=length * rounds, repeat=self.repeat(15))
+        return self._per_step("memory", f"{length} steps in sequence{_of(kind)}", *series)
+
+    async def _block(self, engine: Engine, width: int, kind: str) -> Figure:
+        workflow, value = ours.block(width, kind), ours.KINDS[kind][3]
+        rounds = max(1, 1_000 // width)
+
+        async def mine() -> None:
+            for _ in range(rounds):
+                await engine.run(workflow, value)
+
+        async def theirs() -> None:
+            for _ in range(rounds):
+                await floor.block(width)
+
+        series = await in_turns(mine, theirs, per=(width + 1) * rounds, repeat=self.repeat(15))
+        return self._per_step("memory", f"block of {width:,}{_of(kind)}", *series)
+
+    @staticmethod
+    def _per_step(group: str, name: str, mine: Series, theirs: Series | None) -> Figure:
+        figure = Figure(group, name, "µs/step", mine, theirs, "asyncio tasks, gathered")
+        return figure.judged(f"≤ {IN_MEMORY:g} µs", met=mine.least <= IN_MEMORY)
+
+    # ---- on SQLite ------------------------------------------------------------------------
+
+    async def durable(self) -> AsyncIterator[Figure]:
+        disk = floor.Disk(self.folder / "floor.db")
+        async with Engine(self.url()) as engine:
+            workflow = ours.sequence(50)
+            mine, theirs = await in_turns(
+                lambda: engine.run(workflow, ours.ONE),
+                lambda: disk.single(50),
+                per=50,
+                repeat=self.repeat(20),
+            )
+            figure = Figure("sqlite", "50 steps in sequence", "µs/step", mine, theirs)
+            figure.floor_name = "one row per synced commit"
+            yield figure.judged(
+                f"≤ {DURABLE_RATIO} times floor", met=(figure.ratio or 0) <= DURABLE_RATIO
+            )
+            for width in (100, 1_000):
+                mine, theirs = await in_turns(
+                    partial(engine.run, ours.block(width), ours.ONE),
+                    partial(disk.batched, width),
+                    per=width,
+                    repeat=self.repeat(15),
+                )
+                yield self._batched(f"block of {width:,}", mine, theirs)
+            mine, theirs = await in_turns(
+                lambda: ours.many(engine, ours.small_run(), ours.ONE, 1_000),
+                lambda: disk.batched(5_000),
+                per=5_000,
+                repeat=self.repeat(6),
+            )
+            yield self._batched("1,000 runs of 5 steps at once", mine, theirs)
+        disk.close()
+
+    @staticmethod
+    def _batched(name: str, mine: Series, theirs: Series | None) -> Figure:
+        figure = Figure("sqlite", name, "µs/step", mine, theirs, "rows, 100 per synced commit")
+        return figure.judged(f"≤ {DURABLE_BLOCK:g} µs", met=mine.least <= DURABLE_BLOCK)
+
+    # ---- time that passes -----------------------------------------------------------------
+
+    async def overhead(self) -> AsyncIterator[Figure]:
+        for store in ("memory:", self.url()):
+            async with Engine(store) as engine:
+                for how, workflow in ours.sleeping_branches().items():
+                    series = Series()
+                    for _ in range(self.repeat(5)):
+                        began = time.perf_counter()
+                        await engine.run(workflow, ours.ONE)
+                        series.values.append((time.perf_counter() - began - 1) * 1e3)
+                    where = store.partition(":")[0]
+                    name = f"three branches of 1 s and an aggregate, {how}, {where}"
+                    yield Figure("overhead", name, "ms over 1 s", series).judged(
+                        f"< {OVERHEAD:g} ms", met=series.least < OVERHEAD
+                    )
+
+    # ---- processes of their own -----------------------------------------------------------
+
+    async def processes(self) -> AsyncIterator[Figure]:
+        for figure in self._processes():
+            yield figure
+
+    def _processes(self) -> Iterator[Figure]:
+        bare, imported = ["-c", "pass"], ["-c", "import gorkflow"]
+        mine, theirs = Series(), Series()
+        for _ in range(self.repeat(15)):
+            theirs.values.append(_wall(lambda: bare))
+            mine.values.append(_wall(lambda: imported))
+        over = Series([a - theirs.median for a in mine.values])
+        yield Figure("process", "import gorkflow, over a bare interpreter", "ms", over).judged(
+            f"≤ {IMPORT:g} ms", met=over.median <= IMPORT
+        )
+        fresh = str(BENCH / "fresh.py")
+        for where, url in (("memory", lambda: "memory:"), ("SQLite", self.url)):
+            mine, theirs = Series(), Series()
+            for _ in range(self.repeat(10)):
+                theirs.values.append(_wall(lambda: [fresh, "floor"]))
+                mine.values.append(_wall(lambda make=url: [fresh, "cold", make()]))
+            yield Figure(
+                "process", f"first run of 3 steps, start to exit, {where}", "ms", mine, theirs,
+                "the same with asyncio alone",
+            )  # fmt: skip
+        if not Path("/proc/self/statm").exists():
+            return
+        theirs = Series([_printed(fresh, "memory-floor") for _ in range(3)])
+        for where, url in (("memory", "memory:"), ("SQLite", self.url())):
+            mine = Series([_printed(fresh, "memory", url)])
+            yield Figure(
+                "process", f"resident, per run in flight with 3 steps asleep, {where}", "kB",
+                Series([value / 1000 for value in mine.values]),
+                Series([value / 1000 for value in theirs.values]), "4 tasks asleep",
+            )  # fmt: skip
+
+
+def _of(kind: str) -> str:
+    return ", pydantic model" if kind == "model" else ""
+
+
+def _wall(command: Callable[[], list[str]]) -> float:
+    arguments = command()
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - began) * 1e3
+
+
+def _printed(*arguments: str) -> float:
+    done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+async def measure(bench: Bench, only: str | None) -> list[Figure]:
+    figures: list[Figure] = []
+    groups: dict[str, Callable[[], AsyncIterator[Figure]]] = {
+        "memory": bench.in_memory,
+        "sqlite": bench.durable,
+        "overhead": bench.overhead,
+        "process": bench.processes,
+    }
+    for name, group in groups.items():
+        if only in (None, name):
+            async for figure in group():
+                figures.append(figure)
+                print(_line(figure), flush=True)
+    return figures
+
+
+def _line(figure: Figure) -> str:
+    ratio = f"{figure.ratio:7.2f} times floor" if figure.ratio is not None else " " * 15
+    verdict = {None: "", True: "met", False: "MISSED"}[figure.met]
+    return (
+        f"{figure.group:9} {figure.name:60} {figure.ours.least:9.1f} / {figure.ours.median:9.1f} "
+        f"{figure.unit:12} {ratio}  {figure.target} {verdict}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
+    parser.add_argument("--only", help="memory, sqlite, overhead or process")
+    parser.add_argument("--no-write", action="store_true", help="don't write the report")
+    arguments: Any = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gorkflow-bench-", dir=BENCH) as folder:
+        figures = asyncio.run(measure(Bench(Path(folder), quick=arguments.quick), arguments.only))
+    if not arguments.no_write and arguments.only is None:
+        results = [figure.to_json() for figure in figures]
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        write_report(DOCS, figures)
+
+
+if __name__ == "__main__":
+    main()
