@@ -1,7 +1,9 @@
 """The life of an engine: closing, recovering, living beside others, code that changed."""
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from gorkflow import (
     RunStatus,
     StepContext,
     StepStatus,
+    StoreCorruptError,
     StoreError,
     Workflow,
     step,
@@ -276,16 +279,24 @@ async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
 async def test_a_started_run_keeps_the_options_it_was_started_with(url: str) -> None:
     attempts: list[int] = []
 
-    @step
+    @step(continue_on_error=True)
     async def fails(ctx: StepContext, number: int) -> int:
         attempts.append(ctx.attempt)
         raise ValueError
 
+    @step
+    async def never(number: int | None) -> str:
+        return "never"
+
+    def no(number: int | None) -> bool:
+        return False
+
+    then = Workflow("w", input=int).then(fails).then_if(no, never, default="then")
     async with Engine(url, execute=False) as client:
-        await client.start(Workflow("w", input=int).then(fails), 4, run_id="r")
-    now = Workflow("w", input=int).then(fails.options(retries=5))
+        await client.start(then, 4, run_id="r")
+    now = Workflow("w", input=int).then(fails.options(retries=5)).then_if(no, never, default="now")
     async with Engine(url, workflows=[now]) as engine:
-        await engine.handle("r", now).outcome()
+        assert await engine.handle("r", now).result() == "then"
     assert attempts == [1]
 
 
@@ -326,3 +337,62 @@ async def test_a_store_that_fails_reaches_whoever_waits_and_the_run_can_be_recov
             await engine.start(wf, 1, run_id="never")
         store.failing = False
         assert [run.run_id for run in await engine.list_runs(RunFilter())] == ["r"]
+
+
+@in_loop
+async def test_a_damaged_run_is_left_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    @step
+    async def double(number: int) -> int:
+        return number * 2
+
+    wf = Workflow("w", input=int).then(double)
+    path = tmp_path / "runs.db"
+    async with Engine(f"sqlite:{path}", execute=False) as client:
+        for name in ("damaged", "sound"):
+            await client.start(wf, 4, run_id=name)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "UPDATE events SET body = '{' WHERE run = (SELECT key FROM runs "
+            "WHERE run_id = 'damaged')"
+        )
+    async with Engine(f"sqlite:{path}", workflows=[wf]) as engine:
+        assert await engine.handle("sound", wf).result() == 8
+        with pytest.raises(StoreCorruptError, match="damaged"):
+            await engine.get_run("damaged")
+        assert {run.run_id for run in await engine.list_runs()} == {"damaged", "sound"}
+    assert "damaged" in caplog.text
+
+
+@in_loop
+async def test_the_end_of_a_run_is_logged_with_its_ids(caplog: pytest.LogCaptureFixture) -> None:
+    @step
+    async def fails(number: int) -> int:
+        raise ValueError("no luck")
+
+    caplog.set_level(logging.INFO, "gorkflow.run")
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("w", input=int).then(fails), 1)
+        await handle.outcome()
+    (record,) = [r for r in caplog.records if r.name == "gorkflow.run"]
+    assert "failed" in record.message
+    assert "no luck" in record.message
+    assert vars(record)["run_id"] == handle.run_id
+
+
+@in_loop
+async def test_a_process_without_the_code_reads_a_run_in_full(url: str) -> None:
+    @step
+    async def word(number: int) -> str:
+        return str(number)
+
+    wf = Workflow("w", input=int).then_if(lambda number: number > 5, word, default="none")
+    async with Engine(url) as engine:
+        assert await engine.run(wf, 1, run_id="r") == "none"
+    async with Engine(url, execute=False) as stranger:
+        run = await stranger.get_run("r")
+        assert (run.input, run.output) == (1, "none")
+        assert await stranger.handle("r").result() == "none"
+        (only,) = await stranger.steps("r")
+        assert only.status == StepStatus.SKIPPED

@@ -225,9 +225,10 @@ class Attempt:
         failure = make_failure(command.path, command.spec.id, command.attempt, code, error, now)
         delay = retry_delay(command.spec.retry, command.failures + 1, error, driver.runtime.uniform)
         retry_at = None if delay is None else now + delay
-        logger.warning("run %r: %s%s", driver.run_id, failure, _what_next(delay))
-        fields = (command.attempt, failure, self._began_at or None, retry_at)
-        driver.post(StepFailed, command.path, command.attempt, fields)
+        fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
+        logger.warning("run %r: %s%s", driver.run_id, failure, _what_next(delay), extra=fields)
+        result = (command.attempt, failure, self._began_at or None, retry_at)
+        driver.post(StepFailed, command.path, command.attempt, result)
 
     # ---- the host of the context ----------------------------------------------------------
 

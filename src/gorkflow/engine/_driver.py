@@ -258,9 +258,25 @@ class Driver:
             self.perform(command)
         self.runtime.changed(self.run_id)
         if self.machine.status.terminal:
+            self._log_end()
             self._close(None)
         elif self._inbox or self.admitted:
             self.submit()
+
+    def _log_end(self) -> None:
+        row = self.row
+        took = (row.finished_at or 0) - (row.started_at or row.created_at)
+        why = f": {row.reason}" if row.reason else ""
+        fields = {"run_id": row.run_id, "workflow_id": row.workflow_id}
+        logger.info(
+            "run %r of %r %s in %.3f s%s",
+            row.run_id,
+            row.workflow_id,
+            row.status,
+            took,
+            why,
+            extra=fields,
+        )
 
     def perform(self, command: Command) -> None:
         """Do what the machine asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
@@ -77,7 +77,12 @@ def _step_differences(path: str, then: StepSpec, now: StepSpec | None, *, ended:
 
 
 def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
-    """Return the code's functions under the tree that a run was started with."""
+    """Return the code's functions under the tree that a run was started with, options included."""
     if definition.text == text:
         return definition
-    return replace(definition, tree=tree, text=text)
+    defaults = {
+        path: (node.default.encode(), definition.defaults_of.get(path, (b"", Any))[1])
+        for path, node in walk(tree)
+        if isinstance(node, ChoiceSpec) and node.default is not None
+    }
+    return replace(definition, tree=tree, text=text, defaults_of=defaults)

@@ -13,6 +13,7 @@ from gorkflow import events as ev
 from gorkflow.annotations import needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import HistoryError
+from gorkflow.flow import ChoiceSpec, WorkflowSpec, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Ref
 
@@ -30,11 +31,15 @@ class Values:
     Args:
         run_id: the run.
         definition: brings the types; without it values are plain JSON data.
+        tree: what the run executes, where there is no definition.
     """
 
-    def __init__(self, run_id: str, definition: Definition | None) -> None:
+    def __init__(
+        self, run_id: str, definition: Definition | None, tree: WorkflowSpec | None = None
+    ) -> None:
         self.run_id = run_id
         self.definition = definition
+        self._tree = tree
         self._bytes: dict[int, tuple[bytes, str]] = {}
         self._composed: dict[int, tuple[Ref, str]] = {}
         self._failures: dict[int, Failure] = {}
@@ -76,7 +81,7 @@ class Values:
             return self.outcome(ref)
         assert isinstance(ref, Default)
         data, annotation = self._default(ref)
-        return codec_of(annotation).decode(data)
+        return json.loads(data) if self.definition is None else codec_of(annotation).decode(data)
 
     def arguments(self, step: Step[Any, Any], ref: Ref) -> tuple[Any, ...]:
         """Return what to call a step with, each argument a fresh object of the step's own types.
@@ -165,9 +170,12 @@ class Values:
         return self._default(ref)[0] if isinstance(ref, Default) else None
 
     def _default(self, ref: Default) -> tuple[bytes, Any]:
-        if self.definition is None:
-            return b"null", Any
-        return self.definition.defaults_of[ref.path]
+        if self.definition is not None:
+            return self.definition.defaults_of[ref.path]
+        for path, node in walk(self._tree) if self._tree is not None else ():
+            if path == ref.path and isinstance(node, ChoiceSpec):
+                return (node.default or "null").encode(), Any
+        raise HistoryError(self.run_id, f"run {self.run_id!r} has no choice {ref.path!r}")
 
     def _composition(self, seq: int) -> tuple[Ref, str]:
         found = self._composed.get(seq)

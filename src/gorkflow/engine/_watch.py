@@ -144,7 +144,7 @@ class Watch:
         definition = self._registry.get(loaded.row.workflow_id)
         if definition is not None and definition.text != loaded.tree:
             definition = None  # other code wrote it: its types may not be ours
-        values = Values(run_id, definition)
+        values = Values(run_id, definition, tree_of(loaded))
         values.note(loaded.events)
         return loaded, values
 
