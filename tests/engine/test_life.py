@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -396,3 +397,20 @@ async def test_a_process_without_the_code_reads_a_run_in_full(url: str) -> None:
         assert await stranger.handle("r").result() == "none"
         (only,) = await stranger.steps("r")
         assert only.status == StepStatus.SKIPPED
+
+
+@in_loop
+async def test_results_have_their_types_as_long_as_the_code_fits(url: str) -> None:
+    @step
+    async def stamp(number: int) -> date:
+        return date(2026, 1, number)
+
+    then = Workflow("w", input=int).then(stamp)
+    async with Engine(url) as engine:
+        await engine.run(then, 5, run_id="r")
+    async with Engine(url) as engine:
+        retried = Workflow("w", input=int).then(stamp.options(retries=1))
+        assert await engine.handle("r", retried).result() == date(2026, 1, 5)
+    async with Engine(url) as engine:
+        renamed = Workflow("w", input=int).then(stamp.options(id="other"))
+        assert await engine.handle("r", renamed).result() == "2026-01-05"  # type: ignore[comparison-overlap]

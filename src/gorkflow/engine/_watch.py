@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.engine._match import tree_of
+from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import RunNotFoundError
 from gorkflow.events import Event, RunFinished
@@ -142,9 +142,12 @@ class Watch:
         if loaded is None:
             raise RunNotFoundError(run_id)
         definition = self._registry.get(loaded.row.workflow_id)
-        if definition is not None and definition.text != loaded.tree:
-            definition = None  # other code wrote it: its types may not be ours
-        values = Values(run_id, definition, tree_of(loaded))
+        tree = tree_of(loaded)
+        if definition is not None and differences(tree, definition, ()):
+            definition = None  # other code wrote it: its types are not ours
+        if definition is not None:
+            definition = carried_on(definition, tree, loaded.tree)
+        values = Values(run_id, definition, tree)
         values.note(loaded.events)
         return loaded, values
 
