@@ -261,11 +261,24 @@ class Codec:
 
 
 _cache: dict[Any, Codec] = {}
-_by_identity: dict[int, Codec] = {}
+_by_identity: dict[int, tuple[Any, Codec]] = {}
+_MAX_IDENTITIES = 10_000
 
 
 def codec_of(annotation: Any) -> Codec:
     """Return the codec of an annotation, the same one each time."""
+    # By identity first: to hash an annotation, and to show it, takes longer than to decode a value.
+    same = _by_identity.get(id(annotation))
+    if same is not None:
+        return same[1]
+    codec = _equal_codec(annotation)
+    if len(_by_identity) >= _MAX_IDENTITIES:
+        _by_identity.clear()
+    _by_identity[id(annotation)] = (annotation, codec)  # with it, so that its identity stays taken
+    return codec
+
+
+def _equal_codec(annotation: Any) -> Codec:
     try:
         # Unions are equal whatever their order, which decides ties; their repr tells them apart.
         key = annotation if isinstance(annotation, type) else (annotation, repr(annotation))
@@ -273,10 +286,7 @@ def codec_of(annotation: Any) -> Codec:
         if codec is None:
             codec = _cache[key] = Codec(annotation)
     except Exception:  # noqa: BLE001 - unhashable, or metadata with an odd __eq__ or __repr__
-        # The codec holds on to the annotation, so the identity stays taken.
-        codec = _by_identity.get(id(annotation))
-        if codec is None:
-            codec = _by_identity[id(annotation)] = Codec(annotation)
+        codec = Codec(annotation)
     return codec
 
 
