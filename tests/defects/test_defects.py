@@ -22,6 +22,7 @@ from gorkflow import (
     RunFailedError,
     RunFilter,
     RunStatus,
+    Skipped,
     StepContext,
     StepStatus,
     StoreUnavailableError,
@@ -367,7 +368,12 @@ async def test_a_skipped_step_is_skipped_whatever_stands_in_for_it(url, default)
         asked.append(value)
         return False
 
-    workflow = Workflow("skip", input=int).then_if(condition, one, **default).then(two)
+    @step
+    async def look(ctx: StepContext, value: int) -> int:
+        assert isinstance(ctx.outcome(one), Skipped)
+        return value + 2
+
+    workflow = Workflow("skip", input=int).then_if(condition, one, **default).then(look)
     async with Engine(url) as engine:
         handle = await engine.start(workflow, 1)
         assert await handle.result() == default.get("default", 1) + 2

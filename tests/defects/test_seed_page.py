@@ -549,17 +549,25 @@ async def test_s15_an_engine_keeps_its_limit_of_runs(url):
 async def test_s15_an_engine_keeps_its_limit_of_threads(url):
     """S15: and an async step does not have to wait for a thread."""
     peak = Peak()
-    two_at_a_time = threading.Barrier(2)
+    go = threading.Event()
 
     @step
     def in_thread(ctx: StepContext[Peak], value: int) -> int:
         with ctx.deps:
-            two_at_a_time.wait(20)  # both threads are used, or nothing goes on
+            go.wait(20)
         return value
 
     branches = [in_thread.options(id=f"t{number}") for number in range(6)]
     async with Engine(url, deps=peak, max_threads=2) as engine:
-        await engine.run(Workflow("s15", input=int).parallel(*branches, one), 1)
+        handle = await engine.start(Workflow("s15", input=int).parallel(*branches, one), 1)
+        async for event in handle.events():
+            if event.kind == "step_completed":
+                break
+        await until(lambda: peak.now == 2)
+        statuses = [execution.status.value for execution in await engine.steps(handle.run_id)]
+        assert statuses == ["running"] * 2 + ["pending"] * 4 + ["completed"]
+        go.set()
+        await handle.result()
     assert (peak.peak, peak.total) == (2, 6)
 
 
