@@ -19,6 +19,7 @@ from gorkflow.stores.sqlite._reads import messages, readable_rows, worker_alive
 from gorkflow.stores.sqlite._schema import query
 
 _logger = logging.getLogger("gorkflow.store")
+_UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 
 def create(db: sqlite3.Connection, batch: Sequence[NewRun]) -> list[Written]:
@@ -42,24 +43,39 @@ def _create(db: sqlite3.Connection, new: NewRun) -> Written:
 
 def append(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
     """Record transitions. What can't be stored of one run leaves the others alone."""
-    return [_append(db, item) for item in batch]
+    db.execute("SAVEPOINT batch")
+    try:
+        results = [_append(db, item) for item in batch]
+    except _UNRECORDABLE:
+        # Seldom, so that a savepoint for each is only worth its while the second time.
+        db.execute("ROLLBACK TO batch")
+        results = [_append_alone(db, item) for item in batch]
+    db.execute("RELEASE batch")
+    return results
+
+
+def _append_alone(db: sqlite3.Connection, item: Append) -> Written:
+    db.execute("SAVEPOINT item")
+    try:
+        written = _append(db, item)
+    except _UNRECORDABLE:
+        _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
+        db.execute("ROLLBACK TO item")
+        written = Written.FENCED
+    db.execute("RELEASE item")
+    return written
 
 
 def _append(db: sqlite3.Connection, item: Append) -> Written:
-    db.execute("SAVEPOINT item")
-    try:
-        summary = _summary(item.row) | {"expected_seq": item.expected_seq}
-        key = _key(db.execute(query("touch_run"), summary))
-        if key is None:
-            key = _key(db.execute(query("update_run"), summary))
-        if key is not None:
-            _insert_events(db, key, item.events)
-    except (sqlite3.IntegrityError, *UNSTORABLE):
-        _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
-        db.execute("ROLLBACK TO item")
-        key = None
-    db.execute("RELEASE item")
-    return Written.FENCED if key is None else Written.OK
+    summary = _summary(item.row) | {"expected_seq": item.expected_seq}
+    ends = item.row.status.terminal
+    key = None if ends else _key(db.execute(query("touch_run"), summary))
+    if key is None:
+        key = _key(db.execute(query("update_run"), summary))
+    if key is None:
+        return Written.FENCED
+    _insert_events(db, key, item.events)
+    return Written.OK
 
 
 def _insert_events(db: sqlite3.Connection, key: int, events: Sequence[Event]) -> None:
