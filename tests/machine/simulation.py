@@ -211,7 +211,7 @@ class Simulation:
             self._nonsense()
 
     def _perform(self, item: Any) -> None:
-        if isinstance(item, tuple):
+        if type(item) is tuple:
             self._result(*item)
         elif not self.machine.wants(item):
             if isinstance(item, Decide):

@@ -14,7 +14,6 @@ from gorkflow.errors import StoreCorruptError
 from gorkflow.journal import Row, from_row, to_row
 from gorkflow.model import RunStatus
 from gorkflow.testing.conformance import EVENTS
-
 from tests.unit.test_refs import FAILURES, REFS
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
