@@ -93,7 +93,9 @@ class Bench:
                 await floor.sequence(length)
 
         series = await in_turns(mine, theirs, per=length * rounds, repeat=self.repeat(15))
-        return self._per_step("memory", f"{length} steps in sequence{_of(kind)}", *series)
+        figure = self._per_step("memory", f"{length} steps in sequence{_of(kind)}", *series)
+        figure.floor_name = "an asyncio task each, in turn"
+        return figure
 
     async def _block(self, engine: Engine, width: int, kind: str) -> Figure:
         workflow, value = ours.block(width, kind), ours.KINDS[kind][3]
