@@ -23,6 +23,8 @@ from gorkflow.model import Failure, FailureCode, Outcome, instant
 from gorkflow.policy import exception_name, retry_delay
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gorkflow.clock import TimerHandle
     from gorkflow.codec import Codec
     from gorkflow.engine._driver import Driver
@@ -42,13 +44,13 @@ class Attempt:
     __slots__ = (
         "_began_at",
         "_decided",
-        "_task",
         "_timed_out",
         "_timers",
         "cancelled",
         "command",
         "driver",
         "step",
+        "task",
     )
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
@@ -57,7 +59,7 @@ class Attempt:
         self.step = driver.definition.steps[command.path]
         self.cancelled = False
         self._began_at = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._timers: list[TimerHandle] = []
         self._timed_out = False
         self._decided = False
@@ -75,7 +77,7 @@ class Attempt:
             context = self.driver.context.copy()
             runtime.threads.submit(lambda: context.run(self._run_in_thread, runtime.loop))
         else:
-            self._task = runtime.loop.create_task(
+            self.task = runtime.loop.create_task(
                 self._run_on_loop(), context=self.driver.context.copy()
             )
 
@@ -85,10 +87,10 @@ class Attempt:
         self._stop()
 
     def _stop(self) -> None:
-        if self._task is None:
+        if self.task is None:
             self._decide(abandoned=True)
         else:
-            self._task.cancel()
+            self.task.cancel()
             clock = self.driver.runtime.clock
             self._timers.append(clock.call_at(clock.now() + CLEANUP, self._give_up))
 
@@ -114,7 +116,7 @@ class Attempt:
     async def _run_on_loop(self) -> None:
         output, error = None, None
         try:
-            arguments = self.driver.values.arguments(self.step, self.command.input)
+            arguments = self.driver.values.arguments(self._wanted(), self.command.input)
             self._began_at = self.driver.runtime.clock.now()
             value = await self.step.call(self._context(), arguments)
             output = self._encode(value)
@@ -122,18 +124,22 @@ class Attempt:
             raise  # not a failure of the step: somebody wants the program to stop
         except BaseException as caught:
             error = caught
-            if isinstance(caught, asyncio.CancelledError) and self._is_shutdown():
-                raise  # the loop shuts down: the attempt has no result, and runs again
+            if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
+                raise  # the attempt has no result, and runs again
         self._ended(output, error)
 
-    def _is_shutdown(self) -> bool:
-        """Return whether somebody other than us cancelled the task, not the handler itself."""
-        return not self.cancelled and self._task is not None and self._task.cancelling() > 0
+    def _wanted(self) -> list[Any]:
+        return [param.annotation for param in self.step.params]
+
+    def _means_nothing(self) -> bool:
+        """Return whether we were cancelled because the whole program stops."""
+        cancelled = self.task is not None and self.task.cancelling() > 0
+        return cancelled and not self.cancelled and self.driver.runtime.is_shutting_down()
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         output, error = None, None
         try:
-            arguments = self.driver.values.arguments(self.step, self.command.input)
+            arguments = self.driver.values.arguments(self._wanted(), self.command.input)
             self._began_at = self.driver.runtime.clock.now()
             output = self._encode(self.step.call(self._context(), arguments))
         except BaseException as caught:  # noqa: BLE001 - outcome as data
@@ -181,9 +187,16 @@ class Attempt:
             step_id=self.step.id,
             path=self.command.path,
             attempt=self.command.attempt,
-            deadline=self.driver.deadline,
+            deadline=self._deadline(),
             deps=self.driver.runtime.deps,
         )
+
+    def _deadline(self) -> datetime | None:
+        """Return when the attempt times out, or the run does, whichever is first."""
+        timeout = self.command.spec.timeout
+        own = None if timeout is None else instant(self._began_at + timeout)
+        both = [at for at in (own, self.driver.deadline) if at is not None]
+        return min(both, default=None)
 
     # ---- the result -----------------------------------------------------------------------
 

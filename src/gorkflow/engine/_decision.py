@@ -23,13 +23,20 @@ class Decision:
     def __init__(self, driver: Driver, command: Decide) -> None:
         self.driver = driver
         self.command = command
-        self._task = asyncio.get_running_loop().create_task(
+        self._cancelled = False
+        self.task = asyncio.get_running_loop().create_task(
             self._run(), context=driver.context.copy()
         )
 
     def cancel(self) -> None:
         """Stop evaluating. A sync condition runs to its end in its thread, unheard."""
-        self._task.cancel()
+        self._cancelled = True
+        self.task.cancel()
+
+    def _means_nothing(self) -> bool:
+        """Return whether we were told to stop, or the whole program is."""
+        stopping = self.driver.runtime.is_shutting_down
+        return self._cancelled or (self.task.cancelling() > 0 and stopping())
 
     async def _run(self) -> None:
         path = self.command.path
@@ -39,8 +46,8 @@ class Decision:
             raise
         except BaseException as error:
             self.driver.attempt_ended(self)
-            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
-                raise  # we were told to stop; else the condition raised it by itself
+            if isinstance(error, asyncio.CancelledError) and self._means_nothing():
+                raise
             now = self.driver.runtime.clock.now()
             failure = make_failure(path, self.command.spec.id, 1, FailureCode.CONDITION, error, now)
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
@@ -71,10 +78,11 @@ class Decision:
         return len(arms)
 
     async def _evaluate(self, condition: Condition) -> Any:
-        value = self.driver.values.value(self.command.input)
+        wanted = [annotation for _, annotation in condition.params]
+        arguments = self.driver.values.arguments(wanted, self.command.input)
         if condition.is_async:
-            return await condition(value)
-        return await _in_thread(self.driver, partial(condition, value))
+            return await condition.fn(*arguments)
+        return await _in_thread(self.driver, partial(condition.fn, *arguments))
 
 
 async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Decision
-from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError
+from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunError
 from gorkflow.machine import (
     CancelStep,
     CancelTimer,
@@ -56,7 +57,8 @@ class Driver:
         machine: its state.
         values: its recorded values.
         context: the context variables that its handlers see.
-        new: whether the store doesn't know the run yet.
+        timeout: seconds that the run may take once it is started.
+        opening: for a run that the store doesn't know yet: the fields of ``run_created``.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class Driver:
         values: Values,
         context: contextvars.Context,
         *,
-        new: bool = False,
+        timeout: float | None = None,
+        opening: tuple[Any, ...] | None = None,
     ) -> None:
         self.runtime = runtime
         self.definition = definition
@@ -78,22 +81,23 @@ class Driver:
         self.values = values
         self.context = context
         self.deadline: datetime | None = None
-        self.input: bytes | None = None
-        """Of a run that is new."""
-        self.timeout: float | None = None
-        """Seconds that the run may take once it is started."""
+        self.timeout = timeout
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
-        self.created: asyncio.Future[None] | None = None
-        """Resolved when the run is durable; ``None`` for one that was when we met."""
+        self.created: asyncio.Future[BaseException | None] = runtime.loop.create_future()
+        """Resolved when the run is durable, or with why it can't be."""
         self.done: asyncio.Future[BaseException | None] = runtime.loop.create_future()
         """Resolved when the run has ended, or with why this engine can't carry it on."""
-        self._new = new
+        self.opening = opening
+        self._new = opening is not None
         self._inbox: list[_Inbound] = []
-        self._todo: list[Command] = []
+        self._todo: deque[Command] = deque()
         self._submitted = False
+        self._writing = False
         self._attempts: dict[str, Attempt | Decision] = {}
         self._timers: dict[tuple[str, str], TimerHandle] = {}
+        if opening is None:
+            self.created.set_result(None)
 
     # ---- in -------------------------------------------------------------------------------
 
@@ -159,6 +163,7 @@ class Driver:
         if not events:
             self._submitted = False
             return None
+        self._writing = True
         self.values.note(events)
         self.row = self._summary(now)
         if self._new:
@@ -183,8 +188,8 @@ class Driver:
 
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
-        admitted, self.admitted = self.admitted, []
-        for command in admitted:
+        while self.admitted:
+            command = self.admitted.pop()
             if self.machine.wants(command) and not self.runtime.closing:
                 self._use_up(command, events, now)
             else:
@@ -207,9 +212,9 @@ class Driver:
             command.input,
             command.ready_at,
         )
+        self._todo.append(command)  # from here on it is the list that holds the slots
         events.append(event)
         self.machine.feed(event)
-        self._todo.append(command)
 
     def _summary(self, now: float) -> RunRow:
         row, machine = self.row, self.machine
@@ -246,22 +251,31 @@ class Driver:
 
     def committed(self, written: Written) -> None:
         """Go on, now that the store has answered."""
-        self._submitted = False
-        if written is not Written.OK:
-            self._refused(written)
+        self._submitted = self._writing = False
+        error = None if written is Written.OK else self._refusal(written)
+        if not self.created.done():
+            self.created.set_result(error)
+        if self.done.done():
+            return  # given up while it was being written
+        if error is not None:
+            self.broken(error)
             return
         self._new = False
-        if self.created is not None and not self.created.done():
-            self.created.set_result(None)
-        todo, self._todo = self._todo, []
-        for command in todo:
-            self.perform(command)
+        while self._todo:
+            self.perform(self._todo.popleft())
         self.runtime.changed(self.run_id)
         if self.machine.status.terminal:
             self._log_end()
             self._close(None)
         elif self._inbox or self.admitted:
             self.submit()
+
+    def _refusal(self, written: Written) -> RunError:
+        if written is Written.DUPLICATE:
+            return duplicate(self.run_id)
+        return LeaseLostError(
+            self.run_id, f"another worker took over run {self.run_id!r}; it goes on there"
+        )
 
     def _log_end(self) -> None:
         row = self.row
@@ -327,22 +341,13 @@ class Driver:
 
     # ---- the end --------------------------------------------------------------------------
 
-    def _refused(self, written: Written) -> None:
-        if written is Written.DUPLICATE:
-            self.broken(duplicate(self.run_id))
-        else:
-            self.broken(
-                LeaseLostError(
-                    self.run_id,
-                    f"another worker took over run {self.run_id!r}; it goes on there",
-                )
-            )
-
     def broken(self, error: BaseException) -> None:
-        """Give the run up. The store keeps what it has; whoever claims the run goes on from it."""
-        if self.created is not None and not self.created.done():
-            self.created.set_exception(error)
-        elif not isinstance(error, DuplicateRunError):
+        """Give the run up, since it can't be carried on.
+
+        The store keeps what it has; whoever claims the run goes on from that.
+        """
+        self._writing = False
+        if self.created.done() and not isinstance(error, DuplicateRunError):
             logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
         self._close(error)
 
@@ -352,21 +357,31 @@ class Driver:
         Args:
             error: what whoever waits for the end of the run gets.
         """
-        if not self.done.done():
-            self._close(error)
+        self._close(error)
 
     def _close(self, error: BaseException | None) -> None:
+        """Let go of everything that the run holds here: timers, slots, handlers, those who wait."""
+        if self.done.done():
+            return
+        self.done.set_result(error)
+        if not self._writing and not self.created.done():
+            self.created.set_result(error)  # else the store's answer decides that
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if not self.done.done():
-            self.done.set_result(error)
+        self._inbox.clear()
+        unused = [*self.admitted, *(item for item in self._todo if isinstance(item, RunStep))]
+        self.admitted.clear()
+        self._todo.clear()
+        for command in unused:
+            self.runtime.slots.release(command.spec.executor)
         for attempt in list(self._attempts.values()):
             attempt.cancel()
-        for command in self.admitted:
-            self.runtime.slots.release(command.spec.executor)
-        self.admitted.clear()
         self.runtime.ended(self)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return the tasks in which handlers run."""
+        return [a.task for a in self._attempts.values() if a.task is not None]
 
 
 def duplicate(run_id: str) -> DuplicateRunError:

@@ -37,5 +37,7 @@ class Runtime:
     """Called once when a driver has nothing more to do."""
     changed: Callable[[str], None]
     """Called with a run's id when events of it were recorded."""
+    is_shutting_down: Callable[[], bool]
+    """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
     closing: bool = field(default=False)
     """No step is scheduled any more."""

@@ -7,6 +7,7 @@ runs of the engine, except that a sync step that waits for a thread lets async s
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -36,7 +37,8 @@ class Slots:
         self._free_threads = max_threads
         self._max_abandoned = max_threads
         self._wake = wake
-        self._waiting: dict[str, deque[tuple[Driver, RunStep]]] = {
+        self._arrivals = itertools.count()
+        self._waiting: dict[str, deque[tuple[int, Driver, RunStep]]] = {
             "loop": deque(),
             "thread": deque(),
         }
@@ -47,7 +49,7 @@ class Slots:
         """Take the slots for an attempt, or queue it and return False."""
         kind = command.spec.executor
         if self._waiting[kind] or not self._take(kind):
-            self._waiting[kind].append((driver, command))
+            self._waiting[kind].append((next(self._arrivals), driver, command))
             return False
         return True
 
@@ -96,14 +98,18 @@ class Slots:
         return True
 
     def _serve(self) -> None:
-        for kind, waiting in self._waiting.items():
-            while waiting:
-                driver, command = waiting[0]
-                if not driver.wants(command):
-                    waiting.popleft()
-                elif self._take(kind):
-                    waiting.popleft()
+        """Give free slots to those who waited longest, of those that can be served."""
+        progress = True
+        while progress:
+            progress = False
+            for _, kind in sorted((q[0][0], kind) for kind, q in self._waiting.items() if q):
+                _, driver, command = self._waiting[kind][0]
+                wanted = driver.wants(command)
+                if wanted and not self._take(kind):
+                    continue
+                self._waiting[kind].popleft()
+                if wanted:
                     driver.admitted.append(command)
                     self._wake(driver)
-                else:
-                    break
+                progress = True
+                break

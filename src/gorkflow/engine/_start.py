@@ -87,7 +87,7 @@ def new_driver(
     row = RunRow(
         run_id=run_id,
         workflow_id=definition.workflow_id,
-        workflow_version=definition.version,
+        workflow_version=_text("the workflow's version", definition.version) or "",
         fingerprint=definition.fingerprint,
         resource_id=_text("resource_id", options.get("resource_id")),
         tags=_tags(tags) if tags else (),
@@ -99,12 +99,10 @@ def new_driver(
     machine = Machine(run_id, definition.tree)
     values = Values(run_id, definition)
     context = contextvars.copy_context()
-    driver = Driver(runtime, definition, row, machine, values, context, new=True)
-    driver.input = data
-    driver.timeout = timeout
-    driver.created = runtime.loop.create_future()
-    driver.post(RunCreated, "", None, (definition.fingerprint, data, timeout))
-    return driver
+    opening = (definition.fingerprint, data, timeout)
+    return Driver(
+        runtime, definition, row, machine, values, context, timeout=timeout, opening=opening
+    )
 
 
 async def same_start(store: Store, driver: Driver) -> None:
@@ -118,11 +116,19 @@ async def same_start(store: Store, driver: Driver) -> None:
     first = await store.read_events(run_id, limit=1)
     if row is None or row.workflow_id != driver.row.workflow_id:
         what = "of another workflow"
-    elif not first or not isinstance(first[0], RunCreated) or first[0].input != driver.input:
+    elif (
+        not first
+        or not isinstance(first[0], RunCreated)
+        or first[0].input != _opening_input(driver)
+    ):
         what = "with another input"
     else:
         return
     raise DuplicateRunError(run_id, f"run {run_id!r} exists already, {what}; use another run_id")
+
+
+def _opening_input(driver: Driver) -> object:
+    return driver.opening[1] if driver.opening is not None else None
 
 
 def _check_options(options: StartOptions) -> None:

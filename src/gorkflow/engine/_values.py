@@ -6,8 +6,8 @@ Every value is rebuilt from its recorded bytes each time, so no two branches eve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from gorkflow import events as ev
 from gorkflow.annotations import needs_validation
@@ -19,7 +19,6 @@ from gorkflow.refs import Default, Ended, FailureRef, Ref
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
-    from gorkflow.step import Step
 
 INPUT = 1
 """The ``seq`` that stands for the run's input: that of ``run_created``."""
@@ -61,45 +60,62 @@ class Values:
     # ---- values ---------------------------------------------------------------------------
 
     def value(self, ref: Ref) -> Any:
-        """Return a fresh object for a reference.
+        """Return a fresh object for a reference, of the types of whoever produced it.
 
         Raises:
             ValidationError: the recorded bytes don't match the annotation any more.
         """
-        while type(ref) is int:
-            found = self._bytes.get(ref)
-            if found is not None:
-                return self._decode(found[0], found[1])
-            if ref == INPUT:
-                return None
-            ref = self._composition(ref)[0]
-        if ref is None:
-            return None
-        if isinstance(ref, tuple):
-            return tuple([self.value(item) for item in ref])
-        if isinstance(ref, Ended):
-            return self.outcome(ref)
-        assert isinstance(ref, Default)
-        data, annotation = self._default(ref)
-        return json.loads(data) if self.definition is None else codec_of(annotation).decode(data)
+        return self.received(ref, Any)
 
-    def arguments(self, step: Step[Any, Any], ref: Ref) -> tuple[Any, ...]:
-        """Return what to call a step with, each argument a fresh object of the step's own types.
+    def arguments(self, wanted: Sequence[Any], ref: Ref) -> tuple[Any, ...]:
+        """Return what to call a function with, each argument a fresh object.
+
+        Args:
+            wanted: the annotations of its parameters. None: it gets nothing; one: the whole value;
+                more: the items of a tuple.
+            ref: the value.
 
         Raises:
             ValidationError: a value does not match the annotation that it is received under.
         """
-        params = step.params
-        if not params:
+        if not wanted:
             return ()
-        if len(params) == 1:
-            return (self._received(ref, params[0].annotation),)
-        parts = self._parts(ref)
-        if parts is None:
-            return tuple(self.value(ref))
-        return tuple(
-            [self._received(part, p.annotation) for part, p in zip(parts, params, strict=True)]
-        )
+        if len(wanted) == 1:
+            return (self.received(ref, wanted[0]),)
+        return tuple(self.received(ref, tuple[tuple(wanted)]))  # type: ignore[misc]
+
+    def received(self, ref: Ref, wanted: Any) -> Any:
+        """Return a fresh object for a reference.
+
+        It is of the producer's type; where that does not warrant ``wanted``, it is validated into
+        that.
+
+        Raises:
+            ValidationError: the value does not match.
+        """
+        ref, made_at = self._followed(ref)
+        if isinstance(ref, Ended):
+            return self.outcome(ref)
+        if isinstance(ref, tuple):
+            return self._received_tuple(ref, wanted, made_at)
+        recorded = self._recorded(ref)
+        if recorded is None:
+            return None
+        data, given = recorded
+        if self.definition is None:
+            return json.loads(data)
+        validate = wanted is not Any and needs_validation(given, wanted)
+        return codec_of(wanted if validate else given).decode(data)
+
+    def _received_tuple(self, refs: tuple[Ref, ...], wanted: Any, made_at: str) -> Any:
+        items = _item_annotations(wanted, len(refs))
+        if items is not None:
+            return tuple([self.received(r, item) for r, item in zip(refs, items, strict=True)])
+        if wanted is not Any and needs_validation(self._annotation_at(made_at), wanted):
+            data = self._json(refs)
+            if data is not None:
+                return codec_of(wanted).decode(data)
+        return tuple([self.received(r, Any) for r in refs])
 
     def outcome(self, ended: Ended) -> Outcome[Any]:
         """Return how a step or branch ended, as callers see it."""
@@ -124,26 +140,26 @@ class Values:
 
     # ---- how ------------------------------------------------------------------------------
 
-    def _received(self, ref: Ref, wanted: Any) -> Any:
-        """Return the value, validated into ``wanted`` where its own type does not warrant it."""
-        if type(ref) is not int or self.definition is None:
-            return self.value(ref)
-        found = self._bytes.get(ref)
-        if found is not None:
-            given = self._annotation_at(found[1])
-            codec = codec_of(wanted if needs_validation(given, wanted) else given)
-            return codec.decode(found[0])
-        if ref == INPUT:
-            return None
-        given = self._annotation_at(self._composition(ref)[1])
-        data = self._json(ref) if needs_validation(given, wanted) else None
-        return self.value(ref) if data is None else codec_of(wanted).decode(data)
-
-    def _parts(self, ref: Ref) -> tuple[Ref, ...] | None:
-        """Return the references inside a composed value; ``None``: it was recorded whole."""
+    def _followed(self, ref: Ref) -> tuple[Ref, str]:
+        """Return what a reference stands for in the end, and the path of the block that made it."""
+        made_at = ""
         while type(ref) is int and ref not in self._bytes and ref != INPUT:
-            ref = self._composition(ref)[0]
-        return ref if isinstance(ref, tuple) else None
+            found = self._composed.get(ref)
+            if found is None:
+                raise HistoryError(
+                    self.run_id, f"event {ref} of run {self.run_id!r} holds no value"
+                )
+            ref, made_at = found
+        return ref, made_at
+
+    def _recorded(self, ref: int | Default | None) -> tuple[bytes, Any] | None:
+        """Return the bytes of a value and the annotation they were written under."""
+        if ref is None:
+            return None
+        if isinstance(ref, Default):
+            return self._default(ref)
+        found = self._bytes.get(ref)
+        return None if found is None else (found[0], self._annotation_at(found[1]))
 
     def _annotation_at(self, path: str) -> Any:
         definition = self.definition
@@ -151,23 +167,17 @@ class Values:
             return Any
         return definition.input if path == "" else definition.outputs.get(path, Any)
 
-    def _decode(self, data: bytes, path: str) -> Any:
-        if self.definition is None:
-            return json.loads(data)
-        return codec_of(self._annotation_at(path)).decode(data)
-
     def _json(self, ref: Ref) -> bytes | None:
         """Return the JSON of a value; ``None`` where outcomes are in it, which have none."""
-        if ref is None:
-            return b"null"
-        if type(ref) is int:
-            found = self._bytes.get(ref)
-            return found[0] if found is not None else self._json(self._composition(ref)[0])
+        ref, _ = self._followed(ref)
+        if isinstance(ref, Ended):
+            return None
         if isinstance(ref, tuple):
             parts = [self._json(item) for item in ref]
             known = [part for part in parts if part is not None]
             return b"[" + b",".join(known) + b"]" if len(known) == len(parts) else None
-        return self._default(ref)[0] if isinstance(ref, Default) else None
+        recorded = self._recorded(ref)
+        return b"null" if recorded is None else recorded[0]
 
     def _default(self, ref: Default) -> tuple[bytes, Any]:
         if self.definition is not None:
@@ -177,8 +187,12 @@ class Values:
                 return (node.default or "null").encode(), Any
         raise HistoryError(self.run_id, f"run {self.run_id!r} has no choice {ref.path!r}")
 
-    def _composition(self, seq: int) -> tuple[Ref, str]:
-        found = self._composed.get(seq)
-        if found is None:
-            raise HistoryError(self.run_id, f"event {seq} of run {self.run_id!r} holds no value")
-        return found
+
+def _item_annotations(annotation: Any, count: int) -> Sequence[Any] | None:
+    """Return the annotations of a tuple's items; ``None`` where it says nothing of them."""
+    if get_origin(annotation) is not tuple:
+        return None
+    items = get_args(annotation)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return [items[0]] * count
+    return items if len(items) == count else None

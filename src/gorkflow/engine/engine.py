@@ -20,7 +20,7 @@ from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._watch import Ended, Watch
 from gorkflow.engine.handle import RunHandle
-from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
+from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunNotFoundError
 from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
 from gorkflow.step import StepDefaults
@@ -130,13 +130,17 @@ class Engine:
         Raises:
             StoreError: the store can't be opened.
         """
+        loop = asyncio.get_running_loop()
         if self._runtime is not None:
+            if self._runtime.loop is not loop:
+                raise EngineClosedError(
+                    "the engine was opened in another event loop, and not closed there; make one "
+                    "engine per loop"
+                )
             return
-        self._recover = self._recover and recover
         import random  # as late as possible: it is slow to load
 
         await self.store.open()
-        loop = asyncio.get_running_loop()
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
@@ -148,12 +152,18 @@ class Engine:
             deps=self._deps,
             max_payload=self._max_payload,
             uniform=random.Random().uniform,
-            ended=lambda driver: self._service.ended(driver) if self._service else None,
+            ended=lambda driver: service.runs.ended(driver),  # noqa: PLW0108 - made below
             changed=self._watch.changed,
+            is_shutting_down=lambda: service.is_shutting_down(),  # noqa: PLW0108 - as above
         )
-        self._service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
+        service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
+        self._service = service
         if self._execute:
-            await self._service.open(recover=self._recover)
+            try:
+                await service.open(recover=self._recover and recover)
+            except BaseException:
+                await self.aclose(grace=0)
+                raise
 
     async def aclose(self, *, grace: float = 30.0) -> None:
         """Stop. Runs that have not ended stay recoverable.
@@ -161,10 +171,13 @@ class Engine:
         Args:
             grace: seconds that running attempts get to finish and be recorded.
         """
-        service, self._service = self._service, None
-        self._runtime = None
-        if service is not None:
+        service = self._service
+        if service is None or service.runtime.closing:
+            return
+        try:
             await service.close(grace)
+        finally:
+            self._service = self._runtime = None
             await self.store.close()
 
     # ---- starting -------------------------------------------------------------------------
@@ -233,11 +246,13 @@ class Engine:
             TypeError: an option is not known.
         """
         service, runtime = self._opened()
+        if runtime.closing:
+            raise EngineClosedError("the engine is being closed; it starts no more runs")
         definition = self._registry.add(workflow)
         driver = new_driver(runtime, definition, input, options, claimed=self._execute)
         service.watch_for(workflow.id, recover=self._recover)
         try:
-            await service.start(driver)
+            await service.runs.start(driver)
         except DuplicateRunError:
             if options.get("if_exists") != "return":
                 raise
@@ -272,7 +287,7 @@ class Engine:
         service, _ = self._opened()
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
-        return await service.recover(run_id=run_id)
+        return await service.recover(run_id)
 
     async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
         """Cancel a run, wherever it runs. Has no effect on one that has ended.
@@ -341,10 +356,10 @@ class Engine:
             RunNotFoundError: there is no such run.
         """
         service, _ = self._opened()
-        driver = service.drivers.get(run_id)
+        driver = service.runs.drivers.get(run_id)
         if driver is not None:
             error = await asyncio.shield(driver.done)
-            if error is not None:
+            if error is not None and not isinstance(error, LeaseLostError):
                 raise error
         return await self._watch.ended(run_id, driver)
 

@@ -38,7 +38,6 @@ class RunHandle(Generic[Out_co]):
             RunFailedError: it failed; lists every unhandled failure.
             RunCancelledError: it was cancelled.
             RunNotFoundError: there is no such run.
-            LeaseLostError: this engine carried it and lost it; ask again to follow it elsewhere.
             StoreError: the store failed; the run goes on when an engine recovers it.
         """
         ended = await self._engine.wait(self.run_id)

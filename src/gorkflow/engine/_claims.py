@@ -1,0 +1,201 @@
+"""Runs that others left: claiming them, going on with them, giving back those that can't."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gorkflow.engine._driver import Driver
+from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._values import Values
+from gorkflow.errors import RunBlockedError, RunNotFoundError, StoreCorruptError, StoreError
+from gorkflow.events import CancelRequested, RunCreated
+from gorkflow.machine import replay
+from gorkflow.store import Append, Message, Written
+
+if TYPE_CHECKING:
+    from gorkflow.engine._registry import Registry
+    from gorkflow.engine._runs import Runs
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Claim, Loaded
+
+logger = logging.getLogger("gorkflow.engine")
+
+_LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at again, by others too
+RETRY = 1.0  # seconds until a run that the store failed is taken up again
+
+
+class Claims:
+    """Takes over runs that nobody carries.
+
+    Every claim ends in one of three ways: the run is carried here, it was given back, or it is in
+    ``dropped`` and will be given back. So no run stays ours that we don't carry.
+
+    Args:
+        runtime: the engine's.
+        registry: the workflows it knows.
+        runs: those that it carries.
+    """
+
+    def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._runs = runs
+        self._context = contextvars.copy_context()
+        self._dropped: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+
+    def drop(self, run_id: str, token: int) -> None:
+        """Have a run given back that is ours in the store, but not carried."""
+        self._dropped[run_id] = token
+
+    async def recover(self, workflow_ids: list[str] | None, run_id: str | None = None) -> list[str]:
+        """Take over runs that nobody carries; return their ids.
+
+        Args:
+            workflow_ids: runs of these workflows; ``None``: of any.
+            run_id: only this run. It is an error then if it can't be carried on.
+        """
+        taken: list[str] = []
+        now = self._runtime.clock.now()  # taken once, so that what is put back is not found again
+        while True:
+            claims = await self._runtime.store.claim(
+                self._runtime.worker_id,
+                now=now,
+                workflow_ids=workflow_ids,
+                run_id=run_id,
+            )
+            taken += await self._take_over_all(claims, strict=run_id is not None)
+            if not claims or run_id is not None:
+                return taken
+
+    async def _take_over_all(self, claims: list[Claim], *, strict: bool) -> list[str]:
+        taken: list[str] = []
+        open_claims = {claim.row.run_id: claim.row.token for claim in claims}
+        try:
+            for claim in claims:
+                try:
+                    await self._take_over(claim)
+                    taken.append(claim.row.run_id)
+                except Exception as error:  # a run that breaks must not stop the others
+                    await self._put_back(claim, error)
+                    if strict:
+                        raise
+                del open_claims[claim.row.run_id]
+        finally:
+            self._dropped.update(open_claims)
+        return taken
+
+    async def _take_over(self, claim: Claim) -> None:
+        run_id = claim.row.run_id
+        loaded = await self._runtime.store.load(run_id)
+        if loaded is None:
+            raise RunNotFoundError(run_id)
+        tree = tree_of(loaded)
+        definition = self._registry.get(claim.row.workflow_id)
+        if definition is None:
+            raise RunBlockedError(
+                run_id,
+                f"run {run_id!r} belongs to workflow {claim.row.workflow_id!r}, which this engine "
+                "does not know; give it to Engine(workflows=…)",
+            )
+        problems = differences(tree, definition, loaded.events)
+        if problems:
+            raise RunBlockedError(
+                run_id,
+                f"run {run_id!r} was started with other code: {'; '.join(problems)}. Run it with "
+                "that code, or cancel it",
+            )
+        machine = replay(run_id, tree, loaded.events)
+        definition = carried_on(definition, tree, loaded.tree)
+        values = Values(run_id, definition)
+        values.note(loaded.events)
+        logger.info("run %r is continued by %s", run_id, self._runtime.worker_id)
+        self._runs.carry(
+            Driver(
+                self._runtime,
+                definition,
+                claim.row,
+                machine,
+                values,
+                self._context,
+                timeout=_timeout(loaded),
+            )
+        )
+
+    async def _put_back(self, claim: Claim, error: Exception) -> None:
+        """Give back a run that can't be carried on here, to be looked at again later."""
+        if self._told.get(claim.row.run_id) != str(error):
+            self._told[claim.row.run_id] = str(error)  # once: it will be looked at again and again
+            logger.error("%s", error)
+        transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
+        due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
+        row = replace(claim.row, worker_id=None, reason=str(error), due_at=due_at)
+        if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
+            logger.info("run %r was taken over meanwhile", row.run_id)
+
+    async def give_back(self, delay: float) -> None:
+        """Let go of the dropped runs, so that they go on: with us again, or with others.
+
+        Args:
+            delay: seconds until then.
+        """
+        store, now = self._runtime.store, self._runtime.clock.now()
+        for run_id, token in list(self._dropped.items()):
+            try:
+                row = await store.get_run(run_id)
+            except StoreCorruptError:
+                row = None  # nobody can carry it on
+            if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
+                row = replace(row, worker_id=None, due_at=now + delay if delay else None)
+                await store.append([Append(row, (), row.seq)])
+            self._dropped.pop(run_id, None)
+
+    async def cancel(self, run_id: str, reason: str) -> None:
+        """Cancel a run that this engine does not carry.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        runtime = self._runtime
+        store, now = runtime.store, runtime.clock.now()
+        await self.give_back(0.0)
+        message = Message(id=0, run_id=run_id, kind="cancel", body=reason, at=now)
+        if not await store.post(message):
+            if await store.get_run(run_id) is None:
+                raise RunNotFoundError(run_id)
+            return
+        # Whoever carries it finds the message; if nobody does, we do what it says.
+        for claim in await store.claim(runtime.worker_id, now=now, run_id=run_id, limit=1):
+            self.drop(run_id, claim.row.token)
+            await self._cancel_unowned(claim, reason)
+            self._dropped.pop(run_id, None)
+
+    async def _cancel_unowned(self, claim: Claim, reason: str) -> None:
+        """Cancel a run that nobody carries: for that, its tree is enough."""
+        store = self._runtime.store
+        run_id = claim.row.run_id
+        loaded = await store.load(run_id)
+        if loaded is None:
+            return
+        machine = replay(run_id, tree_of(loaded), loaded.events)
+        now = max(self._runtime.clock.now(), machine.at)
+        event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
+        events = [event, *machine.feed(event)]
+        row = replace(
+            claim.row,
+            status=machine.status,
+            reason=reason,
+            finished_at=now,
+            seq=machine.seq,
+            worker_id=None,
+        )
+        if await store.append([Append(row, events, loaded.row.seq)]) == [Written.OK]:
+            await store.acknowledge([message.id for message in await store.inbox(run_id)])
+
+
+def _timeout(loaded: Loaded) -> float | None:
+    first = loaded.events[0] if loaded.events else None
+    return first.timeout if isinstance(first, RunCreated) else None
