@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
-from gorkflow.errors import RunBlockedError, RunNotFoundError, StoreCorruptError, StoreError
+from gorkflow.errors import (
+    LeaseLostError,
+    RunBlockedError,
+    RunNotFoundError,
+    StoreCorruptError,
+    StoreError,
+)
 from gorkflow.events import CancelRequested, RunCreated
 from gorkflow.machine import replay
 from gorkflow.store import Append, Message, Written
@@ -59,6 +65,7 @@ class Claims:
             run_id: only this run. It is an error then if it can't be carried on.
         """
         taken: list[str] = []
+        seen: set[str] = set()
         now = self._runtime.clock.now()  # taken once, so that what is put back is not found again
         while True:
             claims = await self._runtime.store.claim(
@@ -67,8 +74,10 @@ class Claims:
                 workflow_ids=workflow_ids,
                 run_id=run_id,
             )
-            taken += await self._take_over_all(claims, strict=run_id is not None)
-            if not claims or run_id is not None:
+            fresh = [claim for claim in claims if claim.row.run_id not in seen]
+            seen.update(claim.row.run_id for claim in claims)
+            taken += await self._take_over_all(fresh, strict=run_id is not None)
+            if not fresh or run_id is not None:
                 return taken
 
     async def _take_over_all(self, claims: list[Claim], *, strict: bool) -> list[str]:
@@ -112,6 +121,11 @@ class Claims:
         definition = carried_on(definition, tree, loaded.tree)
         values = Values(run_id, definition)
         values.note(loaded.events)
+        mine = self._runs.drivers.get(run_id)
+        if mine is not None:
+            mine.broken(
+                LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
+            )
         logger.info("run %r is continued by %s", run_id, self._runtime.worker_id)
         self._runs.carry(
             Driver(
