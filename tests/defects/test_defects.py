@@ -281,7 +281,6 @@ async def test_a_store_that_fails_is_an_error_of_the_caller():
         assert ran == []
 
 
-@pytest.mark.xfail(reason="the engine gives the run up, but goes on owning it", strict=True)
 @in_loop
 async def test_a_run_goes_on_when_its_store_works_again():
     """RUNNING for ever: a store that fails once must not leave a run that nobody carries."""
@@ -509,7 +508,6 @@ def test_branches_are_listed_in_declared_order():
     assert asyncio.run(whole()) == ["b3", "b1", "b2"]
 
 
-@pytest.mark.xfail(reason="ctx.deadline is that of the run, not of the attempt", strict=True)
 def test_a_step_sees_the_deadline_of_its_own_attempt():
     """Shared deadline: one accessor for all branches was re-pointed at the last starter's."""
     seen: dict[str, float | None] = {}

@@ -92,9 +92,9 @@ class Service:
 
     # ---- what the engine asks for ---------------------------------------------------------
 
-    def watch_for(self, workflow_id: str, *, recover: bool) -> None:
+    def watch_for(self, workflow_id: str) -> None:
         """Continue runs of this workflow too, now that it is known."""
-        if recover and workflow_id not in self._watched:
+        if self._recover and workflow_id not in self._watched:
             self._spawn(self._recover_quietly([workflow_id]))
         self._watched.add(workflow_id)
 
@@ -120,6 +120,7 @@ class Service:
 
     async def _recover_all(self) -> list[str]:
         await self._keep_alive()
+        await self.claims.give_back(0.0)
         return await self._recover_known(self._registry.ids())
 
     async def _recover_one(self, run_id: str) -> list[str]:

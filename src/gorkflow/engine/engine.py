@@ -250,7 +250,7 @@ class Engine:
             raise EngineClosedError("the engine is being closed; it starts no more runs")
         definition = self._registry.add(workflow)
         driver = new_driver(runtime, definition, input, options, claimed=self._execute)
-        service.watch_for(workflow.id, recover=self._recover)
+        service.watch_for(workflow.id)
         try:
             await service.runs.start(driver)
         except DuplicateRunError:
