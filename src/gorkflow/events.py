@@ -78,6 +78,8 @@ class StepCompleted(Event):
     """The exact bytes of the output."""
     began_at: float
     """When the handler began, in seconds since the epoch."""
+    ended_at: float | None = None
+    """When it ended; ``at`` is when that was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class StepFailed(Event):
     """When the handler began; ``None`` when it did not (its input did not validate)."""
     retry_at: float | None
     """When the next attempt is due; ``None``: this failure is final."""
+    ended_at: float | None = None
+    """When the handler ended; ``at`` is when that was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,18 +124,19 @@ def _scheduled(record: _Record, event: ev.StepScheduled, _: Reader) -> None:
 def _completed(record: _Record, event: ev.StepCompleted, _: Reader) -> None:
     record.status = StepStatus.COMPLETED
     record.output = event.seq
-    record.finished_at = event.at
-    record.close(event.at, event.began_at, None)
+    record.finished_at = event.ended_at or event.at
+    record.close(record.finished_at, event.began_at, None)
 
 
 def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
     record.attempt = event.attempt
     record.failure = event.seq
     record.interruptions = 0
-    record.close(event.at, event.began_at, event.failure)
+    ended_at = event.ended_at or event.at
+    record.close(ended_at, event.began_at, event.failure)
     if event.retry_at is None:
         record.status = StepStatus.FAILED
-        record.finished_at = event.at
+        record.finished_at = ended_at
     else:
         record.status = StepStatus.RETRYING
 

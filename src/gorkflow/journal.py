@@ -41,10 +41,12 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.StepScheduled: lambda e: {
         "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at
     },
-    ev.StepCompleted: lambda e: {"attempt": e.attempt, "began_at": e.began_at},
+    ev.StepCompleted: lambda e: {
+        "attempt": e.attempt, "began_at": e.began_at, "ended_at": e.ended_at
+    },
     ev.StepFailed: lambda e: {
         "attempt": e.attempt, "failure": e.failure.to_json(),
-        "began_at": e.began_at, "retry_at": e.retry_at,
+        "began_at": e.began_at, "retry_at": e.retry_at, "ended_at": e.ended_at,
     },
     ev.StepInterrupted: lambda e: {"attempt": e.attempt, "reason": e.reason},
     ev.StepCancelled: lambda e: {"attempt": e.attempt, "reason": e.reason, "failure": e.failure},
@@ -110,8 +112,9 @@ def to_row(event: ev.Event) -> Row:
             )
     elif type(event) is ev.StepCompleted:
         payload = event.output
-        if type(event.began_at) is float and isfinite(event.began_at):
-            body = f'{{"attempt":{event.attempt},"began_at":{event.began_at!r}}}'
+        began, ended = event.began_at, event.ended_at
+        if type(began) is type(ended) is float and isfinite(began) and isfinite(ended):
+            body = f'{{"attempt":{event.attempt},"began_at":{began!r},"ended_at":{ended!r}}}'
     elif type(event) is ev.RunCreated:
         payload = event.input
     if body is None:

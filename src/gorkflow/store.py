@@ -8,9 +8,9 @@ since the epoch, and come from the caller, unless a store's own database is the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from gorkflow.events import Event
 from gorkflow.model import Page, RunFilter, RunStatus
@@ -47,8 +47,7 @@ class RunRow:
     """The lease token: each claim raises it by one; an append with an older one is fenced."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run to create."""
 
     row: RunRow
@@ -60,8 +59,7 @@ class NewRun:
     """Its first events, from ``seq`` 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """One transition of one run: its events, and the summary after them."""
 
     row: RunRow
@@ -84,16 +82,14 @@ class Written(StrEnum):
     """Append: token or ``seq`` did not match, or the run is gone; nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A run that the caller owns from now on."""
 
     row: RunRow
     """With the new owner and the fresh token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """All that is recorded of a run."""
 
     row: RunRow
@@ -101,8 +97,7 @@ class Loaded:
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(NamedTuple):
     """Something sent into a run from outside: so far, the request to cancel it."""
 
     id: int
@@ -115,8 +110,7 @@ class Message:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class Worker(NamedTuple):
     """A process that claims runs."""
 
     worker_id: str
@@ -129,13 +123,12 @@ class Worker:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """What a heartbeat brings back."""
 
     alive: bool
     """False: the lease had ended and others may have taken the runs; stop working on them."""
-    messages: tuple[Message, ...] = field(default=())
+    messages: tuple[Message, ...] = ()
     """Messages for runs that this worker owns, not yet acknowledged, oldest first."""
 
 

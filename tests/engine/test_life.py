@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -414,3 +415,24 @@ async def test_results_have_their_types_as_long_as_the_code_fits(url: str) -> No
     async with Engine(url) as engine:
         renamed = Workflow("w", input=int).then(stamp.options(id="other"))
         assert await engine.handle("r", renamed).result() == "2026-01-05"  # type: ignore[comparison-overlap]
+
+
+@in_loop
+async def test_the_time_of_a_step_is_its_own_not_that_of_the_record(url: str) -> None:
+    @step
+    async def quick(number: int) -> int:
+        return number
+
+    @step
+    async def holds_up_the_record(number: int) -> int:
+        threading.Event().wait(0.05)  # blocks the loop, so that nothing can be recorded
+        return number
+
+    wf = Workflow("w", input=int).parallel(quick, holds_up_the_record.options(id="slow"))
+    async with Engine(url) as engine:
+        await engine.run(wf, 1, run_id="r")
+        fast, slow = [(await step_of(engine, "r", path)).attempts[0] for path in ("quick", "slow")]
+        assert fast.ran is not None
+        assert slow.ran is not None
+        assert fast.ran < slow.ran / 2
+        assert slow.ran >= 0.05

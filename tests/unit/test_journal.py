@@ -73,8 +73,18 @@ def test_samples_come_back_equal(event):
             ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),
             '{"attempt":1,"input":[2,null],"ready_at":1e+300}',
         ),
-        (ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1), '{"attempt":2,"began_at":0.1}'),
-        (ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 4), '{"attempt":2,"began_at":4}'),
+        (
+            ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1, 0.25),
+            '{"attempt":2,"began_at":0.1,"ended_at":0.25}',
+        ),
+        (
+            ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1),
+            '{"attempt":2,"began_at":0.1,"ended_at":null}',
+        ),
+        (
+            ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 4),
+            '{"attempt":2,"began_at":4,"ended_at":null}',
+        ),
     ],
 )
 def test_the_short_cut_writes_what_the_encoder_would(event, body):

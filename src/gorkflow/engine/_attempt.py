@@ -44,6 +44,7 @@ class Attempt:
     __slots__ = (
         "_began_at",
         "_decided",
+        "_ended_at",
         "_timed_out",
         "_timers",
         "cancelled",
@@ -59,6 +60,7 @@ class Attempt:
         self.step = driver.definition.steps[command.path]
         self.cancelled = False
         self._began_at = 0.0
+        self._ended_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self._timers: list[TimerHandle] = []
         self._timed_out = False
@@ -119,6 +121,7 @@ class Attempt:
             arguments = self.driver.values.arguments(self._wanted(), self.command.input)
             self._began_at = self.driver.runtime.clock.now()
             value = await self.step.call(self._context(), arguments)
+            self._ended_at = self.driver.runtime.clock.now()
             output = self._encode(value)
         except (KeyboardInterrupt, SystemExit):
             raise  # not a failure of the step: somebody wants the program to stop
@@ -141,7 +144,9 @@ class Attempt:
         try:
             arguments = self.driver.values.arguments(self._wanted(), self.command.input)
             self._began_at = self.driver.runtime.clock.now()
-            output = self._encode(self.step.call(self._context(), arguments))
+            value = self.step.call(self._context(), arguments)
+            self._ended_at = self.driver.runtime.clock.now()
+            output = self._encode(value)
         except BaseException as caught:  # noqa: BLE001 - outcome as data
             error = caught
         try:
@@ -221,7 +226,7 @@ class Attempt:
         driver.attempt_ended(self)
         driver.runtime.slots.release(command.spec.executor, abandoned=abandoned)
         if output is not None:
-            fields = (command.attempt, output, self._began_at)
+            fields = (command.attempt, output, self._began_at, self._ended_at)
             driver.post(StepCompleted, command.path, command.attempt, fields)
         elif self._timed_out or not self.cancelled:
             self._post_failure(error)
@@ -240,7 +245,8 @@ class Attempt:
         retry_at = None if delay is None else now + delay
         fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
         logger.warning("run %r: %s%s", driver.run_id, failure, _what_next(delay), extra=fields)
-        result = (command.attempt, failure, self._began_at or None, retry_at)
+        ended_at = self._ended_at or now
+        result = (command.attempt, failure, self._began_at or None, retry_at, ended_at)
         driver.post(StepFailed, command.path, command.attempt, result)
 
     # ---- the host of the context ----------------------------------------------------------

@@ -176,7 +176,7 @@ class Service:
                 self._spawn(self._deliver(message))
 
     async def _keep_alive(self) -> tuple[Message, ...]:
-        """Make sure that our lease holds, and return the mail. Without one, a claim is worthless."""
+        """Make sure that our lease holds, without which a claim is worthless; return the mail."""
         await self._register()
         now = self.runtime.clock.now()
         beat = await self.runtime.store.heartbeat(self.runtime.worker_id, now)

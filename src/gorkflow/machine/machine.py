@@ -88,8 +88,7 @@ class Machine:
         self.frames: dict[str, Frame] = {}
         """The frames that events can be about, by path."""
         self.frame_types = FRAME_TYPES
-        self._root = WorkflowFrame(self, None, None, tree)
-        self._root.path = ""
+        self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide] = {}
         self._timers: dict[tuple[str, str], StartTimer] = {}
         self._commands: list[Command] = []
@@ -192,14 +191,16 @@ class Machine:
     def _feed_run(self, event: ev.Event) -> None:
         live = not self.status.terminal
         if isinstance(event, ev.RunCreated) and event.seq == 1:
-            self._root.input = 1
+            self._timeout = event.timeout
         elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:
             self.status = RunStatus.RUNNING
-            self.frames[""] = self._root
+            # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.
+            root = self.frames[""] = WorkflowFrame(self, None, None, self.tree)
+            root.path, root.input = "", 1
             if event.deadline is not None:
-                self._root.timeout = event.deadline - event.at
+                root.timeout = self._timeout or event.deadline - event.at
                 self.ask(StartTimer("", "deadline", event.deadline))
-            self._root.start()
+            root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
             self._cancel(event.reason)
         else:
@@ -209,7 +210,7 @@ class Machine:
         if self.status is RunStatus.PENDING:
             self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
         else:
-            self._root.stop("cancel", reason)
+            self.frames[""].stop("cancel", reason)
 
     def finish(self, ended: Ended) -> None:
         """Record the end of the run. Called by the root's frame."""

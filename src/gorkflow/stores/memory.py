@@ -231,7 +231,7 @@ class MemoryStore:
         self._check_open()
         if not self._alive(worker_id, now):
             return Heartbeat(alive=False)
-        self._workers[worker_id] = replace(self._workers[worker_id], seen_at=now)
+        self._workers[worker_id] = self._workers[worker_id]._replace(seen_at=now)
         return Heartbeat(
             alive=True,
             messages=tuple(
@@ -286,7 +286,7 @@ class MemoryStore:
         if message.run_id not in self._live:
             return False
         self._posted += 1
-        self._inbox[self._posted] = replace(message, id=self._posted)
+        self._inbox[self._posted] = message._replace(id=self._posted)
         return True
 
     async def inbox(self, run_id: str) -> list[Message]:

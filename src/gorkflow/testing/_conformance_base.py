@@ -120,7 +120,7 @@ def finish(row: RunRow, status: RunStatus = RunStatus.COMPLETED) -> Append:
 def worker(worker_id: str = "w1", **changes: object) -> Worker:
     """Return a worker that was seen at ``T0``."""
     made = Worker(worker_id=worker_id, started_at=T0, seen_at=T0, lease=LEASE)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return made._replace(**changes)  # type: ignore[arg-type]
 
 
 def message(run_id: str = "r", body: str = "enough") -> Message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from gorkflow.model import RunStatus
 from gorkflow.store import Store
@@ -246,8 +245,8 @@ class Owning(Conformance):
         assert await store.post(message(body="two"))
         first, second = await store.inbox("r")
         assert 0 < first.id < second.id
-        assert first == replace(message(body="one \u00e9"), id=first.id)
-        assert second == replace(message(body="two"), id=second.id)
+        assert first == message(body="one \u00e9")._replace(id=first.id)
+        assert second == message(body="two")._replace(id=second.id)
         assert await store.inbox("other") == []
         assert await store.inbox("nobody") == []
 

@@ -215,7 +215,7 @@ class Reading(Conformance):
     async def test_a_tree_is_kept_for_each_fingerprint(self, store: Store) -> None:
         for run_id, mark in (("a", "1"), ("b", "2"), ("c", "1")):
             new = new_run(run_id, fingerprint=mark)
-            await store.create([replace(new, tree=f"tree {mark}")])
+            await store.create([new._replace(tree=f"tree {mark}")])
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
 
