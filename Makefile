@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
 FOLDER ?= .
+export FOLDER
 
 BIN   := .venv/bin
 READY := .venv/.ready
@@ -30,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python examples/folder_report.py "$(FOLDER)"
+	$(BIN)/python examples/folder_report.py "$$FOLDER"
 
 test: $(READY)
 	$(TESTS)

@@ -19,7 +19,7 @@ async def work(ctx: StepContext, items: int, seconds: float = 1.0) -> int:
     began = time.perf_counter()
     await asyncio.sleep(seconds * SECOND)
     duration = time.perf_counter() - began
-    ctx.logger.info("parallel step completed", extra={"duration": duration})
+    ctx.logger.info("completed in %.3f s", duration, extra={"duration": duration})
     return items
 
 
@@ -64,6 +64,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    form = "%(path)s of run %(run_id)s: %(message)s after %(duration).3f s"
-    logging.basicConfig(level=logging.INFO, format=form)
+    # Records about a whole run have no path, those of other libraries no run_id either.
+    form = "%(run_id)s %(path)s: %(message)s"
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(form, defaults={"run_id": "-", "path": "-"}))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     asyncio.run(main())

@@ -1,15 +1,19 @@
 """Every workflow of the seed page, by its results and by what the engine recorded of it."""
 
 import asyncio
+import os
 import re
 import runpy
 import sqlite3
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gorkflow
 from examples.parallel import (
     accessing_outputs,
     balance,
@@ -289,9 +293,20 @@ def test_monitoring_logs_and_shows_events_while_they_happen(caplog):
     decided = next(line for line in lines if line.startswith("&small is decided"))
     assert re.search(r"3 of 3 completed \(small, middle, large\)", decided)
     assert lines.index(decided) < lines.index("total begins, attempt 1")
-    records = {it.path: it for it in caplog.records if it.message == "parallel step completed"}
+    records = {it.path: it for it in caplog.records if it.message.startswith("completed in")}
     assert {it.run_id for it in records.values()} == {run_id}
     assert records["small"].duration < records["large"].duration
+
+
+def test_monitoring_logs_what_runs_say_too(tmp_path):
+    path = Path(monitoring.__file__)
+    env = {**os.environ, "PYTHONPATH": str(Path(gorkflow.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, path], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"^\S+ small: completed in 0\.\d+ s$", done.stderr, re.MULTILINE)
+    assert re.search(r"^\S+ -: run .* completed in", done.stderr, re.MULTILINE)
+    assert "Logging error" not in done.stderr
 
 
 EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.name != "__init__.py")
