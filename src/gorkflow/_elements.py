@@ -77,6 +77,8 @@ class Condition:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
         self.name: str = getattr(fn, "__name__", None) or type(fn).__name__
+        if self.name == "<lambda>":
+            self.name = f"<lambda in line {fn.__code__.co_firstlineno}>"  # to tell several apart
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
             getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
         )

@@ -57,6 +57,8 @@ class _Record:
     ready_at: float = 0.0
     began_at: float | None = None
     finished_at: float | None = None
+    attempt_at: float | None = None
+    """When the latest attempt was scheduled."""
     interruptions: int = 0
     """In a row."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
@@ -117,12 +119,14 @@ def _scheduled(record: _Record, event: ev.StepScheduled, _: Reader) -> None:
     record.attempt = event.attempt
     record.input = event.input
     record.ready_at = event.ready_at
+    record.attempt_at = event.at
     if record.scheduled_at is None:
         record.scheduled_at = event.at
 
 
 def _completed(record: _Record, event: ev.StepCompleted, _: Reader) -> None:
     record.status = StepStatus.COMPLETED
+    record.reason = ""
     record.output = event.seq
     record.finished_at = event.ended_at or event.at
     record.close(record.finished_at, event.began_at, None)
@@ -196,10 +200,23 @@ def _execution(
         failure=None if record.failure is None else reader.failure(record.failure),
         reason=record.reason,
         scheduled_at=_instant(record.scheduled_at),
-        started_at=_instant(record.began_at),
+        started_at=_instant(record.began_at or record.attempt_at),
         finished_at=_instant(record.finished_at),
-        attempts=tuple(record.attempts),
+        attempts=(*record.attempts, *_open_attempt(record)),
     )
+
+
+def _open_attempt(record: _Record) -> Iterable[Attempt]:
+    """Yield the attempt that is running, if one is. It tells when it began once it has ended."""
+    if record.status is StepStatus.RUNNING:
+        yield Attempt(
+            number=record.attempt,
+            started_at=_instant(record.attempt_at),
+            finished_at=None,
+            failure=None,
+            queued=None,
+            ran=None,
+        )
 
 
 def _instant(at: float | None) -> Any:

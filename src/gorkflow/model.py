@@ -263,7 +263,8 @@ class Attempt:
 
     number: int
     started_at: datetime | None
-    """When the handler began; ``None`` where it never did, or died before it could say."""
+    """When the handler began; of a running one, when it was scheduled; ``None`` where it never
+    began, or died before it could say."""
     finished_at: datetime | None
     failure: Failure | None
     queued: float | None
@@ -310,6 +311,18 @@ class RunFilter:
     """How many runs a page holds."""
     cursor: str | None = None
     """``next_cursor`` of the page before."""
+
+    def __post_init__(self) -> None:
+        """Check the status, which nothing would match if it were misspelled.
+
+        Raises:
+            ValueError: there is no such status.
+        """
+        if self.status is not None:
+            for status in (self.status,) if isinstance(self.status, str) else self.status:
+                if status not in list(RunStatus):
+                    known = ", ".join(RunStatus)
+                    raise ValueError(f"there is no run status {status!r}; there are: {known}")
 
 
 class Page(Sequence[T_co]):

@@ -328,6 +328,11 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         self._id = id
         self._problems = problems
 
+    if not TYPE_CHECKING:  # type checkers know what there is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"a choice has to end with .otherwise(node) before .{name}")
+
     def _or_choosing(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
         problems = self._problems + condition_problems(condition) + node_problems((node,))
         if problems:

@@ -27,6 +27,7 @@ from gorkflow import (
     StepStatus,
     UnavailableError,
     Workflow,
+    WorkflowInvalidError,
     at_least,
     passthrough,
     step,
@@ -558,3 +559,74 @@ async def test_the_engine_logs_with_the_ids_as_fields(caplog: pytest.LogCaptureF
     (record,) = [r for r in caplog.records if r.message == "working"]
     assert vars(record)["run_id"] == handle.run_id
     assert vars(record)["step_id"] == "talks"
+
+
+@in_loop
+async def test_what_is_no_workflow_says_what_to_write() -> None:
+    async with Engine("memory:") as engine:
+        choosing = Workflow("w", input=Order).when(lambda order: order.id > 1, one)
+        with pytest.raises(WorkflowInvalidError, match="otherwise"):
+            await engine.run(choosing, Order(id=1))  # type: ignore[call-overload]
+        with pytest.raises(WorkflowInvalidError, match="single step"):
+            await engine.run(one, Order(id=1))  # type: ignore[call-overload]
+    with pytest.raises(AttributeError, match="otherwise"):
+        choosing.then(one)  # type: ignore[attr-defined]
+    twins = [Workflow("same", input=Order).then(node) for node in (one, two)]
+    with pytest.raises(WorkflowInvalidError, match="have this id"):
+        Engine("memory:", workflows=twins)
+    with pytest.raises(TypeError, match=r"workflows=\[workflow\]"):
+        Engine("memory:", workflows=twins[0])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="async with"), Engine("memory:"):
+        pass
+
+
+@in_loop
+async def test_failures_say_where_they_come_from_and_show_the_users_code_only() -> None:
+    @step
+    async def liar(order: Order) -> int:
+        return "x"  # type: ignore[return-value]
+
+    @step
+    async def fails(order: Order) -> int:
+        raise ValueError("no")
+
+    def divides(order: Order) -> bool:
+        return bool(1 / 0)
+
+    async with Engine("memory:") as engine:
+        messages = []
+        for wf in (
+            Workflow("a", input=Order).then(liar),
+            Workflow("b", input=Order).then(fails),
+            Workflow("c", input=Order).then_if(divides, fails, default=0),
+        ):
+            with pytest.raises(RunFailedError) as caught:
+                await engine.run(wf, Order(id=1))
+            messages.append(caught.value.failures[0])
+        assert messages[0].message.startswith("its output:")
+        assert "gorkflow/" not in messages[1].traceback
+        assert "raise ValueError" in messages[1].traceback
+        assert messages[2].message.startswith("condition 'divides' raised ZeroDivisionError")
+        with pytest.raises(InputInvalidError, match="tags"):
+            await engine.start(wf, Order(id=1), tags=["x"])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="there are: pending"):
+            RunFilter(status="done")  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_a_running_step_shows_its_open_attempt() -> None:
+    gate = Gate()
+
+    @step
+    async def holds(order: Order) -> int:
+        await gate.wait_async()
+        return 1
+
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("w", input=Order).then(holds), Order(id=1))
+        await until(lambda: gate.arrived, "the step")
+        running = await step_of(engine, handle.run_id, "holds")
+        assert (running.status, running.attempts[0].number) == (StepStatus.RUNNING, 1)
+        assert running.started_at is not None
+        gate.open()
+        await handle.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -244,7 +245,7 @@ def test_inputs_in_another_order_are_recognised():
 def test_what_does_not_fit_is_named(make: Any, message: str | None):
     problems = problems_of(make)
     if message is not None:
-        assert problems == [message]
+        assert [re.sub(r" in line \d+", "", problem) for problem in problems] == [message]
 
 
 def test_outcomes_do_not_fit_where_values_are_wanted():

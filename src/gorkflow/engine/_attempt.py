@@ -24,6 +24,7 @@ from gorkflow.policy import exception_name, retry_delay
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from types import TracebackType
 
     from gorkflow.clock import TimerHandle
     from gorkflow.codec import Codec
@@ -173,7 +174,10 @@ class Attempt:
 
     def _encode(self, value: Any) -> bytes:
         codec: Codec = codec_of(self.step.output)
-        data = codec.encode(value)
+        try:
+            data = codec.encode(value)
+        except (EncodingError, ValidationError) as error:
+            raise type(error)(f"its output: {error}") from None
         limit = self.driver.runtime.max_payload
         if len(data) > limit:
             raise PayloadTooLargeError(
@@ -294,7 +298,8 @@ def make_failure(
     except Exception as nested:  # noqa: BLE001 - its str() is anybody's code
         message = f"<its str() raised {type(nested).__name__}>"
     try:
-        text = "".join(traceback.format_exception(error))
+        shown = _from_the_handler(error.__traceback__)
+        text = "".join(traceback.format_exception(type(error), error, shown))
     except Exception as nested:  # noqa: BLE001 - formatting runs anybody's code, too
         text = f"<its traceback can't be shown: {type(nested).__name__}>"
     return Failure(
@@ -307,6 +312,14 @@ def make_failure(
         traceback=text[-_TRACEBACK:],
         at=instant(at),
     )
+
+
+def _from_the_handler(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of ours at its beginning."""
+    found = frames
+    while found is not None and found.tb_frame.f_globals.get("__name__", "").startswith("gorkflow"):
+        found = found.tb_next
+    return found or frames
 
 
 def _what_next(delay: float | None) -> str:

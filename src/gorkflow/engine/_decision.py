@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Decision:
     def __init__(self, driver: Driver, command: Decide) -> None:
         self.driver = driver
         self.command = command
+        self._asked = ""
         self._cancelled = False
         self.task = asyncio.get_running_loop().create_task(
             self._run(), context=driver.context.copy()
@@ -50,6 +52,9 @@ class Decision:
                 raise
             now = self.driver.runtime.clock.now()
             failure = make_failure(path, self.command.spec.id, 1, FailureCode.CONDITION, error, now)
+            if self._asked not in failure.message:
+                raised = f"condition {self._asked!r} raised {type(error).__name__}"
+                failure = replace(failure, message=f"{raised}: {failure.message}")
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
         else:
             self.driver.attempt_ended(self)
@@ -59,6 +64,7 @@ class Decision:
         arms = self.command.spec.arms
         conditions = self.driver.definition.conditions[self.command.path]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
+            self._asked = arm.condition
             timeout = asyncio.timeout(arm.timeout)
             try:
                 async with timeout:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._elements import node_problems
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.step import StepDefaults
-    from gorkflow.workflow import Workflow
 
 
 class Registry:
@@ -30,11 +31,13 @@ class Registry:
         Raises:
             WorkflowInvalidError: it does not work with the engine's defaults.
         """
+        if not isinstance(workflow, Workflow):
+            problems = node_problems((workflow,))
+            raise WorkflowInvalidError(
+                getattr(workflow, "id", type(workflow).__name__),
+                problems or ["it is a single step; write Workflow(…).then(step)"],
+            )
         if self._workflows.get(workflow.id) is not workflow:
-            if not hasattr(workflow, "compile"):
-                raise WorkflowInvalidError(
-                    str(workflow), ["not a Workflow; a single step needs Workflow(…).then(step)"]
-                )
             self._definitions[workflow.id] = workflow.compile(self._defaults)
             self._workflows[workflow.id] = workflow
         return self._definitions[workflow.id]

@@ -83,7 +83,10 @@ def new_driver(
     run_id = _run_id(options.get("run_id"), now)
     data = _input(definition, value, runtime.max_payload)
     timeout = _timeout(definition, options.get("timeout"))
-    tags = {**definition.tags, **(options.get("tags") or {})}
+    given_tags = options.get("tags") or {}
+    if not isinstance(given_tags, Mapping):
+        raise InputInvalidError(f"tags must map names to texts, not {given_tags!r:.100}")
+    tags = {**definition.tags, **given_tags}
     row = RunRow(
         run_id=run_id,
         workflow_id=definition.workflow_id,
@@ -171,7 +174,7 @@ def _input(definition: Definition, value: object, limit: int) -> bytes | None:
     except ValueInvalidError as error:
         raise InputInvalidError(
             f"the input of workflow {definition.workflow_id!r} is not valid: {error}"
-        ) from error
+        ) from None
     if len(data) > limit:
         raise InputInvalidError(
             f"the input of workflow {definition.workflow_id!r} is {len(data):,} bytes as JSON, "

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
@@ -20,7 +20,13 @@ from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._watch import Ended, Watch
 from gorkflow.engine.handle import RunHandle
-from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunNotFoundError
+from gorkflow.errors import (
+    DuplicateRunError,
+    EngineClosedError,
+    LeaseLostError,
+    RunNotFoundError,
+    WorkflowInvalidError,
+)
 from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
 from gorkflow.step import StepDefaults
@@ -97,14 +103,33 @@ class Engine:
         self._recover = recover and execute
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(defaults)
+        if isinstance(workflows, Workflow):
+            raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
         for workflow in workflows:
-            self._registry.add(workflow)
+            self._add_new(workflow)
         self._runtime: Runtime | None = None
         self._service: Service | None = None
         self._watch = Watch(self.store, self._registry)
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_id(self._clock.now())[-8:]}"
 
+    def _add_new(self, workflow: Workflow[Any, Any]) -> None:
+        known = {item.id: item for item in self._registry.workflows()}
+        if known.get(getattr(workflow, "id", ""), workflow) is not workflow:
+            raise WorkflowInvalidError(
+                workflow.id, ["two workflows of this engine have this id; rename one of them"]
+            )
+        self._registry.add(workflow)
+
     # ---- life -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Never:
+        """Raise ``TypeError``, which says what to write: an engine needs an event loop."""
+        raise TypeError(
+            "write `async with Engine(…) as engine:`, or gorkflow.run(…) where there is no asyncio"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Never called."""
 
     async def __aenter__(self) -> Self:
         """Open the engine."""

@@ -103,7 +103,7 @@ class SqliteStore:
         self._home = home
         _logger.info("runs are kept in %s", settings.path)
         if others and sqlite3.sqlite_version_info < _SAFE_WAL:
-            _logger.warning(
+            _logger.info(
                 "%s is shared with another process; SQLite %s has a rare fault there that gorkflow "
                 "works around, other programs that write to the file don't: use 3.51.3 or newer",
                 settings.path,
