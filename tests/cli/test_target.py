@@ -28,6 +28,17 @@ MORE = {
         "engine = Engine(workflows=[checkout])\n"
         "class Shelf: best = checkout\n"
     ),
+    "two.py": (
+        "from flows import checkout\nfrom gorkflow.engine.engine import Engine\n"
+        "a, b = Engine(workflows=[checkout]), Engine()\n"
+    ),
+    "bare.py": (
+        "from flows import failing\nfrom gorkflow.engine.engine import Engine\ne = Engine()\n"
+    ),
+    "shop.py": (
+        "from flows import *\nfrom gorkflow.engine.engine import Engine\n"
+        "engine = same = Engine('sqlite:shop.db', workflows=[failing])\n"
+    ),
     "pkg/__init__.py": "",
     "pkg/inner.py": "from flows import checkout\n",
 }
@@ -52,6 +63,9 @@ def more_files(folder: Path):
         "pkg.inner:checkout",
         "json.py",
         "makers.py:engine",
+        "makers.py",  # its engine wins over the workflows it imports
+        "shop.py",
+        "bare.py",
         "makers.py:direct",
         "makers.py:Shelf.best",
     ],
@@ -67,6 +81,10 @@ def test_good_targets(invoke: Invoke, target: str):
     [
         ("nope.py", "there is no file 'nope.py'"),
         ("nope", "there is no module 'nope'"),
+        ("/", "'/' is a folder; name a file in it"),
+        (".", "'.' is a folder; name a file in it"),
+        ("one.py:", "'one.py:' ends in a colon; write one.py:NAME, or one.py alone"),
+        ("two.py", "'two.py' has 2 engines; name one: a, b"),
         ("pkg.nope", "there is no module 'pkg.nope'"),
         ("no such", "neither a module nor a file"),
         ("flows.py:chekout", "did you mean 'checkout'?"),
@@ -121,3 +139,9 @@ def test_a_workflow_is_chosen_by_its_id(invoke: Invoke):
     assert drawn.stdout.startswith('flowchart TD\n    n1(["failing"])\n')
     result = invoke("graph", "flows.py", "--workflow", "fail")
     assert "has no workflow 'fail'; did you mean 'failing'?" in result.stderr
+
+
+def test_the_engine_of_a_file_brings_its_store(invoke: Invoke, folder: Path):
+    assert invoke("run", "shop.py").exit_code == 1
+    assert (folder / "shop.db").exists()
+    assert not (folder / ".gorkflow").exists()

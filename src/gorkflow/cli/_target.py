@@ -79,9 +79,11 @@ def load(text: str) -> Target:
         CliError: it can't be imported, or there is nothing of the name that could be run.
     """
     place, name = _split(text)
+    if not _NAME.fullmatch(place) and Path(place).is_dir():
+        raise CliError(f"{place!r} is a folder; name a file in it")
     module = _load_file(place) if _is_file(place) else _load_module(place)
     if name is None:
-        return Target(text, _workflows_in(module))
+        return _whole(text, module)
     return _target(text, _named(module, text, name), called=False)
 
 
@@ -89,11 +91,25 @@ def _split(text: str) -> tuple[str, str | None]:
     place, colon, name = text.rpartition(":")
     if not colon or (not _NAME.fullmatch(name) and name):
         return text, None  # such as C:\file.py
-    return place, name or None
+    if not name:
+        raise CliError(f"{text!r} ends in a colon; write {place}:NAME, or {place} alone")
+    return place, name
 
 
 def _is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place or os.sep in place
+
+
+def _whole(text: str, module: ModuleType) -> Target:
+    """Return what a module has: its engine, else its workflows."""
+    names = {item: name for name, item in vars(module).items() if isinstance(item, Engine)}
+    if len(names) > 1:
+        raise CliError(f"{text!r} has {len(names)} engines; name one: {', '.join(names.values())}")
+    found = _workflows_in(module)
+    if not names:
+        return Target(text, found)
+    target = _target(text, next(iter(names)), called=False)
+    return target if target.workflows else Target(text, found, target.engine)
 
 
 def _workflows_in(module: ModuleType) -> dict[str, Workflow[Any, Any]]:
