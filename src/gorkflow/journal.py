@@ -113,7 +113,7 @@ def to_row(event: ev.Event) -> Row:
     elif type(event) is ev.StepCompleted:
         payload = event.output
         began, ended = event.began_at, event.ended_at
-        if type(began) is type(ended) is float and isfinite(began) and isfinite(ended):
+        if type(began) is float and type(ended) is float and isfinite(began + ended):
             body = f'{{"attempt":{event.attempt},"began_at":{began!r},"ended_at":{ended!r}}}'
     elif type(event) is ev.RunCreated:
         payload = event.input
