@@ -33,6 +33,7 @@ def run_checkout(invoke: Invoke, run_id: str, *options: str, order: str = '{"id"
         ('{"id": "x"}', "--input does not fit Order: id: Input should be a valid integer"),
         ("{", "--input does not fit Order: Invalid JSON"),
         ("hello", "A text needs its own quotes"),
+        ("flows.py", "To read it from the file: --input @flows.py"),
         ("@nope.json", "No such file"),
         ("@.", "Is a directory"),
         ("[" * 200_000, "--input does not fit Order"),
@@ -64,6 +65,7 @@ def test_a_workflow_without_input_takes_none(invoke: Invoke):
     ("options", "code", "says"),
     [
         (["--tag", "x"], 2, "'x' is not NAME=VALUE"),
+        (["--run-id", ""], 2, "run_id '' is not valid"),
         (["--run-id", "a b"], 2, "run_id 'a b' is not valid"),
         (["--timeout", "-1"], 2, "timeout"),
         (["--if-exists", "ignore"], 2, "ignore"),
@@ -79,16 +81,34 @@ def test_bad_options(invoke: Invoke, options: list[str], code: int, says: str):
     assert says in result.stderr
 
 
+def test_a_bad_store_from_the_environment_is_said_to_be_from_there(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+):
+    for url, says in (("mysql:x", "GORKFLOW_STORE is 'mysql:x'"), ("sqlite:x.db", "x.db', which")):
+        monkeypatch.setenv("GORKFLOW_STORE", url)
+        result = invoke("runs", "list")
+        assert result.exit_code == 3
+        assert says in result.stderr
+    monkeypatch.setenv("GORKFLOW_STORE", "sqlite:flows.py")
+    for command in (["run", "flows.py:failing"], ["runs", "list"]):
+        result = invoke(*command)
+        assert result.exit_code == 3
+        assert "GORKFLOW_STORE is 'sqlite:flows.py'" in result.stderr
+    assert "GORKFLOW_STORE" not in invoke("runs", "--store", "mysql:x", "list").stderr
+
+
 def test_an_id_that_is_taken_is_a_conflict_or_the_run_that_has_it(invoke: Invoke):
     assert run_checkout(invoke, "r1").exit_code == 0
     again = run_checkout(invoke, "r1")
     assert (again.exit_code, again.stdout) == (5, "")
-    assert "r1" in again.stderr
+    assert "'r1' exists already; give another --run-id, or follow" in again.stderr
+    assert "--if-exists return" in again.stderr
     returned = run_checkout(invoke, "r1", "--if-exists", "return")
     assert (returned.exit_code, json.loads(returned.stdout)["cents"]) == (0, 700)
     assert "started" not in returned.stderr
     other = run_checkout(invoke, "r1", "--if-exists", "return", order='{"id": 8}')
     assert other.exit_code == 5
+    assert "with another input; use another --run-id" in other.stderr
 
 
 def test_a_run_that_was_left_unfinished_goes_on_where_its_id_is_given_again(invoke: Invoke):
@@ -149,7 +169,9 @@ def test_list_filters_pages_and_aligns(invoke: Invoke):
     page = invoke("runs", "list", "--limit", "2")
     cursor = page.stderr.strip().removeprefix("older ones: --cursor ")
     assert ids("--limit", "2", "--cursor", cursor) == ["r1", "r0"]
-    assert invoke("runs", "list", "--cursor", "zzz").exit_code == 2
+    wrong = invoke("runs", "list", "--cursor", "zzz")
+    assert wrong.exit_code == 2
+    assert "--cursor 'zzz' is none" in wrong.stderr
     assert invoke("runs", "list", "--workflow", "none").stderr == "no runs\n"
 
 

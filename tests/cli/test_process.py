@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.cli.tools import COMMAND, environment, gorkflow_in
 
@@ -118,6 +121,44 @@ def test_a_closed_pipe_is_no_traceback(folder: Path):
     with contextlib.suppress(BrokenPipeError):
         _, stderr = process.communicate(timeout=30)
         assert b"Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("runs show r1", 0), ("runs list", 0), ("run flows.py:tolerant", 0), ("run flows.py:bad", 2)],
+)
+def test_a_reader_that_leaves_does_not_change_the_exit_code(folder: Path, command: str, code: int):
+    gorkflow_in(folder, "run", "flows.py:tolerant", "--run-id", "r1")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [*COMMAND, *command.split()],
+        cwd=folder,
+        env=environment(),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(theirs)
+    assert done.returncode == code
+    assert b"Broken pipe" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_under_the_output_is_told(folder: Path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "graph", "flows.py:wide"],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr.endswith("Error: can't write the output: No space left on device\n")
 
 
 def test_help_and_version_import_nothing_heavy(folder: Path):

@@ -192,8 +192,9 @@ def graph_command(target: str, workflow: str | None, how: str) -> None:
     TARGET is what `gorkflow run` takes.
     """
     from gorkflow.cli._graph import draw
+    from gorkflow.cli._output import put
 
-    click.echo(draw(target, workflow, how), nl=False)
+    put(draw(target, workflow, how), nl=False)
 
 
 @cli.group(

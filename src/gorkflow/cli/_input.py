@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
         return codec_of(workflow.input).decode_lax(_read(text))
     except ValidationError as error:
         hint = ""
-        if "Invalid JSON" in str(error) and text[:1] not in "@-[{":
+        if "Invalid JSON" in str(error) and os.path.isfile(text):  # noqa: PTH113 - never raises
+            hint = f"\nTo read it from the file: --input @{text}"
+        elif "Invalid JSON" in str(error) and text[:1] not in "@-[{":
             hint = "\nA text needs its own quotes: --input '\"text\"'"
         raise CliError(f"--input does not fit {wanted}: {error}{hint}") from None
 

@@ -10,20 +10,19 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from gorkflow.cli import _plain
 from gorkflow.cli._board import Board
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._input import read_input
-from gorkflow.cli._stores import check_exists
+from gorkflow.cli._output import put, say
+from gorkflow.cli._stores import check_exists, naming_source
 from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, indented, json_text, one_line
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.engine import Engine
-from gorkflow.errors import RunNotFoundError
+from gorkflow.errors import DuplicateRunError, RunNotFoundError
 from gorkflow.flow import from_json
 from gorkflow.model import Failure, Run, RunStatus
 from gorkflow.store import RunRow
@@ -60,11 +59,15 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
         engine, workflow = carrier.engine, carrier.workflow
         assert workflow is not None  # prepare() chose it
         # Chosen here, so that it can be told though a step stops the program at once.
-        run_id = options.get("run_id") or new_id(SystemClock().now())
+        given = options.get("run_id")
+        run_id = new_id(SystemClock().now()) if given is None else given
         known = await engine.store.get_run(run_id) is not None
         wanted.run_id = None if known else run_id
         chosen: StartOptions = {**options, "run_id": run_id}
-        await engine.start(workflow, value, **chosen)
+        try:
+            await engine.start(workflow, value, **chosen)
+        except DuplicateRunError as error:
+            raise CliError(_taken(error, options), ExitCode.CONFLICT) from None
         wanted.run_id = run_id
         if known:
             await _recovered(carrier, run_id)  # it may have been left unfinished
@@ -79,6 +82,15 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
         return workflow
 
     return _carry(wanted, prepare, begin)
+
+
+def _taken(error: DuplicateRunError, options: StartOptions) -> str:
+    if options.get("if_exists") == "return":  # then it says in what the runs differ
+        return str(error).replace("another run_id", "another --run-id")
+    return (
+        f"run {error.run_id!r} exists already; give another --run-id, or follow the run that has "
+        "it with --if-exists return"
+    )
 
 
 def resume(wanted: Wanted) -> ExitCode:
@@ -163,9 +175,9 @@ def _carry(
                 raise CliError("the engine of TARGET brings its store; leave out --store")
             workflow = prepare(target)
             view = view_for(quiet=wanted.as_json)
-            engine = target.engine or Engine(wanted.store)
-            wanted.lasting = not isinstance(engine.store, MemoryStore)
-            with logging_to(view) as log:
+            with naming_source(target.engine or wanted.store), logging_to(view) as log:
+                engine = target.engine or Engine(wanted.store)
+                wanted.lasting = not isinstance(engine.store, MemoryStore)
                 carrier = _Carrier(engine, target, workflow, view, log)
                 found = asyncio.run(_follow(wanted, carrier, begin))
     except KeyboardInterrupt:
@@ -233,11 +245,11 @@ def _what_now(wanted: Wanted, what: str) -> str:
 def _report(wanted: Wanted, found: _plain.Record) -> ExitCode:
     run = found.run
     if wanted.as_json:
-        click.echo(json_text(found.to_json(), short=None))
+        put(json_text(found.to_json(), short=None))
     elif run.status is RunStatus.COMPLETED:
-        click.echo(json_text(run.output))
+        put(json_text(run.output))
     else:
-        click.echo(_failed(wanted, run), err=True)
+        say(_failed(wanted, run))
     return ExitCode.OK if run.status is RunStatus.COMPLETED else ExitCode.RUN_FAILED
 
 
@@ -250,7 +262,8 @@ def _failed(wanted: Wanted, run: Run) -> str:
         if not failure.handled:
             lines += failure_lines(failure, tracebacks=wanted.tracebacks)
     if wanted.lasting:
-        hint = "" if wanted.tracebacks else " --traceback"
+        untold = not wanted.tracebacks and any(failure.traceback for failure in run.failures)
+        hint = " --traceback" if untold else ""
         lines.append(f"see: gorkflow runs show {run.run_id}{hint}")
     return "\n".join(lines)
 

@@ -7,11 +7,10 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-import click
-
 from gorkflow import events as ev
 from gorkflow.cli import _plain
 from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._output import put, say
 from gorkflow.cli._run import failure_lines
 from gorkflow.cli._stores import check_exists, opened
 from gorkflow.cli._text import (
@@ -48,23 +47,24 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
         async with opened(store) as reader:
             try:
                 return await reader.list_runs(query)
-            except ValueError as error:
-                raise CliError(str(error)) from None
+            except ValueError:  # all else was checked as it was typed
+                raise CliError(
+                    f"--cursor {query.cursor!r} is none; `gorkflow runs list` names it below a page"
+                ) from None
 
     found = asyncio.run(page())
     runs = [summary_of(row) for row in found]
     if as_json:
         body = {"runs": [_summary(run) for run in runs], "next_cursor": found.next_cursor}
-        click.echo(json_text(body, short=None))
+        put(json_text(body, short=None))
         return
     if not runs:
-        click.echo("no runs", err=True)
+        say("no runs")
         return
     head = ("RUN", "WORKFLOW", "STATUS", "CREATED", "TOOK", "NOTE")
-    for line in table(head, (_row(run) for run in runs)):
-        click.echo(line)
+    put("\n".join(table(head, (_row(run) for run in runs))))
     if found.next_cursor is not None:
-        click.echo(f"older ones: --cursor {found.next_cursor}", err=True)
+        say(f"older ones: --cursor {found.next_cursor}")
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -114,12 +114,12 @@ def show_run(
 
     found = asyncio.run(look())
     if as_json:
-        click.echo(json_text(found.to_json(events=events), short=None))
+        put(json_text(found.to_json(events=events), short=None))
         return
     parts = [_facts(found.run), _steps(found.steps), *_failures(found.run, tracebacks=tracebacks)]
     if events:
         parts.append(_events(found.events))
-    click.echo("\n\n".join("\n".join(part) for part in parts if part))
+    put("\n\n".join("\n".join(part) for part in parts if part))
 
 
 def _facts(run: Run) -> list[str]:

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.engine.engine import DEFAULT_STORE
+from gorkflow.errors import StoreError
 from gorkflow.store import Store
 from gorkflow.stores import open_store
+
+
+@contextmanager
+def naming_source(store: object) -> Generator[None]:
+    """Say in errors of the store that it comes from the environment, if it does.
+
+    Args:
+        store: what was given; ``None``: nothing.
+
+    Raises:
+        CliError: an error of the store, with that added.
+    """
+    url = os.environ.get("GORKFLOW_STORE")
+    try:
+        yield
+    except StoreError as error:
+        if store is not None or not url:
+            raise
+        raise CliError(f"{error}\nGORKFLOW_STORE is {url!r}", ExitCode.STORE) from None
 
 
 def check_exists(store: Store | str | None) -> Store:
@@ -23,14 +43,18 @@ def check_exists(store: Store | str | None) -> Store:
         CliError: there is no such file.
         StoreError: the URL can't be understood.
     """
+    given = store
     if store is None:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
     if isinstance(store, str):
-        store = open_store(store)
+        with naming_source(given):
+            store = open_store(store)
     path = getattr(store, "path", None)
     if isinstance(path, str) and not Path(path).exists():
+        from_env = given is None and os.environ.get("GORKFLOW_STORE")
+        named = f"{path!r}, which GORKFLOW_STORE names," if from_env else repr(path)
         raise CliError(
-            f"there is no store {path!r} yet; `gorkflow run` makes it, --store names another",
+            f"there is no store {named} yet; `gorkflow run` makes it, --store names another",
             ExitCode.STORE,
         )
     return store
@@ -45,7 +69,8 @@ async def opened(url: str | None) -> AsyncGenerator[Store]:
         StoreError: it can't be opened.
     """
     store = check_exists(url)
-    await store.open()
+    with naming_source(url):
+        await store.open()
     try:
         yield store
     finally:

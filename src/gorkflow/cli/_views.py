@@ -9,10 +9,9 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-import click
-
 from gorkflow import events as ev
 from gorkflow.cli._board import Board
+from gorkflow.cli._output import say
 from gorkflow.cli._text import clean, clock, one_line, seconds
 from gorkflow.model import Failure
 
@@ -56,7 +55,7 @@ class Quiet:
 
     def say(self, line: str) -> None:
         """Show a line."""
-        click.echo(clean(line), err=True)
+        say(clean(line))
 
 
 class Lines(Quiet):

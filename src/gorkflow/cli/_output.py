@@ -1,0 +1,45 @@
+"""Writing to standard output, whose reader may leave early, and whose disk may be full."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+import click
+
+from gorkflow.cli._errors import CliError, ExitCode
+
+
+def put(text: str, *, nl: bool = True) -> None:
+    """Write to standard output; a reader that went away has seen enough.
+
+    Args:
+        text: what to write.
+        nl: and a line end.
+
+    Raises:
+        CliError: it can't be written.
+    """
+    try:
+        click.echo(text, nl=nl)
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    except OSError as error:
+        _discard(sys.stdout)
+        raise CliError(f"can't write the output: {error.strerror}", ExitCode.STORE) from None
+
+
+def say(text: str) -> None:
+    """Write to standard error, if that is possible."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still written, and what waits in the buffer, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
