@@ -291,6 +291,20 @@ def while_alive(invoke: Invoke, *args: str):
     return asyncio.run(main())
 
 
+def test_a_run_that_nobody_carries_is_marked(invoke: Invoke):
+    shown_by = ("runs", "list"), ("runs", "show", "r1")
+    for command in shown_by:
+        assert "nobody carries it" not in while_alive(invoke, *command).stdout
+        Path(".gorkflow/runs.db").unlink()
+    leave_unfinished("r1")
+    for command in shown_by:
+        assert "nobody carries it" in invoke(*command).stdout
+    note = "nobody carries it: gorkflow runs resume r1 TARGET --store sqlite:.gorkflow/runs.db"
+    assert note in invoke("runs", "show", "r1", "--store", STORE).stdout
+    invoke("runs", "cancel", "r1")
+    assert "nobody carries it" not in invoke("runs", "show", "r1").stdout
+
+
 def test_cancel_ends_a_run_that_nobody_carries(invoke: Invoke):
     leave_unfinished("r1")
     done = invoke("runs", "cancel", "r1", "--reason", "not needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,7 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine.engine import Engine
 from gorkflow.history import summary_of
 from gorkflow.model import Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
-from gorkflow.store import RunRow
+from gorkflow.store import RunRow, Store
 
 # ---- list -------------------------------------------------------------------------------------
 
@@ -43,16 +44,16 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
         CliError: the filter makes no sense.
     """
 
-    async def page() -> Page[RunRow]:
+    async def page() -> tuple[Page[RunRow], set[str]]:
         async with opened(store) as reader:
             try:
-                return await reader.list_runs(query)
+                return await reader.list_runs(query), await _alive(reader)
             except ValueError:  # all else was checked as it was typed
                 raise CliError(
                     f"--cursor {query.cursor!r} is none; `gorkflow runs list` names it below a page"
                 ) from None
 
-    found = asyncio.run(page())
+    found, alive = asyncio.run(page())
     runs = [summary_of(row) for row in found]
     if as_json:
         body = {"runs": [_summary(run) for run in runs], "next_cursor": found.next_cursor}
@@ -62,7 +63,7 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
         say("no runs")
         return
     head = ("RUN", "WORKFLOW", "STATUS", "CREATED", "TOOK", "NOTE")
-    put("\n".join(table(head, (_row(run) for run in runs))))
+    put("\n".join(table(head, (_row(run, alive) for run in runs))))
     if found.next_cursor is not None:
         say(f"older ones: --cursor {found.next_cursor}")
 
@@ -73,9 +74,20 @@ def _summary(run: Run) -> dict[str, Any]:
     return {name: value for name, value in _plain.to_json(run).items() if name not in unknown}
 
 
-def _row(run: Run) -> tuple[str, ...]:
+async def _alive(store: Store) -> set[str]:
+    return {worker.worker_id for worker in await store.workers(now=SystemClock().now())}
+
+
+def _is_left(run: Run, alive: set[str]) -> bool:
+    """Whether the run could go on, but no living worker carries it."""
+    waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
+    return waits and run.worker_id not in alive
+
+
+def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
-    note = "  ".join(part for part in (tags, one_line(run.reason)) if part)
+    left = "nobody carries it" if _is_left(run, alive) else ""
+    note = "  ".join(part for part in (left, tags, one_line(run.reason)) if part)
     return (
         run.run_id,
         run.workflow_id,
@@ -108,27 +120,36 @@ def show_run(
         tracebacks: those of failures too.
     """
 
-    async def look() -> _plain.Record:
+    async def look() -> tuple[_plain.Record, set[str]]:
         async with opened(store) as reader:
-            return await _plain.record(reader, run_id)
+            return await _plain.record(reader, run_id), await _alive(reader)
 
-    found = asyncio.run(look())
+    found, alive = asyncio.run(look())
     if as_json:
         put(json_text(found.to_json(events=events), short=None))
         return
-    parts = [_facts(found.run), _steps(found.steps), *_failures(found.run, tracebacks=tracebacks)]
+    note = ""
+    if _is_left(found.run, alive):
+        where = f" --store {shlex.quote(store)}" if store else ""
+        note = f"nobody carries it: gorkflow runs resume {run_id} TARGET{where}"
+    parts = [
+        _facts(found.run, note),
+        _steps(found.steps),
+        *_failures(found.run, tracebacks=tracebacks),
+    ]
     if events:
         parts.append(_events(found.events))
     put("\n\n".join("\n".join(part) for part in parts if part))
 
 
-def _facts(run: Run) -> list[str]:
+def _facts(run: Run, note: str) -> list[str]:
     progress = run.progress
     took = _took(run.started_at, run.finished_at)
     facts = {
         "run": run.run_id,
         "workflow": f"{run.workflow_id} (version {run.workflow_version})",
         "status": run.status.value,
+        "note": note,
         "reason": run.reason,
         "resource": run.resource_id or "",
         "tags": ", ".join(f"{name}={value}" for name, value in run.tags.items()),
