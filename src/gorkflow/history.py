@@ -26,6 +26,9 @@ from gorkflow.policy import MAX_INTERRUPTIONS
 from gorkflow.refs import Ended, FailureRef, Ref
 from gorkflow.store import RunRow
 
+NOT_REACHED = "not reached"
+"""The reason of a step that its run ended without."""
+
 
 class Reader(Protocol):
     """Turns references into values."""
@@ -83,16 +86,21 @@ def step_executions(
     run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
 ) -> list[StepExecution]:
     """Return every step of a run in declared order, those that were not reached too."""
+    return [
+        _execution(run_id, path, spec, record, reader)
+        for path, spec, record in _step_records(tree, events, reader)
+    ]
+
+
+def _step_records(
+    tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
+) -> Iterable[tuple[str, StepSpec, _Record]]:
+    """Yield what is known of every step, in declared order."""
     records, skipped, finished = _fold(events, reader)
-    steps: list[StepExecution] = []
     for path, node in walk(tree):
-        if not isinstance(node, StepSpec):
-            continue
-        record = records.get(path)
-        if record is None:
-            record = _unreached(path, skipped, finished=finished)
-        steps.append(_execution(run_id, path, node, record, reader))
-    return steps
+        if isinstance(node, StepSpec):
+            record = records.get(path) or _unreached(path, skipped, finished=finished)
+            yield path, node, record
 
 
 def _fold(
@@ -181,7 +189,7 @@ def _unreached(path: str, skipped: dict[str, str], *, finished: bool) -> _Record
             return _Record(status=StepStatus.SKIPPED, reason=skipped[prefix])
         prefix = prefix.rpartition("/")[0]
     if finished:
-        return _Record(status=StepStatus.CANCELLED, reason="not reached")
+        return _Record(status=StepStatus.CANCELLED, reason=NOT_REACHED)
     return _Record()
 
 
@@ -267,12 +275,8 @@ def step_outcomes(
     tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader
 ) -> dict[str, Outcome[object]]:
     """Return how each step that has ended did, by path, in declared order."""
-    records, skipped, finished = _fold(events, reader)
     outcomes: dict[str, Outcome[object]] = {}
-    for path, node in walk(tree):
-        if not isinstance(node, StepSpec):
-            continue
-        record = records.get(path) or _unreached(path, skipped, finished=finished)
+    for path, _, record in _step_records(tree, events, reader):
         if record.status is StepStatus.FAILED and record.failure is None:
             continue  # interrupted too often: its failure is that of the run, or was tolerated
         if record.status.terminal:
@@ -287,22 +291,15 @@ def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: 
     """Return a run in full."""
     last = events[-1] if events else None
     output = last.output if isinstance(last, ev.RunFinished) else None
-    records, skipped, _ = _fold(events, reader)
-    total = sum(1 for _, node in walk(tree) if isinstance(node, StepSpec))
-    done = sum(1 for record in records.values() if record.status.terminal)
-    done += sum(
-        1
-        for path, node in walk(tree)
-        if isinstance(node, StepSpec) and path not in records
-        and _unreached(path, skipped, finished=False).status is StepStatus.SKIPPED
-    )  # fmt: skip
+    records = [record for _, _, record in _step_records(tree, events, reader)]
+    done = sum(1 for r in records if r.status.terminal and r.reason != NOT_REACHED)
     completed = row.status is RunStatus.COMPLETED
     return replace(
         summary_of(row),
         input=reader.value(1),
         output=reader.value(output) if completed else None,
         failures=final_failures(tree, events, reader),
-        progress=Progress(done=done, total=total),
+        progress=Progress(done=done, total=len(records)),
     )
 
 

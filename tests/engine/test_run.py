@@ -201,7 +201,10 @@ async def test_a_condition_that_raises_fails_the_run_and_is_not_retried() -> Non
     wf = Workflow("w", input=Order, defaults={"retries": 3}).then(one).then_if(broken, never)
     async with Engine("memory:") as engine:
         with pytest.raises(RunFailedError) as caught:
-            await engine.run(wf, Order(id=1))
+            await engine.run(wf, Order(id=1), run_id="r")
+        progress = (await engine.get_run("r")).progress
+        assert progress is not None
+        assert (progress.done, progress.total) == (1, 2)  # a choice is no step
     assert [f.code for f in caught.value.failures] == ["condition"]
     assert "no idea" in str(caught.value)
     assert asked == [1]
