@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
@@ -18,17 +18,15 @@ from gorkflow.engine._service import Service
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
-from gorkflow.engine._watch import Ended, Watch
+from gorkflow.engine._views import Views
+from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import (
     DuplicateRunError,
     EngineClosedError,
-    LeaseLostError,
     RunNotFoundError,
     WorkflowInvalidError,
 )
-from gorkflow.events import Event
-from gorkflow.model import Page, Run, RunFilter, StepExecution
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
 from gorkflow.stores import open_store
@@ -42,7 +40,7 @@ DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
 
-class Engine:
+class Engine(Views):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
@@ -325,68 +323,6 @@ class Engine:
         """
         service, _ = self._opened()
         await service.cancel(run_id, reason)
-
-    # ---- looking --------------------------------------------------------------------------
-
-    @property
-    def workflows(self) -> tuple[Workflow[Any, Any], ...]:
-        """The workflows that this engine knows: given to it, or started through it."""
-        return self._registry.workflows()
-
-    async def get_run(self, run_id: str) -> Run:
-        """Return a run in full.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-            StoreCorruptError: what is stored of it can't be read.
-        """
-        self._opened()
-        return await self._watch.get_run(run_id)
-
-    async def list_runs(self, query: RunFilter | None = None) -> Page[Run]:
-        """Return one page of runs, newest first, without their inputs and outputs.
-
-        Raises:
-            ValueError: the filter's limit or cursor is not valid.
-        """
-        self._opened()
-        return await self._watch.list_runs(query or RunFilter())
-
-    async def steps(self, run_id: str) -> list[StepExecution]:
-        """Return all steps of a run in declared order, those not reached yet too.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-        """
-        self._opened()
-        return await self._watch.steps(run_id)
-
-    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Iterate over a run's events as they are recorded, until it has ended.
-
-        Args:
-            run_id: the run.
-            after: skip events up to this ``seq``: to go on where an earlier iteration stopped.
-
-        Raises:
-            RunNotFoundError: there is no such run (raised by the first step of the iteration).
-        """
-        self._opened()
-        return self._watch.events(run_id, after)
-
-    async def wait(self, run_id: str) -> Ended:
-        """Wait until a run has ended, here or elsewhere, and return how.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-        """
-        service, _ = self._opened()
-        driver = service.runs.drivers.get(run_id)
-        if driver is not None:
-            error = await asyncio.shield(driver.done)
-            if error is not None and not isinstance(error, LeaseLostError):
-                raise error
-        return await self._watch.ended(run_id, driver)
 
     def _opened(self) -> tuple[Service, Runtime]:
         if self._service is None or self._runtime is None:

@@ -1,0 +1,93 @@
+"""The questions that an engine answers about runs, wherever they live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.errors import LeaseLostError
+from gorkflow.events import Event
+from gorkflow.model import Page, Run, RunFilter, StepExecution
+
+if TYPE_CHECKING:
+    from gorkflow.engine._registry import Registry
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.engine._service import Service
+    from gorkflow.engine._watch import Ended, Watch
+    from gorkflow.workflow import Workflow
+
+
+class Views:
+    """The half of ``Engine`` that looks and never changes anything."""
+
+    _registry: Registry
+    _watch: Watch
+
+    def _opened(self) -> tuple[Service, Runtime]:
+        """Return the parts of an open engine.
+
+        Raises:
+            EngineClosedError: it is not open.
+        """
+        raise NotImplementedError
+
+    @property
+    def workflows(self) -> tuple[Workflow[Any, Any], ...]:
+        """The workflows that this engine knows: given to it, or started through it."""
+        return self._registry.workflows()
+
+    async def get_run(self, run_id: str) -> Run:
+        """Return a run in full.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            StoreCorruptError: what is stored of it can't be read.
+        """
+        self._opened()
+        return await self._watch.get_run(run_id)
+
+    async def list_runs(self, query: RunFilter | None = None) -> Page[Run]:
+        """Return one page of runs, newest first, without their inputs and outputs.
+
+        Raises:
+            ValueError: the filter's limit or cursor is not valid.
+        """
+        self._opened()
+        return await self._watch.list_runs(query or RunFilter())
+
+    async def steps(self, run_id: str) -> list[StepExecution]:
+        """Return all steps of a run in declared order, those not reached yet too.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        self._opened()
+        return await self._watch.steps(run_id)
+
+    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Iterate over a run's events as they are recorded, until it has ended.
+
+        Args:
+            run_id: the run.
+            after: skip events up to this ``seq``: to go on where an earlier iteration stopped.
+
+        Raises:
+            RunNotFoundError: there is no such run (raised by the first step of the iteration).
+        """
+        self._opened()
+        return self._watch.events(run_id, after)
+
+    async def wait(self, run_id: str) -> Ended:
+        """Wait until a run has ended, here or elsewhere, and return how.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        service, _ = self._opened()
+        driver = service.runs.drivers.get(run_id)
+        if driver is not None:
+            error = await asyncio.shield(driver.done)
+            if error is not None and not isinstance(error, LeaseLostError):
+                raise error
+        return await self._watch.ended(run_id, driver)
