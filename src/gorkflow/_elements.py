@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import typing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from gorkflow._options import StepDefaults, did_you_mean, id_problems
+from gorkflow._record import record
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
@@ -130,7 +130,7 @@ def condition_problems(fn: Any) -> list[str]:
     return []
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Block:
     """A parallel block."""
 
@@ -142,7 +142,7 @@ class Block:
     timeout: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arm:
     """A condition and the node that runs where it holds."""
 
@@ -150,7 +150,7 @@ class Arm:
     node: Node[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Union, cast, get_args, get_origin
 
 _MAX_TEXT = 300
@@ -63,6 +62,8 @@ def leaves(root: Any) -> Iterator[tuple[str, Any]]:
 
 def unsayable(leaf: Any) -> str:
     """Return why JSON can't say this scalar, or nothing."""
+    from decimal import Decimal  # slow to load, and asked for only where something is wrong
+
     if isinstance(leaf, float) and not math.isfinite(leaf):
         return f"{leaf!r} is no number that JSON knows; return None or a string instead"
     if isinstance(leaf, Decimal) and not leaf.is_finite():

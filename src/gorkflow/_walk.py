@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NO_IDS: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """What compilation gathers on its way, by path."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import flow
 from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
 from gorkflow._fit import NOTHING, Value
 from gorkflow._options import StepDefaults, merged
+from gorkflow._record import named_record
 from gorkflow._walk import Place, Record, Walk
 from gorkflow.codec import codec_of
 from gorkflow.step import Step
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Definition:
     """A compiled workflow. Plain data and functions; every option is resolved."""
 

@@ -14,17 +14,19 @@ the machine makes them, and on replay checks them against the history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import Field
+from typing import Any, ClassVar
 
+from gorkflow._record import record
 from gorkflow.model import Failure, RunStatus
 from gorkflow.refs import FailureRef, Ref
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """What all events have in common."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     kind: ClassVar[str]
     v: ClassVar[int] = 1
     """The version of the event's fields. Raise it together with an upcaster in ``journal``."""
@@ -35,7 +37,7 @@ class Event:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCreated(Event):
     """The run exists and will not be lost; always the first event."""
 
@@ -48,7 +50,7 @@ class RunCreated(Event):
     """Seconds that the run may take once it is started."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunStarted(Event):
     """A worker begins the run; always the second event, unless it was cancelled before."""
 
@@ -57,7 +59,7 @@ class RunStarted(Event):
     """When the run's timeout ends, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepScheduled(Event):
     """An attempt is used up: its handler may begin from now on."""
 
@@ -68,7 +70,7 @@ class StepScheduled(Event):
     """When the step could have run, had there been room; seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCompleted(Event):
     """An attempt returned."""
 
@@ -82,7 +84,7 @@ class StepCompleted(Event):
     """When it ended; ``at`` is when that was recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepFailed(Event):
     """An attempt failed, or the condition of a choice did."""
 
@@ -97,7 +99,7 @@ class StepFailed(Event):
     """When the handler ended; ``at`` is when that was recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepInterrupted(Event):
     """The process died, or the engine closed, while this attempt was open. Outside the retries."""
 
@@ -106,7 +108,7 @@ class StepInterrupted(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCancelled(Event):
     """*Derived.* The step was cancelled, or its next attempt was withdrawn."""
 
@@ -119,7 +121,7 @@ class StepCancelled(Event):
     so that the step counts as failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepSkipped(Event):
     """*Derived.* A condition left out the node at this path, and all below it."""
 
@@ -127,7 +129,7 @@ class StepSkipped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimerSet(Event):
     """*Derived.* The timeout of the block or nested workflow at this path began to run."""
 
@@ -137,7 +139,7 @@ class TimerSet(Event):
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimerFired(Event):
     """A due time passed: of a retry, a block's or workflow's timeout, the run's deadline."""
 
@@ -145,7 +147,7 @@ class TimerFired(Event):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decided(Event):
     """The conditions of a choice were evaluated."""
 
@@ -154,7 +156,7 @@ class Decided(Event):
     """The arm whose condition held first; as many as there are arms when none did."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockDecided(Event):
     """*Derived.* The verdict over a parallel block."""
 
@@ -167,7 +169,7 @@ class BlockDecided(Event):
     """The value of the block, when completed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelRequested(Event):
     """Somebody asked for the run to be cancelled."""
 
@@ -175,7 +177,7 @@ class CancelRequested(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFinished(Event):
     """*Derived.* The run ended; always the last event."""
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, cast
 
+from gorkflow._record import named_record
 from gorkflow.policy import Join, OnFailure, RetryPolicy
 
 ExecutorKind = Literal["loop", "thread"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class StepSpec:
     """A step, with its options resolved."""
 
@@ -40,7 +41,7 @@ class StepSpec:
     output_schema: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class PassthroughSpec:
     """Hands its input on, without work."""
 
@@ -48,7 +49,7 @@ class PassthroughSpec:
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class ParallelSpec:
     """Branches that run side by side."""
 
@@ -63,7 +64,7 @@ class ParallelSpec:
     """Seconds from when the block is entered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class ArmSpec:
     """One arm of a choice: a condition, found in the code by the choice's id and its place."""
 
@@ -74,7 +75,7 @@ class ArmSpec:
     """Seconds that the condition may take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class ChoiceSpec:
     """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
 
@@ -86,7 +87,7 @@ class ChoiceSpec:
     """When skipped: this value as JSON text; ``None``: the choice's own input."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class WorkflowSpec:
     """A workflow: nodes one after another, each getting what the one before it gave."""
 

@@ -46,7 +46,7 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Record:
     """What is known of one step so far."""
 

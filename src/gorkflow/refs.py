@@ -18,13 +18,13 @@ As JSON (in events): null, a number, a list, ``{"default": path}``, ``{"path": â
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
+from gorkflow._record import record
 from gorkflow.model import Failure, StepStatus
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Default:
     """The ``default=`` value that the definition holds for the choice at ``path``."""
 
@@ -35,7 +35,7 @@ FailureRef = int | Failure
 """A failure: the ``seq`` of its ``step_failed`` event, or one that the machine itself made."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ended:
     """How a step, branch or workflow ended. As a reference: the outcome of a branch."""
 

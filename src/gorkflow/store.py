@@ -8,21 +8,17 @@ since the epoch, and come from the caller, unless a store's own database is the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from gorkflow._record import named_record
 from gorkflow.events import Event
 from gorkflow.model import Page, RunFilter, RunStatus
 
 
-@dataclass(slots=True, kw_only=True)
+@named_record
 class RunRow:
-    """The summary of a run. Never holds a payload: it is rewritten by every append.
-
-    Nobody changes one in place. It is not frozen only because every transition makes one, and a
-    frozen one costs three times as much.
-    """
+    """The summary of a run. Never holds a payload: it is rewritten by every append."""
 
     run_id: str
     workflow_id: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gorkflow.store import Store
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Runtime:
     """The shared parts, and the two ways in which a driver speaks to its engine."""
 

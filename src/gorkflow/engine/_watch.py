@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._record import named_record
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import RunNotFoundError
@@ -32,7 +33,7 @@ _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at f
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Ended:
     """How a run ended."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
-from gorkflow.stores.memory import MemoryStore
 
 __all__ = ["open_store"]
 
@@ -35,7 +34,12 @@ def open_store(url: str) -> Store:
     raise StoreError(f"{url!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
 
 
+# Imported when asked for, so that a process loads only the store that it uses.
+
+
 def _memory(url: str, path: str, given: dict[str, str]) -> Store:
+    from gorkflow.stores.memory import MemoryStore
+
     options = _convert(url, given, {"keep_ended": int})
     if path:
         raise StoreError(f"a memory store has no path: write 'memory:', not {url!r}")
@@ -43,7 +47,6 @@ def _memory(url: str, path: str, given: dict[str, str]) -> Store:
 
 
 def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
-    # Imported here, so that a process that keeps its runs in memory needs no SQLite.
     from gorkflow.stores.sqlite import SqliteStore
 
     options = _convert(url, given, {"synchronous": str, "busy_timeout": float})
