@@ -436,3 +436,37 @@ async def test_the_time_of_a_step_is_its_own_not_that_of_the_record(url: str) ->
         assert slow.ran is not None
         assert fast.ran < slow.ran / 2
         assert slow.ran >= 0.05
+
+
+@in_loop
+async def test_runs_that_may_kill_their_worker_go_on_one_at_a_time(url: str) -> None:
+    gates = [Gate() for _ in range(4)]
+    begun: list[str] = []
+
+    @step
+    async def long(ctx: StepContext, number: int) -> int:
+        begun.append(ctx.run_id)
+        if ctx.attempt <= len(gates):
+            await gates[ctx.attempt - 1].wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(long)
+    for number in range(3):
+        engine = Engine(url, workflows=[wf])
+        await engine.open()
+        if number == 0:
+            for run_id in ("a", "b"):
+                await engine.start(wf, 1, run_id=run_id)
+        await until(lambda n=number: gates[n].arrived == 2, "both")  # type: ignore[misc]
+        await engine.aclose(grace=0)
+    begun.clear()
+    async with Engine(url, workflows=[wf]) as engine:
+        await until(lambda: gates[3].arrived == 1, "the first")
+        first = begun[0]
+        second = "b" if first == "a" else "a"
+        assert (await engine.get_run(second)).worker_id == engine.worker_id
+        assert begun == [first]
+        gates[3].open()
+        assert await engine.handle(first, wf).result() == 4
+        assert await engine.handle(second, wf).result() == 4
+        assert begun == [first, second]

@@ -286,27 +286,40 @@ def test_an_engine_belongs_to_one_loop() -> None:
         asyncio.run(engine.open())
 
 
+@pytest.mark.parametrize("how", ["hangs", "raises"])
+@pytest.mark.parametrize("recover", [True, False])
 @in_loop
-async def test_a_lapse_of_the_lease_alone_stops_no_run() -> None:
+async def test_steps_stop_before_a_lease_that_is_not_renewed_can_end(
+    how: str, recover: bool
+) -> None:
     store = Moody()
-    gate = Gate()
+    stopped: list[float] = []
+    loop = asyncio.get_running_loop()
 
     @step
     async def holds(ctx: StepContext, number: int) -> int:
-        await gate.wait_async()
+        if ctx.attempt == 1:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                stopped.append(loop.time())
+                raise
         return ctx.attempt
 
-    store.gates["heartbeat"] = Gate()
-    async with Engine(store, lease=0.2, recover=False) as engine:
+    lease = 1.5
+    async with Engine(store, lease=lease, recover=recover) as engine:
+        latest = loop.time()  # nothing renews it after this
+        if how == "hangs":
+            store.gates["heartbeat"] = Gate()
+        else:
+            store.fail["heartbeat"] = 1_000
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
-        await until(lambda: store.gates["heartbeat"].arrived, "a heartbeat")
-        lease = asyncio.get_running_loop().time() + 0.3
-        await until(lambda: asyncio.get_running_loop().time() > lease, "the lease to end")
-        store.gates["heartbeat"].open()
-        beats = store.gates["heartbeat"].arrived
-        await until(lambda: store.gates["heartbeat"].arrived > beats + 2, "the next heartbeats")
-        gate.open()
-        assert await handle.result() == 1
+        await until(lambda: stopped, "the step to be stopped")
+        assert stopped[0] < latest + lease
+        store.fail.clear()
+        if how == "hangs":
+            store.gates.pop("heartbeat").open()
+        assert await handle.result() == 2  # the run goes on, here, now that the store answers
 
 
 @in_loop

@@ -22,6 +22,8 @@ from gorkflow.machine import replay
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.engine")
 
 _LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at again, by others too
+_BATCH = 100  # runs claimed in one go
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
 
 
@@ -52,32 +55,47 @@ class Claims:
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
         self._told: dict[str, str] = {}
+        self.left_some = False
+        """Whether the latest look left runs that there was no room for."""
 
     def drop(self, run_id: str, token: int) -> None:
         """Have a run given back that is ours in the store, but not carried."""
         self._dropped[run_id] = token
 
-    async def recover(self, workflow_ids: list[str] | None, run_id: str | None = None) -> list[str]:
+    async def recover(
+        self,
+        workflow_ids: list[str] | None,
+        run_id: str | None = None,
+        *,
+        room: Callable[[], int] | None = None,
+    ) -> list[str]:
         """Take over runs that nobody carries; return their ids.
 
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.
             run_id: only this run. It is an error then if it can't be carried on.
+            room: how many may be taken now; ``None``: all there are.
         """
         taken: list[str] = []
         seen: set[str] = set()
         now = self._runtime.clock.now()  # taken once, so that what is put back is not found again
         while True:
+            limit = _BATCH if room is None else min(_BATCH, room())
+            if limit < 1:
+                self.left_some = True
+                return taken
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 now=now,
                 workflow_ids=workflow_ids,
                 run_id=run_id,
+                limit=limit,
             )
             fresh = [claim for claim in claims if claim.row.run_id not in seen]
             seen.update(claim.row.run_id for claim in claims)
             taken += await self._take_over_all(fresh, strict=run_id is not None)
             if not fresh or run_id is not None:
+                self.left_some = False
                 return taken
 
     async def _take_over_all(self, claims: list[Claim], *, strict: bool) -> list[str]:

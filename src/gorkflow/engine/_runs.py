@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
-from collections import deque
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gorkflow.engine._driver import duplicate
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.engine")
 
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
+_SUSPECT = 3  # interruptions in a row from which on a run may be what kills its workers
+_PROBATION = 60.0  # seconds after which a suspect that did no harm lets the next one in
 
 
 class Runs:
@@ -30,17 +35,32 @@ class Runs:
         runtime: the engine's.
         max_runs: runs that may be live at a time; the others wait. ``None``: no limit.
         dropped: called with a run that this engine gave up though the store has it as ours.
+        room: called when a run has left and none that waits here took its place.
     """
 
     def __init__(
-        self, runtime: Runtime, *, max_runs: int | None, dropped: Callable[[Driver], None]
+        self,
+        runtime: Runtime,
+        *,
+        max_runs: int | None,
+        dropped: Callable[[Driver], None],
+        room: Callable[[], None],
     ) -> None:
         self.drivers: dict[str, Driver] = {}
         self._runtime = runtime
         self._max_runs = max_runs
         self._dropped = dropped
+        self._room = room
         self._live: set[str] = set()
-        self._waiting: deque[Driver] = deque()
+        self._arrivals = itertools.count()
+        self._waiting: list[tuple[int, int, Driver]] = []
+        self._suspects = Suspects(runtime, self._admit)
+
+    def room(self) -> int:
+        """Return how many more runs can be live now."""
+        if self._max_runs is None:
+            return sys.maxsize
+        return max(0, self._max_runs - len(self._live) - len(self._waiting))
 
     async def start(self, driver: Driver) -> None:
         """Record a new run and begin it; returns when it is durable.
@@ -60,7 +80,7 @@ class Runs:
         self.drivers[driver.run_id] = driver
         driver.post(RunCreated, "", None, driver.opening or ())
         if driver.row.worker_id is not None:
-            self._admit(driver)
+            self._when_due(driver, self._admit)
         error = await asyncio.shield(driver.created)
         if error is not None:
             raise error
@@ -70,11 +90,26 @@ class Runs:
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
         self.drivers[driver.run_id] = driver
-        self._admit(driver)
+        if driver.machine.interruptions() >= _SUSPECT:
+            self._suspects.add(driver)
+        else:
+            self._when_due(driver, self._admit)
+
+    def _when_due(self, driver: Driver, admit: Callable[[Driver], None]) -> None:
+        """Admit a run; one whose start was delayed, when that is over."""
+        due = driver.row.due_at
+        pending = driver.machine.status is RunStatus.PENDING
+        if pending and due is not None and due > self._runtime.clock.now():
+            self._runtime.clock.call_at(due, partial(admit, driver))
+        else:
+            admit(driver)
 
     def _admit(self, driver: Driver) -> None:
+        if driver.done.done() or self._runtime.closing:
+            return
         if self._max_runs is not None and len(self._live) >= self._max_runs:
-            self._waiting.append(driver)
+            place = (-getattr(driver.row, "priority", 0), next(self._arrivals), driver)
+            heapq.heappush(self._waiting, place)
             return
         self._live.add(driver.run_id)
         if driver.machine.status is RunStatus.PENDING:
@@ -90,12 +125,13 @@ class Runs:
             return
         del self.drivers[driver.run_id]
         self._live.discard(driver.run_id)
+        self._suspects.left(driver)
         if driver.is_broken:
             self._dropped(driver)
         while self._waiting and (self._max_runs is None or len(self._live) < self._max_runs):
-            waiting = self._waiting.popleft()
-            if not waiting.done.done() and not self._runtime.closing:
-                self._admit(waiting)
+            self._admit(heapq.heappop(self._waiting)[2])
+        if not self._waiting:
+            self._room()
 
     async def rest(self, grace: float) -> None:
         """Wait until no handler runs and nothing is being written, at most ``grace`` seconds."""
@@ -117,3 +153,50 @@ class Runs:
             driver.give_up(error)
         if tasks:
             await asyncio.wait(tasks, timeout=cleanup)
+
+
+class Suspects:
+    """Runs that may be what kills their workers: they are carried one at a time.
+
+    A step that takes its process down interrupts the innocent around it as often as itself. Carried
+    alone, only the guilty one is interrupted again, until it has failed for it; the others go on.
+
+    Args:
+        runtime: the engine's.
+        admit: lets a run begin.
+    """
+
+    def __init__(self, runtime: Runtime, admit: Callable[[Driver], None]) -> None:
+        self._runtime = runtime
+        self._admit = admit
+        self._arrivals = itertools.count()
+        self._waiting: list[tuple[int, int, Driver]] = []
+        self._current: Driver | None = None
+
+    def add(self, driver: Driver) -> None:
+        """Have a run carried when its turn comes: those interrupted least go first."""
+        place = (driver.machine.interruptions(), next(self._arrivals), driver)
+        heapq.heappush(self._waiting, place)
+        logger.warning(
+            "run %r was interrupted %d times in a row; it goes on when no other such run is on "
+            "probation here",
+            driver.run_id,
+            place[0],
+        )
+        # Not at once: of those that are claimed together, the one interrupted least goes first.
+        self._runtime.loop.call_soon(self._next)
+
+    def left(self, driver: Driver) -> None:
+        """Take note that a run has ended, was given up, or has done no harm for long enough."""
+        if driver is self._current:
+            self._current = None
+            self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._current is None:
+            driver = heapq.heappop(self._waiting)[2]
+            if not driver.done.done():
+                self._current = driver
+                clock = self._runtime.clock
+                clock.call_at(clock.now() + _PROBATION, partial(self.left, driver))
+                self._admit(driver)

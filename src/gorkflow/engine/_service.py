@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._runs import Runs
-from gorkflow.errors import LeaseLostError, StoreError
+from gorkflow.errors import LeaseLostError, RunError, StoreError
 from gorkflow.events import CancelRequested
 from gorkflow.store import Message, Worker
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger("gorkflow.engine")
 
 _BEAT = 1.0  # seconds between heartbeats: also how soon another process's cancel is seen
+_MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
 
 
 class Service:
@@ -45,12 +47,16 @@ class Service:
             runtime,
             max_runs=max_runs,
             dropped=lambda driver: self.claims.drop(driver.run_id, driver.row.token),
+            room=self._look_for_more,
         )
         self.claims = Claims(runtime, registry, self.runs)
         self._registry = registry
         self._lease = lease
         self._tasks: set[asyncio.Task[Any]] = set()
         self._registered = False
+        self._lapse: asyncio.TimerHandle | None = None
+        self._stopped: set[str] = set()
+        self._wake = asyncio.Event()
         self._recover = False
         self._watched: set[str] = set()
         self._delivered: set[int] = set()
@@ -62,7 +68,8 @@ class Service:
         self._recover = recover
         await self._register()
         if recover:
-            await self._recover_known(self._registry.ids())
+            self._watched.update(self._registry.ids())
+            await self._take_what_fits(self._registry.ids())
         self._spawn(self._beat())
 
     async def close(self, grace: float) -> None:
@@ -74,6 +81,8 @@ class Service:
             await self._stop()
 
     async def _stop(self) -> None:
+        if self._lapse is not None:
+            self._lapse.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -132,10 +141,21 @@ class Service:
         self._watched.update(workflow_ids)
         return await self.claims.recover(workflow_ids) if workflow_ids else []
 
+    async def _take_what_fits(self, workflow_ids: list[str]) -> None:
+        """Claim only what can run here now: what waits in the store, any worker may take."""
+        if workflow_ids:
+            await self.claims.recover(workflow_ids, room=self.runs.room)
+
+    def _look_for_more(self) -> None:
+        """Don't wait for the next heartbeat: there is room for a run that may be queued."""
+        if self._recover and self.claims.left_some:
+            self._wake.set()
+
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:
         try:
             await self._keep_alive()
-            await self._recover_known(workflow_ids)
+            self._watched.update(workflow_ids)
+            await self._take_what_fits(workflow_ids)
         except StoreError:
             logger.exception("could not look for unfinished runs; trying again later")
 
@@ -144,7 +164,7 @@ class Service:
     async def _register(self) -> None:
         if self._registered:
             return
-        now = self.runtime.clock.now()
+        now, asked = self.runtime.clock.now(), self.runtime.loop.time()
         await self.runtime.store.register(
             Worker(
                 worker_id=self.runtime.worker_id,
@@ -156,10 +176,39 @@ class Service:
             )
         )
         self._registered = True
+        self._holds_since(asked)
+
+    def _holds_since(self, asked: float) -> None:
+        """Take note that the lease was renewed, by a request made at ``asked`` in loop time."""
+        if self._lapse is not None:
+            self._lapse.cancel()
+        due = asked + self._lease * (1 - _MARGIN)
+        self._lapse = self.runtime.loop.call_at(due, self._lapsed)
+
+    def _lapsed(self) -> None:
+        """Stop every run before the lease could end: from then on others may carry them on.
+
+        By a timer of its own, since the heartbeat may fail, hang, or have no turn for long.
+        """
+        logger.error(
+            "%s could not renew its lease of %g s; it stops its runs, which go on here or "
+            "elsewhere once the store answers",
+            self.runtime.worker_id,
+            self._lease,
+        )
+        for run_id, driver in list(self.runs.drivers.items()):
+            if driver.created.done():
+                self._stopped.add(run_id)
+                driver.broken(
+                    LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")
+                )
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(min(_BEAT, self._lease / 3))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_BEAT, self._lease / 3)):
+                    await self._wake.wait()
+            self._wake.clear()
             try:
                 await self._beat_once()
             except Exception:  # whatever it was: without a heartbeat, others take over our runs
@@ -167,20 +216,34 @@ class Service:
 
     async def _beat_once(self) -> None:
         messages = await self._keep_alive()
+        if self._stopped:
+            await self._go_on()
         await self.claims.give_back(RETRY)
         if self._recover:
-            await self._recover_known(list(self._watched))
+            await self._take_what_fits(list(self._watched))
         for message in messages:
             if message.id not in self._delivered:
                 self._delivered.add(message.id)
                 self._spawn(self._deliver(message))
 
+    async def _go_on(self) -> None:
+        """Take back the runs that were stopped in time, unless others were quicker."""
+        await self.claims.give_back(0.0)
+        for run_id in list(self._stopped):
+            try:
+                await self.claims.recover(None, run_id)
+            except RunError as error:
+                logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
+            self._stopped.discard(run_id)
+
     async def _keep_alive(self) -> tuple[Message, ...]:
         """Make sure that our lease holds, without which a claim is worthless; return the mail."""
         await self._register()
-        now = self.runtime.clock.now()
+        now, asked = self.runtime.clock.now(), self.runtime.loop.time()
         beat = await self.runtime.store.heartbeat(self.runtime.worker_id, now)
-        if not beat.alive:
+        if beat.alive:
+            self._holds_since(asked)
+        else:
             await self._renew()
         return beat.messages
 

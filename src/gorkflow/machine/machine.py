@@ -142,6 +142,17 @@ class Machine:
             if isinstance(frame, StepFrame) and frame.state == "running"
         ]
 
+    def interruptions(self) -> int:
+        """Return how often in a row a step was interrupted, at most, open attempts counted in."""
+        return max(
+            (
+                frame.interruptions + (frame.state == "running")
+                for frame in self.frames.values()
+                if isinstance(frame, StepFrame)
+            ),
+            default=0,
+        )
+
     def expects(self, path: str, attempt: int) -> bool:
         """Return whether a result of this attempt would be taken; else it comes too late."""
         frame = self.frames.get(path)
