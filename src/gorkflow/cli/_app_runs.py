@@ -1,0 +1,137 @@
+"""The commands about runs. What they do is imported only when they do it."""
+
+from __future__ import annotations
+
+import click
+
+from gorkflow.cli._options import (
+    CONTEXT,
+    STATUSES,
+    Example,
+    ExampleGroup,
+    json_option,
+    read_tags,
+    store_option,
+    traceback_option,
+)
+
+
+@click.group(
+    "runs",
+    cls=ExampleGroup,
+    example=(
+        "gorkflow runs list --limit 10",
+        "gorkflow runs show 0199d1c2-7f3e-7abc-8def-0123456789ab",
+    ),
+    context_settings=CONTEXT,
+)
+@store_option
+@click.pass_context
+def runs_group(ctx: click.Context, store: str | None) -> None:
+    """List, show, cancel and resume runs."""
+    ctx.obj = store
+
+
+@runs_group.command(
+    "list",
+    cls=Example,
+    example=("gorkflow runs list --status failed --status cancelled --tag customer=42",),
+)
+@click.option(
+    "--status", multiple=True, type=click.Choice(STATUSES), help="Only such runs; repeatable."
+)
+@click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=read_tags,
+    metavar="NAME=VALUE",
+    help="Only with this tag.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."
+)
+@click.option("--cursor", metavar="C", help="Go on where the page before ended.")
+@store_option
+@json_option
+@click.pass_obj
+def list_command(
+    group_store: str | None, *, status: tuple[str, ...], workflow: str | None, tags: dict[str, str],
+    limit: int, cursor: str | None, store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List runs, newest first."""
+    from gorkflow.cli import _runs
+    from gorkflow.model import RunFilter, RunStatus
+
+    query = RunFilter(
+        workflow_id=workflow,
+        status=[RunStatus(item) for item in status] or None,
+        tags=tags,
+        limit=limit,
+        cursor=cursor,
+    )
+    _runs.show_list(store or group_store, query, as_json=as_json)
+
+
+@runs_group.command("show", cls=Example, example=("gorkflow runs show RUN_ID --traceback",))
+@click.argument("run_id")
+@click.option("--events", is_flag=True, help="The recorded history too.")
+@traceback_option
+@store_option
+@json_option
+@click.pass_obj
+def show_command(
+    group_store: str | None, *, run_id: str, store: str | None,
+    events: bool, tracebacks: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Show a run: its steps, failures, input and output. Needs no code of the workflow."""
+    from gorkflow.cli import _runs
+
+    _runs.show_run(
+        store or group_store, run_id, as_json=as_json, events=events, tracebacks=tracebacks
+    )
+
+
+@runs_group.command(
+    "cancel", cls=Example, example=("gorkflow runs cancel RUN_ID --reason 'wrong order'",)
+)
+@click.argument("run_id")
+@click.option(
+    "--reason",
+    default="cancelled from the command line",
+    show_default=True,
+    help="Kept with the run.",
+)
+@store_option
+@click.pass_obj
+def cancel_command(group_store: str | None, run_id: str, reason: str, store: str | None) -> None:
+    """Cancel a run, wherever it runs."""
+    from gorkflow.cli import _runs
+
+    click.echo(_runs.cancel(store or group_store, run_id, reason), err=True)
+
+
+@runs_group.command(
+    "resume", cls=Example, example=("gorkflow runs resume RUN_ID shop.py:checkout",)
+)
+@click.argument("run_id")
+@click.argument("target")
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def resume_command(
+    ctx: click.Context, *, run_id: str, target: str, store: str | None,
+    as_json: bool, tracebacks: bool,
+) -> None:  # fmt: skip
+    """Continue a run that was interrupted, with the code of TARGET, and follow it to its end.
+
+    Completed steps don't run again. TARGET is what `gorkflow run` takes.
+    """
+    from gorkflow.cli import _run
+
+    wanted = _run.Wanted(
+        target=target, store=store or ctx.obj, run_id=run_id, as_json=as_json, tracebacks=tracebacks
+    )
+    ctx.exit(_run.resume(wanted))

@@ -1,0 +1,98 @@
+"""What commands have in common: options, and help that ends with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gorkflow.cli._errors import Group
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
+_STORE_HELP = (
+    "Where runs are kept: memory:, or sqlite:PATH.  "
+    "[default: $GORKFLOW_STORE, or sqlite:.gorkflow/runs.db]"
+)
+
+
+class Example(click.Command):
+    """A command whose help ends with an example.
+
+    Args:
+        name: of the command.
+        example: one line each.
+        more: what ``click.Command`` takes.
+    """
+
+    def __init__(self, name: str | None, *, example: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(name, **more)
+        self._example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        _write_example(formatter, self._example)
+
+
+class ExampleGroup(Group):
+    """A group whose help ends with an example.
+
+    Args:
+        name: of the group.
+        example: one line each.
+        more: what ``click.Group`` takes.
+    """
+
+    def __init__(
+        self, name: str | None = None, *, example: tuple[str, ...] = (), **more: Any
+    ) -> None:
+        super().__init__(name, **more)
+        self._example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        _write_example(formatter, self._example)
+
+
+def _write_example(formatter: click.HelpFormatter, lines: tuple[str, ...]) -> None:
+    with formatter.section("Example" if len(lines) == 1 else "Examples"):
+        for line in lines:
+            formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+
+def store_option(command: _Command) -> _Command:
+    """Add ``--store``."""
+    return click.option("--store", metavar="URL", help=_STORE_HELP)(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(
+        command
+    )
+
+
+def traceback_option(command: _Command) -> _Command:
+    """Add ``--traceback``."""
+    return click.option(
+        "--traceback", "tracebacks", is_flag=True, help="Show where each failure was raised."
+    )(command)
+
+
+def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Return what ``--tag`` was given.
+
+    Raises:
+        BadParameter: one is not ``NAME=VALUE``.
+    """
+    tags: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        tags[name] = value
+    return tags
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
