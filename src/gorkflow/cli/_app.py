@@ -123,4 +123,48 @@ def graph_command(target: str, workflow: str | None, how: str) -> None:
     put(draw(target, workflow, how), nl=False)
 
 
+@cli.command(
+    "worker",
+    cls=Example,
+    example=(
+        "gorkflow worker shop.py",
+        "gorkflow worker shop.flows billing.flows --max-runs 100 --store sqlite:runs.db",
+    ),
+)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option(
+    "--max-runs", type=click.IntRange(1), metavar="N", help="Runs at a time.  [default: no limit]"
+)
+@click.option(
+    "--max-steps", type=click.IntRange(1), metavar="N",
+    help="Attempts at a time.  [default: no limit]",
+)  # fmt: skip
+@click.option(
+    "--lease", type=click.FloatRange(1.0), default=30.0, show_default=True, metavar="SECONDS",
+    help="How long a worker that went silent keeps its runs.",
+)  # fmt: skip
+@click.option(
+    "--grace", type=click.FloatRange(0.0), default=30.0, show_default=True, metavar="SECONDS",
+    help="What running steps get when the worker is told to stop.",
+)  # fmt: skip
+@store_option
+@click.pass_context
+def worker_command(
+    ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
+    lease: float, grace: float, store: str | None,
+) -> None:  # fmt: skip
+    """Carry runs of workflows: those that are queued, and those that other workers left.
+
+    TARGET is what `gorkflow run` takes; all workflows of a module count. SIGTERM or Ctrl-C stops
+    the worker after its running steps, a second one at once; no run is lost either way.
+    """
+    from gorkflow.cli import _worker
+
+    wanted = _worker.Wanted(
+        targets=targets, store=store, max_runs=max_runs, max_steps=max_steps, lease=lease,
+        grace=grace,
+    )  # fmt: skip
+    ctx.exit(_worker.work(wanted))
+
+
 cli.add_command(runs_group)

@@ -55,6 +55,7 @@ class Runs:
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
         self._suspects = Suspects(runtime, self._admit)
+        self._rest_until = float("inf")
 
     def room(self) -> int:
         """Return how many more runs can be live now."""
@@ -136,10 +137,16 @@ class Runs:
     async def rest(self, grace: float) -> None:
         """Wait until no handler runs and nothing is being written, at most ``grace`` seconds."""
         clock = self._runtime.clock
-        deadline = clock.monotonic() + grace
+        self._rest_until = clock.monotonic() + grace
         # Polled: an event for it would cost something in every attempt, for this one moment.
-        while any(d.busy for d in self.drivers.values()) and clock.monotonic() < deadline:  # noqa: ASYNC110
+        while any(d.busy for d in self.drivers.values()) and (  # noqa: ASYNC110
+            clock.monotonic() < self._rest_until
+        ):
             await asyncio.sleep(_POLL)
+
+    def hurry(self, grace: float) -> None:
+        """Shorten what is left of the grace to this many seconds."""
+        self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
     async def let_go(self, cleanup: float) -> None:
         """Give up every run, and wait for the handlers that are told to stop.

@@ -118,6 +118,11 @@ class Engine(Views):
             )
         self._registry.add(workflow)
 
+    @property
+    def carries_others(self) -> bool:
+        """Whether it takes up runs that others queued or left."""
+        return self._recover
+
     # ---- life -----------------------------------------------------------------------------
 
     def __enter__(self) -> Never:
@@ -192,10 +197,14 @@ class Engine(Views):
         """Stop. Runs that have not ended stay recoverable.
 
         Args:
-            grace: seconds that running attempts get to finish and be recorded.
+            grace: seconds that running attempts get to finish and be recorded. Where the engine is
+                being closed already, a shorter one takes the place of what was given before.
         """
         service = self._service
-        if service is None or service.runtime.closing:
+        if service is None:
+            return
+        if service.runtime.closing:
+            service.runs.hurry(grace)
             return
         try:
             await service.close(grace)

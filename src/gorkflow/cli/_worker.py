@@ -1,0 +1,132 @@
+"""A process that carries runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._output import say
+from gorkflow.cli._stores import naming_source
+from gorkflow.cli._target import Target, load
+from gorkflow.engine.engine import Engine
+from gorkflow.workflow import Workflow
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What was asked for on the command line."""
+
+    targets: Sequence[str]
+    store: str | None
+    """``None``: the engine's own default."""
+    max_runs: int | None
+    max_steps: int | None
+    lease: float
+    grace: float
+    """Seconds that running steps get once the worker is told to stop."""
+
+
+def work(wanted: Wanted) -> ExitCode:
+    """Carry runs until SIGTERM or Ctrl-C.
+
+    The first one stops the taking of runs and gives running steps the grace; the second one takes
+    the grace away. What has not ended then is given back, for other workers or the next start.
+
+    Raises:
+        CliError: a target can't be used.
+    """
+    with redirect_stdout(sys.stderr), naming_source(wanted.store), _telling():
+        return asyncio.run(_work(_engine(wanted), wanted.grace))
+
+
+def _engine(wanted: Wanted) -> Engine:
+    targets = [load(text) for text in wanted.targets]
+    engines = [target for target in targets if target.engine is not None]
+    if not engines:
+        return Engine(
+            wanted.store,
+            workflows=_workflows(targets),
+            max_concurrent_runs=wanted.max_runs,
+            max_concurrent_steps=wanted.max_steps,
+            lease=wanted.lease,
+        )
+    if len(targets) > 1:
+        raise CliError(
+            f"{engines[0].text!r} brings an engine, which knows its workflows; name it alone"
+        )
+    if wanted.store is not None or wanted.max_runs is not None or wanted.max_steps is not None:
+        raise CliError("the engine of TARGET brings its store and its limits; leave them out")
+    engine = engines[0].engine
+    assert engine is not None  # that is how it was found
+    if not engine.carries_others:
+        raise CliError(
+            f"the engine of {engines[0].text!r} takes no runs of others: it was made with "
+            "execute=False or recover=False"
+        )
+    return engine
+
+
+def _workflows(targets: list[Target]) -> list[Workflow[Any, Any]]:
+    found: dict[str, Workflow[Any, Any]] = {}
+    for target in targets:
+        if not target.workflows:
+            raise CliError(f"{target.text!r} has no Workflow")
+        for workflow in target.workflows.values():
+            if found.setdefault(workflow.id, workflow) is not workflow:
+                raise CliError(f"two workflows have the id {workflow.id!r}; rename one of them")
+    return list(found.values())
+
+
+async def _work(engine: Engine, grace: float) -> ExitCode:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, told.put_nowait, number)
+    try:
+        await engine.open()
+        known = ", ".join(sorted(item.id for item in engine.workflows))
+        say(f"worker {engine.worker_id} carries runs of {known}; stop it with Ctrl-C or SIGTERM")
+        first = await told.get()
+        say(f"{first.name}: running steps get {grace:g} s; once more to stop them now")
+        closing = asyncio.ensure_future(engine.aclose(grace=grace))
+        again = asyncio.ensure_future(told.get())
+        await asyncio.wait((closing, again), return_when=asyncio.FIRST_COMPLETED)
+        if again.done():
+            say(f"{again.result().name}: stopping now")
+            await engine.aclose(grace=0)
+        again.cancel()
+        await closing
+    finally:
+        await engine.aclose(grace=0)
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    say("stopped; what has not ended is kept, and goes on with the next worker")
+    return ExitCode.INTERRUPTED if first is signal.SIGINT else ExitCode.OK
+
+
+@contextmanager
+def _telling() -> Generator[None]:
+    """Show what happens as lines, unless the program has its own logging."""
+    logger = logging.getLogger("gorkflow")
+    if logger.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,182 @@
+"""``gorkflow worker`` as a process: what it takes, how it stops."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow import Engine, Run, Workflow, step
+from tests.cli.tools import COMMAND, environment, gorkflow_in
+
+FLOW = """
+import asyncio
+from pathlib import Path
+from gorkflow import Engine, StepContext, Workflow, step
+
+@step
+async def hold(ctx: StepContext, name: str) -> str:
+    Path(f"begun-{ctx.run_id}-{ctx.attempt}").touch()
+    while not Path(name).exists():
+        await asyncio.sleep(0.01)
+    return f"{name} in attempt {ctx.attempt}"
+
+@step
+async def after(text: str) -> str:
+    Path("after").touch()
+    return text
+
+held = Workflow("held", input=str).then(hold).then(after)
+"""
+
+
+@step
+async def hold(name: str) -> str:
+    return name
+
+
+@step
+async def after(text: str) -> str:
+    return text
+
+
+HELD = Workflow("held", input=str).then(hold).then(after)
+OTHER = Workflow("other", input=str).then(after)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "held.py").write_text(FLOW)
+    return tmp_path
+
+
+def queue(place: Path, *starts: tuple[Workflow[Any, Any], str, str]) -> None:
+    async def start() -> None:
+        async with Engine(f"sqlite:{place / 'runs.db'}", execute=False) as client:
+            for workflow, run_id, name in starts:
+                await client.start(workflow, name, run_id=run_id)
+
+    asyncio.run(start())
+
+
+def look(place: Path, run_id: str) -> Run:
+    async def get() -> Run:
+        async with Engine(f"sqlite:{place / 'runs.db'}", execute=False) as client:
+            return await client.get_run(run_id)
+
+    return asyncio.run(get())
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def worker(place: Path, *more: str) -> Generator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [*COMMAND, "worker", "held.py", "--store", "sqlite:runs.db", *more],
+        cwd=place,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    said = process.communicate(timeout=30)[1]
+    return process.returncode, said
+
+
+def test_it_takes_what_is_queued_and_stops_when_told(place: Path) -> None:
+    (place / "go").touch()
+    queue(place, (HELD, "a", "go"), (OTHER, "b", "x"))
+    with worker(place) as process:
+        until(lambda: look(place, "a").status == "completed")
+        process.send_signal(signal.SIGTERM)
+        code, said = stop(process)
+    assert code == 0
+    assert "carries runs of held; stop it with" in said
+    assert "run 'a' of 'held' completed" in said
+    assert said.endswith("goes on with the next worker\n")
+    other = look(place, "b")
+    assert (other.status, other.worker_id) == ("pending", None)  # not its workflow: left, and seen
+
+
+def test_the_first_signal_lets_running_steps_finish(place: Path) -> None:
+    queue(place, (HELD, "a", "go"))
+    with worker(place) as process:
+        until((place / "begun-a-1").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "running steps get 30 s" not in process.stderr.readline():
+            pass
+        (place / "go").touch()
+        code, _ = stop(process)
+    assert code == 130
+    run = look(place, "a")
+    assert (run.status, run.worker_id) == ("running", None)
+    assert not (place / "after").exists()  # no step begins any more
+    with worker(place) as process:
+        until(lambda: look(place, "a").status == "completed")
+    assert look(place, "a").output == "go in attempt 1"
+
+
+def test_the_second_signal_stops_them(place: Path) -> None:
+    queue(place, (HELD, "a", "go"))
+    with worker(place) as process:
+        until((place / "begun-a-1").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while "once more" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        code, said = stop(process)
+    assert code == 0
+    assert "SIGTERM: stopping now" in said
+    assert look(place, "a").worker_id is None
+    (place / "go").touch()
+    with worker(place) as process:
+        until(lambda: look(place, "a").status == "completed")
+    assert look(place, "a").output == "go in attempt 2"
+
+
+def test_what_a_killed_worker_had_goes_on_with_another(place: Path) -> None:
+    queue(place, (HELD, "a", "go"))
+    with worker(place, "--lease", "600") as killed, worker(place, "--lease", "600") as other:
+        until((place / "begun-a-1").exists)
+        owner = look(place, "a").worker_id or ""
+        victim = killed if f"-{killed.pid}-" in owner else other
+        os.kill(victim.pid, signal.SIGKILL)
+        (place / "go").touch()
+        until(lambda: look(place, "a").status == "completed")
+    assert look(place, "a").output == "go in attempt 2"
+
+
+def test_what_it_can_not_use(place: Path) -> None:
+    (place / "again.py").write_text("from held import *\nheld = held.then(after.options(id='x'))\n")
+    (place / "own.py").write_text(
+        "from held import *\nengine = Engine('memory:', workflows=[held], recover=False)\n"
+    )
+    for args, why in (
+        (("held.py", "again.py"), "two workflows have the id 'held'; rename one of them"),
+        (("held.py", "own.py"), "'own.py' brings an engine, which knows its workflows; name it"),
+        (("own.py", "--store", "memory:"), "brings its store and its limits; leave them out"),
+        (("own.py",), "takes no runs of others: it was made with execute=False or recover=False"),
+        (("nothing.py",), "nothing.py"),
+    ):
+        done = gorkflow_in(place, "worker", *args)
+        assert (done.returncode, why in done.stderr) == (2, True), done.stderr
