@@ -34,13 +34,22 @@ class RunRow:
     started_at: float | None = None
     finished_at: float | None = None
     due_at: float | None = None
-    """When the run next has something to do; ``None`` where it waits for nothing but its steps."""
+    """When the run next has something to do; ``None`` where it waits for nothing but its steps, or,
+    when it is ``suspended``, for nothing but a message. Whoever carries a run on writes it anew:
+    should its owner die, the run is taken over at this instant."""
     seq: int
     """Of its latest event."""
     worker_id: str | None = None
     """The owner; ``None`` when nobody holds it."""
     token: int = 0
     """The lease token: each claim raises it by one; an append with an older one is fenced."""
+    priority: int = 0
+    """A run of a higher one is claimed first."""
+    exclusive: bool = False
+    """Whether no other live run may have the same ``resource_id``."""
+    seen: int = 0
+    """The id of the latest message that its owner knew of when it suspended the run: only a later
+    one wakes it before it is due."""
 
 
 class NewRun(NamedTuple):
@@ -61,11 +70,15 @@ class Append(NamedTuple):
     row: RunRow
     """The summary as it shall be. ``row.seq`` is that of the last event, ``row.token`` the token of
     the claim; ``row.worker_id`` ``None`` gives the run back in the same transaction. The fields
-    fixed at creation (ids, fingerprint, tags, ``created_at``) are not written again."""
+    fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``) are not
+    written again."""
     events: Sequence[Event]
     """In order, without gaps; may be empty, to change only the summary."""
     expected_seq: int
     """The ``seq`` that the run must still have."""
+    consumed: Sequence[int] = ()
+    """Messages of this run that the events make use of: dropped in the same transaction, so that
+    what one brings happens once. Those that are gone already, or another run's, are passed over."""
 
 
 class Written(StrEnum):
@@ -74,6 +87,9 @@ class Written(StrEnum):
     OK = "ok"
     DUPLICATE = "duplicate"
     """Create: a run of this id exists; nothing was written."""
+    OCCUPIED = "occupied"
+    """Create: another live run has the same ``resource_id``, and one of the two is ``exclusive``;
+    nothing was written."""
     FENCED = "fenced"
     """Append: token or ``seq`` did not match, or the run is gone; nothing was written."""
 
@@ -94,16 +110,18 @@ class Loaded(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Something sent into a run from outside: so far, the request to cancel it."""
+    """Something sent into a run from outside."""
 
     id: int
     """Given by the store, rising; 0 when posted."""
     run_id: str
     kind: str
-    """``cancel``; signals bring their own."""
+    """``cancel`` or ``signal``."""
     body: str
-    """For ``cancel``: the reason."""
+    """For ``cancel``: the reason. For ``signal``: its name."""
     at: float
+    payload: bytes | None = None
+    """For ``signal``: its value as JSON, kept byte for byte."""
 
 
 class Worker(NamedTuple):
@@ -125,7 +143,7 @@ class Heartbeat(NamedTuple):
     alive: bool
     """False: the lease had ended and others may have taken the runs; stop working on them."""
     messages: tuple[Message, ...] = ()
-    """Messages for runs that this worker owns, not yet acknowledged, oldest first."""
+    """Messages for runs that this worker owns, not yet dropped, oldest first."""
 
 
 @runtime_checkable
@@ -235,12 +253,25 @@ class Store(RunReader, Protocol):
         """Forget a worker and give back every run that it still owns."""
         ...
 
-    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
-        """Extend the worker's lease from ``now`` and fetch the messages for its runs."""
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        """Extend the worker's lease from ``now`` and fetch the messages for its runs.
+
+        Costs what it brings, not what the inboxes hold.
+
+        Args:
+            worker_id: the registered worker.
+            now: seconds since the epoch.
+            after: only messages with an id above this one. What came for a run before it was
+                claimed may lie below: ``inbox`` has it.
+        """
         ...
 
     async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs, all in one transaction, durable on return. ``OK`` or ``DUPLICATE`` each."""
+        """Create runs, all in one transaction, durable on return.
+
+        ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each; ``DUPLICATE`` where both hold. Within a batch
+        the earlier items count as created.
+        """
         ...
 
     async def append(self, batch: Sequence[Append]) -> list[Written]:
@@ -264,26 +295,41 @@ class Store(RunReader, Protocol):
         """Take over runs that nobody alive owns; each gets a fresh token.
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
-        whose ``due_at`` is ``None`` or not after ``now``, or that has messages waiting (else a
-        sleeping run could be cancelled only once it wakes). Oldest first. Atomic: of several
-        workers that claim at the same time, one gets a run. What else the dead still owned is
-        given back, as ``unregister`` does.
+        that has something to do: its ``due_at`` is not after ``now``; or it is ``None`` and the run
+        not suspended; or there is a message for it with an id above its ``seen`` (else a sleeping
+        run could be cancelled only once it wakes).
+
+        The highest ``priority`` first; of one priority, the oldest (``created_at``, then
+        ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. What
+        else the dead still owned is given back, as ``unregister`` does. Costs what is due or has
+        fresh mail, not what sleeps, nor what other workflows hold.
 
         Args:
             worker_id: the registered worker that claims.
             now: seconds since the epoch.
             workflow_ids: only runs of these workflows; ``None``: of any.
-            run_id: only this run (``due_at`` is then not looked at).
+            run_id: only this run, whether or not it has something to do.
             limit: at most so many.
         """
         ...
 
+    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
+        """Return the earliest ``due_at`` of these workflows' live runs that nobody owns.
+
+        ``None``: none of them has one. It may lie in the past, and may already be out of date when
+        it is returned. Costs what the workflows are, not what their runs are.
+        """
+        ...
+
     async def post(self, message: Message) -> bool:
-        """Leave a message for a run, durable on return. False: no such run, or it is terminal."""
+        """Leave a message for a run, durable on return. False: no such run, or it is terminal.
+
+        Ids rise in the order in which messages can be read: none appears below one already seen.
+        """
         ...
 
     async def inbox(self, run_id: str) -> list[Message]:
-        """Return the messages of a run that were not acknowledged yet, oldest first."""
+        """Return the messages of a run that were not dropped yet, oldest first."""
         ...
 
     async def acknowledge(self, ids: Sequence[int]) -> None:

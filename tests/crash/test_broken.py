@@ -36,11 +36,11 @@ class FailingStore(SqliteStore):
             raise StoreError("the disk is full")
         return await super().append(batch)
 
-    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         if self.beats:
             self.beats -= 1
             return Heartbeat(alive=False)
-        return await super().heartbeat(worker_id, now)
+        return await super().heartbeat(worker_id, now, after=after)
 
 
 @step

@@ -65,9 +65,9 @@ class Moody:
         await self._mood("register")
         await self._store.register(worker)
 
-    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         await self._mood("heartbeat")
-        return await self._store.heartbeat(worker_id, now)
+        return await self._store.heartbeat(worker_id, now, after=after)
 
     async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
         await self._mood("claim")
@@ -180,7 +180,7 @@ async def test_a_cancel_is_kept_until_it_had_its_effect() -> None:
         gate.open()  # its result can't be recorded: the engine gives the run up
         await other.cancel("r", reason="from elsewhere")
         assert await other.handle("r", wf).outcome() == Cancelled("", "from elsewhere")
-        await until(lambda: not store._inbox, "the mail to be acknowledged")
+        await until(lambda: not store._mailed, "the mail to be acknowledged")
 
 
 @in_loop

@@ -18,7 +18,11 @@ def files(*suffixes: str, under: Path = ROOT) -> Iterator[Path]:
             for name in subfolders
             if name not in _NOT_OURS and not name.endswith(("_cache", ".egg-info"))
         )
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(suffixes or ""))
+        yield from (
+            Path(folder, name)
+            for name in sorted(names)
+            if name.endswith(suffixes or "") and name not in _NOT_OURS
+        )
 
 
 def name(path: Path) -> str:

@@ -15,6 +15,7 @@ from gorkflow.testing.conformance import (
     message,
     new_run,
     run_row,
+    signal,
     step_forward,
     worker,
 )
@@ -33,13 +34,19 @@ def operation(rng, now):
         status=rng.choice([*RunStatus, RunStatus.RUNNING, RunStatus.SUSPENDED]),
         worker_id=rng.choice([None, *WORKERS]),
         due_at=rng.choice([None, now - 1, now + 20]),
+        seen=rng.choice([0, 0, rng.randint(0, 60)]),
     )
+    consuming = step_forward(row)._replace(consumed=[rng.randint(1, 60) for _ in range(5)])
     new = new_run(
         run_id,
         created_at=now,
         workflow_id=rng.choice("xy"),
         tags=(("t", rng.choice("12")),),
         due_at=rng.choice([None, now + 5]),
+        priority=rng.randint(-1, 1),
+        resource_id=rng.choice([None, "cart"]),
+        exclusive=rng.random() < 0.3,
+        status=rng.choice([RunStatus.PENDING, RunStatus.SUSPENDED]),
     )
     workflows = rng.choice([None, ["x"], ["x", "y"]])
     return rng.choice(
@@ -47,13 +54,16 @@ def operation(rng, now):
             ("create", [[new]], {}),
             ("append", [[step_forward(row, rng.randint(0, 2))]], {}),
             ("append", [[step_forward(row), step_forward(run_row("a", token=1))]], {}),
+            ("append", [[consuming]], {}),
             ("register", [worker(worker_id, seen_at=now, lease=rng.choice([5.0, 60.0]))], {}),
             ("unregister", [worker_id], {}),
-            ("heartbeat", [worker_id, now], {}),
+            ("heartbeat", [worker_id, now], {"after": rng.choice([0, 0, rng.randint(1, 60)])}),
+            ("next_due", [workflows or []], {}),
             ("claim", [worker_id], {"now": now, "workflow_ids": workflows, "limit": 2}),
             ("claim", [worker_id], {"now": now, "run_id": run_id}),
             ("post", [message(run_id, str(now))], {}),
-            ("acknowledge", [[rng.randint(1, 4)]], {}),
+            ("post", [signal(str(now).encode(), run_id)], {}),
+            ("acknowledge", [[rng.randint(1, 60)]], {}),
             ("delete_runs", [[run_id]], {}),
         ]
     )

@@ -243,7 +243,7 @@ def test_network_disks_are_refused(path, monkeypatch):
 def test_a_newer_schema_is_refused(path):
     with_store(path, nothing)
     sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(StoreVersionError, match=r"version 99.* up to 1: upgrade"):
+    with pytest.raises(StoreVersionError, match=r"version 99.* up to 2: upgrade"):
         with_store(path, nothing)
 
 
@@ -322,45 +322,83 @@ def test_what_can_not_be_stored_of_one_run_leaves_the_others(path):
 # Migration
 
 
-def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path):
-    statements = len(_schema.migrations()[0]) + len(["BEGIN", "id", "version", "COMMIT", "end"])
+def kill_at_statement(path, number):
+    """Migrate, and be killed at this statement."""
+    seen = 0
+
+    def trace(_):
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+
+        def version(*args, original=_schema._version):
+            db.set_trace_callback(None)
+            found = original(*args)
+            db.set_trace_callback(trace)
+            return found
+
+        _schema._version = version
+        _schema.migrate(db, str(path))
+
+
+def restore_schema_1(path):
+    """Make the file that gorkflow with schema 1 left when it was killed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path, start):
+    around = len(["BEGIN", "id", "version", "COMMIT"])
+    steps = [len(statements) + around for statements in _schema.migrations()[start:]]
     outcomes = set()
-    for number in range(1, statements + 1):
+    for number in range(1, sum(steps) + 2):
         path = tmp_path / f"{number}.db"
-
-        def work(path=path, number=number):
-            seen = 0
-
-            def trace(_):
-                nonlocal seen
-                seen += 1
-                if seen == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            with closing(sqlite3.connect(path, isolation_level=None)) as db:
-                db.execute("PRAGMA journal_mode = WAL").fetchone()
-
-                def version(*args, original=_schema._version):
-                    db.set_trace_callback(None)
-                    found = original(*args)
-                    db.set_trace_callback(trace)
-                    return found
-
-                _schema._version = version
-                _schema.migrate(db, str(path))
-
-        code = run_child(work)
+        if start:
+            restore_schema_1(path)
+        code = run_child(lambda path=path, number=number: kill_at_statement(path, number))
         reached = sql(path, "PRAGMA user_version")[0][0]
         tables = sql(path, "SELECT COUNT(*) FROM sqlite_schema")[0][0]
+        columns = {row[1] for row in sql(path, "PRAGMA table_info(runs)")}
         assert (reached == 0) == (tables == 0)
+        assert (reached == 2) == ("mailed" in columns)
         outcomes.add((code, reached))
 
         async def test(store):
             assert await store.create([new_run()]) == [OK]
 
         with_store(path, test)
-    assert (-signal.SIGKILL, 0) in outcomes
-    assert (0, 1) in outcomes
+        assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert {(-signal.SIGKILL, version) for version in range(start, 2)} <= outcomes
+    assert (0, 2) in outcomes
+
+
+def test_a_file_of_schema_1_opens_and_keeps_what_it_holds(path):
+    restore_schema_1(path)
+
+    async def test(store):
+        rows = {row.run_id: row for row in await store.list_runs(RunFilter())}
+        assert rows["ready"] == run_row("ready", seq=3, tags=(("env", "prod"),), resource_id="cart")
+        assert rows["done"].finished_at == T0 + 5
+        assert [each.body for each in await store.inbox("mailed")] == ["first", "second"]
+        loaded = await store.load("done")
+        assert loaded is not None
+        assert [event.seq for event in loaded.events] == [1, 2, 3]
+        await store.register(worker())
+        claims = await store.claim("w1", now=T0 + 10)
+        # The mailed one though it sleeps, the owned one since its owner is gone.
+        assert [claim.row.run_id for claim in claims] == ["mailed", "owned", "ready"]
+        assert await store.next_due(["shop"]) == T0 + 100
+        await store.post(message("asleep"))
+        assert [each.id for each in await store.inbox("asleep")] == [3]
+
+    with_store(path, test)
+    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_a_failing_migration_changes_nothing(path, monkeypatch):
@@ -800,10 +838,23 @@ def test_claim_and_list_walk_along_an_index(path):
         _schema.query("find_claimable_runs"),
         {"workflow_ids": '["a"]', "now": T0, "limit": 5},
     )
-    assert claim.count("runs_to_claim") == 2
+    for index in ("runs_ready", "runs_asleep", "runs_mailed"):
+        assert f"SEARCH runs USING COVERING INDEX {index} (workflow_id=?" in claim or (
+            f"SEARCH runs USING INDEX {index} (workflow_id=?" in claim
+        )
     assert "SCAN runs" not in claim
-    owners = plan(path, _schema.query("list_owners"), {})
-    assert "SCAN runs" not in owners
+    for name, index, values in (
+        ("list_owners", "runs_owned", {}),
+        ("release_runs", "runs_owned", ("w1",)),
+        ("list_workflows", "runs_by_workflow", {}),
+        ("next_due", "runs_asleep", {"workflow_ids": '["a"]'}),
+        ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
+        ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
+    ):
+        steps = plan(path, _schema.query(name), values)
+        assert index in steps, name
+        assert "SCAN runs" not in steps, name
+        assert "SCAN inbox" not in steps, name
     start = {"before_at": T0, "before_id": "", "limit": 5, "x": "y"}
     for column, index in (
         (None, "runs_by_age"),
@@ -898,13 +949,8 @@ def test_threads_end_with_the_store(path):
     assert left == []
 
 
-def test_a_page_costs_what_the_page_costs(path):
-    """Instructions of SQLite's machine, so that no clock is needed."""
-
-    async def fill(store):
-        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(2000)])
-
-    with_store(path, fill)
+def cost(path, name, values):
+    """Return the hundreds of instructions of SQLite's machine that a query takes."""
     steps = 0
 
     def count():
@@ -914,10 +960,41 @@ def test_a_page_costs_what_the_page_costs(path):
 
     with closing(sqlite3.connect(path)) as db:
         db.set_progress_handler(count, 100)
-        values = {"before_at": float("inf"), "before_id": "", "limit": 20}
-        db.execute(_schema.with_filters(_schema.query("list_runs"), []), values).fetchall()
-        assert steps < 20
-        steps = 0
-        claimable = {"workflow_ids": None, "now": T0, "limit": 20}
-        db.execute(_schema.query("find_claimable_runs"), claimable).fetchall()
-        assert steps < 40
+        db.execute(_schema.with_filters(_schema.query(name), []), values).fetchall()
+    return steps
+
+
+def test_a_page_costs_what_the_page_costs(path):
+    async def fill(store):
+        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(2000)])
+
+    with_store(path, fill)
+    values = {"before_at": float("inf"), "before_id": "", "limit": 20}
+    assert cost(path, "list_runs", values) < 20
+    claimable = {"workflow_ids": '["shop"]', "now": T0, "limit": 20}
+    assert cost(path, "find_claimable_runs", claimable) < 40
+
+
+def test_runs_that_wait_cost_nothing(path):
+    """10,000 that sleep, 10,000 that only a signal wakes, each with mail that was seen already."""
+
+    async def fill(store):
+        asleep = {"status": RunStatus.SUSPENDED, "seen": 10**6}
+        for first in range(0, 10_000, 2_000):
+            numbers = range(first, first + 2_000)
+            await store.create(
+                [new_run(f"s{n}", due_at=T0 + 1000 + n, **asleep) for n in numbers]
+                + [new_run(f"m{n}", **asleep) for n in numbers]
+                + [new_run(f"x{n}", workflow_id="unknown here") for n in numbers]
+            )
+        await store.create([new_run("due", due_at=T0), new_run("ready")])
+
+    with_store(path, fill, synchronous="normal")
+    sql(path, "INSERT INTO inbox (run, kind, body, at) SELECT key, 'signal', 'x', 0 FROM runs")
+    sql(path, "UPDATE runs SET mailed = (SELECT MAX(id) FROM inbox WHERE run = key) WHERE seen > 0")
+    known = {"workflow_ids": '["shop"]'}
+    assert cost(path, "find_claimable_runs", known | {"now": T0 + 1, "limit": 100}) < 10
+    assert cost(path, "next_due", known) < 3
+    assert cost(path, "list_owners", {}) < 3
+    assert cost(path, "list_workflows", {}) < 3
+    assert cost(path, "list_worker_messages", {"worker_id": "w", "after": 30_000}) < 3

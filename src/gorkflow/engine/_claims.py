@@ -181,7 +181,7 @@ class Claims:
             except StoreCorruptError:
                 row = None  # nobody can carry it on
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
-                row = replace(row, worker_id=None, due_at=now + delay if delay else None)
+                row = replace(row, worker_id=None, due_at=now + delay)
                 await store.append([Append(row, (), row.seq)])
             self._dropped.pop(run_id, None)
 

@@ -33,6 +33,7 @@ T0 = 1_700_000_000.25
 """The instant at which most of it happens, in seconds since the epoch."""
 LEASE = 30.0
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
+OCCUPIED = Written.OCCUPIED
 
 PAYLOADS = (
     b"",
@@ -126,6 +127,11 @@ def worker(worker_id: str = "w1", **changes: object) -> Worker:
 def message(run_id: str = "r", body: str = "enough") -> Message:
     """Return a request to cancel."""
     return Message(id=0, run_id=run_id, kind="cancel", body=body, at=T0)
+
+
+def signal(payload: bytes | None = b"true", run_id: str = "r") -> Message:
+    """Return a signal."""
+    return Message(id=0, run_id=run_id, kind="signal", body="approved", at=T0, payload=payload)
 
 
 async def ids(pages: Awaitable[Page[RunRow]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Claims, workers and messages."""
+"""Claims and workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gorkflow.testing._conformance_base import (
 
 
 class Owning(Conformance):
-    """Claims, workers and messages."""
+    """Claims and workers."""
 
     # Claiming
 
@@ -219,62 +219,3 @@ class Owning(Conformance):
         beat = await store.heartbeat("nobody", T0)
         assert not beat.alive
         assert beat.messages == ()
-
-    @with_store
-    async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
-        await store.create([new_run("a"), new_run("b"), new_run("free")])
-        await store.claim("w1", now=T0, run_id="a")
-        await store.claim("w2", now=T0, run_id="b")
-        for run_id, body in (("a", "1"), ("b", "2"), ("free", "3"), ("a", "4")):
-            await store.post(message(run_id, body))
-        first = await store.heartbeat("w1", T0)
-        assert [each.body for each in first.messages] == ["1", "4"]
-        assert (await store.heartbeat("w1", T0)).messages == first.messages
-        await store.acknowledge([first.messages[0].id])
-        assert [each.body for each in (await store.heartbeat("w1", T0)).messages] == ["4"]
-        assert [each.body for each in (await store.heartbeat("w2", T0)).messages] == ["2"]
-
-    # Messages
-
-    @with_store
-    async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
-        await store.create([new_run(), new_run("other")])
-        assert await store.post(message(body="one \u00e9"))
-        assert await store.post(message(body="two"))
-        first, second = await store.inbox("r")
-        assert 0 < first.id < second.id
-        assert first == message(body="one \u00e9")._replace(id=first.id)
-        assert second == message(body="two")._replace(id=second.id)
-        assert await store.inbox("other") == []
-        assert await store.inbox("nobody") == []
-
-    @with_store
-    async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.append([finish(run_row())])
-        assert not await store.post(message())
-        assert not await store.post(message("nobody"))
-        assert await store.inbox("r") == []
-
-    @with_store
-    async def test_acknowledged_messages_are_gone(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.post(message(body="one"))
-        await store.post(message(body="two"))
-        first, second = await store.inbox("r")
-        await store.acknowledge([first.id])
-        await store.acknowledge([first.id, 999])
-        await store.acknowledge([])
-        assert await store.inbox("r") == [second]
-
-    @with_store
-    async def test_message_ids_are_never_given_again(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.post(message())
-        [first] = await store.inbox("r")
-        await store.acknowledge([first.id])
-        await store.post(message())
-        [second] = await store.inbox("r")
-        assert second.id > first.id

@@ -12,8 +12,10 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 import pytest
 
 pytest.register_assert_rewrite(
+    "gorkflow.testing._conformance_mail",
     "gorkflow.testing._conformance_owning",
     "gorkflow.testing._conformance_reading",
+    "gorkflow.testing._conformance_waiting",
     "gorkflow.testing._conformance_writing",
 )
 
@@ -29,12 +31,15 @@ from gorkflow.testing._conformance_base import (
     message,
     new_run,
     run_row,
+    signal,
     step_forward,
     with_store,
     worker,
 )
+from gorkflow.testing._conformance_mail import Mail
 from gorkflow.testing._conformance_owning import Owning
 from gorkflow.testing._conformance_reading import Reading
+from gorkflow.testing._conformance_waiting import Waiting
 from gorkflow.testing._conformance_writing import Writing
 
 __all__ = [
@@ -48,13 +53,14 @@ __all__ = [
     "message",
     "new_run",
     "run_row",
+    "signal",
     "step_forward",
     "with_store",
     "worker",
 ]
 
 
-class StoreConformance(Writing, Owning, Reading):
+class StoreConformance(Writing, Owning, Waiting, Mail, Reading):
     """What every store does. Subclass it, and give ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gorkflow.errors import StoreCorruptError
@@ -38,7 +38,8 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
         StoreCorruptError: it can't be read.
     """
     (_, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
-     created_at, started_at, finished_at, due_at, seq, worker_id, token) = values  # fmt: skip
+     created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
+     seen) = values  # fmt: skip
     try:
         pairs = [(name, value) for name, value in json.loads(tags)] if tags != "[]" else ()
         return RunRow(
@@ -46,7 +47,8 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
             fingerprint=fingerprint, status=RunStatus(status), reason=reason,
             resource_id=resource_id, tags=tuple(pairs), created_at=created_at,
             started_at=started_at, finished_at=finished_at, due_at=due_at, seq=seq,
-            worker_id=worker_id, token=token,
+            worker_id=worker_id, token=token, priority=priority, exclusive=bool(exclusive),
+            seen=seen,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise StoreCorruptError(
@@ -168,12 +170,23 @@ def _walk(
     return db.execute(with_filters(statement, filters), values).fetchall()
 
 
-def messages(db: sqlite3.Connection, name: str, owner: str) -> list[Message]:
-    """Return the messages that the named query finds, oldest first."""
-    return [
-        Message(id=number, run_id=run_id, kind=kind, body=body, at=at)
-        for number, run_id, kind, body, at in db.execute(query(name), (owner,))
-    ]
+def inbox(db: sqlite3.Connection, run_id: str) -> list[Message]:
+    """Return the messages of a run, oldest first."""
+    found = db.execute(query("list_messages"), {"run_id": run_id})
+    return [Message._make(values) for values in found]
+
+
+def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[Message]:
+    """Return the messages for the runs of a worker, oldest first."""
+    values = {"worker_id": worker_id, "after": after}
+    return [Message._make(values) for values in db.execute(query("list_worker_messages"), values)]
+
+
+def next_due(db: sqlite3.Connection, workflow_ids: Sequence[str]) -> float | None:
+    """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
+    found = db.execute(query("next_due"), {"workflow_ids": json.dumps(list(workflow_ids))})
+    (due_at,) = found.fetchone()
+    return None if due_at is None else float(due_at)
 
 
 def worker_alive(

@@ -15,7 +15,7 @@ from gorkflow.store import Append, Claim, Heartbeat, Message, NewRun, RunRow, Wo
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._errors import UNSTORABLE
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._reads import messages, readable_rows, worker_alive
+from gorkflow.stores.sqlite._reads import readable_rows, worker_alive, worker_messages
 from gorkflow.stores.sqlite._schema import query
 
 _logger = logging.getLogger("gorkflow.store")
@@ -29,6 +29,8 @@ def create(db: sqlite3.Connection, batch: Sequence[NewRun]) -> list[Written]:
 
 def _create(db: sqlite3.Connection, new: NewRun) -> Written:
     row = new.row
+    if row.resource_id is not None and _occupied(db, row):
+        return Written.OCCUPIED
     key = _key(db.execute(query("insert_run"), _summary(row)))
     if key is None:
         return Written.DUPLICATE
@@ -39,6 +41,15 @@ def _create(db: sqlite3.Connection, new: NewRun) -> Written:
     )
     _insert_events(db, key, new.events)
     return Written.OK
+
+
+def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
+    """Whether a live run keeps this new one from its resource."""
+    values = {"resource_id": row.resource_id, "exclusive": row.exclusive}
+    if db.execute(query("find_occupant"), values).fetchone() is None:
+        return False
+    # That it exists already says more.
+    return db.execute(query("has_run"), (row.run_id,)).fetchone() is None
 
 
 def append(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
@@ -75,6 +86,8 @@ def _append(db: sqlite3.Connection, item: Append) -> Written:
     if key is None:
         return Written.FENCED
     _insert_events(db, key, item.events)
+    if item.consumed:
+        db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
     return Written.OK
 
 
@@ -109,6 +122,9 @@ def _summary(row: RunRow) -> dict[str, Any]:
         "seq": row.seq,
         "worker_id": row.worker_id,
         "token": row.token,
+        "priority": row.priority,
+        "exclusive": row.exclusive,
+        "seen": row.seen,
     }
 
 
@@ -149,12 +165,12 @@ def unregister(db: sqlite3.Connection, worker_id: str) -> None:
     db.execute(query("release_runs"), (worker_id,))
 
 
-def heartbeat(db: sqlite3.Connection, worker_id: str, now: float) -> Heartbeat:
+def heartbeat(db: sqlite3.Connection, worker_id: str, now: float, after: int) -> Heartbeat:
     """Extend a lease that has not ended."""
     extended = db.execute(query("extend_lease"), {"worker_id": worker_id, "now": now})
     if not extended.rowcount:
         return Heartbeat(alive=False)
-    return Heartbeat(alive=True, messages=tuple(messages(db, "list_worker_messages", worker_id)))
+    return Heartbeat(alive=True, messages=tuple(worker_messages(db, worker_id, after)))
 
 
 def claim(
@@ -173,10 +189,10 @@ def claim(
     if run_id is not None:
         found = db.execute(query("get_run"), (run_id,))
     else:
-        names = None if workflow_ids is None else json.dumps(list(workflow_ids))
+        known = _workflows(db) if workflow_ids is None else sorted(set(workflow_ids))
         found = db.execute(
             query("find_claimable_runs"),
-            {"workflow_ids": names, "now": now, "limit": max(limit, 0)},
+            {"workflow_ids": json.dumps(known), "now": now, "limit": max(limit, 0)},
         )
     claims: list[Claim] = []
     for key, row in readable_rows(found.fetchall()):
@@ -190,6 +206,10 @@ def claim(
     return claims
 
 
+def _workflows(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute(query("list_workflows"))]
+
+
 def _release_the_dead(db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float) -> None:
     workers = {row[0]: row for row in db.execute(query("list_workers")).fetchall()}
     for (owner,) in db.execute(query("list_owners")).fetchall():
@@ -199,10 +219,11 @@ def _release_the_dead(db: sqlite3.Connection, locks: WorkerLocks, machine: str, 
 
 def post(db: sqlite3.Connection, message: Message) -> bool:
     """Leave a message for a run that has not ended."""
-    values = {
-        "run_id": message.run_id, "kind": message.kind, "body": message.body, "at": message.at
-    }  # fmt: skip
-    return db.execute(query("insert_message"), values).rowcount > 0
+    inserted = db.execute(query("insert_message"), message._asdict())
+    if inserted.rowcount < 1:
+        return False
+    db.execute(query("mark_mailed"), {"run_id": message.run_id, "id": inserted.lastrowid})
+    return True
 
 
 def acknowledge(db: sqlite3.Connection, ids: Sequence[int]) -> None:

@@ -131,7 +131,7 @@ class SqliteStore:
     # Writing
 
     async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs, all in one transaction. ``OK`` or ``DUPLICATE`` each."""
+        """Create runs, all in one transaction. ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each."""
         for new in batch:
             check_events(new.row.run_id, new.events, 1, new.row.seq)
         return await self._opened().write(partial(_writes.create, batch=batch))
@@ -170,9 +170,11 @@ class SqliteStore:
         home = self._opened()
         await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
 
-    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         """Extend the worker's lease from ``now`` and fetch the messages for its runs."""
-        return await self._opened().write(partial(_writes.heartbeat, worker_id=worker_id, now=now))
+        return await self._opened().write(
+            partial(_writes.heartbeat, worker_id=worker_id, now=now, after=after)
+        )
 
     async def claim(
         self,
@@ -183,7 +185,7 @@ class SqliteStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs that nobody alive owns, oldest first; each gets a fresh token."""
+        """Take over runs that nobody alive owns, each with a fresh token."""
         home = self._opened()
         return await home.write(
             partial(
@@ -228,9 +230,11 @@ class SqliteStore:
 
     async def inbox(self, run_id: str) -> list[Message]:
         """Return the messages of a run, oldest first."""
-        return await self._opened().read(
-            partial(_reads.messages, name="list_messages", owner=run_id)
-        )
+        return await self._opened().read(partial(_reads.inbox, run_id=run_id))
+
+    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
+        """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
+        return await self._opened().read(partial(_reads.next_due, workflow_ids=workflow_ids))
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that are alive."""

@@ -1,49 +1,45 @@
--- Three short walks along an index rather than one over every sleeping run: runs that wait for
--- nothing, runs that are due, runs with mail.
+-- For each workflow three short walks along an index, rather than one over every run that sleeps:
+-- runs that wait for nothing, runs that are due, runs with fresh mail.
 SELECT
     runs.key, runs.run_id, runs.workflow_id, runs.workflow_version, runs.fingerprint, runs.status,
     runs.reason, runs.resource_id, runs.tags, runs.created_at, runs.started_at, runs.finished_at,
-    runs.due_at, runs.seq, runs.worker_id, runs.token
-FROM runs
+    runs.due_at, runs.seq, runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen
+FROM json_each(:workflow_ids) AS known CROSS JOIN runs
 WHERE runs.key IN (
     SELECT key
     FROM (
         SELECT key
-        FROM runs
+        FROM runs INDEXED BY runs_ready
         WHERE
-            status IN ('pending', 'running', 'suspended') AND worker_id IS NULL
-            AND due_at IS NULL
-            AND (
-                :workflow_ids IS NULL
-                OR workflow_id IN (SELECT value FROM json_each(:workflow_ids))
-            )
-        ORDER BY created_at, run_id
+            workflow_id = known.value AND worker_id IS NULL AND due_at IS NULL
+            AND status IN ('pending', 'running')
+        ORDER BY priority DESC, created_at, run_id
         LIMIT :limit
     )
-    UNION
+    UNION ALL
     SELECT key
     FROM (
         SELECT key
-        FROM runs
+        FROM runs INDEXED BY runs_asleep
         WHERE
-            status IN ('pending', 'running', 'suspended') AND worker_id IS NULL
-            AND due_at <= :now
-            AND (
-                :workflow_ids IS NULL
-                OR workflow_id IN (SELECT value FROM json_each(:workflow_ids))
-            )
-        ORDER BY created_at, run_id
+            workflow_id = known.value AND worker_id IS NULL AND due_at <= :now
+            AND status IN ('pending', 'running', 'suspended')
+        ORDER BY priority DESC, created_at, run_id
         LIMIT :limit
     )
-    UNION
-    SELECT inbox.run
-    FROM inbox CROSS JOIN runs AS mailed ON mailed.key = inbox.run
-    WHERE
-        mailed.status IN ('pending', 'running', 'suspended') AND mailed.worker_id IS NULL
-        AND (
-            :workflow_ids IS NULL
-            OR mailed.workflow_id IN (SELECT value FROM json_each(:workflow_ids))
-        )
+    UNION ALL
+    SELECT key
+    FROM (
+        SELECT key
+        FROM runs INDEXED BY runs_mailed
+        WHERE
+            workflow_id = known.value AND worker_id IS NULL AND mailed > seen
+            AND status IN ('pending', 'running', 'suspended')
+            -- It may have been dropped meanwhile.
+            AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = runs.key AND inbox.id > runs.seen)
+        ORDER BY priority DESC, created_at, run_id
+        LIMIT :limit
+    )
 )
-ORDER BY runs.created_at, runs.run_id
+ORDER BY runs.priority DESC, runs.created_at, runs.run_id
 LIMIT :limit

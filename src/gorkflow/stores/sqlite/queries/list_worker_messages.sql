@@ -1,4 +1,4 @@
-SELECT inbox.id, runs.run_id, inbox.kind, inbox.body, inbox.at
+SELECT inbox.id, runs.run_id, inbox.kind, inbox.body, inbox.at, inbox.payload
 FROM inbox CROSS JOIN runs ON runs.key = inbox.run
-WHERE runs.worker_id = ?
+WHERE inbox.id > :after AND runs.worker_id = :worker_id
 ORDER BY inbox.id

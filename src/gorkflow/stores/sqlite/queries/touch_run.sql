@@ -6,4 +6,5 @@ WHERE
     run_id = :run_id AND seq = :expected_seq AND token = :token
     AND status IN ('pending', 'running', 'suspended')
     AND status = :status AND due_at IS :due_at AND worker_id IS :worker_id
+    AND seen = :seen
 RETURNING key

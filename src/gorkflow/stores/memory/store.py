@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from heapq import nlargest, nsmallest
 
 from gorkflow.errors import StoreError
@@ -29,70 +28,9 @@ from gorkflow.stores._common import (
     page_start,
     statuses,
 )
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    row: RunRow
-    events: list[Event]
-    deleted: bool = False
-
-    @property
-    def age(self) -> tuple[float, str]:
-        return self.row.created_at, self.row.run_id
-
-
-@dataclass(slots=True)
-class _Feed:
-    """The events of all runs in the order they were recorded, numbered from 1."""
-
-    ends: list[int] = field(default_factory=list[int])
-    """The number of the last event of each chunk."""
-    chunks: list[tuple[_Run, Sequence[Event]]] = field(
-        default_factory=list[tuple[_Run, Sequence[Event]]]
-    )
-    last: int = 0
-    held: int = 0
-    """How many events the chunks hold."""
-    dead: int = 0
-    """How many of them are of deleted runs."""
-
-    def add(self, run: _Run, events: Sequence[Event]) -> None:
-        if events:
-            self.last += len(events)
-            self.held += len(events)
-            self.ends.append(self.last)
-            self.chunks.append((run, events))
-
-    def forget(self, run: _Run) -> None:
-        """Drop a run. Room is made once most of what is held is dead, so it costs little each."""
-        run.deleted = True
-        self.dead += len(run.events)
-        if self.dead * 2 > self.held:
-            kept = [
-                (end, chunk)
-                for end, chunk in zip(self.ends, self.chunks, strict=True)
-                if not chunk[0].deleted
-            ]
-            self.ends = [end for end, _ in kept]
-            self.chunks = [chunk for _, chunk in kept]
-            self.held -= self.dead
-            self.dead = 0
-
-    def read(self, position: int, limit: int) -> tuple[list[Event], int]:
-        """Return up to ``limit`` events after a position, and the position after them."""
-        found: list[Event] = []
-        for index in range(bisect_right(self.ends, position), len(self.ends)):
-            run, events = self.chunks[index]
-            end = self.ends[index]
-            skip = max(0, position - (end - len(events)))
-            wanted = events[skip : skip + limit - len(found)]
-            position = end - len(events) + skip + len(wanted)
-            if not run.deleted:
-                found.extend(wanted)
-            if len(found) >= limit:
-                break
-        return found, position
+from gorkflow.stores.memory._feed import Feed
+from gorkflow.stores.memory._places import Places
+from gorkflow.stores.memory._runs import Run
 
 
 class MemoryStore:
@@ -108,12 +46,12 @@ class MemoryStore:
         self._clear()
 
     def _clear(self) -> None:
-        self._runs: dict[str, _Run] = {}
-        self._live: dict[str, _Run] = {}
-        self._ended: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
+        self._ended: dict[str, Run] = {}
         self._trees: dict[str, str] = {}
-        self._feed = _Feed()
-        self._inbox: dict[int, Message] = {}
+        self._feed = Feed()
+        self._places = Places()
+        self._mailed: dict[int, Run] = {}
         self._posted = 0
         self._workers: dict[str, Worker] = {}
 
@@ -137,7 +75,7 @@ class MemoryStore:
     # Writing
 
     async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs. ``OK`` or ``DUPLICATE`` each."""
+        """Create runs. ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each."""
         return self.create_now(batch)
 
     def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
@@ -151,12 +89,16 @@ class MemoryStore:
         run_id = new.row.run_id
         if run_id in self._runs:
             return Written.DUPLICATE
-        run = _Run(new.row, list(new.events))
+        run = Run(new.row, list(new.events))
+        if self._places.occupied(run):
+            return Written.OCCUPIED
         self._trees.setdefault(new.row.fingerprint, new.tree)
-        self._runs[run_id] = self._live[run_id] = run
+        self._runs[run_id] = run
         self._feed.add(run, new.events)
         if new.row.status.terminal:
             self._end(run)
+        else:
+            self._places.enter(run)
         return Written.OK
 
     async def append(self, batch: Sequence[Append]) -> list[Written]:
@@ -172,23 +114,37 @@ class MemoryStore:
 
     def _append(self, item: Append) -> Written:
         row = item.row
-        run = self._live.get(row.run_id)
+        run = self._live(row.run_id)
         if run is None:
             return Written.FENCED
         old = run.row
         if old.seq != item.expected_seq or old.token != row.token:
             return Written.FENCED
-        run.row = row if _same_origin(old, row) else _with_origin(old, row)
+        if item.consumed:
+            self._drop(number for number in item.consumed if number in run.mail)
+        self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
         run.events.extend(item.events)
         self._feed.add(run, item.events)
-        if row.status.terminal:
-            self._end(run)
         return Written.OK
 
-    def _end(self, run: _Run) -> None:
-        run_id = run.row.run_id
-        del self._live[run_id]
-        self._ended[run_id] = run
+    def _live(self, run_id: str) -> Run | None:
+        run = self._runs.get(run_id)
+        return None if run is None or run.row.status.terminal else run
+
+    def _set_row(self, run: Run, row: RunRow) -> None:
+        if row.status.terminal:
+            self._places.leave(run)
+            run.row = row
+            self._end(run)
+        elif row.worker_id is not None and row.worker_id == run.row.worker_id:
+            run.row = row
+        else:
+            self._places.remove(run)
+            run.row = row
+            self._places.add(run)
+
+    def _end(self, run: Run) -> None:
+        self._ended[run.row.run_id] = run
         while len(self._ended) > self.keep_ended:
             self._delete(next(iter(self._ended)))
 
@@ -198,8 +154,7 @@ class MemoryStore:
             return False
         del self._runs[run_id]
         self._feed.forget(run)
-        for message in [m for m in self._inbox.values() if m.run_id == run_id]:
-            del self._inbox[message.id]
+        self._drop(list(run.mail))
         return True
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
@@ -218,28 +173,29 @@ class MemoryStore:
         """Forget a worker and give back its runs."""
         self._check_open()
         self._workers.pop(worker_id, None)
-        for run in self._live.values():
-            if run.row.worker_id == worker_id:
-                run.row = replace(run.row, worker_id=None)
+        self._release(worker_id)
+
+    def _release(self, worker_id: str) -> None:
+        for run in list(self._places.owned.get(worker_id, {}).values()):
+            self._set_row(run, replace(run.row, worker_id=None))
 
     def _alive(self, worker_id: str, now: float) -> bool:
         worker = self._workers.get(worker_id)
         return worker is not None and worker.seen_at + worker.lease >= now
 
-    async def heartbeat(self, worker_id: str, now: float) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         """Extend the worker's lease and fetch the messages for its runs."""
         self._check_open()
         if not self._alive(worker_id, now):
             return Heartbeat(alive=False)
         self._workers[worker_id] = self._workers[worker_id]._replace(seen_at=now)
-        return Heartbeat(
-            alive=True,
-            messages=tuple(
-                message
-                for message in self._inbox.values()
-                if self._runs[message.run_id].row.worker_id == worker_id
-            ),
-        )
+        found: list[Message] = []
+        for message_id, run in reversed(self._mailed.items()):
+            if message_id <= after:
+                break
+            if run.row.worker_id == worker_id:
+                found.append(run.mail[message_id])
+        return Heartbeat(alive=True, messages=tuple(reversed(found)))
 
     async def claim(
         self,
@@ -250,55 +206,64 @@ class MemoryStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs that nobody alive owns, oldest first."""
+        """Take over runs that nobody alive owns, in the order of priority and age."""
         self._check_open()
-        self._release_the_dead(now)
-        if run_id is not None:
-            candidates = [run] if (run := self._live.get(run_id)) else []
-        else:
-            mailed = {message.run_id for message in self._inbox.values()}
-            candidates = [
-                run
-                for run in self._live.values()
-                if (due := run.row.due_at) is None or due <= now or run.row.run_id in mailed
-            ]
+        for owner in list(self._places.owned):
+            if not self._alive(owner, now):
+                self._release(owner)
         free = (
             run
-            for run in candidates
-            if run.row.worker_id is None
-            and (workflow_ids is None or run.row.workflow_id in workflow_ids)
+            for run in self._candidates(now, run_id)
+            if workflow_ids is None or run.row.workflow_id in workflow_ids
         )
         claims: list[Claim] = []
-        for run in nsmallest(limit, free, key=lambda run: run.age):
-            run.row = replace(run.row, worker_id=worker_id, token=run.row.token + 1)
-            claims.append(Claim(run.row))
+        for run in nsmallest(limit, free, key=lambda run: run.turn):
+            row = replace(run.row, worker_id=worker_id, token=run.row.token + 1)
+            self._set_row(run, row)
+            claims.append(Claim(row))
         return claims
 
-    def _release_the_dead(self, now: float) -> None:
-        alive = {None, *(worker_id for worker_id in self._workers if self._alive(worker_id, now))}
-        for run in self._live.values():
-            if run.row.worker_id not in alive:
-                run.row = replace(run.row, worker_id=None)
+    def _candidates(self, now: float, run_id: str | None) -> Iterable[Run]:
+        if run_id is not None:
+            run = self._live(run_id)
+            return [run] if run is not None and run.row.worker_id is None else []
+        due = {run_id: self._runs[run_id] for run_id in self._places.due(now)}
+        return (self._places.ready | due | self._places.mailed).values()
+
+    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
+        """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
+        self._check_open()
+        return self._places.next_due(set(workflow_ids), self._runs)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
         self._check_open()
-        if message.run_id not in self._live:
+        run = self._live(message.run_id)
+        if run is None:
             return False
         self._posted += 1
-        self._inbox[self._posted] = message._replace(id=self._posted)
+        self._mailed[self._posted] = run
+        run.mail[self._posted] = message._replace(id=self._posted)
+        self._places.mail_changed(run)
         return True
 
     async def inbox(self, run_id: str) -> list[Message]:
         """Return the messages of a run, oldest first."""
         self._check_open()
-        return [message for message in self._inbox.values() if message.run_id == run_id]
+        run = self._runs.get(run_id)
+        return list(run.mail.values()) if run else []
 
     async def acknowledge(self, ids: Sequence[int]) -> None:
         """Drop messages."""
         self._check_open()
+        self._drop(ids)
+
+    def _drop(self, ids: Iterable[int]) -> None:
         for message_id in ids:
-            self._inbox.pop(message_id, None)
+            run = self._mailed.pop(message_id, None)
+            if run is not None:
+                del run.mail[message_id]
+                self._places.mail_changed(run)
 
     # Reading
 
@@ -362,6 +327,8 @@ def _same_origin(old: RunRow, new: RunRow) -> bool:
         and old.fingerprint == new.fingerprint
         and old.resource_id == new.resource_id
         and old.tags == new.tags
+        and old.priority == new.priority
+        and old.exclusive == new.exclusive
     )
 
 
@@ -375,10 +342,11 @@ def _with_origin(old: RunRow, new: RunRow) -> RunRow:
         due_at=new.due_at,
         seq=new.seq,
         worker_id=new.worker_id,
+        seen=new.seen,
     )
 
 
-def _matches(query: RunFilter, run: _Run) -> bool:
+def _matches(query: RunFilter, run: Run) -> bool:
     row = run.row
     allowed = statuses(query)
     return (

@@ -1,0 +1,2 @@
+DELETE FROM inbox
+WHERE id = ? AND run = ?

@@ -1,0 +1,3 @@
+UPDATE runs
+SET mailed = :id
+WHERE run_id = :run_id

@@ -1,0 +1,166 @@
+"""Messages: posted, delivered, dropped, consumed by what a run records."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gorkflow.store import Store
+from gorkflow.testing._conformance_base import (
+    FENCED,
+    OK,
+    PAYLOADS,
+    T0,
+    Conformance,
+    finish,
+    message,
+    new_run,
+    run_row,
+    signal,
+    step_forward,
+    with_store,
+    worker,
+)
+
+
+class Mail(Conformance):
+    """Messages: posted, delivered, dropped, consumed by what a run records."""
+
+    @with_store
+    async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run("a"), new_run("b"), new_run("free")])
+        await store.claim("w1", now=T0, run_id="a")
+        await store.claim("w2", now=T0, run_id="b")
+        for run_id, body in (("a", "1"), ("b", "2"), ("free", "3"), ("a", "4")):
+            await store.post(message(run_id, body))
+        first = await store.heartbeat("w1", T0)
+        assert [each.body for each in first.messages] == ["1", "4"]
+        assert (await store.heartbeat("w1", T0)).messages == first.messages
+        await store.acknowledge([first.messages[0].id])
+        assert [each.body for each in (await store.heartbeat("w1", T0)).messages] == ["4"]
+        assert [each.body for each in (await store.heartbeat("w2", T0)).messages] == ["2"]
+
+    @with_store
+    async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
+        await store.create([new_run(), new_run("other")])
+        assert await store.post(message(body="one \u00e9"))
+        assert await store.post(message(body="two"))
+        first, second = await store.inbox("r")
+        assert 0 < first.id < second.id
+        assert first == message(body="one \u00e9")._replace(id=first.id)
+        assert second == message(body="two")._replace(id=second.id)
+        assert await store.inbox("other") == []
+        assert await store.inbox("nobody") == []
+
+    @with_store
+    async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.append([finish(run_row())])
+        assert not await store.post(message())
+        assert not await store.post(message("nobody"))
+        assert await store.inbox("r") == []
+
+    @with_store
+    async def test_acknowledged_messages_are_gone(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(message(body="one"))
+        await store.post(message(body="two"))
+        first, second = await store.inbox("r")
+        await store.acknowledge([first.id])
+        await store.acknowledge([first.id, 999])
+        await store.acknowledge([])
+        assert await store.inbox("r") == [second]
+
+    @with_store
+    async def test_message_ids_are_never_given_again(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(message())
+        [first] = await store.inbox("r")
+        await store.acknowledge([first.id])
+        await store.post(message())
+        [second] = await store.inbox("r")
+        assert second.id > first.id
+
+    @with_store
+    async def test_ids_rise_over_all_runs(self, store: Store) -> None:
+        await store.create([new_run("a"), new_run("b")])
+        for number in range(6):
+            await store.post(message("ab"[number % 2], str(number)))
+        sent = sorted([*await store.inbox("a"), *await store.inbox("b")])
+        assert [each.body for each in sent] == list("012345")
+        assert len({each.id for each in sent}) == 6
+
+    @with_store
+    async def test_payloads_of_signals_come_back_byte_for_byte(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(worker_id="w1", token=1)])
+        for payload in PAYLOADS:
+            assert await store.post(signal(payload))
+        assert await store.post(message())
+        kept = [each.payload for each in await store.inbox("r")]
+        assert kept == [*PAYLOADS, None]
+        beat = await store.heartbeat("w1", T0)
+        assert list(beat.messages) == await store.inbox("r")
+        assert {(each.kind, each.body) for each in beat.messages[:-1]} == {("signal", "approved")}
+
+    @with_store
+    async def test_a_heartbeat_brings_what_came_after(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run("a", worker_id="w1", token=1), new_run("free")])
+        for run_id, body in (("a", "1"), ("free", "2"), ("a", "3"), ("a", "4")):
+            await store.post(message(run_id, body))
+        whole = (await store.heartbeat("w1", T0)).messages
+        assert [each.body for each in whole] == ["1", "3", "4"]
+        later = await store.heartbeat("w1", T0, after=whole[0].id)
+        assert later.messages == whole[1:]
+        assert (await store.heartbeat("w1", T0, after=whole[-1].id)).messages == ()
+
+    @with_store
+    async def test_an_append_consumes_messages(self, store: Store) -> None:
+        await store.create([new_run()])
+        for body in "123":
+            await store.post(message(body=body))
+        one, two, three = await store.inbox("r")
+        first = step_forward(run_row())._replace(consumed=(one.id, three.id))
+        assert await store.append([first]) == [OK]
+        assert await store.inbox("r") == [two]
+        ended = finish(first.row)._replace(consumed=[one.id, two.id, 999])
+        assert await store.append([ended]) == [OK]
+        assert await store.inbox("r") == []
+
+    @with_store
+    async def test_a_fenced_append_consumes_nothing(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(message())
+        [kept] = await store.inbox("r")
+        for row in (run_row(seq=7), run_row(token=3)):
+            late = step_forward(row)._replace(consumed=(kept.id,))
+            assert await store.append([late]) == [FENCED]
+        assert await store.inbox("r") == [kept]
+
+    @with_store
+    async def test_an_append_consumes_no_mail_of_others(self, store: Store) -> None:
+        await store.create([new_run(), new_run("other")])
+        await store.post(message("other"))
+        [kept] = await store.inbox("other")
+        assert await store.append([step_forward(run_row())._replace(consumed=(kept.id,))]) == [OK]
+        assert await store.inbox("other") == [kept]
+
+    @with_store
+    async def test_of_two_that_consume_a_message_one_wins(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(signal())
+        [sent] = await store.inbox("r")
+        use = step_forward(run_row())._replace(consumed=(sent.id,))
+        results = await asyncio.gather(*(store.append([use]) for _ in range(4)))
+        assert sorted(results) == [[FENCED]] * 3 + [[OK]]
+
+    @with_store
+    async def test_mail_of_an_ended_run_stays_until_it_is_deleted(self, store: Store) -> None:
+        await store.create([new_run()])
+        await store.post(signal())
+        await store.append([finish(run_row())])
+        assert len(await store.inbox("r")) == 1
+        await store.delete_runs(["r"])
+        assert await store.inbox("r") == []
