@@ -2,13 +2,14 @@
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
 FOLDER ?= .
+SIZE   ?= small
 export FOLDER
 
 BIN   := .venv/bin
 READY := .venv/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo test test-all check format bench clean
+.PHONY: help setup demo test test-all check format bench soak clean
 
 help:
 	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
@@ -17,6 +18,7 @@ help:
 	@echo "make check     format, lint, types, layers, sizes"
 	@echo "make format    write the format that check wants"
 	@echo "make bench     measure against the floor"
+	@echo "make soak      inject every fault, at SIZE=small, normal or large"
 	@echo "make setup     only prepare .venv      make clean  remove what was made"
 	@echo "Choose an interpreter with PYTHON=python3.12 (before the first set-up, or after a clean)."
 
@@ -54,6 +56,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/run.py
+
+soak: $(READY)
+	$(BIN)/python -m tests.faults.soak --size $(SIZE) --write
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,84 +1,23 @@
 """Processes that end at chosen moments, each followed by one that carries on."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gorkflow import events as ev
-from tests.crash import ledger
-from tests.crash.forkserver import ForkServer, eventually
-from tests.crash.moments import RUN
-from tests.crash.oracle import Database, check, events_of
+from tests.faults.forkserver import eventually
+from tests.faults.moments import RUN
+from tests.faults.oracle import Database, events_of
+from tests.faults.scene import Scene, shared_server
 
-MOMENTS = "tests.crash.moments"
 FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
 
 
-class Scene:
-    """A database, a ledger, and the processes that use them."""
-
-    def __init__(self, server: ForkServer, folder: Path) -> None:
-        self.server = server
-        self.folder = folder
-        self.reset("")
-
-    def reset(self, name: str) -> None:
-        """Begin anew, with other files."""
-        self.db = self.folder / f"runs{name}.db"
-        self.witness = self.folder / f"ledger{name}"
-
-    def fork(self, function: str, **arguments: Any) -> int:
-        files = {"db": str(self.db), "witness": str(self.witness)}
-        return self.server.fork(f"{MOMENTS}:{function}", **files, **arguments)
-
-    def exit_code(self, function: str, **arguments: Any) -> int:
-        return self.server.wait(self.fork(function, **arguments))
-
-    def call(self, function: str, **arguments: Any) -> None:
-        code = self.exit_code(function, **arguments)
-        assert code == 0, f"{function} ended with {code}\n{self.server.tail()}"
-
-    def lines(self, what: str = "begin") -> list[ledger.Line]:
-        return [line for line in ledger.read(self.witness) if line.what == what]
-
-    def attempts(self, path: str) -> list[int]:
-        return [line.attempt for line in self.lines() if line.path == path]
-
-    def wait_for(self, *paths: str) -> None:
-        """Wait until these steps have begun."""
-        eventually(lambda: set(paths) <= {line.path for line in self.lines()}, str(paths))
-
-    def wait_for_record(self, path: str) -> None:
-        """Wait until the result of this step is recorded."""
-        eventually(
-            lambda: any(
-                isinstance(event, ev.StepCompleted) and event.path == path
-                for event in events_of(self.db, RUN)
-            ),
-            f"the result of {path}",
-        )
-
-    def database(self) -> Database:
-        database = Database(self.db).read()
-        check(database, ledger.read(self.witness))
-        return database
-
-    def end(self, run_id: str = RUN) -> list[Any]:
-        return self.database().end(run_id)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("server") / "log") as server:
-        yield server
-
-
 @pytest.fixture
-def scene(server: ForkServer, tmp_path: Path) -> Scene:
-    return Scene(server, tmp_path)
+def scene(tmp_path: Path) -> Scene:
+    return Scene(shared_server(), tmp_path, "tests.faults.moments")
 
 
 @pytest.mark.parametrize(("workflow", "path"), [("thread", "stays_in_thread"), ("async", "stays")])
@@ -105,7 +44,7 @@ def test_killed_at_each_write(scene: Scene, workflow: str, where: str):
         scene.reset(f"-{number}")
         if scene.exit_code("carry", workflow=workflow, crash=(number, where)) == 0:
             break
-        if scene.db.exists() and _has_schema(scene.db):
+        if scene.has_schema():
             scene.database()
         scene.call("carry", workflow=workflow)
         assert scene.end() == expected
@@ -130,17 +69,6 @@ def _undisturbed(scene: Scene, workflow: str) -> list[Any]:
     scene.reset("-undisturbed")
     scene.call("carry", workflow=workflow)
     return scene.end()
-
-
-def _has_schema(db: Path) -> bool:
-    """Return whether the first process got as far as making the tables."""
-    try:
-        Database(db).read()
-    except Exception as error:
-        if "no such table" not in str(error):
-            raise
-        return False
-    return True
 
 
 def test_a_run_that_never_began_is_recovered(scene: Scene):

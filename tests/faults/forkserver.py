@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0  # seconds until a child that does not end is taken for hung
+PATIENCE = 40.0  # seconds until a child that does not end is taken for hung
 
 
 class ForkServer:
@@ -38,7 +38,7 @@ class ForkServer:
         paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.forkserver"],
+                [sys.executable, "-m", "tests.faults.forkserver"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -128,7 +128,7 @@ def eventually(condition: Any, what: str, *, patience: float = 20.0) -> Any:
 
 
 def main() -> None:
-    importlib.import_module("tests.crash.session").warm_up()
+    importlib.import_module("tests.faults.session").warm_up()
     faulthandler.register(signal.SIGUSR1)
     gc.collect()
     gc.freeze()

@@ -9,8 +9,8 @@ from typing import Any
 
 from gorkflow import Engine, Run, RunFilter, RunHandle, RunStatus
 from gorkflow.codec import codec_of
-from tests.crash import ledger
-from tests.crash.workload import WORKFLOWS, Start, planned, planned_index
+from tests.faults import ledger
+from tests.faults.workload import WORKFLOWS, Start, planned, planned_index
 
 LIVE = 6  # runs that one session has in flight, besides those that it took over
 ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
@@ -18,10 +18,11 @@ ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
 
 def warm_up() -> None:
     """Do once, in the parent, what every child would do again."""
-    import tests.crash.moments
+    import tests.faults.actors
+    import tests.faults.moments
 
     logging.basicConfig(level=logging.ERROR, format="%(process)d %(message)s")
-    for workflow in (*WORKFLOWS.values(), *tests.crash.moments.WORKFLOWS):
+    for workflow in (*tests.faults.actors.BY_ID.values(), *tests.faults.moments.WORKFLOWS):
         definition = workflow.compile()
         for annotation in (definition.input, *definition.outputs.values()):
             codec_of(annotation).prepare()

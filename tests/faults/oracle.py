@@ -15,7 +15,7 @@ from gorkflow.journal import Row, from_row
 from gorkflow.machine import replay
 from gorkflow.store import Loaded
 from gorkflow.stores.sqlite import _reads
-from tests.crash.ledger import Line
+from tests.faults.ledger import Line
 
 Place = tuple[str, str]
 """A run and a path in it."""

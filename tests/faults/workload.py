@@ -20,7 +20,7 @@ from gorkflow import (
     step,
     tolerate,
 )
-from tests.crash.ledger import begin, end
+from tests.faults.ledger import begin, end
 
 SOON = RetryPolicy(retries=6, initial_interval=0.004, backoff="constant")
 LONG = 60.0  # seconds that no run ever waits: what sleeps as long is cancelled or times out

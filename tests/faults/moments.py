@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import gorkflow
 from gorkflow import Engine, RunBlockedError, RunHandle, StepContext, Workflow, step
 from gorkflow.stores.sqlite import _connections
-from tests.crash import ledger
-from tests.crash.ledger import begin, end
-from tests.crash.workload import WORKFLOWS as MIXED
-from tests.crash.workload import Job
+from tests.faults import ledger
+from tests.faults.ledger import begin, end
+from tests.faults.workload import WORKFLOWS as MIXED
+from tests.faults.workload import Job
 
 T = TypeVar("T")
 RUN = "the-run"
