@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import Failure, RunStatus
-from gorkflow.refs import failures_from_json, failures_to_json, ref_from_json, ref_to_json
+from gorkflow.refs import Ref, failures_from_json, failures_to_json, ref_from_json, ref_to_json
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 _loads = json.JSONDecoder().decode
+_text = json.encoder.encode_basestring_ascii
 
 
 class Row(NamedTuple):
@@ -100,25 +101,65 @@ _CHECKS: dict[type[ev.Event], tuple[tuple[str, tuple[type, ...]], ...]] = {
 """
 
 
+def _ref(ref: Ref) -> str | None:
+    """Return the JSON of a reference; ``None`` where it takes more than a line."""
+    if type(ref) is int:
+        return str(ref)
+    if type(ref) is tuple and all(type(item) is int for item in ref):
+        return f"[{','.join(map(str, ref))}]"
+    return None
+
+
+def _step_scheduled(e: ev.StepScheduled) -> str | None:
+    taken = _ref(e.input)
+    if taken is None or type(e.ready_at) is not float or not isfinite(e.ready_at):
+        return None
+    return f'{{"attempt":{e.attempt},"input":{taken},"ready_at":{e.ready_at!r}}}'
+
+
+def _step_completed(e: ev.StepCompleted) -> str | None:
+    began, ended = e.began_at, e.ended_at
+    if type(began) is not float or type(ended) is not float or not isfinite(began + ended):
+        return None
+    return f'{{"attempt":{e.attempt},"began_at":{began!r},"ended_at":{ended!r}}}'
+
+
+def _block_decided(e: ev.BlockDecided) -> str | None:
+    output = _ref(e.output)
+    if output is None:
+        return None
+    return f'{{"verdict":{_text(e.verdict)},"reason":{_text(e.reason)},"output":{output}}}'
+
+
+def _run_finished(e: ev.RunFinished) -> str | None:
+    output = _ref(e.output)
+    if output is None or e.failures:
+        return None
+    status, reason = _text(e.status.value), _text(e.reason)
+    return f'{{"status":{status},"output":{output},"failures":[],"reason":{reason}}}'
+
+
+_SHORT_CUTS: dict[type[ev.Event], Callable[[Any], str | None]] = {
+    ev.StepScheduled: _step_scheduled,
+    ev.StepCompleted: _step_completed,
+    ev.BlockDecided: _block_decided,
+    ev.RunFinished: _run_finished,
+}
+"""The body as text, past the JSON encoder, for the kinds that make up nearly every history."""
+
+_PAYLOADS: dict[type[ev.Event], str] = {ev.RunCreated: "input", ev.StepCompleted: "output"}
+"""The field that holds a value's bytes."""
+
+
 def to_row(event: ev.Event) -> Row:
     """Return the event as a row."""
-    payload: bytes | None = None
-    body: str | None = None
-    # The two kinds that make up nearly every history take a short cut past the JSON encoder.
-    if type(event) is ev.StepScheduled:
-        if type(event.input) is int and type(event.ready_at) is float and isfinite(event.ready_at):
-            body = (
-                f'{{"attempt":{event.attempt},"input":{event.input},"ready_at":{event.ready_at!r}}}'
-            )
-    elif type(event) is ev.StepCompleted:
-        payload = event.output
-        began, ended = event.began_at, event.ended_at
-        if type(began) is float and type(ended) is float and isfinite(began + ended):
-            body = f'{{"attempt":{event.attempt},"began_at":{began!r},"ended_at":{ended!r}}}'
-    elif type(event) is ev.RunCreated:
-        payload = event.input
+    cls = type(event)
+    short_cut = _SHORT_CUTS.get(cls)
+    body = short_cut(event) if short_cut is not None else None
     if body is None:
-        body = _dumps(_WRITERS[type(event)](event))
+        body = _dumps(_WRITERS[cls](event))
+    field = _PAYLOADS.get(cls)
+    payload = None if field is None else getattr(event, field)
     return Row(event.run_id, event.seq, event.kind, event.path, event.at, event.v, body, payload)
 
 

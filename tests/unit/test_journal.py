@@ -91,6 +91,31 @@ def test_the_short_cut_writes_what_the_encoder_would(event, body):
     assert to_row(event).body == body
 
 
+@pytest.mark.parametrize(
+    ("event", "body"),
+    [
+        (
+            ev.BlockDecided("r", 3, "&a", 1.5, "completed", 'a "b" \u00e9', (4, 6)),
+            '{"verdict":"completed","reason":"a \\"b\\" \\u00e9","output":[4,6]}',
+        ),
+        (
+            ev.BlockDecided("r", 3, "&a", 1.5, "completed", "", (4, True)),
+            '{"verdict":"completed","reason":"","output":[4,true]}',
+        ),
+        (
+            ev.RunFinished("r", 3, "", 1.5, RunStatus.COMPLETED, 7, (), "a\n"),
+            '{"status":"completed","output":7,"failures":[],"reason":"a\\n"}',
+        ),
+        (
+            ev.RunFinished("r", 3, "", 1.5, RunStatus.FAILED, None, (7,), ""),
+            '{"status":"failed","output":null,"failures":[7],"reason":""}',
+        ),
+    ],
+)
+def test_so_do_those_of_verdicts_and_ends(event, body):
+    assert to_row(event).body == body
+
+
 def test_a_value_is_kept_apart_byte_for_byte():
     output = b'{"b":1,"a":1.10,"b":2}\x00\xff'
     row = to_row(ev.StepCompleted("r", 3, "a", 1.5, 1, output, 1.0))

@@ -24,22 +24,31 @@ _UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 def create(db: sqlite3.Connection, batch: Sequence[NewRun]) -> list[Written]:
     """Create runs."""
-    return [_create(db, new) for new in batch]
+    trees: dict[str, str] = {}
+    events: list[tuple[Any, ...]] = []
+    results = [_create(db, new, trees, events) for new in batch]
+    db.executemany(query("insert_definition"), trees.items())
+    db.executemany(query("insert_event"), events)
+    return results
 
 
-def _create(db: sqlite3.Connection, new: NewRun) -> Written:
+def _create(
+    db: sqlite3.Connection, new: NewRun, trees: dict[str, str], events: list[tuple[Any, ...]]
+) -> Written:
     row = new.row
     if row.resource_id is not None and _occupied(db, row):
         return Written.OCCUPIED
-    key = _key(db.execute(query("insert_run"), _summary(row)))
-    if key is None:
+    inserted = db.execute(query("insert_run"), (*_origin(row), *_state(row), row.seq))
+    if not inserted.rowcount:
         return Written.DUPLICATE
-    db.execute(query("insert_definition"), (row.fingerprint, new.tree))
-    db.executemany(
-        query("insert_tag"),
-        [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
-    )
-    _insert_events(db, key, new.events)
+    key = inserted.lastrowid
+    trees[row.fingerprint] = new.tree
+    if row.tags:
+        db.executemany(
+            query("insert_tag"),
+            [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
+        )
+    events += [_event(key, event) for event in new.events]
     return Written.OK
 
 
@@ -56,7 +65,7 @@ def append(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
     """Record transitions. What can't be stored of one run leaves the others alone."""
     db.execute("SAVEPOINT batch")
     try:
-        results = [_append(db, item) for item in batch]
+        results = _append_all(db, batch)
     except _UNRECORDABLE:
         # Seldom, so that a savepoint for each is only worth its while the second time.
         db.execute("ROLLBACK TO batch")
@@ -68,7 +77,7 @@ def append(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
 def _append_alone(db: sqlite3.Connection, item: Append) -> Written:
     db.execute("SAVEPOINT item")
     try:
-        written = _append(db, item)
+        (written,) = _append_all(db, [item])
     except _UNRECORDABLE:
         _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
         db.execute("ROLLBACK TO item")
@@ -77,55 +86,67 @@ def _append_alone(db: sqlite3.Connection, item: Append) -> Written:
     return written
 
 
-def _append(db: sqlite3.Connection, item: Append) -> Written:
-    summary = _summary(item.row) | {"expected_seq": item.expected_seq}
-    ends = item.row.status.terminal
-    key = None if ends else _key(db.execute(query("touch_run"), summary))
-    if key is None:
-        key = _key(db.execute(query("update_run"), summary))
-    if key is None:
+def _append_all(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
+    events: list[tuple[Any, ...]] = []
+    results = [_append(db, item, events) for item in batch]
+    db.executemany(query("insert_event"), events)
+    return results
+
+
+def _append(db: sqlite3.Connection, item: Append, events: list[tuple[Any, ...]]) -> Written:
+    row = item.row
+    # Fetched to the end: a statement that is still open would keep the commit from happening.
+    place = (row.run_id, item.expected_seq, row.token)
+    found = db.execute(query("find_live_run"), place).fetchall()
+    if not found:
         return Written.FENCED
-    _insert_events(db, key, item.events)
+    key, *before = found[0]
+    after = _state(row)
+    if before == after:
+        db.execute(query("touch_run"), (row.seq, key))
+    else:
+        db.execute(query("update_run"), (*after, row.seq, key))
+    events += [_event(key, event) for event in item.events]
     if item.consumed:
         db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
     return Written.OK
 
 
-def _insert_events(db: sqlite3.Connection, key: int, events: Sequence[Event]) -> None:
-    db.executemany(query("insert_event"), [(key, *to_row(event)[1:]) for event in events])
+def _event(key: int | None, event: Event) -> tuple[Any, ...]:
+    return (key, *to_row(event)[1:])
 
 
-def _key(cursor: sqlite3.Cursor) -> int | None:
-    # Fetched to the end: a statement that is still open would keep the commit from happening.
-    found = cursor.fetchall()
-    return found[0][0] if found else None
+def _origin(row: RunRow) -> list[Any]:
+    """Return the columns of a summary that never change, in the order of the statements."""
+    return [
+        row.run_id,
+        row.workflow_id,
+        row.workflow_version,
+        row.fingerprint,
+        row.resource_id,
+        json.dumps(row.tags) if row.tags else "[]",
+        row.created_at,
+        row.token,
+        row.priority,
+        row.exclusive,
+    ]
 
 
-def _summary(row: RunRow) -> dict[str, Any]:
+def _state(row: RunRow) -> list[Any]:
+    """Return the columns that an append may change, ``seq`` apart, in the same way."""
     reason = row.reason
     if not reason.isascii():
         # It may quote an exception; a lone surrogate in there must not keep the run from ending.
         reason = reason.encode("utf-8", "backslashreplace").decode("utf-8")
-    return {
-        "run_id": row.run_id,
-        "workflow_id": row.workflow_id,
-        "workflow_version": row.workflow_version,
-        "fingerprint": row.fingerprint,
-        "status": row.status.value,
-        "reason": reason,
-        "resource_id": row.resource_id,
-        "tags": json.dumps(row.tags) if row.tags else "[]",
-        "created_at": row.created_at,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "due_at": row.due_at,
-        "seq": row.seq,
-        "worker_id": row.worker_id,
-        "token": row.token,
-        "priority": row.priority,
-        "exclusive": row.exclusive,
-        "seen": row.seen,
-    }
+    return [
+        row.status.value,
+        reason,
+        row.started_at,
+        row.finished_at,
+        row.due_at,
+        row.worker_id,
+        row.seen,
+    ]
 
 
 def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:

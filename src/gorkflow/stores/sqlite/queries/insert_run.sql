@@ -1,11 +1,6 @@
 INSERT INTO runs (
-    run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
-    created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive, seen
+    run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
+    priority, exclusive, status, reason, started_at, finished_at, due_at, worker_id, seen, seq
 )
-VALUES (
-    :run_id, :workflow_id, :workflow_version, :fingerprint, :status, :reason, :resource_id, :tags,
-    :created_at, :started_at, :finished_at, :due_at, :seq, :worker_id, :token, :priority,
-    :exclusive, :seen
-)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
-RETURNING key
