@@ -29,6 +29,12 @@ def named_record(cls: type[T]) -> type[T]:
     return _made(cls, kw_only=True)
 
 
+def values_of(item: Any) -> tuple[Any, ...]:
+    """Return the fields of a record that has several, in order."""
+    values: tuple[Any, ...] = item._values(item)  # noqa: SLF001 - given by ``_made``
+    return values
+
+
 def _made(cls: type[T], *, kw_only: bool) -> type[T]:
     made: Any = dataclass(slots=True, eq=False, repr=False, kw_only=kw_only)(cls)
     values = attrgetter(*(item.name for item in fields(made)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from gorkflow.errors import StoreError
+from gorkflow.events import Event
 from gorkflow.model import RunFilter
 from gorkflow.store import Store, Written
 from gorkflow.stores import open_store
@@ -58,7 +60,7 @@ def test_it_does_not_grow_with_the_runs_that_ended():
             await store.create([new_run(f"r{number}")])
             await store.append([finish(run_row(f"r{number}"))])
         assert repr(store) == "<MemoryStore: 10 runs>"
-        assert len(store._feed.chunks) < 60
+        assert len(store._feed.runs) < 60
         events, cursor = await store.read_all_events()
         assert [event.run_id for event in events[::2]] == [f"r{n}" for n in range(490, 500)]
         await store.create([new_run("late")])
@@ -66,6 +68,20 @@ def test_it_does_not_grow_with_the_runs_that_ended():
         assert [event.run_id for event in late] == ["late"]
 
     with_store(10, test)
+
+
+def test_the_garbage_collector_passes_by_the_events_of_ended_runs():
+    def events_held():
+        return sum(isinstance(item, Event) for item in gc.get_objects())
+
+    async def test(store):
+        before = events_held()
+        for number in range(20):
+            await store.create([new_run(f"r{number}")])
+            await store.append([finish(run_row(f"r{number}"))])
+        assert events_held() == before
+
+    with_store(50, test)
 
 
 def test_a_url_names_it():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from gorkflow.events import Event
+from gorkflow._record import values_of
+from gorkflow.events import EVENT_TYPES, Event
 from gorkflow.store import Message, RunRow
+
+_Plain = tuple[Any, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -13,10 +18,29 @@ class Run:
     """All that is kept of one run."""
 
     row: RunRow
-    events: list[Event]
+    events: list[Event] | tuple[_Plain, ...]
+    """Of a live run as they are; of one that has ended, the kind and the fields of each: the garbage
+    collector passes by plain tuples, and would else go over all these events again and again."""
     mail: dict[int, Message] = field(default_factory=dict[int, Message])
     """By id, which rises."""
     deleted: bool = False
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Add events to a live run."""
+        assert isinstance(self.events, list)  # what has ended goes on no more
+        self.events.extend(events)
+
+    def pack(self) -> None:
+        """Keep the events in less room, now that there will be no more of them."""
+        if isinstance(self.events, list):
+            self.events = tuple([(event.kind, *values_of(event)) for event in self.events])
+
+    def read(self, after: int, limit: int) -> list[Event]:
+        """Return events with ``seq`` above ``after``, in order, at most ``limit``."""
+        if isinstance(self.events, list):
+            return self.events[after : after + limit]
+        some = self.events[after : after + limit]
+        return [EVENT_TYPES[kind](*fields) for kind, *fields in some]
 
     @property
     def age(self) -> tuple[float, str]:

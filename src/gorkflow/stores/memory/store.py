@@ -94,7 +94,7 @@ class MemoryStore:
             return Written.OCCUPIED
         self._trees.setdefault(new.row.fingerprint, new.tree)
         self._runs[run_id] = run
-        self._feed.add(run, new.events)
+        self._feed.add(run, 0, len(new.events))
         if new.row.status.terminal:
             self._end(run)
         else:
@@ -122,9 +122,9 @@ class MemoryStore:
             return Written.FENCED
         if item.consumed:
             self._drop(number for number in item.consumed if number in run.mail)
+        run.add(item.events)
+        self._feed.add(run, old.seq, len(item.events))
         self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
-        run.events.extend(item.events)
-        self._feed.add(run, item.events)
         return Written.OK
 
     def _live(self, run_id: str) -> Run | None:
@@ -144,6 +144,7 @@ class MemoryStore:
             self._places.add(run)
 
     def _end(self, run: Run) -> None:
+        run.pack()
         self._ended[run.row.run_id] = run
         while len(self._ended) > self.keep_ended:
             self._delete(next(iter(self._ended)))
@@ -289,14 +290,13 @@ class MemoryStore:
         run = self._runs.get(run_id)
         if run is None:
             return None
-        return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.events))
+        return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.row.seq)))
 
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events of a run above a ``seq``."""
         self._check_open()
         run = self._runs.get(run_id)
-        first = max(after, 0)
-        return run.events[first : first + max(limit, 0)] if run else []
+        return run.read(max(after, 0), max(limit, 0)) if run else []
 
     async def read_all_events(
         self, *, after: str = "", limit: int = 1000
