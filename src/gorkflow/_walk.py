@@ -36,6 +36,7 @@ class Record:
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     readable: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     defaults_of: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
+    payloads: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Place(NamedTuple):

@@ -44,7 +44,9 @@ class Definition:
     """Ids of the nodes that each step may read through its context, by the step's path. An id
     stands for the node in the nearest workflow around the step that has it."""
     defaults_of: Mapping[str, tuple[bytes, Any]]
-    """The ``default=`` of choices that have one, as JSON and its annotation, by path."""
+    """The ``default=`` of choices and waits that have one, as JSON and its annotation, by path."""
+    payloads: Mapping[str, Any]
+    """The annotation of the signal that each wait is for, by the wait's path."""
 
 
 def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Definition, list[str]]:
@@ -85,6 +87,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         outputs=record.outputs,
         readable=record.readable,
         defaults_of=record.defaults_of,
+        payloads=record.payloads,
     )
     return definition, walk.problems
 

@@ -86,10 +86,14 @@ class StepCompleted(Event):
 
 @record
 class StepFailed(Event):
-    """An attempt failed, or the condition of a choice did."""
+    """An attempt failed, or the condition of a choice did.
+
+    *Derived* where no handler is to blame: the step was interrupted too often, or a wait timed out.
+    """
 
     kind = "step_failed"
     attempt: int
+    """Of a wait: 0."""
     failure: Failure
     began_at: float | None
     """When the handler began; ``None`` when it did not (its input did not validate)."""
@@ -110,11 +114,11 @@ class StepInterrupted(Event):
 
 @record
 class StepCancelled(Event):
-    """*Derived.* The step was cancelled, or its next attempt was withdrawn."""
+    """*Derived.* A step, sleep or wait was cancelled, or a step's next attempt was withdrawn."""
 
     kind = "step_cancelled"
     attempt: int
-    """The latest, or the one that was about to be scheduled."""
+    """The latest, or the one that was about to be scheduled; of a sleep or wait: 0."""
     reason: str
     failure: int | None = None
     """Set when a drain withdrew a retry: the ``seq`` of the failure that stands as the step's end,
@@ -131,20 +135,66 @@ class StepSkipped(Event):
 
 @record
 class TimerSet(Event):
-    """*Derived.* The timeout of the block or nested workflow at this path began to run."""
+    """*Derived.* The sleep at this path began, or the timeout of a block or nested workflow."""
 
     kind = "timer_set"
     key: str
+    """``sleep`` or ``timeout``."""
     due: float
     """Seconds since the epoch."""
 
 
 @record
 class TimerFired(Event):
-    """A due time passed: of a retry, a block's or workflow's timeout, the run's deadline."""
+    """A due time passed."""
 
     kind = "timer_fired"
     key: str
+    """``retry``, ``timeout`` (of a block or workflow), ``deadline``, ``sleep`` or ``wait``."""
+
+
+@record
+class WaitOpened(Event):
+    """*Derived.* The run waits for a signal."""
+
+    kind = "wait_opened"
+    signal: str
+    """The signal's name."""
+    schema: str
+    """Digest of the JSON schema of its payload."""
+    due: float | None
+    """When the wait times out, in seconds since the epoch; ``None``: never."""
+
+
+@record
+class SignalReceived(Event):
+    """The wait at this path got a signal."""
+
+    kind = "signal_received"
+    inbox_id: int
+    """Of the message that brought it, which is used up by this."""
+    payload: bytes
+    """Its exact bytes."""
+
+
+@record
+class ResultKept(Event):
+    """A rerun keeps a result of the run that it repeats.
+
+    It stands between ``run_created`` and ``run_started``. When the node at this path is entered, it
+    ends at once with that result.
+    """
+
+    kind = "result_kept"
+    what: str
+    """``completed`` (a step), ``decided`` (a choice), ``slept`` or ``received`` (a wait)."""
+    output: bytes | None
+    """The exact bytes: of a step's output, or of the payload; ``None``: the wait had timed out, and
+    its default stands in."""
+    choice: int | None
+    """What a choice decided."""
+    source_seq: int
+    """The event of the other run that recorded it."""
 
 
 @record
@@ -203,9 +253,12 @@ EVENT_TYPES: dict[str, type[Event]] = {
         TimerSet,
         TimerFired,
         Decided,
+        WaitOpened,
+        SignalReceived,
+        ResultKept,
         BlockDecided,
         CancelRequested,
         RunFinished,
     )
 }
-"""Every kind of event. Map, loop, sleep and wait bring theirs: ``expanded``, ``wait_opened``, …"""
+"""Every kind of event. Map and loop bring theirs: ``expanded``, …"""

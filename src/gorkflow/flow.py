@@ -86,6 +86,37 @@ class ChoiceSpec:
     default: str | None = None
     """When skipped: this value as JSON text; ``None``: the choice's own input."""
 
+    @property
+    def nodes(self) -> tuple[NodeSpec, ...]:
+        """What may be chosen, by number: the arms, then ``otherwise``, if there is one."""
+        arms = tuple(arm.node for arm in self.arms)
+        return arms if self.otherwise is None else (*arms, self.otherwise)
+
+
+@named_record
+class SleepSpec:
+    """Hands its input on, after a time that outlives the process."""
+
+    kind: ClassVar[str] = "sleep"
+    id: str
+    seconds: float
+
+
+@named_record
+class WaitSpec:
+    """Waits for a signal; gives the pair of its input and the signal's payload."""
+
+    kind: ClassVar[str] = "wait"
+    id: str
+    signal: str
+    """The signal's name."""
+    schema: str
+    """Digest of the JSON schema of the payload."""
+    timeout: float | None = None
+    """Seconds from when the wait is entered."""
+    default: str | None = None
+    """When timed out: this payload as JSON text; ``None``: the wait fails."""
+
 
 @named_record
 class WorkflowSpec:
@@ -103,19 +134,18 @@ class WorkflowSpec:
     output_schema: str = ""
 
 
-# Map, loop, sleep and wait add their specs here, a frame each in ``machine``, and a branch to
-# ``children`` and ``_from_json``.
-NodeSpec = StepSpec | PassthroughSpec | ParallelSpec | ChoiceSpec | WorkflowSpec
+# Map and loop add their specs here, a frame each in ``machine``, and a branch to ``children`` and
+# ``_from_json``.
+NodeSpec = (
+    StepSpec | PassthroughSpec | ParallelSpec | ChoiceSpec | SleepSpec | WaitSpec | WorkflowSpec
+)
 
 
 def children(node: NodeSpec) -> tuple[NodeSpec, ...]:
     """Return the nodes directly inside a node, in declared order."""
     if isinstance(node, ParallelSpec):
         return node.branches
-    if isinstance(node, ChoiceSpec):
-        arms = tuple(arm.node for arm in node.arms)
-        return arms if node.otherwise is None else (*arms, node.otherwise)
-    if isinstance(node, WorkflowSpec):
+    if isinstance(node, ChoiceSpec | WorkflowSpec):
         return node.nodes
     return ()
 
@@ -192,6 +222,10 @@ def _from_json(body: dict[str, Any]) -> NodeSpec:
             if args["otherwise"] is not None:
                 args["otherwise"] = _from_json(args["otherwise"])
             return ChoiceSpec(**args)
+        case "sleep":
+            return SleepSpec(**args)
+        case "wait":
+            return WaitSpec(**args)
         case "workflow":
             args["nodes"] = tuple(_from_json(child) for child in args["nodes"])
             return WorkflowSpec(**args)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gorkflow import events as ev
-from gorkflow.flow import StepSpec, WorkflowSpec, walk
+from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, walk
 from gorkflow.model import (
     Attempt,
     Failure,
@@ -22,12 +22,14 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
-from gorkflow.policy import MAX_INTERRUPTIONS
-from gorkflow.refs import Ended, FailureRef, Ref
+from gorkflow.refs import Default, Ended, FailureRef, Ref
 from gorkflow.store import RunRow
 
+_Shown = StepSpec | SleepSpec | WaitSpec
 NOT_REACHED = "not reached"
 """The reason of a step that its run ended without."""
+KEPT = "kept from the run that this one repeats"
+"""The reason of a step that a rerun did not run."""
 
 
 class Reader(Protocol):
@@ -48,12 +50,12 @@ class Reader(Protocol):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Record:
-    """What is known of one step so far."""
+    """What is known of one step, sleep or wait so far."""
 
     status: StepStatus = StepStatus.PENDING
     attempt: int = 0
     input: Ref = None
-    output: int | None = None
+    output: Ref = None
     failure: FailureRef | None = None
     reason: str = ""
     scheduled_at: float | None = None
@@ -62,8 +64,6 @@ class _Record:
     finished_at: float | None = None
     attempt_at: float | None = None
     """When the latest attempt was scheduled."""
-    interruptions: int = 0
-    """In a row."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
     def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
@@ -85,7 +85,10 @@ class _Record:
 def step_executions(
     run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
 ) -> list[StepExecution]:
-    """Return every step of a run in declared order, those that were not reached too."""
+    """Return every step of a run in declared order, those that were not reached too.
+
+    Sleeps and waits are among them: a run that only waits should say for what.
+    """
     return [
         _execution(run_id, path, spec, record, reader)
         for path, spec, record in _step_records(tree, events, reader)
@@ -94,11 +97,11 @@ def step_executions(
 
 def _step_records(
     tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
-) -> Iterable[tuple[str, StepSpec, _Record]]:
-    """Yield what is known of every step, in declared order."""
+) -> Iterable[tuple[str, _Shown, _Record]]:
+    """Yield what is known of every step, sleep and wait, in declared order."""
     records, skipped, finished = _fold(events, reader)
     for path, node in walk(tree):
-        if isinstance(node, StepSpec):
+        if isinstance(node, _Shown):
             record = records.get(path) or _unreached(path, skipped, finished=finished)
             yield path, node, record
 
@@ -143,9 +146,9 @@ def _completed(record: _Record, event: ev.StepCompleted, _: Reader) -> None:
 def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
     record.attempt = event.attempt
     record.failure = event.seq
-    record.interruptions = 0
     ended_at = event.ended_at or event.at
-    record.close(ended_at, event.began_at, event.failure)
+    if record.status is StepStatus.RUNNING:  # else no attempt failed, but what was made of them
+        record.close(ended_at, event.began_at, event.failure)
     if event.retry_at is None:
         record.status = StepStatus.FAILED
         record.finished_at = ended_at
@@ -154,13 +157,9 @@ def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
 
 
 def _interrupted(record: _Record, event: ev.StepInterrupted, _: Reader) -> None:
-    record.interruptions += 1
     record.reason = event.reason
     record.close(event.at, None, None)
     record.status = StepStatus.PENDING
-    if record.interruptions > MAX_INTERRUPTIONS:
-        record.status = StepStatus.FAILED
-        record.finished_at = event.at
 
 
 def _cancelled(record: _Record, event: ev.StepCancelled, _: Reader) -> None:
@@ -172,7 +171,51 @@ def _cancelled(record: _Record, event: ev.StepCancelled, _: Reader) -> None:
     record.finished_at = event.at
 
 
+def _slept(record: _Record, event: ev.TimerSet, _: Reader) -> None:
+    if event.key == "sleep":
+        _suspend(record, event.at, f"sleeps until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _waits(record: _Record, event: ev.WaitOpened, _: Reader) -> None:
+    until = "" if event.due is None else f" until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC"
+    _suspend(record, event.at, f"waits for signal {event.signal!r}{until}")
+
+
+def _suspend(record: _Record, at: float, reason: str) -> None:
+    record.status = StepStatus.SUSPENDED
+    record.scheduled_at = record.began_at = at
+    record.reason = reason
+
+
+def _woke(record: _Record, event: ev.TimerFired, _: Reader) -> None:
+    if event.key == "sleep":
+        _pass(record, event.at)
+    elif event.key == "wait":  # if it has no default, its failure comes next
+        _pass(record, event.at, Default(event.path), "timed out; its default stands in")
+
+
+def _received(record: _Record, event: ev.SignalReceived, _: Reader) -> None:
+    _pass(record, event.at, event.seq)
+
+
+def _kept(record: _Record, event: ev.ResultKept, _: Reader) -> None:
+    default = Default(event.path) if event.what == "received" else None
+    _pass(record, event.at, default if event.output is None else event.seq, KEPT)
+
+
+def _pass(record: _Record, at: float, output: Ref = None, reason: str = "") -> None:
+    record.status = StepStatus.COMPLETED
+    record.output = output
+    record.reason = reason
+    record.finished_at = at
+
+
 _FOLDS: dict[type, Callable[[_Record, Any, Reader], None]] = {
+    ev.TimerSet: _slept,
+    ev.TimerFired: _woke,
+    ev.WaitOpened: _waits,
+    ev.SignalReceived: _received,
+    ev.ResultKept: _kept,
     ev.StepScheduled: _scheduled,
     ev.StepCompleted: _completed,
     ev.StepFailed: _failed,
@@ -194,17 +237,17 @@ def _unreached(path: str, skipped: dict[str, str], *, finished: bool) -> _Record
 
 
 def _execution(
-    run_id: str, path: str, spec: StepSpec, record: _Record, reader: Reader
+    run_id: str, path: str, spec: _Shown, record: _Record, reader: Reader
 ) -> StepExecution:
     return StepExecution(
         run_id=run_id,
         path=path,
         step_id=spec.id,
-        name=spec.name,
+        name=spec.name if isinstance(spec, StepSpec) else spec.id,
         status=record.status,
         attempt=record.attempt,
         input=reader.value(record.input),
-        output=None if record.output is None else reader.value(record.output),
+        output=reader.value(record.output),
         failure=None if record.failure is None else reader.failure(record.failure),
         reason=record.reason,
         scheduled_at=_instant(record.scheduled_at),
@@ -277,8 +320,6 @@ def step_outcomes(
     """Return how each step that has ended did, by path, in declared order."""
     outcomes: dict[str, Outcome[object]] = {}
     for path, _, record in _step_records(tree, events, reader):
-        if record.status is StepStatus.FAILED and record.failure is None:
-            continue  # interrupted too often: its failure is that of the run, or was tolerated
         if record.status.terminal:
             failures = () if record.failure is None else (record.failure,)
             outcomes[path] = reader.outcome(

@@ -55,6 +55,9 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.TimerSet: lambda e: {"key": e.key, "due": e.due},
     ev.TimerFired: lambda e: {"key": e.key},
     ev.Decided: lambda e: {"choice": e.choice},
+    ev.WaitOpened: lambda e: {"signal": e.signal, "schema": e.schema, "due": e.due},
+    ev.SignalReceived: lambda e: {"inbox_id": e.inbox_id},
+    ev.ResultKept: lambda e: {"what": e.what, "choice": e.choice, "source_seq": e.source_seq},
     ev.BlockDecided: lambda e: {
         "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output)
     },
@@ -70,6 +73,8 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "step_scheduled": lambda b, _: {**b, "input": ref_from_json(b["input"])},
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
+    "signal_received": lambda b, p: {**b, "payload": p},
+    "result_kept": lambda b, p: {**b, "output": p},
     "block_decided": lambda b, _: {**b, "output": ref_from_json(b["output"])},
     "run_finished": lambda b, _: {
         **b,
@@ -147,7 +152,12 @@ _SHORT_CUTS: dict[type[ev.Event], Callable[[Any], str | None]] = {
 }
 """The body as text, past the JSON encoder, for the kinds that make up nearly every history."""
 
-_PAYLOADS: dict[type[ev.Event], str] = {ev.RunCreated: "input", ev.StepCompleted: "output"}
+_PAYLOADS: dict[type[ev.Event], str] = {
+    ev.RunCreated: "input",
+    ev.StepCompleted: "output",
+    ev.SignalReceived: "payload",
+    ev.ResultKept: "output",
+}
 """The field that holds a value's bytes."""
 
 

@@ -41,6 +41,8 @@ class StepStatus(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    SUSPENDED = "suspended"
+    """It is a sleep, or a wait for a signal, which is under way."""
     RETRYING = "retrying"
     COMPLETED = "completed"
     FAILED = "failed"

@@ -9,7 +9,7 @@ only for the step about to run.
 ``int``         the value recorded by the event of that ``seq``; of a ``block_decided`` event, what
                 its own ``output`` reference stands for
 ``tuple``       the tuple of these values
-``Default``     the ``default=`` that the definition gives the choice at a path
+``Default``     the ``default=`` that the definition gives the choice or wait at a path
 ``Ended``       the outcome of a branch: how it ended, with its value or failure
 ==============  =================================================================================
 
@@ -26,7 +26,7 @@ from gorkflow.model import Failure, StepStatus
 
 @record
 class Default:
-    """The ``default=`` value that the definition holds for the choice at ``path``."""
+    """The ``default=`` value that the definition holds for the choice or wait at ``path``."""
 
     path: str
 

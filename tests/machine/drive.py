@@ -11,7 +11,9 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.machine import Machine, RunStep, replay
@@ -33,6 +35,14 @@ def passthrough(name: str) -> PassthroughSpec:
     return PassthroughSpec(id=name)
 
 
+def sleep(name: str, seconds: float = 60.0) -> SleepSpec:
+    return SleepSpec(id=name, seconds=seconds)
+
+
+def wait(name: str, signal: str = "go", **options: Any) -> WaitSpec:
+    return WaitSpec(id=name, signal=signal, schema="s", **options)
+
+
 def chain(name: str, *nodes: NodeSpec, timeout: float | None = None) -> WorkflowSpec:
     return WorkflowSpec(id=name, nodes=nodes, timeout=timeout)
 
@@ -51,13 +61,20 @@ def choice(name: str, *arms: NodeSpec, **options: Any) -> ChoiceSpec:
 class Drive:
     """A run of these nodes, one after another, and everything that happened in it."""
 
-    def __init__(self, *nodes: NodeSpec, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        *nodes: NodeSpec,
+        deadline: float | None = None,
+        kept: dict[str, tuple[object, ...]] | None = None,
+    ) -> None:
         self.tree = WorkflowSpec(id="run", nodes=nodes)
         self.machine = Machine(RUN, self.tree)
         self.observer = Observer(self.tree)
         self.history: list[ev.Event] = []
         self.at = 1_000.0
         self.feed(ev.RunCreated, "", "fingerprint", b"{}")
+        for path, fields in (kept or {}).items():
+            self.feed(ev.ResultKept, path, *fields)
         self.feed(ev.RunStarted, "", None if deadline is None else self.at + deadline)
 
     # ---- what happens ---------------------------------------------------------------------
@@ -93,6 +110,9 @@ class Drive:
 
     def fire(self, path: str, key: str = "timeout") -> list[ev.Event]:
         return self.feed(ev.TimerFired, path, key)
+
+    def receive(self, path: str, inbox_id: int = 1) -> list[ev.Event]:
+        return self.feed(ev.SignalReceived, path, inbox_id, b'"now"')
 
     def decide(self, path: str, number: int) -> list[ev.Event]:
         return self.feed(ev.Decided, path, number)

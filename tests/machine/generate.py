@@ -11,13 +11,16 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
 
 RETRIES = [RetryPolicy(retries=number) for number in range(3)]
 MAX_DEPTH = 4
+SIGNALS = ("red", "green")
 
 
 class Trees:
@@ -43,11 +46,16 @@ class Trees:
         weights = (3, 5, 1) if depth < MAX_DEPTH and self.budget > 0 else (1, 0, 0)
         if self.chance(0.15):
             return self.branch(depth)
+        if self.chance(0.15):
+            return self.pause()
         return self.rng.choices(makers, weights)[0](depth)
 
     def branch(self, depth: int) -> NodeSpec:
         """Return what may stand in a block or a choice: a step, a passthrough, a workflow."""
         makers: list[Callable[[int], NodeSpec]] = [self.step, self.passthrough, self.workflow]
+        if self.chance(0.12):
+            nodes = (self.pause(), self.step(depth)) if self.chance(0.5) else (self.pause(),)
+            return WorkflowSpec(id=self.id("w"), nodes=nodes)
         weights = (6, 1, 4) if depth < MAX_DEPTH and self.budget > 0 else (6, 1, 0)
         return self.rng.choices(makers, weights)[0](depth + 1)
 
@@ -57,6 +65,19 @@ class Trees:
         return StepSpec(
             id=name, name=name, retry=self.rng.choice(RETRIES), continue_on_error=self.chance(0.2)
         )
+
+    def pause(self) -> NodeSpec:
+        return self.rng.choice((self.sleep, self.wait))()
+
+    def sleep(self) -> SleepSpec:
+        return SleepSpec(id=self.id("z"), seconds=self.rng.choice((0.0, 3.0, 8.0)))
+
+    def wait(self) -> WaitSpec:
+        timeout = self.rng.choice((None, 4.0, 7.0))
+        default = None if timeout is None else self.rng.choice((None, "7"))
+        signal = self.rng.choice(SIGNALS)
+        return WaitSpec(id=self.id("!"), signal=signal, schema="s", timeout=timeout,
+                        default=default)  # fmt: skip
 
     def passthrough(self, _depth: int) -> PassthroughSpec:
         return PassthroughSpec(id=self.id("p"))
@@ -80,6 +101,7 @@ class Trees:
                 Join("settled"),
                 Join("first"),
                 at_least(self.rng.randint(1, branches)),
+                tolerate(0),
                 tolerate(self.rng.randint(0, branches)),
                 tolerate(percent=self.rng.choice((0, 25, 33.4, 50, 100))),
             )

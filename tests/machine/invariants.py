@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from gorkflow import events as ev
-from gorkflow.flow import NodeSpec, ParallelSpec, WorkflowSpec, children, join_path
+from gorkflow.flow import (
+    NodeSpec,
+    ParallelSpec,
+    SleepSpec,
+    WorkflowSpec,
+    children,
+    join_path,
+    walk,
+)
 from gorkflow.machine import (
+    AwaitSignal,
     CancelStep,
     CancelTimer,
     Command,
@@ -14,8 +23,9 @@ from gorkflow.machine import (
     RunStep,
     StartTimer,
 )
+from gorkflow.machine.commands import Question
 
-from .reference import INTERRUPTIONS
+from .reference import INTERRUPTIONS, is_derived
 
 
 class Home:
@@ -51,6 +61,9 @@ class Observer:
 
     def __init__(self, tree: WorkflowSpec) -> None:
         self.homes = homes_of(tree)
+        self.nodes = dict(walk(tree))
+        self.due: dict[tuple[str, str], float] = {}
+        """What was recorded of due times, by path and key."""
         self.seq = 0
         self.at = 0.0
         self.decided: dict[str, str] = {}
@@ -59,7 +72,12 @@ class Observer:
         self.ended: dict[str, ev.Event] = {}
         self.interrupted: dict[str, int] = {}
         self.finished = False
-        self.open: list[RunStep | Decide | StartTimer] = []
+        self.started = False
+        self.waits: dict[str, str] = {}
+        """The signals that are waited for, by path, oldest first."""
+        self.received: set[int] = set()
+        self.kept: set[str] = set()
+        self.open: list[Question] = []
         self.cancelled: list[tuple[str, int]] = []
         """Attempts that were running when they were cancelled, since the last check."""
 
@@ -74,6 +92,13 @@ class Observer:
             self._scheduled(event)
         elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
             self._result(event)
+        elif isinstance(event, ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived):
+            self._wait(event)
+        elif isinstance(event, ev.ResultKept):
+            assert not self.started, "a result is kept too late"
+            self.kept.add(path)
+        elif isinstance(event, ev.RunStarted):
+            self.started = True
         elif isinstance(event, ev.StepCancelled | ev.StepSkipped):
             if isinstance(event, ev.StepCancelled) and path in self.running:
                 self.running.remove(path)
@@ -90,16 +115,43 @@ class Observer:
         path = event.path
         assert path not in self.ended, f"{path} starts after its end"
         assert path not in self.running, f"{path} has two attempts at once"
+        assert path not in self.kept, f"{path} does again what was kept"
         assert event.attempt == self.attempts.get(path, 0) + 1, f"{path} skips an attempt"
         for home in self.homes[path]:
             assert home.path not in self.decided, f"{path} starts in decided {home.path}"
         self.attempts[path] = event.attempt
         self.running.add(path)
 
+    def _wait(self, event: ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived) -> None:
+        path = event.path
+        if isinstance(event, ev.TimerSet | ev.WaitOpened):
+            assert path not in self.ended, f"{path} waits after its end"
+            assert path not in self.kept, f"{path} waits for what it has"
+            node = self.nodes[path]
+            seconds = node.seconds if isinstance(node, SleepSpec) else getattr(node, "timeout", 0)
+            due = None if seconds is None else event.at + seconds
+            assert event.due == due, f"{path} is due at another time"
+            if event.due is not None:
+                key = event.key if isinstance(event, ev.TimerSet) else "wait"
+                self.due[path, key] = event.due
+        if isinstance(event, ev.WaitOpened):
+            self.waits[path] = event.signal
+        elif isinstance(event, ev.SignalReceived):
+            signal = self.waits[path]
+            oldest = next(waiter for waiter, name in self.waits.items() if name == signal)
+            assert path == oldest, f"{path} gets a signal before {oldest}"
+            assert event.inbox_id not in self.received, f"{event.inbox_id} is received twice"
+            self.received.add(event.inbox_id)
+            self._end(event)
+        elif isinstance(event, ev.TimerFired) and event.key == "sleep":
+            self._end(event)
+        elif isinstance(event, ev.TimerFired) and event.key == "wait":
+            self.waits.pop(path)  # what follows from it says how the wait ended
+
     def _result(self, event: ev.StepCompleted | ev.StepFailed | ev.StepInterrupted) -> None:
         path = event.path
-        if isinstance(event, ev.StepFailed) and path not in self.attempts:
-            self._end(event)  # of a condition
+        if isinstance(event, ev.StepFailed) and (path not in self.attempts or is_derived(event)):
+            self._end(event)  # of a condition or a wait, or after an interruption
             return
         assert path in self.running, f"{path} has a result without an attempt"
         assert event.attempt == self.attempts[path], f"{path} has a result of another attempt"
@@ -107,12 +159,15 @@ class Observer:
         interrupted = isinstance(event, ev.StepInterrupted)
         in_a_row = self.interrupted.get(path, 0) + 1 if interrupted else 0
         self.interrupted[path] = in_a_row
-        final = isinstance(event, ev.StepCompleted) or in_a_row > INTERRUPTIONS
-        if final or (isinstance(event, ev.StepFailed) and event.retry_at is None):
+        assert in_a_row <= INTERRUPTIONS + 1, f"{path} is tried for ever"
+        if isinstance(event, ev.StepCompleted) or (
+            isinstance(event, ev.StepFailed) and event.retry_at is None
+        ):
             self._end(event)
 
     def _end(self, event: ev.Event) -> None:
         assert event.path not in self.ended, f"{event.path} ends twice"
+        self.waits.pop(event.path, None)
         self.ended[event.path] = event
 
     def check(self, machine: Machine, event: ev.Event, commands: list[Command]) -> None:
@@ -127,6 +182,7 @@ class Observer:
         assert machine.status.terminal == self.finished
         open_commands, running = machine.open_commands(), machine.running_attempts()
         assert {path for path, _ in running} == self.running
+        self._check_waiting(machine, open_commands)
         if self.finished:
             assert not open_commands, "commands are open after the finish"
             assert not machine.frames, "frames are live after the finish"
@@ -139,12 +195,34 @@ class Observer:
                     f"{command} is open in decided {home.path}"
                 )
             assert command.path not in self.ended, f"{command} is open after its step ended"
+            if isinstance(command, StartTimer):
+                due = self.due.get((command.path, command.key), command.due)
+                assert command.due == due, f"{command} is not what was recorded"
+            if isinstance(command, RunStep):
+                row = self.interrupted.get(command.path, 0)
+                assert row <= INTERRUPTIONS, f"{command} is open after {row} interruptions"
         self._check_commands(open_commands, event, commands)
         self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
 
+    def _check_waiting(self, machine: Machine, open_commands: list[Question]) -> None:
+        """Whoever drives may put a run away that only waits, and must wake it in time."""
+        work = [c for c in open_commands if isinstance(c, RunStep | Decide)]
+        live = self.started and not self.finished
+        assert machine.is_waiting == (live and not self.running and not work)
+        if machine.is_waiting:
+            due = [c.due for c in open_commands if isinstance(c, StartTimer)]
+            assert machine.next_due() == (min(due) if due else None)
+            assert open_commands, "waits for nothing"
+        waits = {} if self.finished else self.waits
+        for signal in {*waits.values()}:
+            waiters = [path for path, name in waits.items() if name == signal]
+            assert machine.waiters(signal) == waiters, f"wrong order for {signal}"
+        asked = {c.path: c.signal for c in open_commands if isinstance(c, AwaitSignal)}
+        assert asked == waits
+
     def _check_commands(
         self,
-        open_commands: list[RunStep | Decide | StartTimer],
+        open_commands: list[Question],
         event: ev.Event,
         commands: list[Command],
     ) -> None:
@@ -157,7 +235,11 @@ class Observer:
         assert all(id(command) in known for command in open_commands), "open, but never asked"
         still = {id(command) for command in open_commands}
         for gone in self.open:
-            if id(gone) in still or gone.path == event.path or isinstance(gone, RunStep):
+            if (
+                id(gone) in still
+                or _answers(event, gone)
+                or isinstance(gone, RunStep | AwaitSignal)
+            ):
                 continue  # or answered just now; or merely not begun
             if isinstance(gone, StartTimer):
                 assert CancelTimer(gone.path, gone.key) in commands, f"{gone} was not withdrawn"
@@ -174,3 +256,10 @@ class Observer:
                     assert len(branches[home.path]) <= home.limit, (
                         f"{home.path} has {len(branches[home.path])} live branches"
                     )
+
+
+def _answers(event: ev.Event, question: Question) -> bool:
+    if isinstance(question, StartTimer):
+        fired = isinstance(event, ev.TimerFired) and event.key == question.key
+        return fired and event.path == question.path
+    return event.path == question.path

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gorkflow.flow import ParallelSpec, PassthroughSpec, WorkflowSpec
-from gorkflow.machine import joins, parallel, step
+from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
+from gorkflow.machine import joins, kept, parallel, step, waiting
 from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.machine import Machine
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
-from gorkflow.model import StepStatus
+from gorkflow.machine.waiting import SleepFrame, WaitFrame
+from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
@@ -329,17 +330,18 @@ def a_failure_does_not_end_a_row_of_interruptions(patch: Patch) -> None:
 
 @mutant
 def instant_branches_are_counted_in_their_turn(patch: Patch) -> None:
-    patch.setattr(parallel, "is_instant", lambda _node: False)
+    patch.setattr(parallel, "is_instant", lambda _node, _prefix, _kept: False)
 
 
 @mutant
 def instant_means_without_any_work_inside(patch: Patch) -> None:
-    def mutated(node: Any) -> bool:
+    def mutated(node: Any, prefix: str, results: Any) -> bool:
         if isinstance(node, WorkflowSpec):
-            return all(map(mutated, node.nodes))
+            path = join_path(prefix, node.id)
+            return all(mutated(inner, path, results) for inner in node.nodes)
         if isinstance(node, ParallelSpec):
-            return all(map(mutated, node.branches))
-        return isinstance(node, PassthroughSpec)
+            return all(mutated(branch, prefix, results) for branch in node.branches)
+        return kept.is_instant(node, prefix, results)
 
     patch.setattr(parallel, "is_instant", mutated)
 
@@ -372,3 +374,223 @@ def a_refused_event_leaves_a_trace(patch: Patch) -> None:
         return mutated
 
     _instead(patch, Machine, "_impossible", make)
+
+
+# ---- sleeps, waits and signals --------------------------------------------------------------
+
+
+@mutant
+def sleeps_outlast_a_drain(patch: Patch) -> None:
+    _outlasts_a_drain(patch, SleepFrame)
+
+
+@mutant
+def waits_outlast_a_drain(patch: Patch) -> None:
+    _outlasts_a_drain(patch, WaitFrame)
+
+
+def _outlasts_a_drain(patch: Patch, cls: type) -> None:
+    def make(stop: Any) -> Any:
+        def mutated(self: Any, strength: str, reason: str) -> None:
+            if strength == "cancel":
+                stop(self, strength, reason)
+
+        return mutated
+
+    _instead(patch, cls, "stop", make)
+
+
+@mutant
+def cancelled_sleeps_leave_no_trace(patch: Patch) -> None:
+    patch.setattr(waiting, "_give_up", lambda frame, why: frame.end(CANCELLED, reason=why))
+
+
+@mutant
+def sleeps_take_no_slot(patch: Patch) -> None:
+    def make(start: Any) -> Any:
+        def mutated(self: Any) -> None:
+            start(self)
+            block = self.parent
+            if self.live and isinstance(block, WorkflowFrame):
+                block = block.parent
+            if isinstance(block, ParallelFrame) and block.spec.max_concurrency is not None:
+                more = block.spec.max_concurrency + 1
+                block.spec = replace(block.spec, max_concurrency=more)
+
+        return mutated
+
+    _instead(patch, SleepFrame, "start", make)
+
+
+@mutant
+def a_timer_is_due_later_than_recorded(patch: Patch) -> None:
+    def make(ask: Any) -> Any:
+        def mutated(self: Any, command: Any) -> None:
+            late = getattr(command, "key", "") == "sleep"
+            ask(self, command._replace(due=command.due + 1) if late else command)
+
+        return mutated
+
+    _instead(patch, Machine, "ask", make)
+
+
+@mutant
+def the_newest_wait_gets_the_signal(patch: Patch) -> None:
+    def make(ask: Any) -> Any:
+        def mutated(self: Any, command: Any) -> None:
+            ask(self, command)
+            signal = getattr(command, "signal", None)
+            if signal is not None:
+                self._waits[signal] = {command.path: command} | self._waits[signal]
+
+        return mutated
+
+    _instead(patch, Machine, "ask", make)
+
+
+@mutant
+def a_signal_goes_to_any_wait(patch: Patch) -> None:
+    def mutated(self: Any, event: Any, _frame: Any) -> None:
+        self._received.add(event.inbox_id)
+
+    patch.setattr(Machine, "_take_signal", mutated)
+
+
+@mutant
+def a_signal_is_received_twice(patch: Patch) -> None:
+    def make(take: Any) -> Any:
+        def mutated(self: Any, event: Any, frame: Any) -> None:
+            take(self, event, frame)
+            self._received.clear()
+
+        return mutated
+
+    _instead(patch, Machine, "_take_signal", make)
+
+
+@mutant
+def a_wait_gives_the_payload_alone(patch: Patch) -> None:
+    patch.setattr(WaitFrame, "_go_on", lambda self, payload: self.end(COMPLETED, value=payload))
+
+
+@mutant
+def a_wait_fails_in_spite_of_its_default(patch: Patch) -> None:
+    def make(receive: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.spec = replace(self.spec, default=None)
+            receive(self, event)
+
+        return mutated
+
+    _instead(patch, WaitFrame, "receive", make)
+
+
+@mutant
+def a_wait_goes_on_without_a_default(patch: Patch) -> None:
+    patch.setattr(WaitFrame, "_time_out", lambda self: self._go_on(None))
+
+
+@mutant
+def a_waits_timeout_has_no_event(patch: Patch) -> None:
+    def mutated(self: Any) -> None:
+        failure = self.failure(FailureCode.TIMEOUT, "late")
+        self.end(FAILED, failures=(failure,))
+
+    patch.setattr(WaitFrame, "_time_out", mutated)
+
+
+@mutant
+def the_last_interruption_has_no_event(patch: Patch) -> None:
+    def mutated(self: Any, event: Any) -> Any:
+        return self.failure(FailureCode.INTERRUPTED, "dead", attempt=event.attempt)
+
+    patch.setattr(StepFrame, "_worn_out", mutated)
+
+
+@mutant
+def a_run_waits_while_steps_run(patch: Patch) -> None:
+    patch.setattr(
+        Machine, "is_waiting", property(lambda self: self.status == "running" and not self._open)
+    )
+
+
+@mutant
+def a_run_waits_while_conditions_are_evaluated(patch: Patch) -> None:
+    def mutated(self: Any) -> bool:
+        ready = any(hasattr(command, "attempt") for command in self._open.values())
+        return self.status == "running" and not ready and not self.running
+
+    patch.setattr(Machine, "is_waiting", property(mutated))
+
+
+@mutant
+def next_due_is_the_latest(patch: Patch) -> None:
+    def mutated(self: Any) -> float | None:
+        return max((timer.due for timer in self._timers.values()), default=None)
+
+    patch.setattr(Machine, "next_due", mutated)
+
+
+# ---- kept results ---------------------------------------------------------------------------
+
+
+@mutant
+def kept_steps_run_again(patch: Patch) -> None:
+    _forgets_what_is_kept(patch, StepFrame)
+
+
+@mutant
+def kept_decisions_are_made_again(patch: Patch) -> None:
+    _forgets_what_is_kept(patch, ChoiceFrame)
+
+
+@mutant
+def kept_sleeps_are_slept_again(patch: Patch) -> None:
+    _forgets_what_is_kept(patch, SleepFrame)
+
+
+@mutant
+def kept_signals_are_awaited_again(patch: Patch) -> None:
+    _forgets_what_is_kept(patch, WaitFrame)
+
+
+def _forgets_what_is_kept(patch: Patch, cls: type) -> None:
+    def make(start: Any) -> Any:
+        def mutated(self: Any) -> None:
+            self.machine.kept, before = {}, self.machine.kept
+            start(self)
+            self.machine.kept = before
+
+        return mutated
+
+    _instead(patch, cls, "start", make)
+
+
+@mutant
+def kept_branches_wait_for_their_turn(patch: Patch) -> None:
+    patch.setattr(
+        parallel, "is_instant", lambda node, prefix, _kept: kept.is_instant(node, prefix, {})
+    )
+
+
+@mutant
+def a_kept_choice_counts_as_work(patch: Patch) -> None:
+    def mutated(node: Any, prefix: str, results: Any) -> bool:
+        steps = {path: result for path, result in results.items() if result.choice is None}
+        return kept.is_instant(node, prefix, steps)
+
+    patch.setattr(parallel, "is_instant", mutated)
+
+
+@mutant
+def anything_can_be_kept_anywhere(patch: Patch) -> None:
+    patch.setattr(kept, "_fits", lambda _node, _choice, **_: True)
+    patch.setattr(kept, "_WHAT", dict.fromkeys(kept._WHAT, "completed"))
+
+
+@mutant
+def a_kept_default_is_no_default(patch: Patch) -> None:
+    def make(go_on: Any) -> Any:
+        return lambda self, payload: go_on(self, payload if isinstance(payload, int) else None)
+
+    _instead(patch, WaitFrame, "_go_on", make)

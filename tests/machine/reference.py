@@ -9,9 +9,9 @@ to be kept; it is found anew in the whole history. Written from the design, not 
 
 Values and failures are symbols, so that they can be compared without knowing any ``seq``:
 
-* ``"input"``, ``("out", path, attempt)``, ``("default", path)``, ``None``, tuples of these, and
-  the outcomes ``("completed", path, value)``, ``("failed", path, failures)`` and
-  ``("cancelled", path, why)``
+* ``"input"``, ``("out", path, attempt)``, ``("payload", path)``, ``("kept", path)``,
+  ``("default", path)``, ``None``, tuples of these, and the outcomes
+  ``("completed", path, value)``, ``("failed", path, failures)`` and ``("cancelled", path, why)``
 * failures are ``(code, path, attempt)``
 """
 
@@ -24,16 +24,33 @@ from fractions import Fraction
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.flow import ChoiceSpec, NodeSpec, ParallelSpec, StepSpec, WorkflowSpec, join_path
-from gorkflow.model import StepStatus
+from gorkflow.flow import (
+    ChoiceSpec,
+    NodeSpec,
+    ParallelSpec,
+    SleepSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+    join_path,
+)
+from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 NEVER = float("inf")
-DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.BlockDecided, ev.RunFinished)
+DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.WaitOpened, ev.BlockDecided,
+           ev.RunFinished)  # fmt: skip
 INTERRUPTIONS = 10
 
 Symbol = Any
+
+
+def is_derived(event: ev.Event) -> bool:
+    """Return whether the machine made an event, rather than its surroundings."""
+    if isinstance(event, ev.StepFailed):
+        return event.attempt == 0 or event.failure.code is FailureCode.INTERRUPTED
+    return isinstance(event, DERIVED)
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,7 @@ class Reference:
 
     def __init__(self, tree: WorkflowSpec, history: Iterable[ev.Event]) -> None:
         self.facts: dict[str, list[Any]] = {}
+        self.kept: dict[str, ev.ResultKept] = {}
         self.cancel_at = self.started_at = NEVER
         self.deadline = False
         for event in history:
@@ -122,7 +140,9 @@ class Reference:
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
                 self.deadline = event.deadline is not None
-            elif not isinstance(event, (*DERIVED, ev.RunCreated)):
+            elif isinstance(event, ev.ResultKept):
+                self.kept[event.path] = event
+            elif not is_derived(event) and not isinstance(event, ev.RunCreated):
                 self.facts.setdefault(event.path, []).append(event)
         self.run = self._run(tree)
 
@@ -150,9 +170,13 @@ class Reference:
     def _life(self, node: NodeSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
         path = join_path(prefix, node.id)
         if isinstance(node, StepSpec):
+            if path in self.kept:
+                return Life(path, COMPLETED, since, ("kept", path))
             return self._step(node, path, since, value, stop)
         if isinstance(node, ParallelSpec):
             return self._block(node, prefix, since, value, stop)
+        if isinstance(node, SleepSpec | WaitSpec):
+            return self._pause(node, path, since, value, stop)
         if isinstance(node, ChoiceSpec):
             return self._choice(node, prefix, since, value, stop)
         if isinstance(node, WorkflowSpec):
@@ -162,7 +186,7 @@ class Reference:
         return Life(path, COMPLETED, since, value)
 
     def _timed(self, life: Life, since: float) -> Life:
-        return replace(life, records=(*life.records, (since, "timer_set", life.path)))
+        return replace(life, records=(*life.records, (since, "timer_set", life.path, "timeout")))
 
     def _fired(self, path: str, key: str | None) -> float:
         fired = [
@@ -195,7 +219,10 @@ class Reference:
             elif event is not None:
                 over, row, last = _unsuccessful(event, row, last)
                 if over is not None:
-                    return replace(failed, at=now, failures=(over,))
+                    records = ()
+                    if isinstance(event, ev.StepInterrupted):
+                        records = ((now, "step_failed", path, attempt, "interrupted"),)
+                    return replace(failed, at=now, failures=(over,), records=records)
                 if stop.drain < now:
                     return _withdrawn(failed, attempt, now, last, cancelled=False)
                 failures += isinstance(event, ev.StepFailed)
@@ -206,6 +233,29 @@ class Reference:
             "waiting": ("timer", path, "retry"),
         }
         return Life(path, open=(waits[state],))
+
+    def _pause(
+        self, spec: SleepSpec | WaitSpec, path: str, since: float, value: Symbol, stop: Stop
+    ) -> Life:
+        """A node that waits: what came first, a stop, its time, or its signal?"""
+        if isinstance(spec, SleepSpec):
+            key, opened = "sleep", (since, "timer_set", path, "sleep")
+            timed, signals = True, ()
+        else:
+            timed, signals = spec.timeout is not None, (("signal", path, spec.signal),)
+            key, opened = "wait", (since, "wait_opened", path, spec.signal, timed)
+        timer = (("timer", path, key),) if timed else ()
+        kept, event = self.kept.get(path), next(iter(self.facts.get(path, ())), None)
+        now = NEVER if event is None else event.seq
+        if kept is not None:
+            return _passed(spec, path, since, value, kept)
+        if stop.first < now:
+            record = (stop.first, "step_cancelled", path, 0, stop.why, None)
+            return Life(path, CANCELLED, stop.first, why=stop.why, records=(opened, record))
+        if event is None:
+            return Life(path, records=(opened,), open=(*signals, *timer))
+        life = _passed(spec, path, now, value, event)
+        return replace(life, records=(opened, *life.records))
 
     def _workflow(
         self,
@@ -245,6 +295,8 @@ class Reference:
         path = join_path(prefix, spec.id)
         event = next(iter(self.facts.get(path, ())), None)
         now = NEVER if event is None else event.seq
+        if path in self.kept:
+            event, now = self.kept[path], since
         if stop.first < now:
             return Life(path, CANCELLED, stop.first, why=stop.why)
         if event is None:
@@ -383,7 +435,7 @@ def _as_seen(spec: ParallelSpec, branch: NodeSpec, life: Life) -> Life:
 def _unsuccessful(event: Any, row: int, last: Symbol) -> tuple[Symbol, int, Symbol]:
     """Return the failure that ends the step, the interruptions in a row, the last failure."""
     if isinstance(event, ev.StepInterrupted):
-        over = ("interrupted", event.path, 0) if row == INTERRUPTIONS else None
+        over = ("interrupted", event.path, event.attempt) if row == INTERRUPTIONS else None
         return over, row + 1, last
     failure = (event.failure.code.value, event.path, event.attempt)
     return (failure if event.retry_at is None else None), 0, failure
@@ -397,3 +449,18 @@ def _withdrawn(failed: Life, attempt: int, now: float, last: Symbol, *, cancelle
     if stands is not None:
         return replace(failed, at=now, failures=(stands,), records=(record,))
     return Life(failed.path, CANCELLED, now, why=why, records=(record,))
+
+
+def _passed(spec: SleepSpec | WaitSpec, path: str, now: float, value: Symbol, event: Any) -> Life:
+    """A sleep or wait that was not stopped, and what ended it."""
+    if isinstance(spec, SleepSpec):
+        assert not isinstance(event, ev.SignalReceived)
+        return Life(path, COMPLETED, now, value)
+    if isinstance(event, ev.SignalReceived):
+        return Life(path, COMPLETED, now, (value, ("payload", path)))
+    if isinstance(event, ev.ResultKept) and event.output is not None:
+        return Life(path, COMPLETED, now, (value, ("kept", path)))
+    if spec.default is not None:
+        return Life(path, COMPLETED, now, (value, ("default", path)))
+    record = (now, "step_failed", path, 0, "timeout")
+    return Life(path, FAILED, now, failures=(("timeout", path, 0),), records=(record,))

@@ -16,11 +16,18 @@ from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
-from gorkflow.flow import WorkflowSpec
-from gorkflow.machine import Decide, Machine, RunStep, StartTimer, replay
+from gorkflow.flow import (
+    ChoiceSpec,
+    SleepSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+    walk,
+)
+from gorkflow.machine import AwaitSignal, Decide, Machine, RunStep, StartTimer, replay
 from gorkflow.model import Failure, FailureCode
 
-from .generate import random_tree
+from .generate import SIGNALS, random_tree
 from .invariants import Observer
 from .reference import Reference
 from .symbols import open_symbols, records
@@ -40,10 +47,16 @@ class Weather:
     deadline: float
     crash: float
     unknown: float
+    signal: float = 0.05
+    kept: float = 0
 
 
 WEATHERS = (
     Weather(fails=0.1, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0),
+    Weather(fails=0.2, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0.05, unknown=0,
+            kept=0.5),
+    Weather(fails=0.3, interrupted=0.02, timer=0.1, cancelled=0.01, deadline=0, crash=0.05,
+            unknown=0, signal=0.3, kept=0.6),
     Weather(fails=0.4, interrupted=0.1, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0.1),
     Weather(fails=0.3, interrupted=0.1, timer=0.1, cancelled=0.02, deadline=0.2, crash=0.1,
             unknown=0.1),
@@ -76,6 +89,9 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "open": machine.open_commands(),
         "running": machine.running_attempts(),
         "frames": list(machine.frames),
+        "waiting": (machine.is_waiting, machine.next_due()),
+        "waiters": {signal: machine.waiters(signal) for signal in SIGNALS},
+        "received": [n for n in range(1, 20) if machine.has_received(n)],
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
     }
 
@@ -93,6 +109,8 @@ class Simulation:
         """What was fed since the last commit."""
         self.todo: list[Any] = []
         """What the committed history asks for: commands, and running attempts."""
+        self.inbox: dict[int, str] = {}
+        """The signals that were sent, by message. A crash of the run does not touch them."""
         self.at = 1_700_000_000.0
         self.crashes = 0
         self.machine = Machine(RUN, tree)
@@ -193,18 +211,57 @@ class Simulation:
         if self._chance(self.weather.cancelled / 2):
             self.feed(ev.CancelRequested, "", "not any more")
             return
+        if self.weather.kept:
+            self._keep_some()
         deadline = self.at + 100 if self._chance(self.weather.deadline) else None
         self.feed(ev.RunStarted, "", deadline)
+
+    def _keep_some(self) -> None:
+        """Begin with some results of another run, whichever these are."""
+        for path, node in walk(self.tree):
+            fields: Any = None
+            if not self._chance(self.weather.kept):
+                continue
+            if isinstance(node, StepSpec):
+                fields = ("completed", b"1", None, 7)
+            elif isinstance(node, ChoiceSpec):
+                fields = ("decided", None, self.rng.randint(0, len(node.arms)), 7)
+            elif isinstance(node, SleepSpec):
+                fields = ("slept", None, None, 7)
+            elif isinstance(node, WaitSpec):
+                payload = None if node.default is not None and self._chance(0.5) else b"1"
+                fields = ("received", payload, None, 7)
+            if fields is not None:
+                self.feed(ev.ResultKept, path, *fields)
+                self.refuses(ev.ResultKept, path, *fields)
+        self.refuses(ev.ResultKept, "nowhere", "completed", b"1", None, 7)
+
+    def _send(self, signal: str) -> None:
+        self.inbox[len(self.inbox) + 1] = signal
+
+    def _deliver(self) -> None:
+        """Give the signals that were sent to those who wait for them."""
+        for number, signal in self.inbox.items():
+            waiters = self.machine.waiters(signal)
+            if not self.machine.has_received(number) and waiters:
+                for other in waiters[1:]:
+                    self.refuses(ev.SignalReceived, other, number, b"1")
+                self.feed(ev.SignalReceived, waiters[0], number, b"1")
 
     def _some_events(self) -> None:
         """Feed what a few of the things to do lead to."""
         if self._chance(self.weather.cancelled):
             self.feed(ev.CancelRequested, "", "enough")
+        if self._chance(self.weather.signal):
+            self._send(self.rng.choice(SIGNALS))
+        if self._chance(0.5):
+            self._deliver()
         number = self.rng.choice((1, 1, 2, 3))
         guards = [item for item in self.todo if _is_guard(item)]
         works = [item for item in self.todo if not _is_guard(item)]
         for item in self.rng.sample(works, min(number, len(works))):
-            self._perform(item)
+            if not isinstance(item, StartTimer) or self._chance(0.4):
+                self._perform(item)
         if guards and (self._chance(self.weather.timer / 4) or not works):
             self._perform(self.rng.choice(guards))
         if self._chance(0.05):
@@ -218,14 +275,20 @@ class Simulation:
                 self.refuses(ev.Decided, item.path, 0)
             elif isinstance(item, StartTimer):
                 self.refuses(ev.TimerFired, item.path, item.key)
+            elif isinstance(item, AwaitSignal):
+                self.refuses(ev.SignalReceived, item.path, 1_000, b"1")
             else:
                 self.refuses(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
+        elif isinstance(item, AwaitSignal):
+            if self._chance(0.3):
+                self._send(item.signal)
+            self._deliver()
         elif isinstance(item, RunStep):
             self.feed(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
         elif isinstance(item, Decide):
             self._decide(item)
         else:
-            self.at = max(self.at, item.due) if item.key == "retry" else self.at
+            self.at = self.at if _is_guard(item) else max(self.at, item.due)
             self.feed(ev.TimerFired, item.path, item.key)
 
     def _decide(self, item: Decide) -> None:
@@ -259,11 +322,19 @@ class Simulation:
                 self.refuses(ev.StepScheduled, item.path, 1, None, 0.0)
             elif isinstance(item, StartTimer):
                 self.refuses(ev.TimerFired, item.path, "other")
+                self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)
+            elif isinstance(item, AwaitSignal):
+                for number in range(1, len(self.inbox) + 1):
+                    if self.machine.has_received(number):
+                        self.refuses(ev.SignalReceived, item.path, number, b"1")
             else:
                 path, attempt = item
                 self.refuses(ev.StepInterrupted, path, attempt + 1, "")
                 self.refuses(ev.StepFailed, path, attempt + 1, a_failure(path, 1), None, None)
         self.refuses(ev.RunStarted, "", None)
+        self.refuses(ev.SignalReceived, "nowhere", 1_000, b"1")
+        for path in self.machine.running:
+            self.refuses(ev.SignalReceived, path, 1_000, b"1")
         self.refuses(ev.RunCreated, "", "fingerprint", None)
         self.refuses(ev.StepCompleted, "nowhere", 1, b"1", 0.0)
         self.refuses(ev.StepCancelled, self.rng.choice([*self.observer.homes]), 1, "", None)
@@ -273,7 +344,7 @@ class Simulation:
 
 
 def _is_guard(item: Any) -> bool:
-    return isinstance(item, StartTimer) and item.key != "retry"
+    return isinstance(item, StartTimer) and item.key not in {"retry", "sleep"}
 
 
 def simulate(rng: random.Random) -> Simulation:

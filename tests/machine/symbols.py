@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.machine import Decide, Machine, RunStep
+from gorkflow.machine import AwaitSignal, Decide, Machine, RunStep
 from gorkflow.machine.frame import DRAINED
 from gorkflow.model import Failure, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Ref
 
-from .reference import DERIVED, Symbol
+from .reference import Symbol, is_derived
 
 
 def failure_symbol(history: Sequence[ev.Event], failure: FailureRef) -> Symbol:
@@ -41,6 +41,10 @@ def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
     event = history[ref - 1]
     if isinstance(event, ev.RunCreated):
         return "input"
+    if isinstance(event, ev.SignalReceived):
+        return ("payload", event.path)
+    if isinstance(event, ev.ResultKept):
+        return ("kept", event.path)
     assert isinstance(event, ev.StepCompleted)
     return ("out", event.path, event.attempt)
 
@@ -58,7 +62,7 @@ def records(history: Sequence[ev.Event]) -> list[Symbol]:
     """Return what the machine derived, each with the ``seq`` of the event that caused it."""
     found, cause = [], 0
     for event in history:
-        if not isinstance(event, DERIVED):
+        if not is_derived(event):
             cause = event.seq
         else:
             found.append((cause, event.kind, event.path, *_details(history, event)))
@@ -69,6 +73,12 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
     if isinstance(event, ev.StepCancelled):
         stands = None if event.failure is None else failure_symbol(history, event.failure)
         return (event.attempt, why(event.reason), stands)
+    if isinstance(event, ev.StepFailed):
+        return (event.attempt, event.failure.code.value)
+    if isinstance(event, ev.TimerSet):
+        return (event.key,)
+    if isinstance(event, ev.WaitOpened):
+        return (event.signal, event.due is not None)
     if isinstance(event, ev.BlockDecided):
         return (event.verdict, symbol(history, event.output))
     if isinstance(event, ev.RunFinished):
@@ -86,6 +96,8 @@ def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:
             found.append(("run", command.path, command.attempt, command.failures, given))
         elif isinstance(command, Decide):
             found.append(("decide", command.path, symbol(history, command.input)))
+        elif isinstance(command, AwaitSignal):
+            found.append(("signal", command.path, command.signal))
         else:
             found.append(("timer", command.path, command.key))
     return sorted(found, key=repr)

@@ -7,7 +7,7 @@ import pytest
 from .mutants import MUTANTS
 from .simulation import simulate
 
-SEEDS = 2_000
+SEEDS = 4_000
 """As many as the random test tries by default, on the machine as it is."""
 
 

@@ -8,7 +8,9 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.insight.diagram import mermaid, text
@@ -144,3 +146,16 @@ def test_mermaid_grows_with_the_workflow_not_faster():
         return ParallelSpec(id=f"&{prefix}", branches=branches)
 
     assert mermaid(workflow(wide("a"), wide("b"))).count("-->") == 2 * 200 + 3
+
+
+def test_sleeps_and_waits_say_what_they_wait_for():
+    tree = workflow(
+        SleepSpec(id="nap", seconds=90),
+        WaitSpec(id="ok", signal="approved", schema="s", timeout=5, default='"no"'),
+    )
+    assert text(tree) == (
+        'flow\n├─ nap  (sleep 90 s)\n└─ ok  (wait for signal approved, timeout 5 s, else "no")\n'
+    )
+    drawn = mermaid(tree)
+    assert '[/"nap<br/><small>sleep 90 s</small>"/]' in drawn
+    assert "wait for signal approved, timeout 5 s, else #34;no#34;" in drawn

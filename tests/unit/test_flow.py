@@ -10,7 +10,9 @@ from gorkflow.flow import (
     ChoiceSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.policy import Join, RetryPolicy
@@ -49,6 +51,9 @@ TREE = WorkflowSpec(
             otherwise=leaf("e"),
         ),
         ChoiceSpec(id="?f", arms=(ArmSpec(condition="x", node=leaf("f")),), default="null"),
+        SleepSpec(id="nap", seconds=1.5),
+        WaitSpec(id="g", signal="go", schema="s", timeout=2.5, default="null"),
+        WaitSpec(id="h", signal="go", schema="s"),
     ),
     name="Root",
     version="2",
@@ -71,7 +76,7 @@ def test_the_fingerprint_is_short_and_stable():
 
 def test_paths_follow_workflows_only():
     assert [path for path, _ in flow.walk(TREE)] == [
-        "a", "&b", "b", "p", "w", "w/c", "?d", "d", "e", "?f", "f",
+        "a", "&b", "b", "p", "w", "w/c", "?d", "d", "e", "?f", "f", "nap", "g", "h",
     ]  # fmt: skip
     assert flow.children(leaf("a")) == ()
     assert flow.join_path("", "a") == "a"

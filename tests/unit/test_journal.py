@@ -124,7 +124,7 @@ def test_a_value_is_kept_apart_byte_for_byte():
 
 
 def damaged():
-    done, failed, finished = (to_row(EVENTS[index]) for index in (4, 5, 16))
+    done, failed, finished = (to_row(EVENTS[index]) for index in (4, 5, -1))
     yield done._replace(body="{")
     yield done._replace(body="[]")
     yield done._replace(body="null")
@@ -147,7 +147,24 @@ def damaged():
     yield finished._replace(body=finished.body.replace('"failures":[', '"failures":["x",'))
 
 
-@pytest.mark.parametrize("row", list(damaged()), ids=lambda row: f"{row.kind} {row.body!r:.40}")
+def damaged_waits():
+    rows = {event.kind: to_row(event) for event in EVENTS}
+    opened, received, kept = (rows[k] for k in ("wait_opened", "signal_received", "result_kept"))
+    yield opened._replace(body='{"signal":"a","schema":"b"}')
+    yield opened._replace(body='{"signal":"a","schema":"b","due":"soon"}')
+    yield opened._replace(body='{"signal":1,"schema":"b","due":null}')
+    yield received._replace(body="{}")
+    yield received._replace(body='{"inbox_id":null}')
+    yield received._replace(payload=None)
+    yield kept._replace(body='{"what":"completed","choice":"1","source_seq":3}')
+    yield kept._replace(body='{"what":null,"choice":1,"source_seq":3}')
+    yield kept._replace(body='{"what":"decided","choice":1}')
+    yield kept._replace(payload="text")
+
+
+@pytest.mark.parametrize(
+    "row", [*damaged(), *damaged_waits()], ids=lambda row: f"{row.kind} {row.body!r:.40}"
+)
 def test_a_damaged_row_is_named(row: Row):
     with pytest.raises(StoreCorruptError) as caught:
         from_row(row)

@@ -14,14 +14,16 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
     children,
     join_path,
 )
 from gorkflow.model import RunStatus, StepStatus
 
-ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING})
+ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +50,8 @@ class Item:
 
     @property
     def is_step(self) -> bool:
-        """Whether it is a step, not something made of steps."""
-        return isinstance(self.spec, StepSpec)
+        """Whether it is a step, sleep or wait, not something made of them."""
+        return isinstance(self.spec, StepSpec | SleepSpec | WaitSpec)
 
     @property
     def done(self) -> int:
@@ -99,7 +101,7 @@ class Board:
         path = join_path(prefix, node.id)
         item = self.items[path] = Item(path, _label(node), node, parent)
         parent.children.append(item)
-        if isinstance(node, StepSpec):
+        if item.is_step:
             self.steps += 1
             self.by_status[StepStatus.PENDING][path] = item
             for outer in _around(item):
@@ -123,9 +125,7 @@ class Board:
     def begin(self, item: Item, event: ev.StepScheduled) -> None:
         """Note that an attempt of a step begins."""
         item.attempt = event.attempt
-        for started in (item, *_around(item)):
-            if started.began is None:
-                started.began = event.at
+        _began(item, event.at)
         note = item.note if event.attempt > 1 else ""
         self._set(item, StepStatus.RUNNING, None, note)
 
@@ -156,6 +156,25 @@ class Board:
     def interrupt(self, item: Item, event: ev.StepInterrupted) -> None:
         """Note that an attempt came to nothing; another follows."""
         self._set(item, StepStatus.PENDING, None, event.reason)
+
+    def suspend(self, item: Item, event: ev.TimerSet | ev.WaitOpened) -> None:
+        """Note that a sleep or a wait begins."""
+        if item.is_step:
+            _began(item, event.at)
+            note = "sleeps"
+            if isinstance(event, ev.WaitOpened):
+                note = f"waits for signal {event.signal!r}"
+            self._set(item, StepStatus.SUSPENDED, None, note)
+
+    def wake(self, item: Item, event: ev.TimerFired | ev.SignalReceived) -> None:
+        """Note that a sleep or a wait is over."""
+        if item.status is StepStatus.SUSPENDED:
+            self._set(item, StepStatus.COMPLETED, event.at, "")
+
+    def keep(self, item: Item, event: ev.ResultKept) -> None:
+        """Note that a rerun has the result already."""
+        if item.is_step:
+            self._set(item, StepStatus.COMPLETED, event.at, "kept")
 
     def skip(self, item: Item, event: ev.StepSkipped) -> None:
         """Note that a node, with all inside, is left out."""
@@ -198,8 +217,20 @@ _FOLDS: dict[type[ev.Event], Callable[[Board, Item, Any], None]] = {
     ev.StepCancelled: Board.cancel,
     ev.StepInterrupted: Board.interrupt,
     ev.StepSkipped: Board.skip,
+    ev.TimerSet: Board.suspend,
+    ev.WaitOpened: Board.suspend,
+    ev.TimerFired: Board.wake,
+    ev.SignalReceived: Board.wake,
+    ev.ResultKept: Board.keep,
     ev.BlockDecided: Board.decide,
 }
+
+
+def _began(item: Item, at: float) -> None:
+    """Note when a step, and what it is in, began."""
+    for started in (item, *_around(item)):
+        if started.began is None:
+            started.began = at
 
 
 def _blame(item: Item) -> None:

@@ -26,6 +26,7 @@ _SHAPES = {
     StepStatus.PENDING: ("○", ".", "dim"),
     StepStatus.RUNNING: ("●", "*", "cyan"),
     StepStatus.RETRYING: ("↻", "~", "yellow"),
+    StepStatus.SUSPENDED: ("◌", "z", "blue"),
     StepStatus.COMPLETED: ("✓", "+", "green"),
     StepStatus.FAILED: ("✗", "x", "red"),
     StepStatus.CANCELLED: ("⊘", "-", "dim"),

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError, RunNotFoundError
-from gorkflow.flow import ChoiceSpec, WorkflowSpec, from_json, walk
+from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, walk
 from gorkflow.history import run_of, step_executions
 from gorkflow.model import (
     Cancelled,
@@ -92,6 +92,10 @@ class Values:
         for event in events:
             if isinstance(event, ev.StepCompleted):
                 self._bytes[event.seq] = event.output
+            elif isinstance(event, ev.SignalReceived):
+                self._bytes[event.seq] = event.payload
+            elif isinstance(event, ev.ResultKept):
+                self._bytes[event.seq] = event.output
             elif isinstance(event, ev.BlockDecided):
                 self._composed[event.seq] = event.output
             elif isinstance(event, ev.StepFailed):
@@ -141,9 +145,9 @@ class Values:
 
     def _default(self, ref: Default) -> Any:
         for path, node in walk(self._tree):
-            if path == ref.path and isinstance(node, ChoiceSpec) and node.default is not None:
-                return json.loads(node.default)
-        raise HistoryError(self._run_id, f"choice {ref.path!r} of {self._run_id!r} has no default")
+            if path == ref.path and isinstance(node, ChoiceSpec | WaitSpec):
+                return json.loads(node.default or "null")
+        raise HistoryError(self._run_id, f"run {self._run_id!r} has no default at {ref.path!r}")
 
 
 def to_json(item: Any) -> Any:

@@ -19,6 +19,7 @@ from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Decision
 from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunError
 from gorkflow.machine import (
+    AwaitSignal,
     CancelStep,
     CancelTimer,
     Command,
@@ -314,8 +315,8 @@ class Driver:
                 set_timer = self._timers.pop((command.path, command.key), None)
                 if set_timer is not None:
                     set_timer.cancel()
-            case FinishRun():
-                pass  # the status says so
+            case AwaitSignal() | FinishRun():
+                pass  # the machine knows who waits, and its status says that it is over
             case _:
                 assert_never(command)
 

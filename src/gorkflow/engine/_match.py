@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
-from gorkflow.flow import ChoiceSpec, StepSpec, WorkflowSpec, from_json, walk
+from gorkflow.flow import ChoiceSpec, StepSpec, WaitSpec, WorkflowSpec, from_json, walk
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.store import Loaded
+
+
+_ENDS = ev.StepCompleted | ev.StepCancelled | ev.StepSkipped | ev.SignalReceived | ev.ResultKept
 
 
 def tree_of(loaded: Loaded) -> WorkflowSpec:
@@ -47,10 +50,9 @@ def differences(
     ended = {
         event.path
         for event in events
-        if isinstance(event, ev.StepCompleted | ev.StepCancelled | ev.StepSkipped)
-        or (isinstance(event, ev.StepFailed) and event.retry_at is None)
+        if isinstance(event, _ENDS) or (isinstance(event, ev.StepFailed) and event.retry_at is None)
     }
-    here = {path: node for path, node in walk(definition.tree) if isinstance(node, StepSpec)}
+    here = dict(walk(definition.tree))
     problems: list[str] = []
     if tree.input_schema != definition.tree.input_schema:
         problems.append("the type of the workflow's input has changed")
@@ -60,11 +62,22 @@ def differences(
                 problems.append(f"the conditions of {path!r} have changed")
         elif isinstance(node, StepSpec):
             problems += _step_differences(path, node, here.get(path), ended=path in ended)
+        elif isinstance(node, WaitSpec):
+            problems += _wait_differences(path, node, here.get(path), ended=path in ended)
     return problems
 
 
-def _step_differences(path: str, then: StepSpec, now: StepSpec | None, *, ended: bool) -> list[str]:
-    if now is None:
+def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) -> list[str]:
+    if not isinstance(now, WaitSpec):
+        return [] if ended else [f"the wait {path!r} for signal {then.signal!r} is gone"]
+    if then.signal != now.signal:
+        return [] if ended else [f"{path!r} waits for another signal than {then.signal!r}"]
+    same = then.schema == now.schema
+    return [] if same else [f"the type of signal {then.signal!r} has changed"]
+
+
+def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:
+    if not isinstance(now, StepSpec):
         return [] if ended else [f"step {path!r} is gone"]
     problems: list[str] = []
     if then.output_schema != now.output_schema:
@@ -83,6 +96,6 @@ def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definit
     defaults = {
         path: (node.default.encode(), definition.defaults_of.get(path, (b"", Any))[1])
         for path, node in walk(tree)
-        if isinstance(node, ChoiceSpec) and node.default is not None
+        if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
     }
     return replace(definition, tree=tree, text=text, defaults_of=defaults)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from gorkflow import events as ev
 from gorkflow.annotations import needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import HistoryError
-from gorkflow.flow import ChoiceSpec, WorkflowSpec, walk
+from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Ref
 
@@ -50,6 +51,11 @@ class Values:
                 continue  # half of all events
             if isinstance(event, ev.StepCompleted):
                 self._bytes[event.seq] = (event.output, event.path)
+            elif isinstance(event, ev.SignalReceived):
+                self._bytes[event.seq] = (event.payload, event.path)
+            elif isinstance(event, ev.ResultKept):
+                if event.output is not None:
+                    self._bytes[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.BlockDecided):
                 self._composed[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.StepFailed):
@@ -111,7 +117,7 @@ class Values:
         items = _item_annotations(wanted, len(refs))
         if items is not None:
             return tuple([self.received(r, item) for r, item in zip(refs, items, strict=True)])
-        if wanted is not Any and needs_validation(self._annotation_at(made_at), wanted):
+        if wanted is not Any and needs_validation(self._tuple_annotation(refs, made_at), wanted):
             data = self._json(refs)
             if data is not None:
                 return codec_of(wanted).decode(data)
@@ -141,7 +147,10 @@ class Values:
     # ---- how ------------------------------------------------------------------------------
 
     def _followed(self, ref: Ref) -> tuple[Ref, str]:
-        """Return what a reference stands for in the end, and the path of the block that made it."""
+        """Return what a reference stands for in the end, and the path of the block that made it.
+
+        The path is empty where no block did.
+        """
         made_at = ""
         while type(ref) is int and ref not in self._bytes and ref != INPUT:
             found = self._composed.get(ref)
@@ -165,7 +174,26 @@ class Values:
         definition = self.definition
         if definition is None:
             return Any
-        return definition.input if path == "" else definition.outputs.get(path, Any)
+        if path == "":
+            return definition.input
+        # Of a wait, the payload alone was recorded.
+        return definition.payloads.get(path) or definition.outputs.get(path, Any)
+
+    def _tuple_annotation(self, refs: tuple[Ref, ...], made_at: str) -> Any:
+        if made_at:
+            return self._annotation_at(made_at)
+        # No block made it, but a wait: of what it was given, and the payload.
+        return GenericAlias(tuple, tuple(map(self._annotation_of, refs)))
+
+    def _annotation_of(self, ref: Ref) -> Any:
+        """Return the annotation that a value was written under."""
+        ref, made_at = self._followed(ref)
+        if isinstance(ref, tuple):
+            return self._tuple_annotation(ref, made_at)
+        if isinstance(ref, Ended):
+            return Any
+        recorded = self._recorded(ref)
+        return None if recorded is None else recorded[1]
 
     def _json(self, ref: Ref) -> bytes | None:
         """Return the JSON of a value; ``None`` where outcomes are in it, which have none."""
@@ -183,9 +211,9 @@ class Values:
         if self.definition is not None:
             return self.definition.defaults_of[ref.path]
         for path, node in walk(self._tree) if self._tree is not None else ():
-            if path == ref.path and isinstance(node, ChoiceSpec):
+            if path == ref.path and isinstance(node, ChoiceSpec | WaitSpec):
                 return (node.default or "null").encode(), Any
-        raise HistoryError(self.run_id, f"run {self.run_id!r} has no choice {ref.path!r}")
+        raise HistoryError(self.run_id, f"run {self.run_id!r} has no default at {ref.path!r}")
 
 
 def _item_annotations(annotation: Any, count: int) -> Sequence[Any] | None:

@@ -10,7 +10,9 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    SleepSpec,
     StepSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 
@@ -22,7 +24,7 @@ def mermaid(tree: WorkflowSpec) -> str:
     """Return the flowchart of a workflow in Mermaid's language.
 
     A block is a box between a hexagon that opens it and one that names its join; a choice is a
-    diamond; a nested workflow is a box.
+    diamond; a sleep or a wait is slanted; a nested workflow is a box.
 
     Args:
         tree: the flow tree, as a compiled workflow or a stored run has it.
@@ -54,6 +56,9 @@ class _Flowchart:
             return self._plain(f'["{_escaped(_title(node))}{small}"]', exits)
         if isinstance(node, PassthroughSpec):
             return self._plain(f'(["{_escaped(node.id)}"])', exits)
+        if isinstance(node, SleepSpec | WaitSpec):
+            small = f"<br/><small>{_escaped(pause_note(node))}</small>"
+            return self._plain(f'[/"{_escaped(node.id)}{small}"/]', exits)
         if isinstance(node, ParallelSpec):
             return self._parallel(node, exits)
         if isinstance(node, ChoiceSpec):
@@ -153,6 +158,8 @@ def _labelled(node: NodeSpec) -> list[tuple[str, NodeSpec | None]]:
 def _line(node: NodeSpec) -> str:
     if isinstance(node, StepSpec):
         return _with_note(_title(node), step_note(node))
+    if isinstance(node, SleepSpec | WaitSpec):
+        return _with_note(node.id, pause_note(node))
     if isinstance(node, PassthroughSpec):
         return f"{node.id}  (passthrough)" if node.id != "passthrough" else node.id
     if isinstance(node, ParallelSpec):
@@ -171,6 +178,18 @@ def step_note(node: StepSpec) -> str:
         words.append(f"{node.retry.retries} retr{'y' if node.retry.retries == 1 else 'ies'}")
     if node.continue_on_error:
         words.append("may fail")
+    return ", ".join(words)
+
+
+def pause_note(node: SleepSpec | WaitSpec) -> str:
+    """Return what a sleep or wait waits for in a few words."""
+    if isinstance(node, SleepSpec):
+        return f"sleep {node.seconds:g} s"
+    words = [f"wait for signal {node.signal}"]
+    if node.timeout is not None:
+        words.append(f"timeout {node.timeout:g} s")
+    if node.default is not None:
+        words.append(f"else {_clean(node.default)}")
     return ", ".join(words)
 
 

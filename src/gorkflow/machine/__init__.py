@@ -1,6 +1,7 @@
 """The pure core: interprets a flow tree. Start reading at ``machine``."""
 
 from gorkflow.machine.commands import (
+    AwaitSignal,
     CancelStep,
     CancelTimer,
     Command,
@@ -12,6 +13,7 @@ from gorkflow.machine.commands import (
 from gorkflow.machine.machine import Machine, replay
 
 __all__ = [
+    "AwaitSignal",
     "CancelStep",
     "CancelTimer",
     "Command",

@@ -17,6 +17,10 @@ class ChoiceFrame(Frame):
 
     def start(self) -> None:
         self.child: Frame | None = None
+        kept = self.machine.kept.get(self.path)
+        if kept is not None and kept.choice is not None:
+            self._choose(kept.choice)
+            return
         self.machine.enter(self)
         self.machine.ask(Decide(self.path, self.spec, self.input))
 
@@ -30,9 +34,7 @@ class ChoiceFrame(Frame):
 
     def _choose(self, choice: int) -> None:
         spec: ChoiceSpec = self.spec
-        nodes: list[NodeSpec] = [arm.node for arm in spec.arms]
-        if spec.otherwise is not None:
-            nodes.append(spec.otherwise)
+        nodes = spec.nodes
         # With no arm left the choice is skipped: its default stands in, or what it was given.
         instead: Ref = self.input if spec.default is None else Default(self.path)
         for index, node in enumerate(nodes):

@@ -38,12 +38,20 @@ class Decide(NamedTuple):
     input: Ref
 
 
+class AwaitSignal(NamedTuple):
+    """Record ``signal_received`` as soon as there is such a signal that no older wait takes."""
+
+    path: str
+    signal: str
+    """The signal's name."""
+
+
 class StartTimer(NamedTuple):
     """Record ``timer_fired`` when ``due`` has come."""
 
     path: str
     key: str
-    """What it is for: ``retry``, ``timeout`` or ``deadline``."""
+    """What it is for: ``retry``, ``timeout``, ``deadline``, ``sleep`` or ``wait``."""
     due: float
     """Seconds since the epoch."""
 
@@ -59,7 +67,7 @@ class FinishRun(NamedTuple):
     """The run has ended; its last event says how."""
 
 
-Question = RunStep | Decide | StartTimer
+Question = RunStep | Decide | AwaitSignal | StartTimer
 """The commands that stay open until they are answered."""
 
 Command = Question | CancelStep | CancelTimer | FinishRun

@@ -101,13 +101,15 @@ class Frame:
         assert self.scope is not None  # only the root has none, and it never asks
         return self.scope
 
-    def failure(self, code: FailureCode, message: str, path: str | None = None) -> Failure:
-        """Return a failure that no attempt is to blame for."""
+    def failure(
+        self, code: FailureCode, message: str, path: str | None = None, *, attempt: int = 0
+    ) -> Failure:
+        """Return a failure that no handler is to blame for."""
         path = self.path if path is None else path
         return Failure(
             path=path,
             step_id=path.rpartition("/")[2],
-            attempt=0,
+            attempt=attempt,
             code=code,
             type="",
             message=message,

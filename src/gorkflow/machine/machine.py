@@ -27,9 +27,18 @@ from typing import TypeVar
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
-from gorkflow.flow import ChoiceSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.flow import (
+    ChoiceSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    SleepSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+)
 from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.commands import (
+    AwaitSignal,
     CancelTimer,
     Command,
     Decide,
@@ -40,14 +49,16 @@ from gorkflow.machine.commands import (
     answers,
 )
 from gorkflow.machine.frame import Frame, PassthroughFrame
+from gorkflow.machine.kept import Keeper, Kept
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
+from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import RunStatus, StepStatus
 from gorkflow.refs import Ended
 
 E = TypeVar("E", bound=ev.Event)
-_ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.RunStarted, ev.CancelRequested})
+_ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested})
 _ANSWERS = frozenset({ev.StepScheduled, ev.Decided})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
@@ -61,9 +72,11 @@ FRAME_TYPES: Mapping[type, type[Frame]] = {
     PassthroughSpec: PassthroughFrame,
     ParallelSpec: ParallelFrame,
     ChoiceSpec: ChoiceFrame,
+    SleepSpec: SleepFrame,
+    WaitSpec: WaitFrame,
     WorkflowSpec: WorkflowFrame,
 }
-"""The frame of each node kind. Map, loop, sleep and wait add theirs here."""
+"""The frame of each node kind. Map and loop add theirs here."""
 
 
 class Machine:
@@ -87,10 +100,17 @@ class Machine:
         self.scopes: dict[str, WorkflowFrame] = {}
         self.frames: dict[str, Frame] = {}
         """The frames that events can be about, by path."""
+        self.running: dict[str, int] = {}
+        """The attempts that were scheduled and have no result yet, by path."""
+        self.kept: Mapping[str, Kept] = {}
+        """The results that the run starts with, by path."""
         self.frame_types = FRAME_TYPES
+        self._keeper: Keeper | None = None
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide] = {}
         self._timers: dict[tuple[str, str], StartTimer] = {}
+        self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
+        self._received: set[int] = set()  # the messages that brought a signal
         self._commands: list[Command] = []
         self._derived: list[ev.Event] = []
 
@@ -128,19 +148,35 @@ class Machine:
             return self._open.get(command.path) is command
         if isinstance(command, StartTimer):
             return self._timers.get((command.path, command.key)) is command
+        if isinstance(command, AwaitSignal):
+            return self._waits.get(command.signal, {}).get(command.path) is command
         return True
 
     def open_commands(self) -> list[Question]:
         """Return what remains to be done: commands not answered yet. Used after a replay."""
-        return [*self._open.values(), *self._timers.values()]
+        waits = [wait for same in self._waits.values() for wait in same.values()]
+        return [*self._open.values(), *waits, *self._timers.values()]
 
     def running_attempts(self) -> list[tuple[str, int]]:
         """Return path and number of the attempts that were scheduled and have no result yet."""
-        return [
-            (frame.path, frame.attempt)
-            for frame in self.frames.values()
-            if isinstance(frame, StepFrame) and frame.state == "running"
-        ]
+        return [*self.running.items()]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing goes on but timers and waits for signals."""
+        return self.status is RunStatus.RUNNING and not self._open and not self.running
+
+    def next_due(self) -> float | None:
+        """Return when the earliest open timer is due, in seconds since the epoch."""
+        return min((timer.due for timer in self._timers.values()), default=None)
+
+    def waiters(self, signal: str) -> list[str]:
+        """Return the paths that wait for a signal, oldest first: the first gets the next one."""
+        return [*self._waits.get(signal, ())]
+
+    def has_received(self, inbox_id: int) -> bool:
+        """Return whether a message brought its signal already."""
+        return inbox_id in self._received
 
     def interruptions(self) -> int:
         """Return how often in a row a step was interrupted, at most, open attempts counted in."""
@@ -192,6 +228,8 @@ class Machine:
             if not answers(event, self._open.get(event.path)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
             del self._open[event.path]
+        elif isinstance(event, ev.SignalReceived):
+            self._take_signal(event, frame)
         elif (
             isinstance(event, ev.TimerFired)
             and self._timers.pop((event.path, event.key), None) is None
@@ -199,12 +237,24 @@ class Machine:
             raise self._impossible(event, f"nothing asked for it at {event.path!r}")
         frame.receive(event)
 
+    def _take_signal(self, event: ev.SignalReceived, frame: Frame) -> None:
+        signal = frame.spec.signal if isinstance(frame, WaitFrame) else ""
+        if next(iter(self._waits.get(signal, ())), None) != event.path:
+            raise self._impossible(event, f"{event.path!r} is not next to get a signal")
+        if event.inbox_id in self._received:
+            raise self._impossible(event, f"message {event.inbox_id} was received before")
+        self._received.add(event.inbox_id)
+
     def _feed_run(self, event: ev.Event) -> None:
         live = not self.status.terminal
         if isinstance(event, ev.RunCreated) and event.seq == 1:
             self._timeout = event.timeout
+        elif isinstance(event, ev.ResultKept) and self.status is RunStatus.PENDING and self.seq > 1:
+            self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:
             self.status = RunStatus.RUNNING
+            if self._keeper is not None:
+                self.kept, self._keeper = self._keeper.kept, None
             # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.
             root = self.frames[""] = WorkflowFrame(self, None, None, self.tree)
             root.path, root.input = "", 1
@@ -217,6 +267,11 @@ class Machine:
         else:
             raise self._impossible(event, f"the run is {self.status.value}")
 
+    def _keep(self, event: ev.ResultKept) -> None:
+        self._keeper = self._keeper or Keeper(self.tree)
+        if not self._keeper.keep(event):
+            raise self._impossible(event, f"{event.path!r} can't keep such a result")
+
     def _cancel(self, reason: str) -> None:
         if self.status is RunStatus.PENDING:
             self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
@@ -228,7 +283,9 @@ class Machine:
         self.result = ended
         self.status = _RUN_STATUS[ended.status]
         self.frames.clear()
+        self.running.clear()
         self._open.clear()
+        self._waits.clear()
         self._timers.clear()
         reason = ended.reason
         self.emit(ev.RunFinished, "", self.status, ended.value, ended.failures, reason)
@@ -251,6 +308,8 @@ class Machine:
         """Issue a command that stays open until it is answered, or its frame ends."""
         if isinstance(command, StartTimer):
             self._timers[command.path, command.key] = command
+        elif isinstance(command, AwaitSignal):
+            self._waits.setdefault(command.signal, {})[command.path] = command
         else:
             self._open[command.path] = command
         self._commands.append(command)
@@ -271,13 +330,16 @@ class Machine:
         path = frame.path
         if self.frames.pop(path, None) is not None:
             self._open.pop(path, None)
+            self.running.pop(path, None)
+            if isinstance(frame, WaitFrame):
+                del self._waits[frame.spec.signal][path]
             if self._timers:
                 self._cancel_timers(path)
         if isinstance(frame, WorkflowFrame):
             self.scopes.pop(path, None)
 
     def _cancel_timers(self, path: str) -> None:
-        for key in ("retry", "timeout", "deadline"):
+        for key in ("retry", "timeout", "deadline", "sleep", "wait"):
             if self._timers.pop((path, key), None) is not None:
                 self.command(CancelTimer(path, key))
 

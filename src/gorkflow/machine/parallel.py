@@ -8,13 +8,12 @@ from gorkflow import events as ev
 from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
-    PassthroughSpec,
     StepSpec,
-    WorkflowSpec,
     join_path,
 )
 from gorkflow.machine import joins
 from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.kept import is_instant
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.refs import Ended, FailureRef, Ref
 
@@ -39,7 +38,9 @@ class ParallelFrame(Frame):
         self.judging = True
         self.filling = False
         # Branches without work go first, or `first` would start what it has no need of.
-        self.queue = deque(sorted(range(total), key=lambda i: not is_instant(spec.branches[i])))
+        prefix, kept = self.outer.path, self.machine.kept
+        instant = [is_instant(branch, prefix, kept) for branch in spec.branches]
+        self.queue = deque(sorted(range(total), key=lambda i: not instant[i]))
         if spec.timeout is not None:
             self.machine.start_timeout(self, spec.timeout)
         self._fill()
@@ -181,13 +182,3 @@ class ParallelFrame(Frame):
             status = StepStatus.RUNNING if result is None else result.status
             ids.setdefault(status, []).append(branch.id)
         return joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
-
-
-def is_instant(node: NodeSpec) -> bool:
-    """Return whether a node ends in the moment it is entered, because nothing in it does work."""
-    if isinstance(node, WorkflowSpec):
-        return all(map(is_instant, node.nodes))
-    if isinstance(node, ParallelSpec):
-        instant = joins.Tally(len(node.branches), completed=sum(map(is_instant, node.branches)))
-        return joins.verdict(node.join, instant) is not None
-    return isinstance(node, PassthroughSpec)

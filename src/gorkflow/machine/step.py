@@ -9,7 +9,6 @@ from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
 from gorkflow.machine.frame import DRAINED, Frame, Strength
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
-from gorkflow.refs import FailureRef
 
 
 class StepFrame(Frame):
@@ -24,6 +23,10 @@ class StepFrame(Frame):
         self.failures = 0
         self.failed_at = 0  # seq of the latest failure
         self.interruptions = 0
+        kept = self.machine.kept.get(self.path)
+        if kept is not None:
+            self.end(StepStatus.COMPLETED, value=kept.seq)
+            return
         self.machine.enter(self)
         self._make_ready()
 
@@ -43,6 +46,7 @@ class StepFrame(Frame):
             self.end(StepStatus.COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
+            self.machine.running[self.path] = self.attempt
         elif isinstance(event, ev.StepFailed) and self.expects(event.attempt):
             self._on_failed(event)
         elif isinstance(event, ev.StepInterrupted) and self.expects(event.attempt):
@@ -53,6 +57,7 @@ class StepFrame(Frame):
             super().receive(event)
 
     def _on_failed(self, event: ev.StepFailed) -> None:
+        del self.machine.running[self.path]
         self.failures += 1
         self.interruptions = 0
         self.failed_at = event.seq
@@ -65,19 +70,24 @@ class StepFrame(Frame):
             self.machine.ask(StartTimer(self.path, "retry", event.retry_at))
 
     def _on_interrupted(self, event: ev.StepInterrupted) -> None:
+        del self.machine.running[self.path]
         self.interruptions += 1
         if self.interruptions > MAX_INTERRUPTIONS:
-            self._fail(
-                self.failure(
-                    FailureCode.INTERRUPTED,
-                    f"interrupted {self.interruptions} times in a row, the last time in attempt "
-                    f"{event.attempt}: {event.reason}; it seems to kill the process it runs in",
-                )
-            )
+            self._fail(self._worn_out(event))
         elif self.stopping:
             self._withdraw()
         else:
             self._make_ready()
+
+    def _worn_out(self, event: ev.StepInterrupted) -> int:
+        """Record that the step can't be tried again, and return the event's ``seq``."""
+        failure = self.failure(
+            FailureCode.INTERRUPTED,
+            f"interrupted {self.interruptions} times in a row, the last time in attempt "
+            f"{event.attempt}: {event.reason}; it seems to kill the process it runs in",
+            attempt=event.attempt,
+        )
+        return self.machine.emit(ev.StepFailed, self.path, event.attempt, failure, None, None).seq
 
     def stop(self, strength: Strength, reason: str) -> None:
         self.stopping = strength
@@ -100,5 +110,5 @@ class StepFrame(Frame):
         self.machine.emit(ev.StepCancelled, self.path, self.attempt, reason)
         self.end(StepStatus.CANCELLED, reason=reason)
 
-    def _fail(self, failure: FailureRef) -> None:
+    def _fail(self, failure: int) -> None:
         self.end(StepStatus.FAILED, failures=(failure,), optional=self.spec.continue_on_error)

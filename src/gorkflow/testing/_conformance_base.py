@@ -76,7 +76,13 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.Decided("r", 14, "when", T0 + 9, 2),
     ev.BlockDecided("r", 15, "&a", T0 + 9, "completed", "2 of 3 completed", (5, _ENDED)),
     ev.CancelRequested("r", 16, "", T0 + 9, "enough"),
-    ev.RunFinished("r", 17, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.TimerSet("r", 17, "nap", T0 + 9, "sleep", T0 + 19),
+    ev.WaitOpened("r", 18, "approved", T0 + 9, "approved", "5c1e", T0 + 99),
+    ev.WaitOpened("r", 19, "paid", T0 + 9, "paid", "5c1e", None),
+    ev.SignalReceived("r", 20, "approved", T0 + 9, 7, b'"yes"'),
+    ev.ResultKept("r", 21, "a", T0 + 9, "completed", b"[1]", None, 5),
+    ev.ResultKept("r", 22, "when", T0 + 9, "decided", None, 2, 14),
+    ev.RunFinished("r", 23, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 

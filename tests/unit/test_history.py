@@ -1,0 +1,136 @@
+"""What a history says of steps, sleeps and waits that is not plain from the outcome of a run."""
+
+from dataclasses import replace
+
+import pytest
+
+from gorkflow.cli._board import Board
+from gorkflow.cli._plain import Values
+from gorkflow.history import KEPT, final_failures, step_executions, step_outcomes
+from gorkflow.model import StepStatus
+from gorkflow.policy import tolerate
+from tests.machine.drive import Drive, block, chain, sleep, step, wait
+
+
+def shown(drive):
+    """The rows of a run by path; the live tree has to agree with them."""
+    values = Values("run", drive.tree, drive.history)
+    found = {row.path: row for row in step_executions("run", drive.tree, drive.history, values)}
+    board = Board("run", drive.tree)
+    for event in drive.history:
+        board.feed(event)
+    assert {path: item.status for path, item in board.items.items() if item.is_step} == {
+        path: row.status for path, row in found.items()
+    }
+    return found
+
+
+def failures(drive):
+    values = Values("run", drive.tree, drive.history)
+    return [(f.path, str(f.code), f.attempt, f.handled)
+            for f in final_failures(drive.tree, drive.history, values)]  # fmt: skip
+
+
+def outcomes(drive):
+    values = Values("run", drive.tree, drive.history)
+    return step_outcomes(drive.tree, drive.history, values)
+
+
+def interrupt_for_good(drive, path):
+    for _ in range(11):
+        drive.begin(path)
+        drive.interrupt(path)
+
+
+# ---- interrupted too often ------------------------------------------------------------------
+
+
+def test_a_step_that_was_interrupted_too_often_has_a_failure_of_its_own():
+    drive = Drive(step("a"))
+    interrupt_for_good(drive, "a")
+    assert failures(drive) == [("a", "interrupted", 11, False)]
+    row = shown(drive)["a"]
+    assert (row.status, row.attempt, len(row.attempts)) == ("failed", 11, 11)
+    assert "interrupted 11 times in a row" in row.failure.message
+    assert outcomes(drive)["a"].failure == row.failure
+
+
+def test_it_is_listed_also_where_none_stands_in_for_it():
+    flaky = replace(step("a"), continue_on_error=True)
+    drive = Drive(block(flaky, step("b")))
+    interrupt_for_good(drive, "a")
+    drive.begin()
+    drive.complete("b")
+    assert drive.status == "completed"
+    assert failures(drive) == [("a", "interrupted", 11, True)]
+    assert outcomes(drive)["a"].failure.code == "interrupted"
+
+
+# ---- sleeps and waits -----------------------------------------------------------------------
+
+
+def test_a_run_that_waits_says_for_what():
+    drive = Drive(block(step("a"), sleep("nap", 60), wait("ok"), wait("paid", timeout=30)))
+    rows = shown(drive)
+    assert [rows[path].status for path in ("a", "nap", "ok", "paid")] == [
+        "pending", "suspended", "suspended", "suspended"
+    ]  # fmt: skip
+    assert rows["nap"].reason == "sleeps until 1970-01-01 00:17:40 UTC"
+    assert rows["ok"].reason == "waits for signal 'go'"
+    assert rows["paid"].reason == "waits for signal 'go' until 1970-01-01 00:17:10 UTC"
+    assert rows["ok"].started_at.timestamp() == drive.at
+    assert rows["ok"].finished_at is None
+
+
+def test_what_was_waited_for_is_shown():
+    drive = Drive(
+        sleep("nap", 60), wait("ok"), wait("paid", timeout=5, default='"never"'), step("a")
+    )
+    drive.at += 60
+    drive.fire("nap", "sleep")
+    drive.receive("ok")
+    drive.fire("paid", "wait")
+    rows = shown(drive)
+    assert [rows[path].output for path in ("nap", "ok", "paid")] == [None, "now", "never"]
+    assert {rows[path].status for path in ("nap", "ok", "paid")} == {StepStatus.COMPLETED}
+    assert rows["nap"].finished_at.timestamp() == drive.at
+    assert rows["paid"].reason == "timed out; its default stands in"
+
+
+def test_a_wait_that_timed_out_is_failed():
+    drive = Drive(block(wait("ok", timeout=5), step("a"), join=tolerate(1)))
+    drive.begin()
+    drive.complete("a")
+    drive.fire("ok", "wait")
+    row = shown(drive)["ok"]
+    assert (row.status, row.failure.code, row.output) == ("failed", "timeout", None)
+    assert failures(drive) == [("ok", "timeout", 0, True)]
+
+
+@pytest.mark.parametrize("node", [sleep("x"), wait("x")])
+def test_one_that_was_cancelled_says_why(node):
+    drive = Drive(block(step("a"), chain("w", node)))
+    drive.begin()
+    drive.fail("a")
+    row = shown(drive)["w/x"]
+    assert (row.status, row.reason, row.attempts) == ("cancelled", "drained", ())
+
+
+# ---- kept results ---------------------------------------------------------------------------
+
+
+def test_what_was_kept_says_so():
+    drive = Drive(
+        step("a"), sleep("nap"), wait("ok"), wait("late", timeout=5, default="3"), step("b"),
+        kept={
+            "a": ("completed", b'"old"', None, 4),
+            "nap": ("slept", None, None, 6),
+            "ok": ("received", b'"yes"', None, 8),
+            "late": ("received", None, None, 9),
+        },
+    )  # fmt: skip
+    rows = shown(drive)
+    assert [rows[path].output for path in ("a", "nap", "ok", "late")] == ["old", None, "yes", 3]
+    for path in ("a", "nap", "ok", "late"):
+        assert (rows[path].status, rows[path].reason, rows[path].attempt) == ("completed", KEPT, 0)
+    assert rows["b"].status == "pending"
