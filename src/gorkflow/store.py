@@ -244,6 +244,8 @@ class Store(RunReader, Protocol):
     async def register(self, worker: Worker) -> None:
         """Announce a worker, alive from now until ``unregister`` or its death.
 
+        What an earlier worker of this id, gone by now, still owned is given back: it isn't ours.
+
         Where the store can see a process die (a lock that the system frees), it does not wait for
         the lease to end.
         """

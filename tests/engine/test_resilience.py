@@ -559,3 +559,36 @@ async def test_the_deadline_is_that_of_the_attempt_or_the_run() -> None:
         assert own == pytest.approx((begun + timedelta(seconds=10)).timestamp())
         assert await engine.run(wf.then(untimed), 1)
         assert await engine.run(wf, 1, timeout=5) < own
+
+
+class SlowToAnswer(Moody):
+    """Registers at once, and says so late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.gate: Gate | None = None
+
+    async def register(self, worker: Worker) -> None:
+        self.told.append("register")
+        await self._store.register(worker)
+        if self.gate is not None:
+            await self.gate.wait_async()
+
+    async def unregister(self, worker_id: str) -> None:
+        self.told.append("unregister")
+        await self._store.unregister(worker_id)
+
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        return Heartbeat(alive=self.gate is None)
+
+
+@in_loop
+async def test_closing_while_it_comes_back_after_a_lapse_leaves_no_worker_behind() -> None:
+    store = SlowToAnswer()
+    engine = Engine(store, lease=1.0)
+    await engine.open()
+    store.gate = Gate()  # the next heartbeat finds that the lease has ended
+    await until(lambda: store.gate is not None and store.gate.arrived, "the second registration")
+    await engine.aclose(grace=0)
+    assert store.told == ["register", "register", "unregister"]

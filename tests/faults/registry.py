@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 T = TypeVar("T")
-FAMILIES = ("process", "crashpoints")
+FAMILIES = ("process", "crashpoints", "owners")
 
 
 class Size(StrEnum):

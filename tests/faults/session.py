@@ -20,6 +20,7 @@ def warm_up() -> None:
     """Do once, in the parent, what every child would do again."""
     import tests.faults.actors
     import tests.faults.moments
+    import tests.faults.owned
 
     logging.basicConfig(level=logging.ERROR, format="%(process)d %(message)s")
     for workflow in (*tests.faults.actors.BY_ID.values(), *tests.faults.moments.WORKFLOWS):

@@ -54,6 +54,7 @@ class Service:
         self._lease = lease
         self._tasks: set[asyncio.Task[Any]] = set()
         self._registered = False
+        self._announced = False
         self._lapse: asyncio.TimerHandle | None = None
         self._stopped: set[str] = set()
         self._wake = asyncio.Event()
@@ -88,7 +89,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.runs.let_go(CLEANUP)
         await self.runtime.committer.drain()
-        if self._registered:
+        if self._announced:
             try:
                 await self.runtime.store.unregister(self.runtime.worker_id)
             except StoreError:
@@ -165,6 +166,9 @@ class Service:
         if self._registered:
             return
         now, asked = self.runtime.clock.now(), self.runtime.loop.time()
+        self._announced = (
+            True  # before it is: closing may cut us off here, and it happens all the same
+        )
         await self.runtime.store.register(
             Worker(
                 worker_id=self.runtime.worker_id,

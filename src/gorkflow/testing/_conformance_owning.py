@@ -195,6 +195,18 @@ class Owning(Conformance):
         assert (await store.heartbeat("w1", T0 + 100 + LEASE)).alive
 
     @with_store
+    async def test_register_gives_back_what_an_earlier_worker_of_the_id_left(
+        self, store: Store
+    ) -> None:
+        await store.register(worker("w2"))
+        await store.create([new_run("a"), new_run("b", worker_id="w1", token=1)])
+        await store.register(worker())
+        assert names(await store.claim("w2", now=T0)) == ["a", "b"]
+        await store.create([new_run("c", worker_id="w1", token=1)])
+        await store.register(worker(seen_at=T0 + 1))  # the same worker, after a lapse
+        assert await store.claim("w2", now=T0) == []
+
+    @with_store
     async def test_a_heartbeat_extends_the_lease(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 100))

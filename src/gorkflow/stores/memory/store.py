@@ -168,6 +168,8 @@ class MemoryStore:
     async def register(self, worker: Worker) -> None:
         """Announce a worker."""
         self._check_open()
+        if worker.worker_id not in self._workers:
+            self._release(worker.worker_id)
         self._workers[worker.worker_id] = worker
 
     async def unregister(self, worker_id: str) -> None:

@@ -145,14 +145,17 @@ class WorkerLocks:
     def _file(self, worker_id: str) -> Path:
         return self._folder / f"{quote(worker_id, safe='')}.lock"
 
-    def take(self, worker_id: str) -> None:
+    def take(self, worker_id: str) -> bool:
         """Lock the worker's file until ``drop``, or the death of this process.
+
+        Returns:
+            False: this process had locked it before.
 
         Raises:
             StoreError: a living process has registered a worker of this id.
         """
         if worker_id in self._held:
-            return
+            return False
         self._folder.mkdir(mode=0o700, exist_ok=True)
         handle = _Handle(self._file(worker_id))
         if not handle.try_lock() and not _retry(handle):
@@ -161,6 +164,7 @@ class WorkerLocks:
                 f"the worker id {worker_id!r} is taken by a living process; give each its own"
             )
         self._held[worker_id] = handle
+        return True
 
     def drop(self, worker_id: str) -> None:
         """Free the worker's file and remove it."""

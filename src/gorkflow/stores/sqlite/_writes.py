@@ -172,7 +172,9 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
     for row in db.execute(query("list_workers")).fetchall():
         if _files.same_machine(row[-1], machine) and not locks.is_held(row[0]):
             db.execute(query("delete_worker"), (row[0],))
-    locks.take(worker.worker_id)
+    if locks.take(worker.worker_id):
+        # A dead process of this name may have left runs, which would now look as if carried by us.
+        db.execute(query("release_runs"), (worker.worker_id,))
     values = (
         worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
         machine,
