@@ -145,10 +145,16 @@ def no_strace() -> str:
     return f"strace can't trace here: {probe.stderr.strip()}" if probe.returncode else ""
 
 
-def traced(scene: Scene, options: list[str], *, workflow: str = WORKFLOW) -> int:
+def traced(
+    scene: Scene,
+    options: list[str],
+    *,
+    actor: str = "carry_one",
+    calls: tuple[str, ...] = SYSCALLS,
+) -> int:
     """Carry a run under strace; return the exit code. It waits until strace is attached."""
     go = scene.folder / f"{scene.db.name}.go"
-    pid = scene.fork("carry_one", workflow=workflow, wait_for=str(go))
+    pid = scene.fork(actor, workflow=WORKFLOW, wait_for=str(go))
     log = scene.folder / "strace"
     command = [
         "strace",
@@ -159,7 +165,7 @@ def traced(scene: Scene, options: list[str], *, workflow: str = WORKFLOW) -> int
         "-p",
         str(pid),
         "-e",
-        "trace=" + ",".join(SYSCALLS),
+        "trace=" + ",".join(calls),
     ]
     for option in options:
         command += ["-e", option]

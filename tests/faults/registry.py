@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 T = TypeVar("T")
-FAMILIES = ("process", "crashpoints", "owners")
+FAMILIES = ("process", "crashpoints", "owners", "disk")
 
 
 class Size(StrEnum):

@@ -19,6 +19,7 @@ ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
 def warm_up() -> None:
     """Do once, in the parent, what every child would do again."""
     import tests.faults.actors
+    import tests.faults.loaded
     import tests.faults.moments
     import tests.faults.owned
 
