@@ -40,6 +40,11 @@ class StepSignature:
     """Parameters that are never inputs; ``bind`` can fix them."""
 
     @cached_property
+    def wanted(self) -> tuple[Any, ...]:
+        """The annotations of the inputs."""
+        return tuple(param.annotation for param in self.params)
+
+    @cached_property
     def input_digest(self) -> str:
         """The fingerprint of the JSON schemas of the inputs; empty without inputs."""
         return ",".join(codec_of(param.annotation).digest() for param in self.params)

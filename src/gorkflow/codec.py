@@ -179,13 +179,13 @@ class Codec:
         Raises:
             ValidationError: it does not match the annotation.
         """
-        from pydantic_core import to_json
-
         adapter = self._ready()
         try:
             return adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
         except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
             first = _invalid(error)
+        from pydantic_core import to_json
+
         # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
         # about numbers and strings but knows how to make a model.
         try:

@@ -126,6 +126,11 @@ class Step(Node[In_contra, Out_co]):
         return self._signature.params
 
     @property
+    def wanted(self) -> tuple[Any, ...]:
+        """The annotations of the inputs."""
+        return self._signature.wanted
+
+    @property
     def output(self) -> Any:
         """What the function is annotated to return."""
         return self._signature.output

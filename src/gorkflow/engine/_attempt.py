@@ -119,7 +119,7 @@ class Attempt:
     async def _run_on_loop(self) -> None:
         output, error = None, None
         try:
-            arguments = self.driver.values.arguments(self._wanted(), self.command.input)
+            arguments = self.driver.values.arguments(self.step.wanted, self.command.input)
             self._began_at = self.driver.runtime.clock.now()
             value = await self.step.call(self._context(), arguments)
             self._ended_at = self.driver.runtime.clock.now()
@@ -132,9 +132,6 @@ class Attempt:
                 raise  # the attempt has no result, and runs again
         self._ended(output, error)
 
-    def _wanted(self) -> list[Any]:
-        return [param.annotation for param in self.step.params]
-
     def _means_nothing(self) -> bool:
         """Return whether we were cancelled because the whole program stops."""
         cancelled = self.task is not None and self.task.cancelling() > 0
@@ -143,7 +140,7 @@ class Attempt:
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         output, error = None, None
         try:
-            arguments = self.driver.values.arguments(self._wanted(), self.command.input)
+            arguments = self.driver.values.arguments(self.step.wanted, self.command.input)
             self._began_at = self.driver.runtime.clock.now()
             value = self.step.call(self._context(), arguments)
             self._ended_at = self.driver.runtime.clock.now()

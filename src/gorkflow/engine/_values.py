@@ -49,7 +49,7 @@ class Values:
         for event in events:
             if type(event) is ev.StepScheduled:
                 continue  # half of all events
-            if isinstance(event, ev.StepCompleted):
+            if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.SignalReceived):
                 self._bytes[event.seq] = (event.payload, event.path)
@@ -99,19 +99,23 @@ class Values:
         Raises:
             ValidationError: the value does not match.
         """
+        found = self._bytes.get(ref) if type(ref) is int else None
+        if found is not None:  # what one step returned, as nearly always
+            return self._decoded(found[0], self._annotation_at(found[1]), wanted)
         ref, made_at = self._followed(ref)
         if isinstance(ref, Ended):
             return self.outcome(ref)
         if isinstance(ref, tuple):
             return self._received_tuple(ref, wanted, made_at)
         recorded = self._recorded(ref)
-        if recorded is None:
-            return None
-        data, given = recorded
+        return None if recorded is None else self._decoded(*recorded, wanted)
+
+    def _decoded(self, data: bytes, given: Any, wanted: Any) -> Any:
         if self.definition is None:
             return json.loads(data)
-        validate = wanted is not Any and needs_validation(given, wanted)
-        return codec_of(wanted if validate else given).decode(data)
+        if wanted is not given and wanted is not Any and needs_validation(given, wanted):
+            given = wanted
+        return codec_of(given).decode(data)
 
     def _received_tuple(self, refs: tuple[Ref, ...], wanted: Any, made_at: str) -> Any:
         items = _item_annotations(wanted, len(refs))

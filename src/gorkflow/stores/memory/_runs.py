@@ -19,8 +19,9 @@ class Run:
 
     row: RunRow
     events: list[Event] | tuple[_Plain, ...]
-    """Of a live run as they are; of one that has ended, the kind and the fields of each: the garbage
-    collector passes by plain tuples, and would else go over all these events again and again."""
+    """Of a live run as they are. Of one that has ended, the kind and the fields of each: plain
+    tuples are nothing to the garbage collector, which would else go over all these events again
+    and again."""
     mail: dict[int, Message] = field(default_factory=dict[int, Message])
     """By id, which rises."""
     deleted: bool = False
