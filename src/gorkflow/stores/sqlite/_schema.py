@@ -21,6 +21,13 @@ def query(name: str) -> str:
 
 
 @cache
+def repeated(name: str, rows: int) -> str:
+    """Return the named ``INSERT … VALUES (…)`` for so many rows at once."""
+    into, _, values = query(name).strip().partition("VALUES ")
+    return f"{into}VALUES {', '.join([values] * rows)}"
+
+
+@cache
 def migrations() -> tuple[tuple[str, ...], ...]:
     """Return the statements of each migration; the first one leads to version 1."""
     found = sorted(
