@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gorkflow import events as ev
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Decision
+from gorkflow.engine._promise import Promise
 from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunError
 from gorkflow.machine import (
     AwaitSignal,
@@ -85,9 +86,9 @@ class Driver:
         self.timeout = timeout
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
-        self.created: asyncio.Future[BaseException | None] = runtime.loop.create_future()
+        self.created: Promise[BaseException | None] = Promise()
         """Resolved when the run is durable, or with why it can't be."""
-        self.done: asyncio.Future[BaseException | None] = runtime.loop.create_future()
+        self.done: Promise[BaseException | None] = Promise()
         """Resolved when the run has ended, or with why this engine can't carry it on."""
         self.opening = opening
         self._new = opening is not None
@@ -279,6 +280,8 @@ class Driver:
         )
 
     def _log_end(self) -> None:
+        if not logger.isEnabledFor(logging.INFO):
+            return
         row = self.row
         took = (row.finished_at or 0) - (row.started_at or row.created_at)
         why = f": {row.reason}" if row.reason else ""

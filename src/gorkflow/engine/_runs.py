@@ -74,7 +74,7 @@ class Runs:
         while (rival := self.drivers.get(driver.run_id)) is not None:
             # What a duplicate finds in the store must be whole; and if the rival could not be
             # recorded, the id is free again.
-            if await asyncio.shield(rival.created) is None:
+            if await rival.created.wait() is None:
                 driver.give_up()
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
@@ -82,7 +82,7 @@ class Runs:
         driver.post(RunCreated, "", None, driver.opening or ())
         if driver.row.worker_id is not None:
             self._when_due(driver, self._admit)
-        error = await asyncio.shield(driver.created)
+        error = await driver.created.wait()
         if error is not None:
             raise error
         if driver.row.worker_id is None:

@@ -120,7 +120,7 @@ class Service:
         driver = self.runs.drivers.get(run_id)
         if driver is not None:
             driver.post(CancelRequested, "", None, (reason,))
-            if await asyncio.shield(driver.done) is None:
+            if await driver.done.wait() is None:
                 return
         await self._whole(self._cancel_elsewhere(run_id, reason))
 
@@ -273,7 +273,7 @@ class Service:
             driver = self.runs.drivers.get(message.run_id)
             if driver is not None:
                 driver.post(CancelRequested, "", None, (message.body,))
-                await asyncio.shield(driver.done)
+                await driver.done.wait()
             row = await self.runtime.store.get_run(message.run_id)
             if row is None or row.status.terminal:
                 await self.runtime.store.acknowledge([message.id])

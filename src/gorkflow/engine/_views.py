@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ class Views:
         service, _ = self._opened()
         driver = service.runs.drivers.get(run_id)
         if driver is not None:
-            error = await asyncio.shield(driver.done)
+            error = await driver.done.wait()
             if error is not None and not isinstance(error, LeaseLostError):
                 raise error
         return await self._watch.ended(run_id, driver)
