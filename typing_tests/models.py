@@ -82,3 +82,8 @@ def tick() -> int:
 @step
 def done(ctx: StepContext) -> None:
     return None
+
+
+@step
+async def keep_none(nothing: None, quote: Quote) -> str:
+    return ""

@@ -52,6 +52,7 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
+from gorkflow.signal import Signal
 from gorkflow.step import (
     AsyncStep,
     BlockingCallWarning,
@@ -101,6 +102,7 @@ __all__ = [
     "RunHandle",
     "RunNotFoundError",
     "RunStatus",
+    "Signal",
     "Skipped",
     "Step",
     "StepCancelledError",

@@ -6,11 +6,10 @@ import inspect
 import typing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from gorkflow._options import StepDefaults, did_you_mean, id_problems
+from gorkflow._options import StepDefaults, annotation_problems, did_you_mean, id_problems
 from gorkflow._record import record
 from gorkflow.annotations import describe, fits
-from gorkflow.codec import codec_of
-from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
+from gorkflow.errors import WorkflowInvalidError
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure, seconds_of
 
@@ -55,15 +54,6 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
     if problems:
         raise WorkflowInvalidError(str(id), problems)
     return Passthrough(annotation, id)
-
-
-def annotation_problems(what: str, annotation: Any) -> list[str]:
-    """Return why values of an annotation can't be written as JSON, if so."""
-    try:
-        codec_of(annotation).prepare()
-    except ValueInvalidError as error:
-        return [f"{what} {describe(annotation)}, which can't be written as JSON: {error}"]
-    return []
 
 
 class Condition:
@@ -168,7 +158,30 @@ class Choice:
         return arms if self.otherwise is None else (*arms, self.otherwise)
 
 
-Element = Node[Any, Any] | Block | Choice
+@record
+class Sleep:
+    """A time to wait; what comes in goes on."""
+
+    id: str
+    seconds: float
+
+
+@record
+class Wait:
+    """A signal to wait for."""
+
+    id: str
+    signal: str
+    """Its name."""
+    annotation: Any
+    """Of its payload."""
+    timeout: float | None
+    default: Any = None
+    """When timed out, if ``has_default``; else the wait fails."""
+    has_default: bool = False
+
+
+Element = Node[Any, Any] | Block | Choice | Sleep | Wait
 
 
 class Chain(Node[In_contra, Out_co]):
@@ -187,6 +200,8 @@ class Chain(Node[In_contra, Out_co]):
     elements: tuple[Element, ...]
     unresolved: Mapping[str, str]
     """Reads of nodes that are not inside: the id, and the step that reads it."""
+    signals: Mapping[str, Any]
+    """The signals that are waited for inside: the annotations of their payloads, by name."""
     depth: int
     """Levels of workflows, itself included."""
 

@@ -83,7 +83,7 @@ def _single(node_id: str, param: tuple[str, Any], value: Value, what: str) -> It
     )
     items = tuple_items(value.annotation)
     if items is not None and len(items) > 1:
-        message += f"; a block gives a tuple: write one parameter per item ({len(items)})"
+        message += f"; a tuple comes apart: write one parameter per item ({len(items)})"
     yield message
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from gorkflow.annotations import describe
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValueInvalidError
 from gorkflow.node import Node
 from gorkflow.policy import RetryPolicy, seconds_of
 
@@ -47,6 +50,15 @@ class StepOptions(TypedDict, total=False):
     """Attempts after the first, or a whole policy; none."""
     reads: Sequence[Node[Any, Any]] | None
     """Earlier nodes whose outputs it reads through its context."""
+
+
+def annotation_problems(what: str, annotation: Any) -> list[str]:
+    """Return why values of an annotation can't be written as JSON, if so."""
+    try:
+        codec_of(annotation).prepare()
+    except ValueInvalidError as error:
+        return [f"{what} {describe(annotation)}, which can't be written as JSON: {error}"]
+    return []
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gorkflow._elements import Block, Chain, Choice, Element, Passthrough
+from gorkflow._elements import Block, Chain, Choice, Element, Passthrough, Sleep, Wait
 from gorkflow.node import Node
 from gorkflow.step import Step
 
@@ -57,6 +57,11 @@ class _Swap:
             arms = tuple(dataclasses.replace(arm, node=self.node(arm.node)) for arm in element.arms)
             otherwise = None if element.otherwise is None else self.node(element.otherwise)
             return dataclasses.replace(element, arms=arms, otherwise=otherwise)
+        if isinstance(element, Sleep | Wait):
+            if element.id != self._old_id:
+                return element
+            self.found = True
+            return self._new
         return self.node(element)
 
     def node(self, node: Node[Any, Any]) -> Node[Any, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
+from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough, Sleep, Wait
 from gorkflow._fit import NOTHING, Value, fit_problems
 from gorkflow._options import StepDefaults, merged
 from gorkflow.annotations import describe, fits, outcome_of, union_of
@@ -68,6 +68,10 @@ class Walk:
             return self._block(element, value, place)
         if isinstance(element, Choice):
             return self._choice(element, value, place)
+        if isinstance(element, Sleep):
+            return self._sleep(element, value, place)
+        if isinstance(element, Wait):
+            return self._wait(element, value, place)
         return self._node(element, value, place)
 
     def _node(
@@ -176,6 +180,23 @@ class Walk:
             found = self._outcomes[id(annotation)] = (annotation, outcome_of(annotation))
         return found[1]
 
+    def _sleep(self, sleep: Sleep, value: Value, place: Place) -> Value:
+        if self._record is not None:
+            given = None if value.annotation is NOTHING else value.annotation
+            self._record.outputs[join_path(place.prefix, sleep.id)] = given
+        return value._replace(ids=value.ids | {sleep.id})
+
+    def _wait(self, wait: Wait, value: Value, place: Place) -> Value:
+        path = join_path(place.prefix, wait.id)
+        given = None if value.annotation is NOTHING else value.annotation
+        annotation = GenericAlias(tuple, (given, wait.annotation))
+        if self._record is not None:
+            self._record.outputs[path] = annotation
+            self._record.payloads[path] = wait.annotation
+        if wait.has_default:
+            self._default(f"signal {wait.signal!r}", wait.default, wait.annotation, path)
+        return Value(annotation, sources=(wait.id,), ids=value.ids | {wait.id})
+
     def _choice(self, choice: Choice, value: Value, place: Place) -> Value:
         for arm in choice.arms:
             self.problems += fit_problems(
@@ -188,7 +209,8 @@ class Walk:
         if choice.otherwise is None:
             ids |= value.ids
             if choice.has_default:
-                self._default(choice, annotations[0], path)
+                name = repr(choice.arms[0].node.id)
+                self._default(name, choice.default, annotations[0], path)
             else:
                 annotations = [value.annotation, *self._alike(choice, annotations[0], value)]
         annotation = union_of(annotations)
@@ -209,15 +231,12 @@ class Walk:
             return [annotation]
         return []
 
-    def _default(self, choice: Choice, annotation: Any, path: str) -> None:
-        node = choice.arms[0].node
+    def _default(self, what: str, default: Any, annotation: Any, path: str) -> None:
         try:
             codec = codec_of(annotation)
-            data = codec.encode(codec.validate(choice.default))
+            data = codec.encode(codec.validate(default))
         except ValueInvalidError as error:
-            self.problems.append(
-                f"the default of {node.id!r} is no {describe(annotation)}: {error}"
-            )
+            self.problems.append(f"the default of {what} is no {describe(annotation)}: {error}")
         else:
             if self._record is not None:
                 self._record.defaults_of[path] = (data, annotation)

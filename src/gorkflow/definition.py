@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import flow
-from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough
+from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough, Sleep, Wait
 from gorkflow._fit import NOTHING, Value
 from gorkflow._options import StepDefaults, merged
 from gorkflow._record import named_record
@@ -47,6 +47,8 @@ class Definition:
     """The ``default=`` of choices and waits that have one, as JSON and its annotation, by path."""
     payloads: Mapping[str, Any]
     """The annotation of the signal that each wait is for, by the wait's path."""
+    signals: Mapping[str, Any]
+    """The annotation of each signal that is waited for, by its name."""
 
 
 def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Definition, list[str]]:
@@ -88,6 +90,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         readable=record.readable,
         defaults_of=record.defaults_of,
         payloads=record.payloads,
+        signals=chain.signals,
     )
     return definition, walk.problems
 
@@ -109,6 +112,7 @@ class _Specs:
             description=chain.description,
             version=chain.version,
             timeout=chain.timeout,
+            takes_input=chain.input is not None,
             input_schema="" if chain.input is None else codec_of(chain.input).digest(),
             output_schema=self._output_schema(chain),
         )
@@ -134,12 +138,28 @@ class _Specs:
             )
         if isinstance(element, Choice):
             return self._choice(element, path, defaults)
+        if isinstance(element, Sleep):
+            return flow.SleepSpec(id=element.id, seconds=element.seconds)
+        if isinstance(element, Wait):
+            return self._wait(element, path)
         if isinstance(element, Chain):
             return self.workflow(element, flow.join_path(path, element.id), defaults)
         raise TypeError(f"{element!r} is an element of an unknown kind")
 
+    def _wait(self, wait: Wait, path: str) -> flow.WaitSpec:
+        return flow.WaitSpec(
+            id=wait.id,
+            signal=wait.signal,
+            schema=codec_of(wait.annotation).digest(),
+            timeout=wait.timeout,
+            default=self._default(flow.join_path(path, wait.id)),
+        )
+
+    def _default(self, path: str) -> str | None:
+        found = self._record.defaults_of.get(path)
+        return None if found is None else found[0].decode()
+
     def _choice(self, choice: Choice, path: str, defaults: StepDefaults) -> flow.ChoiceSpec:
-        default = self._record.defaults_of.get(flow.join_path(path, choice.id))
         otherwise = choice.otherwise
         return flow.ChoiceSpec(
             id=choice.id,
@@ -150,5 +170,5 @@ class _Specs:
                 for arm in choice.arms
             ),
             otherwise=None if otherwise is None else self._element(otherwise, path, defaults),
-            default=None if default is None else default[0].decode(),
+            default=self._default(flow.join_path(path, choice.id)),
         )

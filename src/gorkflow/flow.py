@@ -130,6 +130,8 @@ class WorkflowSpec:
     version: str = "1"
     timeout: float | None = None
     """Seconds from when the workflow is entered."""
+    takes_input: bool = True
+    """Else what is inside gets ``None``, whatever comes before the workflow."""
     input_schema: str = ""
     output_schema: str = ""
 

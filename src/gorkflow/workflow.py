@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 from gorkflow._elements import (
     UNSET,
     Arm,
-    Block,
-    Chain,
     Choice,
     Condition,
     Element,
-    annotation_problems,
     condition_problems,
     make_block,
     node_problems,
@@ -21,14 +18,17 @@ from gorkflow._elements import (
     timeout_of,
 )
 from gorkflow._fit import NOTHING, Value
+from gorkflow._growth import duplicates, nested, tag_problems, text_problems, with_signals
 from gorkflow._options import (
     StepDefaults,
+    annotation_problems,
     defaults_problems,
     id_problems,
     merged,
     unknown_options,
 )
-from gorkflow._overloads import Arms_co, ChoosingMethods, FluentMethods
+from gorkflow._overloads import Arms_co, ChoosingMethods
+from gorkflow._pausing import PausingMethods
 from gorkflow._replace import replaced
 from gorkflow._walk import Place, Walk, ids_of
 from gorkflow.definition import Definition, compile_chain
@@ -47,7 +47,7 @@ T = TypeVar("T")
 _MAX_DEPTH = 50
 
 
-class Workflow(FluentMethods[In_contra, Out_co]):
+class Workflow(PausingMethods[In_contra, Out_co]):
     """An immutable, typed chain of nodes. Each method returns a new, checked workflow.
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
@@ -124,8 +124,8 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             problems += defaults_problems(defaults)
         seconds = timeout_of(timeout, problems)
         if tags is not None:
-            problems += _tag_problems(tags)
-        problems += _text_problems(name=name or "", description=description, version=version)
+            problems += tag_problems(tags)
+        problems += text_problems(name=name or "", description=description, version=version)
         if problems:
             raise WorkflowInvalidError(str(id), problems)
         object.__setattr__(self, "id", id)
@@ -141,6 +141,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             timeout=seconds,
             elements=(),
             unresolved={},
+            signals={},
             depth=1,
             _value=Value(NOTHING if input is None else input),
             _ids=frozenset(),
@@ -262,8 +263,9 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             raise WorkflowInvalidError(self.id, problems)
         ids = ids_of(element)
         taken = self._ids.union(ids)
-        problems += _duplicates(ids, self._ids)
-        depth = max(self.depth, *(1 + inner.depth for inner in _nested(element)), 0)
+        problems += duplicates(element, ids, self._ids)
+        signals = with_signals(self.signals, element, problems)
+        depth = max(self.depth, *(1 + inner.depth for inner in nested(element)), 0)
         if depth > _MAX_DEPTH:
             problems.append(f"workflows are nested {depth} deep; {_MAX_DEPTH} is the limit")
         walk = Walk()
@@ -282,6 +284,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             elements=(*self.elements, element),
             output=value.annotation,
             unresolved=unresolved,
+            signals=signals,
             depth=depth,
             _value=value,
             _ids=taken,
@@ -294,6 +297,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             elements=(),
             output=self.input,
             unresolved={},
+            signals={},
             depth=1,
             _value=empty,
             _ids=frozenset(),
@@ -352,47 +356,3 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         choice_id = f"?{self._arms[0].node.id}" if self._id is None else self._id
         choice = Choice(choice_id, self._arms, otherwise=node)
         return self._workflow.grown(choice, [])
-
-
-def _text_problems(**texts: Any) -> list[str]:
-    return [
-        f"{what} must be a string, not {text!r}"
-        for what, text in texts.items()
-        if not isinstance(text, str)
-    ]
-
-
-def _tag_problems(tags: Any) -> list[str]:
-    try:
-        items = dict(tags).items()
-    except (TypeError, ValueError):
-        return [f"tags must be a mapping of strings, not {tags!r}"]
-    return [
-        f"tags must be strings, not {key!r}: {value!r}"
-        for key, value in items
-        if not isinstance(key, str) or not isinstance(value, str)
-    ]
-
-
-def _duplicates(ids: list[str], taken: frozenset[str]) -> list[str]:
-    seen = set[str]()
-    twice: dict[str, None] = {}
-    for item in ids:
-        if item in seen or item in taken:
-            twice[item] = None
-        seen.add(item)
-    return [
-        f"the id {item!r} is taken; give one of the two another: "
-        + ("id=…" if item[0] in "&?" else f"{item}.options(id=…)")
-        for item in twice
-    ]
-
-
-def _nested(element: Element) -> list[Chain[Any, Any]]:
-    if isinstance(element, Block):
-        nodes = element.branches
-    elif isinstance(element, Choice):
-        nodes = element.nodes
-    else:
-        nodes = (element,)
-    return [node for node in nodes if isinstance(node, Chain)]

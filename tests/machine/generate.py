@@ -38,7 +38,8 @@ class Trees:
         length = self.rng.choice((1, 1, 2, 2, 3) if root else (0, 1, 1, 2, 2, 3))
         nodes = tuple(self.node(depth) for _ in range(length))
         timeout = 9.0 if not root and self.chance(0.25) else None
-        return WorkflowSpec(id=self.id("w"), nodes=nodes, timeout=timeout)
+        takes_input = self.chance(0.8)
+        return WorkflowSpec(id=self.id("w"), nodes=nodes, timeout=timeout, takes_input=takes_input)
 
     def node(self, depth: int) -> NodeSpec:
         """Return a node of a chain."""

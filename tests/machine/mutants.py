@@ -594,3 +594,15 @@ def a_kept_default_is_no_default(patch: Patch) -> None:
         return lambda self, payload: go_on(self, payload if isinstance(payload, int) else None)
 
     _instead(patch, WaitFrame, "_go_on", make)
+
+
+@mutant
+def workflows_without_input_get_one(patch: Patch) -> None:
+    def make(start: Any) -> Any:
+        def mutated(self: Any) -> None:
+            self.spec = replace(self.spec, takes_input=True)
+            start(self)
+
+        return mutated
+
+    _instead(patch, WorkflowFrame, "start", make)

@@ -268,7 +268,7 @@ class Reference:
     ) -> Life:
         expired = self._fired(path, key)
         inner = replace(stop, cancel=min(stop.cancel, expired))
-        now, value_now = since, value
+        now, value_now = since, value if spec.takes_input else None
         parts: list[Life] = []
         for number, node in enumerate(spec.nodes):
             if number and stop.drain <= now:

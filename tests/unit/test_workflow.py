@@ -175,7 +175,7 @@ def test_inputs_in_another_order_are_recognised():
             lambda: block.then(check.options(id="c")),
             (
                 "step 'c' takes order: Order, but gets tuple[Stock, Quote] from the block of "
-                "'check'; a block gives a tuple: write one parameter per item (2)"
+                "'check'; a tuple comes apart: write one parameter per item (2)"
             ),
         ),
         (

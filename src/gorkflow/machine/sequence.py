@@ -20,7 +20,7 @@ class WorkflowFrame(Frame):
         self.child: Frame | None = None
         self.timeout_failure: Failure | None = None
         self.entering = False
-        self.value = self.input
+        self.value = self.input if self.spec.takes_input else None
         self.machine.scopes[self.path] = self
         if self.parent is not None:  # the machine gives the root its deadline
             self.timeout = self.spec.timeout

@@ -1,0 +1,57 @@
+"""Signals: typed messages into a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from gorkflow._options import annotation_problems, id_problems
+from gorkflow.annotations import describe
+from gorkflow.errors import WorkflowInvalidError
+
+if TYPE_CHECKING:
+    import builtins
+    from types import UnionType
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Signal(Generic[T]):
+    """A typed message into a run: ``workflow.wait_for(signal)`` takes it, ``engine.send`` sends it.
+
+    Two signals of the same name and type are the same.
+
+    Args:
+        name: what it is known by: letters, digits, ``_``, ``.`` and ``-``, as in a step's id.
+        type: of the payload; ``None``: it has none, and is sent as ``None``.
+
+    Raises:
+        WorkflowInvalidError: the name is none, or values of this type can't be written as JSON.
+    """
+
+    name: str
+    type: Any
+    """The annotation of the payload."""
+
+    @overload
+    def __init__(self, name: str, type: builtins.type[T]) -> None: ...
+    @overload
+    def __init__(self: Signal[None], name: str, type: None) -> None: ...
+    @overload
+    def __init__(self: Signal[Any], name: str, type: UnionType) -> None: ...
+    def __init__(self, name: str, type: Any) -> None:
+        problems = id_problems("signal", name)
+        problems += annotation_problems(f"signal {name!r} carries", type)
+        if problems:
+            raise WorkflowInvalidError(str(name), problems)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "type", type)
+
+    def __hash__(self) -> int:
+        """Return a hash of the name."""
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        """Return the name and the type."""
+        return f"<signal {self.name!r} of {describe(self.type)}>"

@@ -1,0 +1,149 @@
+"""References become values of the right types: what signals and reruns recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from gorkflow import events as ev
+from gorkflow.engine._match import carried_on, differences
+from gorkflow.engine._values import Values
+from gorkflow.refs import Default
+from gorkflow.signal import Signal
+from gorkflow.step import step
+from gorkflow.workflow import Workflow
+
+
+class Order(BaseModel):
+    id: int
+
+
+class BigOrder(Order):
+    lines: int = 0
+
+
+class Approval(BaseModel):
+    by: str
+
+
+@step
+async def prepare(order: Order) -> BigOrder:
+    return BigOrder(id=1)
+
+
+@step
+async def ship(order: Order, approval: Approval) -> str:
+    return ""
+
+
+approved = Signal("approved", Approval)
+FLOW = (
+    Workflow("flow", input=Order)
+    .then(prepare)
+    .wait_for(approved, timeout=5, default=Approval(by="nobody"))
+    .then(ship)
+)
+SCHEMA = FLOW.compile().tree.nodes[1].schema  # type: ignore[union-attr]
+HISTORY = (
+    ev.RunCreated("r", 1, "", 0.0, "f", b'{"id":7}'),
+    ev.RunStarted("r", 2, "", 0.0, None),
+    ev.StepCompleted("r", 3, "prepare", 0.0, 1, b'{"id":7,"lines":3}', 0.0),
+    ev.WaitOpened("r", 4, "approved", 0.0, "approved", SCHEMA, None),
+    ev.SignalReceived("r", 5, "approved", 0.0, 1, b'{"by":"ann"}'),
+)
+KEPT = (
+    ev.RunCreated("r", 1, "", 0.0, "f", b'{"id":7}'),
+    ev.ResultKept("r", 2, "prepare", 0.0, "completed", b'{"id":7,"lines":3}', None, 3),
+    ev.ResultKept("r", 3, "approved", 0.0, "received", b'{"by":"ann"}', None, 5),
+)
+
+
+def values_of(history, definition=None):
+    values = Values("r", definition or FLOW.compile())
+    values.note(history)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("history", "pair"), [(HISTORY, (3, 5)), (KEPT, (2, 3))], ids=["received", "kept"]
+)
+def test_the_pair_is_of_the_types_of_the_producer_and_the_signal(history, pair):
+    values = values_of(history)
+    expected = (BigOrder(id=7, lines=3), Approval(by="ann"))
+    assert values.value(pair) == expected
+    assert values.arguments((Order, Approval), pair) == expected
+    assert values.arguments((tuple[Order, Approval],), pair) == (expected,)
+    assert values.arguments((tuple[Order, Approval] | None,), pair) == (expected,)
+    assert values.received(pair, Any) == expected
+    assert values.value(pair[1]) == Approval(by="ann")
+
+
+def test_a_pair_is_validated_for_another_type_that_takes_it_whole():
+    @step
+    async def anything(order: Order) -> Any:
+        return {"id": 1}
+
+    flow = Workflow("flow", input=Order).then(anything).wait_for(approved)
+    anything_returned = ev.StepCompleted("r", 3, "anything", 0.0, 1, b'{"id":7}', 0.0)
+    values = values_of((HISTORY[0], anything_returned, HISTORY[4]), flow.compile())
+    wanted = tuple[Order, Approval] | None
+    assert values.received((3, 5), wanted) == (Order(id=7), Approval(by="ann"))
+
+
+def test_the_default_of_a_wait_is_of_the_signals_type():
+    values = values_of(HISTORY)
+    assert values.value((3, Default("approved")))[1] == Approval(by="nobody")
+
+
+def test_without_the_code_values_are_plain_data():
+    values = Values("r", None, FLOW.compile().tree)
+    values.note(HISTORY)
+    assert values.value((3, 5)) == ({"id": 7, "lines": 3}, {"by": "ann"})
+    assert values.value(Default("approved")) == {"by": "nobody"}
+
+
+# ---- does the code still fit? ---------------------------------------------------------------
+
+
+def changed(**changes: Any) -> Workflow[Any, Any]:
+    """The same workflow with another wait."""
+    signal = changes.pop("signal", approved)
+
+    @step(id="ship")
+    async def ship_any(pair: Any) -> str:
+        return ""
+
+    start = Workflow("flow", input=Order).then(prepare)
+    return start.wait_for(signal, **changes).then(ship_any)
+
+
+def problems(now: Workflow[Any, Any], events: Any) -> list[str]:
+    found = differences(FLOW.compile().tree, now.compile(), events)
+    return [problem for problem in found if "'ship'" not in problem]
+
+
+def test_another_type_of_signal_does_not_fit():
+    expected = ["the type of signal 'approved' has changed"]
+    now = changed(signal=Signal("approved", str))
+    assert problems(now, HISTORY[:4]) == expected
+    assert problems(now, HISTORY) == expected
+
+
+@pytest.mark.parametrize(("events", "fits"), [(HISTORY[:4], False), (HISTORY, True), (KEPT, True)])
+def test_a_wait_that_is_gone_does_not_fit_unless_it_is_over(events, fits):
+    gone = ["the wait 'approved' for signal 'approved' is gone"]
+    assert problems(changed(id="elsewhere"), events) == ([] if fits else gone)
+    another = ["'approved' waits for another signal than 'approved'"]
+    now = changed(signal=Signal("other", Approval), id="approved")
+    assert problems(now, events) == ([] if fits else another)
+
+
+def test_other_options_of_a_wait_fit_and_the_recorded_ones_stay():
+    now = changed(timeout=60)
+    assert problems(now, HISTORY[:4]) == []
+    then = FLOW.compile()
+    definition = carried_on(now.compile(), then.tree, then.text)
+    values = values_of(HISTORY, definition)
+    assert values.value(Default("approved")) in (Approval(by="nobody"), {"by": "nobody"})
