@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
+
+_background: ContextVar[bool] = ContextVar("gorkflow_background", default=False)
 
 
 class TimerHandle(Protocol):
@@ -46,3 +50,21 @@ class SystemClock:
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""
         return asyncio.get_running_loop().call_later(max(0.0, due - time.time()), callback)
+
+
+@contextmanager
+def background() -> Generator[None]:
+    """Mark the timers set in here as of no consequence by themselves: they only wake who looks.
+
+    A virtual clock does not jump to them, or a day without events would be 86,400 heartbeats.
+    """
+    token = _background.set(True)
+    try:
+        yield
+    finally:
+        _background.reset(token)
+
+
+def in_background() -> bool:
+    """Return whether a timer set now is one of those."""
+    return _background.get()

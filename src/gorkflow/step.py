@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, Unpack, overload
 
@@ -175,6 +176,18 @@ class Step(Node[In_contra, Out_co]):
     def renamed(self, node_id: str) -> Self:
         """Return a copy under another id."""
         return self._copy({"id": node_id}, self.settings)
+
+    def with_function(
+        self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
+    ) -> Step[In_contra, Out_co]:
+        """Return a copy with another function behind the same id, types and options.
+
+        For tools that stand in for a step, or around it. Settings are not handed to the function.
+        """
+        signature = replace(self._signature, is_async=is_async, takes_context=takes_context)
+        kind: Any = AsyncStep if is_async else SyncStep
+        made: Step[In_contra, Out_co] = kind(fn, signature, self._options, {})
+        return made
 
     def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
         options = {**self._options, **_given(changes)}

@@ -9,6 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._runs import Runs
@@ -209,7 +210,7 @@ class Service:
 
     async def _beat(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
+            with background(), contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(_BEAT, self._lease / 3)):
                     await self._wake.wait()
             self._wake.clear()

@@ -9,6 +9,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._record import named_record
+from gorkflow.clock import background
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import RunNotFoundError
@@ -167,7 +168,7 @@ class Watch:
 
 async def _sleep(woken: asyncio.Event, delay: float) -> float:
     """Wait until woken, or for ``delay`` seconds; return the next delay."""
-    with contextlib.suppress(TimeoutError):
+    with background(), contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await woken.wait()
     return min(delay * 1.5, _POLL[1])

@@ -174,7 +174,7 @@ class Engine(Views):
             store=self.store,
             clock=self._clock,
             committer=Committer(self.store, loop),
-            threads=ThreadPool(),
+            threads=self._make_threads(),
             slots=Slots(self._max_steps, self._max_threads, lambda driver: driver.submit()),
             worker_id=self.worker_id,
             deps=self._deps,
@@ -192,6 +192,9 @@ class Engine(Views):
             except BaseException:
                 await self.aclose(grace=0)
                 raise
+
+    def _make_threads(self) -> ThreadPool:
+        return ThreadPool()
 
     async def aclose(self, *, grace: float = 30.0) -> None:
         """Stop. Runs that have not ended stay recoverable.

@@ -1,1 +1,30 @@
-"""Help for tests: of workflows, and of stores."""
+"""Help for tests: of steps, of workflows, and (in ``conformance``) of stores."""
+
+from gorkflow.testing._context import FakeContext, Report, context
+from gorkflow.testing._engine import VirtualEngine
+from gorkflow.testing._fakes import with_fakes
+from gorkflow.testing._run import PlayOptions, Result, run, run_sync
+from gorkflow.testing.clock import (
+    StuckError,
+    VirtualClock,
+    VirtualLoop,
+    in_virtual_time,
+    outside,
+)
+
+__all__ = [
+    "FakeContext",
+    "PlayOptions",
+    "Report",
+    "Result",
+    "StuckError",
+    "VirtualClock",
+    "VirtualEngine",
+    "VirtualLoop",
+    "context",
+    "in_virtual_time",
+    "outside",
+    "run",
+    "run_sync",
+    "with_fakes",
+]

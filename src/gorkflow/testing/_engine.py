@@ -1,0 +1,122 @@
+"""An engine in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine.engine import Engine
+from gorkflow.step import StepDefaults
+from gorkflow.store import Immediate, Store
+from gorkflow.stores import open_store
+from gorkflow.testing.clock import VirtualLoop, outside
+from gorkflow.workflow import Workflow
+
+_LEASE = 1e9  # seconds: a jump of time is no lapse
+
+
+class VirtualEngine(Engine):
+    """An engine whose clock is that of the ``VirtualLoop`` it is opened in.
+
+    For tests of more than one run, or with signals and cancellations at certain times; for a single
+    run, ``testing.run`` is simpler. It differs from ``Engine`` in this: the jitter of retries is
+    drawn from ``seed``, and time waits for its threads and its store.
+
+    Args:
+        store: a ``Store``, or a URL; a fresh memory store unless given.
+        workflows: as of ``Engine``.
+        deps: as of ``Engine``.
+        defaults: as of ``Engine``.
+        seed: of the jitter.
+        options: the others of ``Engine``.
+    """
+
+    def __init__(
+        self,
+        store: Store | str = "memory:",
+        *,
+        workflows: Iterable[Workflow[Any, Any]] = (),
+        deps: object = None,
+        defaults: StepDefaults | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        opened = open_store(store) if isinstance(store, str) else store
+        if not isinstance(opened, Immediate):
+            opened = cast("Store", _Outside(opened))
+        options.setdefault("lease", _LEASE)
+        super().__init__(opened, workflows=workflows, deps=deps, defaults=defaults, **options)
+        self._random = random.Random(seed)
+
+    async def open(self, *, recover: bool = True) -> None:
+        """Open the engine.
+
+        Raises:
+            RuntimeError: the running loop is no ``VirtualLoop``.
+        """
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            raise RuntimeError(
+                "a VirtualEngine needs virtual time; run the test with testing.in_virtual_time(…)"
+            )
+        self._clock = loop.clock
+        await super().open(recover=recover)
+        assert self._runtime is not None  # it is open
+        self._runtime.uniform = self._random.uniform
+
+    def _make_threads(self) -> ThreadPool:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)  # `open` saw to it
+        return _Threads(loop)
+
+
+class _Threads(ThreadPool):
+    """Tells the loop of its work, so that time waits for it.
+
+    Args:
+        loop: that of the engine.
+    """
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._virtual = loop
+
+    def submit(self, work: Callable[[], None]) -> None:
+        def told() -> None:
+            try:
+                work()  # hands over its result to the loop, so that comes before the end
+            finally:
+                if not self._virtual.is_closed():
+                    self._virtual.call_soon_threadsafe(self._virtual.end_outside)
+
+        super().submit(told)
+        self._virtual.begin_outside()
+
+
+class _Outside:
+    """A store whose calls are waited for instead of jumped over.
+
+    Args:
+        store: does the work.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+
+        async def waited_for(*args: Any, **options: Any) -> Any:
+            with outside():
+                return await method(*args, **options)
+
+        return waited_for

@@ -1,0 +1,234 @@
+"""Fakes: what stands in for a step in a test."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+from gorkflow._elements import Chain
+from gorkflow._options import did_you_mean
+from gorkflow._signature import Param, StepSignature
+from gorkflow.annotations import describe, fits
+from gorkflow.codec import codec_of
+from gorkflow.context import StepContext
+from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
+from gorkflow.node import Node
+from gorkflow.step import AsyncStep, Step
+from gorkflow.testing._rewrite import nodes_of, rewritten
+from gorkflow.workflow import Workflow
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+Fakes = Mapping[Any, Any]
+"""By step, id or path: a step, a function, a value to return, or an exception to raise."""
+
+
+class _Shape(NamedTuple):
+    """What a node takes and gives."""
+
+    label: str
+    params: tuple[Param, ...]
+    output: Any
+
+    def __str__(self) -> str:
+        shown = [f"{param.name}: {describe(param.annotation)}" for param in self.params]
+        return f"({', '.join(shown)}) -> {describe(self.output)}"
+
+
+def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
+    """Return a workflow whose steps are replaced by fakes.
+
+    A fake only stands in for what the step *does*. Id, types and options (retries, timeout,
+    ``continue_on_error``) stay those of the step, so that they are under test, too. It runs on the
+    event loop, also where the step would run in a thread.
+
+    Args:
+        workflow: it stays as it is.
+        fakes: by step or id (wherever in the workflow it is) or by path (only there). A fake is a
+            step; a function, sync or async, with the parameters of the step, with or without a
+            context before them, or with none at all; a value to return; or an exception to raise.
+            A nested workflow can be faked, too.
+
+    Raises:
+        WorkflowInvalidError: there is no such step, or a fake does not fit; lists all of these.
+    """
+    nodes = nodes_of(workflow)
+    problems: list[str] = []
+    chosen: dict[str, Any] = {}
+    for key, fake in fakes.items():
+        paths = _paths(key, nodes)
+        if not paths:
+            problems.append(_unknown(key, nodes))
+        chosen.update(dict.fromkeys(paths, fake))
+    made = {path: _stand_in(nodes[path], fake, problems) for path, fake in chosen.items()}
+    if problems:
+        raise WorkflowInvalidError(workflow.id, list(dict.fromkeys(problems)))
+    return rewritten(workflow, made.get)
+
+
+def _paths(key: object, nodes: Mapping[str, Node[Any, Any]]) -> list[str]:
+    wanted = key.id if isinstance(key, Node) else key
+    if isinstance(wanted, str) and "/" in wanted:
+        return [wanted] if wanted in nodes else []
+    return [path for path, node in nodes.items() if node.id == wanted]
+
+
+def _unknown(key: object, nodes: Mapping[str, Node[Any, Any]]) -> str:
+    name = key.id if isinstance(key, Node) else key
+    if not isinstance(name, str):
+        return f"fakes are given by step, id or path, not by {name!r:.100}"
+    known = dict.fromkeys([*nodes, *(node.id for node in nodes.values())])
+    return f"there is no step {name!r} to fake; {did_you_mean(name, known)}"
+
+
+def _stand_in(node: Node[Any, Any], fake: Any, problems: list[str]) -> Node[Any, Any]:
+    if isinstance(fake, Chain):
+        renamed: Node[Any, Any] = cast("Any", fake).renamed(node.id)
+        return renamed
+    shape = _shape(node)
+    found = len(problems)
+    fn = _function(shape, fake, problems)
+    if len(problems) > found:
+        return node
+    if isinstance(node, Step):
+        return node.with_function(fn, is_async=True, takes_context=True)
+    signature = StepSignature(
+        is_async=True,
+        takes_context=True,
+        params=shape.params,
+        output=shape.output,
+        settings=frozenset(),
+    )
+    made: AsyncStep[Any, Any, Any] = AsyncStep(fn, signature, {"id": node.id}, {})
+    return made
+
+
+def _shape(node: Node[Any, Any]) -> _Shape:
+    if isinstance(node, Step):
+        return _Shape(f"step {node.id!r}", node.params, node.output)
+    if isinstance(node, Chain):
+        params = () if node.input is None else (Param("input", node.input),)
+        return _Shape(f"workflow {node.id!r}", params, node.output)
+    annotation: Any = getattr(node, "annotation", Any)
+    return _Shape(f"passthrough {node.id!r}", (Param("value", annotation),), annotation)
+
+
+def _function(shape: _Shape, fake: Any, problems: list[str]) -> Callable[..., Any]:
+    """Return what the engine calls instead of the step."""
+    if isinstance(fake, Step):
+        step: Step[Any, Any] = cast("Any", fake)
+        problems += _type_problems(shape, [p.annotation for p in step.params], step.output)
+        return _calling(lambda ctx, args: step.call(ctx, args if step.params else ()))
+    if isinstance(fake, BaseException):
+        return _raising(fake)
+    if isinstance(fake, type):
+        problems.append(
+            f"the fake of {shape.label} is the class {fake.__name__!r}; give an instance to "
+            "return, or a function"
+        )
+        return fake
+    if callable(fake):
+        return _of_function(shape, fake, problems)
+    return _of_value(shape, fake, problems)
+
+
+def _of_value(shape: _Shape, value: Any, problems: list[str]) -> Callable[..., Any]:
+    try:
+        codec = codec_of(shape.output)
+        codec.encode(codec.validate(value))
+    except ValueInvalidError as error:
+        problems.append(
+            f"the fake of {shape.label} is {value!r:.100}, but the step gives "
+            f"{describe(shape.output)}: {error}"
+        )
+    return _calling(lambda _, __: value)
+
+
+def _raising(error: BaseException) -> Callable[..., Any]:
+    async def stand_in(*_: Any) -> Any:
+        raise error.with_traceback(None)
+
+    return stand_in
+
+
+def _calling(call: Callable[[StepContext[Any], tuple[Any, ...]], Any]) -> Callable[..., Any]:
+    async def stand_in(ctx: StepContext[Any], *args: Any) -> Any:
+        value = call(ctx, args)
+        return await value if inspect.isawaitable(value) else value
+
+    return stand_in
+
+
+def _of_function(shape: _Shape, fn: Callable[..., Any], problems: list[str]) -> Callable[..., Any]:
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # a builtin: it shows when it is called
+        return _calling(lambda _, args: fn(*args))
+    hints = _hints(fn)
+    named = [
+        item for item in signature.parameters.values() if item.kind <= item.POSITIONAL_OR_KEYWORD
+    ]
+    with_context = bool(named) and _is_context(named[0].name, hints)
+    inputs = named[1:] if with_context else named
+    count = len(shape.params)
+    if _takes(signature, count + with_context):
+        given = [hints.get(item.name, Any) for item in inputs[:count]]
+        given += [Any] * (count - len(given))
+        problems += _type_problems(shape, given, hints.get("return", Any))
+    elif _takes(signature, with_context):
+        count = 0
+        problems += _type_problems(shape, (), hints.get("return", Any))
+    else:
+        problems.append(
+            f"the fake of {shape.label} takes {signature}, but the step is {shape}; give it the "
+            "same parameters, with or without a `ctx` before them"
+        )
+    if with_context:
+        return _calling(lambda ctx, args: fn(ctx, *args[:count]))
+    return _calling(lambda _, args: fn(*args[:count]))
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_context(name: str, hints: Mapping[str, Any]) -> bool:
+    hint = hints.get(name)
+    cls = typing.get_origin(hint) or hint
+    if isinstance(cls, type):
+        return issubclass(cls, StepContext)
+    return hint is None and name in {"ctx", "context"}
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004
+        return typing.get_type_hints(target, include_extras=True)
+    except Exception:  # noqa: BLE001 - annotations only help to check it
+        return {}
+
+
+def _type_problems(shape: _Shape, given: typing.Sequence[Any], output: Any) -> list[str]:
+    problems: list[str] = []
+    if given and len(given) != len(shape.params):
+        count = f"{len(given)} inputs"
+        return [f"the fake of {shape.label} takes {count}, but the step is {shape}; take the same"]
+    for param, annotation in zip(shape.params, given, strict=False):
+        if not fits(param.annotation, annotation):
+            problems.append(
+                f"the fake of {shape.label} takes {describe(annotation)}, but the step takes "
+                f"{param.name}: {describe(param.annotation)}; annotate it the same"
+            )
+    if not fits(output, shape.output):
+        problems.append(
+            f"the fake of {shape.label} gives {describe(output)}, but the step gives "
+            f"{describe(shape.output)}; return that"
+        )
+    return problems

@@ -1,0 +1,84 @@
+"""Changes the nodes of a workflow, wherever they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from gorkflow._elements import Chain
+from gorkflow.flow import join_path
+from gorkflow.node import Node
+from gorkflow.step import Step
+from gorkflow.workflow import Workflow
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+Change = Callable[[str, Node[Any, Any]], Node[Any, Any]]
+"""Gets a node with its path, and returns it or another in its place."""
+
+
+def rewritten(workflow: Workflow[In, Out], change: Change) -> Workflow[In, Out]:
+    """Return a workflow with its nodes changed, checked again.
+
+    Args:
+        workflow: it stays as it is.
+        change: called with every node, from the outside in; what it changed is not looked into.
+
+    Raises:
+        WorkflowInvalidError: a node does not fit in its place.
+    """
+    return cast("Workflow[In, Out]", _chain(workflow, "", change))
+
+
+def steps_rewritten(
+    workflow: Workflow[In, Out], change: Callable[[Step[Any, Any]], Step[Any, Any]]
+) -> Workflow[In, Out]:
+    """Return a workflow with each of its steps changed."""
+    return rewritten(workflow, lambda _, node: change(node) if isinstance(node, Step) else node)
+
+
+def nodes_of(workflow: Workflow[Any, Any]) -> dict[str, Node[Any, Any]]:
+    """Return every node that has a path, by path: steps, workflows, passthroughs."""
+    found: dict[str, Node[Any, Any]] = {}
+
+    def note(path: str, node: Node[Any, Any]) -> Node[Any, Any]:
+        found[path] = node
+        return node
+
+    rewritten(workflow, note)
+    return found
+
+
+def _chain(chain: Chain[Any, Any], prefix: str, change: Change) -> Chain[Any, Any]:
+    elements = _changed(chain.elements, prefix, change)
+    return chain if elements is chain.elements else chain.rebuilt(elements)
+
+
+def _changed(item: Any, prefix: str, change: Change) -> Any:
+    """Return the same object where nothing in it changed."""
+    found: Any = item
+    if isinstance(item, Node):
+        return _node(found, prefix, change)
+    if isinstance(item, tuple):
+        items: tuple[Any, ...] = found
+        new = tuple([_changed(one, prefix, change) for one in items])
+        return items if all(a is b for a, b in zip(items, new, strict=True)) else new
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        new_fields = {
+            field.name: new_value
+            for field in dataclasses.fields(item)
+            if (new_value := _changed(value := getattr(item, field.name), prefix, change))
+            is not value
+        }
+        return dataclasses.replace(item, **new_fields) if new_fields else item
+    return item
+
+
+def _node(node: Node[Any, Any], prefix: str, change: Change) -> Node[Any, Any]:
+    path = join_path(prefix, node.id)
+    changed = change(path, node)
+    if changed is node and isinstance(node, Chain):
+        return _chain(node, path, change)
+    return changed

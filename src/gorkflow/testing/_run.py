@@ -1,0 +1,266 @@
+"""A workflow run in a test: in memory, in virtual time, with fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Thread
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
+
+from gorkflow.engine._start import StartOptions
+from gorkflow.errors import RunCancelledError, RunFailedError
+from gorkflow.events import Event
+from gorkflow.model import Run, RunStatus, StepExecution
+from gorkflow.step import StepDefaults
+from gorkflow.testing._engine import VirtualEngine
+from gorkflow.testing._fakes import Fakes, with_fakes
+from gorkflow.testing.clock import START, StuckError, VirtualClock, VirtualLoop, in_own_thread
+from gorkflow.workflow import Workflow
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Out_co = TypeVar("Out_co", covariant=True)
+T = TypeVar("T")
+
+Signals = Mapping[Any, object] | Iterable[tuple[Any, object]]
+"""Payloads by signal or name; or pairs of the two, where one is sent several times."""
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Generic[Out_co]):
+    """How a run in a test ended."""
+
+    run: Run
+    steps: Mapping[str, StepExecution]
+    """Every step by path, in declared order; those not reached, too."""
+    events: tuple[Event, ...]
+    error: RunFailedError | RunCancelledError | None
+    """What ``engine.run`` would have raised."""
+
+    @property
+    def status(self) -> RunStatus:
+        """The status of the run."""
+        return self.run.status
+
+    @property
+    def output(self) -> Out_co:
+        """The output of the run.
+
+        Raises:
+            RunFailedError: there is none, since the run failed.
+            RunCancelledError: there is none, since it was cancelled.
+        """
+        if self.error is not None:
+            raise self.error
+        return cast("Out_co", self.run.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """What to run, and how."""
+
+    workflow: Workflow[Any, Any]
+    input: Any
+    deps: object = None
+    defaults: StepDefaults | None = None
+    signals: Iterable[tuple[Any, object]] = ()
+    start: datetime | float = START
+    options: StartOptions
+
+    async def played(self, engine: VirtualEngine) -> Result[Any]:
+        """Run it to its end in an open engine."""
+        options: StartOptions = {"run_id": "test-run", **self.options}
+        handle = await engine.start(self.workflow, self.input, **options)
+        for signal, payload in self.signals:
+            await cast("Any", handle).send(signal, payload)
+        error: RunFailedError | RunCancelledError | None = None
+        try:
+            await _unless_stuck(handle.result(), engine, handle.run_id)
+        except (RunFailedError, RunCancelledError) as caught:
+            error = caught
+        return await result_of(engine, handle.run_id, error)
+
+    async def in_this_loop(self) -> Result[Any]:
+        """Run it in an engine of its own."""
+        async with VirtualEngine(deps=self.deps, defaults=self.defaults) as engine:
+            return await self.played(engine)
+
+    def make_loop(self) -> VirtualLoop:
+        """Return a loop to run it in."""
+        return VirtualLoop(VirtualClock(self.start))
+
+
+async def result_of(
+    engine: VirtualEngine, run_id: str, error: RunFailedError | RunCancelledError | None
+) -> Result[Any]:
+    """Return all there is to see of a run that has ended."""
+    events: list[Event] = []
+    while page := await engine.store.read_events(run_id, after=len(events), limit=_PAGE):
+        events += page
+    return Result(
+        run=await engine.get_run(run_id),
+        steps={step.path: step for step in await engine.steps(run_id)},
+        events=tuple(events),
+        error=error,
+    )
+
+
+async def _unless_stuck(work: Coroutine[Any, Any, T], engine: VirtualEngine, run_id: str) -> T:
+    """Wait for something, unless nothing can happen any more."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)  # the engine saw to it
+    task = loop.create_task(work)
+    stuck: asyncio.Future[T] = loop.create_future()
+
+    def tell(error: StuckError) -> None:
+        if not stuck.done():
+            stuck.set_exception(error)
+
+    loop.stuck.append(tell)
+    try:
+        await asyncio.wait([task, stuck], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        steps = await engine.steps(run_id)
+        open_steps = [
+            f"{step.path!r} ({step.status})" for step in steps if not step.status.terminal
+        ]
+        raise StuckError(f"{stuck.exception()}. Not ended: {', '.join(open_steps) or 'no step'}")
+    finally:
+        loop.stuck.remove(tell)
+        task.cancel()
+        stuck.cancel()
+
+
+class PlayOptions(StartOptions, total=False):
+    """Options of ``testing.run``, beside those of ``Engine.start``; all may be left out."""
+
+    fakes: Fakes | None
+    """What stands in for steps; see ``with_fakes``."""
+    signals: Signals
+    """Sent when the run was started, in this order."""
+    deps: object
+    """As of ``Engine``."""
+    defaults: StepDefaults | None
+    """As of ``Engine``."""
+    start: datetime | float
+    """The time of day at the beginning."""
+
+
+def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> Play:
+    """Return what the options of a caller come to."""
+    rest: dict[str, Any] = dict(options)
+    fakes = rest.pop("fakes", None)
+    signals: Any = rest.pop("signals", ())
+    sent: Iterable[tuple[Any, object]] = (
+        cast("Mapping[Any, object]", signals).items() if isinstance(signals, Mapping) else signals
+    )
+    own = {name: rest.pop(name) for name in ("deps", "defaults", "start") if name in rest}
+    return Play(
+        workflow=with_fakes(workflow, fakes) if fakes else workflow,
+        input=input,
+        signals=tuple(sent),
+        options=cast("StartOptions", rest),
+        **own,
+    )
+
+
+@overload
+async def run(
+    workflow: Workflow[None, Out], input: None = None, **options: Unpack[PlayOptions]
+) -> Result[Out]: ...
+@overload
+async def run(
+    workflow: Workflow[In, Out], input: In, **options: Unpack[PlayOptions]
+) -> Result[Out]: ...
+async def run(
+    workflow: Workflow[Any, Out], input: Any = None, **options: Unpack[PlayOptions]
+) -> Result[Out]:
+    """Run a workflow in memory and in virtual time, and return how it ended.
+
+    It runs in an event loop of its own, in a thread; where the loop is virtual already, in that. So
+    ``asyncio.sleep`` in a step takes no time either.
+
+    Args:
+        workflow: what to run.
+        input: its input.
+        options: see ``PlayOptions``; the others are those of ``Engine.start``.
+
+    Raises:
+        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
+        InputInvalidError: the input is not valid.
+        StuckError: it waits for something that can't come any more, such as a signal not given.
+    """
+    play = play_of(workflow, input, options)
+    if isinstance(asyncio.get_running_loop(), VirtualLoop):
+        return await play.in_this_loop()
+    return await _in_thread(play)
+
+
+@overload
+def run_sync(
+    workflow: Workflow[None, Out], input: None = None, **options: Unpack[PlayOptions]
+) -> Result[Out]: ...
+@overload
+def run_sync(
+    workflow: Workflow[In, Out], input: In, **options: Unpack[PlayOptions]
+) -> Result[Out]: ...
+def run_sync(
+    workflow: Workflow[Any, Out], input: Any = None, **options: Unpack[PlayOptions]
+) -> Result[Out]:
+    """Do what ``run`` does, in a test that is not async. Blocks.
+
+    Args:
+        workflow: what to run.
+        input: its input.
+        options: see ``PlayOptions``; the others are those of ``Engine.start``.
+
+    Raises:
+        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
+        InputInvalidError: the input is not valid.
+        StuckError: it waits for something that can't come any more, such as a signal not given.
+    """
+    play = play_of(workflow, input, options)
+    return in_own_thread(lambda: whole(play))
+
+
+def whole(play: Play) -> Result[Any]:
+    """Run it in a loop of its own. Blocks."""
+    with asyncio.Runner(loop_factory=play.make_loop) as runner:
+        return runner.run(play.in_this_loop())
+
+
+async def _in_thread(play: Play) -> Result[Any]:
+    """Run it in a thread; cancelled if whoever waits for it is."""
+    ended: concurrent.futures.Future[Result[Any]] = concurrent.futures.Future()
+    inside: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def main() -> Result[Any]:
+        inside.append((asyncio.get_running_loop(), asyncio.current_task()))
+        return await play.in_this_loop()
+
+    def work() -> None:
+        ended.set_running_or_notify_cancel()  # so that nobody but us decides it
+        try:
+            with asyncio.Runner(loop_factory=play.make_loop) as runner:
+                result = runner.run(main())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            ended.set_exception(error)
+        else:
+            ended.set_result(result)
+
+    context = contextvars.copy_context()
+    Thread(target=context.run, args=(work,), name="gorkflow-testing", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(ended)
+    except asyncio.CancelledError:
+        for loop, task in inside:
+            if task is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+        raise

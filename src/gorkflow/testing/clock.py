@@ -1,0 +1,344 @@
+"""Virtual time: a clock, and the event loop that moves it.
+
+In a ``VirtualLoop``, time stands still while anything can go on without it, and jumps to the next
+timer when nothing can. So ``asyncio.sleep(86_400)`` takes no time, and the same program always sees
+the same times.
+
+The loop looks in this order, whenever no callback is ready:
+
+1. Work outside of it is awaited: a thread of a sync step or of ``asyncio.to_thread``, a socket, a
+   subprocess, what ``outside()`` encloses. Then it waits, and virtual time flows as real time does,
+   so that timeouts of such work still come.
+2. Timers: it jumps to the earliest. Timers more than ten years ahead don't count.
+3. Only background timers (the heartbeats of engines): it jumps to those, for a while.
+4. Nothing can happen any more: ``StuckError``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import selectors
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
+
+from gorkflow.clock import TimerHandle, in_background
+from gorkflow.errors import GorkflowError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""When virtual time begins, unless said otherwise."""
+
+in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
+"""Whether what runs is a step's handler, watched by a scheduler of ours."""
+
+_NEVER = 10 * 365 * 86_400.0
+_RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
+_PATIENCE = 1.0  # real seconds after which a scheduler is asked although work goes on outside
+_FUTILE = 1_000  # jumps to background timers in a row after which nothing will come of it
+
+
+class StuckError(GorkflowError):
+    """Nothing can happen any more in virtual time: no timer, no thread, no socket is left."""
+
+
+class VirtualClock:
+    """A clock that only moves when a ``VirtualLoop`` moves it.
+
+    Args:
+        start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
+    """
+
+    def __init__(self, start: datetime | float = START) -> None:
+        self._now = start.timestamp() if isinstance(start, datetime) else float(start)
+
+    def __repr__(self) -> str:
+        """Return the time it shows."""
+        return f"<VirtualClock {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
+
+    def now(self) -> float:
+        """Return the virtual time of day, in seconds since the epoch."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the same: virtual time never goes back."""
+        return self._now
+
+    def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call back in the running loop when the virtual time ``due`` has come.
+
+        Raises:
+            RuntimeError: the running loop is not the one that moves this clock.
+        """
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop) or loop.clock is not self:
+            raise RuntimeError(
+                "a VirtualClock is moved by its own VirtualLoop, and another loop runs here; use "
+                "testing.run(…), or run the test with testing.in_virtual_time(…)"
+            )
+        return loop.call_at(due, callback)
+
+    def advance(self, to: float) -> None:
+        """Move on to a time of day; never back."""
+        self._now = max(self._now, to)
+
+
+class _Timer(NamedTuple):
+    due: float
+    number: int
+    handle: asyncio.TimerHandle
+    of_handler: bool
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is virtual.
+
+    Args:
+        clock: what it moves; a fresh one unless given.
+    """
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self.clock = clock or VirtualClock()
+        self.scheduler: Callable[[bool], bool] | None = None
+        """Asked before time passes: True if it made something ready. Its argument: whether the next
+        thing to come is a timer of a handler."""
+        self.stuck: list[Callable[[StuckError], object]] = []
+        """Told when nothing can happen any more; they have to make something happen."""
+        self._timers: list[_Timer] = []
+        self._idle: list[_Timer] = []
+        self._numbers = itertools.count()
+        self._working = 0
+        self._futile = 0
+        super().__init__(_Selector(self._nothing_ready))
+        self._clock_resolution = _RESOLUTION
+
+    # ---- time -----------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Return the virtual time; it counts from the epoch, as the clock does."""
+        return self.clock.now()
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call back when the virtual time ``when`` has come."""
+        idle = in_background()
+        if idle:
+            handle = asyncio.TimerHandle(when, callback, args, self, context)
+        else:
+            handle = super().call_at(when, callback, *args, context=context)
+        timer = _Timer(when, next(self._numbers), handle, in_handler.get())
+        heapq.heappush(self._idle if idle else self._timers, timer)
+        return handle
+
+    def _jump(self, due: float) -> None:
+        self.clock.advance(due)
+        while self._idle and self._idle[0].due <= due:
+            handle = heapq.heappop(self._idle).handle
+            if not handle.cancelled():
+                self.call_soon(_run, handle)
+
+    def _next(self, timers: list[_Timer]) -> _Timer | None:
+        now = self.clock.now()
+        while timers and (timers[0].handle.cancelled() or timers[0].due <= now):
+            heapq.heappop(timers)
+        return timers[0] if timers and timers[0].due < now + _NEVER else None
+
+    # ---- work that the loop can't see -------------------------------------------------------
+
+    def begin_outside(self) -> None:
+        """Take note that work begins whose end will wake the loop: time must not jump over it."""
+        self._working += 1
+
+    def end_outside(self) -> None:
+        """Take note that such work has ended. From other threads: ``call_soon_threadsafe`` it."""
+        self._working -= 1
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,
+        func: Callable[[Unpack[Ts]], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """Run a function in a thread; time does not jump over it."""
+        future = super().run_in_executor(executor, func, *args)
+        self.begin_outside()
+        future.add_done_callback(lambda _: self.end_outside())
+        return future
+
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """Wait for the threads of ``asyncio.to_thread`` to end."""
+        with outside():
+            await super().shutdown_default_executor(*timeout)
+
+    def _is_awaiting(self, selector: selectors.BaseSelector) -> bool:
+        sockets = len(selector.get_map()) > 1  # one is the loop's own, by which threads wake it
+        return self._working > 0 or sockets or _subprocesses()
+
+    # ---- when nothing is ready --------------------------------------------------------------
+
+    def _nothing_ready(
+        self, selector: selectors.BaseSelector
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        timer, idle = self._next(self._timers), self._next(self._idle)
+        if self._is_awaiting(selector):
+            self._futile = 0
+            return self._wait(
+                selector, min(item.due for item in (timer, idle) if item) if timer or idle else None
+            )
+        if self.scheduler is not None and self.scheduler(timer is not None and timer.of_handler):
+            self._futile = 0
+        elif timer is not None:
+            self._futile = 0
+            self._jump(timer.due)
+        elif idle is not None and self._futile < _FUTILE:
+            self._futile += 1
+            self._jump(idle.due)
+        else:
+            self._give_up()
+        return []
+
+    def _wait(
+        self, selector: selectors.BaseSelector, due: float | None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for what happens outside; meanwhile, virtual time flows as real time does."""
+        now, began = self.clock.now(), time.monotonic()  # noqa: TID251 - real time, on purpose
+        room = _PATIENCE if due is None else min(_PATIENCE, max(0.0, due - now))
+        events = selector.select(room)
+        passed = time.monotonic() - began  # noqa: TID251
+        if events:
+            self._jump(now + min(passed, room))
+        else:
+            self._jump(now + room)
+            if room >= _PATIENCE and self.scheduler is not None:
+                self.scheduler(False)
+        return events
+
+    def _give_up(self) -> None:
+        error = StuckError(
+            "nothing can happen any more: every task waits for something that no timer, thread or "
+            "socket will bring; a thread of your own has to be awaited under testing.outside()"
+        )
+        if not self.stuck:
+            raise error
+        for tell in list(self.stuck):
+            tell(error)
+
+
+def _run(handle: asyncio.TimerHandle) -> None:
+    if not handle.cancelled():
+        handle._run()  # noqa: SLF001 - what a loop does with its handles
+
+
+def _subprocesses() -> bool:
+    """Return whether asyncio waits for the end of a subprocess, in a thread (before 3.12)."""
+    return any(thread.name.startswith("asyncio-waitpid-") for thread in threading.enumerate())
+
+
+class _Selector(selectors.BaseSelector):
+    """Asks the loop instead of waiting.
+
+    Args:
+        nothing_ready: called instead of waiting, with the selector that knows the sockets.
+    """
+
+    def __init__(
+        self,
+        nothing_ready: Callable[[selectors.BaseSelector], list[tuple[selectors.SelectorKey, int]]],
+    ) -> None:
+        self._real = selectors.DefaultSelector()
+        self._nothing_ready = nothing_ready
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.modify(fileobj, events, data)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = self._real.select(0)
+        if events or timeout == 0:
+            return events
+        return self._nothing_ready(self._real)
+
+    def close(self) -> None:
+        self._real.close()
+
+    def get_map(self) -> Any:
+        return self._real.get_map()
+
+
+@contextmanager
+def outside() -> Generator[None]:
+    """Tell virtual time that what is awaited in here comes from elsewhere, say a thread of yours.
+
+    It waits for that then, instead of jumping. In any other loop this does nothing.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        yield
+        return
+    loop.begin_outside()
+    try:
+        yield
+    finally:
+        loop.end_outside()
+
+
+def in_virtual_time(main: Coroutine[Any, Any, T], *, start: datetime | float = START) -> T:
+    """Run a coroutine in a fresh ``VirtualLoop`` and return what it returns. Blocks.
+
+    Where an event loop runs already, it runs in a thread of its own.
+
+    Args:
+        main: what to run.
+        start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
+
+    Raises:
+        StuckError: it waits for something that can't come any more.
+    """
+
+    def whole() -> T:
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(VirtualClock(start))) as runner:
+            return runner.run(main)
+
+    return in_own_thread(whole)
+
+
+def in_own_thread(work: Callable[[], T]) -> T:
+    """Do work that needs an event loop of its own: here, or in a thread if a loop runs here."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    result: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="gorkflow-testing", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]
