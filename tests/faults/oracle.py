@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ class Database:
             self.runs[run_id] = loaded
         db.close()
         return self
+
+    def is_empty(self) -> bool:
+        """Return whether there are no tables yet."""
+        with closing(sqlite3.connect(self.path)) as db:
+            return db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
+
+    def count(self, kind: str) -> int:
+        """Return how many events of a kind are recorded by now."""
+        with closing(sqlite3.connect(self.path, timeout=30)) as db:
+            asked = db.execute("SELECT COUNT(*) FROM events WHERE kind = ?", (kind,))
+            return int(asked.fetchone()[0])
 
     def events(self) -> Iterable[ev.Event]:
         for run in self.runs.values():

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 T = TypeVar("T")
-FAMILIES = ("process", "crashpoints", "owners", "disk")
+FAMILIES = ("process", "crashpoints", "owners", "disk", "power", "files")
 
 
 class Size(StrEnum):
