@@ -275,7 +275,7 @@ TROUBLES: dict[str, tuple[bool | None, Callable[[Path], Path | None]]] = {
     "newer version": (False, _sql("PRAGMA user_version = 999")),
     "of another program": (False, _sql("PRAGMA application_id = 12345")),
     "tables missing": (None, _sql("DROP TABLE events")),
-    "index missing": (None, _sql("DROP INDEX runs_to_claim")),
+    "index missing": (None, _sql("DROP INDEX runs_by_age")),
 }
 WHILE_OPEN: dict[str, Callable[[Path], object]] = {
     "deleted while open": lambda db: db.unlink(),

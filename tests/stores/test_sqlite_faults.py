@@ -277,6 +277,9 @@ def test_a_file_that_is_no_database(path):
         "UPDATE runs SET status = 'happy' WHERE key = 1",
         "UPDATE runs SET tags = '{' WHERE key = 1",
         "UPDATE runs SET fingerprint = 'gone' WHERE key = 1",
+        "UPDATE runs SET seq = 1 << 62 WHERE key = 1",
+        "UPDATE runs SET created_at = 9e999 WHERE key = 1",
+        "UPDATE runs SET due_at = -9e999 WHERE key = 1",
     ],
 )
 def test_a_damaged_row_harms_its_run_only(path, damage):

@@ -13,7 +13,7 @@ from typing import Any
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
-from gorkflow.model import Page, RunFilter, RunStatus
+from gorkflow.model import Page, RunFilter, RunStatus, instant
 from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores._common import (
     feed_cursor,
@@ -41,6 +41,9 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
      created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
      seen) = values  # fmt: skip
     try:
+        for at in (created_at, started_at, finished_at, due_at):
+            if at is not None:
+                instant(at)
         pairs = [(name, value) for name, value in json.loads(tags)] if tags != "[]" else ()
         return RunRow(
             run_id=run_id, workflow_id=workflow_id, workflow_version=workflow_version,
@@ -50,7 +53,7 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
             worker_id=worker_id, token=token, priority=priority, exclusive=bool(exclusive),
             seen=seen,
         )  # fmt: skip
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, OSError) as error:
         raise StoreCorruptError(
             f"the summary of run {run_id!r} can't be read: {error}; restore it from a backup"
         ) from error
@@ -82,7 +85,8 @@ def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
         return None
     events = read_events(db, run_id, 0, _ALL)
     definition = db.execute(query("get_definition"), (row.fingerprint,)).fetchone()
-    if definition is None or [event.seq for event in events] != list(range(1, row.seq + 1)):
+    whole = len(events) == row.seq and all(e.seq == n for n, e in enumerate(events, 1))
+    if definition is None or not whole:
         missing = "its definition" if definition is None else "some of its events"
         raise StoreCorruptError(
             f"run {run_id!r} lacks {missing}; restore it from a backup, or delete the run"
