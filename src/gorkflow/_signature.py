@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from gorkflow._hazards import caller_frames, unwrapped
 from gorkflow.annotations import describe, is_union
-from gorkflow.codec import codec_of
+from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 
@@ -85,7 +85,7 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
         is_async=inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inner),
         takes_context=takes_context,
         params=inputs,
-        output=hints["return"],
+        output=canonical(hints["return"]),
         settings=settings,
     )
     _check_values(result, label)
@@ -193,7 +193,7 @@ def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> t
                 f"{label}: parameter {item.name!r} has no annotation; write what it takes: "
                 f"`{item.name}: Order`"
             )
-        inputs.append(Param(item.name, annotation))
+        inputs.append(Param(item.name, canonical(annotation)))
     return tuple(inputs)
 
 

@@ -278,6 +278,14 @@ def codec_of(annotation: Any) -> Codec:
     return codec
 
 
+def canonical(annotation: Any) -> Any:
+    """Return an annotation, or an equal one that was seen before.
+
+    Equal ones are then mostly identical, which spares comparing them for every value.
+    """
+    return codec_of(annotation).annotation
+
+
 def _equal_codec(annotation: Any) -> Codec:
     try:
         # Unions are equal whatever their order, which decides ties; their repr tells them apart.

@@ -10,7 +10,7 @@ from gorkflow._fit import NOTHING, Value
 from gorkflow._options import StepDefaults, merged
 from gorkflow._record import named_record
 from gorkflow._walk import Place, Record, Walk
-from gorkflow.codec import codec_of
+from gorkflow.codec import canonical, codec_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         tree=tree,
         text=text,
         fingerprint=flow.fingerprint(text),
-        input=chain.input,
+        input=canonical(chain.input),
         output=output,
         steps=record.steps,
         conditions=record.conditions,
