@@ -15,6 +15,8 @@
     + RunNotFoundError          there is no such run
     + RunBlockedError           the code at hand can't carry it on
     + DuplicateRunError         the id is taken by another run
+    + ResourceBusyError         another live run has the resource
+    + RunEndedError             it has ended, and takes no more signals
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
   x EngineClosedError           the engine is closed, or was never opened
@@ -145,6 +147,14 @@ class RunBlockedError(RunError):
 
 class DuplicateRunError(RunError):
     """A run of this id exists, and ``if_exists`` does not allow to return it."""
+
+
+class ResourceBusyError(RunError):
+    """The run was not started, since another live run has its resource, and one is exclusive."""
+
+
+class RunEndedError(RunError):
+    """The run has ended: nothing can be sent into it any more."""
 
 
 class LeaseLostError(RunError):

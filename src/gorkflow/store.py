@@ -290,6 +290,7 @@ class Store(RunReader, Protocol):
         worker_id: str,
         *,
         now: float,
+        ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
         limit: int = 100,
@@ -309,6 +310,7 @@ class Store(RunReader, Protocol):
         Args:
             worker_id: the registered worker that claims.
             now: seconds since the epoch.
+            ahead: seconds; runs that are due within them count as due.
             workflow_ids: only runs of these workflows; ``None``: of any.
             run_id: only this run, whether or not it has something to do.
             limit: at most so many.

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -180,3 +181,39 @@ def test_what_it_can_not_use(place: Path) -> None:
     ):
         done = gorkflow_in(place, "worker", *args)
         assert (done.returncode, why in done.stderr) == (2, True), done.stderr
+
+
+def test_a_signal_is_sent_from_the_command_line(place: Path) -> None:
+    (place / "asked.py").write_text(
+        "from gorkflow import Signal, Workflow, step\n"
+        "@step\n"
+        "async def add(a: int, b: int) -> int:\n"
+        "    return a + b\n"
+        "asked = Workflow('asked', input=int).wait_for(Signal('more', int)).then(add)\n"
+    )
+    args = ("--store", "sqlite:runs.db")
+    client = (
+        "import asyncio, asked, gorkflow\n"
+        "async def start():\n"
+        "    async with gorkflow.Engine('sqlite:runs.db', execute=False) as client:\n"
+        "        await client.start(asked.asked, 1, run_id='a')\n"
+        "asyncio.run(start())\n"
+    )
+    subprocess.run([sys.executable, "-c", client], cwd=place, env=environment(), check=True)
+    for sent, code, said in (
+        (("a", "mor"), 2, "did you mean 'more'?"),
+        (("a", "more", "--payload", "two"), 2, "--payload is no JSON"),
+        (("b", "more"), 4, "'b'"),
+        (("a", "more", "--payload", '"two"'), 0, "is recorded"),  # the worker knows its type
+        (("a", "more", "--payload", "2"), 0, "signal 'more' is recorded for run a"),
+    ):
+        done = gorkflow_in(place, "runs", "send", *sent, *args)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    with worker(place, "asked.py") as process:
+        until(lambda: look(place, "a").status == "completed")
+        process.send_signal(signal.SIGTERM)
+        _, told = stop(process)
+    assert look(place, "a").output == 3
+    assert "signal 'more' (message 1) is refused" in told
+    done = gorkflow_in(place, "runs", "send", "a", "more", *args)
+    assert (done.returncode, "has ended (completed)" in done.stderr) == (5, True)

@@ -839,7 +839,7 @@ def test_claim_and_list_walk_along_an_index(path):
     claim = plan(
         path,
         _schema.query("find_claimable_runs"),
-        {"workflow_ids": '["a"]', "now": T0, "limit": 5},
+        {"workflow_ids": '["a"]', "due_by": T0, "limit": 5},
     )
     for index in ("runs_ready", "runs_asleep", "runs_mailed"):
         assert f"SEARCH runs USING COVERING INDEX {index} (workflow_id=?" in claim or (
@@ -974,7 +974,7 @@ def test_a_page_costs_what_the_page_costs(path):
     with_store(path, fill)
     values = {"before_at": float("inf"), "before_id": "", "limit": 20}
     assert cost(path, "list_runs", values) < 20
-    claimable = {"workflow_ids": '["shop"]', "now": T0, "limit": 20}
+    claimable = {"workflow_ids": '["shop"]', "due_by": T0, "limit": 20}
     assert cost(path, "find_claimable_runs", claimable) < 40
 
 
@@ -996,7 +996,7 @@ def test_runs_that_wait_cost_nothing(path):
     sql(path, "INSERT INTO inbox (run, kind, body, at) SELECT key, 'signal', 'x', 0 FROM runs")
     sql(path, "UPDATE runs SET mailed = (SELECT MAX(id) FROM inbox WHERE run = key) WHERE seen > 0")
     known = {"workflow_ids": '["shop"]'}
-    assert cost(path, "find_claimable_runs", known | {"now": T0 + 1, "limit": 100}) < 10
+    assert cost(path, "find_claimable_runs", known | {"due_by": T0 + 1, "limit": 100}) < 10
     assert cost(path, "next_due", known) < 3
     assert cost(path, "list_owners", {}) < 3
     assert cost(path, "list_workflows", {}) < 3

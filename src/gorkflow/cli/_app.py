@@ -63,6 +63,9 @@ def cli() -> None:
     "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="To find it by."
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
+@click.option("--resource", metavar="ID", help="What the run is about, to find it by.")
+@click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
+@click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
 @store_option
 @json_option
 @traceback_option
@@ -70,7 +73,8 @@ def cli() -> None:
 def run_command(
     ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
     run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
-    store: str | None, as_json: bool, tracebacks: bool,
+    resource: str | None, exclusive: bool, delay: float | None, store: str | None,
+    as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
     """Run a workflow and follow it to its end.
 
@@ -93,6 +97,9 @@ def run_command(
             "if_exists": "return" if if_exists == "return" else "raise",
             "tags": tags,
             "timeout": timeout,
+            "resource_id": resource,
+            "exclusive": exclusive,
+            "delay": delay,
         },
     )
     ctx.exit(code)

@@ -28,7 +28,7 @@ from gorkflow.cli._options import (
 @store_option
 @click.pass_context
 def runs_group(ctx: click.Context, store: str | None) -> None:
-    """List, show, cancel and resume runs."""
+    """List, show, cancel, resume runs, and send signals into them."""
     ctx.obj = store
 
 
@@ -110,6 +110,34 @@ def cancel_command(group_store: str | None, run_id: str, reason: str, store: str
     from gorkflow.cli import _runs
 
     click.echo(_runs.cancel(store or group_store, run_id, reason), err=True)
+
+
+@runs_group.command(
+    "send",
+    cls=Example,
+    example=(
+        'gorkflow runs send RUN_ID approved --payload \'{"by": "ann"}\'',
+        "gorkflow runs send RUN_ID document --payload @document.json",
+    ),
+)
+@click.argument("run_id")
+@click.argument("signal")
+@click.option("--payload", metavar="JSON|@FILE|-", help="The value of the signal.  [default: null]")
+@store_option
+@click.pass_obj
+def send_command(
+    group_store: str | None, *, run_id: str, signal: str, payload: str | None, store: str | None
+) -> None:
+    """Send a signal into a run, wherever it runs.
+
+    It is kept until the run waits for it. Whether the payload is what the run waits for is checked
+    by the worker that carries it, since this command does not know the code.
+    """
+    from gorkflow.cli import _runs
+    from gorkflow.cli._input import read_payload
+
+    _runs.send(store or group_store, run_id, signal, read_payload(payload))
+    click.echo(f"signal {signal!r} is recorded for run {run_id}", err=True)
 
 
 @runs_group.command(

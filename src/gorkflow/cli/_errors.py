@@ -74,6 +74,8 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
     (errors.HistoryError, ExitCode.STORE),
     (errors.DuplicateRunError, ExitCode.CONFLICT),
     (errors.RunBlockedError, ExitCode.CONFLICT),
+    (errors.ResourceBusyError, ExitCode.CONFLICT),
+    (errors.RunEndedError, ExitCode.CONFLICT),
     (errors.LeaseLostError, ExitCode.CONFLICT),
     (errors.RunError, ExitCode.RUN_FAILED),
     (errors.GorkflowError, ExitCode.USAGE),

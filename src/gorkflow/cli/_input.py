@@ -46,7 +46,24 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
         raise CliError(f"--input does not fit {wanted}: {error}{hint}") from None
 
 
-def _read(text: str) -> bytes:
+def read_payload(text: str | None) -> Any:
+    """Return what ``--payload`` was given, whatever JSON it is; nothing: ``None``.
+
+    Raises:
+        CliError: it can't be read.
+    """
+    if text is None:
+        return None
+    try:
+        return codec_of(Any).decode(_read(text, "--payload"))
+    except ValidationError as error:
+        hint = ""
+        if text[:1] not in "@-[{":
+            hint = "\nA text needs its own quotes: --payload '\"text\"'"
+        raise CliError(f"--payload is no JSON: {error}{hint}") from None
+
+
+def _read(text: str, option: str = "--input") -> bytes:
     if text == "-":
         return _bare(sys.stdin.buffer.read())
     if not text.startswith("@"):
@@ -54,7 +71,7 @@ def _read(text: str) -> bytes:
     try:
         return _bare(Path(text[1:]).read_bytes())
     except (OSError, ValueError) as error:
-        raise CliError(f"--input {text}: {error}") from None
+        raise CliError(f"{option} {text}: {error}") from None
 
 
 def _bare(data: bytes) -> bytes:

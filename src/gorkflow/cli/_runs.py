@@ -81,7 +81,8 @@ async def _alive(store: Store) -> set[str]:
 def _is_left(run: Run, alive: set[str]) -> bool:
     """Whether the run could go on, but no living worker carries it."""
     waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
-    return waits and run.worker_id not in alive
+    delayed = run.due_at is not None and run.due_at.timestamp() > SystemClock().now()
+    return waits and not delayed and run.worker_id not in alive
 
 
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
@@ -268,3 +269,19 @@ def cancel(store: str | None, run_id: str, reason: str) -> str:
     if before is not None and before.status.terminal:
         return f"run {run_id} was cancelled before: {one_line(after.reason)}"
     return f"run {run_id} is cancelled"
+
+
+def send(store: str | None, run_id: str, signal: str, payload: Any) -> None:
+    """Send a signal into a run.
+
+    Raises:
+        InputInvalidError: the run never waits for such a signal.
+        RunEndedError: it has ended.
+        RunNotFoundError: there is no such run.
+    """
+
+    async def post() -> None:
+        async with Engine(check_exists(store), execute=False) as engine:
+            await engine.send(run_id, signal, payload)
+
+    asyncio.run(post())

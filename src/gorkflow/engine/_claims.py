@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.engine")
 
 _LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at again, by others too
+AHEAD = 2.0
+"""Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
 _BATCH = 100  # runs claimed in one go
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
 
@@ -87,11 +89,15 @@ class Claims:
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 now=now,
+                ahead=AHEAD,
                 workflow_ids=workflow_ids,
                 run_id=run_id,
                 limit=limit,
             )
             fresh = [claim for claim in claims if claim.row.run_id not in seen]
+            for claim in claims:
+                if claim.row.run_id in seen:  # put back just now, and due again so soon
+                    self.drop(claim.row.run_id, claim.row.token)
             seen.update(claim.row.run_id for claim in claims)
             taken += await self._take_over_all(fresh, strict=run_id is not None)
             if not fresh or run_id is not None:
@@ -145,17 +151,17 @@ class Claims:
                 LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
             )
         logger.info("run %r is continued by %s", run_id, self._runtime.worker_id)
-        self._runs.carry(
-            Driver(
-                self._runtime,
-                definition,
-                claim.row,
-                machine,
-                values,
-                self._context,
-                timeout=_timeout(loaded),
-            )
+        driver = Driver(
+            self._runtime,
+            definition,
+            claim.row,
+            machine,
+            values,
+            self._context,
+            timeout=_timeout(loaded),
         )
+        driver.receive(await self._runtime.store.inbox(run_id))
+        self._runs.carry(driver)
 
     async def _put_back(self, claim: Claim, error: Exception) -> None:
         """Give back a run that can't be carried on here, to be looked at again later."""
@@ -224,8 +230,8 @@ class Claims:
             seq=machine.seq,
             worker_id=None,
         )
-        if await store.append([Append(row, events, loaded.row.seq)]) == [Written.OK]:
-            await store.acknowledge([message.id for message in await store.inbox(run_id)])
+        asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
+        await store.append([Append(row, events, loaded.row.seq, asked)])
 
 
 def _timeout(loaded: Loaded) -> float | None:

@@ -15,10 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
+from gorkflow.codec import codec_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Decision
+from gorkflow.engine._mail import Mail
 from gorkflow.engine._promise import Promise
-from gorkflow.errors import DuplicateRunError, EngineClosedError, LeaseLostError, RunError
+from gorkflow.engine._refusal import NOT_RECORDED, refusal
+from gorkflow.engine._summary import log_end, summary
+from gorkflow.errors import EngineClosedError
 from gorkflow.machine import (
     AwaitSignal,
     CancelStep,
@@ -30,23 +34,25 @@ from gorkflow.machine import (
     RunStep,
     StartTimer,
 )
-from gorkflow.model import RunStatus, instant
+from gorkflow.model import instant
 from gorkflow.store import Append, NewRun, RunRow, Written
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from gorkflow.clock import TimerHandle
     from gorkflow.definition import Definition
     from gorkflow.engine._runtime import Runtime
     from gorkflow.engine._values import Values
+    from gorkflow.store import Message
 
 logger = logging.getLogger("gorkflow.run")
 
 _Inbound = tuple["Callable[..., ev.Event]", str, int | None, tuple[Any, ...]]
-_REASON = 500  # characters of a failure that the summary of a run repeats
+NAP = 5.0
+"""Seconds of nothing but waiting up to which a run stays in the process."""
 
 
 class Driver:
@@ -89,13 +95,16 @@ class Driver:
         self.created: Promise[BaseException | None] = Promise()
         """Resolved when the run is durable, or with why it can't be."""
         self.done: Promise[BaseException | None] = Promise()
-        """Resolved when the run has ended, or with why this engine can't carry it on."""
+        """Resolved when the run has ended or is suspended, or with why this engine can't carry it
+        on."""
         self.opening = opening
         self._new = opening is not None
         self._inbox: list[_Inbound] = []
         self._todo: deque[Command] = deque()
         self._submitted = False
         self._writing = False
+        self._suspending = False
+        self.mail = Mail(machine, self._check_payload)
         self._attempts: dict[str, Attempt | Decision] = {}
         self._timers: dict[tuple[str, str], TimerHandle] = {}
         if opening is None:
@@ -121,6 +130,14 @@ class Driver:
         self._inbox.append((event, path, attempt, fields))
         self.submit()
 
+    def receive(self, messages: Iterable[Message]) -> None:
+        """Take in what was sent to the run. Messages it knows already are passed over."""
+        if self.mail.put(messages):
+            self.submit()
+
+    def _check_payload(self, path: str, payload: bytes) -> None:
+        codec_of(self.definition.payloads[path]).decode(payload)
+
     def submit(self) -> None:
         """Ask for a transition to be written."""
         if not self._submitted and not self.done.done():
@@ -137,7 +154,7 @@ class Driver:
                 self.perform(command)
             elif self.runtime.slots.admit(self, command):
                 self.admitted.append(command)
-        if self.admitted:
+        if self.admitted or self.machine.is_waiting:
             self.submit()
 
     def wants(self, command: RunStep) -> bool:
@@ -161,16 +178,29 @@ class Driver:
             fed = event(self.run_id, machine.seq + 1, path, now, *fields)
             events.append(fed)
             events += machine.feed(fed)
+        for sent in self.mail.events(now):
+            events.append(sent)
+            events += machine.feed(sent)
         self._schedule(events, now)
-        if not events:
+        rests = self._rests(now)
+        self._suspending = rests and self.runtime.suspends
+        if not events and not self._suspending:
             self._submitted = False
             return None
         self._writing = True
         self.values.note(events)
-        self.row = self._summary(now)
+        self.row = summary(self, now, rests=rests, keeps=not self._suspending)
         if self._new:
             return NewRun(self.row, self.definition.text, events)
-        return Append(self.row, events, before)
+        consumed, self.mail.consumed = self.mail.consumed, []
+        return Append(self.row, events, before, consumed)
+
+    def _rests(self, now: float) -> bool:
+        """Return whether there is nothing to do but wait, and that for long."""
+        if not self.machine.is_waiting or self._attempts or self.admitted:
+            return False
+        due = self.machine.next_due()
+        return due is None or due > now + NAP
 
     def _is_late(self, event: Any, path: str, attempt: int | None, fields: tuple[Any, ...]) -> bool:
         machine = self.machine
@@ -218,43 +248,12 @@ class Driver:
         events.append(event)
         self.machine.feed(event)
 
-    def _summary(self, now: float) -> RunRow:
-        row, machine = self.row, self.machine
-        ended = machine.status.terminal
-        started_at = row.started_at
-        if started_at is None and machine.status is RunStatus.RUNNING:
-            started_at = now
-        return RunRow(
-            run_id=row.run_id,
-            workflow_id=row.workflow_id,
-            workflow_version=row.workflow_version,
-            fingerprint=row.fingerprint,
-            status=machine.status,
-            reason=self._reason() if ended else "",
-            resource_id=row.resource_id,
-            tags=row.tags,
-            created_at=row.created_at,
-            started_at=started_at,
-            finished_at=now if ended else None,
-            seq=machine.seq,
-            worker_id=None if ended else row.worker_id,
-            token=row.token,
-        )
-
-    def _reason(self) -> str:
-        result = self.machine.result
-        if result is None:
-            return ""
-        texts = [str(self.values.failure(failure)) for failure in result.failures[:1]]
-        more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
-        return texts[0][:_REASON] + more if texts else result.reason
-
     # ---- after it -------------------------------------------------------------------------
 
     def committed(self, written: Written) -> None:
         """Go on, now that the store has answered."""
         self._submitted = self._writing = False
-        error = None if written is Written.OK else self._refusal(written)
+        error = None if written is Written.OK else refusal(self.row, written)
         if not self.created.done():
             self.created.set_result(error)
         if self.done.done():
@@ -267,34 +266,12 @@ class Driver:
             self.perform(self._todo.popleft())
         self.runtime.changed(self.run_id)
         if self.machine.status.terminal:
-            self._log_end()
+            log_end(self.row)
             self._close(None)
+        elif self._suspending:
+            self._close(None)  # whoever claims it when it is due, or has mail, goes on with it
         elif self._inbox or self.admitted:
             self.submit()
-
-    def _refusal(self, written: Written) -> RunError:
-        if written is Written.DUPLICATE:
-            return duplicate(self.run_id)
-        return LeaseLostError(
-            self.run_id, f"another worker took over run {self.run_id!r}; it goes on there"
-        )
-
-    def _log_end(self) -> None:
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        row = self.row
-        took = (row.finished_at or 0) - (row.started_at or row.created_at)
-        why = f": {row.reason}" if row.reason else ""
-        fields = {"run_id": row.run_id, "workflow_id": row.workflow_id}
-        logger.info(
-            "run %r of %r %s in %.3f s%s",
-            row.run_id,
-            row.workflow_id,
-            row.status,
-            took,
-            why,
-            extra=fields,
-        )
 
     def perform(self, command: Command) -> None:
         """Do what the machine asked for."""
@@ -327,6 +304,8 @@ class Driver:
         """Forget an attempt whose handler has ended, or was given up."""
         if self._attempts.get(attempt.command.path) is attempt:
             del self._attempts[attempt.command.path]
+            if self.machine.is_waiting:
+                self.submit()  # it was all that kept the run from being suspended
 
     def progress(self, path: str, done: float, total: float | None, message: str) -> None:
         """Take a progress report of a handler. May be called from any thread."""
@@ -341,7 +320,7 @@ class Driver:
     def is_broken(self) -> bool:
         """Whether this engine gave the run up, though the store may still have it as ours."""
         error = self.done.result() if self.done.done() else None
-        return error is not None and not isinstance(error, DuplicateRunError | EngineClosedError)
+        return error is not None and not isinstance(error, NOT_RECORDED | EngineClosedError)
 
     # ---- the end --------------------------------------------------------------------------
 
@@ -351,7 +330,7 @@ class Driver:
         The store keeps what it has; whoever claims the run goes on from that.
         """
         self._writing = False
-        if self.created.done() and not isinstance(error, DuplicateRunError):
+        if self.created.done() and not isinstance(error, NOT_RECORDED):
             logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
         self._close(error)
 
@@ -386,12 +365,3 @@ class Driver:
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks in which handlers run."""
         return [a.task for a in self._attempts.values() if a.task is not None]
-
-
-def duplicate(run_id: str) -> DuplicateRunError:
-    """Return the error for an id that is taken."""
-    return DuplicateRunError(
-        run_id,
-        f"run {run_id!r} exists already; start with another run_id, or with "
-        'if_exists="return" to get the run that has it',
-    )

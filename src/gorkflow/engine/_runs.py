@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gorkflow.engine._driver import duplicate
+from gorkflow.engine._refusal import duplicate
 from gorkflow.errors import EngineClosedError
 from gorkflow.events import RunCreated, RunStarted
 from gorkflow.model import RunStatus
@@ -109,7 +109,7 @@ class Runs:
         if driver.done.done() or self._runtime.closing:
             return
         if self._max_runs is not None and len(self._live) >= self._max_runs:
-            place = (-getattr(driver.row, "priority", 0), next(self._arrivals), driver)
+            place = (-driver.row.priority, next(self._arrivals), driver)
             heapq.heappush(self._waiting, place)
             return
         self._live.add(driver.run_id)

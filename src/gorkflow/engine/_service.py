@@ -18,8 +18,9 @@ from gorkflow.events import CancelRequested
 from gorkflow.store import Message, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
+    from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runtime import Runtime
 
@@ -47,7 +48,7 @@ class Service:
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
-            dropped=lambda driver: self.claims.drop(driver.run_id, driver.row.token),
+            dropped=self._dropped,
             room=self._look_for_more,
         )
         self.claims = Claims(runtime, registry, self.runs)
@@ -61,13 +62,13 @@ class Service:
         self._wake = asyncio.Event()
         self._recover = False
         self._watched: set[str] = set()
-        self._delivered: set[int] = set()
+        self._read_up_to = 0
 
     # ---- life -----------------------------------------------------------------------------
 
     async def open(self, *, recover: bool) -> None:
         """Announce this worker, and continue what others left."""
-        self._recover = recover
+        self._recover = self.runtime.suspends = recover
         await self._register()
         if recover:
             self._watched.update(self._registry.ids())
@@ -121,9 +122,21 @@ class Service:
         driver = self.runs.drivers.get(run_id)
         if driver is not None:
             driver.post(CancelRequested, "", None, (reason,))
-            if await driver.done.wait() is None:
+            if await driver.done.wait() is None and driver.machine.status.terminal:
                 return
         await self._whole(self._cancel_elsewhere(run_id, reason))
+
+    async def send(self, message: Message) -> bool:
+        """Leave a message for a run, and have it read soon. False: no such run, or it has ended."""
+        store = self.runtime.store
+        if not await store.post(message):
+            return False
+        driver = self.runs.drivers.get(message.run_id)
+        if driver is not None:
+            driver.receive(await store.inbox(message.run_id))
+        elif self._recover:
+            self._wake.set()  # it may be suspended; don't wait for the next heartbeat
+        return True
 
     async def _cancel_elsewhere(self, run_id: str, reason: str) -> None:
         await self._keep_alive()
@@ -137,7 +150,13 @@ class Service:
     async def _recover_one(self, run_id: str) -> list[str]:
         await self._keep_alive()
         await self.claims.give_back(0.0)
-        return await self.claims.recover(None, run_id)
+        taken = await self.claims.recover(None, run_id)
+        self._watched.update(
+            self.runs.drivers[taken_id].definition.workflow_id
+            for taken_id in taken
+            if taken_id in self.runs.drivers
+        )
+        return taken
 
     async def _recover_known(self, workflow_ids: list[str]) -> list[str]:
         self._watched.update(workflow_ids)
@@ -147,6 +166,9 @@ class Service:
         """Claim only what can run here now: what waits in the store, any worker may take."""
         if workflow_ids:
             await self.claims.recover(workflow_ids, room=self.runs.room)
+
+    def _dropped(self, driver: Driver) -> None:
+        self.claims.drop(driver.run_id, driver.row.token)
 
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""
@@ -187,8 +209,10 @@ class Service:
         """Take note that the lease was renewed, by a request made at ``asked`` in loop time."""
         if self._lapse is not None:
             self._lapse.cancel()
-        due = asked + self._lease * (1 - _MARGIN)
-        self._lapse = self.runtime.loop.call_at(due, self._lapsed)
+        self._lapse = self.runtime.loop.call_at(self._holds_until(asked), self._lapsed)
+
+    def _holds_until(self, asked: float) -> float:
+        return asked + self._lease * (1 - _MARGIN)
 
     def _lapsed(self) -> None:
         """Stop every run before the lease could end: from then on others may carry them on.
@@ -220,16 +244,12 @@ class Service:
                 logger.exception("the heartbeat failed; trying again")
 
     async def _beat_once(self) -> None:
-        messages = await self._keep_alive()
+        await self._keep_alive()
         if self._stopped:
             await self._go_on()
         await self.claims.give_back(RETRY)
         if self._recover:
             await self._take_what_fits(list(self._watched))
-        for message in messages:
-            if message.id not in self._delivered:
-                self._delivered.add(message.id)
-                self._spawn(self._deliver(message))
 
     async def _go_on(self) -> None:
         """Take back the runs that were stopped in time, unless others were quicker."""
@@ -241,16 +261,30 @@ class Service:
                 logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
             self._stopped.discard(run_id)
 
-    async def _keep_alive(self) -> tuple[Message, ...]:
-        """Make sure that our lease holds, without which a claim is worthless; return the mail."""
+    async def _keep_alive(self) -> None:
+        """Make sure that our lease holds, without which a claim is worthless; bring the mail."""
         await self._register()
-        now, asked = self.runtime.clock.now(), self.runtime.loop.time()
-        beat = await self.runtime.store.heartbeat(self.runtime.worker_id, now)
-        if beat.alive:
-            self._holds_since(asked)
-        else:
-            await self._renew()
-        return beat.messages
+        while True:
+            now, asked = self.runtime.clock.now(), self.runtime.loop.time()
+            beat = await self.runtime.store.heartbeat(
+                self.runtime.worker_id, now, after=self._read_up_to
+            )
+            self._deliver(beat.messages)
+            if not beat.alive:
+                await self._renew()
+            elif self.runtime.loop.time() < self._holds_until(asked):
+                self._holds_since(asked)
+            else:
+                continue  # it took so long that what it renewed is over already
+            return
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            driver = self.runs.drivers.get(message.run_id)
+            if driver is None:
+                return  # ours, but just being taken over: the next heartbeat brings it again
+            driver.receive((message,))
+            self._read_up_to = message.id
 
     async def _renew(self) -> None:
         """Come back after a lapse, and stop what others have taken over meanwhile."""
@@ -267,21 +301,6 @@ class Service:
             ):
                 lost = f"another worker took over run {run_id!r} while this process did not run"
                 driver.broken(LeaseLostError(run_id, lost))
-
-    async def _deliver(self, message: Message) -> None:
-        """Do what a message asks for; it is acknowledged once that is recorded."""
-        try:
-            driver = self.runs.drivers.get(message.run_id)
-            if driver is not None:
-                driver.post(CancelRequested, "", None, (message.body,))
-                await driver.done.wait()
-            row = await self.runtime.store.get_run(message.run_id)
-            if row is None or row.status.terminal:
-                await self.runtime.store.acknowledge([message.id])
-        except StoreError:
-            logger.exception("could not acknowledge a message; it will be delivered again")
-        finally:
-            self._delivered.discard(message.id)
 
     # ---- tasks ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._driver import Driver
+from gorkflow.engine._driver import NAP, Driver
 from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
 from gorkflow.events import RunCreated
@@ -39,9 +39,18 @@ class StartOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     """Seconds that the run may take, from when it is started; the shorter of this and the
     workflow's own holds."""
+    delay: float | timedelta | None
+    """Seconds until the run begins; it is recorded at once."""
+    priority: int
+    """Of runs that wait for a place, one of a higher priority begins first; 0 if unset."""
+    exclusive: bool
+    """Refuse the start while another live run has the ``resource_id``, and refuse other starts with
+    it while this run lives."""
 
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
+_MAX_PRIORITY = 1_000_000
+_FOR_EVER = 100 * 365 * 86_400.0  # seconds
 _MAX_TEXT = 1_000  # characters of a tag or resource id: they are for finding, not for storing
 
 
@@ -79,32 +88,39 @@ def new_driver(
         InputInvalidError: something is not valid.
     """
     _check_options(options)
-    now = runtime.clock.now()
-    run_id = _run_id(options.get("run_id"), now)
+    row = _row(runtime, definition, options, claimed=claimed)
     data = _input(definition, value, runtime.max_payload)
     timeout = _timeout(definition, options.get("timeout"))
-    given_tags = options.get("tags") or {}
-    if not isinstance(given_tags, Mapping):
-        raise InputInvalidError(f"tags must map names to texts, not {given_tags!r:.100}")
-    tags = {**definition.tags, **given_tags}
-    row = RunRow(
-        run_id=run_id,
-        workflow_id=definition.workflow_id,
-        workflow_version=_text("the workflow's version", definition.version) or "",
-        fingerprint=definition.fingerprint,
-        resource_id=_text("resource_id", options.get("resource_id")),
-        tags=_tags(tags) if tags else (),
-        created_at=now,
-        seq=0,
-        worker_id=runtime.worker_id if claimed else None,
-        token=1 if claimed else 0,
-    )
-    machine = Machine(run_id, definition.tree)
-    values = Values(run_id, definition)
+    machine = Machine(row.run_id, definition.tree)
+    values = Values(row.run_id, definition)
     context = contextvars.copy_context()
     opening = (definition.fingerprint, data, timeout)
     return Driver(
         runtime, definition, row, machine, values, context, timeout=timeout, opening=opening
+    )
+
+
+def _row(
+    runtime: Runtime, definition: Definition, options: StartOptions, *, claimed: bool
+) -> RunRow:
+    now = runtime.clock.now()
+    delay = _delay(options.get("delay"))
+    # Others may claim a run that nobody has, so one that begins late is left to whoever is there.
+    claimed = claimed and (delay <= NAP or not runtime.suspends)
+    return RunRow(
+        run_id=_run_id(options.get("run_id"), now),
+        workflow_id=definition.workflow_id,
+        workflow_version=_text("the workflow's version", definition.version) or "",
+        fingerprint=definition.fingerprint,
+        resource_id=_text("resource_id", options.get("resource_id")),
+        tags=_tags(definition, options.get("tags")),
+        created_at=now,
+        due_at=now + delay if delay else None,
+        priority=_priority(options.get("priority", 0)),
+        exclusive=_exclusive(options),
+        seq=0,
+        worker_id=runtime.worker_id if claimed else None,
+        token=1 if claimed else 0,
     )
 
 
@@ -195,7 +211,39 @@ def _timeout(definition: Definition, timeout: float | timedelta | None) -> float
     return seconds if own is None else min(own, seconds)
 
 
-def _tags(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _delay(delay: float | timedelta | None) -> float:
+    if delay is None:
+        return 0.0
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise InputInvalidError(f"delay must be seconds or a timedelta, not {delay!r:.100}")
+    if not 0 <= seconds < _FOR_EVER:
+        raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {delay!r}")
+    return float(seconds)
+
+
+def _priority(priority: object) -> int:
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > _MAX_PRIORITY:
+        raise InputInvalidError(
+            f"priority must be a whole number between -{_MAX_PRIORITY:,} and {_MAX_PRIORITY:,}, "
+            f"not {priority!r:.100}"
+        )
+    return priority
+
+
+def _exclusive(options: StartOptions) -> bool:
+    exclusive = options.get("exclusive", False)
+    if not isinstance(exclusive, bool):
+        raise InputInvalidError(f"exclusive must be True or False, not {exclusive!r:.100}")
+    if exclusive and options.get("resource_id") is None:
+        raise InputInvalidError("exclusive needs a resource_id: what the run has for itself")
+    return exclusive
+
+
+def _tags(definition: Definition, given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    if given is not None and not isinstance(given, Mapping):
+        raise InputInvalidError(f"tags must map names to texts, not {given!r:.100}")
+    tags = {**definition.tags, **(given or {})}
     for name, value in tags.items():
         if not name or _text("a tag's name", name) is None or _text(f"tag {name!r}", value) is None:
             raise InputInvalidError(f"tag {name!r} must be a text with a text as value")

@@ -15,6 +15,7 @@ from gorkflow.engine._committer import Committer
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._service import Service
+from gorkflow.engine._signals import ended, message_for
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
@@ -27,6 +28,7 @@ from gorkflow.errors import (
     RunNotFoundError,
     WorkflowInvalidError,
 )
+from gorkflow.signal import Signal
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
 from gorkflow.stores import open_store
@@ -34,6 +36,7 @@ from gorkflow.workflow import Workflow
 
 logger = logging.getLogger("gorkflow.engine")
 
+T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
@@ -275,6 +278,7 @@ class Engine(Views):
         Raises:
             InputInvalidError: input, id or tags are not valid; nothing was stored.
             DuplicateRunError: the id is taken.
+            ResourceBusyError: another live run has the resource, and one of the two is exclusive.
             WorkflowInvalidError: the workflow does not work with the engine's defaults.
             EngineClosedError: the engine is not open.
             StoreError: the store failed; the run was not recorded.
@@ -323,6 +327,34 @@ class Engine(Views):
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id)
+
+    @overload
+    async def send(self, run_id: str, signal: Signal[T], payload: T) -> None: ...
+    @overload
+    async def send(self, run_id: str, signal: str, payload: object = None) -> None: ...
+    async def send(self, run_id: str, signal: Signal[Any] | str, payload: object = None) -> None:
+        """Send a signal into a run. When this returns it is recorded, and will not be lost.
+
+        It is kept until the run waits for it. Signals of one name are taken in the order in which
+        they were sent, each by one wait, the one that waits longest first.
+
+        Args:
+            run_id: the run.
+            signal: the signal, or its name.
+            payload: its value: of the signal's type, or what validates as one. Where only the name
+                is given and the workflow is not known here, the type is checked by the worker.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunEndedError: it has ended.
+            InputInvalidError: the payload is not valid, or the run never waits for such a signal.
+            StoreError: the store failed; the signal was not recorded.
+        """
+        service, runtime = self._opened()
+        message = await message_for(runtime, self._registry, run_id, signal, payload)
+        if not await service.send(message):
+            row = await self.store.get_run(run_id)
+            raise RunNotFoundError(run_id) if row is None else ended(run_id, row.status.value)
 
     async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
         """Cancel a run, wherever it runs. Has no effect on one that has ended.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from gorkflow.errors import RunCancelledError, RunFailedError
 from gorkflow.events import Event
@@ -11,7 +11,9 @@ from gorkflow.model import Cancelled, Completed, Failed, Outcome, Run, RunStatus
 
 if TYPE_CHECKING:
     from gorkflow.engine.engine import Engine
+    from gorkflow.signal import Signal
 
+T = TypeVar("T")
 Out_co = TypeVar("Out_co", covariant=True)
 
 
@@ -80,6 +82,20 @@ class RunHandle(Generic[Out_co]):
             RunNotFoundError: there is no such run.
         """
         await self._engine.cancel(self.run_id, reason=reason)
+
+    @overload
+    async def send(self, signal: Signal[T], payload: T) -> None: ...
+    @overload
+    async def send(self, signal: str, payload: object = None) -> None: ...
+    async def send(self, signal: Signal[Any] | str, payload: object = None) -> None:
+        """Send a signal into the run, wherever it is; see ``Engine.send``.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunEndedError: it has ended.
+            InputInvalidError: the payload is not valid, or the run never waits for such a signal.
+        """
+        await self._engine.send(self.run_id, signal, payload)
 
     def events(self, *, after: int = 0) -> AsyncIterator[Event]:
         """Iterate over the run's events as they are recorded, until it has ended.

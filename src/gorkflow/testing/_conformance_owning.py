@@ -94,6 +94,13 @@ class Owning(Conformance):
         assert names(await store.claim("w1", now=T0 + 5)) == ["r"]
 
     @with_store
+    async def test_a_run_can_be_claimed_ahead_of_time(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        assert await store.claim("w1", now=T0 + 2, ahead=2.9) == []
+        assert names(await store.claim("w1", now=T0 + 2, ahead=3)) == ["r"]
+
+    @with_store
     async def test_claim_by_id_takes_that_run_and_no_other(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run("a"), new_run("b", due_at=T0 + 500)])

@@ -205,6 +205,7 @@ class MemoryStore:
         worker_id: str,
         *,
         now: float,
+        ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
         limit: int = 100,
@@ -216,7 +217,7 @@ class MemoryStore:
                 self._release(owner)
         free = (
             run
-            for run in self._candidates(now, run_id)
+            for run in self._candidates(now + ahead, run_id)
             if workflow_ids is None or run.row.workflow_id in workflow_ids
         )
         claims: list[Claim] = []
@@ -226,11 +227,11 @@ class MemoryStore:
             claims.append(Claim(row))
         return claims
 
-    def _candidates(self, now: float, run_id: str | None) -> Iterable[Run]:
+    def _candidates(self, due_by: float, run_id: str | None) -> Iterable[Run]:
         if run_id is not None:
             run = self._live(run_id)
             return [run] if run is not None and run.row.worker_id is None else []
-        due = {run_id: self._runs[run_id] for run_id in self._places.due(now)}
+        due = {run_id: self._runs[run_id] for run_id in self._places.due(due_by)}
         return (self._places.ready | due | self._places.mailed).values()
 
     async def next_due(self, workflow_ids: Sequence[str]) -> float | None:

@@ -214,6 +214,7 @@ def claim(
     worker_id: str,
     *,
     now: float,
+    ahead: float,
     workflow_ids: Sequence[str] | None,
     run_id: str | None,
     limit: int,
@@ -226,7 +227,7 @@ def claim(
         known = _workflows(db) if workflow_ids is None else sorted(set(workflow_ids))
         found = db.execute(
             query("find_claimable_runs"),
-            {"workflow_ids": json.dumps(known), "now": now, "limit": max(limit, 0)},
+            {"workflow_ids": json.dumps(known), "due_by": now + ahead, "limit": max(limit, 0)},
         )
     claims: list[Claim] = []
     for key, row in readable_rows(found.fetchall()):

@@ -22,7 +22,7 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_asleep
         WHERE
-            workflow_id = known.value AND worker_id IS NULL AND due_at <= :now
+            workflow_id = known.value AND worker_id IS NULL AND due_at <= :due_by
             AND status IN ('pending', 'running', 'suspended')
         ORDER BY priority DESC, created_at, run_id
         LIMIT :limit

@@ -1,0 +1,111 @@
+"""What was sent into a run and has not had its effect yet."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from gorkflow.errors import ValueInvalidError
+from gorkflow.events import CancelRequested, Event, SignalReceived
+
+if TYPE_CHECKING:
+    from gorkflow.machine import Machine
+    from gorkflow.store import Message
+
+logger = logging.getLogger("gorkflow.run")
+
+
+class Mail:
+    """The messages of one run, as far as its owner has seen them.
+
+    They stay in the store until the append that records their effect, so none is lost and none is
+    used twice, whatever happens to the process.
+
+    Args:
+        machine: of the run; knows who waits for what.
+        check: called with the path that waits and a payload; raises ``ValueInvalidError`` where
+            the payload is not of the type that is waited for.
+    """
+
+    __slots__ = ("_cancels", "_check", "_machine", "_signals", "consumed", "seen")
+
+    def __init__(self, machine: Machine, check: Callable[[str, bytes], object]) -> None:
+        self.seen = 0
+        """The id of the latest message that was put in."""
+        self.consumed: list[int] = []
+        """The messages that ``events`` made use of, since whoever records them emptied this."""
+        self._machine = machine
+        self._check = check
+        self._cancels: deque[Message] = deque()
+        self._signals: dict[str, deque[Message]] = {}
+
+    def put(self, messages: Iterable[Message]) -> bool:
+        """Take in messages, oldest first; return whether there were new ones."""
+        before = self.seen
+        for message in messages:
+            if message.id <= self.seen:
+                continue
+            self.seen = message.id
+            if message.kind == "cancel":
+                self._cancels.append(message)
+            else:
+                self._signals.setdefault(message.body, deque()).append(message)
+        return self.seen > before
+
+    def events(self, now: float) -> Iterator[Event]:
+        """Yield what the messages lead to, one at a time: feed each before asking for the next.
+
+        Signals go to the oldest waiter first, in the order in which they were sent.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        machine = self._machine
+        while self._cancels and not machine.status.terminal:
+            message = self._cancels.popleft()
+            self.consumed.append(message.id)
+            yield CancelRequested(machine.run_id, machine.seq + 1, "", now, message.body)
+        progress = bool(self._signals)
+        while progress:
+            progress = False
+            for name in list(self._signals):
+                while (found := self._next(name)) is not None:
+                    progress = True  # what it sets off may wait for a name already looked at
+                    path, message = found
+                    self.consumed.append(message.id)
+                    yield SignalReceived(
+                        machine.run_id,
+                        machine.seq + 1,
+                        path,
+                        now,
+                        message.id,
+                        message.payload or b"null",
+                    )
+
+    def _next(self, name: str) -> tuple[str, Message] | None:
+        """Return the oldest waiter for a signal and the message it gets."""
+        waiting = self._signals[name]
+        while waiting:
+            waiters = self._machine.waiters(name)
+            if not waiters:
+                return None
+            message = waiting.popleft()
+            try:
+                self._check(waiters[0], message.payload or b"null")
+            except ValueInvalidError as error:
+                # It stays in the store, to be looked at; the run waits on for a better one.
+                logger.error(  # noqa: TRY400 - not ours: the sender's mistake
+                    "run %r: signal %r (message %d) is refused, because its payload is not what "
+                    "%r waits for: %s",
+                    self._machine.run_id,
+                    name,
+                    message.id,
+                    waiters[0],
+                    error,
+                )
+            else:
+                return waiters[0], message
+        del self._signals[name]
+        return None

@@ -1,0 +1,101 @@
+"""Signals on their way into a run: what is sent, checked before it is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.codec import codec_of
+from gorkflow.engine._match import tree_of
+from gorkflow.errors import (
+    InputInvalidError,
+    PayloadTooLargeError,
+    RunEndedError,
+    RunNotFoundError,
+    ValueInvalidError,
+)
+from gorkflow.flow import WaitSpec, WorkflowSpec, walk
+from gorkflow.signal import Signal
+from gorkflow.store import Message
+
+if TYPE_CHECKING:
+    from gorkflow.engine._registry import Registry
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import RunRow
+
+
+async def message_for(
+    runtime: Runtime, registry: Registry, run_id: str, signal: Signal[Any] | str, payload: object
+) -> Message:
+    """Return the message that brings a signal to a run.
+
+    Args:
+        runtime: the engine's.
+        registry: the workflows whose types are known.
+        run_id: the run.
+        signal: the signal, or its name.
+        payload: its value: of the signal's type, or what validates as one; where the type is not
+            known here, anything that JSON can hold.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        RunEndedError: it has ended.
+        InputInvalidError: the payload is not valid, or the run never waits for such a signal.
+    """
+    row = await runtime.store.get_run(run_id)
+    if row is None:
+        raise RunNotFoundError(run_id)
+    if row.status.terminal:
+        raise ended(run_id, row.status.value)
+    name = signal.name if isinstance(signal, Signal) else signal
+    definition = registry.get(row.workflow_id)
+    if definition is not None and definition.fingerprint == row.fingerprint:
+        tree = definition.tree
+    else:
+        loaded = await runtime.store.load(run_id)
+        if loaded is None:
+            raise RunNotFoundError(run_id)
+        tree = tree_of(loaded)
+    path = _waiting_path(row, tree, name)
+    if isinstance(signal, Signal):
+        annotation = signal.type
+    else:
+        annotation = Any if definition is None else definition.payloads.get(path, Any)
+    data = _encoded(name, annotation, payload, runtime.max_payload)
+    return Message(0, run_id, "signal", name, runtime.clock.now(), data)
+
+
+def ended(run_id: str, status: str) -> RunEndedError:
+    """Return the error for a run that has ended."""
+    return RunEndedError(
+        run_id, f"run {run_id!r} has ended ({status}), and takes no more signals; start another run"
+    )
+
+
+def _waiting_path(row: RunRow, tree: WorkflowSpec, name: str) -> str:
+    """Return the path of a wait for the signal."""
+    waits = {node.signal: path for path, node in walk(tree) if isinstance(node, WaitSpec)}
+    if name in waits:
+        return waits[name]
+    import difflib  # only needed here
+
+    near = difflib.get_close_matches(str(name), waits, 1)
+    known = f"it waits for {', '.join(map(repr, sorted(waits)))}" if waits else "it waits for none"
+    hint = f"did you mean {near[0]!r}?" if near else known
+    raise InputInvalidError(
+        f"run {row.run_id!r} of workflow {row.workflow_id!r} never waits for signal "
+        f"{name!r}; {hint}"
+    )
+
+
+def _encoded(name: str, annotation: Any, payload: object, limit: int) -> bytes:
+    codec = codec_of(annotation)
+    try:
+        data = codec.encode(codec.validate(payload))
+        if len(data) > limit:
+            raise PayloadTooLargeError(
+                f"it is {len(data):,} bytes as JSON, over the limit of {limit:,}; store it "
+                "elsewhere and send where, or raise Engine(max_payload=…)"
+            )
+    except ValueInvalidError as error:
+        raise InputInvalidError(f"the payload of signal {name!r} is not valid: {error}") from None
+    return data
