@@ -309,6 +309,8 @@ class RunFilter:
     """Every one of these must be on the run."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+    finished_before: datetime | None = None
+    """Only runs that have ended, before this instant."""
     limit: int = 50
     """How many runs a page holds."""
     cursor: str | None = None

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from gorkflow.model import RunFilter, RunStatus
+from gorkflow.model import RunFilter, RunStatus, instant
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import (
@@ -35,6 +35,7 @@ def operation(rng, now):
         worker_id=rng.choice([None, *WORKERS]),
         due_at=rng.choice([None, now - 1, now + 20]),
         seen=rng.choice([0, 0, rng.randint(0, 60)]),
+        finished_at=now,
     )
     consuming = step_forward(row)._replace(consumed=[rng.randint(1, 60) for _ in range(5)])
     new = new_run(
@@ -76,6 +77,7 @@ async def picture(store, now):
         RunFilter(limit=2, status=[RunStatus.RUNNING, RunStatus.PENDING]),
         RunFilter(tags={"t": "1"}),
         RunFilter(workflow_id="x"),
+        RunFilter(finished_before=instant(now - 20)),
     ]
     return (
         [list(await store.list_runs(each)) for each in filters],

@@ -23,10 +23,10 @@ from gorkflow.errors import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from gorkflow.model import RunFilter, RunStatus
+from gorkflow.model import RunFilter, RunStatus, instant
 from gorkflow.store import Append, Written
 from gorkflow.stores import open_store
-from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _schema
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _reads, _schema
 from gorkflow.stores.sqlite._locks import WorkerLocks, WriteLock
 from gorkflow.testing.conformance import (
     LEASE,
@@ -338,13 +338,13 @@ def kill_at_statement(path, number):
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL").fetchone()
 
-        def version(*args, original=_schema._version):
+        def version(*args, original=_schema.version_of):
             db.set_trace_callback(None)
             found = original(*args)
             db.set_trace_callback(trace)
             return found
 
-        _schema._version = version
+        _schema.version_of = version
         _schema.migrate(db, str(path))
 
 
@@ -1001,3 +1001,33 @@ def test_runs_that_wait_cost_nothing(path):
     assert cost(path, "list_owners", {}) < 3
     assert cost(path, "list_workflows", {}) < 3
     assert cost(path, "list_worker_messages", {"worker_id": "w", "after": 30_000}) < 3
+
+
+def test_runs_that_ended_long_ago_are_found_without_passing_by_the_others(path):
+    ended = {"status": RunStatus.COMPLETED}
+
+    async def test(store):
+        rows = [
+            new_run(f"r{n}", created_at=T0 + n, finished_at=T0 + n + 1, **ended)
+            for n in range(2000)
+        ]
+        await store.create(rows)
+        query = RunFilter(status=RunStatus.COMPLETED, finished_before=instant(T0 + 10))
+        steps = 0
+
+        def count():
+            nonlocal steps
+            steps += 1
+            return 0
+
+        def counted(db):
+            db.set_progress_handler(count, 100)
+            found = _reads.list_runs(db, query)
+            db.set_progress_handler(None, 0)
+            return found
+
+        page = await store._home.read(counted)
+        assert [row.run_id for row in page] == [f"r{n}" for n in range(8, -1, -1)]
+        assert steps < 10
+
+    with_store(path, test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gorkflow.cli._app_db import db_group, doctor_command
 from gorkflow.cli._app_runs import runs_group
 from gorkflow.cli._options import (
     CONTEXT,
@@ -175,3 +176,5 @@ def worker_command(
 
 
 cli.add_command(runs_group)
+cli.add_command(db_group)
+cli.add_command(doctor_command)

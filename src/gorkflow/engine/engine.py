@@ -13,6 +13,7 @@ from typing import Any, Never, Self, TypeVar, Unpack, overload
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._registry import Registry
+from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._service import Service
 from gorkflow.engine._signals import ended, message_for
@@ -43,7 +44,7 @@ DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
 
-class Engine(Views):
+class Engine(Views, Retention):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:

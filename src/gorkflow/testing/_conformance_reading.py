@@ -155,6 +155,19 @@ class Reading(Conformance):
         assert await ids(store.list_runs(query)) == ["r2", "r1"]
 
     @with_store
+    async def test_list_by_end_leaves_out_what_has_not_ended(self, store: Store) -> None:
+        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
+        for number, age in ((0, 50), (1, 20), (2, 19.5), (4, 4.5)):
+            ended = finish(run_row(f"r{number}"))
+            await store.append([ended._replace(row=replace(ended.row, finished_at=T0 + age))])
+        query = RunFilter(finished_before=instant(T0 + 20))
+        assert await ids(store.list_runs(query)) == ["r4", "r2"]
+        first = await store.list_runs(replace(query, limit=1))
+        rest = replace(query, cursor=first.next_cursor)
+        assert await ids(store.list_runs(rest)) == ["r2"]
+        assert await ids(store.list_runs(replace(query, status=RunStatus.FAILED))) == []
+
+    @with_store
     async def test_a_limit_below_one_is_refused(self, store: Store) -> None:
         for limit in (0, -1):
             with pytest.raises(ValueError, match="at least 1"):

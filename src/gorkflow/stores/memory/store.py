@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from heapq import nlargest, nsmallest
 
 from gorkflow.errors import StoreError
@@ -358,5 +359,10 @@ def _matches(query: RunFilter, run: Run) -> bool:
         and (query.resource_id is None or row.resource_id == query.resource_id)
         and (query.created_after is None or row.created_at >= query.created_after.timestamp())
         and (query.created_before is None or row.created_at < query.created_before.timestamp())
+        and (query.finished_before is None or _ended_before(row, query.finished_before))
         and (not query.tags or query.tags.items() <= dict(row.tags).items())
     )
+
+
+def _ended_before(row: RunRow, instant: datetime) -> bool:
+    return row.finished_at is not None and row.finished_at < instant.timestamp()

@@ -162,6 +162,12 @@ def _walk(
         add("after", "runs.created_at >= :after", asked.created_after.timestamp())
     if asked.created_before is not None:
         add("until", "runs.created_at < :until", asked.created_before.timestamp())
+    if asked.finished_before is not None:
+        ended = asked.finished_before.timestamp()
+        add("ended", "runs.finished_at < :ended", ended)
+        # A run is created before it ends: so the walk begins there, not with the newest.
+        start = min((before_at, before_id), (ended, ""))
+        values["before_at"], values["before_id"] = start
     statement = query("list_runs")
     for number, (name, value) in enumerate(asked.tags.items()):
         if number == 0:

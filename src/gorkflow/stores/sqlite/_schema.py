@@ -57,11 +57,11 @@ def migrate(db: sqlite3.Connection, path: str) -> None:
         StoreVersionError: its schema is newer than this code.
     """
     steps = migrations()
-    while (version := _version(db, path)) < len(steps):
+    while (version := version_of(db, path)) < len(steps):
         db.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster.
-            if _version(db, path) == version:
+            if version_of(db, path) == version:
                 for statement in steps[version]:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -73,7 +73,7 @@ def migrate(db: sqlite3.Connection, path: str) -> None:
             raise
 
 
-def _version(db: sqlite3.Connection, path: str) -> int:
+def version_of(db: sqlite3.Connection, path: str) -> int:
     """Return the version of the schema; 0 for an empty file."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gorkflow.errors import StoreError
+from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
+from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.model import Page, RunFilter
 from gorkflow.store import (
     Append,
@@ -26,13 +27,13 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores._common import check_events, feed_position, page_start
-from gorkflow.stores.sqlite import _files, _reads, _writes
+from gorkflow.stores.sqlite import _backup, _files, _maintenance, _reads, _writes
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
+from gorkflow.stores.sqlite._examine import SAFE_WAL, examine
 from gorkflow.stores.sqlite._lane import Lane
 from gorkflow.stores.sqlite._locks import WorkerLocks
 
 _logger = logging.getLogger("gorkflow.store")
-_SAFE_WAL = (3, 51, 3)
 _READERS = 2
 _WAL_LIMIT = 1000 * 4096
 _LONGEST = 86_400.0
@@ -84,12 +85,7 @@ class SqliteStore:
         """
         if self._home is not None:
             return
-        settings = Settings(
-            path=await asyncio.to_thread(_files.resolve, self.path),
-            synchronous=self._synchronous,
-            busy_timeout=self._busy_timeout,
-            wal_limit=_WAL_LIMIT,
-        )
+        settings = await asyncio.to_thread(self._settings)
         await asyncio.to_thread(prepare, settings)
         home = _Home(settings)
         try:
@@ -102,13 +98,21 @@ class SqliteStore:
             raise
         self._home = home
         _logger.info("runs are kept in %s", settings.path)
-        if others and sqlite3.sqlite_version_info < _SAFE_WAL:
+        if others and sqlite3.sqlite_version_info < SAFE_WAL:
             _logger.info(
                 "%s is shared with another process; SQLite %s has a rare fault there that gorkflow "
                 "works around, other programs that write to the file don't: use 3.51.3 or newer",
                 settings.path,
                 sqlite3.sqlite_version,
             )
+
+    def _settings(self) -> Settings:
+        return Settings(
+            path=_files.resolve(self.path),
+            synchronous=self._synchronous,
+            busy_timeout=self._busy_timeout,
+            wal_limit=_WAL_LIMIT,
+        )
 
     async def close(self) -> None:
         """Finish what was begun, end the threads and close the file. Twice is harmless."""
@@ -244,6 +248,32 @@ class SqliteStore:
         return await home.read(
             partial(_reads.workers, locks=home.locks, machine=home.machine, now=now)
         )
+
+    # Looking after it
+
+    async def examine(self, now: float) -> Examination:
+        """Return the state of the file, of what is beside it, and of its workers."""
+        try:
+            settings = await asyncio.to_thread(self._settings)
+        except StoreUnavailableError as error:
+            return Examination((Finding(Level.PROBLEM, "store", str(error)),), opens=False)
+        return await asyncio.to_thread(examine, settings, now)
+
+    async def check(self) -> list[Finding]:
+        """Return what is damaged in the file and in its rows."""
+        return await self._opened().read(_maintenance.check)
+
+    async def backup(self, path: str) -> int:
+        """Copy everything into a new file, which only its owner may read; return its size."""
+        return await self._opened().reader.run(partial(_backup.backup, path=path))
+
+    async def tidy(self) -> int:
+        """Drop what no run uses any more; return the bytes that are free for new runs."""
+        home = self._opened()
+        unused = await home.read(_maintenance.unused_definitions)
+        if unused.fingerprints:
+            await home.write(partial(_maintenance.delete_definitions, unused=unused))
+        return await home.read(_maintenance.free_bytes)
 
 
 class _Home:

@@ -1,0 +1,157 @@
+"""How the store, its workers and its runs are, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from gorkflow.cli import _findings
+from gorkflow.cli._db import maintainable
+from gorkflow.cli._errors import ExitCode
+from gorkflow.cli._stores import check_exists
+from gorkflow.cli._text import one_line, seconds
+from gorkflow.clock import SystemClock
+from gorkflow.maintenance import Finding, Level
+from gorkflow.model import RunFilter, RunStatus
+from gorkflow.store import RunReader, RunRow
+
+_LATE = 10.0
+"""Seconds after which somebody should have taken a run: workers look every second."""
+_SHOWN = 5
+_PAGE = 1000
+_REASON = 300  # characters of what keeps a run from going on
+_LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
+
+
+def examine(url: str | None, *, as_json: bool) -> ExitCode:
+    """Print what there is to say of a store, and return the exit code.
+
+    Raises:
+        CliError: the store keeps no file, or there is none.
+    """
+
+    async def work() -> list[Finding]:
+        store = check_exists(url)
+        now = SystemClock().now()
+        found, opens = await maintainable(store).examine(now)
+        if not opens:
+            return list(found)
+        await store.open()
+        try:
+            return [*found, *(await _of_runs(store, now))]
+        finally:
+            await store.close()
+
+    return _findings.show(asyncio.run(work()), as_json=as_json)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Runs with the same trouble. Only some are kept, so that a long queue costs no memory."""
+
+    count: int = 0
+    oldest: float = 0.0
+    """How long ago that began, in seconds, for the run where it is longest."""
+    some: list[RunRow] = field(default_factory=list[RunRow])
+
+    def add(self, row: RunRow, age: float) -> None:
+        self.count += 1
+        self.oldest = max(self.oldest, age)
+        if len(self.some) < _SHOWN:
+            self.some.append(row)
+
+    @property
+    def named(self) -> str:
+        more = f" and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
+        return ", ".join(row.run_id for row in self.some) + more
+
+
+@dataclass(slots=True)
+class _Ward:
+    """The live runs, by what ails them."""
+
+    counts: dict[str, _Group] = field(default_factory=dict[str, _Group])
+    """Of all of them, by status."""
+    left: _Group = field(default_factory=_Group)
+    """Somebody owns them who is dead."""
+    overdue: _Group = field(default_factory=_Group)
+    """They should have been woken."""
+    blocked: _Group = field(default_factory=_Group)
+    """Whoever took them found that it can't carry them on."""
+    untaken: dict[str, _Group] = field(default_factory=dict[str, _Group])
+    """Nobody takes them; by workflow."""
+
+    def add(self, row: RunRow, alive: set[str], now: float) -> None:
+        """Put a live run where it belongs; most only count."""
+        age = now - max(row.created_at, row.due_at or 0.0)
+        self.counts.setdefault(row.status.value, _Group()).add(row, now - row.created_at)
+        if row.worker_id is not None:
+            if row.worker_id not in alive:
+                self.left.add(row, age)
+        elif row.reason:
+            self.blocked.add(row, now - row.created_at)
+        elif row.status is RunStatus.SUSPENDED:
+            if row.due_at is not None and age > _LATE:
+                self.overdue.add(row, age)
+        elif age > _LATE:
+            self.untaken.setdefault(row.workflow_id, _Group()).add(row, age)
+
+
+async def _of_runs(store: RunReader, now: float) -> list[Finding]:
+    alive = {worker.worker_id for worker in await store.workers(now=now)}
+    ward = _Ward()
+    async for row in _live(store):
+        ward.add(row, alive, now)
+    return list(_told(ward, someone=bool(alive)))
+
+
+async def _live(store: RunReader) -> AsyncIterator[RunRow]:
+    query = RunFilter(status=_LIVE, limit=_PAGE)
+    while True:
+        page = await store.list_runs(query)
+        for row in page:
+            yield row
+        if page.next_cursor is None:
+            return
+        query = RunFilter(status=_LIVE, limit=_PAGE, cursor=page.next_cursor)
+
+
+def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
+    if not ward.counts:
+        yield Finding(Level.OK, "runs", "none is unfinished")
+    for status, group in ward.counts.items():
+        yield Finding(
+            Level.OK, "runs", f"{group.count:,} {status}, the oldest {seconds(group.oldest)} old"
+        )
+    busy = "the workers are full, or know other workflows" if someone else "no worker is alive"
+    start = "start one: `gorkflow worker TARGET`"
+    if ward.left.count:
+        yield Finding(
+            Level.PROBLEM, "left", f"{ward.left.count:,} owned by a dead worker: {ward.left.named}",
+            "no living worker that knows their workflow takes them over; " + start,
+        )  # fmt: skip
+    if ward.overdue.count:
+        yield Finding(
+            Level.PROBLEM, "overdue",
+            f"{ward.overdue.count:,} should have been woken, the first "
+            f"{seconds(ward.overdue.oldest)} ago: {ward.overdue.named}",
+            f"{busy}; {start}",
+        )  # fmt: skip
+    for workflow_id, group in ward.untaken.items():
+        yield Finding(
+            Level.PROBLEM, "waiting",
+            f"{group.count:,} of workflow {workflow_id!r} wait for a worker, the first for "
+            f"{seconds(group.oldest)}: {group.named}",
+            f"{busy}; {start}",
+        )  # fmt: skip
+    for row in ward.blocked.some:
+        yield Finding(
+            Level.PROBLEM, "blocked", f"run {row.run_id}: {one_line(row.reason)[:_REASON]}",
+            f"do what it says, or `gorkflow runs cancel {row.run_id}`",
+        )  # fmt: skip
+    if ward.blocked.count > _SHOWN:
+        yield Finding(
+            Level.PROBLEM, "blocked", f"{ward.blocked.count - _SHOWN:,} more runs",
+            "see the notes in `gorkflow runs list`",
+        )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Runs that have ended and are no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from gorkflow.maintenance import Maintainable
+from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.store import RunReader, RunRow, Store
+
+if TYPE_CHECKING:
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.engine._service import Service
+
+_BATCH_RUNS = 100
+_BATCH_EVENTS = 2000
+"""Deleted in one transaction, which others wait for; a run with more is one by itself."""
+
+
+def ended(
+    before: datetime | timedelta,
+    *,
+    now: float,
+    workflow_id: str | None = None,
+    status: RunStatus | Sequence[RunStatus] | None = None,
+) -> RunFilter:
+    """Return the filter of the runs that ended before an instant, or longer ago than that.
+
+    Args:
+        before: the instant, or the age.
+        now: seconds since the epoch.
+        workflow_id: only of this workflow.
+        status: only of these; ``None``: however they ended.
+
+    Raises:
+        ValueError: a status is not one of an ended run, or the age is negative.
+    """
+    terminal = [each for each in RunStatus if each.terminal]
+    wanted = terminal if status is None else [status] if isinstance(status, str) else [*status]
+    for each in wanted:
+        if each not in terminal:
+            raise ValueError(
+                f"runs that are {str(each)!r} have not ended and are not deleted; choose from "
+                f"{', '.join(terminal)}"
+            )
+    if isinstance(before, timedelta):
+        if before < timedelta():
+            raise ValueError(f"an age can't be negative: {before!r}")
+        before = instant(now) - before
+    return RunFilter(workflow_id=workflow_id, status=wanted, finished_before=before)
+
+
+async def batches(store: RunReader, query: RunFilter) -> AsyncIterator[list[RunRow]]:
+    """Yield the runs of a filter, in lists that one transaction may delete."""
+    query = replace(query, limit=_BATCH_RUNS)
+    while True:
+        page = await store.list_runs(query)
+        batch: list[RunRow] = []
+        events = 0
+        for row in page:
+            if batch and events + row.seq > _BATCH_EVENTS:
+                yield batch
+                batch, events = [], 0
+            batch.append(row)
+            events += row.seq
+        if batch:
+            yield batch
+        if page.next_cursor is None:
+            return
+        query = replace(query, cursor=page.next_cursor)
+
+
+async def delete(store: Store, query: RunFilter) -> int:
+    """Delete the runs of a filter, a batch at a time; return how many."""
+    deleted = 0
+    async for batch in batches(store, query):
+        deleted += await store.delete_runs([row.run_id for row in batch])
+    if deleted and isinstance(store, Maintainable):
+        await store.tidy()
+    return deleted
+
+
+class Retention:
+    """The part of ``Engine`` that deletes."""
+
+    def _opened(self) -> tuple[Service, Runtime]:
+        """Return the parts of an open engine.
+
+        Raises:
+            EngineClosedError: it is not open.
+        """
+        raise NotImplementedError
+
+    async def delete_runs(
+        self,
+        before: datetime | timedelta,
+        *,
+        workflow_id: str | None = None,
+        status: RunStatus | Sequence[RunStatus] | None = None,
+    ) -> int:
+        """Delete runs that ended before an instant, with all that is kept of them.
+
+        In many short transactions, so that other work goes on. What is interrupted has deleted
+        some of them, and each as a whole.
+
+        Args:
+            before: the instant; or an age, to delete what ended longer ago than that.
+            workflow_id: only runs of this workflow.
+            status: only runs that ended so: completed, failed or cancelled.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            ValueError: the status is not one of an ended run, or the age is negative.
+        """
+        _, runtime = self._opened()
+        now = runtime.clock.now()
+        query = ended(before, now=now, workflow_id=workflow_id, status=status)
+        return await delete(runtime.store, query)

@@ -1,0 +1,159 @@
+"""What can be said of a database from outside: nothing is opened for good, nothing changes."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from gorkflow.errors import StoreError
+from gorkflow.maintenance import Examination, Finding, Level
+from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite._connections import Settings
+from gorkflow.stores.sqlite._errors import translated
+from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._maintenance import free_bytes
+from gorkflow.stores.sqlite._reads import worker_alive
+from gorkflow.stores.sqlite._schema import migrations, query, version_of
+
+SAFE_WAL = (3, 51, 3)
+"""The first SQLite without the fault that two checkpoints at once can damage the file."""
+_LARGE_WAL = 16
+"""Times the limit at which the write-ahead log is checkpointed."""
+
+
+def examine(settings: Settings, now: float) -> Examination:
+    """Return the state of the file, of what is beside it, and of the workers in it."""
+    path = settings.path
+    found = list(_files_around(path))
+    try:
+        with translated(str(path)), closing(settings.connect()) as db:
+            db.execute("PRAGMA query_only = ON")
+            version = version_of(db, str(path))
+            found.append(_schema(version))
+            if version != len(migrations()):
+                return Examination(tuple(found), opens=False)
+            workers = list(_workers(db, path, now))
+            alive = sum(each.level is Level.OK for each in workers)
+            found += [_library(alive), *_modes(db, settings), *_sizes(db, settings), *workers]
+            found += _unread(db)
+    except StoreError as error:
+        found.append(Finding(Level.PROBLEM, "store", str(error)))
+        return Examination(tuple(found), opens=False)
+    found.insert(0, Finding(Level.OK, "store", f"{str(path)!r} can be read"))
+    return Examination(tuple(found), opens=True)
+
+
+def _files_around(path: Path) -> Iterator[Finding]:
+    kind = _files.network_disk(path)
+    if kind:
+        yield Finding(
+            Level.PROBLEM, "disk", f"it is on a network file system ({kind})",
+            "move the file to a local disk: locks don't protect it there",
+        )  # fmt: skip
+    for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", ".write", ".workers"))):
+        try:
+            mode = stat.S_IMODE(each.stat().st_mode)
+        except OSError:
+            continue
+        if mode & 0o077:
+            right = "700" if each.is_dir() else "600"
+            yield Finding(
+                Level.WARNING, "permissions",
+                f"others may look into {each.name!r} (mode {mode:o}); it holds inputs and outputs",
+                f"chmod {right} {str(each)!r}",
+            )  # fmt: skip
+
+
+def _schema(version: int) -> Finding:
+    newest = len(migrations())
+    if version == newest:
+        return Finding(Level.OK, "schema", f"version {version}")
+    return Finding(
+        Level.WARNING, "schema",
+        f"version {version}; this gorkflow has version {newest}, and has looked no further",
+        "stop workers of the older gorkflow; then any command that opens the store brings it up "
+        "to date",
+    )  # fmt: skip
+
+
+def _library(alive: int) -> Finding:
+    name = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info >= SAFE_WAL:
+        return Finding(Level.OK, "sqlite", name)
+    return Finding(
+        Level.WARNING if alive > 1 else Level.INFO, "sqlite",
+        f"{name} has a rare fault that can damage a file that several processes write to; gorkflow "
+        "works around it, other programs don't",
+        "use a Python with SQLite 3.51.3 or newer, or let no other program write to the file",
+    )  # fmt: skip
+
+
+def _modes(db: sqlite3.Connection, settings: Settings) -> Iterator[Finding]:
+    (journal,) = db.execute("PRAGMA journal_mode").fetchone()
+    if journal != "wal":
+        yield Finding(
+            Level.WARNING, "journal", f"its mode is {journal!r}, so readers and writers wait",
+            "any command that opens the store sets it to 'wal'; see that no other program changes "
+            "it back",
+        )  # fmt: skip
+    if settings.synchronous == "full":
+        yield Finding(Level.OK, "durability", f"journal {journal}, synchronous full")
+    else:
+        yield Finding(
+            Level.INFO, "durability",
+            f"journal {journal}, synchronous {settings.synchronous}: a power loss may take the "
+            "latest transitions",
+            "leave out ?synchronous= to have each on the disk first",
+        )  # fmt: skip
+
+
+def _sizes(db: sqlite3.Connection, settings: Settings) -> Iterator[Finding]:
+    size = settings.path.stat().st_size
+    yield Finding(
+        Level.OK, "size", f"{size / 1e6:,.1f} MB, of which {free_bytes(db) / 1e6:,.1f} MB are free"
+    )
+    try:
+        wal = Path(f"{settings.path}-wal").stat().st_size
+    except FileNotFoundError:
+        return
+    if wal <= settings.wal_limit * _LARGE_WAL:
+        yield Finding(Level.OK, "log", f"{wal / 1e6:,.1f} MB")
+    else:
+        yield Finding(
+            Level.WARNING, "log",
+            f"the write-ahead log has grown to {wal / 1e6:,.1f} MB: some program has been reading "
+            "for long, or nobody writes any more",
+            "end the program that keeps a transaction open; the log shrinks with the next writes",
+        )  # fmt: skip
+
+
+def _workers(db: sqlite3.Connection, path: Path, now: float) -> Iterator[Finding]:
+    locks = WorkerLocks(Path(f"{path}.workers"))
+    for row in db.execute(query("list_workers")).fetchall():
+        worker_id, _, seen_at, _, host, pid, _ = row
+        alive = worker_alive(row, locks, _files.machine(), now)
+        text = (
+            f"{worker_id!r} (process {pid} on {host or 'an unnamed host'}) is "
+            f"{'alive' if alive else 'dead'}; last heartbeat {max(0.0, now - seen_at):,.0f} s ago"
+        )
+        if alive:
+            yield Finding(Level.OK, "worker", text)
+        else:
+            yield Finding(
+                Level.INFO, "worker", text,
+                "nothing to do: its runs go to the next worker that claims, and its entry goes "
+                "when one starts",
+            )  # fmt: skip
+
+
+def _unread(db: sqlite3.Connection) -> Iterator[Finding]:
+    messages, runs = db.execute(query("count_unread_messages")).fetchone()
+    if messages:
+        yield Finding(
+            Level.INFO, "inbox",
+            f"{messages:,} messages of {runs:,} ended runs were never used",
+            "they go with their runs: `gorkflow db prune`",
+        )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Looking for damage, and making room."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from gorkflow.errors import StoreCorruptError
+from gorkflow.maintenance import Finding, Level
+from gorkflow.stores.sqlite._reads import run_row
+from gorkflow.stores.sqlite._schema import query
+
+_SHOWN = 20
+"""Problems of one kind that are named one by one."""
+
+_CROSS_CHECKS = {
+    "find_orphaned_events": "events are kept of runs that are gone",
+    "find_orphaned_messages": "messages are kept for runs that are gone",
+    "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
+    "find_missing_tags": "tags of a run are missing where runs are found by them",
+    "find_missed_mail": "messages would not wake their run",
+}
+"""Named queries that return one text per thing that is wrong."""
+
+
+def check(db: sqlite3.Connection) -> list[Finding]:
+    """Return what is damaged, except in single runs' events, which ``load`` checks."""
+    found = [
+        Finding(Level.PROBLEM, "file", text, _RESTORE)
+        for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})")
+        if text != "ok"
+    ]
+    if found:
+        return found  # whatever else there is to see follows from it
+    for name, meaning in _CROSS_CHECKS.items():
+        named = [text for (text,) in db.execute(query(name))]
+        if named:
+            more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+            text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
+            found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
+    for values in db.execute(query("list_all_runs")):
+        try:
+            run_row(values)
+        except StoreCorruptError as error:
+            found.append(Finding(Level.PROBLEM, f"run {values[1]}", str(error)))
+    return found
+
+
+_RESTORE = "restore a backup, or save what is left with `sqlite3 FILE .recover`"
+
+
+class Unused(NamedTuple):
+    """What no run had any more at one moment."""
+
+    fingerprints: list[str]
+    last_event: int
+    """The id of the latest event then."""
+
+
+def unused_definitions(db: sqlite3.Connection) -> Unused:
+    """Return the definitions that no run has. Goes over all runs, so nobody shall wait for it."""
+    found = [name for (name,) in db.execute(query("find_unused_definitions"))]
+    (last_event,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM events").fetchone()
+    return Unused(found, last_event)
+
+
+def delete_definitions(db: sqlite3.Connection, unused: Unused) -> None:
+    """Drop those of the definitions that are still unused."""
+    for name in unused.fingerprints:
+        values = {"fingerprint": name, "last_event": unused.last_event}
+        db.execute(query("delete_definition"), values)
+
+
+def free_bytes(db: sqlite3.Connection) -> int:
+    """Return how much room in the file waits for new rows."""
+    (pages,) = db.execute("PRAGMA freelist_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(size)

@@ -1,0 +1,3 @@
+SELECT 'event ' || id
+FROM events
+WHERE run NOT IN (SELECT key FROM runs)

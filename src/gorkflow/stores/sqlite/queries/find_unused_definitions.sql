@@ -1,0 +1,3 @@
+SELECT fingerprint
+FROM definitions
+WHERE fingerprint NOT IN (SELECT fingerprint FROM runs)

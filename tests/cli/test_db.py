@@ -1,0 +1,313 @@
+"""`db prune|check|backup` and `doctor`, within this process."""
+
+import asyncio
+import json
+import sqlite3
+import stat
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow.cli import _findings
+from gorkflow.maintenance import Finding, Level
+from gorkflow.model import RunStatus
+from gorkflow.store import Message, RunRow
+from gorkflow.stores.sqlite import SqliteStore
+from gorkflow.testing.conformance import new_run, worker
+from tests.cli.conftest import Invoke
+from tests.cli.tools import CONTROL
+
+STORE = Path(".gorkflow", "runs.db")
+
+
+@pytest.fixture
+def checkout(invoke: Invoke) -> None:
+    """Have a store with one run that completed and one that failed."""
+    assert (
+        invoke("run", "flows.py:checkout", "--run-id", "r1", "--input", '{"id": 7}').exit_code == 0
+    )
+    assert invoke("run", "flows.py:failing", "--run-id", "r2").exit_code == 1
+
+
+def sql(statement: str, *values: Any) -> list[Any]:
+    with closing(sqlite3.connect(STORE, isolation_level=None)) as db:
+        return db.execute(statement, values).fetchall()
+
+
+def in_store(*runs: dict[str, Any]) -> None:
+    """Put runs into the store, an hour old unless they say otherwise."""
+
+    async def work() -> None:
+        store = SqliteStore(STORE)
+        await store.open()
+        await store.create([new_run(run["run_id"], **_rest(run)) for run in runs])
+        await store.close()
+
+    asyncio.run(work())
+
+
+def _rest(run: dict[str, Any]) -> dict[str, Any]:
+    return {"created_at": time.time() - 3600.0} | {k: v for k, v in run.items() if k != "run_id"}
+
+
+def listed(invoke: Invoke) -> list[str]:
+    found = json.loads(invoke("runs", "list", "--json").stdout)
+    return sorted(run["run_id"] for run in found["runs"])
+
+
+# ---- prune ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("checkout")
+def test_prune_deletes_what_is_old_enough(invoke: Invoke):
+    kept = invoke("db", "prune", "--older-than", "1h")
+    assert (kept.exit_code, kept.stdout) == (0, "")
+    assert kept.stderr.startswith("0 runs deleted")
+    dry = invoke("db", "prune", "--older-than", "0s", "--dry-run")
+    assert dry.stderr == "2 runs would be deleted\n"
+    assert listed(invoke) == ["r1", "r2"]
+    some = invoke("db", "prune", "--older-than", "0s", "--status", "failed")
+    assert some.stderr.startswith("1 run deleted; ")
+    assert listed(invoke) == ["r1"]
+    assert invoke("db", "prune", "--older-than", "0s", "--workflow", "x").stderr.startswith("0 ")
+    rest = invoke("db", "prune", "--older-than", "0s", "--workflow", "checkout")
+    assert "1 run deleted" in rest.stderr
+    assert listed(invoke) == []
+
+
+@pytest.mark.parametrize("age", ["", "7", "d", "1y", "-1d", "1.5d", "9999999d"])
+def test_an_age_needs_a_number_and_a_unit(invoke: Invoke, age: str):
+    result = invoke("db", "prune", "--older-than", age)
+    assert result.exit_code == 2
+    assert "is no age; write a number and s, m, h, d or w" in result.stderr
+
+
+def test_prune_needs_an_age(invoke: Invoke):
+    assert invoke("db", "prune").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["db", "prune", "--older-than", "1d"], ["db", "check"], ["db", "backup", "x.db"], ["doctor"]],
+)
+def test_a_store_must_exist_and_keep_a_file(invoke: Invoke, folder: Path, command: list[str]):
+    none = invoke(*command)
+    assert none.exit_code == 3
+    assert "there is no store" in none.stderr
+    assert not (folder / ".gorkflow").exists()
+    memory = invoke(*command, "--store", "memory:")
+    assert memory.exit_code == 2
+    assert "keeps no file" in memory.stderr
+    assert "--store sqlite:PATH" in memory.stderr
+
+
+# ---- check ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("checkout")
+def test_check_finds_nothing_in_a_sound_store(invoke: Invoke):
+    result = invoke("db", "check")
+    assert result.exit_code == 0
+    assert result.stdout == "ok       store: 2 runs checked, nothing is damaged\n"
+    found = json.loads(invoke("db", "check", "--json").stdout)
+    assert (found["healthy"], found["runs"]) == (True, 2)
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DELETE FROM events WHERE run = 1 AND seq = 3", "lacks some of its events"),
+        ("UPDATE events SET payload = NULL WHERE run = 1 AND kind = 'step_completed'", "r1"),
+        ("UPDATE events SET path = 'nobody' WHERE run = 1 AND seq = 3", "r1"),
+        ("UPDATE events SET at = 0 WHERE run = 1 AND seq = 3", "r1"),
+        ("UPDATE runs SET status = 'failed' WHERE key = 1", "its summary says failed, its history"),
+        ("UPDATE runs SET status = 'happy' WHERE key = 1", "'r1' can't be read"),
+        ("UPDATE definitions SET tree = '{}'", "the definition of run 'r1' can't be read"),
+    ],
+)  # fmt: skip
+def test_check_says_which_run_is_damaged(invoke: Invoke, damage: str, says: str):
+    sql(damage)
+    result = invoke("db", "check")
+    assert result.exit_code == 1
+    assert says in result.stdout
+    assert "run r1" in result.stdout
+    assert ("run r2" in result.stdout) == ("definitions" in damage)
+    found = json.loads(invoke("db", "check", "--json").stdout)
+    assert not found["healthy"]
+    assert found["findings"][0]["level"] == "problem"
+
+
+# ---- backup -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_backup_can_be_used_as_a_store(invoke: Invoke, folder: Path):
+    result = invoke("db", "backup", "copy.db")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("backed up to copy.db: ")
+    assert stat.S_IMODE(Path("copy.db").stat().st_mode) == 0o600
+    shown = json.loads(invoke("runs", "show", "r1", "--json", "--store", "sqlite:copy.db").stdout)
+    assert shown["output"] == {"text": "ok", "cents": 700}
+    assert invoke("db", "check", "--store", "sqlite:copy.db").exit_code == 0
+    again = invoke("db", "backup", "copy.db")
+    assert again.exit_code == 3
+    assert "exists already" in again.stderr
+    nowhere = invoke("db", "backup", "no/such/folder/copy.db")
+    assert nowhere.exit_code == 3
+    assert "create it" in nowhere.stderr
+    assert sorted(each.name for each in folder.glob("*copy*")) == [
+        "copy.db", "copy.db.write"
+    ]  # fmt: skip
+
+
+# ---- doctor -----------------------------------------------------------------------------------
+
+
+def diagnosed(invoke: Invoke) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """Return the exit code, and the findings by what they are about."""
+    result = invoke("doctor", "--json")
+    body = json.loads(result.stdout)
+    assert body["healthy"] == (result.exit_code == 0)
+    found: dict[str, list[dict[str, str]]] = {}
+    for each in body["findings"]:
+        found.setdefault(each["about"], []).append(each)
+        # That of the store itself says in its text what to do.
+        assert each["advice"] or each["level"] in {"ok", "info"} or each["about"] == "store"
+    return result.exit_code, found
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_healthy_store(invoke: Invoke):
+    code, found = diagnosed(invoke)
+    assert code == 0
+    assert found["runs"][0]["text"] == "none is unfinished"
+    assert {"store", "schema", "sqlite", "durability", "size"} <= set(found)
+    plain = invoke("doctor")
+    assert plain.exit_code == 0
+    assert plain.stdout.startswith("ok       store: ")
+    assert "\x1b" not in plain.stdout
+
+
+@pytest.mark.usefixtures("checkout")
+def test_fresh_runs_and_sleeping_ones_are_no_trouble(invoke: Invoke):
+    now = time.time()
+    in_store(
+        {"run_id": "fresh", "created_at": now},
+        {"run_id": "delayed", "due_at": now + 900},
+        {"run_id": "asleep", "status": RunStatus.SUSPENDED, "due_at": now + 900},
+        {"run_id": "signalled", "status": RunStatus.SUSPENDED},
+    )
+    code, found = diagnosed(invoke)
+    assert code == 0
+    texts = [each["text"] for each in found["runs"]]
+    assert any(text.startswith("2 pending, the oldest 1 h 00 min old") for text in texts)
+    assert any(text.startswith("2 suspended") for text in texts)
+
+
+@pytest.mark.usefixtures("checkout")
+def test_runs_that_nobody_takes_are_told_by_workflow(invoke: Invoke):
+    in_store(
+        *({"run_id": f"q{n}", "workflow_id": "unknown"} for n in range(7)),
+        {"run_id": "late", "due_at": time.time() - 120.0, "workflow_id": "other"},
+    )
+    code, found = diagnosed(invoke)
+    assert code == 1
+    waiting = sorted(each["text"] for each in found["waiting"])
+    assert waiting[0].startswith("1 of workflow 'other' wait for a worker, the first for 2 min")
+    assert waiting[1].startswith("7 of workflow 'unknown' wait for a worker, the first for 1 h")
+    assert waiting[1].endswith("and 2 more")
+    assert "no worker is alive; start one" in found["waiting"][0]["advice"]
+    plain = invoke("doctor")
+    assert plain.exit_code == 1
+    assert "problem  waiting: " in plain.stdout
+    assert "         -> no worker is alive" in plain.stdout
+
+
+@pytest.mark.usefixtures("checkout")
+def test_runs_of_dead_workers_overdue_and_blocked_ones_are_told(invoke: Invoke):
+    now = time.time()
+    in_store(
+        {"run_id": "stuck", "worker_id": "ghost", "token": 1, "status": RunStatus.RUNNING},
+        {"run_id": "slept", "status": RunStatus.SUSPENDED, "due_at": now - 60},
+        {"run_id": "blocked", "reason": "the conditions\nhave changed", "due_at": now + 3},
+    )
+    code, found = diagnosed(invoke)
+    assert code == 1
+    assert "1 owned by a dead worker: stuck" in found["left"][0]["text"]
+    assert found["overdue"][0]["text"].startswith("1 should have been woken, the first 1 min")
+    assert found["blocked"][0]["text"] == "run blocked: the conditions have changed"
+    assert "waiting" not in found
+
+
+@pytest.mark.usefixtures("checkout")
+def test_living_workers_and_unread_messages_are_told(invoke: Invoke):
+    async def work() -> int:
+        store = SqliteStore(STORE)
+        await store.open()
+        now = time.time()
+        await store.register(worker("me", seen_at=now, started_at=now, host="box", pid=5))
+        await store.create([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
+        await store.create([new_run("old", workflow_id="unknown")])
+        await store.post(Message(0, "mine", "signal", "ok", now, b"1"))
+        code, found = await asyncio.to_thread(diagnosed, invoke)
+        assert "'me' (process 5 on box) is alive" in found["worker"][0]["text"]
+        assert "left" not in found
+        assert "the workers are full, or know other workflows" in found["waiting"][0]["advice"]
+        row = await store.get_run("mine")
+        assert isinstance(row, RunRow)
+        await store.close()
+        return code
+
+    assert asyncio.run(work()) == 1
+    sql("UPDATE runs SET status = 'completed'")
+    _, found = diagnosed(invoke)
+    assert found["inbox"][0]["text"].startswith("1 messages of 1 ended runs")
+
+
+@pytest.mark.usefixtures("checkout")
+def test_what_can_not_be_opened_is_told_not_raised(invoke: Invoke):
+    STORE.write_bytes(b"no database at all" * 300)
+    code, found = diagnosed(invoke)
+    assert code == 1
+    assert "is no SQLite database" in found["store"][0]["text"]
+
+
+@pytest.mark.usefixtures("checkout")
+def test_an_older_schema_is_left_alone(invoke: Invoke):
+    sql("PRAGMA user_version = 1")
+    code, found = diagnosed(invoke)
+    assert code == 0
+    assert found["schema"][0]["level"] == "warning"
+    assert sql("PRAGMA user_version") == [(1,)]
+
+
+@pytest.mark.usefixtures("checkout")
+def test_hostile_text_does_not_steer_the_terminal(invoke: Invoke):
+    in_store(
+        {"run_id": "x", "reason": "\x1b[2J\x07 gone"}, {"run_id": "y", "workflow_id": "\x1b]0;"}
+    )
+    result = invoke("doctor")
+    assert "\x1b" not in result.stdout
+    assert "\x07" not in result.stdout
+
+
+def test_a_terminal_gets_marks_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    found = [
+        Finding(Level.OK, "size", "[bold]1.0 MB[/]"),
+        Finding(Level.PROBLEM, "left", "1 owned by \x1b[2J", "start a worker"),
+    ]
+    assert _findings.show(found, as_json=False) == 1
+    lines = CONTROL.sub("", capsys.readouterr().out).splitlines()
+    assert [line.rstrip() for line in lines] == [
+        "\u2713 size: [bold]1.0 MB[/]",
+        "\u2717 left: 1 owned by \ufffd[2J",
+        "  \u2192 start a worker",
+    ]

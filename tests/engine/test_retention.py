@@ -1,0 +1,128 @@
+"""`delete_runs`: old runs go, in short transactions, and nothing else."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gorkflow.engine import _retention
+from gorkflow.engine.engine import Engine
+from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.step import step
+from gorkflow.store import Store
+from gorkflow.stores.memory import MemoryStore
+from gorkflow.stores.sqlite import SqliteStore
+from gorkflow.testing.conformance import T0, finish, new_run, run_row, step_forward
+from gorkflow.workflow import Workflow
+from tests.engine.support import Gate, in_loop, until
+
+
+@step
+async def good(number: int) -> int:
+    return number
+
+
+@step
+async def bad(number: int) -> int:
+    raise ValueError("no")
+
+
+WF = Workflow("w", input=int).then(good)
+FAILS = Workflow("fails", input=int).then(bad)
+
+
+async def ids(engine: Engine) -> list[str]:
+    return sorted([run.run_id for run in await engine.list_runs()])
+
+
+@in_loop
+async def test_ended_runs_are_deleted_by_end_status_and_workflow() -> None:
+    gate = Gate()
+
+    @step
+    async def holds(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    async with Engine("memory:") as engine:
+        await engine.start(Workflow("holds", input=int).then(holds), 1, run_id="live")
+        await until(lambda: gate.arrived, "the step")
+        for run_id in ("a", "b"):
+            await engine.run(WF, 1, run_id=run_id)
+        handle = await engine.start(FAILS, 1, run_id="c")
+        await handle.outcome()
+        first = (await engine.get_run("a")).finished_at
+        assert first is not None
+        assert await engine.delete_runs(first - timedelta(seconds=1)) == 0
+        assert await engine.delete_runs(timedelta(days=1)) == 0
+        assert await engine.delete_runs(timedelta(), workflow_id="other") == 0
+        assert await engine.delete_runs(timedelta(), status=RunStatus.CANCELLED) == 0
+        assert await engine.delete_runs(timedelta(), status=RunStatus.FAILED) == 1
+        assert await ids(engine) == ["a", "b", "live"]
+        assert await engine.delete_runs(timedelta(), workflow_id="w") == 2
+        assert await ids(engine) == ["live"]
+        gate.open()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"before": timedelta(days=-1)}, "can't be negative"),
+        ({"before": timedelta(), "status": "running"}, "'running' have not ended"),
+        ({"before": timedelta(), "status": ["failed", "suspended"]}, "'suspended' have not ended"),
+        ({"before": timedelta(), "status": "happy"}, "'happy'"),
+    ],
+)
+@in_loop
+async def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str) -> None:
+    async with Engine("memory:") as engine:
+        with pytest.raises(ValueError, match=says):
+            await engine.delete_runs(**options)
+
+
+class Counting(MemoryStore):
+    """Notes what is deleted together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+
+    async def delete_runs(self, run_ids: Any) -> int:
+        self.batches.append(list(run_ids))
+        return await super().delete_runs(run_ids)
+
+
+async def fill(store: Store, events: dict[str, int]) -> None:
+    """Have runs that ended, each with so many events."""
+    for number, (run_id, count) in enumerate(events.items()):
+        await store.create([new_run(run_id, created_at=T0 + number)])
+        grown = step_forward(run_row(run_id, created_at=T0 + number), count - 2)
+        await store.append([grown])
+        await store.append([finish(grown.row)])
+
+
+@in_loop
+async def test_a_transaction_deletes_only_so_much() -> None:
+    store = Counting()
+    await store.open()
+    await fill(store, {"a": 900, "b": 1000, "huge": 5000, "c": 5, "d": 1990, "e": 10})
+    query = _retention.ended(instant(T0 + 1e6), now=T0)
+    assert await _retention.delete(store, query) == 6
+    assert store.batches == [["e", "d"], ["c"], ["huge"], ["b", "a"]]
+    await fill(store, {f"r{n}": 2 for n in range(250)})
+    store.batches.clear()
+    assert await _retention.delete(store, query) == 250
+    assert [len(batch) for batch in store.batches] == [100, 100, 50]
+    assert list(await store.list_runs(RunFilter())) == []
+    await store.close()
+
+
+@in_loop
+async def test_sqlite_deletes_all_that_belongs_to_a_run(tmp_path: Any) -> None:
+    store = SqliteStore(tmp_path / "runs.db", synchronous="normal")
+    async with Engine(store) as engine:
+        await engine.run(WF, 1, run_id="a", tags={"x": "y"})
+        assert await engine.delete_runs(timedelta()) == 1
+        assert await store.check() == []
+        assert (await store.read_all_events())[0] == []
+        assert list(await engine.list_runs(RunFilter(tags={"x": "y"}))) == []

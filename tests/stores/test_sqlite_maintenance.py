@@ -1,0 +1,520 @@
+"""Looking after an SQLite file: examining, checking, copying, making room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from gorkflow.errors import StoreError
+from gorkflow.maintenance import Level, Maintainable
+from gorkflow.model import RunStatus
+from gorkflow.store import Append
+from gorkflow.stores.memory import MemoryStore
+from gorkflow.stores.sqlite import SqliteStore, _backup, _connections, _files, _maintenance
+from gorkflow.testing.conformance import (
+    T0,
+    completed,
+    finish,
+    new_run,
+    run_row,
+    signal,
+    step_forward,
+    worker,
+)
+from tests.stores.test_sqlite_faults import restore_schema_1
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@asynccontextmanager
+async def opened(path, **options):
+    store = SqliteStore(path, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def with_store(path, test, **options):
+    async def run():
+        async with opened(path, **options) as store:
+            return await test(store)
+
+    return asyncio.run(run())
+
+
+def sql(path, statement, *values):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement, values).fetchall()
+
+
+async def fill(store):
+    await store.create([new_run("a", tags=(("env", "prod"),)), new_run("b")])
+    await store.append([step_forward(run_row("a"), 3), step_forward(run_row("b"), 3)])
+    await store.post(signal(run_id="b"))
+
+
+def test_only_stores_with_a_file_can_be_looked_after(path):
+    assert isinstance(SqliteStore(path), Maintainable)
+    assert not isinstance(MemoryStore(), Maintainable)
+
+
+# Checking
+
+
+def checked(path):
+    return with_store(path, lambda store: store.check())
+
+
+def test_a_sound_store_has_no_damage(path):
+    with_store(path, fill)
+    assert checked(path) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DELETE FROM runs WHERE run_id = 'a'", "event 1, event 3, event 4, event 5"),
+        ("DELETE FROM runs WHERE run_id = 'b'", "message 1"),
+        ("DELETE FROM runs WHERE run_id = 'a'", "a env=prod"),
+        ("DELETE FROM run_tags", "a env"),
+        ("UPDATE run_tags SET created_at = 7", "a env"),
+        ("UPDATE runs SET tags = '[]'", "a env=prod"),
+        ("UPDATE runs SET mailed = 0", "messages would not wake their run: b"),
+        ("UPDATE runs SET status = 'happy' WHERE run_id = 'b'", "the summary of run 'b'"),
+        ("UPDATE runs SET tags = '{' WHERE run_id = 'b'", "the summary of run 'b'"),
+    ],
+)
+def test_damage_between_rows_is_named(path, damage, says):
+    with_store(path, fill)
+    sql(path, damage)
+    found = checked(path)
+    assert {each.level for each in found} == {Level.PROBLEM}
+    assert any(says in each.text for each in found), found
+
+
+def test_damage_in_the_file_is_named(path):
+    with_store(path, fill)
+    (page_size,) = sql(path, "PRAGMA page_size")[0]
+    (root,) = sql(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'runs_by_age'")[0]
+    with path.open("r+b") as file:
+        file.seek((root - 1) * page_size + 5)
+        file.write(b"\xff\xff\xff")
+    try:
+        found = checked(path)
+    except StoreError as error:
+        assert "is damaged" in str(error)  # noqa: PT017 - either will do
+    else:
+        assert found[0].about == "file"
+
+
+def test_much_damage_is_told_in_short(path):
+    async def many(store):
+        await store.create([new_run("a")])
+        await store.append([step_forward(run_row("a"), 100)])
+
+    with_store(path, many)
+    sql(path, "DELETE FROM runs")
+    [found] = checked(path)
+    assert found.text.endswith("and 81 more")
+    assert len(found.text) < 400
+
+
+# Backing up
+
+
+def test_a_backup_holds_all_and_is_private(path, tmp_path):
+    copy = tmp_path / "copy ?#%41.db"
+
+    async def test(store):
+        await fill(store)
+        size = await store.backup(str(copy))
+        assert size == copy.stat().st_size
+        return await store.load("a"), await store.inbox("b")
+
+    old = os.umask(0)
+    try:
+        before = with_store(path, test)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(each.name for each in tmp_path.glob("copy*")) == [copy.name]
+
+    async def look(store):
+        assert (await store.load("a"), await store.inbox("b")) == before
+
+    with_store(copy, look)
+    assert checked(copy) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link to nothing", "the store"])
+def test_a_backup_overwrites_nothing(path, tmp_path, kind):
+    copy = tmp_path / "copy.db"
+    if kind == "file":
+        copy.write_text("mine")
+    elif kind == "folder":
+        copy.mkdir()
+    elif kind == "link to nothing":
+        copy.symlink_to(tmp_path / "elsewhere")
+    else:
+        copy = path
+
+    async def test(store):
+        await fill(store)
+        with pytest.raises(StoreError, match="exists already"):
+            await store.backup(str(copy))
+        assert await store.get_run("a") is not None
+
+    with_store(path, test)
+    assert not (tmp_path / "elsewhere").exists()
+    if kind == "file":
+        assert copy.read_text() == "mine"
+
+
+def test_a_file_that_appears_during_a_backup_is_kept(path, tmp_path, monkeypatch):
+    copy = tmp_path / "copy.db"
+    verify = _backup._verify
+
+    def meanwhile(*args):
+        verify(*args)
+        copy.write_text("mine")
+
+    monkeypatch.setattr(_backup, "_verify", meanwhile)
+
+    async def test(store):
+        with pytest.raises(StoreError, match="exists already"):
+            await store.backup(str(copy))
+
+    with_store(path, test)
+    assert copy.read_text() == "mine"
+    assert list(tmp_path.glob("*.partial*")) == []
+
+
+@pytest.mark.parametrize("trouble", ["unsound", "other", "unwritable"])
+def test_a_failed_backup_leaves_nothing_behind(path, tmp_path, monkeypatch, trouble):
+    copy = tmp_path / "copy.db"
+    real = _backup._copy
+
+    def broken(db, partial):
+        expected = real(db, partial)
+        if trouble == "unwritable":
+            raise OSError(28, "No space left on device")
+        if trouble == "other":
+            return (7, 7.0)
+        with partial.open("r+b") as file:
+            file.seek(4096 + 5)
+            file.write(b"\xff" * 50)
+        return expected
+
+    monkeypatch.setattr(_backup, "_copy", broken)
+
+    async def test(store):
+        await fill(store)
+        with pytest.raises(
+            StoreError, match="No space left" if trouble == "unwritable" else "not sound"
+        ):
+            await store.backup(str(copy))
+
+    with_store(path, test)
+    assert [each.name for each in tmp_path.iterdir() if "copy" in each.name] == []
+
+
+def test_a_backup_is_of_one_moment_while_others_write(path, tmp_path):
+    """Each transaction moves both runs: a copy that caught half of one would show it."""
+
+    def write(stop, wrote):
+        async def work():
+            async with opened(path, synchronous="normal") as other:
+                rows = [run_row("a"), run_row("b")]
+                while not stop.is_set():
+                    items = [step_forward(row, 5) for row in rows]
+                    await other.append(items)
+                    rows = [item.row for item in items]
+                    wrote.set()
+
+        asyncio.run(work())
+
+    async def test(store):
+        big = b"x" * 300_000
+        await store.create([new_run("a"), new_run("b"), new_run("big")])
+        for seq in range(2, 12):
+            await store.append(
+                [Append(run_row("big", seq=seq), (completed("big", seq, big),), seq - 1)]
+            )
+        stop, wrote = threading.Event(), threading.Event()
+        thread = threading.Thread(target=write, args=(stop, wrote))
+        thread.start()
+        try:
+            assert await asyncio.to_thread(wrote.wait, 20)
+            for number in range(5):
+                await store.backup(str(tmp_path / f"copy{number}.db"))
+                wrote.clear()
+                assert await asyncio.to_thread(wrote.wait, 20), "the writer had to stop"
+        finally:
+            stop.set()
+            thread.join(20)
+
+    with_store(path, test, synchronous="normal")
+    moments = set()
+    for number in range(5):
+        copy = tmp_path / f"copy{number}.db"
+        assert checked(copy) == []
+        found = sql(copy, "SELECT seq FROM runs WHERE run_id IN ('a', 'b')")
+        assert len(set(found)) == 1
+        moments.add(found[0])
+    assert len(moments) == 5
+
+
+# Making room
+
+
+def test_what_is_deleted_makes_room_that_is_used_again(path):
+    async def test(store):
+        for run_id, mark in (("a", "f1"), ("b", "f2")):
+            await store.create([new_run(run_id, fingerprint=mark)])
+            big = Append(
+                run_row(run_id, fingerprint=mark, seq=2),
+                (completed(run_id, 2, b"x" * 1_000_000),),
+                1,
+            )
+            await store.append([big])
+            await store.append([finish(big.row)])
+        assert await store.tidy() < 20_000
+        await store.delete_runs(["a"])
+        assert await store.tidy() > 900_000
+        assert await store.load("b") is not None
+        await store.create([new_run("c")])
+        await store.append([Append(run_row("c", seq=2), (completed("c", 2, b"x" * 900_000),), 1)])
+        assert await store.tidy() < 100_000
+
+    with_store(path, test)
+    assert sql(path, "SELECT fingerprint FROM definitions ORDER BY 1") == [("f1",), ("f2",)]
+    assert path.stat().st_size < 2_500_000
+
+
+def test_definitions_go_with_their_last_run(path):
+    async def test(store):
+        await store.create([new_run("a"), new_run("b", fingerprint="f2")])
+        await store.append([finish(run_row("b", fingerprint="f2"))])
+        await store.delete_runs(["b"])
+        await store.tidy()
+        assert await store.load("a") is not None
+
+    with_store(path, test)
+    assert sql(path, "SELECT fingerprint FROM definitions") == [("f1",)]
+
+
+def test_a_definition_that_is_used_again_meanwhile_stays(path):
+    async def test(store):
+        await store.create([new_run("a"), new_run("b", fingerprint="f2")])
+        await store.append([finish(run_row("a")), finish(run_row("b", fingerprint="f2"))])
+        await store.delete_runs(["a", "b"])
+        unused = await store._home.read(_maintenance.unused_definitions)
+        assert sorted(unused.fingerprints) == ["f1", "f2"]
+        await store.create([new_run("c")])  # takes the key that `a` had
+        await store._home.write(lambda db: _maintenance.delete_definitions(db, unused))
+        assert await store.load("c") is not None
+
+    with_store(path, test)
+    assert sql(path, "SELECT fingerprint FROM definitions") == [("f1",)]
+
+
+# Examining
+
+
+def examined(path, now=T0, **options):
+    return asyncio.run(SqliteStore(path, **options).examine(now))
+
+
+def of(examination, about):
+    return [each for each in examination.findings if each.about == about]
+
+
+def test_a_healthy_store_has_no_problem_and_is_left_as_it_is(path):
+    with_store(path, fill)
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir() if each.is_file()}
+    found = examined(path)
+    assert found.opens
+    assert {each.level for each in found.findings} <= {Level.OK, Level.INFO}
+    after = {each.name: each.read_bytes() for each in path.parent.iterdir() if each.is_file()}
+    assert after == before
+
+
+def test_an_older_schema_is_told_and_left(path):
+    restore_schema_1(path)
+    found = examined(path)
+    assert not found.opens
+    [schema] = of(found, "schema")
+    assert (schema.level, "version 1" in schema.text) == (Level.WARNING, True)
+    assert sql(path, "PRAGMA user_version") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 500), "is no SQLite database"),
+        (lambda path: sql(path, "PRAGMA user_version = 99"), "upgrade gorkflow"),
+        (lambda path: path.unlink(), "is gone"),
+        (lambda path: (path.unlink(), path.mkdir()), "it is a folder"),
+    ],
+)
+def test_what_keeps_it_from_opening_is_a_problem(path, spoil, says):
+    with_store(path, fill)
+    spoil(path)
+    found = examined(path)
+    assert not found.opens
+    [problem] = of(found, "store")
+    assert problem.level is Level.PROBLEM
+    assert says in problem.text
+
+
+def test_a_network_disk_is_a_problem(path, monkeypatch):
+    with_store(path, fill)
+    monkeypatch.setattr(_files, "network_disk", lambda _: "nfs4")
+    found = examined(path)
+    assert not found.opens
+    assert "nfs4" in found.findings[0].text
+
+
+def test_loose_permissions_are_told(path):
+    with_store(path, fill)
+    path.chmod(0o644)
+    [loose] = of(examined(path), "permissions")
+    assert loose.level is Level.WARNING
+    assert "'runs.db' (mode 644)" in loose.text
+    assert loose.advice == f"chmod 600 {str(path)!r}"
+
+
+def test_workers_are_told_with_their_process(path):
+    async def test(store):
+        await store.register(worker("here", host="box", pid=7))
+        await store.register(worker("silent", lease=1.0, seen_at=T0 - 50))
+        found = await SqliteStore(path).examine(T0 + 3)
+        alive, dead = of(found, "worker")
+        assert "'here' (process 7 on box) is alive; last heartbeat 3 s ago" in alive.text
+        assert "'silent'" in dead.text
+        assert "is dead; last heartbeat 53 s ago" in dead.text
+        assert (alive.level, dead.level) == (Level.OK, Level.INFO)
+
+    with_store(path, test)
+
+
+@pytest.mark.parametrize(
+    ("version", "workers", "level"),
+    [
+        ((3, 40, 1), 1, Level.INFO),
+        ((3, 40, 1), 2, Level.WARNING),
+        ((3, 51, 2), 2, Level.WARNING),
+        ((3, 51, 3), 2, Level.OK),
+    ],
+)
+def test_an_old_sqlite_is_a_warning_where_processes_share(
+    path, monkeypatch, version, workers, level
+):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+
+    async def test(store):
+        for number in range(workers):
+            await store.register(worker(f"w{number}"))
+        [found] = of(await SqliteStore(path).examine(T0), "sqlite")
+        assert found.level is level
+
+    with_store(path, test)
+
+
+def test_a_log_that_grew_is_a_warning(path, monkeypatch):
+    monkeypatch.setattr("gorkflow.stores.sqlite.store._WAL_LIMIT", 1000)
+
+    async def test(store):
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM runs").fetchall()
+            await fill(store)
+            [found] = of(await SqliteStore(path).examine(T0), "log")
+            assert found.level is Level.WARNING
+            assert "end the program" in found.advice
+
+    with_store(path, test)
+
+
+def test_durability_and_journal_are_told(path):
+    with_store(path, fill)
+    assert of(examined(path), "durability")[0].level is Level.OK
+    assert of(examined(path, synchronous="normal"), "durability")[0].level is Level.INFO
+    sql(path, "PRAGMA journal_mode = DELETE")
+    [journal] = of(examined(path), "journal")
+    assert journal.level is Level.WARNING
+
+
+def test_messages_that_nobody_used_are_told(path):
+    async def test(store):
+        await fill(store)
+        [row] = [await store.get_run("b")]
+        await store.append([finish(row, RunStatus.FAILED)])
+
+    with_store(path, test)
+    [inbox] = of(examined(path), "inbox")
+    assert inbox.text.startswith("1 messages of 1 ended runs")
+
+
+# Checkpoints
+
+
+def test_checkpoints_happen_only_while_nobody_can_commit(path, monkeypatch):
+    """SQLite before 3.51.3 can damage the file where a checkpoint meets a commit."""
+    monkeypatch.setattr("gorkflow.stores.sqlite.store._WAL_LIMIT", 50_000)
+    spoken: list[tuple[int, str]] = []
+    settings: list[tuple[int, int]] = []
+    connect = _connections.Settings.connect
+
+    def traced(self):
+        db = connect(self)
+        settings.append(
+            tuple(
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("wal_autocheckpoint", "mmap_size")
+            )
+        )
+        number = len(settings)
+        db.set_trace_callback(lambda text: spoken.append((number, text)))
+        return db
+
+    monkeypatch.setattr(_connections.Settings, "connect", traced)
+
+    async def test(store):
+        await store.create([new_run()])
+        row = run_row()
+        for seq in range(2, 30):
+            item = Append(run_row(seq=seq), (completed("r", seq, b"x" * 20_000),), row.seq)
+            await store.append([item])
+            row = item.row
+        await store.get_run("r")
+
+    with_store(path, test)
+    assert set(settings) == {(0, 0)}
+    holding = None
+    checkpoints = 0
+    for number, text in spoken:
+        if text == "BEGIN IMMEDIATE":
+            holding = number
+        elif text in {"COMMIT", "ROLLBACK"} and number == holding:
+            holding = None
+        elif "checkpoint" in text and "autocheckpoint" not in text:
+            checkpoints += 1
+            assert text == "PRAGMA wal_checkpoint(PASSIVE)"
+            assert holding is not None
+            assert holding != number
+    assert checkpoints > 3
