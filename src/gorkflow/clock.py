@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+_LOOK = 10.0  # seconds between looks at the time of day
 _background: ContextVar[bool] = ContextVar("gorkflow_background", default=False)
 
 
@@ -49,7 +50,34 @@ class SystemClock:
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""
-        return asyncio.get_running_loop().call_later(max(0.0, due - time.time()), callback)
+        return _Alarm(due, callback)
+
+
+class _Alarm:
+    """A timer that goes by the time of day.
+
+    The loop's own timers stand still while the machine sleeps, and know nothing of a clock that is
+    set; so a long wait is cut into short ones, and the time looked at in between.
+    """
+
+    __slots__ = ("_callback", "_due", "_handle", "_loop")
+
+    def __init__(self, due: float, callback: Callable[[], object]) -> None:
+        self._due = due
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._look()
+
+    def _look(self) -> None:
+        delay = self._due - time.time()
+        if delay <= _LOOK:
+            self._handle = self._loop.call_later(max(0.0, delay), self._callback)
+        else:
+            self._handle = self._loop.call_later(_LOOK, self._look)
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self._handle.cancel()
 
 
 @contextmanager

@@ -178,9 +178,10 @@ class Driver:
             fed = event(self.run_id, machine.seq + 1, path, now, *fields)
             events.append(fed)
             events += machine.feed(fed)
-        for sent in self.mail.events(now):
-            events.append(sent)
-            events += machine.feed(sent)
+        if self.mail.unread:
+            for sent in self.mail.events(now):
+                events.append(sent)
+                events += machine.feed(sent)
         self._schedule(events, now)
         rests = self._rests(now)
         self._suspending = rests and self.runtime.suspends

@@ -41,6 +41,11 @@ class Mail:
         self._cancels: deque[Message] = deque()
         self._signals: dict[str, deque[Message]] = {}
 
+    @property
+    def unread(self) -> bool:
+        """Whether there is anything that has not had its effect."""
+        return bool(self._cancels or self._signals)
+
     def put(self, messages: Iterable[Message]) -> bool:
         """Take in messages, oldest first; return whether there were new ones."""
         before = self.seen

@@ -279,12 +279,15 @@ class Service:
             return
 
     def _deliver(self, messages: Sequence[Message]) -> None:
+        behind = False
         for message in messages:
             driver = self.runs.drivers.get(message.run_id)
-            if driver is None:
-                return  # ours, but just being taken over: the next heartbeat brings it again
-            driver.receive((message,))
-            self._read_up_to = message.id
+            if driver is not None:
+                driver.receive((message,))
+            else:
+                behind = True  # ours, but just being taken over: the next heartbeat brings it again
+            if not behind:
+                self._read_up_to = message.id
 
     async def _renew(self) -> None:
         """Come back after a lapse, and stop what others have taken over meanwhile."""
