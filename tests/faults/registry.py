@@ -16,7 +16,17 @@ from enum import StrEnum
 from typing import TypeVar
 
 T = TypeVar("T")
-FAMILIES = ("process", "crashpoints", "owners", "disk", "power", "files")
+FAMILIES = (
+    "process",
+    "crashpoints",
+    "owners",
+    "disk",
+    "power",
+    "files",
+    "poison",
+    "changes",
+    "orders",
+)
 
 
 class Size(StrEnum):
