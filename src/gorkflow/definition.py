@@ -51,6 +51,33 @@ class Definition:
     """The annotation of each signal that is waited for, by its name."""
 
 
+def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Definition:
+    """Return what a stored tree alone says of a workflow: enough to record a run of it.
+
+    Args:
+        workflow_id: the workflow.
+        tree: what its runs execute.
+        text: the tree as it is stored.
+    """
+    return Definition(
+        workflow_id=workflow_id,
+        version=tree.version,
+        tags={},
+        tree=tree,
+        text=text,
+        fingerprint=flow.fingerprint(text),
+        input=None,
+        output=None,
+        steps={},
+        conditions={},
+        outputs={},
+        readable={},
+        defaults_of={},
+        payloads={},
+        signals={},
+    )
+
+
 def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Definition, list[str]]:
     """Return a workflow compiled under an engine's defaults, and every problem found.
 

@@ -17,6 +17,7 @@
     + DuplicateRunError         the id is taken by another run
     + ResourceBusyError         another live run has the resource
     + RunEndedError             it has ended, and takes no more signals
+    + RunNotEndedError          it is still going on, and can't be repeated yet
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
   x EngineClosedError           the engine is closed, or was never opened
@@ -155,6 +156,10 @@ class ResourceBusyError(RunError):
 
 class RunEndedError(RunError):
     """The run has ended: nothing can be sent into it any more."""
+
+
+class RunNotEndedError(RunError):
+    """The run has not ended yet; only one that has can be repeated."""
 
 
 class LeaseLostError(RunError):

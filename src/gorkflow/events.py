@@ -48,6 +48,10 @@ class RunCreated(Event):
     """The exact bytes of the input; ``None`` for a workflow without input."""
     timeout: float | None = None
     """Seconds that the run may take once it is started."""
+    origin: str | None = None
+    """The run that this one repeats, if it is a rerun."""
+    from_step: str | None = None
+    """The path from which it runs again; ``None``: from whatever had not completed."""
 
 
 @record

@@ -330,8 +330,9 @@ def step_outcomes(
 
 def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: Reader) -> Run:
     """Return a run in full."""
-    last = events[-1] if events else None
+    first, last = (events[0], events[-1]) if events else (None, None)
     output = last.output if isinstance(last, ev.RunFinished) else None
+    created = first if isinstance(first, ev.RunCreated) else None
     records = [record for _, _, record in _step_records(tree, events, reader)]
     done = sum(1 for r in records if r.status.terminal and r.reason != NOT_REACHED)
     completed = row.status is RunStatus.COMPLETED
@@ -341,6 +342,8 @@ def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: 
         output=reader.value(output) if completed else None,
         failures=final_failures(tree, events, reader),
         progress=Progress(done=done, total=len(records)),
+        origin=None if created is None else created.origin,
+        from_step=None if created is None else created.from_step,
     )
 
 

@@ -37,7 +37,12 @@ class Row(NamedTuple):
 
 _Body = dict[str, Any]
 _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
-    ev.RunCreated: lambda e: {"fingerprint": e.fingerprint, "timeout": e.timeout},
+    ev.RunCreated: lambda e: {
+        "fingerprint": e.fingerprint, "timeout": e.timeout,
+        # Only where there is one, so that older versions read all runs but reruns.
+        **({} if e.origin is None else {"origin": e.origin}),
+        **({} if e.from_step is None else {"from_step": e.from_step}),
+    },
     ev.RunStarted: lambda e: {"deadline": e.deadline},
     ev.StepScheduled: lambda e: {
         "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at
@@ -69,7 +74,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
 }  # fmt: skip
 
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
-    "run_created": lambda b, p: {**b, "input": p},
+    "run_created": lambda b, p: {"origin": None, "from_step": None, **b, "input": p},
     "step_scheduled": lambda b, _: {**b, "input": ref_from_json(b["input"])},
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
@@ -91,6 +96,7 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "float": (float, int),
     "float | None": (float, int, type(None)),
     "str": (str,),
+    "str | None": (str, type(None)),
     "bytes": (bytes,),
     "bytes | None": (bytes, type(None)),
 }

@@ -257,6 +257,10 @@ class Run:
     """When a suspended run wakes up."""
     worker_id: str | None = None
     """The worker that holds it."""
+    origin: str | None = None
+    """The run that it repeats, if it is a rerun."""
+    from_step: str | None = None
+    """Of a rerun: the path from which it runs again; ``None``: from what had not completed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

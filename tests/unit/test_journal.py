@@ -21,6 +21,7 @@ TEXT = st.text(max_size=20)
 BY_ANNOTATION = {
     "int": st.integers(0, 2**63 - 1),
     "str": TEXT,
+    "str | None": st.none() | TEXT,
     "float": FLOATS,
     "bytes": st.binary(max_size=50),
     "int | None": st.none() | st.integers(1),
@@ -121,6 +122,15 @@ def test_a_value_is_kept_apart_byte_for_byte():
     row = to_row(ev.StepCompleted("r", 3, "a", 1.5, 1, output, 1.0))
     assert row.payload is output
     assert "1.10" not in row.body
+
+
+def test_only_a_rerun_says_where_it_comes_from():
+    assert "origin" not in to_row(ev.RunCreated("r", 1, "", 1.5, "f", None, None)).body
+    rerun = ev.RunCreated("r", 1, "", 1.5, "f", None, None, "other", "w/a")
+    row = to_row(rerun)
+    assert from_row(row) == rerun
+    with pytest.raises(StoreCorruptError):
+        from_row(row._replace(body=row.body.replace('"other"', "1")))
 
 
 def damaged():

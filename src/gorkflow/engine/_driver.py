@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gorkflow.run")
 
-_Inbound = tuple["Callable[..., ev.Event]", str, int | None, tuple[Any, ...]]
+Inbound = tuple["Callable[..., ev.Event]", str, int | None, tuple[Any, ...]]
 NAP = 5.0
 """Seconds of nothing but waiting up to which a run stays in the process."""
 
@@ -66,7 +66,7 @@ class Driver:
         values: its recorded values.
         context: the context variables that its handlers see.
         timeout: seconds that the run may take once it is started.
-        opening: for a run that the store doesn't know yet: the fields of ``run_created``.
+        opening: for a run that the store doesn't know yet: its first events, as ``post`` has them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Driver:
         context: contextvars.Context,
         *,
         timeout: float | None = None,
-        opening: tuple[Any, ...] | None = None,
+        opening: list[Inbound] | None = None,
     ) -> None:
         self.runtime = runtime
         self.definition = definition
@@ -99,7 +99,7 @@ class Driver:
         on."""
         self.opening = opening
         self._new = opening is not None
-        self._inbox: list[_Inbound] = []
+        self._inbox: list[Inbound] = []
         self._todo: deque[Command] = deque()
         self._submitted = False
         self._writing = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gorkflow.engine._refusal import duplicate
 from gorkflow.errors import EngineClosedError
-from gorkflow.events import RunCreated, RunStarted
+from gorkflow.events import RunStarted
 from gorkflow.model import RunStatus
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Runs:
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
         self.drivers[driver.run_id] = driver
-        driver.post(RunCreated, "", None, driver.opening or ())
+        for event in driver.opening or ():
+            driver.post(*event)
         if driver.row.worker_id is not None:
             self._when_due(driver, self._admit)
         error = await driver.created.wait()

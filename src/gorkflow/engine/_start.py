@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._driver import NAP, Driver
+from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
-from gorkflow.events import RunCreated
+from gorkflow.events import ResultKept, RunCreated
 from gorkflow.machine import Machine
 from gorkflow.policy import seconds_of
 from gorkflow.store import RunRow
@@ -87,14 +87,43 @@ def new_driver(
     Raises:
         InputInvalidError: something is not valid.
     """
-    _check_options(options)
-    row = _row(runtime, definition, options, claimed=claimed)
+    check_options(options)
     data = _input(definition, value, runtime.max_payload)
+    return driver_for(runtime, definition, data, options, claimed=claimed)
+
+
+def driver_for(
+    runtime: Runtime,
+    definition: Definition,
+    data: bytes | None,
+    options: StartOptions,
+    *,
+    claimed: bool,
+    origin: tuple[str, str | None] | None = None,
+    kept: Mapping[str, tuple[Any, ...]] | None = None,
+) -> Driver:
+    """Return the driver of a run with this input.
+
+    Args:
+        runtime: the engine's.
+        definition: what to run.
+        data: the exact bytes of the run's input.
+        options: for its start.
+        claimed: whether this engine will carry it.
+        origin: the run that it repeats, and the path from which.
+        kept: what it keeps of that run, by path: the fields of ``result_kept``.
+
+    Raises:
+        InputInvalidError: an option is not valid.
+    """
+    row = _row(runtime, definition, options, claimed=claimed)
     timeout = _timeout(definition, options.get("timeout"))
     machine = Machine(row.run_id, definition.tree)
     values = Values(row.run_id, definition)
     context = contextvars.copy_context()
-    opening = (definition.fingerprint, data, timeout)
+    created = (definition.fingerprint, data, timeout, *(origin or (None, None)))
+    opening: list[Inbound] = [(RunCreated, "", None, created)]
+    opening += [(ResultKept, path, None, fields) for path, fields in (kept or {}).items()]
     return Driver(
         runtime, definition, row, machine, values, context, timeout=timeout, opening=opening
     )
@@ -125,7 +154,7 @@ def _row(
 
 
 async def same_start(store: Store, driver: Driver) -> None:
-    """Check that the run which has the id was started with the same workflow and input.
+    """Check that the run which has the id was started in the same way: workflow, input, origin.
 
     Raises:
         DuplicateRunError: it is another one.
@@ -135,22 +164,26 @@ async def same_start(store: Store, driver: Driver) -> None:
     first = await store.read_events(run_id, limit=1)
     if row is None or row.workflow_id != driver.row.workflow_id:
         what = "of another workflow"
-    elif (
-        not first
-        or not isinstance(first[0], RunCreated)
-        or first[0].input != _opening_input(driver)
-    ):
+    elif not first or not isinstance(first[0], RunCreated) or driver.opening is None:
         what = "with another input"
     else:
-        return
+        _, data, _, *origin = driver.opening[0][3]
+        if [first[0].origin, first[0].from_step] != origin:
+            what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
+        elif first[0].input != data:
+            what = "with another input"
+        else:
+            return
     raise DuplicateRunError(run_id, f"run {run_id!r} exists already, {what}; use another run_id")
 
 
-def _opening_input(driver: Driver) -> object:
-    return driver.opening[1] if driver.opening is not None else None
+def check_options(options: StartOptions) -> None:
+    """Check that there are such options.
 
-
-def _check_options(options: StartOptions) -> None:
+    Raises:
+        TypeError: one is not known.
+        InputInvalidError: ``if_exists`` is neither of its values.
+    """
     known = list(StartOptions.__annotations__)
     for name in options:
         if name not in known:

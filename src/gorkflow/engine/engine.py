@@ -12,7 +12,9 @@ from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
+from gorkflow.engine._driver import Driver
 from gorkflow.engine._registry import Registry
+from gorkflow.engine._rerun import Reruns
 from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._service import Service
@@ -20,7 +22,6 @@ from gorkflow.engine._signals import ended, message_for
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
-from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import (
@@ -44,7 +45,7 @@ DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
 
-class Engine(Views, Retention):
+class Engine(Reruns, Retention):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
@@ -285,12 +286,17 @@ class Engine(Views, Retention):
             StoreError: the store failed; the run was not recorded.
             TypeError: an option is not known.
         """
+        _, runtime = self._opened()
+        definition = self._registry.add(workflow)
+        driver = new_driver(runtime, definition, input, options, claimed=self._execute)
+        return await self._begin(driver, options)
+
+    async def _begin(self, driver: Driver, options: StartOptions) -> RunHandle[Any]:
         service, runtime = self._opened()
         if runtime.closing:
             raise EngineClosedError("the engine is being closed; it starts no more runs")
-        definition = self._registry.add(workflow)
-        driver = new_driver(runtime, definition, input, options, claimed=self._execute)
-        service.watch_for(workflow.id)
+        if self._registry.get(driver.row.workflow_id) is not None:
+            service.watch_for(driver.row.workflow_id)
         try:
             await service.runs.start(driver)
         except DuplicateRunError:

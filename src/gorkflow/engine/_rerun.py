@@ -1,0 +1,201 @@
+"""Repeating a run that has ended: a new run that keeps what need not be done again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
+
+from gorkflow.definition import without_code
+from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._start import StartOptions, check_options, driver_for
+from gorkflow.engine._views import Views
+from gorkflow.errors import (
+    InputInvalidError,
+    RunBlockedError,
+    RunNotEndedError,
+    RunNotFoundError,
+    StoreCorruptError,
+)
+from gorkflow.events import ResultKept, RunCreated
+from gorkflow.rerun import Result, kept, locate, results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gorkflow.definition import Definition
+    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._registry import Registry
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.engine.handle import RunHandle
+    from gorkflow.flow import WorkflowSpec
+    from gorkflow.store import Loaded, Store
+    from gorkflow.workflow import Workflow
+
+Out = TypeVar("Out")
+
+
+class Reruns(Views):
+    """The part of ``Engine`` that repeats runs."""
+
+    _execute: bool
+
+    async def _begin(self, driver: Driver, options: StartOptions) -> RunHandle[Any]:
+        """Record a new run and begin it."""
+        raise NotImplementedError
+
+    @overload
+    async def rerun(
+        self,
+        run_id: str,
+        /,
+        from_step: str | None = None,
+        *,
+        workflow: Workflow[Any, Out],
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Out]: ...
+    @overload
+    async def rerun(
+        self,
+        run_id: str,
+        /,
+        from_step: str | None = None,
+        *,
+        workflow: None = None,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Any]: ...
+    async def rerun(
+        self,
+        run_id: str,
+        /,
+        from_step: str | None = None,
+        *,
+        workflow: Workflow[Any, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[Any]:
+        """Repeat a run that has ended, as a new run that keeps what need not be done again.
+
+        It executes the definition of the run that it repeats, with the same input. It keeps every
+        completed result that is not downstream of ``from_step``, those of parallel branches too;
+        without a step, every one that is not downstream of a step that did not complete. When this
+        returns, the new run is recorded with all that it keeps, and will not be lost.
+
+        Args:
+            run_id: the run to repeat, by position: the option of this name is the new run's.
+            from_step: where to begin again: a step, block, choice, nested workflow, sleep or wait,
+                by its path, or by its id where no other has it. It runs when it is reached.
+            workflow: its workflow, if the engine does not know it yet, and so that the output is
+                typed.
+            options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
+                ``run_id`` and ``delay``; ``tags`` are added to that run's.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunNotEndedError: it has not ended yet.
+            RunBlockedError: the code at hand can't carry it on; the message has the differences.
+            InputInvalidError: there is no such step, or several; or an option is not valid.
+            DuplicateRunError: the new run's id is taken.
+            ResourceBusyError: another live run has the resource, and one of the two is exclusive.
+            EngineClosedError: the engine is not open.
+            StoreError: the store failed; the new run was not recorded.
+            TypeError: an option is not known.
+        """
+        _, runtime = self._opened()
+        check_options(options)
+        if workflow is not None:
+            self._registry.add(workflow)
+        loaded = await _loaded(runtime.store, run_id, workflow)
+        registry = self._registry if self._execute else None
+        return await self._begin(_driver(runtime, registry, loaded, from_step, options), options)
+
+
+async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
+    """Return a run that can be repeated."""
+    loaded = await store.load(run_id)
+    if loaded is None:
+        raise RunNotFoundError(run_id)
+    row = loaded.row
+    if workflow is not None and workflow.id != row.workflow_id:
+        raise InputInvalidError(
+            f"run {run_id!r} belongs to workflow {row.workflow_id!r}, not to {workflow.id!r}; give "
+            "it that one"
+        )
+    if not row.status.terminal:
+        raise RunNotEndedError(
+            run_id,
+            f"run {run_id!r} is {row.status.value}; wait until it has ended, or cancel it, and "
+            "repeat it then",
+        )
+    return loaded
+
+
+def _driver(
+    runtime: Runtime,
+    registry: Registry | None,
+    loaded: Loaded,
+    from_step: str | None,
+    options: StartOptions,
+) -> Driver:
+    """Return the driver of a run that repeats another one.
+
+    Args:
+        runtime: the engine's.
+        registry: the workflows that it knows; ``None``: it will not carry the run, and needs none.
+        loaded: the run to repeat.
+        from_step: where to begin again.
+        options: as the caller gave them.
+    """
+    row = loaded.row
+    created = loaded.events[0] if loaded.events else None
+    if not isinstance(created, RunCreated):
+        raise StoreCorruptError(f"run {row.run_id!r} has no first event; restore it from a backup")
+    tree = tree_of(loaded)
+    start = None if from_step is None else locate(tree, from_step)
+    keep = kept(tree, results(tree, loaded.events), start)
+    if registry is None:
+        definition = without_code(row.workflow_id, tree, loaded.tree)
+    else:
+        definition = _definition(registry, loaded, tree, keep)
+    same: StartOptions = {
+        "resource_id": row.resource_id,
+        "timeout": created.timeout,
+        "priority": row.priority,
+        "exclusive": row.exclusive,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return driver_for(
+        runtime,
+        replace(
+            definition,
+            version=row.workflow_version,
+            tags=dict(row.tags),
+            fingerprint=row.fingerprint,
+        ),
+        created.input,
+        cast("StartOptions", {**same, **given}),
+        claimed=registry is not None,
+        origin=(row.run_id, start),
+        kept=keep,
+    )
+
+
+def _definition(
+    registry: Registry, loaded: Loaded, tree: WorkflowSpec, keep: Mapping[str, Result]
+) -> Definition:
+    """Return the code at hand under the tree of the run that is repeated."""
+    run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
+    code = registry.get(workflow_id)
+    if code is None:
+        raise RunBlockedError(
+            run_id,
+            f"run {run_id!r} belongs to workflow {workflow_id!r}, which this engine does not know; "
+            "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
+        )
+    ended = [ResultKept(run_id, 0, path, 0.0, *result) for path, result in keep.items()]
+    problems = differences(tree, code, ended)
+    if problems:
+        raise RunBlockedError(
+            run_id,
+            f"run {run_id!r} can't be repeated with this code, since it was started with other "
+            f"code: {'; '.join(problems)}. Repeat it with that code, or start a new run",
+        )
+    return carried_on(code, tree, loaded.tree)

@@ -1,0 +1,173 @@
+"""Random runs, repeated: the end is that of an undisturbed run, and nothing kept runs again.
+
+Sizes: 300 runs of each kind; 30,000 with ``GORKFLOW_TEST_SIZE=full``.
+"""
+
+import os
+import random
+import zlib
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gorkflow import events as ev
+from gorkflow.flow import StepSpec, WaitSpec, walk
+from gorkflow.machine import AwaitSignal, Decide, RunStep, StartTimer
+from gorkflow.policy import Join, tolerate
+from gorkflow.rerun import kept, results
+
+from .drive import Drive
+from .generate import Trees
+from .simulation import simulate
+from .symbols import symbol
+
+FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
+AT_RANDOM = settings(
+    max_examples=30_000 if FULL else 300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+seeds = given(st.randoms(use_true_random=False))
+
+
+class Orderly(Trees):
+    """Trees whose output does not depend on who is first."""
+
+    def join(self, branches: int) -> Join:
+        tolerant = tolerate(self.rng.randint(0, branches))
+        return self.rng.choice((Join("all"), Join("all"), Join("settled"), tolerant))
+
+
+def fate(path: str, ways: int) -> int:
+    """Return the same way each time, for what a run does not decide by itself."""
+    return zlib.crc32(path.encode()) % ways
+
+
+class Play(Drive):
+    """A run that is driven to its end: in any order, with these probabilities of trouble."""
+
+    def __init__(self, rng, tree, *, fails=0.0, cancelled=0.0, keep=None):
+        super().__init__(*tree.nodes, kept=keep)
+        self.rng = rng
+        while not self.machine.status.terminal:
+            if rng.random() < cancelled:
+                self.cancel()
+                return
+            self.perform(rng.choice([c for c in self.open() if self.machine.wants(c)]), fails)
+
+    def open(self):
+        """Return what can be done. Guards never fire, but the timeouts of some waits."""
+        for command in self.machine.open_commands():
+            if isinstance(command, AwaitSignal):
+                head = self.machine.waiters(command.signal)[0]
+                if command.path == head and not self.times_out(head):
+                    yield command
+            elif not isinstance(command, StartTimer) or self.fires(command):
+                yield command
+
+    def fires(self, timer):
+        return timer.key == "sleep" or (timer.key == "wait" and self.times_out(timer.path))
+
+    def times_out(self, path):
+        spec = self.machine.frames[path].spec
+        return isinstance(spec, WaitSpec) and spec.default is not None and fate(path, 2) == 1
+
+    def perform(self, command, fails):
+        trouble = self.rng.random() < fails
+        if isinstance(command, AwaitSignal):
+            self.receive(command.path, 1 + sum(e.kind == "signal_received" for e in self.history))
+        elif isinstance(command, StartTimer):
+            self.fire(command.path, command.key)
+        elif isinstance(command, Decide) and trouble:
+            self.condition_fails(command.path)
+        elif isinstance(command, Decide):
+            self.decide(command.path, fate(command.path, len(command.spec.arms) + 1))
+        else:
+            assert isinstance(command, RunStep)
+            self.begin(command.path)
+            (self.fail if trouble else self.complete)(command.path)
+
+    @property
+    def ran(self):
+        return {e.path for e in self.history if isinstance(e, ev.StepScheduled)}
+
+    @property
+    def result(self):
+        nodes = dict(walk(self.tree))
+
+        def plain(item):
+            """Return a symbol without what differs between a result and a kept one."""
+            if not isinstance(item, tuple):
+                return item
+            if item[:1] in {("out",), ("kept",)}:
+                kind = "payload" if isinstance(nodes[item[1]], WaitSpec) else "out"
+                return (kind, item[1])
+            return tuple(map(plain, item))
+
+        return plain(symbol(self.history, self.finish.output))
+
+
+def steps_of(tree):
+    return {path for path, node in walk(tree) if isinstance(node, StepSpec)}
+
+
+@AT_RANDOM
+@seeds
+def test_a_failed_run_repeated_ends_as_if_nothing_had_happened(rng):
+    tree = Orderly(rng).tree()
+    undisturbed = Play(rng, tree)
+    original = Play(rng, tree, fails=rng.choice((0.1, 0.3, 0.6)), cancelled=rng.choice((0, 0.05)))
+    keep = kept(tree, results(tree, original.history))
+    rerun = Play(rng, tree, keep=keep)
+    assert rerun.status == undisturbed.status == "completed"
+    assert rerun.result == undisturbed.result
+    assert rerun.ran == undisturbed.ran - set(keep)
+    rerun.replays()
+
+
+@AT_RANDOM
+@seeds
+def test_from_any_node_what_is_kept_and_what_runs_make_up_the_whole(rng):
+    tree = Orderly(rng).tree()
+    undisturbed = Play(rng, tree)
+    original = Play(rng, tree, fails=rng.choice((0, 0, 0.2)))
+    done = results(tree, original.history)
+    start = rng.choice([path for path, _ in walk(tree)] or [None])
+    keep = kept(tree, done, start)
+    rerun = Play(rng, tree, keep=keep)
+    assert rerun.result == undisturbed.result
+    assert rerun.ran.isdisjoint(keep)
+    assert rerun.ran | (set(keep) & steps_of(tree)) == undisturbed.ran
+    assert set(keep) <= set(kept(tree, done))
+    if start in undisturbed.ran:
+        assert start in rerun.ran
+
+
+@AT_RANDOM
+@seeds
+def test_no_kept_result_is_made_again_whatever_the_joins(rng):
+    simulation = simulate(rng)
+    tree = simulation.tree
+    done = results(tree, simulation.history)
+    start = rng.choice([None, *(path for path, _ in walk(tree))])
+    keep = kept(tree, done, start)
+    rerun = Play(rng, tree, keep=keep)
+    assert rerun.status == "completed"
+    made = {e.path for e in rerun.history if isinstance(e, ev.StepScheduled | ev.Decided)}
+    assert made.isdisjoint(keep)
+    rerun.replays()
+    twice = kept(tree, results(tree, rerun.history))
+    assert not Play(rng, tree, keep=twice).ran  # nothing is left to do
+
+
+def test_the_random_runs_are_not_trivial():
+    rng = random.Random(7)
+    partly = 0
+    for _ in range(300):
+        tree = Orderly(rng).tree()
+        original = Play(rng, tree, fails=0.3)
+        keep = kept(tree, results(tree, original.history))
+        partly += bool(keep) and bool(Play(rng, tree, keep=keep).ran)
+    assert partly > 60
