@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -89,8 +90,14 @@ def _workflows(targets: list[Target]) -> list[Workflow[Any, Any]]:
 async def _work(engine: Engine, grace: float) -> ExitCode:
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    def tell(number: int, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are on the way out
+            loop.call_soon_threadsafe(told.put_nowait, signal.Signals(number))
+
+    # Never taken back: a late signal must not turn an orderly end into a death.
     for number in _SIGNALS:
-        loop.add_signal_handler(number, told.put_nowait, number)
+        signal.signal(number, tell)
     try:
         await engine.open()
         known = ", ".join(sorted(item.id for item in engine.workflows))
@@ -107,8 +114,6 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         await closing
     finally:
         await engine.aclose(grace=0)
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
     say("stopped; what has not ended is kept, and goes on with the next worker")
     return ExitCode.INTERRUPTED if first is signal.SIGINT else ExitCode.OK
 
