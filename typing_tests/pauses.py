@@ -5,7 +5,7 @@ from typing import assert_type
 
 from models import Order, Quote, Stock, check, confirm, keep_none, prepare
 
-from gorkflow import Signal, Workflow, passthrough, step
+from gorkflow import Engine, RunHandle, Signal, Workflow, passthrough, step
 
 orders = Workflow("orders", input=Order)
 nothing = Workflow("nothing")
@@ -71,3 +71,14 @@ assert_type(
     Workflow[Order, tuple[tuple[Order, Quote], Order]],
 )
 assert_type(orders.then(prepare).then(branch), Workflow[Order, tuple[Order, Quote]])
+
+
+# send
+async def sending(engine: Engine, handle: RunHandle[str]) -> None:
+    await engine.send("r", quoted, Quote(cents=1))
+    await engine.send("r", "quoted", {"cents": 1})
+    await handle.send(quoted, Quote(cents=1))
+    await handle.send(Signal("ping", None), None)
+    await engine.send("r", quoted, 3)  # error
+    await engine.send("r", quoted)  # error
+    await handle.send(quoted, None)  # error

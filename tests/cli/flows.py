@@ -12,6 +12,7 @@ from gorkflow.context import StepContext
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import NonRetryableError
 from gorkflow.policy import RetryPolicy
+from gorkflow.signal import Signal
 from gorkflow.step import step
 from gorkflow.workflow import Workflow
 
@@ -72,6 +73,13 @@ async def total(a: int, b: int) -> int:
     return a + b
 
 
+pausing = (
+    Workflow("pausing")
+    .then(good)
+    .sleep(0.01, id="nap")
+    .wait_for(Signal("go", int), timeout=0.01, default=2)
+    .then(total)
+)
 failing = Workflow("failing").parallel(good, bad).then(total)
 tolerant = Workflow("tolerant").parallel(good, bad, join="settled")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,20 @@ def test_show_needs_no_code(invoke: Invoke, folder: Path):
     assert body["steps"][2]["input"] == [True, 700]
     assert body["events"][0]["input"] == {"id": 7, "note": ""}
     assert [event["seq"] for event in body["events"]] == list(range(1, len(body["events"]) + 1))
+
+
+def test_sleeps_and_waits_are_told_and_shown(invoke: Invoke):
+    told = invoke("run", "flows.py:pausing", "--run-id", "p").stderr
+    assert re.search(r"nap sleeps for \S+ m?s\n", told)
+    assert re.search(r"go waits for signal 'go', for \S+ m?s at most\n", told)
+    assert "nap woke up\n" in told
+    assert "go got no signal in time\n" in told
+    text = invoke("runs", "show", "p", "--events").stdout
+    assert "\nnap    completed " in text
+    assert re.search(r"\ngo     completed .* timed out; its default stands in\n", text)
+    assert "wait_opened" in text
+    body = shown(invoke, "p", "--events")
+    assert [step["output"] for step in body["steps"]] == [1, None, 2, 3]
 
 
 def test_show_tells_failures_apart(invoke: Invoke):

@@ -97,6 +97,14 @@ def test_the_default_of_a_wait_is_of_the_signals_type():
     assert values.value((3, Default("approved")))[1] == Approval(by="nobody")
 
 
+def test_a_signal_may_carry_nothing():
+    ping = Workflow("flow", input=Order).wait_for(Signal("ping", None))
+    received = ev.SignalReceived("r", 2, "ping", 0.0, 1, b"null")
+    values = values_of((HISTORY[0], received), ping.compile())
+    assert values.value((1, 2)) == (Order(id=7), None)
+    assert values.received((1, 2), tuple[Order, None] | None) == (Order(id=7), None)
+
+
 def test_without_the_code_values_are_plain_data():
     values = Values("r", None, FLOW.compile().tree)
     values.note(HISTORY)

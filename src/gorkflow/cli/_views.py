@@ -81,6 +81,22 @@ def _failed(board: Board, event: ev.StepFailed) -> str:
     return f"{event.path} failed{_attempt(event.attempt)}{took}: {note}{then}"
 
 
+def _timer_set(_: Board, event: ev.TimerSet) -> str:
+    return (
+        f"{event.path} sleeps for {seconds(event.due - event.at)}" if event.key == "sleep" else ""
+    )
+
+
+def _timer_fired(_: Board, event: ev.TimerFired) -> str:
+    words = {"sleep": "woke up", "wait": "got no signal in time"}
+    return f"{event.path} {words[event.key]}" if event.key in words else ""
+
+
+def _wait_opened(_: Board, event: ev.WaitOpened) -> str:
+    limit = "" if event.due is None else f", for {seconds(event.due - event.at)} at most"
+    return f"{event.path} waits for signal {event.signal!r}{limit}"
+
+
 _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.RunStarted: lambda board, e: f"run {e.run_id} of {board.root.label} started",
     ev.RunFinished: lambda board, e: f"run {e.status.value}{_took(board.root.began, e.at)}",
@@ -89,6 +105,11 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.StepFailed: _failed,
     ev.StepInterrupted: lambda _, e: f"{e.path} was interrupted: {e.reason}",
     ev.StepCancelled: lambda _, e: f"{e.path} cancelled: {e.reason}",
+    ev.TimerSet: _timer_set,
+    ev.TimerFired: _timer_fired,
+    ev.WaitOpened: _wait_opened,
+    ev.SignalReceived: lambda _, e: f"{e.path} got its signal",
+    ev.ResultKept: lambda _, e: f"{e.path} has its result already",
     ev.StepSkipped: lambda _, e: f"{e.path} skipped: {e.reason}",
     ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",

@@ -180,8 +180,9 @@ class Values:
             return Any
         if path == "":
             return definition.input
-        # Of a wait, the payload alone was recorded.
-        return definition.payloads.get(path) or definition.outputs.get(path, Any)
+        if path in definition.payloads:
+            return definition.payloads[path]  # of a wait, the payload alone was recorded
+        return definition.outputs.get(path, Any)
 
     def _tuple_annotation(self, refs: tuple[Ref, ...], made_at: str) -> Any:
         if made_at:
