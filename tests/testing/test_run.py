@@ -14,6 +14,7 @@ from gorkflow import (
     RunCancelledError,
     RunFailedError,
     RunStatus,
+    Signal,
     StepContext,
     Workflow,
     WorkflowInvalidError,
@@ -306,3 +307,69 @@ def test_deps_and_defaults_are_handed_on():
     )
     assert result.steps["looks"].attempt == 5
     assert result.run.failures[0].message == "here"
+
+
+approved = Signal("approved", int)
+
+
+@step
+async def first(order: Order) -> Order:
+    return order
+
+
+@step
+async def both_of(order: Order, answer: int) -> int:
+    return 100 * order.id + answer
+
+
+waiting = Workflow("w", input=Order).then(first).sleep(86_400).wait_for(approved).then(both_of)
+
+
+@pytest.mark.parametrize("signals", [{approved: 3}, {"approved": 3}, [("approved", 3)]], ids=str)
+def test_signals_are_sent_and_durable_sleeps_are_virtual(signals):
+    result = testing.run_sync(waiting, Order(7), signals=signals)
+    assert result.output == 703
+    assert (result.run.finished_at - result.run.created_at).total_seconds() == 86_400
+
+
+def test_signals_of_one_name_are_sent_in_order():
+    @step
+    async def again(order: Order, answer: int) -> Order:
+        return Order(10 * order.id + answer)
+
+    twice = (
+        Workflow("w", input=Order)
+        .wait_for(approved)
+        .then(again)
+        .wait_for(approved, id="second")
+        .then(both_of)
+    )
+    result = testing.run_sync(twice, Order(1), signals=[(approved, 2), (approved, 3)])
+    assert result.output == 1203
+
+
+def test_a_signal_that_is_not_sent_is_named():
+    with pytest.raises(testing.StuckError, match=r"Not ended: 'approved' \(suspended\)"):
+        testing.run_sync(waiting, Order(7))
+
+
+def test_a_wait_with_a_timeout_goes_on_after_it():
+    patient = (
+        Workflow("w", input=Order).wait_for(approved, timeout=7 * 86_400, default=1).then(both_of)
+    )
+    result = testing.run_sync(patient, Order(7))
+    assert result.output == 701
+    assert (result.run.finished_at - result.run.created_at).total_seconds() == 7 * 86_400
+
+
+def test_a_virtual_engine_shows_runs_that_wait_as_suspended():
+    async def main() -> None:
+        async with testing.VirtualEngine() as engine:
+            handle = await engine.start(waiting, Order(7))
+            await asyncio.sleep(3600)
+            assert (await handle.info()).status is RunStatus.SUSPENDED
+            await asyncio.sleep(86_400)
+            await handle.send(approved, 4)
+            assert await handle.result() == 704
+
+    testing.in_virtual_time(main())

@@ -1,5 +1,6 @@
 """Help for tests: of steps, of workflows, and (in ``conformance``) of stores."""
 
+from gorkflow.testing._compare import Difference
 from gorkflow.testing._context import FakeContext, Report, context
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._fakes import with_fakes
@@ -11,8 +12,23 @@ from gorkflow.testing.clock import (
     in_virtual_time,
     outside,
 )
+from gorkflow.testing.crash import (
+    CrashCampaign,
+    CrashOptions,
+    CrashReport,
+    Doubled,
+    crash_at_every_commit,
+)
+from gorkflow.testing.explore import Exploration, ExploreOptions, explore
 
 __all__ = [
+    "CrashCampaign",
+    "CrashOptions",
+    "CrashReport",
+    "Difference",
+    "Doubled",
+    "Exploration",
+    "ExploreOptions",
     "FakeContext",
     "PlayOptions",
     "Report",
@@ -22,6 +38,8 @@ __all__ = [
     "VirtualEngine",
     "VirtualLoop",
     "context",
+    "crash_at_every_commit",
+    "explore",
     "in_virtual_time",
     "outside",
     "run",

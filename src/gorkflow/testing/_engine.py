@@ -23,8 +23,9 @@ class VirtualEngine(Engine):
     """An engine whose clock is that of the ``VirtualLoop`` it is opened in.
 
     For tests of more than one run, or with signals and cancellations at certain times; for a single
-    run, ``testing.run`` is simpler. It differs from ``Engine`` in this: the jitter of retries is
-    drawn from ``seed``, and time waits for its threads and its store.
+    run, ``testing.run`` is simpler. It differs from ``Engine`` in this: time waits for its threads
+    and its store; the jitter of retries is drawn from ``seed``; runs that only wait stay in memory;
+    and what other engines left is taken over on opening and by ``recover()``, not on the side.
 
     Args:
         store: a ``Store``, or a URL; a fresh memory store unless given.
@@ -64,9 +65,18 @@ class VirtualEngine(Engine):
                 "a VirtualEngine needs virtual time; run the test with testing.in_virtual_time(…)"
             )
         self._clock = loop.clock
-        await super().open(recover=recover)
+        # Without `recover`, runs that only wait stay here, and wake on the instant they are due:
+        # those that leave are woken by a heartbeat, which time does not jump to.
+        await super().open(recover=False)
         assert self._runtime is not None  # it is open
         self._runtime.uniform = self._random.uniform
+        if recover and self._recover:
+            await self.recover()
+
+    def abandon(self) -> None:
+        """Let the threads of an engine end that died in a test, and can't be closed."""
+        if self._runtime is not None:
+            self._runtime.threads.close()
 
     def _make_threads(self) -> ThreadPool:
         loop = asyncio.get_running_loop()

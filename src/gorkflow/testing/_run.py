@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from random import Random
 from threading import Thread
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
@@ -18,6 +19,7 @@ from gorkflow.model import Run, RunStatus, StepExecution
 from gorkflow.step import StepDefaults
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._fakes import Fakes, with_fakes
+from gorkflow.testing._gates import Gates
 from gorkflow.testing.clock import START, StuckError, VirtualClock, VirtualLoop, in_own_thread
 from gorkflow.workflow import Workflow
 
@@ -29,6 +31,7 @@ T = TypeVar("T")
 Signals = Mapping[Any, object] | Iterable[tuple[Any, object]]
 """Payloads by signal or name; or pairs of the two, where one is sent several times."""
 
+RUN_ID = "test-run"
 _PAGE = 1_000
 
 
@@ -42,6 +45,8 @@ class Result(Generic[Out_co]):
     events: tuple[Event, ...]
     error: RunFailedError | RunCancelledError | None
     """What ``engine.run`` would have raised."""
+    order: tuple[tuple[str, int], ...] = ()
+    """Under a seed: the attempts (path and number) in the order in which their results came."""
 
     @property
     def status(self) -> RunStatus:
@@ -70,15 +75,22 @@ class Play:
     deps: object = None
     defaults: StepDefaults | None = None
     signals: Iterable[tuple[Any, object]] = ()
+    sent: Callable[[], object] = lambda: None
+    """Called after each signal."""
     start: datetime | float = START
+    ordered: bool = False
+    """Whether handlers begin and end one at a time, in an order that ``seed`` draws."""
+    seed: int | None = None
+    """``None``: in declared order."""
     options: StartOptions
 
-    async def played(self, engine: VirtualEngine) -> Result[Any]:
+    async def played(self, engine: VirtualEngine, workflow: Workflow[Any, Any]) -> Result[Any]:
         """Run it to its end in an open engine."""
-        options: StartOptions = {"run_id": "test-run", **self.options}
-        handle = await engine.start(self.workflow, self.input, **options)
+        options: StartOptions = {"run_id": RUN_ID, **self.options}
+        handle = await engine.start(workflow, self.input, **options)
         for signal, payload in self.signals:
             await cast("Any", handle).send(signal, payload)
+            self.sent()
         error: RunFailedError | RunCancelledError | None = None
         try:
             await _unless_stuck(handle.result(), engine, handle.run_id)
@@ -88,8 +100,18 @@ class Play:
 
     async def in_this_loop(self) -> Result[Any]:
         """Run it in an engine of its own."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
         async with VirtualEngine(deps=self.deps, defaults=self.defaults) as engine:
-            return await self.played(engine)
+            try:
+                if not self.ordered:
+                    return await self.played(engine, self.workflow)
+                with Gates(loop, None if self.seed is None else Random(self.seed)) as gates:
+                    result = await self.played(engine, gates.watched(self.workflow))
+                    return replace(result, order=tuple(gates.order))
+            except StuckError:
+                await engine.aclose(grace=0)  # nothing would come of waiting
+                raise
 
     def make_loop(self) -> VirtualLoop:
         """Return a loop to run it in."""
@@ -151,6 +173,8 @@ class PlayOptions(StartOptions, total=False):
     """As of ``Engine``."""
     start: datetime | float
     """The time of day at the beginning."""
+    seed: int | None
+    """Handlers begin and end one at a time, in an order drawn from this seed; see ``explore``."""
 
 
 def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> Play:
@@ -161,12 +185,14 @@ def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> P
     sent: Iterable[tuple[Any, object]] = (
         cast("Mapping[Any, object]", signals).items() if isinstance(signals, Mapping) else signals
     )
-    own = {name: rest.pop(name) for name in ("deps", "defaults", "start") if name in rest}
+    names = ("deps", "defaults", "start", "seed")
+    own = {name: rest.pop(name) for name in names if name in rest}
     return Play(
         workflow=with_fakes(workflow, fakes) if fakes else workflow,
         input=input,
         signals=tuple(sent),
         options=cast("StartOptions", rest),
+        ordered=own.get("seed") is not None,
         **own,
     )
 

@@ -7,8 +7,9 @@ the same times.
 The loop looks in this order, whenever no callback is ready:
 
 1. Work outside of it is awaited: a thread of a sync step or of ``asyncio.to_thread``, a socket, a
-   subprocess, what ``outside()`` encloses. Then it waits, and virtual time flows as real time does,
-   so that timeouts of such work still come.
+   subprocess, what ``outside()`` encloses. Then it waits. Up to a second of that takes no virtual
+   time, so that short work always ends at the same time. After that, virtual time flows as real
+   time does, so that timeouts of such work still come.
 2. Timers: it jumps to the earliest. Timers more than ten years ahead don't count.
 3. Only background timers (the heartbeats of engines): it jumps to those, for a while.
 4. Nothing can happen any more: ``StuckError``.
@@ -43,8 +44,8 @@ in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
 
 _NEVER = 10 * 365 * 86_400.0
 _RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
-_PATIENCE = 1.0  # real seconds after which a scheduler is asked although work goes on outside
-_FUTILE = 1_000  # jumps to background timers in a row after which nothing will come of it
+_PATIENCE = 1.0  # real seconds that work outside may take before virtual time flows
+_FUTILE = 300  # jumps to background timers in a row after which nothing will come of it
 
 
 class StuckError(GorkflowError):
@@ -118,6 +119,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._numbers = itertools.count()
         self._working = 0
         self._futile = 0
+        self._patience = _PATIENCE
         super().__init__(_Selector(self._nothing_ready))
         self._clock_resolution = _RESOLUTION
 
@@ -167,6 +169,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Take note that such work has ended. From other threads: ``call_soon_threadsafe`` it."""
         self._working -= 1
 
+    @property
+    def is_working(self) -> bool:
+        """Whether such work goes on."""
+        return self._working > 0
+
     def run_in_executor(
         self,
         executor: Executor | None,
@@ -193,12 +200,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _nothing_ready(
         self, selector: selectors.BaseSelector
     ) -> list[tuple[selectors.SelectorKey, int]]:
-        timer, idle = self._next(self._timers), self._next(self._idle)
         if self._is_awaiting(selector):
             self._futile = 0
-            return self._wait(
-                selector, min(item.due for item in (timer, idle) if item) if timer or idle else None
-            )
+            return self._wait(selector)
+        self._patience = _PATIENCE
+        timer, idle = self._next(self._timers), self._next(self._idle)
         if self.scheduler is not None and self.scheduler(timer is not None and timer.of_handler):
             self._futile = 0
         elif timer is not None:
@@ -211,21 +217,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._give_up()
         return []
 
-    def _wait(
-        self, selector: selectors.BaseSelector, due: float | None
-    ) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for what happens outside; meanwhile, virtual time flows as real time does."""
-        now, began = self.clock.now(), time.monotonic()  # noqa: TID251 - real time, on purpose
-        room = _PATIENCE if due is None else min(_PATIENCE, max(0.0, due - now))
+    def _wait(self, selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for what happens outside: with patience, then letting virtual time flow."""
+        is_patient = self._patience > 0
+        room = self._patience if is_patient else self._room()
+        began = time.monotonic()  # noqa: TID251 - real time, on purpose
         events = selector.select(room)
-        passed = time.monotonic() - began  # noqa: TID251
-        if events:
-            self._jump(now + min(passed, room))
+        passed = time.monotonic() - began if events else room  # noqa: TID251
+        if is_patient:
+            self._patience = max(0.0, self._patience - passed)
         else:
-            self._jump(now + room)
-            if room >= _PATIENCE and self.scheduler is not None:
-                self.scheduler(False)
+            self._jump(self.clock.now() + min(passed, room))
+        if not events and room >= _PATIENCE / 2 and self.scheduler is not None:
+            self.scheduler(False)  # threads may wait for each other
         return events
+
+    def _room(self) -> float:
+        """Return how long it may wait without missing a timer."""
+        timers = (self._next(self._timers), self._next(self._idle))
+        due = min((timer.due for timer in timers if timer), default=_NEVER + self.clock.now())
+        return min(_PATIENCE, max(0.0, due - self.clock.now()))
 
     def _give_up(self) -> None:
         error = StuckError(

@@ -1,0 +1,105 @@
+"""Whether two runs of the same workflow ended alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValueInvalidError
+from gorkflow.events import BlockDecided
+from gorkflow.flow import ParallelSpec, WorkflowSpec, walk
+from gorkflow.testing._run import Result
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something in which a run differs from the one it is compared with."""
+
+    case: str
+    """Which run it is: ``seed 17``, ``killed after commit 3``."""
+    number: int
+    """The seed, or the number of the commit."""
+    what: str
+    """``status``, ``output``, ``failures``, or ``step 'path'``."""
+    expected: object
+    got: object
+    by_design: str = ""
+    """Why this may differ, where it may."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        why = f" ({self.by_design})" if self.by_design else ""
+        expected, got = _short(self.expected), _short(self.got)
+        return f"{self.case}: {self.what} is {got}, not {expected}{why}"
+
+
+def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs: what it is, and both values."""
+    if expected.status != got.status:
+        yield "status", str(expected.status), str(got.status)
+    elif not _same(expected.run.output, got.run.output):
+        yield "output", expected.run.output, got.run.output
+    if (before := _failures(expected)) != (after := _failures(got)):
+        yield "failures", before, after
+    for path in {**expected.steps, **got.steps}:
+        old, new = expected.steps.get(path), got.steps.get(path)
+        statuses = (str(old.status) if old else None, str(new.status) if new else None)
+        if statuses[0] != statuses[1]:
+            yield f"step {path!r}", *statuses
+
+
+def why(tree: WorkflowSpec, what: str, *results: Result[Any]) -> str:
+    """Return why the order may decide over this; empty: it may not."""
+    for path, node in walk(tree):
+        if isinstance(node, ParallelSpec) and node.join.kind in {"first", "at_least"}:
+            return f"join {str(node.join)!r} of block {path!r} lets the order decide"
+    if what == "status":
+        return ""
+    for path in _failed_blocks(results):
+        return f"block {path!r} failed; what that left undone depends on the order"
+    return ""
+
+
+def _failed_blocks(results: Iterable[Result[Any]]) -> Iterator[str]:
+    for result in results:
+        for event in result.events:
+            if isinstance(event, BlockDecided) and event.verdict == "failed":
+                yield event.path
+
+
+def lines(title: str, items: Iterable[object]) -> list[str]:
+    """Return the lines of a list in a report, none where it is empty."""
+    shown = [f"  - {item}" for item in items]
+    return [title, *shown] if shown else []
+
+
+def _failures(result: Result[Any]) -> list[str]:
+    return sorted(
+        f"{failure.path}: {failure.code.value}: {failure.message}"
+        for failure in result.run.failures
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    try:
+        if one == other:
+            return True
+    except Exception:  # noqa: BLE001 - anybody's __eq__
+        return False
+    # Classes without an `==` of their own are the same if they are the same as JSON.
+    if type(one) is not type(other):
+        return False
+    try:
+        codec = codec_of(type(one))
+        return codec.encode(one) == codec.encode(other)
+    except ValueInvalidError:
+        return False
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,223 @@
+"""A run whose engine dies at every commit, once before and once after it is durable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, Unpack, overload
+
+from gorkflow.store import Store
+from gorkflow.stores.memory import MemoryStore
+from gorkflow.testing._compare import Difference, compared, lines, why
+from gorkflow.testing._gates import Begun
+from gorkflow.testing._lives import Case, Ended, Moment, lived
+from gorkflow.testing._run import Play, PlayOptions, Result, play_of
+from gorkflow.testing.clock import in_own_thread
+from gorkflow.workflow import Workflow
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class CrashOptions(PlayOptions, total=False):
+    """Options of ``crash_at_every_commit``, beside those of ``testing.run``; may be left out."""
+
+    commits: Iterable[int] | None
+    """Only these, counted from 1."""
+    make_store: Callable[[], Store]
+    """Called for each case; returns a fresh store, not opened. A memory store unless given."""
+    make_deps: Callable[[], object] | None
+    """Called for each case, for ``deps`` that have a state: the world that survives the crash."""
+    check: Callable[[Any], object] | None
+    """Called with the ``deps`` of each case when it is over; what it asserts counts, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubled:
+    """A step that began more often than in the undisturbed run."""
+
+    path: str
+    times: int
+    """How often it began, in the worst case."""
+    expected: int
+    """How often it began undisturbed."""
+    same_key: bool
+    """Whether every time it had the same idempotency key."""
+    cases: tuple[str, ...]
+    """In which cases."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        key = "the same idempotency key" if self.same_key else "OTHER idempotency keys"
+        return (
+            f"{self.path!r} began {self.times} times instead of {self.expected}, with {key} "
+            f"({len(self.cases)} cases, first: {self.cases[0]})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashReport:
+    """What ``crash_at_every_commit`` found."""
+
+    commits: int
+    """Of the undisturbed run."""
+    cases: int
+    """How often the engine was killed."""
+    undisturbed: Result[Any]
+    differences: tuple[Difference, ...]
+    """Cases that ended otherwise than the undisturbed run."""
+    by_design: tuple[Difference, ...]
+    """The same, where a crash may do that: a join decides by the order, or a block failed."""
+    doubled: tuple[Doubled, ...]
+    """Steps whose side effects may have happened twice: they should use their idempotency key."""
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        wrong = len({item.case for item in self.differences})
+        first = (
+            f"killed {self.cases} times at {self.commits} commits: {wrong} cases ended "
+            f"otherwise, {len(self.doubled)} steps began twice"
+        )
+        more = lines("differences:", self.differences)
+        more += lines("differences by design:", self.by_design)
+        return "\n".join([first, *more, *lines("began more than once:", self.doubled)])
+
+
+class CrashCampaign(Protocol):
+    """The type of ``crash_at_every_commit``, for tests that take it as a fixture."""
+
+    @overload
+    def __call__(
+        self, workflow: Workflow[None, Out], input: None = None, **options: Unpack[CrashOptions]
+    ) -> CrashReport: ...
+    @overload
+    def __call__(
+        self, workflow: Workflow[In, Out], input: In, **options: Unpack[CrashOptions]
+    ) -> CrashReport: ...
+    def __call__(
+        self, workflow: Workflow[Any, Any], input: Any = None, **options: Unpack[CrashOptions]
+    ) -> CrashReport:
+        """See ``crash_at_every_commit``."""
+        ...
+
+
+@overload
+def crash_at_every_commit(
+    workflow: Workflow[None, Out], input: None = None, **options: Unpack[CrashOptions]
+) -> CrashReport: ...
+@overload
+def crash_at_every_commit(
+    workflow: Workflow[In, Out], input: In, **options: Unpack[CrashOptions]
+) -> CrashReport: ...
+def crash_at_every_commit(
+    workflow: Workflow[Any, Any], input: Any = None, **options: Unpack[CrashOptions]
+) -> CrashReport:
+    """Run a workflow, kill its engine at every commit, resume it, and compare. Blocks.
+
+    For every commit of the undisturbed run there are two cases: the engine dies just before the
+    commit is durable, and just after. Dying means that nothing of it runs any more; it closes and
+    gives back nothing. Then another engine opens on the same store and carries the run on, or
+    starts it where the start was not recorded, as its caller would.
+
+    Args:
+        workflow: what to run.
+        input: its input.
+        options: see ``CrashOptions`` and ``PlayOptions``.
+
+    Raises:
+        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
+        InputInvalidError: the input is not valid.
+        StuckError: undisturbed, it waits for something that can't come any more.
+    """
+    commits = options.pop("commits", None)
+    make_store = options.pop("make_store", MemoryStore)
+    make_deps = options.pop("make_deps", None)
+    check = options.pop("check", None)
+    play = play_of(workflow, input, options)
+    campaign = _Campaign(play, make_store, make_deps, check)
+    return in_own_thread(lambda: campaign.run(commits))
+
+
+@dataclass
+class _Campaign:
+    play: Play
+    make_store: Callable[[], Store]
+    make_deps: Callable[[], object] | None
+    check: Callable[[Any], object] | None
+    found: list[Difference] = field(default_factory=list[Difference])
+    doubled: dict[str, Doubled] = field(default_factory=dict[str, Doubled])
+
+    def __post_init__(self) -> None:
+        self._tree = self.play.workflow.compile(self.play.defaults).tree
+
+    def run(self, commits: Iterable[int] | None) -> CrashReport:
+        undisturbed, problem = self._lived(None)
+        if undisturbed.result is None:
+            assert undisturbed.error is not None  # one of the two
+            raise undisturbed.error
+        if problem is not None:
+            raise problem
+        numbers = list(range(1, undisturbed.commits + 1) if commits is None else commits)
+        for number in numbers:
+            for moment in Moment:
+                self._compare(undisturbed, Case(number, moment))
+        return CrashReport(
+            commits=undisturbed.commits,
+            cases=len(numbers) * len(Moment),
+            undisturbed=undisturbed.result,
+            differences=tuple(item for item in self.found if not item.by_design),
+            by_design=tuple(item for item in self.found if item.by_design),
+            doubled=tuple(self.doubled.values()),
+        )
+
+    def _lived(self, case: Case | None) -> tuple[Ended, AssertionError | None]:
+        deps = self.play.deps if self.make_deps is None else self.make_deps()
+        ended = lived(replace(self.play, deps=deps), self.make_store(), case)
+        if self.check is not None:
+            try:
+                self.check(deps)
+            except AssertionError as error:
+                return ended, error
+        return ended, None
+
+    def _compare(self, undisturbed: Ended, case: Case) -> None:
+        ended, problem = self._lived(case)
+        if problem is not None:
+            self._differs(case, "check", "to pass", str(problem) or repr(problem))
+        if ended.result is None or undisturbed.result is None:
+            self._differs(case, "end", "to be reached", repr(ended.error))
+        else:
+            results = (undisturbed.result, ended.result)
+            for what, expected, got in compared(*results):
+                self._differs(case, what, expected, got, why(self._tree, what, *results))
+        self._note_doubled(undisturbed.begun, ended.begun, case)
+
+    def _differs(
+        self, case: Case, what: str, expected: object, got: object, by_design: str = ""
+    ) -> None:
+        self.found.append(
+            Difference(
+                case=str(case),
+                number=case.commit,
+                what=what,
+                expected=expected,
+                got=got,
+                by_design=by_design,
+            )
+        )
+
+    def _note_doubled(self, undisturbed: list[Begun], begun: list[Begun], case: Case) -> None:
+        before = Counter(item.path for item in undisturbed)
+        for path, times in Counter(item.path for item in begun).items():
+            if times <= before[path]:
+                continue
+            keys = {item.key for item in begun if item.path == path}
+            known = self.doubled.get(path)
+            self.doubled[path] = Doubled(
+                path=path,
+                times=max(times, known.times if known else 0),
+                expected=before[path],
+                same_key=len(keys) == 1 and (known is None or known.same_key),
+                cases=(*(known.cases if known else ()), str(case)),
+            )
