@@ -317,14 +317,6 @@ class Store(RunReader, Protocol):
         """
         ...
 
-    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
-        """Return the earliest ``due_at`` of these workflows' live runs that nobody owns.
-
-        ``None``: none of them has one. It may lie in the past, and may already be out of date when
-        it is returned. Costs what the workflows are, not what their runs are.
-        """
-        ...
-
     async def post(self, message: Message) -> bool:
         """Leave a message for a run, durable on return. False: no such run, or it is terminal.
 
@@ -333,11 +325,7 @@ class Store(RunReader, Protocol):
         ...
 
     async def inbox(self, run_id: str) -> list[Message]:
-        """Return the messages of a run that were not dropped yet, oldest first."""
-        ...
-
-    async def acknowledge(self, ids: Sequence[int]) -> None:
-        """Drop messages whose effect is recorded, or that came too late."""
+        """Return the messages of a run that were not consumed yet, oldest first."""
         ...
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:

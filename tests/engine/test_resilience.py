@@ -180,7 +180,7 @@ async def test_a_cancel_is_kept_until_it_had_its_effect() -> None:
         gate.open()  # its result can't be recorded: the engine gives the run up
         await other.cancel("r", reason="from elsewhere")
         assert await other.handle("r", wf).outcome() == Cancelled("", "from elsewhere")
-        await until(lambda: not store._mailed, "the mail to be acknowledged")
+        await until(lambda: not store._mailed, "the mail to be consumed")
 
 
 @in_loop

@@ -25,7 +25,6 @@ CALLS = [
     "claim",
     "heartbeat",
     "post",
-    "acknowledge",
     "register",
     "unregister",
     "load",

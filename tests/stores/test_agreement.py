@@ -59,12 +59,10 @@ def operation(rng, now):
             ("register", [worker(worker_id, seen_at=now, lease=rng.choice([5.0, 60.0]))], {}),
             ("unregister", [worker_id], {}),
             ("heartbeat", [worker_id, now], {"after": rng.choice([0, 0, rng.randint(1, 60)])}),
-            ("next_due", [workflows or []], {}),
             ("claim", [worker_id], {"now": now, "workflow_ids": workflows, "limit": 2}),
             ("claim", [worker_id], {"now": now, "run_id": run_id}),
             ("post", [message(run_id, str(now))], {}),
             ("post", [signal(str(now).encode(), run_id)], {}),
-            ("acknowledge", [[rng.randint(1, 60)]], {}),
             ("delete_runs", [[run_id]], {}),
         ]
     )

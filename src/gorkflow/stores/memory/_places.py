@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gorkflow.model import RunStatus
@@ -81,13 +81,6 @@ class Places:
         if run.row.resource_id is None or not others:
             return False
         return run.row.exclusive or any(other.row.exclusive for other in others.values())
-
-    def next_due(self, workflow_ids: Collection[str], runs: dict[str, Run]) -> float | None:
-        """Return when the first sleeping run of these workflows is due."""
-        for due, run_id in self.asleep:
-            if runs[run_id].row.workflow_id in workflow_ids:
-                return due
-        return None
 
 
 def _drop(groups: dict[str, dict[str, Run]], name: str, run_id: str) -> None:

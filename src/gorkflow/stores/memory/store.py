@@ -235,11 +235,6 @@ class MemoryStore:
         due = {run_id: self._runs[run_id] for run_id in self._places.due(due_by)}
         return (self._places.ready | due | self._places.mailed).values()
 
-    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
-        """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
-        self._check_open()
-        return self._places.next_due(set(workflow_ids), self._runs)
-
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
         self._check_open()
@@ -257,11 +252,6 @@ class MemoryStore:
         self._check_open()
         run = self._runs.get(run_id)
         return list(run.mail.values()) if run else []
-
-    async def acknowledge(self, ids: Sequence[int]) -> None:
-        """Drop messages."""
-        self._check_open()
-        self._drop(ids)
 
     def _drop(self, ids: Iterable[int]) -> None:
         for message_id in ids:

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gorkflow.errors import StoreCorruptError
@@ -190,13 +190,6 @@ def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[
     """Return the messages for the runs of a worker, oldest first."""
     values = {"worker_id": worker_id, "after": after}
     return [Message._make(values) for values in db.execute(query("list_worker_messages"), values)]
-
-
-def next_due(db: sqlite3.Connection, workflow_ids: Sequence[str]) -> float | None:
-    """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
-    found = db.execute(query("next_due"), {"workflow_ids": json.dumps(list(workflow_ids))})
-    (due_at,) = found.fetchone()
-    return None if due_at is None else float(due_at)
 
 
 def worker_alive(

@@ -259,8 +259,3 @@ def post(db: sqlite3.Connection, message: Message) -> bool:
         return False
     db.execute(query("mark_mailed"), {"run_id": message.run_id, "id": inserted.lastrowid})
     return True
-
-
-def acknowledge(db: sqlite3.Connection, ids: Sequence[int]) -> None:
-    """Drop messages."""
-    db.executemany(query("delete_message"), [(message_id,) for message_id in ids])

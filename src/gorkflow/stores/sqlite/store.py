@@ -150,10 +150,6 @@ class SqliteStore:
         """Leave a message for a run. False: no such run, or it has ended."""
         return await self._opened().write(partial(_writes.post, message=message))
 
-    async def acknowledge(self, ids: Sequence[int]) -> None:
-        """Drop messages."""
-        await self._opened().write(partial(_writes.acknowledge, ids=ids))
-
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
         """Delete ended runs with all that belongs to them; return how many."""
         return await self._opened().write(partial(_writes.delete_runs, run_ids=run_ids))
@@ -237,10 +233,6 @@ class SqliteStore:
     async def inbox(self, run_id: str) -> list[Message]:
         """Return the messages of a run, oldest first."""
         return await self._opened().read(partial(_reads.inbox, run_id=run_id))
-
-    async def next_due(self, workflow_ids: Sequence[str]) -> float | None:
-        """Return the earliest ``due_at`` of these workflows' runs that nobody owns."""
-        return await self._opened().read(partial(_reads.next_due, workflow_ids=workflow_ids))
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that are alive."""

@@ -35,7 +35,7 @@ WHERE runs.key IN (
         WHERE
             workflow_id = known.value AND worker_id IS NULL AND mailed > seen
             AND status IN ('pending', 'running', 'suspended')
-            -- It may have been dropped meanwhile.
+            -- It may have been consumed meanwhile.
             AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = runs.key AND inbox.id > runs.seen)
         ORDER BY priority DESC, created_at, run_id
         LIMIT :limit
