@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from gorkflow._elements import UNSET
 from gorkflow.codec import Codec, codec_of
@@ -14,8 +14,14 @@ from gorkflow.errors import UnavailableError
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
 
+if TYPE_CHECKING:
+    import typing_extensions
+
+    D = typing_extensions.TypeVar("D", default=Any)
+else:
+    D = TypeVar("D")
+
 T = TypeVar("T")
-D = TypeVar("D")
 
 
 class Report(NamedTuple):
