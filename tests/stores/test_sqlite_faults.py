@@ -41,6 +41,7 @@ from gorkflow.testing.conformance import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+NEWEST = len(_schema.migrations())
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
 
 
@@ -243,7 +244,7 @@ def test_network_disks_are_refused(path, monkeypatch):
 def test_a_newer_schema_is_refused(path):
     with_store(path, nothing)
     sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(StoreVersionError, match=r"version 99.* up to 2: upgrade"):
+    with pytest.raises(StoreVersionError, match=rf"version 99.* up to {NEWEST}: upgrade"):
         with_store(path, nothing)
 
 
@@ -368,16 +369,16 @@ def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path, 
         tables = sql(path, "SELECT COUNT(*) FROM sqlite_schema")[0][0]
         columns = {row[1] for row in sql(path, "PRAGMA table_info(runs)")}
         assert (reached == 0) == (tables == 0)
-        assert (reached == 2) == ("mailed" in columns)
+        assert (reached >= 2) == ("mailed" in columns)
         outcomes.add((code, reached))
 
         async def test(store):
             assert await store.create([new_run()]) == [OK]
 
         with_store(path, test)
-        assert sql(path, "PRAGMA user_version") == [(2,)]
-    assert {(-signal.SIGKILL, version) for version in range(start, 2)} <= outcomes
-    assert (0, 2) in outcomes
+        assert sql(path, "PRAGMA user_version") == [(NEWEST,)]
+    assert {(-signal.SIGKILL, version) for version in range(start, NEWEST)} <= outcomes
+    assert (0, NEWEST) in outcomes
 
 
 def test_a_file_of_schema_1_opens_and_keeps_what_it_holds(path):
@@ -402,7 +403,7 @@ def test_a_file_of_schema_1_opens_and_keeps_what_it_holds(path):
         assert [each.id for each in await store.inbox("asleep")] == [3]
 
     with_store(path, test)
-    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "PRAGMA user_version") == [(NEWEST,)]
     assert sql(path, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -854,11 +855,13 @@ def test_claim_and_list_walk_along_an_index(path):
         ("list_workflows", "runs_by_workflow", {}),
         ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
+        ("list_event_sizes", "(run=?)", ("r",)),
     ):
         steps = plan(path, _schema.query(name), values)
         assert index in steps, name
         assert "SCAN runs" not in steps, name
         assert "SCAN inbox" not in steps, name
+        assert "TEMP B-TREE" not in steps, name
     start = {"before_at": T0, "before_id": "", "limit": 5, "x": "y"}
     for column, index in (
         (None, "runs_by_age"),

@@ -17,7 +17,14 @@ from gorkflow.maintenance import Level, Maintainable
 from gorkflow.model import RunStatus
 from gorkflow.store import Append
 from gorkflow.stores.memory import MemoryStore
-from gorkflow.stores.sqlite import SqliteStore, _backup, _connections, _files, _maintenance
+from gorkflow.stores.sqlite import (
+    SqliteStore,
+    _backup,
+    _connections,
+    _deleting,
+    _files,
+    _maintenance,
+)
 from gorkflow.testing.conformance import (
     T0,
     completed,
@@ -305,6 +312,72 @@ def test_what_is_deleted_makes_room_that_is_used_again(path):
     assert path.stat().st_size < 2_500_000
 
 
+async def ended_run(store, run_id, events, size=1):
+    await store.create([new_run(run_id)])
+    row = run_row(run_id, seq=events)
+    each = tuple(completed(run_id, seq, b"x" * size) for seq in range(2, events + 1))
+    await store.append([Append(row, each, 1)])
+    await store.append([finish(row)])
+
+
+@pytest.mark.parametrize(
+    ("events", "size", "transactions"), [(12_000, 1, 3), (30, 1_000_000, 4), (10, 1, 1)]
+)
+def test_a_large_run_is_deleted_in_several_transactions(path, events, size, transactions):
+    async def test(store):
+        await store.create([new_run("live")])
+        await store.append([step_forward(run_row("live"), 3)])
+        await ended_run(store, "small", 5)
+        await ended_run(store, "large", events, size)
+        largest, commits = 0, 0
+        write = store._home.write
+
+        async def counted(work):
+            nonlocal largest, commits
+            before = sql(path, "SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM events")[0]
+            result = await write(work)
+            after = sql(path, "SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM events")[0]
+            commits += before != after
+            assert before[0] - after[0] <= 5010
+            assert before[1] - after[1] <= 9_500_000
+            return result
+
+        store._home.write = counted
+        assert await store.delete_runs(["large", "live", "nobody", "small"]) == 2
+        assert transactions <= commits <= transactions + 1
+        assert await store.check() == []
+        loaded = await store.load("live")
+        assert loaded is not None
+        assert len(loaded.events) == 4
+
+    with_store(path, test, synchronous="normal")
+
+
+def test_a_deletion_that_was_interrupted_can_be_finished(path):
+    async def test(store):
+        await ended_run(store, "large", 12_000)
+        assert await store._home.write(lambda db: _deleting.shorten(db, "large"))
+        row = await store.get_run("large")
+        assert row is not None
+        assert row.status is RunStatus.COMPLETED
+        with pytest.raises(StoreError, match=r"lacks some of its events; .* or delete the run"):
+            await store.load("large")
+        assert await store.delete_runs(["large"]) == 1
+        assert await store.check() == []
+
+    with_store(path, test, synchronous="normal")
+
+
+def test_runs_are_deleted_together_as_far_as_they_fit(path):
+    async def test(store):
+        for run_id, events in (("a", 2000), ("b", 2000), ("c", 2000), ("d", 9000), ("e", 5)):
+            await ended_run(store, run_id, events)
+        portions = await store._home.read(lambda db: _deleting.portions(db, list("abcdex")))
+        assert portions == [["a", "b"], ["c"], ["d"], ["e", "x"]]
+
+    with_store(path, test, synchronous="normal")
+
+
 def test_definitions_go_with_their_last_run(path):
     async def test(store):
         await store.create([new_run("a"), new_run("b", fingerprint="f2")])
@@ -468,6 +541,25 @@ def test_messages_that_nobody_used_are_told(path):
     with_store(path, test)
     [inbox] = of(examined(path), "inbox")
     assert inbox.text.startswith("1 messages of 1 ended runs")
+
+
+def test_messages_that_wake_nobody_are_told(path):
+    async def test(store):
+        await store.create(
+            [
+                new_run("asleep", status=RunStatus.SUSPENDED),
+                new_run("owned", worker_id="w1", token=1),
+                new_run("knows", status=RunStatus.SUSPENDED, seen=3),
+            ]
+        )
+        for run_id in ("asleep", "owned", "knows"):
+            await store.post(signal(run_id=run_id))
+
+    with_store(path, test)
+    assert of(examined(path, T0 + 5), "messages") == []
+    [found] = of(examined(path, T0 + 50), "messages")
+    assert found.level is Level.PROBLEM
+    assert found.text.endswith(": asleep")
 
 
 # Checkpoints

@@ -103,8 +103,8 @@ class Retention:
     ) -> int:
         """Delete runs that ended before an instant, with all that is kept of them.
 
-        In many short transactions, so that other work goes on. What is interrupted has deleted
-        some of them, and each as a whole.
+        In many short transactions, so that other work goes on. Interrupted, it has deleted some of
+        them, and may leave one that lacks events; the next call deletes it.
 
         Args:
             before: the instant; or an age, to delete what ended longer ago than that.

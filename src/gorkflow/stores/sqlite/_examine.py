@@ -20,6 +20,9 @@ from gorkflow.stores.sqlite._schema import migrations, query, version_of
 
 SAFE_WAL = (3, 51, 3)
 """The first SQLite without the fault that two checkpoints at once can damage the file."""
+_LATE = 10.0
+"""Seconds after which somebody should have looked at a message: workers look every second."""
+_SHOWN = 5
 _LARGE_WAL = 16
 """Times the limit at which the write-ahead log is checkpointed."""
 
@@ -38,7 +41,7 @@ def examine(settings: Settings, now: float) -> Examination:
             workers = list(_workers(db, path, now))
             alive = sum(each.level is Level.OK for each in workers)
             found += [_library(alive), *_modes(db, settings), *_sizes(db, settings), *workers]
-            found += _unread(db)
+            found += [*_unread(db), *_unheard(db, now)]
     except StoreError as error:
         found.append(Finding(Level.PROBLEM, "store", str(error)))
         return Examination(tuple(found), opens=False)
@@ -156,4 +159,16 @@ def _unread(db: sqlite3.Connection) -> Iterator[Finding]:
             Level.INFO, "inbox",
             f"{messages:,} messages of {runs:,} ended runs were never used",
             "they go with their runs: `gorkflow db prune`",
+        )  # fmt: skip
+
+
+def _unheard(db: sqlite3.Connection, now: float) -> Iterator[Finding]:
+    values = {"before": now - _LATE, "limit": _SHOWN}
+    runs = [run_id for (run_id,) in db.execute(query("find_unheard_runs"), values)]
+    if runs:
+        yield Finding(
+            Level.PROBLEM, "messages",
+            f"runs got messages that no worker looks at: {', '.join(runs)}",
+            "no living worker knows their workflow, or all are full; start one: "
+            "`gorkflow worker TARGET`",
         )  # fmt: skip

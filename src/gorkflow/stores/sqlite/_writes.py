@@ -160,23 +160,6 @@ def _state(row: RunRow) -> list[Any]:
     ]
 
 
-def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:
-    """Delete ended runs and all that belongs to them."""
-    return sum(_delete_run(db, run_id) for run_id in run_ids)
-
-
-def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
-    found = db.execute(query("delete_run"), (run_id,)).fetchall()
-    for key, created_at, tags in found:
-        db.execute(query("delete_events"), (key,))
-        db.execute(query("delete_messages"), (key,))
-        db.executemany(
-            query("delete_tag"),
-            [(name, value, created_at, run_id) for name, value in json.loads(tags)],
-        )
-    return bool(found)
-
-
 def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: Worker) -> None:
     """Announce a worker, and clear away what the dead ones left."""
     locks.sweep()

@@ -27,7 +27,7 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores._common import check_events, feed_position, page_start
-from gorkflow.stores.sqlite import _backup, _files, _maintenance, _reads, _writes
+from gorkflow.stores.sqlite import _backup, _deleting, _files, _maintenance, _reads, _writes
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
 from gorkflow.stores.sqlite._examine import SAFE_WAL, examine
 from gorkflow.stores.sqlite._lane import Lane
@@ -151,8 +151,17 @@ class SqliteStore:
         return await self._opened().write(partial(_writes.post, message=message))
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
-        """Delete ended runs with all that belongs to them; return how many."""
-        return await self._opened().write(partial(_writes.delete_runs, run_ids=run_ids))
+        """Delete ended runs with all that belongs to them; return how many.
+
+        What is large goes in several transactions, so that others don't wait for long.
+        """
+        home = self._opened()
+        deleted = 0
+        for portion in await home.read(partial(_deleting.portions, run_ids=run_ids)):
+            while await home.write(partial(_deleting.shorten, run_id=portion[0])):
+                pass
+            deleted += await home.write(partial(_deleting.delete_runs, run_ids=portion))
+        return deleted
 
     # Owning
 
