@@ -5,6 +5,7 @@ from typing import Any, assert_type
 from models import Order, Stock, check
 
 from gorkflow import Engine, RunHandle, Workflow
+from gorkflow.engine._start import StartOptions
 
 orders = Workflow("orders", input=Order).then(check)
 
@@ -18,3 +19,5 @@ async def repeat(engine: Engine) -> None:
     await engine.rerun("r", workflow=check)  # error
     await engine.rerun("r", tags=["a"])  # error
     await engine.rerun(run_id="r")  # error
+    options: StartOptions = {"run_id": "s"}
+    assert_type(await engine.rerun("r", workflow=orders, **options), RunHandle[Stock])

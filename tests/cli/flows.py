@@ -109,6 +109,31 @@ patient = Workflow("patient").then(first).then(second)
 
 
 @step
+async def collect(order: Order) -> int:
+    print("collecting")
+    return order.id
+
+
+def is_mended() -> bool:
+    return Path("mended").exists()
+
+
+@step
+async def deliver(order: Order) -> str:
+    if not is_mended():
+        raise ValueError("the van is broken")
+    return "delivered"
+
+
+@step
+async def close(number: int, how: str) -> str:
+    return f"{number} {how}"
+
+
+delivery = Workflow("delivery", input=Order).parallel(collect, deliver).then(close)
+
+
+@step
 async def leave() -> str:
     sys.exit(3)
 

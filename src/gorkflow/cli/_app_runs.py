@@ -28,7 +28,7 @@ from gorkflow.cli._options import (
 @store_option
 @click.pass_context
 def runs_group(ctx: click.Context, store: str | None) -> None:
-    """List, show, cancel, resume runs, and send signals into them."""
+    """List, show, compare, cancel, resume, repeat runs, and send signals into them."""
     ctx.obj = store
 
 
@@ -163,3 +163,71 @@ def resume_command(
         target=target, store=store or ctx.obj, run_id=run_id, as_json=as_json, tracebacks=tracebacks
     )
     ctx.exit(_run.resume(wanted))
+
+
+@runs_group.command(
+    "rerun",
+    cls=Example,
+    example=(
+        "gorkflow runs rerun RUN_ID shop.py:checkout",
+        "gorkflow runs rerun RUN_ID --from quote_shipping",
+    ),
+)
+@click.argument("run_id")
+@click.argument("target", required=False)
+@click.option(
+    "--from", "from_step", metavar="STEP",
+    help="Where to begin again: a path, or an id.  [default: at what did not complete]",
+)  # fmt: skip
+@click.option("--run-id", "new_id", metavar="ID", help="The id of the new run.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=read_tags,
+    metavar="NAME=VALUE",
+    help="Added to the tags of the run that is repeated.",
+)
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def rerun_command(
+    ctx: click.Context, *, run_id: str, target: str | None, from_step: str | None,
+    new_id: str | None, tags: dict[str, str], store: str | None, as_json: bool, tracebacks: bool,
+) -> None:  # fmt: skip
+    """Repeat a run that has ended, as a new run that keeps what need not be done again.
+
+    It keeps every completed result that is not downstream of STEP. With TARGET, which is what
+    `gorkflow run` takes, this command carries the new run and follows it to its end. Without, it is
+    left to a worker, and its id is the output.
+    """
+    from gorkflow.cli import _run
+    from gorkflow.engine._start import StartOptions
+
+    options: StartOptions = {"run_id": new_id, "tags": tags}
+    store = store or ctx.obj
+    if target is None:
+        _run.queue_rerun(store, run_id, from_step, options, as_json=as_json)
+        return
+    wanted = _run.Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
+    ctx.exit(_run.rerun(wanted, run_id, from_step, options))
+
+
+@runs_group.command("diff", cls=Example, example=("gorkflow runs diff RUN_ID OTHER_RUN_ID",))
+@click.argument("run_a", metavar="A")
+@click.argument("run_b", metavar="B")
+@store_option
+@json_option
+@click.pass_context
+def diff_command(
+    ctx: click.Context, *, run_a: str, run_b: str, store: str | None, as_json: bool
+) -> None:
+    """Show what differs between two runs: definition, input, steps, verdicts, output.
+
+    The exit code is 0 where nothing does, and 1 where something does. How long steps took is shown,
+    but makes no difference; nor does whether a step ran, or a rerun kept its result.
+    """
+    from gorkflow.cli import _diff
+
+    ctx.exit(_diff.show_diff(store or ctx.obj, run_a, run_b, as_json=as_json))

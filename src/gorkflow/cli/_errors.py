@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
 
     OK = 0
     RUN_FAILED = 1
+    DIFFERENT = 1
+    """The two runs are not the same."""
     USAGE = 2
     STORE = 3
     """The store, or the configuration, does not work."""
@@ -74,6 +76,7 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
     (errors.HistoryError, ExitCode.STORE),
     (errors.DuplicateRunError, ExitCode.CONFLICT),
     (errors.RunBlockedError, ExitCode.CONFLICT),
+    (errors.RunNotEndedError, ExitCode.CONFLICT),
     (errors.ResourceBusyError, ExitCode.CONFLICT),
     (errors.RunEndedError, ExitCode.CONFLICT),
     (errors.LeaseLostError, ExitCode.CONFLICT),

@@ -36,6 +36,7 @@ class Record:
     """All there is to show of a run."""
 
     run: Run
+    tree: WorkflowSpec
     steps: list[StepExecution]
     events: tuple[ev.Event, ...]
 
@@ -71,7 +72,7 @@ async def record(reader: RunReader, run_id: str) -> Record:
     values = Values(run_id, tree, loaded.events)
     run = run_of(loaded.row, tree, loaded.events, values)
     steps = step_executions(run_id, tree, loaded.events, values)
-    return Record(run, steps, loaded.events)
+    return Record(run, tree, steps, loaded.events)
 
 
 class Values:

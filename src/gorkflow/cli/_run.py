@@ -110,10 +110,70 @@ def resume(wanted: Wanted) -> ExitCode:
             await _explain_not_taken(carrier.engine, run_id)
         return False
 
-    def prepare(target: Target) -> None:
-        check_exists(target.engine.store if target.engine is not None else wanted.store)
+    return _carry(wanted, _look_into(wanted), begin)
 
-    return _carry(wanted, prepare, begin)
+
+def rerun(wanted: Wanted, origin: str, from_step: str | None, options: StartOptions) -> ExitCode:
+    """Repeat a run with the code of TARGET and follow the new one.
+
+    Args:
+        wanted: what was asked for.
+        origin: the run to repeat.
+        from_step: where to begin again; ``None``: at what did not complete.
+        options: as ``Engine.rerun`` takes them.
+    """
+
+    async def begin(carrier: _Carrier) -> bool:
+        engine = carrier.engine
+        row = await engine.store.get_run(origin)
+        if row is None:
+            raise RunNotFoundError(origin)
+        workflow = _fitting(carrier.target, row)
+        run_id = options.get("run_id") or new_id(SystemClock().now())
+        chosen: StartOptions = {**options, "run_id": run_id}
+        known = await engine.store.get_run(run_id) is not None
+        wanted.run_id = None if known else run_id
+        try:
+            await engine.rerun(origin, from_step, workflow=workflow, **chosen)
+        except DuplicateRunError as error:
+            raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
+        return True
+
+    return _carry(wanted, _look_into(wanted), begin)
+
+
+def queue_rerun(
+    store: str | None, origin: str, from_step: str | None, options: StartOptions, *, as_json: bool
+) -> None:
+    """Record a run that repeats another one, for a worker to carry it.
+
+    Args:
+        store: its URL; ``None``: the default.
+        origin: the run to repeat.
+        from_step: where to begin again; ``None``: at what did not complete.
+        options: as ``Engine.rerun`` takes them.
+        as_json: print the run, instead of its id.
+    """
+
+    async def ask() -> _plain.Record:
+        async with Engine(check_exists(store), execute=False) as engine:
+            try:
+                handle = await engine.rerun(origin, from_step, **options)
+            except DuplicateRunError as error:
+                raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
+            return await _plain.record(engine.store, handle.run_id)
+
+    found = asyncio.run(ask())
+    run = found.run
+    put(json_text(found.to_json(), short=None) if as_json else run.run_id)
+    if run.status is RunStatus.PENDING:
+        say(
+            f"it waits for a worker that knows workflow {run.workflow_id!r}: gorkflow worker TARGET"
+        )
+
+
+def _taken_by(error: DuplicateRunError) -> str:
+    return f"run {error.run_id!r} exists already; give another --run-id"
 
 
 def _fitting(target: Target, row: RunRow) -> Workflow[Any, Any]:
@@ -125,6 +185,15 @@ def _fitting(target: Target, row: RunRow) -> Workflow[Any, Any]:
             ExitCode.CONFLICT,
         )
     return target.choose(row.workflow_id)
+
+
+def _look_into(wanted: Wanted) -> Callable[[Target], None]:
+    """Return what checks that the run can be there at all."""
+
+    def prepare(target: Target) -> None:
+        check_exists(target.engine.store if target.engine is not None else wanted.store)
+
+    return prepare
 
 
 async def _recovered(carrier: _Carrier, run_id: str) -> bool:

@@ -70,7 +70,7 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
 
 def _summary(run: Run) -> dict[str, Any]:
     """Return a run as JSON data without what a summary does not know."""
-    unknown = {"input", "output", "failures", "progress"}
+    unknown = {"input", "output", "failures", "progress", "origin", "from_step"}
     return {name: value for name, value in _plain.to_json(run).items() if name not in unknown}
 
 
@@ -152,6 +152,7 @@ def _facts(run: Run, note: str) -> list[str]:
         "status": run.status.value,
         "note": note,
         "reason": run.reason,
+        "repeats": _origin(run),
         "resource": run.resource_id or "",
         "tags": ", ".join(f"{name}={value}" for name, value in run.tags.items()),
         "created": moment(run.created_at),
@@ -167,6 +168,13 @@ def _facts(run: Run, note: str) -> list[str]:
     if run.status is RunStatus.COMPLETED:
         lines.append(_value("output", run.output))
     return lines
+
+
+def _origin(run: Run) -> str:
+    if run.origin is None:
+        return ""
+    where = "what had not completed" if run.from_step is None else run.from_step
+    return f"{run.origin}, from {where}"
 
 
 def _value(name: str, value: Any) -> str:

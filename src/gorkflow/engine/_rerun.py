@@ -46,8 +46,7 @@ class Reruns(Views):
     @overload
     async def rerun(
         self,
-        run_id: str,
-        /,
+        origin: str,
         from_step: str | None = None,
         *,
         workflow: Workflow[Any, Out],
@@ -56,8 +55,7 @@ class Reruns(Views):
     @overload
     async def rerun(
         self,
-        run_id: str,
-        /,
+        origin: str,
         from_step: str | None = None,
         *,
         workflow: None = None,
@@ -65,8 +63,7 @@ class Reruns(Views):
     ) -> RunHandle[Any]: ...
     async def rerun(
         self,
-        run_id: str,
-        /,
+        origin: str,
         from_step: str | None = None,
         *,
         workflow: Workflow[Any, Any] | None = None,
@@ -80,7 +77,7 @@ class Reruns(Views):
         returns, the new run is recorded with all that it keeps, and will not be lost.
 
         Args:
-            run_id: the run to repeat, by position: the option of this name is the new run's.
+            origin: the id of the run to repeat.
             from_step: where to begin again: a step, block, choice, nested workflow, sleep or wait,
                 by its path, or by its id where no other has it. It runs when it is reached.
             workflow: its workflow, if the engine does not know it yet, and so that the output is
@@ -103,7 +100,7 @@ class Reruns(Views):
         check_options(options)
         if workflow is not None:
             self._registry.add(workflow)
-        loaded = await _loaded(runtime.store, run_id, workflow)
+        loaded = await _loaded(runtime.store, origin, workflow)
         registry = self._registry if self._execute else None
         return await self._begin(_driver(runtime, registry, loaded, from_step, options), options)
 
