@@ -350,6 +350,28 @@ async def test_a_wait_that_times_out_goes_on_with_its_default(store: Any) -> Non
         assert (failure.code, failure.path) == ("timeout", "approved")
 
 
+@in_loop
+async def test_mail_for_a_run_that_can_not_be_carried_on_wakes_it_once(store: Any) -> None:
+    @step(id="tell")
+    async def other(number: int, verdict: Verdict) -> int:
+        return number
+
+    changed = Workflow("asked", input=int).then(double).wait_for(approved).then(other)
+    async with Engine(store) as engine:
+        await engine.start(asked, 4, run_id="r")
+        await reaches(engine, "r", RunStatus.SUSPENDED)
+    async with Engine(store, execute=False) as client:
+        await client.send("r", "approved", {"by": "ann"})
+        (message,) = await client.store.inbox("r")
+        async with Engine(store, workflows=[changed]):
+            async with asyncio.timeout(20):
+                while (row := await client.store.get_run("r")) is None or row.seen < message.id:
+                    await asyncio.sleep(0.005)
+            assert "started with other code" in row.reason
+    async with Engine(store, workflows=[asked]) as engine:
+        assert await engine.handle("r", asked).result() == "8 by ann"
+
+
 # ---- starts -------------------------------------------------------------------------------------
 
 

@@ -170,7 +170,14 @@ class Claims:
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
-        row = replace(claim.row, worker_id=None, reason=str(error), due_at=due_at)
+        mail = await self._runtime.store.inbox(claim.row.run_id)
+        row = replace(
+            claim.row,
+            worker_id=None,
+            reason=str(error),
+            due_at=due_at,
+            seen=max((message.id for message in mail), default=claim.row.seen),  # or it wakes it
+        )
         if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
 
