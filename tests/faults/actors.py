@@ -15,8 +15,8 @@ from gorkflow import Engine, RunHandle, RunStatus, StepContext, Workflow, step
 from tests.faults import ledger, points
 from tests.faults.ledger import begin, end
 from tests.faults.moments import RUN
+from tests.faults.workload import GO, Job, begun, hangs, same, total
 from tests.faults.workload import WORKFLOWS as MIXED
-from tests.faults.workload import Job, begun, hangs, same, total
 
 ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
 HELD = begun("held").then(hangs)
@@ -95,11 +95,26 @@ async def cancelled(db: str) -> None:
                 await asyncio.sleep(0.002)
 
 
+async def waiting(db: str) -> None:
+    """Carry a run that sleeps, is suspended, and is told something through another engine."""
+    async with (
+        Engine(f"sqlite:{db}", workflows=[MIXED["asks"], MIXED["naps"]], lease=1.5) as engine,
+        Engine(f"sqlite:{db}", execute=False) as client,
+    ):
+        ledger.write("open")
+        handle = await start(engine, "asks")
+        if (await handle.info()).status not in ENDED:
+            await client.send(RUN, GO, 8)
+        await handle.outcome()
+        await (await start(engine, "naps", "a-nap")).outcome()
+
+
 SCENARIOS: dict[str, Callable[[str], Awaitable[None]]] = {
     "chain": lambda db: carried(db, "chain"),
     "block": lambda db: carried(db, "block"),
     "retries": lambda db: carried(db, "retries"),
     "cancelled": cancelled,
+    "waiting": waiting,
 }
 
 

@@ -23,7 +23,7 @@ Crash = tuple[str, int]
 """A point, and the how-manieth time there."""
 
 
-@fault("K2", "crash points", "SIGKILL at every named point, 1st to 3rd time, in 4 workflows")
+@fault("K2", "crash points", "SIGKILL at every named point, 1st to 3rd time, in 5 workflows")
 def crash_points(size: Size, seed: int) -> Result:
     result = Result()
     with a_scene() as scene:
@@ -56,7 +56,7 @@ def double_crashes(size: Size, seed: int) -> Result:
     with a_scene() as scene:
         passed = {scenario: undisturbed(scene, scenario) for scenario in SCENARIOS}
         for number in itertools.count():
-            if result.injections >= size.of(5, 40, 200, 5_000):
+            if result.injections >= size.of(3, 40, 200, 5_000):
                 return result
             scenario = dice.choice(sorted(SCENARIOS))
             points, expected = passed[scenario]

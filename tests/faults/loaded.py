@@ -23,7 +23,7 @@ from gorkflow.testing.conformance import new_run, run_row, step_forward
 from tests.faults import ledger, points
 from tests.faults.actors import BY_ID, Job
 from tests.faults.moments import RUN
-from tests.faults.session import all_runs
+from tests.faults.session import all_runs, tell
 from tests.faults.workload import WORKFLOWS, planned
 
 
@@ -71,7 +71,10 @@ async def _start(engine: Engine, seed: int, number: int) -> None:
     ledger.write("starting", run=start.run_id)
     while True:
         try:
-            await engine.start(start.workflow, start.job, run_id=start.run_id, if_exists="return")
+            handle = await engine.start(
+                start.workflow, start.job, run_id=start.run_id, if_exists="return"
+            )
+            await tell(handle, start)
         except StoreError:
             await asyncio.sleep(0.01)
         else:

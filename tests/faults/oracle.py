@@ -14,6 +14,7 @@ from gorkflow.flow import from_json
 from gorkflow.history import run_of
 from gorkflow.journal import Row, from_row
 from gorkflow.machine import replay
+from gorkflow.model import RunStatus
 from gorkflow.store import Loaded
 from gorkflow.stores.sqlite import _reads
 from tests.faults.ledger import Line
@@ -91,8 +92,13 @@ def check(database: Database, lines: list[Line]) -> None:
     _check_starts(database, lines)
     for run_id, loaded in database.runs.items():
         machine = replay(run_id, from_json(loaded.tree), loaded.events)
-        assert machine.status == loaded.row.status, run_id
+        status = loaded.row.status
+        if status == RunStatus.SUSPENDED:
+            assert machine.is_waiting, f"{run_id} is suspended, with something to do"
+        else:
+            assert machine.status == status, f"{run_id} is {machine.status}, its row {status}"
     _check_attempts(database)
+    _check_waits(database)
     _check_begins(database, lines)
     _check_results(database, lines)
 
@@ -116,6 +122,23 @@ def _check_attempts(database: Database) -> None:
             latest[place] = event.attempt
         elif isinstance(event, ev.StepCompleted | ev.StepInterrupted):
             assert event.attempt == latest[place], f"{event} while {latest[place]} is the latest"
+
+
+def _check_waits(database: Database) -> None:
+    """A signal is taken once, and nothing wakes before its time."""
+    received = Counter(
+        (event.run_id, event.inbox_id)
+        for event in database.events()
+        if isinstance(event, ev.SignalReceived)
+    )
+    assert all(count == 1 for count in received.values()), received
+    due: dict[tuple[str, str, str], float] = {}
+    for event in database.events():
+        if isinstance(event, ev.TimerSet):
+            due[event.run_id, event.path, event.key] = event.due
+        elif isinstance(event, ev.TimerFired):
+            early = due.get((event.run_id, event.path, event.key), event.at) - event.at
+            assert early < 0.002, f"{event} is {early:.3f} s early"
 
 
 def _check_begins(database: Database, lines: list[Line]) -> None:

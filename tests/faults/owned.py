@@ -16,7 +16,7 @@ from gorkflow.cli._app import cli
 from tests.faults import ledger
 from tests.faults.ledger import begin, end
 from tests.faults.session import begin as begin_planned
-from tests.faults.session import cancel
+from tests.faults.session import prompt
 from tests.faults.workload import WORKFLOWS as MIXED
 from tests.faults.workload import planned
 
@@ -95,8 +95,7 @@ def queue_planned(db: str, witness: str, seed: int, count: int) -> int:
             for number in range(count):
                 start = planned(seed, number)
                 handle = await begin_planned(client, start)
-                if start.cancel:
-                    await cancel(handle)
+                await prompt(handle, start)
 
     asyncio.run(main())
     return 0

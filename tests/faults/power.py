@@ -18,6 +18,7 @@ from tests.faults import ledger
 from tests.faults.oracle import Database
 from tests.faults.registry import Result, Size, chance, fault
 from tests.faults.scene import Scene, a_scene
+from tests.faults.session import tell
 from tests.faults.workload import WORKFLOWS, planned
 
 RUNS = 12
@@ -128,7 +129,8 @@ def record(db: str, witness: str, seed: int, into: str, synchronous: str) -> int
         async with Engine(store, workflows=WORKFLOWS.values()) as engine:
             starts = [planned(seed, number) for number in range(RUNS)]
             handles = [await engine.start(s.workflow, s.job, run_id=s.run_id) for s in starts]
-            for handle in handles:
+            for handle, start in zip(handles, starts, strict=True):
+                await tell(handle, start)
                 await handle.outcome()
 
     asyncio.run(main())

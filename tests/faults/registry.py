@@ -26,6 +26,7 @@ FAMILIES = (
     "poison",
     "changes",
     "orders",
+    "clocks",
 )
 
 

@@ -1,16 +1,18 @@
 """What the children of the fork server do: the driver that gets killed, and its like."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 from pathlib import Path
 from typing import Any
 
-from gorkflow import Engine, Run, RunFilter, RunHandle, RunStatus
+from gorkflow import Engine, Run, RunEndedError, RunFilter, RunHandle, RunStatus
 from gorkflow.codec import codec_of
+from gorkflow.engine import _driver
 from tests.faults import ledger
-from tests.faults.workload import WORKFLOWS, Start, planned, planned_index
+from tests.faults.workload import GO, WAIT_FOR_GO, WORKFLOWS, Start, planned, planned_index
 
 LIVE = 6  # runs that one session has in flight, besides those that it took over
 ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
@@ -23,6 +25,7 @@ def warm_up() -> None:
     import tests.faults.moments
     import tests.faults.owned
 
+    _driver.NAP = 0.01  # so that runs are suspended, though nothing here takes long
     logging.basicConfig(level=logging.ERROR, format="%(process)d %(message)s")
     for workflow in (*tests.faults.actors.BY_ID.values(), *tests.faults.moments.WORKFLOWS):
         definition = workflow.compile()
@@ -60,8 +63,7 @@ async def _keep_busy(engine: Engine, seed: int, index: int) -> None:
     while True:
         start = planned(seed, index)
         handle = await begin(engine, start)
-        if start.cancel:
-            await cancel(handle)
+        await prompt(handle, start)
         await handle.outcome()
         index += LIVE
 
@@ -71,6 +73,18 @@ async def begin(engine: Engine, start: Start) -> RunHandle[Any]:
     handle = await engine.start(start.workflow, start.job, run_id=start.run_id)
     ledger.write("started", run=start.run_id)
     return handle
+
+
+async def prompt(handle: RunHandle[Any], start: Start) -> None:
+    """Do what the plan wants to be done from outside."""
+    await tell(handle, start)
+    if start.cancel:
+        await cancel(handle)
+
+
+async def tell(handle: RunHandle[Any], start: Start) -> None:
+    if start.workflow.id in WAIT_FOR_GO:
+        await handle.send(GO, start.job.base)
 
 
 async def cancel(handle: RunHandle[Any]) -> None:
@@ -90,6 +104,10 @@ async def _finish(db: str) -> None:
     async with Engine(f"sqlite:{db}", workflows=WORKFLOWS.values()) as engine:
         for run in await all_runs(engine):
             if run.status not in ENDED:
+                if run.workflow_id in WAIT_FOR_GO:  # it may have been killed before it was told
+                    with contextlib.suppress(RunEndedError):
+                        base = (await engine.get_run(run.run_id)).input.base
+                        await engine.send(run.run_id, GO, base)
                 await engine.handle(run.run_id).outcome()
 
 
@@ -115,7 +133,8 @@ async def _reference(seed: int, runs: list[str]) -> dict[str, Any]:
     async with Engine("memory:", max_concurrent_runs=20) as engine:
         starts = [planned(seed, planned_index(run_id)) for run_id in runs]
         handles = [await engine.start(s.workflow, s.job, run_id=s.run_id) for s in starts]
-        for handle in handles:
+        for handle, start in zip(handles, starts, strict=True):
+            await tell(handle, start)
             await handle.outcome()
             run = await handle.info()
             failures = sorted([f.path, f.code.value, f.type] for f in run.failures if not f.handled)

@@ -13,6 +13,7 @@ from gorkflow import (
     Failed,
     Outcome,
     RetryPolicy,
+    Signal,
     StepContext,
     Workflow,
     at_least,
@@ -23,6 +24,8 @@ from gorkflow import (
 from tests.faults.ledger import begin, end
 
 SOON = RetryPolicy(retries=6, initial_interval=0.004, backoff="constant")
+GO, NEVER = Signal("go", int), Signal("never", int)
+WAIT_FOR_GO = {"asks", "waits-aside"}
 LONG = 60.0  # seconds that no run ever waits: what sleeps as long is cancelled or times out
 
 
@@ -143,6 +146,12 @@ async def enough(ctx: StepContext, outcomes: tuple[Outcome[int], ...]) -> bool:
     return end(ctx, sum(isinstance(o, Completed) for o in outcomes) >= 2)
 
 
+@step
+async def plus(ctx: StepContext, value: int, more: int) -> int:
+    begin(ctx, (value, more))
+    return end(ctx, value + more)
+
+
 def adds(count: int, prefix: str) -> list[Any]:
     return [(double if n % 3 == 0 else add).options(id=f"{prefix}{n}") for n in range(count)]
 
@@ -200,6 +209,12 @@ def whole() -> list[Workflow[Job, Any]]:
         .parallel(*adds(2, "l"), breaks.options(continue_on_error=True), flaky)
         .then(total_of_known),
         begun("drained").parallel(inner("on").then(add).then(double), breaks).then(total),
+        begun("naps").sleep(0.02).then(add).sleep(0.05, id="again").then(double),
+        begun("asks").then(add).wait_for(GO).then(plus).then(flaky),
+        begun("asks-in-time").wait_for(NEVER, timeout=0.03, default=5).then(plus),
+        begun("waits-aside")
+        .parallel(inner("told").wait_for(GO).then(plus), inner("rests").sleep(0.03).then(same))
+        .then(total),
         begun("cut").parallel(add, hangs, breaks, on_failure="cancel").then(total),
     ]
 
