@@ -15,10 +15,11 @@ from gorkflow import DuplicateRunError, Engine, StepContext, Workflow, step
 from gorkflow.cli._app import cli
 from tests.faults import ledger
 from tests.faults.ledger import begin, end
+from tests.faults.moments import POISON
 from tests.faults.session import begin as begin_planned
 from tests.faults.session import prompt
 from tests.faults.workload import WORKFLOWS as MIXED
-from tests.faults.workload import planned
+from tests.faults.workload import Job, planned
 
 
 class Held(BaseModel):
@@ -56,6 +57,7 @@ async def adds(ctx: StepContext, left: int, right: int) -> int:
     return end(ctx, left + right)
 
 
+poison = POISON
 held = Workflow("held-open", input=Held).then(reads).parallel(holds, holds_in_thread).then(adds)
 globals().update({f"mixed_{number}": flow for number, flow in enumerate(MIXED.values())})
 BEGUN = {"holds", "holds_in_thread"}
@@ -96,6 +98,33 @@ def queue_planned(db: str, witness: str, seed: int, count: int) -> int:
                 start = planned(seed, number)
                 handle = await begin_planned(client, start)
                 await prompt(handle, start)
+
+    asyncio.run(main())
+    return 0
+
+
+def queue_poison(db: str, witness: str) -> int:
+    """Start a run that kills whoever carries it."""
+    ledger.open_ledger(witness)
+
+    async def main() -> None:
+        async with Engine(f"sqlite:{db}", execute=False) as client:
+            ledger.write("starting", run="poison")
+            await client.start(POISON, Job(base=1), run_id="poison", priority=5)
+            ledger.write("started", run="poison")
+
+    asyncio.run(main())
+    return 0
+
+
+def worker_until_done(db: str, witness: str) -> int:
+    """Carry runs until all have ended."""
+    ledger.open_ledger(witness)
+
+    async def main() -> None:
+        async with Engine(f"sqlite:{db}", workflows=[POISON, *MIXED.values()]) as engine:
+            while any(not run.status.terminal for run in await engine.list_runs()):
+                await asyncio.sleep(0.01)
 
     asyncio.run(main())
     return 0

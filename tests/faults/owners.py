@@ -273,6 +273,35 @@ def takeovers(size: Size, seed: int) -> Result:
     return result
 
 
+@fault("X2", "crash loop", "a run whose step kills its worker every time, among others")
+def crash_loops(size: Size, seed: int) -> Result:
+    result = Result()
+    for number in range(size.of(1, 2, 5, 50)):
+        with a_crowd() as crowd, result.watch(f"loop {number}"):
+            _crash_loop(crowd, seed + number, result)
+    return result
+
+
+def _crash_loop(crowd: Crowd, seed: int, result: Result) -> None:
+    """It is given up, and keeps no other run from ending."""
+    scene = crowd.scene
+    scene.call("queue_poison")
+    scene.call("queue_planned", seed=seed, count=15)
+    ended = "SELECT COUNT(*) FROM runs WHERE finished_at IS NOT NULL AND workflow_id != 'poison'"
+    while ask(scene.db, "SELECT COUNT(*) FROM runs WHERE finished_at IS NULL") != [(0,)]:
+        pid = scene.fork("worker_until_done")
+        code = scene.server.wait(pid, patience=60)
+        assert code in {0, -signal.SIGKILL}, f"exit code {code}\n{scene.server.tail()}"
+        result.injections += code != 0
+        deaths = len(scene.attempts("dies"))
+        assert deaths <= 12, "it was not given up"
+    assert ask(scene.db, ended) == [(15,)]
+    database = scene.database()
+    status, _, failures = database.end("poison")
+    assert (status, failures) == ("failed", [["dies", "interrupted", ""]])
+    del database.runs["poison"]
+
+
 @fault("K11", "duplicate starts", "the same run id from many threads of many processes at once")
 def duplicate_starts(size: Size, seed: int) -> Result:
     result = Result()

@@ -27,6 +27,7 @@ FAMILIES = (
     "changes",
     "orders",
     "clocks",
+    "scale",
 )
 
 
