@@ -28,6 +28,8 @@ FAMILIES = (
     "orders",
     "clocks",
     "scale",
+    "storm",
+    "together",
 )
 
 
