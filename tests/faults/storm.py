@@ -108,9 +108,12 @@ class Model:
 
     def cancel(self) -> None:
         if not self.ended:
-            self.status, self.running = "cancelled", {}
+            # A block that is decided stays so: what drained is stopped, and the run has failed.
+            self.status, self.running = ("failed" if self.failed else "cancelled"), {}
 
     def crash(self) -> None:
+        if self.failed and self.running:  # a block that drains begins nothing, not even again
+            self.status, self.running = "failed", {}
         self.running = {path: attempt + 1 for path, attempt in self.running.items()}
 
     @property

@@ -17,7 +17,7 @@ from tests.faults.ledger import Line
 from tests.faults.oracle import Database, Place
 from tests.faults.owners import Crowd, a_crowd, check_all_ended, check_left_behind
 from tests.faults.registry import Result, Size, chance, fault
-from tests.faults.session import begin, prompt
+from tests.faults.session import begin, tell
 from tests.faults.workload import WORKFLOWS, planned
 
 ACTOR = "tests.faults.together"
@@ -53,7 +53,11 @@ def keep_starting(db: str, witness: str, seed: int) -> int:
                 if told.is_set() or number >= 9_999:
                     return
                 start = planned(seed, number)
-                await prompt(await begin(client, start), start)
+                handle = await begin(client, start)
+                await tell(handle, start)
+                if start.cancel:  # it only asks: whoever carries the run looks for it in a moment
+                    ledger.write("cancelling", run=start.run_id)
+                    await handle.cancel()
                 await asyncio.sleep(PAUSE)
                 await _let_some_end(client, seed, number - IN_FLIGHT)
 
