@@ -38,8 +38,8 @@ class JumpingClock(SystemClock):
 def clock_jumps(size: Size, seed: int) -> Result:
     result = Result()
     dice = chance("C1", seed)
-    for number in range(size.of(2, 10, 50, 500)):
-        jump = list(JUMPS)[number % len(JUMPS)]
+    for number in range(size.of(1, 10, 50, 500)):
+        jump = list(JUMPS)[(seed + number) % len(JUMPS)]
         with a_scene("tests.faults.clocks") as scene, result.injection(f"{jump}, {number}"):
             options = {"seed": seed + number, "jump": JUMPS[jump], "after": dice.uniform(0, 0.3)}
             scene.call("under_jump", count=14, **options)

@@ -132,7 +132,7 @@ def disk_full(db: str, witness: str, kind: str, seed: int, count: int, delay: fl
         await asyncio.sleep(delay)
         with FULL[kind](store):
             ledger.write("full")
-            deadline = time.monotonic() + 5  # by then all may have ended before the disk was full
+            deadline = time.monotonic() + 1.5  # by then all may have ended before the disk was full
             while not store.failures and time.monotonic() < deadline:
                 await asyncio.sleep(0.002)
             await asyncio.sleep(delay)
