@@ -8,10 +8,13 @@ from gorkflow import (
     DuplicateRunError,
     Engine,
     InputInvalidError,
+    ResourceBusyError,
     RunBlockedError,
     RunFailedError,
     RunNotEndedError,
     RunNotFoundError,
+    Signal,
+    StepContext,
     Workflow,
     step,
 )
@@ -197,6 +200,74 @@ async def test_decisions_are_kept_and_a_choice_can_be_decided_anew():
         assert await again.result() == "got 10"
         assert (asked, calls) == ([1, 1], ["last", "left", "last"])
         assert (await step_of(engine, again.run_id, "big")).status == "skipped"
+
+
+@in_loop
+async def test_what_is_kept_can_be_read():
+    @step(reads=(first, left))
+    async def look(ctx: StepContext, number: int) -> str:
+        done("look")
+        return f"{ctx.outputs[first]} {ctx.outputs.get(left, None)} {ctx.outcome(left).status}"
+
+    def is_never(number: int) -> bool:
+        return False
+
+    work = Workflow("w", input=int).then(first).then_if(is_never, left).then(look)
+    broken.add("look")
+    async with Engine("memory:") as engine:
+        run_id = await failed_run(engine, work, 1)
+        broken.clear()
+        calls.clear()
+        assert await (await engine.rerun(run_id)).result() == "2 None skipped"
+        assert calls == ["look"]
+
+
+@in_loop
+async def test_signals_and_sleeps_are_kept():
+    go = Signal("go", int)
+    work = Workflow("w", input=int).sleep(0.01).wait_for(go).then(both)
+    work = work.wait_for(go, timeout=0.01, default=5, id="late").then(both.options(id="sum"))
+    broken.add("both")
+    async with Engine("memory:") as engine:
+        handle = await engine.start(work, 1)
+        await handle.send(go, 3)
+        with pytest.raises(RunFailedError):
+            await handle.result()
+        broken.clear()
+        again = await engine.rerun(handle.run_id)
+        assert await again.result() == 9
+        started = kinds(engine, again.run_id)
+        assert (await started).count("timer_set") == 0
+        last_one = await engine.rerun(again.run_id, "sum")
+        assert await last_one.result() == 9
+        assert "wait_opened" not in await kinds(engine, last_one.run_id)
+        assert (await step_of(engine, last_one.run_id, "late")).output == 5
+
+
+@in_loop
+async def test_an_exclusive_run_stays_exclusive():
+    gate = Gate()
+
+    @step
+    async def hold(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    work = Workflow("w", input=int).then(hold)
+    async with Engine("memory:") as engine:
+        gate.open()
+        handle = await engine.start(work, 1, resource_id="r", exclusive=True, priority=3)
+        await handle.result()
+        gate = Gate()
+        other = await engine.start(work, 2, resource_id="r")
+        with pytest.raises(ResourceBusyError):
+            await engine.rerun(handle.run_id, "hold")
+        gate.open()
+        await other.result()
+        again = await engine.rerun(handle.run_id, "hold")
+        await again.result()
+        row = await engine.store.get_run(again.run_id)
+        assert (row.exclusive, row.priority) == (True, 3)
 
 
 @in_loop
