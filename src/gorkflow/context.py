@@ -179,7 +179,8 @@ class StepContext(Generic[Deps]):
         self.attempt = attempt
         """From 1."""
         self.deadline = deadline
-        """When this attempt times out; ``None``: never."""
+        """When this attempt times out, or the first of the blocks and workflows around it, or the
+        run; ``None``: never."""
         self.deps: Deps = deps
         """What the engine was given as ``deps=``."""
         self.outputs = Outputs(host, step_id)

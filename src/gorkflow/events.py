@@ -21,6 +21,10 @@ from gorkflow._record import record
 from gorkflow.model import Failure, RunStatus
 from gorkflow.refs import FailureRef, Ref
 
+RULES = 1
+"""The version of the machine's rules. A run goes by those it was started under, so that its history
+still leads where it led. Since 1, a retry that would start after a deadline is not waited for."""
+
 
 @record
 class Event:
@@ -59,8 +63,11 @@ class RunStarted(Event):
     """A worker begins the run; always the second event, unless it was cancelled before."""
 
     kind = "run_started"
+    v = 2
     deadline: float | None
     """When the run's timeout ends, in seconds since the epoch."""
+    rules: int = RULES
+    """The version of the machine's rules that the run goes by; see ``RULES``."""
 
 
 @record
@@ -125,8 +132,8 @@ class StepCancelled(Event):
     """The latest, or the one that was about to be scheduled; of a sleep or wait: 0."""
     reason: str
     failure: int | None = None
-    """Set when a drain withdrew a retry: the ``seq`` of the failure that stands as the step's end,
-    so that the step counts as failed."""
+    """Set when a retry was withdrawn, by a drain or because it would start after a deadline: the
+    ``seq`` of the failure that stands as the step's end, so that the step counts as failed."""
 
 
 @record

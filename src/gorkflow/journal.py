@@ -43,7 +43,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **({} if e.origin is None else {"origin": e.origin}),
         **({} if e.from_step is None else {"from_step": e.from_step}),
     },
-    ev.RunStarted: lambda e: {"deadline": e.deadline},
+    ev.RunStarted: lambda e: {"deadline": e.deadline, "rules": e.rules},
     ev.StepScheduled: lambda e: {
         "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at
     },
@@ -75,6 +75,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
 
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "run_created": lambda b, p: {"origin": None, "from_step": None, **b, "input": p},
+    "run_started": lambda b, _: {"rules": 0, **b},
     "step_scheduled": lambda b, _: {**b, "input": ref_from_json(b["input"])},
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},

@@ -66,6 +66,7 @@ class Drive:
         *nodes: NodeSpec,
         deadline: float | None = None,
         kept: dict[str, tuple[object, ...]] | None = None,
+        rules: int = ev.RULES,
     ) -> None:
         self.tree = WorkflowSpec(id="run", nodes=nodes)
         self.machine = Machine(RUN, self.tree)
@@ -75,7 +76,7 @@ class Drive:
         self.feed(ev.RunCreated, "", "fingerprint", b"{}")
         for path, fields in (kept or {}).items():
             self.feed(ev.ResultKept, path, *fields)
-        self.feed(ev.RunStarted, "", None if deadline is None else self.at + deadline)
+        self.feed(ev.RunStarted, "", None if deadline is None else self.at + deadline, rules)
 
     # ---- what happens ---------------------------------------------------------------------
 
@@ -99,9 +100,9 @@ class Drive:
     def complete(self, path: str) -> list[ev.Event]:
         return self.feed(ev.StepCompleted, path, self.attempt(path), b"1", self.at)
 
-    def fail(self, path: str, *, retry: bool = False) -> list[ev.Event]:
+    def fail(self, path: str, *, retry: bool | float = False) -> list[ev.Event]:
         attempt = self.attempt(path)
-        retry_at = self.at + 1 if retry else None
+        retry_at = self.at + retry if retry else None
         failure = a_failure(path, attempt)
         return self.feed(ev.StepFailed, path, attempt, failure, self.at, retry_at)
 

@@ -25,7 +25,7 @@ from gorkflow.machine import (
 )
 from gorkflow.machine.commands import Question
 
-from .reference import INTERRUPTIONS, is_derived
+from .reference import INTERRUPTIONS, NEVER, is_derived
 
 
 class Home:
@@ -73,6 +73,7 @@ class Observer:
         self.interrupted: dict[str, int] = {}
         self.finished = False
         self.started = False
+        self.rules = 0
         self.waits: dict[str, str] = {}
         """The signals that are waited for, by path, oldest first."""
         self.received: set[int] = set()
@@ -98,7 +99,8 @@ class Observer:
             assert not self.started, "a result is kept too late"
             self.kept.add(path)
         elif isinstance(event, ev.RunStarted):
-            self.started = True
+            self.started, self.rules = True, event.rules
+            self.due["", "deadline"] = event.deadline or NEVER
         elif isinstance(event, ev.StepCancelled | ev.StepSkipped):
             if isinstance(event, ev.StepCancelled) and path in self.running:
                 self.running.remove(path)
@@ -180,6 +182,9 @@ class Observer:
         """
         assert machine.seq == self.seq
         assert machine.status.terminal == self.finished
+        for path in self.running:
+            timer = machine.deadline(path)
+            assert (timer.due if timer else NEVER) == self.deadline(path), f"{path} has longer"
         open_commands, running = machine.open_commands(), machine.running_attempts()
         assert {path for path, _ in running} == self.running
         self._check_waiting(machine, open_commands)
@@ -198,11 +203,23 @@ class Observer:
             if isinstance(command, StartTimer):
                 due = self.due.get((command.path, command.key), command.due)
                 assert command.due == due, f"{command} is not what was recorded"
+                if command.key == "retry" and self.rules:
+                    assert due < self.deadline(command.path), f"{command} can't lead to anything"
             if isinstance(command, RunStep):
                 row = self.interrupted.get(command.path, 0)
                 assert row <= INTERRUPTIONS, f"{command} is open after {row} interruptions"
         self._check_commands(open_commands, event, commands)
         self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
+
+    def deadline(self, path: str) -> float:
+        """Return the earliest deadline around a node."""
+        around = [home.path for home in self.homes[path]]
+        while path:
+            path = path.rpartition("/")[0]
+            around.append(path)
+            around += [home.path for home in self.homes[path]]
+        keys = [(each, "timeout") for each in around]
+        return min(self.due.get(key, NEVER) for key in [*keys, ("", "deadline")])
 
     def _check_waiting(self, machine: Machine, open_commands: list[Question]) -> None:
         """Whoever drives may put a run away that only waits, and must wake it in time."""

@@ -14,6 +14,7 @@ from typing import Any
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
 from gorkflow.machine import joins, kept, parallel, step, waiting
 from gorkflow.machine.choice import ChoiceFrame
+from gorkflow.machine.frame import NEVER
 from gorkflow.machine.machine import Machine
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
@@ -102,7 +103,10 @@ def drain_stops_running_attempts(patch: Patch) -> None:
 
 @mutant
 def drain_forgets_the_last_failure(patch: Patch) -> None:
-    patch.setattr(StepFrame, "_withdraw", lambda self: self._cancel("drained"))
+    def make(withdraw: Any) -> Any:
+        return lambda self, late="": withdraw(self, late) if late else self._cancel("drained")
+
+    _instead(patch, StepFrame, "_withdraw", make)
 
 
 @mutant
@@ -308,6 +312,55 @@ def interruptions_count_against_the_retries(patch: Patch) -> None:
         return mutated
 
     _instead(patch, StepFrame, "_on_interrupted", make)
+
+
+@mutant
+def waits_for_retries_past_the_deadline(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.due = NEVER
+            on_failed(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def retries_at_the_very_deadline(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.due += (event.retry_at == self.due) * 1e-6
+            on_failed(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def only_the_innermost_deadline_counts(patch: Patch) -> None:
+    def make(start_timeout: Any) -> Any:
+        def mutated(self: Any, frame: Any, seconds: float) -> None:
+            frame.due = NEVER
+            start_timeout(self, frame, seconds)
+
+        return mutated
+
+    _instead(patch, Machine, "start_timeout", make)
+
+
+@mutant
+def new_rules_hold_for_old_runs(patch: Patch) -> None:
+    patch.setattr(Machine, "rules", property(lambda _: 1, lambda _, __: None), raising=False)
+
+
+@mutant
+def a_late_retry_is_a_cancellation(patch: Patch) -> None:
+    def make(withdraw: Any) -> Any:
+        return lambda self, late="": self._cancel(late) if late else withdraw(self)
+
+    _instead(patch, StepFrame, "_withdraw", make)
 
 
 @mutant

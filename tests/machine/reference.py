@@ -59,6 +59,8 @@ class Stop:
 
     drain: float = NEVER
     cancel: float = NEVER
+    due: float = NEVER
+    """The earliest deadline around the node, in seconds: no attempt is made from then on."""
     tick: float = 0.5
     """What one event sets off takes no time, but has an order: whoever decides, stops the others
     this much later. Halved at each block, so all that happens inside comes before what follows
@@ -67,6 +69,9 @@ class Stop:
     @property
     def first(self) -> float:
         return min(self.drain, self.cancel)
+
+    def why_at(self, told: float) -> str:
+        return "stopped" if told == self.cancel else "drained"
 
     @property
     def why(self) -> str:
@@ -133,13 +138,17 @@ class Reference:
         self.facts: dict[str, list[Any]] = {}
         self.kept: dict[str, ev.ResultKept] = {}
         self.cancel_at = self.started_at = NEVER
-        self.deadline = False
+        self.due = NEVER
+        self.rules = 0
+        self.at: dict[int, float] = {}
         for event in history:
+            self.at[event.seq] = event.at
             if isinstance(event, ev.CancelRequested):
                 self.cancel_at = event.seq
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
-                self.deadline = event.deadline is not None
+                self.due = NEVER if event.deadline is None else event.deadline
+                self.rules = event.rules
             elif isinstance(event, ev.ResultKept):
                 self.kept[event.path] = event
             elif not is_derived(event) and not isinstance(event, ev.RunCreated):
@@ -159,8 +168,8 @@ class Reference:
         if self.started_at == NEVER:
             run = Life("", CANCELLED if self.cancel_at < NEVER else None, self.cancel_at)
         else:
-            stop = Stop(cancel=self.cancel_at)
-            key = "deadline" if self.deadline else None
+            stop = Stop(cancel=self.cancel_at, due=self.due)
+            key = "deadline" if self.due < NEVER else None
             run = self._workflow(tree, "", self.started_at, "input", stop, key)
         if run.status is None:
             return run
@@ -188,6 +197,10 @@ class Reference:
     def _timed(self, life: Life, since: float) -> Life:
         return replace(life, records=(*life.records, (since, "timer_set", life.path, "timeout")))
 
+    def _due(self, since: float, timeout: float | None) -> float:
+        """Return when a node's time is over; what it was entered by says when that began."""
+        return NEVER if timeout is None else self.at[int(since)] + timeout
+
     def _fired(self, path: str, key: str | None) -> float:
         fired = [
             event.seq
@@ -207,7 +220,7 @@ class Reference:
             told = stop.cancel if state == "running" else stop.first
             if told < now:
                 number = attempt + (state == "ready")
-                return _withdrawn(failed, number, told, last, cancelled=told == stop.cancel)
+                return _withdrawn(failed, number, told, last, stop.why_at(told))
             if isinstance(event, ev.StepScheduled):
                 assert state == "ready"
                 assert event.attempt == attempt + 1
@@ -223,8 +236,9 @@ class Reference:
                     if isinstance(event, ev.StepInterrupted):
                         records = ((now, "step_failed", path, attempt, "interrupted"),)
                     return replace(failed, at=now, failures=(over,), records=records)
-                if stop.drain < now:
-                    return _withdrawn(failed, attempt, now, last, cancelled=False)
+                why = "drained" if stop.drain < now else self._too_late(event, stop)
+                if why:
+                    return _withdrawn(failed, attempt, now, last, why)
                 failures += isinstance(event, ev.StepFailed)
                 state = "waiting" if isinstance(event, ev.StepFailed) else "ready"
         waits = {
@@ -233,6 +247,10 @@ class Reference:
             "waiting": ("timer", path, "retry"),
         }
         return Life(path, open=(waits[state],))
+
+    def _too_late(self, event: ev.Event, stop: Stop) -> str:
+        late = isinstance(event, ev.StepFailed) and (event.retry_at or 0) >= stop.due
+        return "late" if late and self.rules else ""
 
     def _pause(
         self, spec: SleepSpec | WaitSpec, path: str, since: float, value: Symbol, stop: Stop
@@ -267,7 +285,8 @@ class Reference:
         key: str | None,
     ) -> Life:
         expired = self._fired(path, key)
-        inner = replace(stop, cancel=min(stop.cancel, expired))
+        due = min(stop.due, self._due(since, spec.timeout if path else None))
+        inner = replace(stop, cancel=min(stop.cancel, expired), due=due)
         now, value_now = since, value if spec.takes_input else None
         parts: list[Life] = []
         for number, node in enumerate(spec.nodes):
@@ -323,7 +342,8 @@ class Reference:
     ) -> Life:
         path = join_path(prefix, spec.id)
         expired = self._fired(path, "timeout")
-        inner = Stop(stop.drain, min(stop.cancel, expired), stop.tick / 2)
+        due = min(stop.due, self._due(since, spec.timeout))
+        inner = Stop(stop.drain, min(stop.cancel, expired), due, stop.tick / 2)
         starts, lives = self._left_alone(spec, prefix, since, value, inner)
         verdict, now, ended = self._verdict(spec, since, lives, stop.cancel, expired)
         drains = verdict is FAILED and spec.on_failure == "drain"
@@ -441,10 +461,9 @@ def _unsuccessful(event: Any, row: int, last: Symbol) -> tuple[Symbol, int, Symb
     return (failure if event.retry_at is None else None), 0, failure
 
 
-def _withdrawn(failed: Life, attempt: int, now: float, last: Symbol, *, cancelled: bool) -> Life:
-    """A step that was stopped: a drain leaves the last failure standing, a cancel does not."""
-    why = "stopped" if cancelled else "drained"
-    stands = None if cancelled else last
+def _withdrawn(failed: Life, attempt: int, now: float, last: Symbol, why: str) -> Life:
+    """A step that was stopped: only a cancel does not leave the last failure standing."""
+    stands = None if why == "stopped" else last
     record = (now, "step_cancelled", failed.path, attempt, why, stands)
     if stands is not None:
         return replace(failed, at=now, failures=(stands,), records=(record,))

@@ -213,8 +213,10 @@ class Simulation:
             return
         if self.weather.kept:
             self._keep_some()
-        deadline = self.at + 100 if self._chance(self.weather.deadline) else None
-        self.feed(ev.RunStarted, "", deadline)
+        deadline = None
+        if self._chance(self.weather.deadline):
+            deadline = self.at + self.rng.choice((4, 100))
+        self.feed(ev.RunStarted, "", deadline, self.rng.choice((0, ev.RULES, ev.RULES)))
 
     def _keep_some(self) -> None:
         """Begin with some results of another run, whichever these are."""
@@ -304,7 +306,8 @@ class Simulation:
         elif self._chance(self.weather.interrupted):
             self.feed(ev.StepInterrupted, path, attempt, "the worker closed")
         elif self._chance(self.weather.fails):
-            retry_at = self.at + 1 if self._chance(0.5) else None
+            delay = self.rng.choice((1.0, 1.0, 5.0, 9.0))
+            retry_at = self.at + delay if self._chance(0.5) else None
             self.feed(ev.StepFailed, path, attempt, a_failure(path, attempt), self.at, retry_at)
         else:
             self.feed(ev.StepCompleted, path, attempt, b"1", self.at)

@@ -23,6 +23,8 @@ def failure_symbol(history: Sequence[ev.Event], failure: FailureRef) -> Symbol:
 
 
 def why(reason: str) -> str:
+    if "is not retried" in reason:
+        return "late"
     return "drained" if reason == DRAINED else "stopped"
 
 

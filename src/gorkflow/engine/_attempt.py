@@ -45,6 +45,7 @@ class Attempt:
     __slots__ = (
         "_began_at",
         "_decided",
+        "_due",
         "_ended_at",
         "_timed_out",
         "_timers",
@@ -60,6 +61,8 @@ class Attempt:
         self.command = command
         self.step = driver.definition.steps[command.path]
         self.cancelled = False
+        deadline = driver.machine.deadline(command.path)
+        self._due = None if deadline is None else deadline.due
         self._began_at = 0.0
         self._ended_at = 0.0
         self.task: asyncio.Task[None] | None = None
@@ -198,11 +201,11 @@ class Attempt:
         )
 
     def _deadline(self) -> datetime | None:
-        """Return when the attempt times out, or the run does, whichever is first."""
+        """Return when the attempt times out, or what is around it, whichever is first."""
         timeout = self.command.spec.timeout
-        own = None if timeout is None else instant(self._began_at + timeout)
-        both = [at for at in (own, self.driver.deadline) if at is not None]
-        return min(both, default=None)
+        own = None if timeout is None else self._began_at + timeout
+        both = [at for at in (own, self._due) if at is not None]
+        return instant(min(both)) if both else None
 
     # ---- the result -----------------------------------------------------------------------
 
@@ -245,7 +248,9 @@ class Attempt:
         delay = retry_delay(command.spec.retry, command.failures + 1, error, driver.runtime.uniform)
         retry_at = None if delay is None else now + delay
         fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
-        logger.warning("run %r: %s%s", driver.run_id, failure, _what_next(delay), extra=fields)
+        late = retry_at is not None and self._due is not None and retry_at >= self._due
+        what_next = _what_next(delay, late=late)
+        logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
         ended_at = self._ended_at or now
         result = (command.attempt, failure, self._began_at or None, retry_at, ended_at)
         driver.post(StepFailed, command.path, command.attempt, result)
@@ -319,5 +324,7 @@ def _from_the_handler(frames: TracebackType | None) -> TracebackType | None:
     return found or frames
 
 
-def _what_next(delay: float | None) -> str:
+def _what_next(delay: float | None, *, late: bool) -> str:
+    if late:
+        return f"; a next attempt, in {delay:.3g} s, would start after the deadline"
     return "" if delay is None else f"; next attempt in {delay:.3g} s"

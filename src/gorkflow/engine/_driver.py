@@ -34,13 +34,11 @@ from gorkflow.machine import (
     RunStep,
     StartTimer,
 )
-from gorkflow.model import instant
 from gorkflow.store import Append, NewRun, RunRow, Written
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     from gorkflow.clock import TimerHandle
     from gorkflow.definition import Definition
@@ -88,7 +86,6 @@ class Driver:
         self.machine = machine
         self.values = values
         self.context = context
-        self.deadline: datetime | None = None
         self.timeout = timeout
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
@@ -221,19 +218,40 @@ class Driver:
 
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
-        while self.admitted:
-            command = self.admitted.pop()
+        self._admit()
+        while self._meet_deadlines(events, now):
+            self._admit()
+        admitted, self.admitted = self.admitted, []
+        for command in admitted:
             if self.machine.wants(command) and not self.runtime.closing:
                 self._use_up(command, events, now)
             else:
                 self.runtime.slots.release(command.spec.executor)
+
+    def _admit(self) -> None:
         for asked in self.machine.take_commands():
             if not self.machine.wants(asked):
                 continue
             if not isinstance(asked, RunStep):
                 self._todo.append(asked)
             elif not self.runtime.closing and self.runtime.slots.admit(self, asked):
-                self._use_up(asked, events, now)
+                self.admitted.append(asked)
+
+    def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
+        """Let the deadlines that have passed stop what would start now; return whether one did.
+
+        Their timers may fire a moment later: after a sleep of the machine, or of the process.
+        """
+        fired = False
+        for command in self.admitted:
+            deadline = self.machine.deadline(command.path)
+            if deadline is not None and deadline.due <= now:
+                fired = True
+                path, key, _ = deadline
+                event = ev.TimerFired(self.run_id, self.machine.seq + 1, path, now, key)
+                events.append(event)
+                events += self.machine.feed(event)
+        return fired
 
     def _use_up(self, command: RunStep, events: list[ev.Event], now: float) -> None:
         event = ev.StepScheduled(
@@ -288,8 +306,6 @@ class Driver:
                 self._attempts[command.path] = Decision(self, command)
             case StartTimer():
                 fire = partial(self.post, ev.TimerFired, command.path, None, (command.key,))
-                if command.key == "deadline":
-                    self.deadline = instant(command.due)
                 timer = self.runtime.clock.call_at(command.due, fire)
                 self._timers[command.path, command.key] = timer
             case CancelTimer():

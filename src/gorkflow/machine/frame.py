@@ -32,13 +32,16 @@ if TYPE_CHECKING:
 DRAINED = "drained"
 """The reason that what a drain withdrew is given."""
 
+NEVER = float("inf")
+
 Strength = Literal["drain", "cancel"]
 
 
 class Frame:
     """A live node."""
 
-    __slots__ = ("index", "input", "live", "machine", "parent", "path", "scope", "spec", "stopping")
+    __slots__ = ("due", "guard", "index", "input", "live", "machine", "parent", "path", "scope",
+                 "spec", "stopping")  # fmt: skip
 
     def __init__(
         self, machine: Machine, parent: Frame | None, scope: WorkflowFrame | None, spec: Any
@@ -50,6 +53,10 @@ class Frame:
         self.index = 0
         """Which child of its parent it is."""
         self.input: Ref = None
+        self.due = NEVER
+        """The earliest deadline around the node, in seconds since the epoch; its own counts too."""
+        self.guard: Frame | None = None
+        """The frame whose deadline that is."""
         self.stopping: Strength | None = None
         self.live = True
         prefix = scope.path if scope is not None else ""
@@ -121,6 +128,7 @@ class Frame:
         child = self.machine.frame_types[type(spec)](self.machine, self, scope or self.scope, spec)
         child.index = index
         child.input = self.input
+        child.due, child.guard = self.due, self.guard
         return child
 
 

@@ -105,6 +105,8 @@ class Machine:
         self.kept: Mapping[str, Kept] = {}
         """The results that the run starts with, by path."""
         self.frame_types = FRAME_TYPES
+        self.rules = 0
+        """The version of the rules that the run was started under."""
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide] = {}
@@ -200,6 +202,13 @@ class Machine:
         """Return whether ``timer_fired`` would be taken."""
         return (path, key) in self._timers
 
+    def deadline(self, path: str) -> StartTimer | None:
+        """Return the timer of the earliest deadline around a live step. Nothing starts after it."""
+        frame = self.frames.get(path)
+        if frame is None or frame.guard is None:
+            return None
+        return self._timers.get((frame.guard.path, "timeout" if frame.guard.parent else "deadline"))
+
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
 
@@ -253,6 +262,7 @@ class Machine:
             self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:
             self.status = RunStatus.RUNNING
+            self.rules = event.rules
             if self._keeper is not None:
                 self.kept, self._keeper = self._keeper.kept, None
             # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.
@@ -260,6 +270,7 @@ class Machine:
             root.path, root.input = "", 1
             if event.deadline is not None:
                 root.timeout = self._timeout or event.deadline - event.at
+                root.due, root.guard = event.deadline, root
                 self.ask(StartTimer("", "deadline", event.deadline))
             root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
@@ -317,6 +328,8 @@ class Machine:
     def start_timeout(self, frame: Frame, seconds: float) -> None:
         """Start the timeout of a block or nested workflow."""
         due = self.at + seconds
+        if due < frame.due:
+            frame.due, frame.guard = due, frame
         self.enter(frame)
         self.emit(ev.TimerSet, frame.path, "timeout", due)
         self.ask(StartTimer(frame.path, "timeout", due))

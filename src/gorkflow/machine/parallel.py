@@ -181,4 +181,6 @@ class ParallelFrame(Frame):
         for branch, result in zip(self.spec.branches, self.results, strict=True):
             status = StepStatus.RUNNING if result is None else result.status
             ids.setdefault(status, []).append(branch.id)
-        return joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
+        late = [r.reason for r in self.results if r is not None and r.status is FAILED and r.reason]
+        reason = joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
+        return "; ".join([reason, *late[:1]])  # one line for people

@@ -65,6 +65,8 @@ class StepFrame(Frame):
             self._fail(event.seq)
         elif self.stopping:
             self._withdraw()
+        elif event.retry_at >= self.due and self.machine.rules:
+            self._withdraw(too_late(self, event.retry_at))
         else:
             self.state = "waiting"
             self.machine.ask(StartTimer(self.path, "retry", event.retry_at))
@@ -98,17 +100,35 @@ class StepFrame(Frame):
         elif self.state != "running":
             self._withdraw()
 
-    def _withdraw(self) -> None:
-        """Make no further attempt, because of a drain: the last failure, if any, stands."""
+    def _withdraw(self, late: str = "") -> None:
+        """Make no further attempt: the last failure, if any, stands.
+
+        Args:
+            late: why, where it is not because of a drain.
+        """
+        reason = late or DRAINED
         if not self.failures:
-            self._cancel(DRAINED)
+            self._cancel(reason)
             return
-        self.machine.emit(ev.StepCancelled, self.path, self.attempt, DRAINED, self.failed_at)
-        self._fail(self.failed_at)
+        self.machine.emit(ev.StepCancelled, self.path, self.attempt, reason, self.failed_at)
+        self._fail(self.failed_at, late)
 
     def _cancel(self, reason: str) -> None:
         self.machine.emit(ev.StepCancelled, self.path, self.attempt, reason)
         self.end(StepStatus.CANCELLED, reason=reason)
 
-    def _fail(self, failure: int) -> None:
-        self.end(StepStatus.FAILED, failures=(failure,), optional=self.spec.continue_on_error)
+    def _fail(self, failure: int, reason: str = "") -> None:
+        optional = self.spec.continue_on_error
+        self.end(StepStatus.FAILED, failures=(failure,), reason=reason, optional=optional)
+
+
+def too_late(frame: Frame, at: float) -> str:
+    """Return why no attempt is made at a time after the deadline."""
+    guard = frame.guard
+    assert guard is not None  # it set the deadline
+    if guard.parent is None:
+        whose = "the run's deadline"
+    else:
+        kind = "workflow" if guard.path in frame.machine.scopes else "block"
+        whose = f"the timeout of {kind} {guard.spec.id!r}"
+    return f"{frame.spec.id} is not retried: that would be {at - frame.due:.3g} s after {whose}"
