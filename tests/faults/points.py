@@ -88,9 +88,9 @@ def reach(name: str) -> None:
         action()
 
 
-def reached() -> list[str]:
-    """Return the names of the points that were passed."""
-    return sorted(_reached)
+def reached() -> dict[str, int]:
+    """Return how often each point was passed."""
+    return dict(sorted(_reached.items()))
 
 
 def install(kill_at: tuple[str, int] | None = None) -> None:

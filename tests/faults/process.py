@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import time
-from pathlib import Path
 
 from tests.faults import ledger
 from tests.faults.actors import DEADLY
@@ -116,8 +115,3 @@ def deadly_steps(size: Size, seed: int) -> Result:
             assert scene.attempts(workflow) == [1, 2]
             result.recoveries += recoveries({0: died}, scene.ledger())
     return result
-
-
-def process_state(pid: int) -> str:
-    """Return the letter that the system has for what a process does."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
