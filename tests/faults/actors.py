@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gorkflow import Engine, RunHandle, RunStatus, StepContext, Workflow, step
+from gorkflow import Engine, RunEndedError, RunHandle, RunStatus, StepContext, Workflow, step
 from tests.faults import ledger, points
 from tests.faults.ledger import begin, end
 from tests.faults.moments import RUN
@@ -54,6 +55,7 @@ def aborts(ctx: StepContext, value: int) -> int:
     return end(ctx, value)
 
 
+QUIET = Workflow("quiet", input=int).sleep(0.001)  # leaves no line in the ledger
 DEADLY = {
     each.id: begun(each.id).parallel(same, each).then(total)
     for each in (exits, exits_in_thread, segfaults, aborts)
@@ -98,15 +100,21 @@ async def cancelled(db: str) -> None:
 async def waiting(db: str) -> None:
     """Carry a run that sleeps, is suspended, and is told something through another engine."""
     async with (
-        Engine(f"sqlite:{db}", workflows=[MIXED["asks"], MIXED["naps"]], lease=1.5) as engine,
+        Engine(
+            f"sqlite:{db}", workflows=[MIXED["asks"], MIXED["naps"], QUIET], lease=1.5
+        ) as engine,
         Engine(f"sqlite:{db}", execute=False) as client,
     ):
         ledger.write("open")
         handle = await start(engine, "asks")
         if (await handle.info()).status not in ENDED:
-            await client.send(RUN, GO, 8)
+            with contextlib.suppress(RunEndedError):  # it was told before it was recovered
+                await client.send(RUN, GO, 8)
         await handle.outcome()
         await (await start(engine, "naps", "a-nap")).outcome()
+        ledger.write("starting", run="gone")  # and never "started": it is deleted in the end
+        await engine.run(QUIET, 1, run_id="gone", if_exists="return")
+        assert await engine.store.delete_runs(["gone"]) == 1
 
 
 SCENARIOS: dict[str, Callable[[str], Awaitable[None]]] = {

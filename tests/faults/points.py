@@ -30,6 +30,7 @@ CALLS = [
     "load",
     "inbox",
     "get_run",
+    "delete_runs",
 ]
 STATEMENTS = {
     "BEGIN IMMEDIATE": ("before begin", "after begin"),
