@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -12,12 +11,11 @@ from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.node import Node
-from gorkflow.policy import RetryPolicy, seconds_of
+from gorkflow.policy import ID_PATTERN, RetryPolicy, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 INHERITED = ("timeout", "retries", "continue_on_error")
 OWN = ("id", "name", "description", "reads")
 _NO_RETRIES = RetryPolicy(retries=0)

@@ -1,9 +1,10 @@
-"""Policies as plain data, and the pure functions that judge by them: retries and joins."""
+"""Policies as plain data, and the pure functions that judge by them: retries, joins, limits."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from datetime import timedelta
 from typing import Literal
 
@@ -16,6 +17,7 @@ from gorkflow.errors import (
 
 Backoff = Literal["exponential", "linear", "constant"]
 OnFailure = Literal["drain", "cancel"]
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def seconds_of(duration: float | timedelta, what: str) -> float:
@@ -216,3 +218,67 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     if percent is not None and not 0 <= percent <= 100:
         raise ValueError(f"tolerate needs a percent from 0 to 100, not {percent!r}")
     return Join("tolerate", count, percent)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of something all steps together may use, over runs and workers. Known by its name.
+
+    Raises:
+        ValueError: a number is out of its range, the name is none, or nothing is limited.
+        TypeError: a number is none.
+    """
+
+    name: str
+    _: KW_ONLY
+    concurrency: int | None = None
+    """Attempts that may run at a time; ``None``: any number."""
+    rate: float | None = None
+    """Attempts that may start within any ``per`` seconds; ``None``: any number. One that is not
+    whole is spread: 2.5 a second are 2 in any 0.8 seconds."""
+    per: float | timedelta | None = None
+    """Seconds, or a ``timedelta``; 1 second unless given. Kept as seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the values, and turn durations into seconds."""
+        if not isinstance(self.name, str) or not ID_PATTERN.fullmatch(self.name):
+            raise ValueError(
+                f"a limit's name must be 1 to 100 letters, digits, '_', '.' or '-', and begin with "
+                f"a letter or digit, not {self.name!r}"
+            )
+        what = f"limit {self.name!r}"
+        count, rate = self.concurrency, self.rate
+        if count is None and rate is None:
+            raise ValueError(f"{what} limits nothing; give it concurrency=, or rate= and per=")
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise TypeError(f"{what}: concurrency must be a whole number, not {count!r}")
+        if count is not None and count < 1:
+            raise ValueError(f"{what}: concurrency must be at least 1, not {count!r}")
+        if rate is None:
+            if self.per is not None:
+                raise ValueError(f"{what}: per={self.per!r} says nothing without rate=")
+            return
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            raise TypeError(f"{what}: rate must be a number, not {rate!r}")
+        if not 0 < rate < float("inf"):
+            raise ValueError(f"{what}: rate must be more than 0 and finite, not {rate!r}")
+        per = seconds_of(1.0 if self.per is None else self.per, f"{what}: per")
+        if per == float("inf"):
+            raise ValueError(f"{what}: per must be finite")
+        object.__setattr__(self, "rate", float(rate))
+        object.__setattr__(self, "per", per)
+
+    def __str__(self) -> str:
+        """Return what it allows, in words."""
+        parts = [] if self.concurrency is None else [f"{self.concurrency} at a time"]
+        if self.rate is not None:
+            parts.append(f"{self.rate:g} per {self.per:g} s")
+        return " and ".join(parts)
+
+    @property
+    def window(self) -> tuple[int, float] | None:
+        """How many may start within how many seconds; ``None``: any number."""
+        if self.rate is None or not isinstance(self.per, float):
+            return None
+        starts = max(1, int(self.rate))
+        return starts, self.per * starts / self.rate

@@ -7,12 +7,13 @@ since the epoch, and come from the caller, unless a store's own database is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from gorkflow._record import named_record
 from gorkflow.events import Event
+from gorkflow.limits import LimitGrant, LimitRequest
 from gorkflow.model import Page, RunFilter, RunStatus
 
 
@@ -252,7 +253,7 @@ class Store(RunReader, Protocol):
         ...
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and give back every run that it still owns."""
+        """Forget a worker and give back every run and every place at a limit that it still has."""
         ...
 
     async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
@@ -314,6 +315,32 @@ class Store(RunReader, Protocol):
             workflow_ids: only runs of these workflows; ``None``: of any.
             run_id: only this run, whether or not it has something to do.
             limit: at most so many.
+        """
+        ...
+
+    async def take_limits(
+        self,
+        worker_id: str,
+        *,
+        now: float,
+        held: Mapping[str, int],
+        requests: Sequence[LimitRequest] = (),
+    ) -> LimitGrant:
+        """Let steps in at limits that all workers share, as ``gorkflow.limits.settle`` judges it.
+
+        In one transaction: what workers held that are not alive is given back; ``held`` is written
+        down as all that this worker has; and as many of each request as there is room for are let
+        in. The worker holds them until a later call leaves them out of ``held``. So a call whose
+        outcome is unknown can be made again, and costs at most some of the rate.
+
+        A worker that is not alive itself holds nothing and is let in nowhere: the grant is
+        ``contended``, as if others were in its way.
+
+        Args:
+            worker_id: the registered worker.
+            now: seconds since the epoch.
+            held: how many of its steps are in, by the limit's name.
+            requests: who wants in, those who came first in front.
         """
         ...
 

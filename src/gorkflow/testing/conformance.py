@@ -12,6 +12,7 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 import pytest
 
 pytest.register_assert_rewrite(
+    "gorkflow.testing._conformance_limits",
     "gorkflow.testing._conformance_mail",
     "gorkflow.testing._conformance_owning",
     "gorkflow.testing._conformance_reading",
@@ -36,6 +37,7 @@ from gorkflow.testing._conformance_base import (
     with_store,
     worker,
 )
+from gorkflow.testing._conformance_limits import Limiting
 from gorkflow.testing._conformance_mail import Mail
 from gorkflow.testing._conformance_owning import Owning
 from gorkflow.testing._conformance_reading import Reading
@@ -60,7 +62,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Waiting, Mail, Reading):
+class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading):
     """What every store does. Subclass it, and give ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest, nsmallest
 
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
+from gorkflow.limits import Book, LimitGrant, LimitRequest, settle
 from gorkflow.model import Page, RunFilter
 from gorkflow.store import (
     Append,
@@ -55,6 +56,7 @@ class MemoryStore:
         self._mailed: dict[int, Run] = {}
         self._posted = 0
         self._workers: dict[str, Worker] = {}
+        self._books: dict[str, Book] = {}
 
     def __repr__(self) -> str:
         """Return the class and how many runs it holds."""
@@ -180,6 +182,8 @@ class MemoryStore:
         self._release(worker_id)
 
     def _release(self, worker_id: str) -> None:
+        for book in self._books.values():
+            book.leases.pop(worker_id, None)
         for run in list(self._places.owned.get(worker_id, {}).values()):
             self._set_row(run, replace(run.row, worker_id=None))
 
@@ -234,6 +238,23 @@ class MemoryStore:
             return [run] if run is not None and run.row.worker_id is None else []
         due = {run_id: self._runs[run_id] for run_id in self._places.due(due_by)}
         return (self._places.ready | due | self._places.mailed).values()
+
+    async def take_limits(
+        self,
+        worker_id: str,
+        *,
+        now: float,
+        held: Mapping[str, int],
+        requests: Sequence[LimitRequest] = (),
+    ) -> LimitGrant:
+        """Let steps in at limits that all workers share."""
+        self._check_open()
+        if not self._alive(worker_id, now):
+            return LimitGrant((0,) * len(requests), contended=True)
+        for book in self._books.values():
+            for other in [name for name in book.leases if not self._alive(name, now)]:
+                del book.leases[other]
+        return settle(self._books, worker_id, held, requests, now)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""

@@ -169,6 +169,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
     if locks.take(worker.worker_id):
         # A dead process of this name may have left runs, which would now look as if carried by us.
         db.execute(query("release_runs"), (worker.worker_id,))
+        db.execute(query("delete_limit_leases"), (worker.worker_id,))
     values = (
         worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
         machine,
@@ -180,6 +181,7 @@ def unregister(db: sqlite3.Connection, worker_id: str) -> None:
     """Forget a worker and give back its runs."""
     db.execute(query("delete_worker"), (worker_id,))
     db.execute(query("release_runs"), (worker_id,))
+    db.execute(query("delete_limit_leases"), (worker_id,))
 
 
 def heartbeat(db: sqlite3.Connection, worker_id: str, now: float, after: int) -> Heartbeat:

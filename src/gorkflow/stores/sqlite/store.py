@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
+from gorkflow.limits import LimitGrant, LimitRequest
 from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.model import Page, RunFilter
 from gorkflow.store import (
@@ -27,7 +28,15 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores._common import check_events, feed_position, page_start
-from gorkflow.stores.sqlite import _backup, _deleting, _files, _maintenance, _reads, _writes
+from gorkflow.stores.sqlite import (
+    _backup,
+    _deleting,
+    _files,
+    _limits,
+    _maintenance,
+    _reads,
+    _writes,
+)
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
 from gorkflow.stores.sqlite._examine import SAFE_WAL, examine
 from gorkflow.stores.sqlite._lane import Lane
@@ -208,6 +217,28 @@ class SqliteStore:
                 workflow_ids=workflow_ids,
                 run_id=run_id,
                 limit=limit,
+            )
+        )
+
+    async def take_limits(
+        self,
+        worker_id: str,
+        *,
+        now: float,
+        held: Mapping[str, int],
+        requests: Sequence[LimitRequest] = (),
+    ) -> LimitGrant:
+        """Let steps in at limits that all workers of this file share."""
+        home = self._opened()
+        return await home.write(
+            partial(
+                _limits.take_limits,
+                locks=home.locks,
+                machine=home.machine,
+                worker_id=worker_id,
+                now=now,
+                held=held,
+                requests=requests,
             )
         )
 

@@ -1,0 +1,279 @@
+"""Named limits: how many may go in, given who is in already. Pure; every store judges by this.
+
+How many run at a time is counted per worker, not per step: so a lease costs the same for one step
+and for thousands, a worker says at each call what it really holds, and what the dead held is gone
+with them.
+
+How many start within a time is a sliding-window log (B. Liu et al., "Rate limiting", the "sliding
+log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per`` seconds. A token
+bucket would let twice as many pass after a pause, which the services that count by windows refuse.
+Starts that lie close together are kept as one entry, which leaves the window as late as its latest
+start: so the log has at most 65 entries, and errs by less than 1/64 of ``per``, to the safe side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gorkflow.policy import Limit
+
+_MERGED = 64
+"""Into so many parts a window is cut: starts within one part leave the window together."""
+_PATIENCE = 2.0
+"""Seconds without a start after which a waiting worker has one kept for it by the others."""
+_FORGOTTEN = 3.0
+"""Seconds after its latest question from which on a worker is believed to wait no longer."""
+_SOON = 1.0
+"""Seconds ahead of its turn at which a step that waits for several limits begins to hold some."""
+
+
+class LimitRequest(NamedTuple):
+    """Steps that want to start, with the limits that they all need."""
+
+    limits: tuple[Limit, ...]
+    steps: int
+    """How many."""
+    defined_at: float = 0.0
+    """When the run was created that brings this definition: the newest one holds for all."""
+
+
+class LimitGrant(NamedTuple):
+    """How many may start."""
+
+    counts: tuple[int, ...]
+    """For each request. What may start is held from now on, until a later call says otherwise."""
+    ask_at: float | None = None
+    """When time alone lets in the next one, in seconds since the epoch."""
+    contended: bool = False
+    """Whether others hold what is lacking: nobody tells when they give it back."""
+    in_force: tuple[Limit, ...] = ()
+    """The definitions by which this was judged."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one worker has of one limit."""
+
+    held: int = 0
+    """Its steps that are in."""
+    since: float | None = None
+    """Since when it waits without getting any; ``None``: it doesn't."""
+    asked_at: float = 0.0
+
+
+Starts = tuple[tuple[float, float, int], ...]
+
+
+@dataclass(slots=True)
+class Book:
+    """What is known of one limit. Stores keep it; ``settle`` changes it."""
+
+    limit: Limit
+    defined_at: float = 0.0
+    starts: Starts = ()
+    """What started lately: from when, until when, how many. Oldest first."""
+    leases: dict[str, Lease] = field(default_factory=dict[str, "Lease"])
+    """By worker."""
+
+    def started(self, count: int, now: float) -> None:
+        """Note starts."""
+        window = self.limit.window
+        if window is None or not count:
+            return
+        _, seconds = window
+        kept = self.current(now)
+        if kept and now - kept[-1][0] < seconds / _MERGED:
+            first, _, before = kept.pop()
+            kept.append((first, now, before + count))
+        else:
+            kept.append((now, now, count))
+        self.starts = tuple(kept)
+
+    def current(self, now: float) -> list[tuple[float, float, int]]:
+        """Return the starts that still count. None is later than now: a clock may be set back."""
+        window = self.limit.window
+        if window is None:
+            return []
+        return [
+            (min(first, now), min(last, now), count)
+            for first, last, count in self.starts
+            if last + window[1] > now
+        ]
+
+    def startable(self, now: float) -> float:
+        """Return how many may start now, whoever else is in."""
+        window = self.limit.window
+        if window is None:
+            return float("inf")
+        return max(0, window[0] - sum(count for _, _, count in self.current(now)))
+
+    def next_start(self, now: float) -> float:
+        """Return when the next one may start."""
+        window = self.limit.window
+        if window is None:
+            return now
+        counted = self.current(now)
+        over = sum(count for _, _, count in counted) - window[0] + 1
+        for _, last, count in counted:
+            if over <= 0:
+                break
+            over -= count
+            if over <= 0:
+                return last + window[1]
+        return now
+
+
+def settle(
+    books: MutableMapping[str, Book],
+    worker_id: str,
+    held: Mapping[str, int],
+    requests: Sequence[LimitRequest],
+    now: float,
+) -> LimitGrant:
+    """Let in as many as there is room for, in the order of the requests; change the books.
+
+    Args:
+        books: of every limit that is held or asked for, by name; new ones are added.
+        worker_id: who asks.
+        held: how many steps of it are in now, by limit.
+        requests: who wants in, those who came first in front.
+        now: seconds since the epoch.
+    """
+    for request in requests:
+        for limit in request.limits:
+            _define(books, limit, request.defined_at)
+    asked = dict.fromkeys(limit.name for request in requests for limit in request.limits)
+    for name, book in books.items():
+        mine = book.leases.setdefault(worker_id, Lease())
+        mine.held = held.get(name, 0)
+        if name not in asked:
+            mine.since = None
+    turn = _Turn({name: _Room(books[name], worker_id, now) for name in asked}, now)
+    counts = tuple(turn.admit(request) for request in requests)
+    for name, room in turn.rooms.items():
+        room.close(waits=name in turn.waited)
+    for book in books.values():
+        mine = book.leases[worker_id]
+        if not mine.held and mine.since is None:
+            del book.leases[worker_id]
+    in_force = tuple(books[name].limit for name in asked)
+    return LimitGrant(counts, turn.ask_at, turn.contended, in_force)
+
+
+def _define(books: MutableMapping[str, Book], limit: Limit, defined_at: float) -> None:
+    book = books.get(limit.name)
+    if book is None:
+        books[limit.name] = Book(limit, defined_at)
+    elif defined_at > book.defined_at:
+        book.limit, book.defined_at = limit, defined_at
+
+
+class _Room:
+    """The room that a limit has left in this turn."""
+
+    def __init__(self, book: Book, worker_id: str, now: float) -> None:
+        self._book = book
+        self._mine = mine = book.leases[worker_id]
+        self._now = now
+        self._taken = 0
+        others = [lease for name, lease in book.leases.items() if name != worker_id]
+        kept = sum(1 for lease in others if _starves(lease, mine, now))
+        self.others = kept + sum(lease.held for lease in others)
+        concurrency = book.limit.concurrency
+        held = mine.held + sum(lease.held for lease in others)
+        self.places = (float("inf") if concurrency is None else concurrency - held) - kept
+        self.starts = book.startable(now) - kept
+
+    @property
+    def left(self) -> float:
+        """How many may still go in."""
+        return max(0, min(self.places, self.starts))
+
+    @property
+    def next_start(self) -> float | None:
+        """When time alone makes room; ``None``: it doesn't."""
+        if self.places < 1:
+            return None
+        book = self._book
+        at = book.next_start(self._now)
+        return at if at > self._now else None
+
+    def take(self, count: int) -> None:
+        """Let some in."""
+        self._taken += count
+        self._book.started(count, self._now)
+        self.keep(count)
+
+    def keep(self, count: int) -> None:
+        """Let nobody else have these in this turn."""
+        self.places -= count
+        self.starts -= count
+
+    def close(self, *, waits: bool) -> None:
+        """Write down what became of it."""
+        mine = self._mine
+        mine.held += self._taken
+        if self._taken or not waits:
+            mine.since = None
+        if waits:
+            if mine.since is None:
+                mine.since = self._now
+            mine.asked_at = self._now
+
+
+def _starves(other: Lease, mine: Lease, now: float) -> bool:
+    """Whether a place is to be kept for another worker: it waits for long, and longer than we."""
+    return (
+        other.since is not None
+        and other.since <= now - _PATIENCE
+        and other.asked_at >= now - _FORGOTTEN
+        and (mine.since is None or other.since < mine.since)
+    )
+
+
+class _Turn:
+    """One worker's turn at its limits."""
+
+    def __init__(self, rooms: dict[str, _Room], now: float) -> None:
+        self.rooms = rooms
+        self._now = now
+        self.waited: set[str] = set()
+        self.ask_at: float | None = None
+        self.contended = False
+
+    def admit(self, request: LimitRequest) -> int:
+        """Return how many of a request may go in."""
+        rooms = [self.rooms[limit.name] for limit in request.limits]
+        count = int(min(request.steps, *(room.left for room in rooms)))
+        for room in rooms:
+            room.take(count)
+        if count < request.steps:
+            self._wait(request)
+        return count
+
+    def _wait(self, request: LimitRequest) -> None:
+        lacking = [limit.name for limit in request.limits if self.rooms[limit.name].left < 1]
+        first = not self.waited.issuperset(lacking)
+        self.waited.update(lacking)
+        turns = [self.rooms[name].next_start for name in lacking]
+        at = max((turn for turn in turns if turn is not None), default=None)
+        if None in turns:
+            self.contended = self.contended or any(
+                self.rooms[name].others
+                for name, turn in zip(lacking, turns, strict=True)
+                if turn is None
+            )
+        elif at is not None:
+            self.ask_at = at if self.ask_at is None else min(self.ask_at, at)
+        if first and (at is None or at <= self._now + _SOON):
+            # The first in the queue of what it lacks holds one of each other limit, or those who
+            # need only that one would for ever be faster. The second doesn't, or a long queue
+            # for one limit would use up the others.
+            _keep(self.rooms[limit.name] for limit in request.limits if limit.name not in lacking)
+
+
+def _keep(rooms: Iterable[_Room]) -> None:
+    for room in rooms:
+        room.keep(1)

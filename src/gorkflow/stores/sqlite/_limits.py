@@ -1,0 +1,107 @@
+"""Named limits in the file: their rows, to the books that ``gorkflow.limits`` judges by, and back.
+
+Within a transaction that the caller began.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from copy import copy
+
+from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
+from gorkflow.policy import Limit
+from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._reads import worker_alive
+from gorkflow.stores.sqlite._schema import query
+
+_STALE = 1.0
+"""Seconds after which it is written down again that a worker still asks: not at every question."""
+
+
+def take_limits(
+    db: sqlite3.Connection,
+    locks: WorkerLocks,
+    machine: str,
+    worker_id: str,
+    *,
+    now: float,
+    held: Mapping[str, int],
+    requests: Sequence[LimitRequest],
+) -> LimitGrant:
+    """Let steps in at limits that all workers share."""
+
+    def alive(name: str) -> bool:
+        row = db.execute(query("get_worker"), (name,)).fetchone()
+        return row is not None and worker_alive(row, locks, machine, now)
+
+    if not alive(worker_id):
+        return LimitGrant((0,) * len(requests), contended=True)
+    names = {name for (name,) in db.execute(query("list_limits_of_worker"), (worker_id,))}
+    names.update(held, (limit.name for request in requests for limit in request.limits))
+    living = {worker_id: True}
+    books: dict[str, Book] = {}
+    before: dict[str, Book] = {}
+    for name in sorted(names):
+        leases = _leases(db, name)
+        for other in list(leases):
+            if other not in living:
+                living[other] = alive(other)
+            if not living[other]:
+                db.execute(query("delete_limit_lease"), (name, other))
+                del leases[other]
+        book = _book(db, name)
+        if book is not None:
+            before[name] = book
+            books[name] = copy(book)
+            books[name].leases = {other: copy(lease) for other, lease in leases.items()}
+            book.leases = leases
+    grant = settle(books, worker_id, held, requests, now)
+    for name, book in books.items():
+        _save(db, name, worker_id, before.get(name), book)
+    return grant
+
+
+def _book(db: sqlite3.Connection, name: str) -> Book | None:
+    row = db.execute(query("get_limit"), (name,)).fetchone()
+    if row is None:
+        return None
+    concurrency, rate, per = json.loads(row[0])
+    limit = Limit(name, concurrency=concurrency, rate=rate, per=per)
+    starts = tuple((first, last, count) for first, last, count in json.loads(row[2]))
+    return Book(limit, row[1], starts)
+
+
+def _leases(db: sqlite3.Connection, name: str) -> dict[str, Lease]:
+    rows = db.execute(query("list_limit_leases"), (name,)).fetchall()
+    return {other: Lease(held, since, asked_at) for other, held, since, asked_at in rows}
+
+
+def _save(
+    db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
+) -> None:
+    """Write down what changed."""
+    if before is None or (book.limit, book.defined_at, book.starts) != (
+        before.limit,
+        before.defined_at,
+        before.starts,
+    ):
+        limit = book.limit
+        definition = json.dumps([limit.concurrency, limit.rate, limit.per])
+        db.execute(
+            query("upsert_limit"), (name, definition, book.defined_at, json.dumps(book.starts))
+        )
+    old = None if before is None else before.leases.get(worker_id)
+    new = book.leases.get(worker_id)
+    if new is None:
+        if old is not None:
+            db.execute(query("delete_limit_lease"), (name, worker_id))
+    elif (
+        old is None
+        or (old.held, old.since) != (new.held, new.since)
+        or (new.asked_at > old.asked_at + _STALE)
+    ):
+        db.execute(
+            query("upsert_limit_lease"), (name, worker_id, new.held, new.since, new.asked_at)
+        )

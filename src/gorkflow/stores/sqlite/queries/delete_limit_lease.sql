@@ -1,0 +1,2 @@
+DELETE FROM limit_leases
+WHERE name = ? AND worker_id = ?

@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO limits (name, definition, defined_at, starts)
+VALUES (?, ?, ?, ?)

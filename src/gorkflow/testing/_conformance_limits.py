@@ -1,0 +1,166 @@
+"""Limits that all workers share: what is let in, what is given back, who comes next."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gorkflow.limits import LimitRequest
+from gorkflow.policy import Limit
+from gorkflow.store import Store
+from gorkflow.testing._conformance_base import LEASE, T0, Conformance, with_store, worker
+
+TWO = Limit("two", concurrency=2)
+ONE = Limit("one", concurrency=1)
+FAST = Limit("fast", rate=3, per=10.0)
+
+
+def want(count: int, *limits: Limit, defined_at: float = 0.0) -> LimitRequest:
+    """Return a request of so many steps."""
+    return LimitRequest(limits, count, defined_at)
+
+
+class Limiting(Conformance):
+    """Limits that all workers share: what is let in, what is given back, who comes next."""
+
+    @with_store
+    async def test_no_more_are_let_in_than_the_limit_allows(self, store: Store) -> None:
+        await store.register(worker())
+        first = await store.take_limits("w1", now=T0, held={}, requests=[want(1, TWO)])
+        assert first.counts == (1,)
+        assert first.in_force == (TWO,)
+        more = await store.take_limits("w1", now=T0, held={"two": 1}, requests=[want(5, TWO)])
+        assert more.counts == (1,)
+        assert (more.ask_at, more.contended) == (None, False)
+
+    @with_store
+    async def test_what_is_no_longer_held_is_given_back(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(2, TWO)])
+        other = await store.take_limits("w2", now=T0, held={}, requests=[want(1, TWO)])
+        assert (other.counts, other.contended) == ((0,), True)
+        await store.take_limits("w1", now=T0, held={"two": 1})
+        other = await store.take_limits("w2", now=T0, held={}, requests=[want(2, TWO)])
+        assert other.counts == (1,)
+        await store.take_limits("w1", now=T0, held={})
+        other = await store.take_limits("w2", now=T0, held={"two": 1}, requests=[want(2, TWO)])
+        assert other.counts == (1,)
+
+    @with_store
+    async def test_workers_that_ask_at_once_share_what_there_is(self, store: Store) -> None:
+        for number in range(5):
+            await store.register(worker(f"w{number}"))
+        wide = Limit("wide", concurrency=12)
+        grants = await asyncio.gather(
+            *(
+                store.take_limits(f"w{number}", now=T0, held={}, requests=[want(5, wide)])
+                for number in range(5)
+            )
+        )
+        assert sum(grant.counts[0] for grant in grants) == 12
+
+    @with_store
+    async def test_all_limits_or_none(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(1, ONE)])
+        both = await store.take_limits("w2", now=T0, held={}, requests=[want(1, ONE, TWO)])
+        assert both.counts == (0,)
+        left = await store.take_limits("w1", now=T0, held={"one": 1}, requests=[want(2, TWO)])
+        assert left.counts == (2,)
+
+    @with_store
+    async def test_a_rate_lets_so_many_start_in_any_window(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        first = await store.take_limits("w1", now=T0, held={}, requests=[want(2, FAST)])
+        assert first.counts == (2,)
+        second = await store.take_limits("w2", now=T0 + 4, held={}, requests=[want(2, FAST)])
+        assert (second.counts, second.ask_at) == ((1,), T0 + 10)
+        third = await store.take_limits("w1", now=T0 + 10, held={}, requests=[want(9, FAST)])
+        assert (third.counts, third.ask_at) == ((2,), T0 + 14)
+
+    @with_store
+    async def test_the_dead_hold_nothing(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2", seen_at=T0 + LEASE))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(2, TWO)])
+        during = await store.take_limits("w2", now=T0 + LEASE, held={}, requests=[want(2, TWO)])
+        assert during.counts == (0,)
+        after = await store.take_limits("w2", now=T0 + LEASE + 1, held={}, requests=[want(2, TWO)])
+        assert after.counts == (2,)
+
+    @with_store
+    async def test_a_worker_that_leaves_holds_nothing(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(2, TWO)])
+        await store.unregister("w1")
+        after = await store.take_limits("w2", now=T0, held={}, requests=[want(2, TWO)])
+        assert after.counts == (2,)
+
+    @with_store
+    async def test_who_is_not_alive_is_let_in_nowhere(self, store: Store) -> None:
+        stranger = await store.take_limits("nobody", now=T0, held={}, requests=[want(1, TWO)])
+        assert (stranger.counts, stranger.contended) == ((0,), True)
+        await store.register(worker())
+        late = await store.take_limits(
+            "w1", now=T0 + LEASE + 1, held={"two": 2}, requests=[want(1, FAST), want(1, TWO)]
+        )
+        assert (late.counts, late.contended) == ((0, 0), True)
+        await store.register(worker("w2", seen_at=T0 + LEASE))
+        other = await store.take_limits("w2", now=T0 + LEASE, held={}, requests=[want(2, TWO)])
+        assert other.counts == (2,)
+
+    @with_store
+    async def test_the_newest_definition_holds_for_all(self, store: Store) -> None:
+        await store.register(worker())
+        old, new = Limit("x", concurrency=1), Limit("x", concurrency=3)
+        held = {"x": 1}
+        await store.take_limits("w1", now=T0, held={}, requests=[want(1, old, defined_at=T0)])
+        await store.take_limits("w1", now=T0, held=held, requests=[want(1, new, defined_at=T0 + 1)])
+        held = {"x": 2}
+        grant = await store.take_limits(
+            "w1", now=T0, held=held, requests=[want(5, old, defined_at=T0)]
+        )
+        assert grant.counts == (1,)
+        assert grant.in_force == (new,)
+
+    @with_store
+    async def test_who_waited_too_long_has_a_place_kept(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(1, ONE)])
+        for later in (0.0, 1.0, 2.0):
+            waits = await store.take_limits("w2", now=T0 + later, held={}, requests=[want(1, ONE)])
+            assert waits.counts == (0,)
+        greedy = await store.take_limits("w1", now=T0 + 2.1, held={}, requests=[want(9, ONE)])
+        assert (greedy.counts, greedy.contended) == ((0,), True)
+        patient = await store.take_limits("w2", now=T0 + 2.2, held={}, requests=[want(1, ONE)])
+        assert patient.counts == (1,)
+
+    @with_store
+    async def test_no_place_is_kept_for_who_asks_no_more(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.take_limits("w1", now=T0, held={}, requests=[want(1, ONE)])
+        await store.take_limits("w2", now=T0, held={}, requests=[want(1, ONE)])
+        greedy = await store.take_limits("w1", now=T0 + 5, held={}, requests=[want(9, ONE)])
+        assert greedy.counts == (1,)
+
+    def test_what_is_let_in_is_durable(self) -> None:
+        if not self.durable:
+            return
+
+        async def take(store: Store) -> None:
+            await store.register(worker())
+            await store.take_limits("w1", now=T0, held={}, requests=[want(3, FAST)])
+            await store.unregister("w1")
+
+        async def look(store: Store) -> None:
+            await store.register(worker("w2"))
+            grant = await store.take_limits("w2", now=T0 + 9, held={}, requests=[want(1, FAST)])
+            assert (grant.counts, grant.ask_at) == ((0,), T0 + 10)
+
+        self.check(take)
+        self.check(look)
