@@ -40,7 +40,7 @@ def main() -> int:
         results[fault.id] = result
         print(_line(fault, result, took), flush=True)
         for violation in result.violations:
-            print(f"    {violation}\n    to replay: {_replay(fault, args.size, args.seed)}")
+            print(f"    {violation[:3_000]}\n    to replay: {_replay(fault, args.size, args.seed)}")
     minutes = (time.monotonic() - began) / 60
     if args.write:
         ordered = [(fault, results[fault.id]) for fault in chosen]
@@ -58,7 +58,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this fault")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if unknown := set(args.only) - set(faults()):
+        parser.error(
+            f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(faults())}"
+        )
+    if args.write and args.only:
+        parser.error("the table is written by a run of all faults; leave out --only or --write")
+    return args
 
 
 def _run_all(chosen: list[Fault], size: str, seed: int) -> Iterator[tuple[Fault, Result, float]]:
