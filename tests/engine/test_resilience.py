@@ -22,7 +22,7 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.store import Append, Claim, Heartbeat, Loaded, NewRun, Worker, Written
+from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, in_loop, kinds, until
@@ -592,3 +592,44 @@ async def test_closing_while_it_comes_back_after_a_lapse_leaves_no_worker_behind
     await until(lambda: store.gate is not None and store.gate.arrived, "the second registration")
     await engine.aclose(grace=0)
     assert store.told == ["register", "register", "unregister"]
+
+
+class Overtaken(Moody):
+    """Lets a run be taken over between the post of a message for it and the claim that follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked = Gate()
+        self.began = Gate()
+
+    async def inbox(self, run_id: str) -> list[Message]:
+        found = await self._store.inbox(run_id)
+        await self.looked.wait_async()
+        return found
+
+    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+        if options.get("run_id") is not None:
+            self.looked.open()
+            await until(lambda: self.began.arrived, "the step")
+        return await self._store.claim(worker_id, **options)
+
+
+@in_loop
+async def test_a_cancel_is_recorded_on_return_though_the_run_was_just_being_taken_over() -> None:
+    store = Overtaken()
+
+    @step
+    async def holds(number: int) -> int:
+        await store.began.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(store, execute=False) as client:
+        await client.start(wf, 1, run_id="r")
+    async with Engine(store, recover=True) as engine:
+        engine.handle("r", wf)
+        recovering = asyncio.ensure_future(engine.recover())
+        await until(lambda: store.looked.arrived, "the look for mail")
+        await engine.cancel("r")
+        assert (await engine.get_run("r")).status == RunStatus.CANCELLED
+        await recovering

@@ -119,12 +119,19 @@ class Service:
 
     async def cancel(self, run_id: str, reason: str) -> None:
         """Cancel a run, wherever it is."""
-        driver = self.runs.drivers.get(run_id)
-        if driver is not None:
-            driver.post(CancelRequested, "", None, (reason,))
-            if await driver.done.wait() is None and driver.machine.status.terminal:
-                return
+        if await self._cancel_here(run_id, reason):
+            return
         await self._whole(self._cancel_elsewhere(run_id, reason))
+        # It may be that we were just taking it over, and had looked for its mail already.
+        await self._cancel_here(run_id, reason)
+
+    async def _cancel_here(self, run_id: str, reason: str) -> bool:
+        """Cancel a run if it is carried here. Returns whether it has ended."""
+        driver = self.runs.drivers.get(run_id)
+        if driver is None:
+            return False
+        driver.post(CancelRequested, "", None, (reason,))
+        return await driver.done.wait() is None and driver.machine.status.terminal
 
     async def send(self, message: Message) -> bool:
         """Leave a message for a run, and have it read soon. False: no such run, or it has ended."""
