@@ -123,6 +123,7 @@ def _sleep_for_hours(crowd: Crowd, count: int) -> None:
         os.kill(pid, signal.SIGCONT)
         crowd.stop(pid)
     heirs = [crowd.worker(actor, count=count, offset=8 * HOUR + 1) for _ in range(2)]
+    scene.wait_for_lines("started all", 4)  # before that, they don't hear what they are told
     crowd.all_end()
     begun = [(line.run, line.attempt) for line in scene.lines()]
     assert sorted(begun) == [(f"sleeper-{n}", 1) for n in range(count)], begun

@@ -121,7 +121,10 @@ class Together:
             return heir
         if way < 0.5:
             assert self.crowd.stop(pid) == 0
-            return self.crowd.worker(f"{ACTOR}:engine_of_two")
+            left = time.monotonic()
+            heir = self.crowd.worker(f"{ACTOR}:engine_of_two")
+            self._recovered(left)
+            return heir
         os.kill(pid, signal.SIGSTOP)
         beyond = way < 0.65
         time.sleep(self.dice.uniform(LEASE, LEASE + 1.5) if beyond else self.dice.uniform(0, 0.8))
