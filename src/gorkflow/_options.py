@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 INHERITED = ("timeout", "retries", "continue_on_error")
-OWN = ("id", "name", "description", "reads")
+OWN = ("id", "name", "description", "reads", "executor")
 _NO_RETRIES = RetryPolicy(retries=0)
 
 
@@ -46,6 +46,9 @@ class StepOptions(TypedDict, total=False):
     be inherited."""
     retries: int | RetryPolicy | None
     """Attempts after the first, or a whole policy; none."""
+    executor: str | None
+    """Where it runs: ``"process"``, or a name given to ``Engine(executors={…})``; unless given,
+    ``async def`` on the event loop (``"loop"``) and ``def`` in a thread (``"thread"``)."""
     reads: Sequence[Node[Any, Any]] | None
     """Earlier nodes whose outputs it reads through its context."""
 
@@ -130,6 +133,12 @@ def option_problems(options: Mapping[str, Any]) -> list[str]:
     for name in ("name", "description"):
         if not isinstance(options.get(name, ""), str):
             problems.append(f"{name} must be a string, not {options[name]!r}")
+    executor = options.get("executor", "loop")
+    if not isinstance(executor, str) or not ID_PATTERN.fullmatch(executor):
+        problems.append(
+            f"executor must be 'process', or a name given to Engine(executors={{…}}), not "
+            f"{executor!r}"
+        )
     reads = options.get("reads", ())
     if not isinstance(reads, tuple | list):
         problems.append(f"reads must be a tuple of nodes, such as reads=(prepare,), not {reads!r}")

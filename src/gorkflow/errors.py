@@ -20,6 +20,7 @@
     + RunNotEndedError          it is still going on, and can't be repeated yet
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
+  x ProcessDiedError            the process in which a step ran ended before the step did
   x EngineClosedError           the engine is closed, or was never opened
   x StoreError                  the store could not do its work
     + StoreUnavailableError     it can't be opened or reached
@@ -176,6 +177,14 @@ class HistoryError(RunError):
 
 class EngineClosedError(GorkflowError):
     """The engine is closed, or was not opened with ``async with``."""
+
+
+class ProcessDiedError(GorkflowError):
+    """The process in which a step ran ended before the step did: a crash, or a lack of memory.
+
+    The failure of one attempt, retried as any other; name it in ``retry_on`` or ``give_up_on`` to
+    have it otherwise.
+    """
 
 
 class StoreError(GorkflowError):

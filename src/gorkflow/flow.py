@@ -13,12 +13,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 from gorkflow._record import named_record
 from gorkflow.policy import Join, OnFailure, RetryPolicy
-
-ExecutorKind = Literal["loop", "thread"]
 
 
 @named_record
@@ -29,7 +27,8 @@ class StepSpec:
     id: str
     name: str
     description: str = ""
-    executor: ExecutorKind = "loop"
+    executor: str = "loop"
+    """Where it runs: ``loop``, ``thread``, ``process``, or a name that the engine has one for."""
     timeout: float | None = None
     """Seconds per attempt, from when the handler begins."""
     retry: RetryPolicy = RetryPolicy(retries=0)

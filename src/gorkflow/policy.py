@@ -133,13 +133,33 @@ def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
     return min(delay, policy.max_interval)
 
 
+@dataclass(frozen=True, slots=True)
+class Thrown:
+    """What a policy looks at in an exception, as data that can cross from another process."""
+
+    names: frozenset[str]
+    """The qualified names of its class and of all that it inherits from."""
+    is_final: bool = False
+    """Never tried again, whatever the policy says."""
+    delay: float | None = None
+    """Seconds after which it asked to be tried again."""
+
+
+def thrown(error: BaseException) -> Thrown:
+    """Return what a policy looks at in an exception."""
+    names = frozenset(exception_name(cls) for cls in type(error).__mro__)
+    is_final = isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception)
+    delay = error.delay if isinstance(error, RetryAfterError) else None
+    return Thrown(names, is_final, delay)
+
+
 _NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)
 
 
 def retry_delay(
     policy: RetryPolicy,
     failures: int,
-    error: BaseException,
+    error: BaseException | Thrown,
     uniform: Callable[[float, float], float],
 ) -> float | None:
     """Return the seconds until the next attempt, or ``None`` when there is to be none.
@@ -150,22 +170,21 @@ def retry_delay(
         error: what the attempt raised.
         uniform: draws the jitter, as ``random.uniform``.
     """
-    if failures > policy.retries or not is_retryable(policy, error):
+    seen = error if isinstance(error, Thrown) else thrown(error)
+    if failures > policy.retries or not is_retryable(policy, seen):
         return None
-    if isinstance(error, RetryAfterError):
-        return error.delay
+    if seen.delay is not None:
+        return seen.delay
     delay = backoff_delay(policy, failures)
     return delay * uniform(1 - policy.jitter, 1 + policy.jitter) if policy.jitter else delay
 
 
-def is_retryable(policy: RetryPolicy, error: BaseException) -> bool:
+def is_retryable(policy: RetryPolicy, error: BaseException | Thrown) -> bool:
     """Return whether the policy would try again after this error, retries left aside."""
-    if isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception):
+    seen = error if isinstance(error, Thrown) else thrown(error)
+    if seen.is_final or not seen.names.isdisjoint(map(str, policy.give_up_on)):
         return False
-    names = {exception_name(cls) for cls in type(error).__mro__}
-    if names.intersection(map(str, policy.give_up_on)):
-        return False
-    return isinstance(error, RetryAfterError) or not names.isdisjoint(map(str, policy.retry_on))
+    return seen.delay is not None or not seen.names.isdisjoint(map(str, policy.retry_on))
 
 
 JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]

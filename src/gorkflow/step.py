@@ -25,6 +25,7 @@ from gorkflow._options import (
     resolved_retry,
     resolved_timeout,
 )
+from gorkflow._placement import check_placement, executor_of
 from gorkflow._signature import Param, StepSignature, read_signature
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec
@@ -182,11 +183,13 @@ class Step(Node[In_contra, Out_co]):
     ) -> Step[In_contra, Out_co]:
         """Return a copy with another function behind the same id, types and options.
 
-        For tools that stand in for a step, or around it. Settings are not handed to the function.
+        For tools that stand in for a step, or around it; so it runs in this process. Settings are
+        not handed to the function.
         """
+        options = {name: item for name, item in self._options.items() if name != "executor"}
         signature = replace(self._signature, is_async=is_async, takes_context=takes_context)
         kind: Any = AsyncStep if is_async else SyncStep
-        made: Step[In_contra, Out_co] = kind(fn, signature, self._options, {})
+        made: Step[In_contra, Out_co] = kind(fn, signature, options, {})
         return made
 
     def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
@@ -194,6 +197,8 @@ class Step(Node[In_contra, Out_co]):
         if "id" in changes and "name" not in changes:
             options.pop("name", None)
         _check(options, f"step {self.id!r}")
+        label, is_async = f"step {self.id!r}", self.is_async
+        check_placement(self.fn, options, label, is_async=is_async, settings=settings)
         return type(self)(self.fn, self._signature, options, settings)
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
@@ -215,7 +220,7 @@ class Step(Node[In_contra, Out_co]):
                 id=self.id,
                 name=self.name,
                 description=self.description,
-                executor="loop" if self.is_async else "thread",
+                executor=executor_of(self._options, is_async=self.is_async),
                 timeout=resolved_timeout(options),
                 retry=resolved_retry(options),
                 continue_on_error=self.continues_on_error(defaults),
@@ -324,7 +329,8 @@ def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         fn: the function, ``def`` or ``async def``, with every input and the output annotated.
         **options: ``id`` (the function's name), ``name``, ``description``, ``timeout`` (seconds or
             ``timedelta`` per attempt; none), ``retries`` (a number or ``RetryPolicy``; 0),
-            ``continue_on_error`` (False), ``reads`` (earlier nodes it reads; none).
+            ``continue_on_error`` (False), ``reads`` (earlier nodes it reads; none), ``executor``
+            (where it runs: ``"process"``, or a name given to ``Engine(executors={…})``).
 
     Raises:
         StepInvalidError: the function can't be a step, or an option is unknown or out of range.
@@ -358,6 +364,7 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
             raise StepInvalidError(f"{label} has no name to take as id; write step(…, id=…)")
         chosen["id"] = name
     _check(chosen, f"step {label}")
+    check_placement(fn, chosen, f"step {label}", is_async=signature.is_async)
     if signature.is_async:
         check_blocking(unwrapped(fn), chosen["id"])
     kinds: dict[bool, type[Step[Any, Any]]] = {True: AsyncStep, False: SyncStep}

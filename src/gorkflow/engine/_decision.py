@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.engine._attempt import make_failure
+from gorkflow.engine._results import make_failure
 from gorkflow.events import Decided, StepFailed
 from gorkflow.model import FailureCode
 
@@ -111,7 +111,7 @@ async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:
         except RuntimeError:
             return  # the loop is closed, nobody waits any more
 
-    driver.runtime.threads.submit(run)
+    driver.runtime.executors.threads.submit(run)
     value, error = await future
     if error is not None:
         raise error

@@ -84,7 +84,7 @@ def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) ->
         problems.append(f"the output type of step {path!r} has changed")
     if not ended and then.input_schema != now.input_schema:
         problems.append(f"the input type of step {path!r} has changed")
-    if not ended and then.executor != now.executor:
+    if not ended and (then.executor == "loop") != (now.executor == "loop"):
         problems.append(f"step {path!r} has changed between async and sync")
     return problems
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._elements import node_problems
+from gorkflow.engine._executors import misplaced
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.workflow import Workflow
 
@@ -18,9 +19,11 @@ class Registry:
 
     Args:
         defaults: the engine's options for steps that don't set them.
+        executors: the names that steps may run on; ``None``: they don't run here.
     """
 
-    def __init__(self, defaults: StepDefaults | None) -> None:
+    def __init__(self, defaults: StepDefaults | None, executors: frozenset[str] | None) -> None:
+        self._executors = executors
         self._defaults = defaults
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
@@ -29,7 +32,7 @@ class Registry:
         """Compile a workflow and remember it under its id, in place of an older one.
 
         Raises:
-            WorkflowInvalidError: it does not work with the engine's defaults.
+            WorkflowInvalidError: it does not work with the engine's defaults or executors.
         """
         if not isinstance(workflow, Workflow):
             problems = node_problems((workflow,))
@@ -38,9 +41,32 @@ class Registry:
                 problems or ["it is a single step; write Workflow(…).then(step)"],
             )
         if self._workflows.get(workflow.id) is not workflow:
-            self._definitions[workflow.id] = workflow.compile(self._defaults)
+            definition = workflow.compile(self._defaults)
+            if self._executors is not None:
+                self._check_places(definition, self._executors)
+            self._definitions[workflow.id] = definition
             self._workflows[workflow.id] = workflow
         return self._definitions[workflow.id]
+
+    def add_new(self, workflow: Workflow[Any, Any]) -> None:
+        """Add a workflow whose id is not taken.
+
+        Raises:
+            WorkflowInvalidError: it is, or the workflow does not work with the engine.
+        """
+        if self._workflows.get(getattr(workflow, "id", ""), workflow) is not workflow:
+            raise WorkflowInvalidError(
+                workflow.id, ["two workflows of this engine have this id; rename one of them"]
+            )
+        self.add(workflow)
+
+    def _check_places(self, definition: Definition, executors: frozenset[str]) -> None:
+        places = ((step, step.spec({}).executor) for step in definition.steps.values())
+        problems = [
+            problem for step, name in places if (problem := misplaced(step, name, executors))
+        ]
+        if problems:
+            raise WorkflowInvalidError(definition.workflow_id, problems)
 
     def get(self, workflow_id: str) -> Definition | None:
         """Return the definition of a workflow; ``None``: not known."""

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from gorkflow.clock import Clock
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
+    from gorkflow.engine._executors import Executors
     from gorkflow.engine._slots import Slots
-    from gorkflow.engine._threads import ThreadPool
     from gorkflow.store import Store
 
 
@@ -25,7 +25,7 @@ class Runtime:
     store: Store
     clock: Clock
     committer: Committer
-    threads: ThreadPool
+    executors: Executors
     slots: Slots
     worker_id: str
     deps: object

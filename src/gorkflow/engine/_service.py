@@ -96,7 +96,7 @@ class Service:
                 await self.runtime.store.unregister(self.runtime.worker_id)
             except StoreError:
                 logger.exception("could not give back the runs; others take them over by lease")
-        self.runtime.threads.close()
+        self.runtime.executors.close()
 
     def is_shutting_down(self) -> bool:
         """Return whether somebody is cancelling all tasks of the loop, ours among them."""

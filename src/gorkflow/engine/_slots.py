@@ -2,14 +2,14 @@
 
 An attempt is used up when it is scheduled, so a step waits for its slots *before* that: a crash
 while ten thousand branches wait costs none of them an attempt. First come, first served over all
-runs of the engine, except that a sync step that waits for a thread lets async steps pass.
+runs of the engine, except that a step that waits for a thread or a process lets the others pass.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,24 +26,30 @@ class Slots:
 
     Args:
         max_steps: attempts that may run at a time; ``None``: no limit.
-        max_threads: sync attempts that may run at a time.
+        max_threads: sync attempts that may run at a time in threads.
+        max_processes: the same in processes. Elsewhere, the executor sees to its own queue.
         wake: called with a driver that has a step which was waiting and got its slots.
     """
 
     def __init__(
-        self, max_steps: int | None, max_threads: int, wake: Callable[[Driver], None]
+        self,
+        max_steps: int | None,
+        max_threads: int,
+        max_processes: int,
+        wake: Callable[[Driver], None],
     ) -> None:
         self._free_steps = float("inf") if max_steps is None else max_steps
-        self._free_threads = max_threads
+        self._free = {"thread": max_threads, "process": max_processes}
         self._max_abandoned = max_threads
         self._wake = wake
         self._arrivals = itertools.count()
-        self._waiting: dict[str, deque[tuple[int, Driver, RunStep]]] = {
-            "loop": deque(),
-            "thread": deque(),
-        }
-        self.abandoned = 0
-        """Threads whose attempt was decided while they went on running."""
+        self._waiting: dict[str, deque[tuple[int, Driver, RunStep]]] = defaultdict(deque)
+        self._strays: Counter[str] = Counter()
+
+    @property
+    def strays(self) -> int:
+        """Handlers that can't be stopped, and run on though their attempts were decided."""
+        return self._strays.total()
 
     def admit(self, driver: Driver, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""
@@ -58,43 +64,44 @@ class Slots:
 
         Args:
             kind: where it ran.
-            abandoned: the attempt is decided, but its thread still runs. Up to a limit another
+            abandoned: the attempt is decided, but its handler still runs. Up to a limit another
                 thread replaces it; past that the slot stays taken until ``reclaim``.
         """
         self._free_steps += 1
-        if kind == "thread":
-            if not abandoned:
-                self._free_threads += 1
-            else:
-                self._abandon()
+        if abandoned:
+            self._abandon(kind)
+        elif kind in self._free:
+            self._free[kind] += 1
         if any(self._waiting.values()):
             self._serve()
 
-    def reclaim(self) -> None:
-        """Take note that an abandoned thread has ended."""
-        if self.abandoned > self._max_abandoned:
-            self._free_threads += 1
-        self.abandoned -= 1
+    def reclaim(self, kind: str) -> None:
+        """Take note that an abandoned handler has ended."""
+        if kind == "thread" and self._strays[kind] > self._max_abandoned:
+            self._free[kind] += 1
+        self._strays[kind] -= 1
         self._serve()
 
-    def _abandon(self) -> None:
-        self.abandoned += 1
-        if self.abandoned <= self._max_abandoned:
-            self._free_threads += 1
+    def _abandon(self, kind: str) -> None:
+        self._strays[kind] += 1
+        if kind != "thread":
+            logger.warning("executor %r has %d strays", kind, self._strays[kind])
+        elif self._strays[kind] <= self._max_abandoned:
+            self._free[kind] += 1
         else:
             logger.error(
                 "%d threads run on though their attempts timed out or were cancelled; steps that "
                 "need a thread wait until some end. A thread can't be killed: let the handler look "
                 "at ctx.cancelled, or give its calls timeouts of their own",
-                self.abandoned,
+                self._strays[kind],
             )
 
     def _take(self, kind: str) -> bool:
-        if self._free_steps < 1 or (kind == "thread" and self._free_threads < 1):
+        if self._free_steps < 1 or self._free.get(kind, 1) < 1:
             return False
         self._free_steps -= 1
-        if kind == "thread":
-            self._free_threads -= 1
+        if kind in self._free:
+            self._free[kind] -= 1
         return True
 
     def _serve(self) -> None:

@@ -122,7 +122,7 @@ class Values:
         if items is not None:
             return tuple([self.received(r, item) for r, item in zip(refs, items, strict=True)])
         if wanted is not Any and needs_validation(self._tuple_annotation(refs, made_at), wanted):
-            data = self._json(refs)
+            data = self.json(refs)
             if data is not None:
                 return codec_of(wanted).decode(data)
         return tuple([self.received(r, Any) for r in refs])
@@ -200,13 +200,13 @@ class Values:
         recorded = self._recorded(ref)
         return None if recorded is None else recorded[1]
 
-    def _json(self, ref: Ref) -> bytes | None:
+    def json(self, ref: Ref) -> bytes | None:
         """Return the JSON of a value; ``None`` where outcomes are in it, which have none."""
         ref, _ = self._followed(ref)
         if isinstance(ref, Ended):
             return None
         if isinstance(ref, tuple):
-            parts = [self._json(item) for item in ref]
+            parts = [self.json(item) for item in ref]
             known = [part for part in parts if part is not None]
             return b"[" + b",".join(known) + b"]" if len(known) == len(parts) else None
         recorded = self._recorded(ref)

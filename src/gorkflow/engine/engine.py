@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
+from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
 from gorkflow.engine._retention import Retention
@@ -24,12 +26,7 @@ from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
-from gorkflow.errors import (
-    DuplicateRunError,
-    EngineClosedError,
-    RunNotFoundError,
-    WorkflowInvalidError,
-)
+from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.signal import Signal
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
@@ -58,14 +55,19 @@ class Engine(Reruns, Retention):
         defaults: options for steps and workflows that don't set them.
         max_concurrent_runs: more runs than that wait, ``pending``. ``None``: no limit.
         max_concurrent_steps: more attempts than that wait. ``None``: no limit.
-        max_threads: sync steps that may run at a time.
+        max_threads: sync steps that may run at a time, in threads.
+        max_processes: steps with ``executor="process"`` that may run at a time; as many as the
+            machine has CPUs unless given.
+        executors: where steps with ``executor="name"`` run, by name: any executor of
+            ``concurrent.futures``, or of its kind. They stay yours: the engine shuts none down.
         max_payload: bytes that one value may have as JSON.
         lease: seconds after which others may take over the runs of an engine that went silent.
         recover: continue unfinished runs that no live engine holds.
         clock: where the time comes from.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or an executor has a name of ours.
+        TypeError: what was given is no executor.
         StoreError: the store's URL can't be understood.
     """
 
@@ -80,6 +82,8 @@ class Engine(Reruns, Retention):
         max_concurrent_runs: int | None = None,
         max_concurrent_steps: int | None = None,
         max_threads: int = 64,
+        max_processes: int | None = None,
+        executors: Mapping[str, Executor] | None = None,
         max_payload: int = MAX_PAYLOAD,
         lease: float = 30.0,
         recover: bool = True,
@@ -89,6 +93,7 @@ class Engine(Reruns, Retention):
             ("max_concurrent_runs", max_concurrent_runs),
             ("max_concurrent_steps", max_concurrent_steps),
             ("max_threads", max_threads),
+            ("max_processes", max_processes),
             ("max_payload", max_payload),
         ):
             if limit is not None and limit < 1:
@@ -101,27 +106,29 @@ class Engine(Reruns, Retention):
         self._max_runs = max_concurrent_runs
         self._max_steps = max_concurrent_steps
         self._max_threads = max_threads
+        self._max_processes = max_processes or os.cpu_count() or 1
+        self._executors = checked(executors or {})
         self._max_payload = max_payload
         self._lease = lease
         self._recover = recover and execute
         self._clock: Clock = clock or SystemClock()
-        self._registry = Registry(defaults)
+        self._registry = Registry(defaults, frozenset(self._executors) if execute else None)
         if isinstance(workflows, Workflow):
             raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
         for workflow in workflows:
-            self._add_new(workflow)
+            self._registry.add_new(workflow)
         self._runtime: Runtime | None = None
         self._service: Service | None = None
         self._watch = Watch(self.store, self._registry)
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_id(self._clock.now())[-8:]}"
 
-    def _add_new(self, workflow: Workflow[Any, Any]) -> None:
-        known = {item.id: item for item in self._registry.workflows()}
-        if known.get(getattr(workflow, "id", ""), workflow) is not workflow:
-            raise WorkflowInvalidError(
-                workflow.id, ["two workflows of this engine have this id; rename one of them"]
-            )
-        self._registry.add(workflow)
+    @property
+    def stray_threads(self) -> int:
+        """How many handlers run on though their attempts were decided, since nothing can stop them.
+
+        Threads above all; also calls that an executor of ``executors`` had begun already.
+        """
+        return 0 if self._runtime is None else self._runtime.slots.strays
 
     @property
     def carries_others(self) -> bool:
@@ -179,8 +186,8 @@ class Engine(Reruns, Retention):
             store=self.store,
             clock=self._clock,
             committer=Committer(self.store, loop),
-            threads=self._make_threads(),
-            slots=Slots(self._max_steps, self._max_threads, lambda driver: driver.submit()),
+            executors=Executors(loop, self._make_threads(), self._executors),
+            slots=self._make_slots(),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,
@@ -197,6 +204,10 @@ class Engine(Reruns, Retention):
             except BaseException:
                 await self.aclose(grace=0)
                 raise
+
+    def _make_slots(self) -> Slots:
+        sizes = (self._max_steps, self._max_threads, self._max_processes)
+        return Slots(*sizes, lambda driver: driver.submit())
 
     def _make_threads(self) -> ThreadPool:
         return ThreadPool()

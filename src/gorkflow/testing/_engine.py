@@ -76,7 +76,7 @@ class VirtualEngine(Engine):
     def abandon(self) -> None:
         """Let the threads of an engine end that died in a test, and can't be closed."""
         if self._runtime is not None:
-            self._runtime.threads.close()
+            self._runtime.executors.close()
 
     def _make_threads(self) -> ThreadPool:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,98 @@
+"""Where a step runs, and how it is named there: what runs in another process is found by name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.errors import StepInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOCAL = ("loop", "thread")
+"""Where steps run in the engine's own process: async ones, and plain functions."""
+
+
+def executor_of(options: Mapping[str, Any], *, is_async: bool) -> str:
+    """Return where a step runs."""
+    chosen: str | None = options.get("executor")
+    return chosen or ("loop" if is_async else "thread")
+
+
+def check_placement(
+    fn: Any,
+    options: Mapping[str, Any],
+    label: str,
+    *,
+    is_async: bool,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Raise unless a function can run where it should.
+
+    Args:
+        fn: the step's function.
+        options: those of the step.
+        label: how errors name it.
+        is_async: whether it is a coroutine function.
+        settings: what ``bind`` fixed.
+
+    Raises:
+        StepInvalidError: it can't; the message says what to write.
+    """
+    executor = executor_of(options, is_async=is_async)
+    problem = ""
+    if is_async and executor != "loop":
+        problem = (
+            f"an async function runs on the event loop, not on executor={executor!r}; write a "
+            "plain def for what should run elsewhere"
+        )
+    elif not is_async and executor == "loop":
+        problem = (
+            "a plain function would stop the event loop while it runs, so executor='loop' is for "
+            "async def only; leave executor out, and it runs in a thread"
+        )
+    elif executor not in LOCAL:
+        problem = _naming_problem(fn, executor) or _settings_problem(settings, executor)
+    if problem:
+        raise StepInvalidError(f"{label}: {problem}")
+
+
+def _naming_problem(fn: Any, executor: str) -> str:
+    """Return why another process would not find a function by its name."""
+    name = getattr(fn, "__qualname__", "")
+    if inspect.ismethod(fn) or not inspect.isroutine(fn):
+        why = "what is not a plain function (a method of an object, a partial) has none"
+    elif "<lambda>" in name:
+        why = "a lambda has none"
+    elif "<locals>" in name:
+        why = f"a function inside another ({name}) has none"
+    elif fn.__module__ == "__main__":
+        why = "what is defined in the program itself (the module __main__) can't be imported there"
+    else:
+        return ""
+    return (
+        f"executor={executor!r} finds the function in another process by its name, and {why}; "
+        "write it at the top level of a module of its own, and import it from there"
+    )
+
+
+def _settings_problem(settings: Mapping[str, Any], executor: str) -> str:
+    for name, value in settings.items():
+        try:
+            crosses = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):
+            crosses = False
+        if not crosses:
+            return (
+                f"the setting {name}={value!r:.80} has to cross to executor={executor!r} as JSON, "
+                "and can't; bind a string, number, list or dict"
+            )
+    return ""
+
+
+def reference_of(fn: Any) -> str:
+    """Return the name by which another process finds a function: ``module:name``."""
+    return f"{fn.__module__}:{fn.__qualname__}"

@@ -1,0 +1,303 @@
+"""Where handlers run: on the event loop, in a thread, in a process of ours, or somewhere else.
+
+Each place has one class. It is made to start an attempt's handler; it tells the attempt, on the
+event loop, when the handler began (``began``) and how it ended (``ended``); and it can ``stop`` it.
+Everything else, what a result means and when it comes too late, is the attempt's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from gorkflow._placement import LOCAL, reference_of
+from gorkflow.engine._job import result_of, run_job
+from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
+from gorkflow.engine._results import RemoteError, encoded
+from gorkflow.engine._shipping import job_of
+from gorkflow.step import Step
+
+if TYPE_CHECKING:
+    from gorkflow.engine._attempt import Attempt
+    from gorkflow.engine._threads import ThreadPool
+
+logger = logging.getLogger("gorkflow.step")
+
+PROCESS = "process"
+BUILT_IN = (*LOCAL, PROCESS)
+
+
+class Handler(Protocol):
+    """A handler that was started."""
+
+    task: asyncio.Task[None] | None
+    """The task in which it runs, if it does."""
+
+    def stop(self) -> bool:
+        """Stop it. Return whether that can be done: it then says so when it has ended."""
+        ...
+
+
+class Executors:
+    """The places where an engine's handlers run.
+
+    Args:
+        loop: the engine's.
+        threads: for sync steps.
+        given: by name, as ``Engine(executors=…)``.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: ThreadPool, given: Mapping[str, Executor]
+    ) -> None:
+        self.loop = loop
+        self.threads = threads
+        self.processes = ProcessPool()
+        self.given = given
+
+    def start(self, attempt: Attempt) -> Handler:
+        """Start the handler of an attempt."""
+        match attempt.command.spec.executor:
+            case "loop":
+                return _OnLoop(attempt, self.loop)
+            case "thread":
+                return _InThread(attempt, self)
+            case "process":
+                return _InProcess(attempt, self)
+            case name:
+                return _Elsewhere(attempt, self, self.given[name])
+
+    def post(self, call: Callable[[], object], attempt: Attempt) -> None:
+        """Call something on the event loop, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            logger.warning(
+                "step %r of run %r ended after its event loop was closed; its result is lost",
+                attempt.command.path,
+                attempt.driver.run_id,
+            )
+
+    def close(self) -> None:
+        """Let threads and processes end."""
+        self.threads.close()
+        self.processes.close()
+
+
+class _OnLoop:
+    """An async handler: a task."""
+
+    def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
+        self._attempt = attempt
+        attempt.count_down()
+        context = attempt.driver.context.copy()
+        self.task: asyncio.Task[None] | None = loop.create_task(self._run(), context=context)
+
+    async def _run(self) -> None:
+        attempt = self._attempt
+        output, error = None, None
+        try:
+            arguments = attempt.arguments()
+            attempt.began()
+            value = await attempt.step.call(attempt.context(), arguments)
+            attempt.took()
+            output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
+        except (KeyboardInterrupt, SystemExit):
+            raise  # not a failure of the step: somebody wants the program to stop
+        except BaseException as caught:
+            error = caught
+            if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
+                raise  # the attempt has no result, and runs again
+        attempt.ended(output, error)
+
+    def _means_nothing(self) -> bool:
+        """Return whether we were cancelled because the whole program stops."""
+        attempt, task = self._attempt, self.task
+        cancelled = task is not None and task.cancelling() > 0
+        return cancelled and not attempt.cancelled and attempt.driver.runtime.is_shutting_down()
+
+    def stop(self) -> bool:
+        assert self.task is not None  # it was made at once
+        self.task.cancel()
+        return True
+
+
+class _InThread:
+    """A plain function in one of our threads, which nothing can stop."""
+
+    task: asyncio.Task[None] | None = None
+
+    def __init__(self, attempt: Attempt, executors: Executors) -> None:
+        self._attempt = attempt
+        self._executors = executors
+        attempt.count_down()
+        context = attempt.driver.context.copy()
+        executors.threads.submit(lambda: context.run(self._run))
+
+    def _run(self) -> None:
+        attempt = self._attempt
+        output, error = None, None
+        try:
+            arguments = attempt.arguments()
+            attempt.began()
+            value = attempt.step.call(attempt.context(), arguments)
+            attempt.took()
+            output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
+        except BaseException as caught:  # noqa: BLE001 - outcome as data
+            error = caught
+        self._executors.post(partial(self._ended, output, error), attempt)
+
+    def _ended(self, output: bytes | None, error: BaseException | None) -> None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error  # in the loop's thread, where it stops the program
+        self._attempt.ended(output, error)
+
+    def stop(self) -> bool:
+        return False
+
+
+class _InProcess:
+    """A plain function in a process of ours, which is killed to stop it."""
+
+    task: asyncio.Task[None] | None = None
+
+    def __init__(self, attempt: Attempt, executors: Executors) -> None:
+        self._attempt = attempt
+        self._executors = executors
+        self._process: Process | None = None
+        self._stopped = False
+        try:
+            job = job_of(attempt)
+        except Exception as error:  # noqa: BLE001 - outcome as data
+            executors.loop.call_soon(attempt.ended, None, error)
+        else:
+            executors.threads.submit(lambda: self._run(job))
+
+    def _run(self, job: bytes) -> None:
+        output: bytes | None = None
+        error: BaseException | None = None
+        ran = 0.0
+        try:
+            answer = self._executors.processes.run(job, self._told, self._taken)
+            ran, output = result_of(answer)
+        except RemoteError as caught:
+            error, ran = caught, caught.ran
+        except Exception as caught:  # noqa: BLE001 - outcome as data
+            error = caught
+        self._executors.post(lambda: self._attempt.ended_after(ran, output, error), self._attempt)
+
+    def _taken(self, process: Process) -> bool:
+        self._process = process
+        return not self._stopped
+
+    def _told(self, kind: str, body: bytes) -> None:
+        if kind == BEGAN:
+            self._executors.post(self._began, self._attempt)
+        elif kind == LOG:
+            record = logging.makeLogRecord(json.loads(body))
+            name = logging.getLogger(record.name)
+            if name.isEnabledFor(record.levelno):
+                name.handle(record)
+        else:
+            self._attempt.report(*json.loads(body))
+
+    def _began(self) -> None:
+        self._attempt.began()
+        self._attempt.count_down()
+
+    def stop(self) -> bool:
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+        return True
+
+
+class _Elsewhere:
+    """A plain function on an executor that the engine was given."""
+
+    task: asyncio.Task[None] | None = None
+
+    def __init__(self, attempt: Attempt, executors: Executors, executor: Executor) -> None:
+        self._attempt = attempt
+        self._executors = executors
+        self._future: Future[bytes] | None = None
+        attempt.count_down()
+        try:
+            self._future = executor.submit(run_job, job_of(attempt))
+        except Exception as error:  # noqa: BLE001 - outcome as data
+            executors.loop.call_soon(attempt.ended, None, error)
+        else:
+            self._future.add_done_callback(self._done)
+
+    def _done(self, future: Future[bytes]) -> None:
+        """Take the result, in whichever thread the executor calls back."""
+        output: bytes | None = None
+        error: BaseException | None = None
+        ran = 0.0
+        try:
+            ran, output = result_of(future.result())
+        except RemoteError as caught:
+            error, ran = caught, caught.ran
+        except Exception as caught:  # noqa: BLE001 - outcome as data
+            error = caught
+        self._executors.post(lambda: self._attempt.ended_after(ran, output, error), self._attempt)
+
+    def stop(self) -> bool:
+        return self._future is None or self._future.cancel()
+
+
+def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
+    """Return the executors that an engine was given.
+
+    Raises:
+        ValueError: one has the name of a place that every engine has.
+        TypeError: one is no executor.
+    """
+    for name, executor in given.items():
+        if name in BUILT_IN:
+            raise ValueError(f"executors: {name!r} is a name of ours; choose another")
+        if not callable(getattr(executor, "submit", None)):
+            raise TypeError(
+                f"executors[{name!r}] must have submit(), as those of concurrent.futures, but is "
+                f"{executor!r:.100}"
+            )
+    return dict(given)
+
+
+def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) -> str:
+    """Return why an engine can't run a step where it should run; empty if it can.
+
+    Args:
+        step: the step.
+        executor: where it should run.
+        known: the names that the engine was given executors for.
+    """
+    if executor in LOCAL:
+        return ""
+    if executor != PROCESS and executor not in known:
+        have = ", ".join(sorted(map(repr, known))) or "none"
+        return (
+            f"step {step.id!r} runs on executor {executor!r}, which this engine does not have "
+            f"(it has {have}); give it one: Engine(executors={{{executor!r}: …}})"
+        )
+    if _is_found(step):
+        return ""
+    return (
+        f"step {step.id!r} runs on executor {executor!r}, which finds {reference_of(step.fn)!r} by "
+        "that name, and finds something else; give the function a name of its own, at the top "
+        "level of its module"
+    )
+
+
+def _is_found(step: Step[object, object]) -> bool:
+    module, _, name = reference_of(step.fn).partition(":")
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is step.fn or (isinstance(found, Step) and found.fn is step.fn)

@@ -1,0 +1,232 @@
+"""Our own processes for steps: each runs one attempt at a time, can be killed, and is used again.
+
+Theory of operation
+-------------------
+A process is a fresh interpreter (never a fork: threads and event loops don't survive one) that
+talks with us over a socket, in frames: a letter, a length, a body. It gets jobs, and answers with
+``began``, log records, progress and the result. A thread of ours waits for these, so that the event
+loop has nothing to do with it.
+
+It is the leader of a process group of its own: what a step starts dies with it, and Ctrl-C in the
+terminal is our business alone. When our end of the socket closes, because we died, it kills itself,
+so no step runs on for a run that another worker takes over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from gorkflow.errors import ProcessDiedError, UnavailableError
+
+Told = Callable[[str, bytes], None]
+"""Takes what a process says before its result: a letter and a body."""
+JOB, BEGAN, LOG, PROGRESS, RESULT = "JBLPR"
+_HEADER = 9
+_BOOT = """
+import sys
+sys.path[:] = {path!r}
+from gorkflow.engine._child import main
+main({fd}, {level})
+"""
+
+
+class Channel:
+    """Frames over a socket. Several threads may send."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._file = connection.makefile("rb")
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, body: bytes = b"") -> None:
+        """Send a frame.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        with self._lock:
+            self._connection.sendall(kind.encode() + len(body).to_bytes(_HEADER - 1, "big"))
+            if body:
+                self._connection.sendall(body)
+
+    def frames(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what comes, until the other end is closed."""
+        with suppress(OSError):
+            while len(header := self._file.read(_HEADER)) == _HEADER:
+                length = int.from_bytes(header[1:], "big")
+                body = self._file.read(length)
+                if len(body) < length:
+                    return
+                yield header[:1].decode(), body
+
+    def close(self) -> None:
+        """Close our end."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._file.close()
+        self._connection.close()
+
+
+class Process:
+    """One process for steps.
+
+    Raises:
+        UnavailableError: this system has no such processes.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise UnavailableError(
+                "executor='process' needs Linux or macOS; give Engine(executors={'pool': "
+                "ProcessPoolExecutor()}) and write executor='pool'"
+            )
+        ours, theirs = socket.socketpair()
+        wanted = logging.getLogger("gorkflow.step").getEffectiveLevel()
+        level = min(logging.getLogger().level, wanted)
+        path = [item for item in sys.path if isinstance(item, str)]
+        boot = _BOOT.format(path=path, fd=theirs.fileno(), level=level)
+        self._popen = subprocess.Popen(  # noqa: S603 - our own interpreter, and our own words
+            [sys.executable, "-c", boot],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._channel = Channel(ours)
+        self._lock = threading.Lock()
+        self._killed = False
+        self.pid = self._popen.pid
+        self.used = False
+
+    def run(self, job: bytes, told: Told) -> bytes:
+        """Run a job and return its result. Blocks.
+
+        Args:
+            job: for ``_job.run_job``.
+            told: takes what it says meanwhile.
+
+        Raises:
+            ProcessDiedError: the process ended; ``kill`` may have been called.
+        """
+        with suppress(OSError):  # if it is gone, there are no frames either
+            self._channel.send(JOB, job)
+            for kind, body in self._channel.frames():
+                if kind == RESULT:
+                    self.used = True
+                    return body
+                told(kind, body)
+        raise ProcessDiedError(self._post_mortem())
+
+    def _post_mortem(self) -> str:
+        self._end(signal.SIGKILL)
+        code = self._popen.wait()
+        self._channel.close()
+        if code >= 0:
+            return f"the process in which it ran ended by itself, with exit code {code}"
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        why = " (the system may have run out of memory)" if -code == signal.SIGKILL else ""
+        return f"the process in which it ran was killed by {name}{why}"
+
+    def kill(self) -> None:
+        """Kill it, and what it started. ``run`` then raises."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let an idle process end."""
+        self._channel.close()
+        try:
+            self._popen.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._end(signal.SIGKILL)
+            self._popen.wait()
+
+    def _end(self, number: int) -> None:
+        with self._lock, suppress(ProcessLookupError, PermissionError):
+            if self._popen.returncode is None:
+                os.killpg(self.pid, number)
+
+
+class ProcessPool:
+    """Processes that are made when needed and kept until ``close``.
+
+    The number of processes is bounded by who submits (see ``_slots``), not here.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Process] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, job: bytes, told: Told, taken: Callable[[Process], bool]) -> bytes:
+        """Run a job in some process and return its result. Blocks.
+
+        Args:
+            job: for ``_job.run_job``.
+            told: takes what the process says meanwhile.
+            taken: called with the process; whether the job is still wanted.
+
+        Raises:
+            ProcessDiedError: the process ended before the job did.
+            UnavailableError: this system has no such processes.
+        """
+        while True:
+            process = self._take()
+            began = not process.used
+            if not taken(process):
+                self._give_back(process)
+                raise ProcessDiedError("it was stopped before it began")
+
+            def noted(kind: str, body: bytes) -> None:
+                nonlocal began
+                began = True
+                told(kind, body)
+
+            try:
+                result = process.run(job, noted)
+            except ProcessDiedError:
+                if began:
+                    raise
+                continue  # it died while it was idle, which is nobody's fault here
+            self._give_back(process)
+            return result
+
+    def _take(self) -> Process:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return Process()
+
+    def _give_back(self, process: Process) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(process)
+                return
+        process.close()
+
+    def close(self) -> None:
+        """Let idle processes end; those that work end after their work, unless they are killed."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.close()
+
+
+def log_record(record: Any) -> bytes:
+    """Return a log record as bytes: what can be said of it in plain data."""
+    fields = {
+        name: value
+        for name, value in record.__dict__.items()
+        if isinstance(value, str | int | float | None) and name not in {"msg", "args"}
+    }
+    return json.dumps({**fields, "msg": record.getMessage()}).encode()

@@ -1,0 +1,110 @@
+"""How a handler ended, as data: the bytes of its output, or the record of its failure.
+
+Shared by the engine and by the processes that run steps for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.codec import codec_of
+from gorkflow.errors import EncodingError, PayloadTooLargeError, ValidationError
+from gorkflow.model import Failure, FailureCode, instant
+from gorkflow.policy import Thrown, exception_name
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MESSAGE = 4_000
+_TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the end is kept
+
+
+class RemoteError(Exception):
+    """What a handler raised in another process.
+
+    Args:
+        failure: the record of it.
+        thrown: what a retry policy looks at.
+        ran: seconds from when the handler began.
+    """
+
+    def __init__(self, failure: Failure, thrown: Thrown, ran: float) -> None:
+        self.failure = failure
+        self.thrown = thrown
+        self.ran = ran
+        super().__init__(failure.message)
+
+
+def encoded(value: Any, annotation: Any, limit: int) -> bytes:
+    """Return what a handler returned as JSON.
+
+    Args:
+        value: what it returned.
+        annotation: what it is annotated to return.
+        limit: bytes that it may have.
+
+    Raises:
+        EncodingError: it can't be written as JSON.
+        ValidationError: it does not match the annotation.
+        PayloadTooLargeError: it is over the limit.
+    """
+    try:
+        data = codec_of(annotation).encode(value)
+    except (EncodingError, ValidationError) as error:
+        raise type(error)(f"its output: {error}") from None
+    if len(data) > limit:
+        raise PayloadTooLargeError(
+            f"the output is {len(data):,} bytes as JSON, over the limit of {limit:,}; store "
+            "it elsewhere and return where, or raise Engine(max_payload=…)"
+        )
+    return data
+
+
+def code_of(error: BaseException) -> FailureCode:
+    """Return what kind of failure an exception of a handler is."""
+    match error:
+        case PayloadTooLargeError():
+            return FailureCode.PAYLOAD_TOO_LARGE
+        case ValidationError():
+            return FailureCode.VALIDATION
+        case EncodingError():
+            return FailureCode.ENCODING
+        case asyncio.CancelledError():
+            return FailureCode.CANCELLED
+        case _:
+            return FailureCode.STEP_FAILED
+
+
+def make_failure(
+    path: str, step_id: str, attempt: int, code: FailureCode, error: BaseException, at: float
+) -> Failure:
+    """Return the record of an exception. Never raises, whatever the exception does."""
+    try:
+        message = str(error)
+    except Exception as nested:  # noqa: BLE001 - its str() is anybody's code
+        message = f"<its str() raised {type(nested).__name__}>"
+    try:
+        shown = _from_the_handler(error.__traceback__)
+        text = "".join(traceback.format_exception(type(error), error, shown))
+    except Exception as nested:  # noqa: BLE001 - formatting runs anybody's code, too
+        text = f"<its traceback can't be shown: {type(nested).__name__}>"
+    return Failure(
+        path=path,
+        step_id=step_id,
+        attempt=attempt,
+        code=code,
+        type=exception_name(type(error)),
+        message=message[:_MESSAGE],
+        traceback=text[-_TRACEBACK:],
+        at=instant(at),
+    )
+
+
+def _from_the_handler(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of ours at its beginning."""
+    found = frames
+    while found is not None and found.tb_frame.f_globals.get("__name__", "").startswith("gorkflow"):
+        found = found.tb_next
+    return found or frames
