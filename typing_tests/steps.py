@@ -54,6 +54,16 @@ def seven(  # noqa: PLR0917 - that is the point
 assert_type(seven, SyncStep[tuple[int, str, int, str, int, str, Quote], int, int])
 
 
+@step(executor="process", timeout=5)
+def heavy(order: Order, rounds: int = 3) -> Quote:
+    return Quote(cents=rounds)
+
+
+assert_type(heavy, SyncStep[Order, Quote, Quote])
+assert_type(heavy.options(executor="cluster"), SyncStep[Order, Quote, Quote])
+heavy.options(executor=3)  # error
+
+
 @step
 def outcomes(results: tuple[Outcome[Stock], ...]) -> list[str]:
     return []

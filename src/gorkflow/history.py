@@ -250,6 +250,7 @@ def _execution(
         output=reader.value(record.output),
         failure=None if record.failure is None else reader.failure(record.failure),
         reason=record.reason,
+        executor=spec.executor if isinstance(spec, StepSpec) else "",
         scheduled_at=_instant(record.scheduled_at),
         started_at=_instant(record.began_at or record.attempt_at),
         finished_at=_instant(record.finished_at),

@@ -295,7 +295,10 @@ class StepExecution:
     failure: Failure | None = None
     """The latest."""
     reason: str = ""
-    """Why it was cancelled or skipped."""
+    """Why it was cancelled or skipped, or is not tried again."""
+    executor: str = ""
+    """Where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it only waits.
+    """
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

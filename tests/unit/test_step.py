@@ -130,7 +130,7 @@ def test_schemas_have_a_digest():
     [
         ({"timeot": 3}, "unknown option 'timeot'; did you mean 'timeout'"),
         ({"zzz": 3}, "unknown option 'zzz'; there are: id, name"),
-        ({"executor": "process"}, "unknown option 'executor'"),
+        ({"executor": "no name"}, "executor must be 'process', or a name given to"),
         ({"timeout": 0}, "timeout must be more than 0 seconds, not 0; math.inf means no timeout"),
         ({"timeout": -1}, "timeout must be more than 0"),
         ({"timeout": math.nan}, "timeout must be more than 0"),

@@ -188,10 +188,12 @@ def _steps(steps: list[StepExecution]) -> list[str]:
 
 
 def _step(step: StepExecution) -> tuple[str, ...]:
-    note = step.reason
+    notes = [step.reason]
     if step.failure is not None and step.status is not StepStatus.COMPLETED:
-        note = f"{step.failure.code.value}: {step.failure.message}"
-    note = one_line(note)
+        notes.insert(0, f"{step.failure.code.value}: {step.failure.message}")
+    if step.executor not in {"", "loop", "thread"}:
+        notes.append("in a process" if step.executor == "process" else f"on {step.executor}")
+    note = one_line("; ".join(filter(None, notes)))
     return (
         step.path,
         step.status.value,

@@ -84,10 +84,15 @@ class Slots:
 
     def _abandon(self, kind: str) -> None:
         self._strays[kind] += 1
-        if kind != "thread":
-            logger.warning("executor %r has %d strays", kind, self._strays[kind])
-        elif self._strays[kind] <= self._max_abandoned:
-            self._free[kind] += 1
+        if kind != "thread" or self._strays[kind] <= self._max_abandoned:
+            if kind in self._free:
+                self._free[kind] += 1
+            logger.warning(
+                "%d handlers run on (%s) though their attempts timed out or were cancelled, since "
+                "nothing can stop them",
+                self.strays,
+                kind,
+            )
         else:
             logger.error(
                 "%d threads run on though their attempts timed out or were cancelled; steps that "

@@ -62,7 +62,10 @@ def _reason(driver: Driver) -> str:
         return ""
     texts = [str(driver.values.failure(failure)) for failure in result.failures[:1]]
     more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
-    return texts[0][:_REASON] + more if texts else result.reason
+    if not texts:
+        return result.reason
+    why = f"; {result.reason}" if result.reason else ""  # no retry was waited for
+    return texts[0][:_REASON] + more + why
 
 
 def log_end(row: RunRow) -> None:

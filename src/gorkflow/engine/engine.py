@@ -42,6 +42,12 @@ DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
 
+def _check_numbers(**given: int | None) -> None:
+    for name, number in given.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
 class Engine(Reruns, Retention):
     """Carries runs of workflows. Use it with ``async with``.
 
@@ -89,15 +95,13 @@ class Engine(Reruns, Retention):
         recover: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        for name, limit in (
-            ("max_concurrent_runs", max_concurrent_runs),
-            ("max_concurrent_steps", max_concurrent_steps),
-            ("max_threads", max_threads),
-            ("max_processes", max_processes),
-            ("max_payload", max_payload),
-        ):
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name} must be at least 1, not {limit!r}")
+        _check_numbers(
+            max_concurrent_runs=max_concurrent_runs,
+            max_concurrent_steps=max_concurrent_steps,
+            max_threads=max_threads,
+            max_processes=max_processes,
+            max_payload=max_payload,
+        )
         if store is None:
             store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
         self.store: Store = open_store(store) if isinstance(store, str) else store

@@ -172,6 +172,8 @@ def _line(node: NodeSpec) -> str:
 def step_note(node: StepSpec) -> str:
     """Return a step's options in a few words; empty: none is set."""
     words: list[str] = []
+    if node.executor not in {"loop", "thread"}:
+        words.append("in a process" if node.executor == "process" else f"on {node.executor}")
     if node.timeout is not None:
         words.append(f"timeout {node.timeout:g} s")
     if node.retry.retries:
