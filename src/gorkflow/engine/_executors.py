@@ -175,7 +175,7 @@ class _InProcess:
         try:
             job = job_of(attempt)
         except Exception as error:  # noqa: BLE001 - outcome as data
-            executors.loop.call_soon(attempt.ended, None, error)
+            executors.post(partial(attempt.ended, None, error), attempt)
         else:
             executors.threads.submit(lambda: self._run(job))
 
@@ -231,7 +231,7 @@ class _Elsewhere:
         try:
             self._future = executor.submit(run_job, job_of(attempt))
         except Exception as error:  # noqa: BLE001 - outcome as data
-            executors.loop.call_soon(attempt.ended, None, error)
+            executors.post(partial(attempt.ended, None, error), attempt)
         else:
             self._future.add_done_callback(self._done)
 

@@ -128,10 +128,7 @@ class Engine(Reruns, Retention):
 
     @property
     def stray_threads(self) -> int:
-        """How many handlers run on though their attempts were decided, since nothing can stop them.
-
-        Threads above all; also calls that an executor of ``executors`` had begun already.
-        """
+        """How many threads, and calls on ``executors``, outlive their attempts."""
         return 0 if self._runtime is None else self._runtime.slots.strays
 
     @property
@@ -190,7 +187,7 @@ class Engine(Reruns, Retention):
             store=self.store,
             clock=self._clock,
             committer=Committer(self.store, loop),
-            executors=Executors(loop, self._make_threads(), self._executors),
+            executors=self._make_executors(),
             slots=self._make_slots(),
             worker_id=self.worker_id,
             deps=self._deps,
@@ -212,6 +209,9 @@ class Engine(Reruns, Retention):
     def _make_slots(self) -> Slots:
         sizes = (self._max_steps, self._max_threads, self._max_processes)
         return Slots(*sizes, lambda driver: driver.submit())
+
+    def _make_executors(self) -> Executors:
+        return Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
 
     def _make_threads(self) -> ThreadPool:
         return ThreadPool()

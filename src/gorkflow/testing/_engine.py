@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from gorkflow.engine._attempt import Attempt
+from gorkflow.engine._executors import Executors, Handler
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine.engine import Engine
 from gorkflow.step import StepDefaults
@@ -78,6 +80,9 @@ class VirtualEngine(Engine):
         if self._runtime is not None:
             self._runtime.executors.close()
 
+    def _make_executors(self) -> Executors:
+        return _Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
+
     def _make_threads(self) -> ThreadPool:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)  # `open` saw to it
@@ -105,6 +110,20 @@ class _Threads(ThreadPool):
 
         super().submit(told)
         self._virtual.begin_outside()
+
+
+class _Executors(Executors):
+    """Tells the loop of the work that executors have, so that time waits for it."""
+
+    def start(self, attempt: Attempt) -> Handler:
+        if attempt.command.spec.executor in self.given:
+            cast("VirtualLoop", self.loop).begin_outside()
+        return super().start(attempt)
+
+    def post(self, call: Callable[[], object], attempt: Attempt) -> None:
+        super().post(call, attempt)
+        if attempt.command.spec.executor in self.given and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(cast("VirtualLoop", self.loop).end_outside)
 
 
 class _Outside:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from gorkflow._elements import Chain
+from gorkflow._placement import LOCAL
 from gorkflow.flow import join_path
 from gorkflow.node import Node
 from gorkflow.step import Step
@@ -37,6 +39,24 @@ def steps_rewritten(
 ) -> Workflow[In, Out]:
     """Return a workflow with each of its steps changed."""
     return rewritten(workflow, lambda _, node: change(node) if isinstance(node, Step) else node)
+
+
+def in_threads(workflow: Workflow[In, Out]) -> Workflow[In, Out]:
+    """Return a workflow whose steps that run in processes, or elsewhere, run in threads."""
+    if not any(map(_is_elsewhere, nodes_of(workflow).values())):
+        return workflow
+
+    def change(step: Step[Any, Any]) -> Step[Any, Any]:
+        if not _is_elsewhere(step):
+            return step
+        fn = partial(step.fn, **step.settings)
+        return step.with_function(fn, is_async=False, takes_context=step.takes_context)
+
+    return steps_rewritten(workflow, change)
+
+
+def _is_elsewhere(node: Node[Any, Any]) -> bool:
+    return isinstance(node, Step) and node.spec({}).executor not in LOCAL
 
 
 def nodes_of(workflow: Workflow[Any, Any]) -> dict[str, Node[Any, Any]]:

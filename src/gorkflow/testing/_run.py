@@ -20,6 +20,7 @@ from gorkflow.step import StepDefaults
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._fakes import Fakes, with_fakes
 from gorkflow.testing._gates import Gates
+from gorkflow.testing._rewrite import in_threads
 from gorkflow.testing.clock import START, StuckError, VirtualClock, VirtualLoop, in_own_thread
 from gorkflow.workflow import Workflow
 
@@ -102,12 +103,13 @@ class Play:
         """Run it in an engine of its own."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
+        workflow = in_threads(self.workflow)
         async with VirtualEngine(deps=self.deps, defaults=self.defaults) as engine:
             try:
                 if not self.ordered:
-                    return await self.played(engine, self.workflow)
+                    return await self.played(engine, workflow)
                 with Gates(loop, None if self.seed is None else Random(self.seed)) as gates:
-                    result = await self.played(engine, gates.watched(self.workflow))
+                    result = await self.played(engine, gates.watched(workflow))
                     return replace(result, order=tuple(gates.order))
             except StuckError:
                 await engine.aclose(grace=0)  # nothing would come of waiting
@@ -211,7 +213,8 @@ async def run(
     """Run a workflow in memory and in virtual time, and return how it ended.
 
     It runs in an event loop of its own, in a thread; where the loop is virtual already, in that. So
-    ``asyncio.sleep`` in a step takes no time either.
+    ``asyncio.sleep`` in a step takes no time either. Steps that run in processes, or on executors,
+    run in threads here.
 
     Args:
         workflow: what to run.
