@@ -19,12 +19,15 @@ from gorkflow import (
     Engine,
     ProcessDiedError,
     RetryPolicy,
+    RunBlockedError,
     RunFailedError,
     StepInvalidError,
     Workflow,
     WorkflowInvalidError,
     step,
 )
+from gorkflow.engine._job import Job, job_to_bytes
+from gorkflow.engine._processes import ProcessPool
 
 from . import placed
 from .placed import Parcel
@@ -419,3 +422,44 @@ def test_cpu_heavy_branches_leave_the_machine_through_dask() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["[0,", "2,", "4,", "6]", "2", "1"]
+
+
+@in_loop
+async def test_a_run_whose_executor_is_missing_here_is_left_alone(tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path / 'runs.db'}"
+    moved = Workflow("w", input=int).then(placed.far)
+    async with Engine(store, workflows=[moved], execute=False) as client:
+        run_id = (await client.start(moved, 4)).run_id
+    here = Workflow("w", input=int).then(placed.far.options(executor="thread"))
+    async with Engine(store, workflows=[here], recover=False) as engine:
+        with pytest.raises(RunBlockedError, match="'elsewhere', which this engine does not have"):
+            await engine.recover(run_id)
+    with ThreadPoolExecutor() as pool:
+        async with Engine(store, workflows=[here], executors={"elsewhere": pool}) as engine:
+            assert await engine.handle(run_id, here).result() == 8
+
+
+@in_loop
+async def test_a_process_that_was_given_back_is_not_killed_for_who_had_it() -> None:
+    taken: list[Any] = []
+    pool = ProcessPool()
+    job = job_to_bytes(
+        Job(
+            function="tests.engine.placed:pid",
+            settings={},
+            ids={"run_id": "r", "workflow_id": "w", "step_id": "pid", "path": "pid", "attempt": 1},
+            timeout=None,
+            due=None,
+            max_payload=1_000,
+            input=b"1",
+        )
+    )
+
+    def take(process: Any) -> bool:
+        taken.append(process)
+        return True
+
+    pool.run(job, lambda *_: None, take)
+    pool.close()
+    assert taken[0] is not None
+    assert taken[1:] == [None]

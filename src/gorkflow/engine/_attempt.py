@@ -7,6 +7,7 @@ that can't be stopped and outlives its attempt: that one is counted as a stray.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
@@ -204,7 +205,7 @@ class Attempt:
         else:
             code = code_of(error)
         if isinstance(error, RemoteError):
-            failure, seen = error.failure, error.thrown
+            failure, seen = replace(error.failure, at=instant(now)), error.thrown
         else:
             path, step_id = command.path, command.spec.id
             failure = make_failure(path, step_id, command.attempt, code, error, now)

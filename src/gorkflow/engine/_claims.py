@@ -134,7 +134,7 @@ class Claims:
                 f"run {run_id!r} belongs to workflow {claim.row.workflow_id!r}, which this engine "
                 "does not know; give it to Engine(workflows=…)",
             )
-        problems = differences(tree, definition, loaded.events)
+        problems = differences(tree, definition, loaded.events, self._registry.executors)
         if problems:
             raise RunBlockedError(
                 run_id,

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -171,6 +172,7 @@ class _InProcess:
         self._attempt = attempt
         self._executors = executors
         self._process: Process | None = None
+        self._lock = threading.Lock()
         self._stopped = False
         try:
             job = job_of(attempt)
@@ -192,9 +194,10 @@ class _InProcess:
             error = caught
         self._executors.post(lambda: self._attempt.ended_after(ran, output, error), self._attempt)
 
-    def _taken(self, process: Process) -> bool:
-        self._process = process
-        return not self._stopped
+    def _taken(self, process: Process | None) -> bool:
+        with self._lock:
+            self._process = process
+            return not self._stopped
 
     def _told(self, kind: str, body: bytes) -> None:
         if kind == BEGAN:
@@ -212,9 +215,10 @@ class _InProcess:
         self._attempt.count_down()
 
     def stop(self) -> bool:
-        self._stopped = True
-        if self._process is not None:
-            self._process.kill()
+        with self._lock:  # or it might be another attempt's by now
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
         return True
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
+from gorkflow.engine._executors import misplaced
 from gorkflow.errors import StoreCorruptError
 from gorkflow.flow import ChoiceSpec, StepSpec, WaitSpec, WorkflowSpec, from_json, walk
 
@@ -34,7 +35,10 @@ def tree_of(loaded: Loaded) -> WorkflowSpec:
 
 
 def differences(
-    tree: WorkflowSpec, definition: Definition, events: Iterable[ev.Event]
+    tree: WorkflowSpec,
+    definition: Definition,
+    events: Iterable[ev.Event],
+    executors: frozenset[str] | None = None,
 ) -> list[str]:
     """Return what keeps the code from carrying on a run; empty: it can.
 
@@ -44,6 +48,7 @@ def differences(
         tree: what the run executes.
         definition: the code at hand.
         events: the run's history; steps that have ended are not needed any more.
+        executors: the names that the engine has executors for; ``None``: it does not matter.
     """
     if definition.tree == tree:
         return []
@@ -62,6 +67,9 @@ def differences(
                 problems.append(f"the conditions of {path!r} have changed")
         elif isinstance(node, StepSpec):
             problems += _step_differences(path, node, here.get(path), ended=path in ended)
+            code = definition.steps.get(path)
+            if code is not None and executors is not None and path not in ended:
+                problems += filter(None, [misplaced(code, node.executor, executors)])
         elif isinstance(node, WaitSpec):
             problems += _wait_differences(path, node, here.get(path), ended=path in ended)
     return problems

@@ -141,9 +141,12 @@ class Process:
         """Kill it, and what it started. ``run`` then raises."""
         self._end(signal.SIGKILL)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Let an idle process end."""
         self._channel.close()
+
+    def wait(self) -> None:
+        """Wait for the end of a process that was let go; it gets a second."""
         try:
             self._popen.wait(timeout=1)
         except subprocess.TimeoutExpired:
@@ -167,13 +170,14 @@ class ProcessPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def run(self, job: bytes, told: Told, taken: Callable[[Process], bool]) -> bytes:
+    def run(self, job: bytes, told: Told, taken: Callable[[Process | None], bool]) -> bytes:
         """Run a job in some process and return its result. Blocks.
 
         Args:
             job: for ``_job.run_job``.
             told: takes what the process says meanwhile.
-            taken: called with the process; whether the job is still wanted.
+            taken: called with the process, and with ``None`` before that has other work; returns
+                whether the job is still wanted.
 
         Raises:
             ProcessDiedError: the process ended before the job did.
@@ -183,6 +187,7 @@ class ProcessPool:
             process = self._take()
             began = not process.used
             if not taken(process):
+                taken(None)
                 self._give_back(process)
                 raise ProcessDiedError("it was stopped before it began")
 
@@ -197,6 +202,7 @@ class ProcessPool:
                 if began:
                     raise
                 continue  # it died while it was idle, which is nobody's fault here
+            taken(None)
             self._give_back(process)
             return result
 
@@ -211,7 +217,8 @@ class ProcessPool:
             if not self._closed:
                 self._idle.append(process)
                 return
-        process.close()
+        process.let_go()
+        process.wait()
 
     def close(self) -> None:
         """Let idle processes end; those that work end after their work, unless they are killed."""
@@ -219,7 +226,9 @@ class ProcessPool:
             self._closed = True
             idle, self._idle = self._idle, []
         for process in idle:
-            process.close()
+            process.let_go()
+        for process in idle:
+            process.wait()
 
 
 def log_record(record: Any) -> bytes:

@@ -23,7 +23,8 @@ class Registry:
     """
 
     def __init__(self, defaults: StepDefaults | None, executors: frozenset[str] | None) -> None:
-        self._executors = executors
+        self.executors = executors
+        """The names that steps may run on; ``None``: they don't run here."""
         self._defaults = defaults
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
@@ -42,8 +43,8 @@ class Registry:
             )
         if self._workflows.get(workflow.id) is not workflow:
             definition = workflow.compile(self._defaults)
-            if self._executors is not None:
-                self._check_places(definition, self._executors)
+            if self.executors is not None:
+                self._check_places(definition, self.executors)
             self._definitions[workflow.id] = definition
             self._workflows[workflow.id] = workflow
         return self._definitions[workflow.id]

@@ -188,7 +188,7 @@ def _definition(
             "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
         )
     ended = [ResultKept(run_id, 0, path, 0.0, *result) for path, result in keep.items()]
-    problems = differences(tree, code, ended)
+    problems = differences(tree, code, ended, registry.executors)
     if problems:
         raise RunBlockedError(
             run_id,
