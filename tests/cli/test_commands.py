@@ -206,6 +206,22 @@ def test_sleeps_and_waits_are_told_and_shown(invoke: Invoke):
     assert [step["output"] for step in body["steps"]] == [1, None, 2, 3]
 
 
+def test_show_says_where_a_step_ran_and_why_it_was_not_retried(invoke: Invoke, folder: Path):
+    (folder / "places.py").write_text(
+        "from gorkflow import RetryAfterError, Workflow, step\n\n"
+        "@step(executor='process', retries=3)\n"
+        "def busy() -> int:\n    raise RetryAfterError(3600)\n\n"
+        "places = Workflow('places', timeout=60).then(busy)\n"
+    )
+    invoke("run", "places.py", "--run-id", "r")
+    text = invoke("runs", "show", "r").stdout
+    assert re.search(r"reason .*; busy is not retried: that would be .* after the run's", text)
+    (told,) = shown(invoke, "r")["steps"]
+    assert told["executor"] == "process"
+    assert told["attempt"] == 1
+    assert "in a process" in invoke("graph", "places.py").stdout
+
+
 def test_show_tells_failures_apart(invoke: Invoke):
     invoke("run", "flows.py:failing", "--run-id", "f")
     text = invoke("runs", "show", "f", "--events").stdout

@@ -159,3 +159,13 @@ def test_sleeps_and_waits_say_what_they_wait_for():
     drawn = mermaid(tree)
     assert '[/"nap<br/><small>sleep 90 s</small>"/]' in drawn
     assert "wait for signal approved, timeout 5 s, else #34;no#34;" in drawn
+
+
+def test_where_a_step_runs_is_told_unless_it_is_here():
+    tree = workflow(
+        step("a", executor="process"), step("b", executor="gpu"), step("c", executor="thread")
+    )
+    for picture in (mermaid(tree), text(tree)):
+        assert "in a process" in picture
+        assert "on gpu" in picture
+        assert "thread" not in picture
