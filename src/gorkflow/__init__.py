@@ -24,6 +24,7 @@ from gorkflow.errors import (
     RunFailedError,
     RunNotEndedError,
     RunNotFoundError,
+    ScheduleNotFoundError,
     StepCancelledError,
     StepInvalidError,
     StepSignal,
@@ -56,6 +57,7 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
+from gorkflow.schedule import Schedule
 from gorkflow.signal import Signal
 from gorkflow.step import (
     AsyncStep,
@@ -110,6 +112,8 @@ __all__ = [
     "RunNotEndedError",
     "RunNotFoundError",
     "RunStatus",
+    "Schedule",
+    "ScheduleNotFoundError",
     "Signal",
     "Skipped",
     "Step",

@@ -21,6 +21,7 @@
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
   x ProcessDiedError            the process in which a step ran ended before the step did
+  x ScheduleNotFoundError       there is no such schedule
   x EngineClosedError           the engine is closed, or was never opened
   x StoreError                  the store could not do its work
     + StoreUnavailableError     it can't be opened or reached
@@ -173,6 +174,17 @@ class HistoryError(RunError):
     Raised by the machine. While replaying it means that the history is damaged; while running, that
     the engine fed an event that can't happen, which is a bug in gorkflow.
     """
+
+
+class ScheduleNotFoundError(GorkflowError):
+    """The store has no schedule of this id."""
+
+    def __init__(self, schedule_id: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"there is no schedule {schedule_id!r} in this store; `gorkflow schedule list` shows "
+            "them"
+        )
 
 
 class EngineClosedError(GorkflowError):

@@ -15,6 +15,7 @@ from gorkflow._record import named_record
 from gorkflow.events import Event
 from gorkflow.limits import LimitGrant, LimitRequest
 from gorkflow.model import Page, RunFilter, RunStatus
+from gorkflow.schedule import ScheduleStore
 
 
 @named_record
@@ -222,7 +223,7 @@ class Immediate(Protocol):
 
 
 @runtime_checkable
-class Store(RunReader, Protocol):
+class Store(RunReader, ScheduleStore, Protocol):
     """Where runs and events are kept.
 
     A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;

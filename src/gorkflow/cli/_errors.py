@@ -73,6 +73,7 @@ def _is_broken_pipe(error: Exception) -> bool:
 _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
     (errors.StoreError, ExitCode.STORE),
     (errors.RunNotFoundError, ExitCode.NOT_FOUND),
+    (errors.ScheduleNotFoundError, ExitCode.NOT_FOUND),
     (errors.HistoryError, ExitCode.STORE),
     (errors.DuplicateRunError, ExitCode.CONFLICT),
     (errors.RunBlockedError, ExitCode.CONFLICT),

@@ -13,6 +13,7 @@ from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._runs import Runs
+from gorkflow.engine._schedules import Scheduler
 from gorkflow.errors import LeaseLostError, RunError, StoreError
 from gorkflow.events import CancelRequested
 from gorkflow.store import Message, Worker
@@ -52,6 +53,7 @@ class Service:
             room=self._look_for_more,
         )
         self.claims = Claims(runtime, registry, self.runs)
+        self._scheduler = Scheduler(runtime, registry, self.runs)
         self._registry = registry
         self._lease = lease
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -256,6 +258,7 @@ class Service:
             await self._go_on()
         await self.claims.give_back(RETRY)
         if self._recover:
+            await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
 
     async def _go_on(self) -> None:

@@ -88,7 +88,7 @@ def new_driver(
         InputInvalidError: something is not valid.
     """
     check_options(options)
-    data = _input(definition, value, runtime.max_payload)
+    data = checked_input(definition, value, runtime.max_payload)
     return driver_for(runtime, definition, data, options, claimed=claimed)
 
 
@@ -145,7 +145,7 @@ def _row(
         tags=_tags(definition, options.get("tags")),
         created_at=now,
         due_at=now + delay if delay else None,
-        priority=_priority(options.get("priority", 0)),
+        priority=checked_priority(options.get("priority", 0)),
         exclusive=_exclusive(options),
         seq=0,
         worker_id=runtime.worker_id if claimed else None,
@@ -184,18 +184,27 @@ def check_options(options: StartOptions) -> None:
         TypeError: one is not known.
         InputInvalidError: ``if_exists`` is neither of its values.
     """
-    known = list(StartOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            import difflib  # only needed here
-
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise TypeError(f"unknown start option {name!r}; {hint}")
+    check_names("start option", options, StartOptions)
     if options.get("if_exists", "raise") not in {"raise", "return"}:
         raise InputInvalidError(
             f"if_exists must be 'raise' or 'return', not {options.get('if_exists')!r}"
         )
+
+
+def check_names(what: str, options: Mapping[str, object], known: type) -> None:
+    """Check that there are such options.
+
+    Raises:
+        TypeError: one is not known.
+    """
+    names = list(known.__annotations__)
+    for name in options:
+        if name not in names:
+            import difflib  # only needed here
+
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+            raise TypeError(f"unknown {what} {name!r}; {hint}")
 
 
 def _run_id(run_id: str | None, now: float) -> str:
@@ -209,7 +218,12 @@ def _run_id(run_id: str | None, now: float) -> str:
     return run_id
 
 
-def _input(definition: Definition, value: object, limit: int) -> bytes | None:
+def checked_input(definition: Definition, value: object, limit: int) -> bytes | None:
+    """Return the input of a run as it is recorded.
+
+    Raises:
+        InputInvalidError: it is not valid.
+    """
     if definition.input is None:
         if value is not None:
             raise InputInvalidError(
@@ -255,7 +269,12 @@ def _delay(delay: float | timedelta | None) -> float:
     return float(seconds)
 
 
-def _priority(priority: object) -> int:
+def checked_priority(priority: object) -> int:
+    """Return the priority of a run.
+
+    Raises:
+        InputInvalidError: it is not valid.
+    """
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > _MAX_PRIORITY:
         raise InputInvalidError(
             f"priority must be a whole number between -{_MAX_PRIORITY:,} and {_MAX_PRIORITY:,}, "
@@ -274,9 +293,18 @@ def _exclusive(options: StartOptions) -> bool:
 
 
 def _tags(definition: Definition, given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    if given is not None and not isinstance(given, Mapping):
-        raise InputInvalidError(f"tags must map names to texts, not {given!r:.100}")
-    tags = {**definition.tags, **(given or {})}
+    own = {} if given is None else dict(checked_tags(given))
+    return checked_tags({**definition.tags, **own})
+
+
+def checked_tags(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return tags as they are recorded.
+
+    Raises:
+        InputInvalidError: they are not valid.
+    """
+    if not isinstance(tags, Mapping):
+        raise InputInvalidError(f"tags must map names to texts, not {tags!r:.100}")
     for name, value in tags.items():
         if not name or _text("a tag's name", name) is None or _text(f"tag {name!r}", value) is None:
             raise InputInvalidError(f"tag {name!r} must be a text with a text as value")

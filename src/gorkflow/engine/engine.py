@@ -19,6 +19,7 @@ from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
 from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
+from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
 from gorkflow.engine._signals import ended, message_for
 from gorkflow.engine._slots import Slots
@@ -48,7 +49,7 @@ def _check_numbers(**given: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
 
 
-class Engine(Reruns, Retention):
+class Engine(Reruns, Retention, Scheduling):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:

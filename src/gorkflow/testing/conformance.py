@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
     "gorkflow.testing._conformance_mail",
     "gorkflow.testing._conformance_owning",
     "gorkflow.testing._conformance_reading",
+    "gorkflow.testing._conformance_schedules",
     "gorkflow.testing._conformance_waiting",
     "gorkflow.testing._conformance_writing",
 )
@@ -41,6 +42,7 @@ from gorkflow.testing._conformance_limits import Limiting
 from gorkflow.testing._conformance_mail import Mail
 from gorkflow.testing._conformance_owning import Owning
 from gorkflow.testing._conformance_reading import Reading
+from gorkflow.testing._conformance_schedules import Schedules
 from gorkflow.testing._conformance_waiting import Waiting
 from gorkflow.testing._conformance_writing import Writing
 
@@ -62,7 +64,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading):
+class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading, Schedules):
     """What every store does. Subclass it, and give ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

@@ -33,9 +33,10 @@ from gorkflow.stores._common import (
 from gorkflow.stores.memory._feed import Feed
 from gorkflow.stores.memory._places import Places
 from gorkflow.stores.memory._runs import Run
+from gorkflow.stores.memory._schedules import Schedules
 
 
-class MemoryStore:
+class MemoryStore(Schedules):
     """Keeps runs in this process, for as long as it is open.
 
     Args:
@@ -57,6 +58,7 @@ class MemoryStore:
         self._posted = 0
         self._workers: dict[str, Worker] = {}
         self._books: dict[str, Book] = {}
+        self._schedules = {}
 
     def __repr__(self) -> str:
         """Return the class and how many runs it holds."""

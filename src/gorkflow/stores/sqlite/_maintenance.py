@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gorkflow.errors import StoreCorruptError
 from gorkflow.maintenance import Finding, Level
+from gorkflow.stores.sqlite import _schedules
 from gorkflow.stores.sqlite._reads import run_row
 from gorkflow.stores.sqlite._schema import query
 
@@ -43,6 +44,7 @@ def check(db: sqlite3.Connection) -> list[Finding]:
             run_row(values)
         except StoreCorruptError as error:
             found.append(Finding(Level.PROBLEM, f"run {values[1]}", str(error)))
+    found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in _schedules.check(db)]
     return found
 
 

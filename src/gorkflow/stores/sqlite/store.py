@@ -16,6 +16,7 @@ from gorkflow.events import Event
 from gorkflow.limits import LimitGrant, LimitRequest
 from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.model import Page, RunFilter
+from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
     Claim,
@@ -35,6 +36,7 @@ from gorkflow.stores.sqlite import (
     _limits,
     _maintenance,
     _reads,
+    _schedules,
     _writes,
 )
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
@@ -280,6 +282,20 @@ class SqliteStore:
         return await home.read(
             partial(_reads.workers, locks=home.locks, machine=home.machine, now=now)
         )
+
+    # Schedules
+
+    async def schedules(self, *, due_by: float | None = None) -> list[ScheduleRow]:
+        """Return the schedules, in the order of their ids."""
+        return await self._opened().read(partial(_schedules.schedules, due_by=due_by))
+
+    async def put_schedule(self, row: ScheduleRow) -> bool:
+        """Keep a schedule, if nobody else has written it meanwhile."""
+        return await self._opened().write(partial(_schedules.put, row=row))
+
+    async def drop_schedule(self, schedule_id: str) -> bool:
+        """Forget a schedule; return whether there was one."""
+        return await self._opened().write(partial(_schedules.drop, schedule_id=schedule_id))
 
     # Looking after it
 

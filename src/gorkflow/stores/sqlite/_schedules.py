@@ -1,0 +1,91 @@
+"""Schedules in the database, each within a transaction that the caller began."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from typing import Any
+
+from gorkflow.errors import StoreCorruptError
+from gorkflow.model import instant
+from gorkflow.schedule import ScheduleRow
+from gorkflow.stores.sqlite._schema import query
+
+_logger = logging.getLogger("gorkflow.store")
+
+
+def schedules(db: sqlite3.Connection, due_by: float | None) -> list[ScheduleRow]:
+    """Return the schedules; a damaged one must not hide the others."""
+    if due_by is None:
+        found = db.execute(query("list_schedules"))
+    else:
+        found = db.execute(query("list_due_schedules"), (due_by,))
+    rows: list[ScheduleRow] = []
+    for values in found.fetchall():
+        try:
+            rows.append(_row(values))
+        except StoreCorruptError:
+            _logger.exception("left out a schedule")
+    return rows
+
+
+def put(db: sqlite3.Connection, row: ScheduleRow) -> bool:
+    """Keep a schedule, if its revision is the next one."""
+    values: dict[str, Any] = {
+        "schedule_id": row.schedule_id,
+        "workflow_id": row.workflow_id,
+        "cron": row.cron,
+        "every": row.every,
+        "timezone": row.timezone,
+        "input": row.input,
+        "catch_up": row.catch_up,
+        "overlap": row.overlap,
+        "tags": json.dumps(row.tags),
+        "priority": row.priority,
+        "created_at": row.created_at,
+        "paused": row.paused,
+        "next_due": row.next_due,
+        "revision": row.revision,
+    }
+    statement = "insert_schedule" if row.revision == 1 else "update_schedule"
+    return db.execute(query(statement), values).rowcount > 0
+
+
+def drop(db: sqlite3.Connection, schedule_id: str) -> bool:
+    """Forget a schedule."""
+    return db.execute(query("delete_schedule"), (schedule_id,)).rowcount > 0
+
+
+def check(db: sqlite3.Connection) -> list[StoreCorruptError]:
+    """Return what is damaged."""
+    found: list[StoreCorruptError] = []
+    for values in db.execute(query("list_schedules")):
+        try:
+            _row(values)
+        except StoreCorruptError as error:
+            found.append(error)
+    return found
+
+
+def _row(values: tuple[Any, ...]) -> ScheduleRow:
+    (schedule_id, workflow_id, cron, every, timezone, data, catch_up, overlap, tags, priority,
+     created_at, paused, next_due, revision) = values  # fmt: skip
+    try:
+        instant(created_at)
+        instant(next_due)
+        if (cron is None) is (every is None):
+            raise ValueError("it has no rule, or two")
+        if catch_up not in {"skip", "last", "all"} or overlap not in {"allow", "skip"}:
+            raise ValueError(f"{catch_up!r} or {overlap!r} is no policy")
+        pairs = tuple((name, value) for name, value in json.loads(tags))
+        return ScheduleRow(
+            schedule_id=schedule_id, workflow_id=workflow_id, cron=cron, every=every,
+            timezone=timezone, input=data, catch_up=catch_up, overlap=overlap, tags=pairs,
+            priority=priority, created_at=created_at, paused=bool(paused), next_due=next_due,
+            revision=revision,
+        )  # fmt: skip
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise StoreCorruptError(
+            f"schedule {schedule_id!r} can't be read: {error}; remove it, and add it again"
+        ) from error
