@@ -6,6 +6,7 @@ import click
 
 from gorkflow.cli._app_db import db_group, doctor_command
 from gorkflow.cli._app_runs import runs_group
+from gorkflow.cli._app_schedule import schedule_group
 from gorkflow.cli._options import (
     CONTEXT,
     Example,
@@ -176,5 +177,6 @@ def worker_command(
 
 
 cli.add_command(runs_group)
+cli.add_command(schedule_group)
 cli.add_command(db_group)
 cli.add_command(doctor_command)

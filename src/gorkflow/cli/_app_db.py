@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 import click
 
-from gorkflow.cli._options import CONTEXT, Example, ExampleGroup, json_option, store_option
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def _read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
-    if found is None:
-        raise click.BadParameter(f"{given!r} is no age; write a number and s, m, h, d or w: 30d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+from gorkflow.cli._options import (
+    CONTEXT,
+    Example,
+    ExampleGroup,
+    json_option,
+    read_age,
+    store_option,
+)
 
 
 @click.group(
@@ -38,7 +35,7 @@ def db_group(ctx: click.Context, store: str | None) -> None:
     example=("gorkflow db prune --older-than 30d --status completed --workflow checkout",),
 )
 @click.option(
-    "--older-than", callback=_read_age, required=True, metavar="AGE",
+    "--older-than", callback=read_age, required=True, metavar="AGE",
     help="Only runs that ended longer ago than this: a number and s, m, h, d or w, as in 30d.",
 )  # fmt: skip
 @click.option(

@@ -14,7 +14,8 @@ from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.maintenance import Finding, Level
 from gorkflow.model import RunFilter, RunStatus
-from gorkflow.store import RunReader, RunRow
+from gorkflow.schedule import ScheduleRow
+from gorkflow.store import RunReader, RunRow, Store
 
 _LATE = 10.0
 """Seconds after which somebody should have taken a run: workers look every second."""
@@ -39,7 +40,7 @@ def examine(url: str | None, *, as_json: bool) -> ExitCode:
             return list(found)
         await store.open()
         try:
-            return [*found, *(await _of_runs(store, now))]
+            return [*found, *(await _of_runs(store, now)), *(await _of_schedules(store, now))]
         finally:
             await store.close()
 
@@ -154,4 +155,28 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         yield Finding(
             Level.PROBLEM, "blocked", f"{ward.blocked.count - _SHOWN:,} more runs",
             "see the notes in `gorkflow runs list`",
+        )  # fmt: skip
+
+
+async def _of_schedules(store: Store, now: float) -> list[Finding]:
+    return list(_told_of_schedules(await store.schedules(), now))
+
+
+def _told_of_schedules(rows: list[ScheduleRow], now: float) -> Iterator[Finding]:
+    if rows:
+        paused = sum(row.paused for row in rows)
+        yield Finding(Level.OK, "schedules", f"{len(rows):,} kept, {paused:,} paused")
+    overdue = [row for row in rows if not row.paused and row.next_due < now - _LATE]
+    for row in overdue[:_SHOWN]:
+        yield Finding(
+            Level.PROBLEM, "schedule",
+            f"{row.schedule_id!r} should have started a run of workflow {row.workflow_id!r} "
+            f"{seconds(now - row.next_due)} ago",
+            "no living worker knows that workflow, or it can't start the run and its log says why; "
+            "start one: `gorkflow worker TARGET`",
+        )  # fmt: skip
+    if len(overdue) > _SHOWN:
+        yield Finding(
+            Level.PROBLEM, "schedule", f"{len(overdue) - _SHOWN:,} more are overdue",
+            "see `gorkflow schedule list`",
         )  # fmt: skip

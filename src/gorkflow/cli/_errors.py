@@ -93,6 +93,8 @@ def explained(error: Exception) -> CliError:
             return CliError(str(error), code)
     if isinstance(error, OSError):
         return CliError(str(error), ExitCode.STORE)
+    if isinstance(error, ModuleNotFoundError) and error.name == "cronsim":
+        return CliError(str(error))  # an extra; it says how to get it
     return CliError(
         f"{type(error).__name__}: {error}\nThis should not happen; GORKFLOW_DEBUG=1 shows where.",
         ExitCode.BUG,

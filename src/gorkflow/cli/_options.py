@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -93,6 +95,21 @@ def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
         tags[name] = value
     return tags
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
+    """Return what an option for a length of time was given.
+
+    Raises:
+        BadParameter: it is not a number and a unit.
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
+    if found is None:
+        raise click.BadParameter(f"{given!r} is no age; write a number and s, m, h, d or w: 30d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
