@@ -230,6 +230,95 @@ OR_WHEN = '''\
         raise NotImplementedError
 '''
 
+MAP = '''\
+    def map(
+        self,
+        node: Node[Any, Any],
+        *,
+        key: Callable[[Any], Any] | None = None,
+        join: str | Join = "all",
+        on_failure: str = "drain",
+        max_concurrency: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        id: str | None = None,
+        **unknown: Any,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a map at its end: a node that runs for every item of a list.
+
+        The items run side by side, as the branches of a block do, and the map gives a list in the
+        order of its input: of values (``join="all"``) or of outcomes (``"settled"``,
+        ``at_least(n)``, ``tolerate(n)``); with ``"first"`` it gives the first value. Of an empty
+        list it gives an empty one. Item 3 of a node ``resize`` has the path ``resize[3]``.
+
+        Args:
+            node: a step, or a whole workflow; it gets one item.
+            key: gives an item its key, a str or int that no other item has. It stands in the path
+                in place of the number, so that the path stays the item's own where lists differ.
+                Sync or async, within 10 s for all items; what it gave is recorded.
+            join: the rule that decides the map; ``"all"``.
+            on_failure: once it can't be met any more, let running attempts finish (``"drain"``, the
+                default) or cancel them (``"cancel"``).
+            max_concurrency: how many items may run at a time; all.
+            timeout: seconds (or ``timedelta``) from when the map is entered; none.
+            id: of the map; ``*`` and the node's id.
+            **unknown: none; named in the error, with what was probably meant.
+
+        Raises:
+            WorkflowInvalidError: what comes before gives no list, the node can't stand there, or an
+                option is wrong; lists why.
+        """
+        return self._with_map(
+            node,
+            unknown,
+            key=key,
+            join=join,
+            on_failure=on_failure,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            id=id,
+        )
+
+    def _with_map(
+        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+'''
+
+LOOP = '''\
+    def loop(
+        self,
+        node: Node[Any, Any],
+        *,
+        until: Callable[..., Any],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a loop at its end: a node that runs until a condition holds.
+
+        The node runs at least once. It gets what the chain gives so far, and from then on what it
+        gave itself; the loop gives what it gave last. Iteration 2 of a node ``poll`` has the path
+        ``poll#2``.
+
+        Args:
+            node: a step, or a whole workflow.
+            until: gets what the node gave (none of it, all, or its items, by its parameters), sync
+                or async, and returns a bool. What it decides is recorded; an error fails the run.
+            max_iterations: 1 or more. Where the condition does not hold after as many, the loop
+                fails with code ``loop_limit``.
+            id: of the loop; ``@`` and the node's id.
+
+        Raises:
+            WorkflowInvalidError: the node can't stand there, or does not take what it gives; or an
+                option is wrong; lists why.
+        """
+        return self._with_loop(node, until=until, max_iterations=max_iterations, id=id)
+
+    def _with_loop(self, node: Any, /, **options: Any) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+'''
+
 # What a condition takes: the value, nothing, or the items of a tuple.
 CONDITIONS = (
     ("self: {owner}", "[B4, B5, *Bs]"),
@@ -306,7 +395,7 @@ def blocks() -> list[str]:
         ('Literal["first"]', "{}", "{}"),
     ]
     lines = ["", "", "class FluentMethods(Chain[In_contra, Out_co]):"]
-    lines += ['    """The methods of workflows that take nodes side by side, or conditions."""', ""]
+    lines += ['    """The methods of workflows that take several nodes, or conditions."""', ""]
     for join, whole, item in families:
         for count in range(1, MAX_BRANCHES + 1):
             types = names("B", count)
@@ -341,6 +430,37 @@ def conditions(method: str, owner: str, *, params: list[str], result: str) -> li
         )
         lines += [f"    ) -> {value}: ..."]
     return lines
+
+
+def maps() -> list[str]:
+    """Return ``map``."""
+    families = [
+        ('Literal["all"] = "all"', "list[B1]"),
+        ('Literal["settled"] | Join', "list[Outcome[B1]]"),
+        ('Literal["first"]', "B1"),
+    ]
+    lines: list[str] = []
+    for join, gives in families:
+        lines += ["    @overload", "    def map(", "        self: Chain[B2, Sequence[B3]],"]
+        lines += ["        node: Node[B3, B1],", "        *,"]
+        lines += ["        key: Callable[[B3], Key | Awaitable[Key]] | None = None,"]
+        lines += BLOCK_OPTIONS.format(join=join).splitlines()
+        lines += [f"    ) -> Workflow[B2, {gives}]: ..."]
+    return [*lines, *MAP.splitlines()]
+
+
+def loops() -> list[str]:
+    """Return ``loop``."""
+    lines: list[str] = []
+    for _, condition in CONDITIONS:
+        takes = condition.replace("Out_co", "B1")
+        value = ITEMS if takes.endswith("*Bs]") else "B1"
+        lines += ["    @overload", "    def loop(", "        self,"]
+        lines += [f"        node: Node[Out_co | {value}, {value}],", "        *,"]
+        lines += [f"        until: Callable[{takes}, bool | Awaitable[bool]],"]
+        lines += ["        max_iterations: int,", "        id: str | None = None,"]
+        lines += [f"    ) -> Workflow[In_contra, {value}]: ..."]
+    return [*lines, *LOOP.splitlines()]
 
 
 def choices() -> list[str]:
@@ -389,12 +509,16 @@ def variables() -> list[str]:
         *(f'{name} = TypeVar("{name}")' for name in names("B", MAX_BRANCHES)),
         'Bs = TypeVarTuple("Bs")',
         'Arms_co = TypeVar("Arms_co", covariant=True)',
+        "Key = str | int",
     ]
 
 
 def generate() -> str:
     """Return the whole file."""
-    return "\n".join([HEADER, *variables(), *decorators(), *blocks(), *choices()]) + "\n"
+    return (
+        "\n".join([HEADER, *variables(), *decorators(), *blocks(), *maps(), *loops(), *choices()])
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

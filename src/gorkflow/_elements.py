@@ -57,7 +57,7 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
 
 
 class Condition:
-    """A function that decides, called with the value as a step would be.
+    """A function that decides, or gives a key, called with the value as a step would be.
 
     Without a parameter it gets nothing, with one the whole value, with more the items of a tuple.
     """
@@ -159,6 +159,30 @@ class Choice:
 
 
 @record
+class Map:
+    """A body that runs for every item of a list."""
+
+    id: str
+    body: Node[Any, Any]
+    key: Condition | None
+    """The function that gives the items their keys."""
+    join: Join
+    on_failure: OnFailure
+    max_concurrency: int | None
+    timeout: float | None
+
+
+@record
+class Loop:
+    """A body that runs again with what it gave, until a condition holds."""
+
+    id: str
+    body: Node[Any, Any]
+    until: Condition
+    max_iterations: int
+
+
+@record
 class Sleep:
     """A time to wait; what comes in goes on."""
 
@@ -181,7 +205,7 @@ class Wait:
     has_default: bool = False
 
 
-Element = Node[Any, Any] | Block | Choice | Sleep | Wait
+Element = Node[Any, Any] | Block | Map | Choice | Loop | Sleep | Wait
 
 
 class Chain(Node[In_contra, Out_co]):
@@ -261,26 +285,43 @@ def make_block(
         problems.append("a parallel block needs at least one branch")
     bad = node_problems(branches)
     problems += bad
-    rule = _JOINS.get(join) if isinstance(join, str) else join
-    if not isinstance(rule, Join):
-        problems.append(f"unknown join {join!r}; {_join_hint(join)}")
-        rule = _JOINS["all"]
+    rule = join_of(join, problems)
     problems += _join_problems(rule, len(branches))
-    if on_failure not in _ON_FAILURE:
-        problems.append(f"on_failure must be 'drain' or 'cancel', not {on_failure!r}")
-    if max_concurrency is not None and (
-        isinstance(max_concurrency, bool)
-        or not isinstance(max_concurrency, int)
-        or max_concurrency < 1
-    ):
-        problems.append(f"max_concurrency must be 1 or more, not {max_concurrency!r}")
-    seconds = timeout_of(timeout, problems)
+    seconds = block_timeout(on_failure, max_concurrency, timeout, problems)
     if id is not None:
         problems += id_problems("block", id)
     if bad or not branches:
         return None
     block_id = f"&{branches[0].id}" if id is None else id
     return Block(block_id, branches, rule, on_failure, max_concurrency, seconds)
+
+
+def join_of(join: Any, problems: list[str]) -> Join:
+    """Return the rule that a join is written for."""
+    rule = _JOINS.get(join) if isinstance(join, str) else join
+    if isinstance(rule, Join):
+        return rule
+    problems.append(f"unknown join {join!r}; {_join_hint(join)}")
+    return _JOINS["all"]
+
+
+def block_timeout(
+    on_failure: Any,
+    max_concurrency: Any,
+    timeout: float | timedelta | None,
+    problems: list[str],
+) -> float | None:
+    """Check the options that blocks and maps share, and return the timeout in seconds."""
+    if on_failure not in _ON_FAILURE:
+        problems.append(f"on_failure must be 'drain' or 'cancel', not {on_failure!r}")
+    if max_concurrency is not None and not is_count(max_concurrency):
+        problems.append(f"max_concurrency must be 1 or more, not {max_concurrency!r}")
+    return timeout_of(timeout, problems)
+
+
+def is_count(number: Any) -> bool:
+    """Return whether it is a whole number from 1."""
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def timeout_of(timeout: float | timedelta | None, problems: list[str]) -> float | None:

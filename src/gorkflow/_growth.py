@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gorkflow._elements import Block, Chain, Choice, Element, Sleep, Wait
+from gorkflow._elements import Block, Chain, Choice, Element, Loop, Map, Sleep, Wait
 from gorkflow.annotations import describe
 
 
@@ -48,7 +48,7 @@ def duplicates(element: Element, ids: list[str], taken: frozenset[str]) -> list[
     given = isinstance(element, Sleep | Wait)
     return [
         f"the id {item!r} is taken; give one of the two another: "
-        + ("id=…" if given or item[0] in "&?" else f"{item}.options(id=…)")
+        + ("id=…" if given or item[0] in "&?*@" else f"{item}.options(id=…)")
         for item in twice
     ]
 
@@ -59,6 +59,8 @@ def nested(element: Element) -> list[Chain[Any, Any]]:
         nodes: Iterable[Any] = element.branches
     elif isinstance(element, Choice):
         nodes = element.nodes
+    elif isinstance(element, Map | Loop):
+        nodes = (element.body,)
     else:
         nodes = (element,)
     return [node for node in nodes if isinstance(node, Chain)]

@@ -99,6 +99,7 @@ B9 = TypeVar("B9")
 B10 = TypeVar("B10")
 Bs = TypeVarTuple("Bs")
 Arms_co = TypeVar("Arms_co", covariant=True)
+Key = str | int
 
 
 class StepDecorator(Protocol):
@@ -719,7 +720,7 @@ class StepFactory(Protocol):
 
 
 class FluentMethods(Chain[In_contra, Out_co]):
-    """The methods of workflows that take nodes side by side, or conditions."""
+    """The methods of workflows that take several nodes, or conditions."""
 
     @overload
     def parallel(
@@ -1288,6 +1289,152 @@ class FluentMethods(Chain[In_contra, Out_co]):
     def _with_block(
         self, branches: tuple[Any, ...], unknown: Mapping[str, Any], /, **options: Any
     ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    @overload
+    def map(
+        self: Chain[B2, Sequence[B3]],
+        node: Node[B3, B1],
+        *,
+        key: Callable[[B3], Key | Awaitable[Key]] | None = None,
+        join: Literal["all"] = "all",
+        on_failure: OnFailure = "drain",
+        max_concurrency: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        id: str | None = None,
+    ) -> Workflow[B2, list[B1]]: ...
+    @overload
+    def map(
+        self: Chain[B2, Sequence[B3]],
+        node: Node[B3, B1],
+        *,
+        key: Callable[[B3], Key | Awaitable[Key]] | None = None,
+        join: Literal["settled"] | Join,
+        on_failure: OnFailure = "drain",
+        max_concurrency: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        id: str | None = None,
+    ) -> Workflow[B2, list[Outcome[B1]]]: ...
+    @overload
+    def map(
+        self: Chain[B2, Sequence[B3]],
+        node: Node[B3, B1],
+        *,
+        key: Callable[[B3], Key | Awaitable[Key]] | None = None,
+        join: Literal["first"],
+        on_failure: OnFailure = "drain",
+        max_concurrency: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        id: str | None = None,
+    ) -> Workflow[B2, B1]: ...
+    def map(
+        self,
+        node: Node[Any, Any],
+        *,
+        key: Callable[[Any], Any] | None = None,
+        join: str | Join = "all",
+        on_failure: str = "drain",
+        max_concurrency: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        id: str | None = None,
+        **unknown: Any,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a map at its end: a node that runs for every item of a list.
+
+        The items run side by side, as the branches of a block do, and the map gives a list in the
+        order of its input: of values (``join="all"``) or of outcomes (``"settled"``,
+        ``at_least(n)``, ``tolerate(n)``); with ``"first"`` it gives the first value. Of an empty
+        list it gives an empty one. Item 3 of a node ``resize`` has the path ``resize[3]``.
+
+        Args:
+            node: a step, or a whole workflow; it gets one item.
+            key: gives an item its key, a str or int that no other item has. It stands in the path
+                in place of the number, so that the path stays the item's own where lists differ.
+                Sync or async, within 10 s for all items; what it gave is recorded.
+            join: the rule that decides the map; ``"all"``.
+            on_failure: once it can't be met any more, let running attempts finish (``"drain"``, the
+                default) or cancel them (``"cancel"``).
+            max_concurrency: how many items may run at a time; all.
+            timeout: seconds (or ``timedelta``) from when the map is entered; none.
+            id: of the map; ``*`` and the node's id.
+            **unknown: none; named in the error, with what was probably meant.
+
+        Raises:
+            WorkflowInvalidError: what comes before gives no list, the node can't stand there, or an
+                option is wrong; lists why.
+        """
+        return self._with_map(
+            node,
+            unknown,
+            key=key,
+            join=join,
+            on_failure=on_failure,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            id=id,
+        )
+
+    def _with_map(
+        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    @overload
+    def loop(
+        self,
+        node: Node[Out_co | tuple[B4, B5, *Bs], tuple[B4, B5, *Bs]],
+        *,
+        until: Callable[[B4, B5, *Bs], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[B4, B5, *Bs]]: ...
+    @overload
+    def loop(
+        self,
+        node: Node[Out_co | B1, B1],
+        *,
+        until: Callable[[B1], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[In_contra, B1]: ...
+    @overload
+    def loop(
+        self,
+        node: Node[Out_co | B1, B1],
+        *,
+        until: Callable[[], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[In_contra, B1]: ...
+    def loop(
+        self,
+        node: Node[Any, Any],
+        *,
+        until: Callable[..., Any],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a loop at its end: a node that runs until a condition holds.
+
+        The node runs at least once. It gets what the chain gives so far, and from then on what it
+        gave itself; the loop gives what it gave last. Iteration 2 of a node ``poll`` has the path
+        ``poll#2``.
+
+        Args:
+            node: a step, or a whole workflow.
+            until: gets what the node gave (none of it, all, or its items, by its parameters), sync
+                or async, and returns a bool. What it decides is recorded; an error fails the run.
+            max_iterations: 1 or more. Where the condition does not hold after as many, the loop
+                fails with code ``loop_limit``.
+            id: of the loop; ``@`` and the node's id.
+
+        Raises:
+            WorkflowInvalidError: the node can't stand there, or does not take what it gives; or an
+                option is wrong; lists why.
+        """
+        return self._with_loop(node, until=until, max_iterations=max_iterations, id=id)
+
+    def _with_loop(self, node: Any, /, **options: Any) -> Workflow[Any, Any]:
         raise NotImplementedError
 
     @overload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gorkflow._elements import Block, Chain, Choice, Element, Passthrough, Sleep, Wait
+from gorkflow._elements import Block, Chain, Choice, Element, Loop, Map, Passthrough, Sleep, Wait
 from gorkflow.node import Node
 from gorkflow.step import Step
 
@@ -53,6 +53,8 @@ class _Swap:
     def element(self, element: Element) -> Element:
         if isinstance(element, Block):
             return dataclasses.replace(element, branches=tuple(map(self.node, element.branches)))
+        if isinstance(element, Map | Loop):
+            return dataclasses.replace(element, body=self.node(element.body))
         if isinstance(element, Choice):
             arms = tuple(dataclasses.replace(arm, node=self.node(arm.node)) for arm in element.arms)
             otherwise = None if element.otherwise is None else self.node(element.otherwise)

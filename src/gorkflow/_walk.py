@@ -10,16 +10,29 @@ from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough, Sleep, Wait
+from gorkflow._elements import (
+    Block,
+    Chain,
+    Choice,
+    Condition,
+    Element,
+    Loop,
+    Map,
+    Passthrough,
+    Sleep,
+    Wait,
+)
 from gorkflow._fit import NOTHING, Value, fit_problems
 from gorkflow._options import StepDefaults, merged
-from gorkflow.annotations import describe, fits, outcome_of, union_of
+from gorkflow.annotations import NO_ITEMS, describe, fits, item_of, outcome_of, union_of
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.flow import join_path
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gorkflow.node import Node
 
 _NO_IDS: frozenset[str] = frozenset()
@@ -37,6 +50,7 @@ class Record:
     readable: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     defaults_of: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
     payloads: dict[str, Any] = field(default_factory=dict[str, Any])
+    keys: dict[str, Condition] = field(default_factory=dict[str, Condition])
 
 
 class Place(NamedTuple):
@@ -50,6 +64,12 @@ class Place(NamedTuple):
     """Ids of the nodes that came before, per workflow around, innermost first."""
     siblings: frozenset[str] = _NO_IDS
     """Ids of the branches of the blocks around."""
+    mark: str = ""
+    """What the path of the body of a map or loop ends with."""
+
+    def at(self, node_id: str) -> str:
+        """Return the path of a node that stands here."""
+        return join_path(self.prefix, node_id) + self.mark
 
 
 class Walk:
@@ -66,8 +86,12 @@ class Walk:
         """Follow a value through an element and return what comes out."""
         if isinstance(element, Block):
             return self._block(element, value, place)
+        if isinstance(element, Map):
+            return self._map(element, value, place)
         if isinstance(element, Choice):
             return self._choice(element, value, place)
+        if isinstance(element, Loop):
+            return self._loop(element, value, place)
         if isinstance(element, Sleep):
             return self._sleep(element, value, place)
         if isinstance(element, Wait):
@@ -98,7 +122,7 @@ class Walk:
         for node in step.reads:
             self._read(node.id, step.id, value, place)
         if self._record is not None:
-            path = join_path(place.prefix, step.id)
+            path = place.at(step.id)
             self._record.steps[path] = step
             self._record.outputs[path] = step.output
             self._record.readable[path] = (
@@ -114,7 +138,7 @@ class Walk:
     def _passthrough(self, node: Passthrough[Any], value: Value, place: Place) -> Value:
         self.problems += fit_problems(node.id, (("value", node.annotation),), value)
         if self._record is not None:
-            self._record.outputs[join_path(place.prefix, node.id)] = node.annotation
+            self._record.outputs[place.at(node.id)] = node.annotation
         return Value(node.annotation, sources=(node.id,), ids=value.ids | {node.id})
 
     def _workflow(self, workflow: Chain[Any, Any], value: Value, place: Place) -> Value:
@@ -133,7 +157,7 @@ class Walk:
             for wanted, reader in workflow.unresolved.items():
                 self._read(wanted, reader, value, place)
             return _leaving(workflow, workflow.output)
-        path = join_path(place.prefix, workflow.id)
+        path = place.at(workflow.id)
         own: set[str] = set()
         inside = Place(
             path,
@@ -152,7 +176,7 @@ class Walk:
         """Follow a value through elements one after another; ``own`` takes up their ids."""
         for element in elements:
             value = self.element(element, value, place)
-            own.update(ids_of(element))
+            own.update(seen_of(element))
         return value
 
     def _block(self, block: Block, value: Value, place: Place) -> Value:
@@ -172,6 +196,46 @@ class Walk:
             self._record.outputs[join_path(place.prefix, block.id)] = annotation
         ids = frozenset[str]().union(*(branch.ids for branch in branches))
         return Value(annotation, sources=sources, ids=ids)
+
+    def _map(self, element: Map, value: Value, place: Place) -> Value:
+        item = Any if value.annotation is NOTHING else item_of(value.annotation)
+        if value.annotation is NOTHING or item is NO_ITEMS:
+            gets = "nothing" if value.annotation is NOTHING else describe(value.annotation)
+            origin = f" from {value.sources[0]!r}" if len(value.sources) == 1 else ""
+            self.problems.append(
+                f"map of {element.body.id!r} takes a list, but gets {gets}{origin}; a step before "
+                "it has to return one, such as list[…]"
+            )
+            item = Any
+        one = Value(item, value.sources[:1] if len(value.sources) == 1 else (), value.ids)
+        if element.key is not None:
+            self.problems += fit_problems(element.key.name, element.key.params, one, what="key")
+        kind = element.join.kind
+        body = self._node(element.body, one, place._replace(mark="[]"), outcome=kind != "all")
+        annotation = body.annotation
+        if kind != "first":
+            items = annotation if kind == "all" else self._outcome(annotation)
+            annotation = GenericAlias(list, (items,))
+        if self._record is not None:
+            path = join_path(place.prefix, element.id)
+            self._record.outputs[path] = annotation
+            if element.key is not None:
+                self._record.keys[path] = element.key
+        return Value(annotation, (element.body.id,), frozenset((element.id,)))
+
+    def _loop(self, loop: Loop, value: Value, place: Place) -> Value:
+        body = self._node(loop.body, value, place._replace(mark="#"))
+        self.problems += [
+            f"in a loop a node gets what it gave before: {problem}"
+            for problem in fit_problems(loop.body.id, params_of(loop.body), body, what="node")
+        ]
+        until = loop.until
+        self.problems += fit_problems(until.name, until.params, body, what="condition")
+        if self._record is not None:
+            path = join_path(place.prefix, loop.id)
+            self._record.outputs[path] = body.annotation
+            self._record.conditions[path] = (until,)
+        return Value(body.annotation, (loop.body.id,), frozenset((loop.id,)))
 
     def _outcome(self, annotation: Any) -> Any:
         # By identity: most branches of a wide block share one annotation, and typing is slow.
@@ -262,7 +326,23 @@ def ids_of(element: Element) -> list[str]:
         return [element.id, *(node.id for node in element.branches)]
     if isinstance(element, Choice):
         return [element.id, *(node.id for node in element.nodes)]
+    if isinstance(element, Map | Loop):
+        return [element.id, element.body.id]
     return [element.id]
+
+
+def seen_of(element: Element) -> list[str]:
+    """Return those ids whose outputs may be read outside: no item's or iteration's."""
+    return [element.id] if isinstance(element, Map | Loop) else ids_of(element)
+
+
+def params_of(node: Node[Any, Any]) -> Sequence[tuple[str, Any]]:
+    """Return name and annotation of each input of a node."""
+    if isinstance(node, Step):
+        return node.params
+    if isinstance(node, Chain):
+        return () if node.input is None else (("input", node.input),)
+    return (("value", getattr(node, "annotation", Any)),)
 
 
 def _leaving(workflow: Chain[Any, Any], annotation: Any) -> Value:

@@ -25,6 +25,7 @@ from typing import (
 
 from gorkflow.model import Outcome
 
+NO_ITEMS: Any = type("NoItems", (), {"__doc__": "Stands for the items of what is no list."})
 _MAX_DEPTH = 40
 _cache: dict[tuple[Any, Any], Relation] = {}
 # The annotations are kept along, so that their identities stay taken.
@@ -282,6 +283,25 @@ def tuple_items(annotation: Any) -> tuple[Any, ...] | None:
         return None
     items = get_args(annotation)
     return None if items[1:] == (...,) else items
+
+
+def item_of(annotation: Any) -> Any:
+    """Return what the items of a list or another sequence are; ``NO_ITEMS`` where it is none."""
+    annotation = _given(annotation)
+    while hasattr(annotation, "__supertype__"):  # a NewType
+        annotation = _given(annotation.__supertype__)
+    if _open(annotation):
+        return Any
+    if is_union(annotation):
+        items = [item_of(item) for item in get_args(annotation)]
+        return NO_ITEMS if NO_ITEMS in items else union_of(items)
+    origin, args = get_origin(annotation) or annotation, get_args(annotation)
+    if not isinstance(origin, type) or not issubclass(origin, Sequence):
+        return NO_ITEMS
+    if issubclass(origin, str | bytes | bytearray | memoryview | range):
+        return NO_ITEMS
+    known = [item for item in args if item is not ...]
+    return union_of(known) if known else Any
 
 
 def outcome_of(annotation: Any) -> Any:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import flow
-from gorkflow._elements import Block, Chain, Choice, Condition, Element, Passthrough, Sleep, Wait
+from gorkflow._elements import (
+    Block,
+    Chain,
+    Choice,
+    Condition,
+    Element,
+    Loop,
+    Map,
+    Passthrough,
+    Sleep,
+    Wait,
+)
 from gorkflow._fit import NOTHING, Value
 from gorkflow._options import StepDefaults, merged
 from gorkflow._record import named_record
@@ -19,7 +30,10 @@ if TYPE_CHECKING:
 
 @named_record
 class Definition:
-    """A compiled workflow. Plain data and functions; every option is resolved."""
+    """A compiled workflow. Plain data and functions; every option is resolved.
+
+    What is kept by path is kept by the template of the path, where maps and loops are concerned.
+    """
 
     workflow_id: str
     version: str
@@ -36,7 +50,9 @@ class Definition:
     steps: Mapping[str, Step[Any, Any]]
     """By path."""
     conditions: Mapping[str, tuple[Condition, ...]]
-    """The conditions of each choice, in order, by the choice's path."""
+    """The conditions of each choice, in order, and of each loop, by the choice's or loop's path."""
+    keys: Mapping[str, Condition]
+    """The functions that give the items of maps their keys, by the map's path."""
     outputs: Mapping[str, Any]
     """The annotation that each node's output is written under, by path: of a step, what its
     function returns, also where ``continue_on_error`` may put ``None`` in its place."""
@@ -70,6 +86,7 @@ def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Defini
         output=None,
         steps={},
         conditions={},
+        keys={},
         outputs={},
         readable={},
         defaults_of={},
@@ -113,6 +130,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         output=output,
         steps=record.steps,
         conditions=record.conditions,
+        keys=record.keys,
         outputs=record.outputs,
         readable=record.readable,
         defaults_of=record.defaults_of,
@@ -134,7 +152,7 @@ class _Specs:
         inherited = merged(defaults, chain.defaults)
         return flow.WorkflowSpec(
             id=chain.id,
-            nodes=tuple(self._element(item, path, inherited) for item in chain.elements),
+            nodes=tuple([self._element(item, path, inherited) for item in chain.elements]),
             name=chain.name,
             description=chain.description,
             version=chain.version,
@@ -149,11 +167,17 @@ class _Specs:
         last = chain.elements[-1] if chain.elements else None
         return last.spec({}).output_schema if isinstance(last, Step) else ""
 
-    def _element(self, element: Element, path: str, defaults: StepDefaults) -> flow.NodeSpec:
+    def _element(
+        self, element: Element, path: str, defaults: StepDefaults, mark: str = ""
+    ) -> flow.NodeSpec:
         if isinstance(element, Step):
             return element.spec(defaults)
         if isinstance(element, Passthrough):
             return flow.PassthroughSpec(id=element.id)
+        if isinstance(element, Chain):
+            return self.workflow(element, flow.join_path(path, element.id) + mark, defaults)
+        if isinstance(element, Map | Loop):
+            return self._repeated(element, path, defaults)
         if isinstance(element, Block):
             return flow.ParallelSpec(
                 id=element.id,
@@ -169,9 +193,25 @@ class _Specs:
             return flow.SleepSpec(id=element.id, seconds=element.seconds)
         if isinstance(element, Wait):
             return self._wait(element, path)
-        if isinstance(element, Chain):
-            return self.workflow(element, flow.join_path(path, element.id), defaults)
         raise TypeError(f"{element!r} is an element of an unknown kind")
+
+    def _repeated(self, element: Map | Loop, path: str, defaults: StepDefaults) -> flow.NodeSpec:
+        if isinstance(element, Loop):
+            return flow.LoopSpec(
+                id=element.id,
+                body=self._element(element.body, path, defaults, "#"),
+                condition=element.until.name,
+                max_iterations=element.max_iterations,
+            )
+        return flow.MapSpec(
+            id=element.id,
+            body=self._element(element.body, path, defaults, "[]"),
+            join=element.join,
+            on_failure=element.on_failure,
+            max_concurrency=element.max_concurrency,
+            timeout=element.timeout,
+            keyed=element.key is not None,
+        )
 
     def _wait(self, wait: Wait, path: str) -> flow.WaitSpec:
         return flow.WaitSpec(

@@ -97,14 +97,15 @@ class StepCompleted(Event):
 
 @record
 class StepFailed(Event):
-    """An attempt failed, or the condition of a choice did.
+    """An attempt failed, or a condition did, or the keys of a map.
 
-    *Derived* where no handler is to blame: the step was interrupted too often, or a wait timed out.
+    *Derived* where no handler is to blame: the step was interrupted too often, a wait timed out, or
+    a loop reached its limit.
     """
 
     kind = "step_failed"
     attempt: int
-    """Of a wait: 0."""
+    """Of a wait, or a loop at its limit: 0."""
     failure: Failure
     began_at: float | None
     """When the handler began; ``None`` when it did not (its input did not validate)."""
@@ -198,28 +199,44 @@ class ResultKept(Event):
 
     kind = "result_kept"
     what: str
-    """``completed`` (a step), ``decided`` (a choice), ``slept`` or ``received`` (a wait)."""
+    """``completed`` (a step), ``decided`` (a choice), ``slept``, ``received`` (a wait),
+    ``expanded`` (a map), ``looped`` (a loop: its condition held in the end) or ``looping`` (not
+    yet)."""
     output: bytes | None
     """The exact bytes: of a step's output, or of the payload; ``None``: the wait had timed out, and
     its default stands in."""
     choice: int | None
-    """What a choice decided."""
+    """What a choice decided; of a map, how many items it has; of a loop, after how many
+    iterations its condition was evaluated."""
     source_seq: int
     """The event of the other run that recorded it."""
+    keys: tuple[str, ...] | None = None
+    """Of a map: its items' keys."""
 
 
 @record
 class Decided(Event):
-    """The conditions of a choice were evaluated."""
+    """The conditions of a choice were evaluated, or a loop's after an iteration."""
 
     kind = "decided"
     choice: int
-    """The arm whose condition held first; as many as there are arms when none did."""
+    """The arm whose condition held first; as many as there are arms when none did. Of a loop: 0
+    when its condition held, 1 when the body is to run again."""
+
+
+@record
+class Expanded(Event):
+    """The items of a map were counted, and given their keys."""
+
+    kind = "expanded"
+    count: int
+    keys: tuple[str, ...] | None
+    """As they stand in paths, one per item; ``None``: the items go by their number, from 0."""
 
 
 @record
 class BlockDecided(Event):
-    """*Derived.* The verdict over a parallel block."""
+    """*Derived.* The verdict over a parallel block or a map."""
 
     kind = "block_decided"
     verdict: str
@@ -264,6 +281,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         TimerSet,
         TimerFired,
         Decided,
+        Expanded,
         WaitOpened,
         SignalReceived,
         ResultKept,
@@ -272,4 +290,4 @@ EVENT_TYPES: dict[str, type[Event]] = {
         RunFinished,
     )
 }
-"""Every kind of event. Map and loop bring theirs: ``expanded``, …"""
+"""Every kind of event."""

@@ -5,12 +5,17 @@ run does; code only supplies the functions, found by id. The tree is stored once
 
 A ``WorkflowSpec`` is a sequence with a name: the root of a run, or a nested workflow, which adds
 its id to the path of what is inside. Blocks and choices add no path segment.
+
+The body of a map or loop runs at several paths: ``resize[3]`` is item 3 (or the item with that
+key), ``poll#2`` the second iteration. In the tree it stands once, at its *template*: ``resize[]``,
+``poll#``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, cast
@@ -93,6 +98,42 @@ class ChoiceSpec:
 
 
 @named_record
+class MapSpec:
+    """A body that runs for every item of a list, side by side."""
+
+    kind: ClassVar[str] = "map"
+    id: str
+    body: NodeSpec
+    join: Join = Join("all")
+    on_failure: OnFailure = "drain"
+    max_concurrency: int | None = None
+    """How many items may be live at a time."""
+    timeout: float | None = None
+    """Seconds from when the map is entered."""
+    keyed: bool = False
+    """Whether a function in the code, found by the map's id, gives the items their keys."""
+
+
+@named_record
+class LoopSpec:
+    """A body that runs again with what it gave, until a condition holds."""
+
+    kind: ClassVar[str] = "loop"
+    id: str
+    body: NodeSpec
+    condition: str
+    """Its name, for people; the function is found in the code by the loop's id."""
+    max_iterations: int
+    condition_timeout: float | None = 10.0
+    """Seconds that the condition may take."""
+
+    @property
+    def arms(self) -> tuple[ArmSpec, ...]:
+        """The condition, as a choice has it: its first and only arm is to stop."""
+        return (ArmSpec(condition=self.condition, node=self.body, timeout=self.condition_timeout),)
+
+
+@named_record
 class SleepSpec:
     """Hands its input on, after a time that outlives the process."""
 
@@ -135,10 +176,18 @@ class WorkflowSpec:
     output_schema: str = ""
 
 
-# Map and loop add their specs here, a frame each in ``machine``, and a branch to ``children`` and
-# ``_from_json``.
+# A new kind adds its spec here, a frame in ``machine``, a branch to ``children``, and itself to
+# ``_SPECS``.
 NodeSpec = (
-    StepSpec | PassthroughSpec | ParallelSpec | ChoiceSpec | SleepSpec | WaitSpec | WorkflowSpec
+    StepSpec
+    | PassthroughSpec
+    | ParallelSpec
+    | MapSpec
+    | ChoiceSpec
+    | LoopSpec
+    | SleepSpec
+    | WaitSpec
+    | WorkflowSpec
 )
 
 
@@ -148,6 +197,8 @@ def children(node: NodeSpec) -> tuple[NodeSpec, ...]:
         return node.branches
     if isinstance(node, ChoiceSpec | WorkflowSpec):
         return node.nodes
+    if isinstance(node, MapSpec | LoopSpec):
+        return (node.body,)
     return ()
 
 
@@ -156,15 +207,65 @@ def join_path(prefix: str, node_id: str) -> str:
     return f"{prefix}/{node_id}" if prefix else node_id
 
 
-def walk(root: WorkflowSpec) -> Iterator[tuple[str, NodeSpec]]:
-    """Yield every node below the root with its path, in declared order, parents first."""
-    stack: list[tuple[str, NodeSpec]] = [("", node) for node in reversed(root.nodes)]
+_ITEM = re.compile(r"\[[^\[\]/#]+\]")
+_ITERATION = re.compile(r"#[1-9][0-9]*")
+
+
+def item_mark(index: int, keys: Sequence[str] | None) -> str:
+    """Return what the path of a map's body ends with for one item."""
+    return f"[{index if keys is None else keys[index]}]"
+
+
+def iteration_mark(number: int) -> str:
+    """Return what the path of a loop's body ends with for one iteration, from 1."""
+    return f"#{number}"
+
+
+def template_of(path: str) -> str:
+    """Return where in the tree the node at a path of a run stands."""
+    if "[" in path:
+        path = _ITEM.sub("[]", path)
+    return _ITERATION.sub("#", path) if "#" in path else path
+
+
+def is_template(path: str) -> bool:
+    """Return whether a path names no item or iteration where it would have to."""
+    return "[]" in path or "#/" in path or path.endswith("#")
+
+
+def id_at(path: str) -> str:
+    """Return the id of the node at a path."""
+    last = path.rpartition("/")[2]
+    return last.partition("[")[0].partition("#")[0]
+
+
+Marks = Callable[[str, "MapSpec | LoopSpec"], Sequence[str]]
+"""Given the path of a map or loop, what the paths of its body end with."""
+
+
+def _template_marks(_: str, node: MapSpec | LoopSpec) -> Sequence[str]:
+    return ("[]",) if isinstance(node, MapSpec) else ("#",)
+
+
+def walk(root: WorkflowSpec, marks: Marks = _template_marks) -> Iterator[tuple[str, NodeSpec]]:
+    """Yield every node below the root with its path, in declared order, parents first.
+
+    Args:
+        root: the tree.
+        marks: which items and iterations there are; without it, each body stands once, at its
+            template.
+    """
+    stack: list[tuple[str, str, NodeSpec]] = [("", "", node) for node in reversed(root.nodes)]
     while stack:
-        prefix, node = stack.pop()
-        path = join_path(prefix, node.id)
+        prefix, mark, node = stack.pop()
+        path = join_path(prefix, node.id) + mark
         yield path, node
-        inner = path if isinstance(node, WorkflowSpec) else prefix
-        stack.extend((inner, child) for child in reversed(children(node)))
+        if isinstance(node, MapSpec | LoopSpec):
+            body = node.body
+            stack.extend((prefix, each, body) for each in reversed(marks(path, node)))
+        else:
+            inner = path if isinstance(node, WorkflowSpec) else prefix
+            stack.extend((inner, "", child) for child in reversed(children(node)))
 
 
 def to_json(root: WorkflowSpec) -> str:
@@ -206,34 +307,45 @@ def _to_json(item: Any) -> Any:
 
 
 def _from_json(body: dict[str, Any]) -> NodeSpec:
-    args = dict(body)
-    match args.pop("kind"):
-        case "step":
-            args["reads"] = tuple(args["reads"])
-            args["retry"] = RetryPolicy(**args["retry"])
-            return StepSpec(**args)
-        case "passthrough":
-            return PassthroughSpec(**args)
-        case "parallel":
-            args["branches"] = tuple(_from_json(child) for child in args["branches"])
-            args["join"] = Join(**args["join"])
-            return ParallelSpec(**args)
-        case "choice":
-            args["arms"] = tuple(_arm_from_json(arm) for arm in args["arms"])
-            if args["otherwise"] is not None:
-                args["otherwise"] = _from_json(args["otherwise"])
-            return ChoiceSpec(**args)
-        case "sleep":
-            return SleepSpec(**args)
-        case "wait":
-            return WaitSpec(**args)
-        case "workflow":
-            args["nodes"] = tuple(_from_json(child) for child in args["nodes"])
-            return WorkflowSpec(**args)
-        case other:
-            raise ValueError(f"not a flow tree: unknown node kind {other!r}")
+    args = {name: _FIELDS.get(name, _same)(value) for name, value in body.items()}
+    kind = args.pop("kind")
+    if kind not in _SPECS:
+        raise ValueError(f"not a flow tree: unknown node kind {kind!r}")
+    node: NodeSpec = _SPECS[kind](**args)
+    return node
 
 
 def _arm_from_json(body: dict[str, Any]) -> ArmSpec:
     args: dict[str, Any] = {**body, "node": _from_json(body["node"])}
     return ArmSpec(**args)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_SPECS: dict[str, Callable[..., Any]] = {
+    cls.kind: cls
+    for cls in (
+        StepSpec,
+        PassthroughSpec,
+        ParallelSpec,
+        MapSpec,
+        ChoiceSpec,
+        LoopSpec,
+        SleepSpec,
+        WaitSpec,
+        WorkflowSpec,
+    )
+}
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "reads": tuple,
+    "retry": lambda body: RetryPolicy(**body),
+    "join": lambda body: Join(**body),
+    "branches": lambda bodies: tuple(map(_from_json, bodies)),
+    "nodes": lambda bodies: tuple(map(_from_json, bodies)),
+    "arms": lambda bodies: tuple(map(_arm_from_json, bodies)),
+    "otherwise": lambda body: None if body is None else _from_json(body),
+    "body": _from_json,
+}
+"""How to read those fields that are not plain JSON data."""

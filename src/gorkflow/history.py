@@ -22,8 +22,9 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
-from gorkflow.refs import Default, Ended, FailureRef, Ref
+from gorkflow.refs import Default, Ended, FailureRef, ListOf, Ref
 from gorkflow.store import RunRow
+from gorkflow.unfolding import Unfolding
 
 _Shown = StepSpec | SleepSpec | WaitSpec
 NOT_REACHED = "not reached"
@@ -87,7 +88,8 @@ def step_executions(
 ) -> list[StepExecution]:
     """Return every step of a run in declared order, those that were not reached too.
 
-    Sleeps and waits are among them: a run that only waits should say for what.
+    Inside a map or loop there is one per item or iteration, as far as these are known. Sleeps and
+    waits are among them: a run that only waits should say for what.
     """
     return [
         _execution(run_id, path, spec, record, reader)
@@ -99,11 +101,20 @@ def _step_records(
     tree: WorkflowSpec, events: Iterable[ev.Event], reader: Reader
 ) -> Iterable[tuple[str, _Shown, _Record]]:
     """Yield what is known of every step, sleep and wait, in declared order."""
+    events = [*events]
     records, skipped, finished = _fold(events, reader)
-    for path, node in walk(tree):
+    for path, node in walk(tree, unfolded(events)):
         if isinstance(node, _Shown):
             record = records.get(path) or _unreached(path, skipped, finished=finished)
             yield path, node, record
+
+
+def unfolded(events: Iterable[ev.Event]) -> Unfolding:
+    """Return which items and iterations a run had, for ``walk``."""
+    unfolding = Unfolding()
+    for event in events:
+        unfolding.note(event)
+    return unfolding
 
 
 def _fold(
@@ -292,7 +303,7 @@ def final_failures(
             unhandled = set(event.failures)
             made = (item for item in event.failures if isinstance(item, Failure))
             found.update({(item.path, 0): item for item in made})
-    places = {path: place for place, (path, _) in enumerate(walk(tree))}
+    places = {path: place for place, (path, _) in enumerate(walk(tree, unfolded(events)))}
     in_order = sorted(found, key=lambda key: (places.get(key[0], -1), key[1]))
     return tuple(
         replace(reader.failure(found[key]), handled=found[key] not in unhandled) for key in in_order
@@ -301,8 +312,8 @@ def final_failures(
 
 def _machine_made(ref: Ref) -> Iterable[Failure]:
     """Yield the failures that the machine made, from the outcomes inside a value."""
-    if isinstance(ref, tuple):
-        for item in ref:
+    if isinstance(ref, tuple | ListOf):
+        for item in ref if isinstance(ref, tuple) else ref.items:
             if isinstance(item, Ended):
                 yield from (f for f in item.failures if isinstance(f, Failure))
 

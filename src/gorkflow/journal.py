@@ -10,12 +10,20 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import Failure, RunStatus
-from gorkflow.refs import Ref, failures_from_json, failures_to_json, ref_from_json, ref_to_json
+from gorkflow.refs import (
+    Item,
+    ListOf,
+    Ref,
+    failures_from_json,
+    failures_to_json,
+    ref_from_json,
+    ref_to_json,
+)
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 _loads = json.JSONDecoder().decode
@@ -62,7 +70,13 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.Decided: lambda e: {"choice": e.choice},
     ev.WaitOpened: lambda e: {"signal": e.signal, "schema": e.schema, "due": e.due},
     ev.SignalReceived: lambda e: {"inbox_id": e.inbox_id},
-    ev.ResultKept: lambda e: {"what": e.what, "choice": e.choice, "source_seq": e.source_seq},
+    ev.Expanded: lambda e: {
+        "count": e.count, **({} if e.keys is None else {"keys": list(e.keys)})
+    },
+    ev.ResultKept: lambda e: {
+        "what": e.what, "choice": e.choice, "source_seq": e.source_seq,
+        **({} if e.keys is None else {"keys": list(e.keys)}),
+    },
     ev.BlockDecided: lambda e: {
         "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output)
     },
@@ -73,6 +87,16 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     },
 }  # fmt: skip
 
+
+def _keys(body: _Body) -> tuple[str, ...] | None:
+    keys: Any = body.get("keys")
+    if keys is None:
+        return None
+    if type(keys) is not list or any(type(key) is not str for key in cast("list[object]", keys)):
+        raise TypeError(f"keys are {keys!r:.80}")
+    return tuple(cast("list[str]", keys))
+
+
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "run_created": lambda b, p: {"origin": None, "from_step": None, **b, "input": p},
     "run_started": lambda b, _: {"rules": 0, **b},
@@ -80,7 +104,8 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
     "signal_received": lambda b, p: {**b, "payload": p},
-    "result_kept": lambda b, p: {**b, "output": p},
+    "expanded": lambda b, _: {**b, "keys": _keys(b)},
+    "result_kept": lambda b, p: {**b, "output": p, "keys": _keys(b)},
     "block_decided": lambda b, _: {**b, "output": ref_from_json(b["output"])},
     "run_finished": lambda b, _: {
         **b,
@@ -119,6 +144,10 @@ def _ref(ref: Ref) -> str | None:
         return str(ref)
     if type(ref) is tuple and all(type(item) is int for item in ref):
         return f"[{','.join(map(str, ref))}]"
+    if type(ref) is Item and type(ref.of) is int:
+        return f'{{"item":{ref.index},"of":{ref.of}}}'
+    if type(ref) is ListOf and (items := _ref(ref.items)) is not None:
+        return f'{{"list":{items}}}'
     return None
 
 

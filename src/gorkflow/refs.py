@@ -9,11 +9,14 @@ only for the step about to run.
 ``int``         the value recorded by the event of that ``seq``; of a ``block_decided`` event, what
                 its own ``output`` reference stands for
 ``tuple``       the tuple of these values
+``ListOf``      the list of these values: what a map gives
+``Item``        one item of a recorded list
 ``Default``     the ``default=`` that the definition gives the choice or wait at a path
 ``Ended``       the outcome of a branch: how it ended, with its value or failure
 ==============  =================================================================================
 
-As JSON (in events): null, a number, a list, ``{"default": path}``, ``{"path": …, "status": …}``.
+As JSON (in events): null, a number, a list, ``{"list": […]}``, ``{"item": 3, "of": …}``,
+``{"default": path}``, ``{"path": …, "status": …}``.
 """
 
 from __future__ import annotations
@@ -52,7 +55,30 @@ class Ended:
     """Failed, but ``continue_on_error`` lets the value ``None`` stand in for it."""
 
 
-Ref = None | int | tuple["Ref", ...] | Default | Ended
+@record
+class ListOf:
+    """The list of these values."""
+
+    items: tuple[Ref, ...]
+
+
+@record
+class Item:
+    """One item of a list that was recorded as a whole."""
+
+    of: Ref
+    index: int
+
+
+Ref = None | int | tuple["Ref", ...] | ListOf | Item | Default | Ended
+
+
+def item_of(ref: Ref, index: int) -> Ref:
+    """Return the reference to an item of a list."""
+    known = ref.items if isinstance(ref, ListOf) else ref
+    if isinstance(known, tuple) and index < len(known):
+        return known[index]
+    return Item(ref, index)
 
 
 def ref_to_json(ref: Ref) -> Any:
@@ -61,6 +87,10 @@ def ref_to_json(ref: Ref) -> Any:
         return ref
     if isinstance(ref, tuple):
         return [ref_to_json(item) for item in ref]
+    if isinstance(ref, ListOf):
+        return {"list": ref_to_json(ref.items)}
+    if isinstance(ref, Item):
+        return {"item": ref.index, "of": ref_to_json(ref.of)}
     if isinstance(ref, Default):
         return {"default": ref.path}
     body: dict[str, Any] = {"path": ref.path, "status": ref.status.value}
@@ -86,6 +116,10 @@ def ref_from_json(body: Any) -> Ref:
     if isinstance(body, list):
         return tuple(ref_from_json(item) for item in cast("list[object]", body))
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    if "list" in fields:
+        return ListOf(tuple(ref_from_json(item) for item in fields["list"]))
+    if "item" in fields:
+        return Item(ref_from_json(fields["of"]), int(fields["item"]))
     if "default" in fields:
         return Default(str(fields["default"]))
     if "status" in fields:

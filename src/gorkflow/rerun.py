@@ -5,7 +5,9 @@ the rerun starts from, or of one that did not complete. Downstream of a node is
 
 * what is inside it;
 * what comes after it in every sequence around it;
-* every join around it, and what comes after that. Its parallel branches are not.
+* every join around it, and what comes after that. Its parallel branches are not, nor the other
+  items of a map;
+* the later iterations of every loop around it.
 
 Who reads a node with ``reads`` comes after it in a sequence around it (a workflow that reads
 otherwise can't be built), so readers need no rule of their own.
@@ -16,24 +18,32 @@ has to wait for something that runs again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
     WaitSpec,
     WorkflowSpec,
     children,
+    id_at,
+    is_template,
+    item_mark,
+    iteration_mark,
     join_path,
+    template_of,
     walk,
 )
 from gorkflow.machine import joins
 
+_TEMPLATE_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _LISTED = 10  # more names than this don't help
 
 
@@ -44,6 +54,7 @@ class Result(NamedTuple):
     output: bytes | None
     choice: int | None
     source_seq: int
+    keys: tuple[str, ...] | None = None
 
 
 def results(tree: WorkflowSpec, events: Iterable[ev.Event]) -> dict[str, Result]:
@@ -60,18 +71,28 @@ def results(tree: WorkflowSpec, events: Iterable[ev.Event]) -> dict[str, Result]
         if isinstance(event, ev.StepCompleted):
             found[path] = Result("completed", event.output, None, seq)
         elif isinstance(event, ev.Decided):
-            found[path] = Result("decided", None, event.choice, seq)
+            found[path] = _decided(nodes.get(template_of(path)), event, found.get(path))
+        elif isinstance(event, ev.Expanded):
+            found[path] = Result("expanded", None, event.count, seq, event.keys)
         elif isinstance(event, ev.SignalReceived):
             found[path] = Result("received", event.payload, None, seq)
         elif isinstance(event, ev.ResultKept):
-            found[path] = Result(event.what, event.output, event.choice, seq)
+            found[path] = Result(event.what, event.output, event.choice, seq, event.keys)
         elif isinstance(event, ev.TimerFired) and event.key == "sleep":
             found[path] = Result("slept", None, None, seq)
         elif isinstance(event, ev.TimerFired) and event.key == "wait":
-            node = nodes.get(path)
+            node = nodes.get(template_of(path))
             if isinstance(node, WaitSpec) and node.default is not None:
                 found[path] = Result("received", None, None, seq)
     return found
+
+
+def _decided(node: NodeSpec | None, event: ev.Decided, before: Result | None) -> Result:
+    """Return what a choice, or a loop so far, decided."""
+    if not isinstance(node, LoopSpec):
+        return Result("decided", None, event.choice, event.seq)
+    number = 1 if before is None or before.choice is None else before.choice + 1
+    return Result("looping" if event.choice else "looped", None, number, event.seq)
 
 
 def kept(
@@ -82,7 +103,8 @@ def kept(
     Args:
         tree: what both runs execute.
         done: the results of the run that is repeated.
-        start: the path of the node from which to run again; ``None``: from what did not complete.
+        start: the path of the node from which to run again, or its template: in every item or
+            iteration; ``None``: from what did not complete.
     """
     keeping = _Keeping(done, start, _around(tree, start))
     for node in tree.nodes:
@@ -96,22 +118,33 @@ class _Keeping:
 
     Args:
         done: the results that there are.
-        start: the path of the node that is to run again.
-        around: the paths of the nodes around that one.
+        start: the path of the node that is to run again, or its template.
+        around: the templates of the nodes around that one.
     """
 
     def __init__(self, done: Mapping[str, Result], start: str | None, around: set[str]) -> None:
         self.kept: dict[str, Result] = {}
         self._done = done
-        self._start = start
+        self._start = () if start is None else tuple(start.split("/"))
         self._around = around
 
-    def enter(self, node: NodeSpec, prefix: str) -> bool:
+    def enter(self, node: NodeSpec, prefix: str, mark: str = "") -> bool:
         """Keep what is done of a node; return whether that is all of it."""
-        path = join_path(prefix, node.id)
-        if path == self._start:
+        path = join_path(prefix, node.id) + mark
+        if self._start and self._is_start(path):
             return False
-        return self._inside(node, prefix, path) and path not in self._around
+        return self._inside(node, prefix, path) and not self._is_around(path)
+
+    def _is_start(self, path: str) -> bool:
+        segments = path.split("/")
+        return len(segments) == len(self._start) and all(map(_same, segments, self._start))
+
+    def _is_around(self, path: str) -> bool:
+        if template_of(path) not in self._around:
+            return False
+        # Of items and iterations only the one that the start is in.
+        pairs = zip(path.split("/"), self._start, strict=False)
+        return all(_same(here, there) for here, there in pairs if template_of(here) != here)
 
     def _inside(self, node: NodeSpec, prefix: str, path: str) -> bool:
         if isinstance(node, PassthroughSpec):
@@ -122,36 +155,88 @@ class _Keeping:
             complete = sum([self.enter(branch, prefix) for branch in node.branches])
             tally = joins.Tally(len(node.branches), completed=complete)
             return joins.verdict(node.join, tally) is not None
+        if isinstance(node, LoopSpec):
+            return self._loop(node, prefix, path)
         result = self._done.get(path)
         if result is None:
             return False
         self.kept[path] = result
+        if isinstance(node, MapSpec):
+            marks = marks_of(result)
+            complete = sum([self.enter(node.body, prefix, mark) for mark in marks])
+            return joins.verdict(node.join, joins.Tally(len(marks), completed=complete)) is not None
         if not isinstance(node, ChoiceSpec) or result.choice is None:
             return True
         chosen = node.nodes[result.choice :][:1]  # none: it was skipped
         return all(self.enter(inner, prefix) for inner in chosen)
 
+    def _loop(self, node: LoopSpec, prefix: str, path: str) -> bool:
+        """Keep iterations, each with what was decided after it, up to one that has to run."""
+        result = self._done.get(path)
+        judged = 0 if result is None or result.choice is None else result.choice
+        kept, held = 0, False
+        while kept < judged and not held:
+            if not self.enter(node.body, prefix, iteration_mark(kept + 1)):
+                break
+            held = result is not None and result.what == "looped" and kept + 1 == judged
+            if not held and kept + 1 == node.max_iterations:
+                break  # that is what the loop failed of: it is asked again
+            kept += 1
+        else:
+            if not held:  # the next iteration may be done, and not judged
+                self.enter(node.body, prefix, iteration_mark(kept + 1))
+        if result is not None and kept:
+            what = "looped" if held else "looping"
+            self.kept[path] = result._replace(what=what, choice=kept)
+        return held
+
+
+def _same(segment: str, start: str) -> bool:
+    return start in {segment, template_of(segment)}
+
+
+def marks_of(result: Result | None) -> Sequence[str]:
+    """Return what the paths of a map's items, or of a loop's iterations so far, end with.
+
+    Args:
+        result: of the map or loop; ``None``: there is none yet.
+    """
+    if result is None or result.choice is None:
+        return ()
+    if result.what == "expanded":
+        return [item_mark(index, result.keys) for index in range(result.choice)]
+    begun = result.choice + (result.what == "looping")
+    return [iteration_mark(number) for number in range(1, begun + 1)]
+
 
 def _around(tree: WorkflowSpec, start: str | None) -> set[str]:
-    """Return the paths of the nodes that the node at ``start`` is inside of."""
+    """Return the templates of the nodes that the node at ``start`` is inside of."""
     around: dict[str, str] = {}  # of each node, the one around it
-    stack: list[tuple[str, str, NodeSpec]] = [("", "", node) for node in tree.nodes]
+    stack: list[tuple[str, str, str, NodeSpec]] = [("", "", "", node) for node in tree.nodes]
     while stack:
-        prefix, outer, node = stack.pop()
-        path = join_path(prefix, node.id)
+        prefix, mark, outer, node = stack.pop()
+        path = join_path(prefix, node.id) + mark
         around[path] = outer
         inner = path if isinstance(node, WorkflowSpec) else prefix
-        stack.extend((inner, path, child) for child in children(node))
+        inner_mark = _TEMPLATE_MARKS.get(type(node), "")
+        stack.extend((inner, inner_mark, path, child) for child in children(node))
     found: set[str] = set()
-    path = around.get(start, "") if start is not None else ""
+    path = around.get(template_of(start), "") if start is not None else ""
     while path:
         found.add(path)
         path = around[path]
     return found
 
 
-def locate(tree: WorkflowSpec, name: str) -> str:
+def locate(tree: WorkflowSpec, name: str, done: Mapping[str, Result] | None = None) -> str:
     """Return the path of the node that a name stands for: a path, or an id that only one has.
+
+    Of a node inside a map or loop an id stands for all items and iterations, as its template does.
+
+    Args:
+        tree: what the run executed.
+        name: the name.
+        done: the results of the run: they tell which items and iterations there were.
 
     Raises:
         InputInvalidError: there is none, or there are several.
@@ -159,7 +244,15 @@ def locate(tree: WorkflowSpec, name: str) -> str:
     paths = [path for path, _ in walk(tree)]
     if name in paths:
         return name
-    ids = [path.rpartition("/")[2] for path in paths]
+    if template_of(name) in paths and not is_template(name):
+        results = done or {}
+        if any(path == name for path, _ in walk(tree, lambda at, _: marks_of(results.get(at)))):
+            return name
+        raise InputInvalidError(
+            f"the run had no {name!r}: there were fewer items or iterations, or other keys; all of "
+            f"them are {template_of(name)!r}"
+        )
+    ids = [id_at(path) for path in paths]
     same = [path for path, node_id in zip(paths, ids, strict=True) if node_id == name]
     if len(same) == 1:
         return same[0]

@@ -29,8 +29,9 @@ from gorkflow._options import (
 )
 from gorkflow._overloads import Arms_co, ChoosingMethods
 from gorkflow._pausing import PausingMethods
+from gorkflow._repeating import make_loop, make_map
 from gorkflow._replace import replaced
-from gorkflow._walk import Place, Walk, ids_of
+from gorkflow._walk import Place, Walk, ids_of, seen_of
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.node import In_contra, Node, Out_co
@@ -145,11 +146,14 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             depth=1,
             _value=Value(NOTHING if input is None else input),
             _ids=frozenset(),
+            _seen=frozenset(),
             _compiled={},
         )
 
     _value: Value
     _ids: frozenset[str]
+    _seen: frozenset[str]
+    """Those of the ids whose outputs later steps may read."""
     _compiled: dict[Any, Definition]
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -182,6 +186,16 @@ class Workflow(PausingMethods[In_contra, Out_co]):
     ) -> Workflow[Any, Any]:
         problems = unknown_options(unknown, options)
         return self.grown(make_block(branches, problems=problems, **options), problems)
+
+    def _with_map(
+        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        problems = unknown_options(unknown, options)
+        return self.grown(make_map(node, problems=problems, **options), problems)
+
+    def _with_loop(self, node: Any, /, **options: Any) -> Workflow[Any, Any]:
+        problems: list[str] = []
+        return self.grown(make_loop(node, problems=problems, **options), problems)
 
     def _with_option(
         self, condition: Any, node: Any, default: Any, choice_id: str | None
@@ -262,20 +276,20 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         if element is None:
             raise WorkflowInvalidError(self.id, problems)
         ids = ids_of(element)
-        taken = self._ids.union(ids)
+        seen = seen_of(element)
         problems += duplicates(element, ids, self._ids)
         signals = with_signals(self.signals, element, problems)
         depth = max(self.depth, *(1 + inner.depth for inner in nested(element)), 0)
         if depth > _MAX_DEPTH:
             problems.append(f"workflows are nested {depth} deep; {_MAX_DEPTH} is the limit")
         walk = Walk()
-        place = Place("", merged({}, self.defaults), (self._ids,))
+        place = Place("", merged({}, self.defaults), (self._seen,))
         value = walk.element(element, self._value, place)
         problems += walk.problems
         unresolved = {**self.unresolved, **walk.unresolved}
         problems += [
             f"step {unresolved[item]!r} reads {item!r}, which only runs after it"
-            for item in ids
+            for item in seen
             if item in unresolved
         ]
         if problems:
@@ -287,7 +301,8 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             signals=signals,
             depth=depth,
             _value=value,
-            _ids=taken,
+            _ids=self._ids.union(ids),
+            _seen=self._seen.union(seen),
         )
 
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
@@ -301,6 +316,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             depth=1,
             _value=empty,
             _ids=frozenset(),
+            _seen=frozenset(),
         )
         for element in elements:
             workflow = workflow.grown(element, [])

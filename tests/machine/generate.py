@@ -8,6 +8,8 @@ from collections.abc import Callable
 from gorkflow.flow import (
     ArmSpec,
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
@@ -43,8 +45,10 @@ class Trees:
 
     def node(self, depth: int) -> NodeSpec:
         """Return a node of a chain."""
-        makers: list[Callable[[int], NodeSpec]] = [self.step, self.block, self.choice]
-        weights = (3, 5, 1) if depth < MAX_DEPTH and self.budget > 0 else (1, 0, 0)
+        makers: list[Callable[[int], NodeSpec]] = [
+            self.step, self.block, self.choice, self.map, self.loop
+        ]  # fmt: skip
+        weights = (6, 10, 2, 4, 2) if depth < MAX_DEPTH and self.budget > 0 else (1, 0, 0, 0, 0)
         if self.chance(0.15):
             return self.branch(depth)
         if self.chance(0.15):
@@ -93,6 +97,23 @@ class Trees:
             max_concurrency=self.rng.choice((None, None, 1, 2)),
             timeout=5.0 if self.chance(0.25) else None,
         )
+
+    def map(self, depth: int) -> MapSpec:
+        body = self.branch(depth)
+        return MapSpec(
+            id=f"*{body.id}",
+            body=body,
+            join=self.join(2),
+            on_failure=self.rng.choice(("drain", "drain", "cancel")),
+            max_concurrency=self.rng.choice((None, None, 1, 2)),
+            timeout=5.0 if self.chance(0.25) else None,
+            keyed=self.chance(0.3),
+        )
+
+    def loop(self, depth: int) -> LoopSpec:
+        body = self.branch(depth)
+        most = self.rng.choice((1, 2, 3))
+        return LoopSpec(id=f"@{body.id}", body=body, condition="c", max_iterations=most)
 
     def join(self, branches: int) -> Join:
         return self.rng.choice(

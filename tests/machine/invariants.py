@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gorkflow import events as ev
 from gorkflow.flow import (
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     SleepSpec,
     WorkflowSpec,
     children,
     join_path,
+    template_of,
     walk,
 )
 from gorkflow.machine import (
@@ -18,6 +20,7 @@ from gorkflow.machine import (
     CancelTimer,
     Command,
     Decide,
+    Expand,
     FinishRun,
     Machine,
     RunStep,
@@ -29,27 +32,49 @@ from .reference import INTERRUPTIONS, NEVER, is_derived
 
 
 class Home:
-    """A block around a node, and the branch of it that the node is in."""
+    """A block or map around a node, and the branch or item of it that the node is in."""
 
-    def __init__(self, path: str, branch: int, limit: int | None) -> None:
+    def __init__(self, path: str, branch: int | str, limit: int | None) -> None:
         self.path = path
         self.branch = branch
         self.limit = limit
 
+    def around(self, path: str) -> Home:
+        """Return the home at which a node at this path is, of all that this one stands for."""
+        segments, depth = path.split("/"), self.path.count("/")
+        here = "/".join([*segments[:depth], self.path.split("/")[depth]])
+        return Home(here, segments[depth] if self.branch == "" else self.branch, self.limit)
+
+
+class Homes:
+    """The blocks around every node of a run, by the node's path."""
+
+    def __init__(self, tree: WorkflowSpec) -> None:
+        self._templates = homes_of(tree)
+
+    def __getitem__(self, path: str) -> tuple[Home, ...]:
+        return tuple(home.around(path) for home in self._templates[template_of(path)])
+
+    def __iter__(self):
+        return iter(self._templates)
+
 
 def homes_of(tree: WorkflowSpec) -> dict[str, tuple[Home, ...]]:
-    """Return the blocks around every node, by the node's path."""
+    """Return the blocks around every node, by the node's place in the tree."""
     found: dict[str, tuple[Home, ...]] = {"": ()}
 
-    def visit(node: NodeSpec, prefix: str, homes: tuple[Home, ...]) -> None:
-        path = join_path(prefix, node.id)
+    def visit(node: NodeSpec, prefix: str, homes: tuple[Home, ...], mark: str = "") -> None:
+        path = join_path(prefix, node.id) + mark
         found[path] = homes
         inner = path if isinstance(node, WorkflowSpec) else prefix
+        mark = {"map": "[]", "loop": "#"}.get(node.kind, "")
         for number, child in enumerate(children(node)):
             more: tuple[Home, ...] = ()
             if isinstance(node, ParallelSpec):
                 more = (Home(path, number, node.max_concurrency),)
-            visit(child, inner, homes + more)
+            elif isinstance(node, MapSpec):
+                more = (Home(path, "", node.max_concurrency),)
+            visit(child, inner, homes + more, mark)
 
     for node in tree.nodes:
         visit(node, "", ())
@@ -60,7 +85,7 @@ class Observer:
     """Watches one run, event by event."""
 
     def __init__(self, tree: WorkflowSpec) -> None:
-        self.homes = homes_of(tree)
+        self.homes = Homes(tree)
         self.nodes = dict(walk(tree))
         self.due: dict[tuple[str, str], float] = {}
         """What was recorded of due times, by path and key."""
@@ -128,8 +153,9 @@ class Observer:
         path = event.path
         if isinstance(event, ev.TimerSet | ev.WaitOpened):
             assert path not in self.ended, f"{path} waits after its end"
-            assert path not in self.kept, f"{path} waits for what it has"
-            node = self.nodes[path]
+            guard = isinstance(event, ev.TimerSet) and event.key == "timeout"
+            assert guard or path not in self.kept, f"{path} waits for what it has"
+            node = self.nodes[template_of(path)]
             seconds = node.seconds if isinstance(node, SleepSpec) else getattr(node, "timeout", 0)
             due = None if seconds is None else event.at + seconds
             assert event.due == due, f"{path} is due at another time"
@@ -208,6 +234,9 @@ class Observer:
             if isinstance(command, RunStep):
                 row = self.interrupted.get(command.path, 0)
                 assert row <= INTERRUPTIONS, f"{command} is open after {row} interruptions"
+        for prefix, scope in machine.scopes.items():
+            for name, ended in scope.results.items():
+                assert ended.path == join_path(prefix, name), f"{ended.path} is seen as {name}"
         self._check_commands(open_commands, event, commands)
         self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
 
@@ -223,7 +252,7 @@ class Observer:
 
     def _check_waiting(self, machine: Machine, open_commands: list[Question]) -> None:
         """Whoever drives may put a run away that only waits, and must wake it in time."""
-        work = [c for c in open_commands if isinstance(c, RunStep | Decide)]
+        work = [c for c in open_commands if isinstance(c, RunStep | Decide | Expand)]
         live = self.started and not self.finished
         assert machine.is_waiting == (live and not self.running and not work)
         if machine.is_waiting:

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from gorkflow import refs
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
-from gorkflow.machine import joins, kept, parallel, step, waiting
+from gorkflow.machine import block, commands, joins, kept, step, waiting
 from gorkflow.machine.choice import ChoiceFrame
-from gorkflow.machine.frame import NEVER
+from gorkflow.machine.frame import NEVER, Frame
+from gorkflow.machine.loop import LoopFrame
 from gorkflow.machine.machine import Machine
+from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
@@ -383,20 +386,20 @@ def a_failure_does_not_end_a_row_of_interruptions(patch: Patch) -> None:
 
 @mutant
 def instant_branches_are_counted_in_their_turn(patch: Patch) -> None:
-    patch.setattr(parallel, "is_instant", lambda _node, _prefix, _kept: False)
+    patch.setattr(block, "is_instant", lambda _node, _prefix, _kept, _mark: False)
 
 
 @mutant
 def instant_means_without_any_work_inside(patch: Patch) -> None:
-    def mutated(node: Any, prefix: str, results: Any) -> bool:
+    def mutated(node: Any, prefix: str, results: Any, mark: str = "") -> bool:
         if isinstance(node, WorkflowSpec):
-            path = join_path(prefix, node.id)
+            path = join_path(prefix, node.id) + mark
             return all(mutated(inner, path, results) for inner in node.nodes)
         if isinstance(node, ParallelSpec):
             return all(mutated(branch, prefix, results) for branch in node.branches)
-        return kept.is_instant(node, prefix, results)
+        return kept.is_instant(node, prefix, results, mark)
 
-    patch.setattr(parallel, "is_instant", mutated)
+    patch.setattr(block, "is_instant", mutated)
 
 
 @mutant
@@ -621,24 +624,25 @@ def _forgets_what_is_kept(patch: Patch, cls: type) -> None:
 
 @mutant
 def kept_branches_wait_for_their_turn(patch: Patch) -> None:
-    patch.setattr(
-        parallel, "is_instant", lambda node, prefix, _kept: kept.is_instant(node, prefix, {})
-    )
+    def mutated(node: Any, prefix: str, _kept: Any, mark: str) -> bool:
+        return kept.is_instant(node, prefix, {}, mark)
+
+    patch.setattr(block, "is_instant", mutated)
 
 
 @mutant
 def a_kept_choice_counts_as_work(patch: Patch) -> None:
-    def mutated(node: Any, prefix: str, results: Any) -> bool:
+    def mutated(node: Any, prefix: str, results: Any, mark: str) -> bool:
         steps = {path: result for path, result in results.items() if result.choice is None}
-        return kept.is_instant(node, prefix, steps)
+        return kept.is_instant(node, prefix, steps, mark)
 
-    patch.setattr(parallel, "is_instant", mutated)
+    patch.setattr(block, "is_instant", mutated)
 
 
 @mutant
 def anything_can_be_kept_anywhere(patch: Patch) -> None:
-    patch.setattr(kept, "_fits", lambda _node, _choice, **_: True)
-    patch.setattr(kept, "_WHAT", dict.fromkeys(kept._WHAT, "completed"))
+    patch.setattr(kept, "_fits", lambda _node, _result: True)
+    patch.setattr(kept, "_WHAT", dict.fromkeys(kept._WHAT, ("completed",)))
 
 
 @mutant
@@ -647,6 +651,189 @@ def a_kept_default_is_no_default(patch: Patch) -> None:
         return lambda self, payload: go_on(self, payload if isinstance(payload, int) else None)
 
     _instead(patch, WaitFrame, "_go_on", make)
+
+
+# ---- maps and loops -------------------------------------------------------------------------
+
+
+@mutant
+def items_get_the_whole_list(patch: Patch) -> None:
+    patch.setattr(MapFrame, "given", lambda self, _index: self.input)
+
+
+@mutant
+def items_get_their_neighbours(patch: Patch) -> None:
+    patch.setattr(MapFrame, "given", lambda self, index: refs.item_of(self.input, index + 1))
+
+
+@mutant
+def keys_are_ignored_in_paths(patch: Patch) -> None:
+    patch.setattr(MapFrame, "mark", lambda _self, index: f"[{index}]")
+
+
+@mutant
+def a_map_gives_a_tuple(patch: Patch) -> None:
+    patch.setattr(MapFrame, "composed", lambda _self, values: values)
+
+
+@mutant
+def items_are_seen_from_outside(patch: Patch) -> None:
+    def make(init: Any) -> Any:
+        def mutated(self: Any, machine: Any, parent: Any, scope: Any, *rest: Any) -> None:
+            init(self, machine, parent, scope, *rest)
+            self.known = scope is not None
+
+        return mutated
+
+    _instead(patch, Frame, "__init__", make)
+
+
+@mutant
+def too_few_items_are_found_out_late(patch: Patch) -> None:
+    def make(judge: Any) -> Any:
+        def mutated(self: Any) -> None:
+            if self.tally.ended or not self.results or self.children:
+                judge(self)
+
+        return mutated
+
+    _instead(patch, MapFrame, "_judge", make)
+
+
+@mutant
+def a_map_that_can_not_be_met_fails_without_a_failure(patch: Patch) -> None:
+    def make(end: Any) -> Any:
+        def mutated(self: Any, status: Any, **fields: Any) -> None:
+            fields["failures"] = tuple(
+                f for f in fields.get("failures", ()) if "can't be met by" not in str(f)
+            )
+            end(self, status, **fields)
+
+        return mutated
+
+    _instead(patch, MapFrame, "end", make)
+
+
+@mutant
+def a_map_outlasts_a_drain_until_it_is_expanded(patch: Patch) -> None:
+    _outlasts_a_drain(patch, MapFrame)
+
+
+@mutant
+def an_expansion_takes_any_keys(patch: Patch) -> None:
+    patch.setattr(commands, "is_expansion", lambda _count, _keys, **_: True)
+
+
+@mutant
+def a_timeout_before_the_items_cancels_the_map(patch: Patch) -> None:
+    def make(receive: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            if self.expanded or event.kind != "timer_fired":
+                receive(self, event)
+            else:
+                self.stop("cancel", "late")
+
+        return mutated
+
+    _instead(patch, MapFrame, "receive", make)
+
+
+@mutant
+def kept_items_are_counted_again(patch: Patch) -> None:
+    _forgets_what_is_kept(patch, MapFrame)
+
+
+@mutant
+def a_loop_goes_on_while_draining(patch: Patch) -> None:
+    def make(goes_on: Any) -> Any:
+        def mutated(self: Any) -> bool:
+            self.stopping = None
+            return bool(goes_on(self))
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_goes_on", make)
+
+
+@mutant
+def every_iteration_gets_the_first_input(patch: Patch) -> None:
+    def make(iterate: Any) -> Any:
+        def mutated(self: Any) -> None:
+            self.value = self.input
+            iterate(self)
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_iterate", make)
+
+
+@mutant
+def a_loop_stops_one_iteration_late(patch: Patch) -> None:
+    def make(judged: Any) -> Any:
+        def mutated(self: Any, *, held: bool) -> bool:
+            spec = self.spec
+            self.spec = replace(spec, max_iterations=spec.max_iterations + 1)
+            goes_on = bool(judged(self, held=held))
+            self.spec = spec
+            return goes_on
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_judged", make)
+
+
+@mutant
+def the_limit_wins_over_the_condition(patch: Patch) -> None:
+    def make(judged: Any) -> Any:
+        def mutated(self: Any, *, held: bool) -> bool:
+            last = self.iteration >= self.spec.max_iterations
+            return bool(judged(self, held=held and not last))
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_judged", make)
+
+
+@mutant
+def a_loops_limit_has_no_event(patch: Patch) -> None:
+    def make(judged: Any) -> Any:
+        def mutated(self: Any, *, held: bool) -> bool:
+            if not held and self.iteration >= self.spec.max_iterations:
+                self.end(FAILED, failures=(self.failure(FailureCode.LOOP_LIMIT, "too often"),))
+                return False
+            return bool(judged(self, held=held))
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_judged", make)
+
+
+@mutant
+def kept_iterations_are_judged_again(patch: Patch) -> None:
+    def make(goes_on: Any) -> Any:
+        def mutated(self: Any) -> bool:
+            self.machine.kept, before = {}, self.machine.kept
+            on = bool(goes_on(self))
+            self.machine.kept = before
+            return on
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_goes_on", make)
+
+
+@mutant
+def a_kept_loop_ends_one_iteration_early(patch: Patch) -> None:
+    def make(goes_on: Any) -> Any:
+        def mutated(self: Any) -> bool:
+            self.iteration += 1
+            on = bool(goes_on(self))
+            self.iteration -= 1
+            return on
+
+        return mutated
+
+    _instead(patch, LoopFrame, "_goes_on", make)
 
 
 @mutant

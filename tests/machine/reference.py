@@ -12,6 +12,7 @@ Values and failures are symbols, so that they can be compared without knowing an
 * ``"input"``, ``("out", path, attempt)``, ``("payload", path)``, ``("kept", path)``,
   ``("default", path)``, ``None``, tuples of these, and the outcomes
   ``("completed", path, value)``, ``("failed", path, failures)`` and ``("cancelled", path, why)``
+* of a map: ``("list", items)``, and for an item of another list ``("item", list, number)``
 * failures are ``(code, path, attempt)``
 """
 
@@ -21,11 +22,13 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     SleepSpec,
@@ -44,6 +47,25 @@ DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.WaitOpened, ev.Bloc
 INTERRUPTIONS = 10
 
 Symbol = Any
+TAGS = {"out", "payload", "kept", "default", "completed", "failed", "cancelled", "list", "item"}
+
+
+class Branch(NamedTuple):
+    """What runs in a block: of a map, one item."""
+
+    node: NodeSpec
+    value: Symbol
+    mark: str = ""
+
+
+def item_symbol(value: Symbol, index: int) -> Symbol:
+    """Return an item of a list."""
+    known = value
+    if isinstance(value, tuple) and value and value[0] in TAGS:
+        known = value[1] if value[0] == "list" else None
+    if isinstance(known, tuple) and index < len(known):
+        return known[index]
+    return ("item", value, index)
 
 
 def is_derived(event: ev.Event) -> bool:
@@ -176,25 +198,37 @@ class Reference:
         end = (run.at, "run_finished", "", run.status.value, run.value, run.failures)
         return replace(run, records=(*run.records, end))
 
-    def _life(self, node: NodeSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
-        path = join_path(prefix, node.id)
+    def _life(
+        self,
+        node: NodeSpec,
+        prefix: str,
+        since: float,
+        value: Symbol,
+        stop: Stop,
+        mark: str = "",
+    ) -> Life:
+        path = join_path(prefix, node.id) + mark
         if isinstance(node, StepSpec):
             if path in self.kept:
                 return Life(path, COMPLETED, since, ("kept", path))
             return self._step(node, path, since, value, stop)
         if isinstance(node, ParallelSpec):
-            return self._block(node, prefix, since, value, stop)
+            branches = [Branch(branch, value) for branch in node.branches]
+            return self._timed(self._block(node, prefix, since, branches, stop), since, node)
         if isinstance(node, SleepSpec | WaitSpec):
             return self._pause(node, path, since, value, stop)
-        if isinstance(node, ChoiceSpec):
-            return self._choice(node, prefix, since, value, stop)
+        compound: Any = {ChoiceSpec: self._choice, LoopSpec: self._loop, MapSpec: self._map}
+        if type(node) in compound:
+            life = compound[type(node)](node, prefix, since, value, stop)
+            return self._timed(life, since, node)
         if isinstance(node, WorkflowSpec):
             key = None if node.timeout is None else "timeout"
-            life = self._workflow(node, path, since, value, stop, key)
-            return life if key is None else self._timed(life, since)
+            return self._timed(self._workflow(node, path, since, value, stop, key), since, node)
         return Life(path, COMPLETED, since, value)
 
-    def _timed(self, life: Life, since: float) -> Life:
+    def _timed(self, life: Life, since: float, node: NodeSpec) -> Life:
+        if getattr(node, "timeout", None) is None:
+            return life
         return replace(life, records=(*life.records, (since, "timer_set", life.path, "timeout")))
 
     def _due(self, since: float, timeout: float | None) -> float:
@@ -335,45 +369,122 @@ class Reference:
         life = self._life(arms[event.choice], prefix, now, value, stop)
         return replace(life, path=path, records=records, open=(), parts=(life,))
 
+    def _loop(self, spec: LoopSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
+        """Live through one iteration after another, and ask the history between any two."""
+        path = join_path(prefix, spec.id)
+        kept, answers = self.kept.get(path), iter(self.facts.get(path, ()))
+        now, loop = since, Life(path)
+        for number in range(1, spec.max_iterations + 1):
+            life = self._life(spec.body, prefix, now, value, stop, f"#{number}")
+            loop = replace(loop, parts=(*loop.parts, life))
+            now, value = life.at, life.value if life.status is COMPLETED else None
+            if life.status is None:
+                return loop
+            if life.status is not COMPLETED and not life.optional:
+                return replace(
+                    loop, status=life.status, at=now, failures=life.failures, why=life.why
+                )
+            if stop.drain <= now:
+                return replace(loop, status=CANCELLED, at=now, why="drained")
+            if kept is not None and number <= (kept.choice or 0):
+                held = kept.what == "looped" and number == kept.choice
+            else:
+                event = next(answers, None)
+                now = NEVER if event is None else event.seq
+                if stop.first < now:
+                    return replace(loop, status=CANCELLED, at=stop.first, why=stop.why)
+                if event is None:
+                    return replace(loop, open=(("decide", path, value),))
+                if isinstance(event, ev.StepFailed):
+                    failure = (event.failure.code.value, path, event.attempt)
+                    return replace(loop, status=FAILED, at=now, failures=(failure,))
+                held = event.choice == 0
+            if held:
+                return replace(loop, status=COMPLETED, at=now, value=value)
+        record = (now, "step_failed", path, 0, "loop_limit")
+        failures = (("loop_limit", path, 0),)
+        return replace(loop, status=FAILED, at=now, failures=failures, records=(record,))
+
     # ---- blocks ---------------------------------------------------------------------------
 
+    def _map(self, spec: MapSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
+        """First how many items there are, then a block of them."""
+        path = join_path(prefix, spec.id)
+        expired = self._fired(path, "timeout")
+        found = [
+            event for event in self.facts.get(path, ()) if not isinstance(event, ev.TimerFired)
+        ]
+        event, now = (found[0], found[0].seq) if found else (None, NEVER)
+        count, keys = getattr(event, "count", 0), getattr(event, "keys", None)
+        if path in self.kept:
+            event, now, keys = self.kept[path], since, self.kept[path].keys
+            count = self.kept[path].choice or 0
+        if min(stop.first, expired) < now:
+            if stop.first < expired:
+                return Life(path, CANCELLED, stop.first, why=stop.why)
+            return Life(path, FAILED, expired, failures=(("timeout", path, 0),))
+        if event is None:
+            timer = () if spec.timeout is None else (("timer", path, "timeout"),)
+            return Life(path, open=(("expand", path, value), *timer))
+        if isinstance(event, ev.StepFailed):
+            failure = (event.failure.code.value, path, event.attempt)
+            return Life(path, FAILED, now, failures=(failure,))
+        items = [
+            Branch(
+                spec.body, item_symbol(value, index), f"[{index if keys is None else keys[index]}]"
+            )
+            for index in range(count)
+        ]
+        due = min(stop.due, self._due(since, spec.timeout))  # also of the time without items
+        return self._block(spec, prefix, now, items, replace(stop, due=due))
+
     def _block(
-        self, spec: ParallelSpec, prefix: str, since: float, value: Symbol, stop: Stop
+        self,
+        spec: ParallelSpec | MapSpec,
+        prefix: str,
+        since: float,
+        branches: list[Branch],
+        stop: Stop,
     ) -> Life:
         path = join_path(prefix, spec.id)
         expired = self._fired(path, "timeout")
         due = min(stop.due, self._due(since, spec.timeout))
         inner = Stop(stop.drain, min(stop.cancel, expired), due, stop.tick / 2)
-        starts, lives = self._left_alone(spec, prefix, since, value, inner)
-        verdict, now, ended = self._verdict(spec, since, lives, stop.cancel, expired)
+        starts, lives = self._left_alone(spec, prefix, since, branches, inner)
+        verdict, now, ended = self._verdict(spec, since, branches, lives, stop.cancel, expired)
         drains = verdict is FAILED and spec.on_failure == "drain"
         told = now + stop.tick
         if drains:
             then = replace(inner, drain=min(told, inner.drain))
         else:
             then = replace(inner, cancel=min(told, inner.cancel))
-        for index, branch in enumerate(spec.branches if verdict else ()):
+        for index, branch in enumerate(branches if verdict else ()):
             if index in ended:
                 lives[index] = ended[index]
             elif starts[index] < now:
-                life = self._life(branch, prefix, starts[index], value, then)
-                lives[index] = _as_seen(spec, branch, life)
+                life = self._life(*_begun(branch, prefix, starts[index], then))
+                lives[index] = _as_seen(spec, branch.node, life)
             else:
                 why = "drained" if drains else "stopped"
-                lives[index] = Life(join_path(prefix, branch.id), CANCELLED, now, why=why)
+                branch_path = join_path(prefix, branch.node.id) + branch.mark
+                lives[index] = Life(branch_path, CANCELLED, now, why=why)
         why = "stopped" if now == stop.cancel else "drained"
-        life = self._block_ended(spec, path, verdict, now, lives, why)
-        return life if spec.timeout is None else self._timed(life, since)
+        return self._block_ended(spec, path, verdict, now, lives, why)
 
     def _left_alone(
-        self, spec: ParallelSpec, prefix: str, since: float, value: Symbol, stop: Stop
+        self,
+        spec: ParallelSpec | MapSpec,
+        prefix: str,
+        since: float,
+        branches: list[Branch],
+        stop: Stop,
     ) -> tuple[list[float], list[Life]]:
         """Return when each branch starts, and its life, as if the block never had a verdict."""
-        limit = spec.max_concurrency or len(spec.branches)
-        lives = [self._life(node, prefix, since, value, stop) for node in spec.branches]
+        limit = spec.max_concurrency or len(branches)
+        lives = [self._life(*_begun(branch, prefix, since, stop)) for branch in branches]
         starts = [since] * len(lives)
         slots: list[float] = []  # when each slot in use is given back
-        for index, branch in enumerate(spec.branches):
+        for index, branch in enumerate(branches):
             if lives[index].at == since:
                 continue  # ends without work: takes no slot
             if len(slots) == limit:
@@ -381,16 +492,21 @@ class Reference:
                 if start >= stop.first:
                     ended = CANCELLED if stop.first < NEVER else None
                     starts[index] = NEVER
-                    lives[index] = Life(
-                        join_path(prefix, branch.id), ended, stop.first, why=stop.why
-                    )
+                    branch_path = join_path(prefix, branch.node.id) + branch.mark
+                    lives[index] = Life(branch_path, ended, stop.first, why=stop.why)
                 else:
-                    lives[index] = self._life(branch, prefix, start, value, stop)
+                    lives[index] = self._life(*_begun(branch, prefix, start, stop))
             heapq.heappush(slots, lives[index].at)
         return starts, lives
 
     def _verdict(
-        self, spec: ParallelSpec, since: float, lives: list[Life], cancel: float, expired: float
+        self,
+        spec: ParallelSpec | MapSpec,
+        since: float,
+        branches: list[Branch],
+        lives: list[Life],
+        cancel: float,
+        expired: float,
     ) -> tuple[StepStatus | None, float, dict[int, Life]]:
         """Return the verdict, its time, and the branches whose ends had been counted by then."""
         instant = [[i] for i, life in enumerate(lives) if life.at == since]
@@ -399,10 +515,11 @@ class Reference:
             if since < lives[index].at < cancel:
                 later.setdefault(int(lives[index].at), []).append(index)
         ended: dict[int, Life] = {}
-        for group in [*instant, *later.values()]:
-            now = max(lives[index].at for index in group)
+        nobody: list[int] = []  # no items, or fewer than needed: decided before any begins
+        for group in [nobody, *instant, *later.values()]:
+            now = max((lives[index].at for index in group), default=since)
             for index in group:
-                life, branch = lives[index], spec.branches[index]
+                life, branch = lives[index], branches[index].node
                 if life.at == expired and life.status is CANCELLED:
                     optional = isinstance(branch, StepSpec) and branch.continue_on_error
                     failures = (("timeout", life.path, 0),)
@@ -416,7 +533,7 @@ class Reference:
 
     def _block_ended(
         self,
-        spec: ParallelSpec,
+        spec: ParallelSpec | MapSpec,
         path: str,
         verdict: StepStatus | None,
         now: float,
@@ -434,18 +551,25 @@ class Reference:
                 output = tuple(life.value for life in lives)
             elif spec.join.kind == "first":
                 output = next(life.value for life in lives if life.status is COMPLETED)
+            if isinstance(spec, MapSpec) and spec.join.kind != "first":
+                output = ("list", output)
         block = replace(block, records=((now, "block_decided", path, verdict.value, output),))
-        end = max(life.at for life in lives)
+        end = max((life.at for life in lives), default=now)
         if end == NEVER:
             return block
         block = replace(block, status=verdict, at=end, value=output, open=())
         if verdict is FAILED:
             failures = [f for life in lives if life.status is FAILED for f in life.failures]
-            return replace(block, failures=tuple(failures))
+            return replace(block, failures=tuple(failures) or (("validation", path, 0),))
         return replace(block, why=why if verdict is CANCELLED else "")
 
 
-def _as_seen(spec: ParallelSpec, branch: NodeSpec, life: Life) -> Life:
+def _begun(branch: Branch, prefix: str, start: float, stop: Stop) -> tuple[Any, ...]:
+    """What to ask for the life of a branch."""
+    return branch.node, prefix, start, branch.value, stop, branch.mark
+
+
+def _as_seen(spec: ParallelSpec | MapSpec, branch: NodeSpec, life: Life) -> Life:
     """What the block makes of a branch's end: only ``all`` lets ``None`` stand in."""
     if spec.join.kind == "all" and isinstance(branch, StepSpec) and life.optional:
         return replace(life, status=COMPLETED, value=None, failures=(), optional=False)

@@ -18,13 +18,19 @@ from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
+    NodeSpec,
     SleepSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
+    item_mark,
+    iteration_mark,
+    template_of,
     walk,
 )
-from gorkflow.machine import AwaitSignal, Decide, Machine, RunStep, StartTimer, replay
+from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep, StartTimer, replay
 from gorkflow.model import Failure, FailureCode
 
 from .generate import SIGNALS, random_tree
@@ -220,23 +226,51 @@ class Simulation:
 
     def _keep_some(self) -> None:
         """Begin with some results of another run, whichever these are."""
-        for path, node in walk(self.tree):
-            fields: Any = None
+        expanded: dict[str, tuple[Any, ...]] = {}
+
+        def marks(path: str, node: MapSpec | LoopSpec) -> list[str]:
+            if isinstance(node, LoopSpec):
+                return [iteration_mark(n) for n in range(1, node.max_iterations + 1)]
+            count, keys = expanded[path] = self._items(node)
+            return [item_mark(index, keys) for index in range(count)]
+
+        for path, node in [*walk(self.tree, marks)]:
             if not self._chance(self.weather.kept):
                 continue
-            if isinstance(node, StepSpec):
-                fields = ("completed", b"1", None, 7)
-            elif isinstance(node, ChoiceSpec):
-                fields = ("decided", None, self.rng.randint(0, len(node.arms)), 7)
-            elif isinstance(node, SleepSpec):
-                fields = ("slept", None, None, 7)
-            elif isinstance(node, WaitSpec):
-                payload = None if node.default is not None and self._chance(0.5) else b"1"
-                fields = ("received", payload, None, 7)
-            if fields is not None:
+            fields = self._result_of(node, expanded.get(path, ()))
+            if fields:
                 self.feed(ev.ResultKept, path, *fields)
                 self.refuses(ev.ResultKept, path, *fields)
+                if template_of(path) != path:
+                    self.refuses(ev.ResultKept, template_of(path), *fields)
+            elif isinstance(node, LoopSpec):
+                self.refuses(ev.ResultKept, path, "looping", None, node.max_iterations, 7)
         self.refuses(ev.ResultKept, "nowhere", "completed", b"1", None, 7)
+
+    def _result_of(self, node: NodeSpec, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the fields of a result that a node can have; none: it can have none."""
+        match node:
+            case StepSpec():
+                return ("completed", b"1", None, 7)
+            case ChoiceSpec():
+                return ("decided", None, self.rng.randint(0, len(node.arms)), 7)
+            case SleepSpec():
+                return ("slept", None, None, 7)
+            case WaitSpec():
+                payload = None if node.default is not None and self._chance(0.5) else b"1"
+                return ("received", payload, None, 7)
+            case MapSpec():
+                count, keys = items
+                return ("expanded", None, count, 7, keys)
+            case LoopSpec():
+                what = self.rng.choice(("looped", "looping"))
+                most = node.max_iterations - (what == "looping")
+                return (what, None, self.rng.randint(1, most), 7) if most else ()
+        return ()
+
+    def _items(self, spec: MapSpec) -> tuple[int, tuple[str, ...] | None]:
+        count = self.rng.choice((0, 1, 2, 2, 3))
+        return count, tuple(f"k{n}" for n in range(count)) if spec.keyed else None
 
     def _send(self, signal: str) -> None:
         self.inbox[len(self.inbox) + 1] = signal
@@ -273,14 +307,7 @@ class Simulation:
         if type(item) is tuple:
             self._result(*item)
         elif not self.machine.wants(item):
-            if isinstance(item, Decide):
-                self.refuses(ev.Decided, item.path, 0)
-            elif isinstance(item, StartTimer):
-                self.refuses(ev.TimerFired, item.path, item.key)
-            elif isinstance(item, AwaitSignal):
-                self.refuses(ev.SignalReceived, item.path, 1_000, b"1")
-            else:
-                self.refuses(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
+            self._refuse(item)
         elif isinstance(item, AwaitSignal):
             if self._chance(0.3):
                 self._send(item.signal)
@@ -289,6 +316,8 @@ class Simulation:
             self.feed(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
         elif isinstance(item, Decide):
             self._decide(item)
+        elif isinstance(item, Expand):
+            self._expand(item)
         else:
             self.at = self.at if _is_guard(item) else max(self.at, item.due)
             self.feed(ev.TimerFired, item.path, item.key)
@@ -299,6 +328,26 @@ class Simulation:
             self.feed(ev.StepFailed, item.path, 1, failure, None, None)
         else:
             self.feed(ev.Decided, item.path, self.rng.randint(0, len(item.spec.arms)))
+
+    def _refuse(self, item: Any) -> None:
+        """Answer a command that was withdrawn."""
+        if isinstance(item, Decide):
+            self.refuses(ev.Decided, item.path, 0)
+        elif isinstance(item, Expand):
+            self.refuses(ev.Expanded, item.path, *self._items(item.spec))
+        elif isinstance(item, StartTimer):
+            self.refuses(ev.TimerFired, item.path, item.key)
+        elif isinstance(item, AwaitSignal):
+            self.refuses(ev.SignalReceived, item.path, 1_000, b"1")
+        else:
+            self.refuses(ev.StepScheduled, item.path, item.attempt, item.input, item.ready_at)
+
+    def _expand(self, item: Expand) -> None:
+        if self._chance(self.weather.fails / 3):
+            failure = a_failure(item.path, 1, FailureCode.VALIDATION)
+            self.feed(ev.StepFailed, item.path, 1, failure, None, None)
+        else:
+            self.feed(ev.Expanded, item.path, *self._items(item.spec))
 
     def _result(self, path: str, attempt: int) -> None:
         if not self.machine.expects(path, attempt):
@@ -323,6 +372,12 @@ class Simulation:
                 self.refuses(ev.Decided, item.path, len(item.spec.arms) + 1)
                 self.refuses(ev.Decided, item.path, -1)
                 self.refuses(ev.StepScheduled, item.path, 1, None, 0.0)
+            elif isinstance(item, Expand):
+                keys = ("k", "k") if item.spec.keyed else ("k1", "k2")
+                self.refuses(ev.Expanded, item.path, 2, keys)
+                self.refuses(ev.Expanded, item.path, 1, ("",) if item.spec.keyed else ("k",))
+                self.refuses(ev.Expanded, item.path, -1, None)
+                self.refuses(ev.Decided, item.path, 0)
             elif isinstance(item, StartTimer):
                 self.refuses(ev.TimerFired, item.path, "other")
                 self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.machine import AwaitSignal, Decide, Machine, RunStep
+from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep
 from gorkflow.machine.frame import DRAINED
 from gorkflow.model import Failure, StepStatus
-from gorkflow.refs import Default, Ended, FailureRef, Ref
+from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 
-from .reference import Symbol, is_derived
+from .reference import Symbol, is_derived, item_symbol
 
 
 def failure_symbol(history: Sequence[ev.Event], failure: FailureRef) -> Symbol:
@@ -32,14 +32,24 @@ def symbol(history: Sequence[ev.Event], ref: Ref) -> Symbol:
     """Follow a reference to what it stands for."""
     while isinstance(ref, int) and isinstance(event := history[ref - 1], ev.BlockDecided):
         ref = event.output
-    if ref is None:
-        return None
-    if isinstance(ref, tuple):
-        return tuple(symbol(history, item) for item in ref)
-    if isinstance(ref, Default):
-        return ("default", ref.path)
-    if isinstance(ref, Ended):
-        return _outcome_symbol(history, ref)
+    match ref:
+        case None:
+            return None
+        case tuple():
+            return tuple(symbol(history, item) for item in ref)
+        case ListOf():
+            return ("list", symbol(history, ref.items))
+        case Item():
+            return item_symbol(symbol(history, ref.of), ref.index)
+        case Default():
+            return ("default", ref.path)
+        case Ended():
+            return _outcome_symbol(history, ref)
+        case int():
+            return _recorded_symbol(history, ref)
+
+
+def _recorded_symbol(history: Sequence[ev.Event], ref: int) -> Symbol:
     event = history[ref - 1]
     if isinstance(event, ev.RunCreated):
         return "input"
@@ -98,6 +108,8 @@ def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:
             found.append(("run", command.path, command.attempt, command.failures, given))
         elif isinstance(command, Decide):
             found.append(("decide", command.path, symbol(history, command.input)))
+        elif isinstance(command, Expand):
+            found.append(("expand", command.path, symbol(history, command.input)))
         elif isinstance(command, AwaitSignal):
             found.append(("signal", command.path, command.signal))
         else:

@@ -30,6 +30,7 @@ BY_ANNOTATION = {
     "Failure": FAILURES,
     "RunStatus": st.sampled_from(RunStatus),
     "Ref": REFS,
+    "tuple[str, ...] | None": st.none() | st.lists(TEXT, max_size=3).map(tuple),
     "tuple[FailureRef, ...]": st.lists(st.integers(1) | FAILURES, max_size=2).map(tuple),
 }
 

@@ -200,12 +200,12 @@ def test_results_are_read_from_the_history():
     found = results(drive.tree, drive.history)
     at = {(event.kind, event.path): event.seq for event in drive.history}
     assert found == {
-        "a": ("completed", b"1", None, at["step_completed", "a"]),
-        "?": ("decided", None, 1, at["decided", "?"]),
-        "c": ("completed", b"1", None, at["step_completed", "c"]),
-        "nap": ("slept", None, None, at["timer_fired", "nap"]),
-        "x": ("received", b'"now"', None, at["signal_received", "x"]),
-        "y": ("received", None, None, at["timer_fired", "y"]),
+        "a": Result("completed", b"1", None, at["step_completed", "a"]),
+        "?": Result("decided", None, 1, at["decided", "?"]),
+        "c": Result("completed", b"1", None, at["step_completed", "c"]),
+        "nap": Result("slept", None, None, at["timer_fired", "nap"]),
+        "x": Result("received", b'"now"', None, at["signal_received", "x"]),
+        "y": Result("received", None, None, at["timer_fired", "y"]),
     }
     again = Drive(*drive.tree.nodes, kept=found)
     assert again.machine.waiters("go") == ["z"]
@@ -219,7 +219,7 @@ def test_what_a_rerun_kept_is_a_result_like_any_other():
     drive = Drive(A, B, kept={"a": ("completed", b"1", None, 7)})
     drive.begin()
     drive.fail("b")
-    assert results(drive.tree, drive.history) == {"a": ("completed", b"1", None, 2)}
+    assert results(drive.tree, drive.history) == {"a": Result("completed", b"1", None, 2)}
 
 
 # ---- names ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError, RunNotFoundError
-from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, walk
+from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, template_of, walk
 from gorkflow.history import run_of, step_executions
 from gorkflow.model import (
     Cancelled,
@@ -25,7 +25,7 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
-from gorkflow.refs import Default, Ended, FailureRef, Ref
+from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.store import Loaded, RunReader
 
 _INPUT = 1  # the seq that stands for the run's input: that of `run_created`
@@ -89,6 +89,7 @@ class Values:
         self._tree = tree
         self._bytes: dict[int, bytes | None] = {_INPUT: None}
         self._composed: dict[int, Ref] = {}
+        self._lists: dict[Ref, Any] = {}  # of which items are shown: read once for all of them
         self._failures: dict[int, Failure] = {}
         for event in events:
             if isinstance(event, ev.StepCompleted):
@@ -121,9 +122,23 @@ class Values:
             return None if data is None else json.loads(data)
         if isinstance(ref, tuple):
             return [self.value(item) for item in ref]
+        if isinstance(ref, ListOf):
+            return self.value(ref.items)
+        if isinstance(ref, Item):
+            return self._item(ref)
         if isinstance(ref, Ended):
             return self._ended(ref)
         return self._default(ref)
+
+    def _item(self, ref: Item) -> Any:
+        items: Any = self._lists.get(ref.of)
+        if items is None:
+            items = self._lists[ref.of] = self.value(ref.of)
+        try:
+            return items[ref.index]
+        except (LookupError, TypeError) as error:
+            message = f"a list of {self._run_id!r} has no item {ref.index}"
+            raise HistoryError(self._run_id, message) from error
 
     def failure(self, ref: FailureRef) -> Failure:
         """Return the failure."""
@@ -146,7 +161,7 @@ class Values:
 
     def _default(self, ref: Default) -> Any:
         for path, node in walk(self._tree):
-            if path == ref.path and isinstance(node, ChoiceSpec | WaitSpec):
+            if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
                 return json.loads(node.default or "null")
         raise HistoryError(self._run_id, f"run {self._run_id!r} has no default at {ref.path!r}")
 

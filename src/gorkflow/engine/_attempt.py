@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow.context import StepContext
 from gorkflow.engine._results import RemoteError, code_of, make_failure
 from gorkflow.events import StepCompleted, StepFailed
+from gorkflow.flow import template_of
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.policy import retry_delay, thrown
 
@@ -54,7 +55,7 @@ class Attempt:
     def __init__(self, driver: Driver, command: RunStep) -> None:
         self.driver = driver
         self.command = command
-        self.step = driver.definition.steps[command.path]
+        self.step = driver.definition.steps[template_of(command.path)]
         self.cancelled = False
         deadline = driver.machine.deadline(command.path)
         self.due = None if deadline is None else deadline.due
@@ -225,7 +226,7 @@ class Attempt:
     @property
     def readable(self) -> frozenset[str]:
         """Ids whose outputs the step may read."""
-        return self.driver.definition.readable.get(self.command.path, frozenset())
+        return self.driver.definition.readable.get(template_of(self.command.path), frozenset())
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
         """Return how a node ended; ``None`` while it has not."""

@@ -1,4 +1,4 @@
-"""The conditions of a choice: evaluated in order, once; what they decided is recorded."""
+"""Functions that are no steps: conditions, and the keys of maps. What they say is recorded."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from gorkflow.engine._results import make_failure
-from gorkflow.events import Decided, StepFailed
+from gorkflow.errors import ValidationError, ValueInvalidError
+from gorkflow.events import Decided, Event, Expanded, StepFailed
+from gorkflow.flow import template_of
+from gorkflow.machine import Decide, Expand
 from gorkflow.model import FailureCode
+from gorkflow.refs import item_of
 
 if TYPE_CHECKING:
     from gorkflow._elements import Condition
     from gorkflow.engine._driver import Driver
-    from gorkflow.machine import Decide
+
+_KEYS_TIMEOUT = 10.0  # seconds for the keys of all items together, as for a condition
+_MAX_KEY = 200  # characters as it stands in a path
 
 
-class Decision:
-    """The evaluation of a choice."""
+def evaluate(driver: Driver, command: Decide | Expand) -> Evaluation:
+    """Begin to ask what a command is about."""
+    if isinstance(command, Decide):
+        return Decision(driver, command)
+    return Expansion(driver, command)
 
-    def __init__(self, driver: Driver, command: Decide) -> None:
+
+class Evaluation:
+    """Asks functions that are no steps, and posts what they say."""
+
+    def __init__(self, driver: Driver, command: Decide | Expand) -> None:
         self.driver = driver
         self.command = command
         self._asked = ""
@@ -43,7 +57,7 @@ class Decision:
     async def _run(self) -> None:
         path = self.command.path
         try:
-            choice = await self._choose()
+            answer, fields = await self._answer()
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -51,20 +65,37 @@ class Decision:
             if isinstance(error, asyncio.CancelledError) and self._means_nothing():
                 raise
             now = self.driver.runtime.clock.now()
-            failure = make_failure(path, self.command.spec.id, 1, FailureCode.CONDITION, error, now)
+            code = self._code(error)
+            failure = make_failure(path, self.command.spec.id, 1, code, error, now)
             if self._asked not in failure.message:
-                raised = f"condition {self._asked!r} raised {type(error).__name__}"
+                raised = f"{self._asked} raised {type(error).__name__}"
                 failure = replace(failure, message=f"{raised}: {failure.message}")
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
         else:
             self.driver.attempt_ended(self)
-            self.driver.post(Decided, path, 1, (choice,))
+            self.driver.post(answer, path, 1, fields)
+
+    async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
+        """Return the event that answers the command: its class, and its own fields."""
+        raise NotImplementedError
+
+    def _code(self, error: BaseException) -> FailureCode:
+        return FailureCode.CONDITION
+
+
+class Decision(Evaluation):
+    """The evaluation of a choice, or of the condition of a loop."""
+
+    command: Decide
+
+    async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
+        return Decided, (await self._choose(),)
 
     async def _choose(self) -> int:
         arms = self.command.spec.arms
-        conditions = self.driver.definition.conditions[self.command.path]
+        conditions = self.driver.definition.conditions[template_of(self.command.path)]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
-            self._asked = arm.condition
+            self._asked = f"condition {arm.condition!r}"
             timeout = asyncio.timeout(arm.timeout)
             try:
                 async with timeout:
@@ -89,6 +120,77 @@ class Decision:
         if condition.is_async:
             return await condition.fn(*arguments)
         return await _in_thread(self.driver, partial(condition.fn, *arguments))
+
+
+class Expansion(Evaluation):
+    """The items of a map: how many there are, and their keys."""
+
+    command: Expand
+
+    async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
+        count = self.driver.values.count(self.command.input)
+        if not self.command.spec.keyed:
+            return Expanded, (count, None)
+        function = self.driver.definition.keys[template_of(self.command.path)]
+        self._asked = f"key {function.name!r}"
+        timeout = asyncio.timeout(_KEYS_TIMEOUT)
+        try:
+            async with timeout:
+                keys = await self._evaluate(function, count)
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            message = f"{self._asked} took longer than {_KEYS_TIMEOUT:g} s for {count} items"
+            raise TimeoutError(message) from error
+        return Expanded, (count, _distinct(self._asked, keys))
+
+    def _code(self, error: BaseException) -> FailureCode:
+        """What is no list, or no key, is a matter of values; what raises is one of code."""
+        invalid = isinstance(error, ValueInvalidError)
+        return FailureCode.VALIDATION if invalid else FailureCode.CONDITION
+
+    async def _evaluate(self, function: Condition, count: int) -> list[Any]:
+        wanted = [annotation for _, annotation in function.params]
+        values, given = self.driver.values, self.command.input
+
+        def arguments(index: int) -> tuple[Any, ...]:
+            return values.arguments(wanted, item_of(given, index))
+
+        if function.is_async:
+            return [await function.fn(*arguments(index)) for index in range(count)]
+        keys: list[Any] = await _in_thread(
+            self.driver, lambda: [function.fn(*arguments(index)) for index in range(count)]
+        )
+        return keys
+
+
+def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
+    """Return keys as they stand in paths.
+
+    Raises:
+        ValidationError: one can't stand there, or two are the same.
+    """
+    places: dict[str, int] = {}
+    for index, key in enumerate(keys):
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            raise ValidationError(f"{asked} must return a str or int, not {key!r:.100}")
+        try:
+            written = quote(str(key), safe="")
+        except UnicodeEncodeError:
+            raise ValidationError(
+                f"{asked} returned {key!r:.100}, which holds a lone surrogate"
+            ) from None
+        if not written or len(written) > _MAX_KEY:
+            raise ValidationError(
+                f"{asked} returned {key!r:.100} for item {index}; a key must have 1 to {_MAX_KEY} "
+                "characters, with all but letters, digits and _.-~ percent-encoded"
+            )
+        first = places.setdefault(written, index)
+        if first != index:
+            raise ValidationError(
+                f"{asked} returned {key!r:.100} for items {first} and {index}; keys must differ"
+            )
+    return tuple(places)
 
 
 async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:

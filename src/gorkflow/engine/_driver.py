@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gorkflow import events as ev
 from gorkflow.codec import codec_of
 from gorkflow.engine._attempt import Attempt
-from gorkflow.engine._decision import Decision
+from gorkflow.engine._decision import Evaluation, evaluate
 from gorkflow.engine._mail import Mail
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._refusal import NOT_RECORDED, refusal
 from gorkflow.engine._summary import log_end, summary
 from gorkflow.errors import EngineClosedError
+from gorkflow.flow import template_of
 from gorkflow.machine import (
     AwaitSignal,
     CancelStep,
     CancelTimer,
     Command,
     Decide,
+    Expand,
     FinishRun,
     Machine,
     RunStep,
@@ -102,7 +104,7 @@ class Driver:
         self._writing = False
         self._suspending = False
         self.mail = Mail(machine, self._check_payload)
-        self._attempts: dict[str, Attempt | Decision] = {}
+        self._attempts: dict[str, Attempt | Evaluation] = {}
         self._timers: dict[tuple[str, str], TimerHandle] = {}
         if opening is None:
             self.created.set_result(None)
@@ -133,7 +135,7 @@ class Driver:
             self.submit()
 
     def _check_payload(self, path: str, payload: bytes) -> None:
-        codec_of(self.definition.payloads[path]).decode(payload)
+        codec_of(self.definition.payloads[template_of(path)]).decode(payload)
 
     def submit(self) -> None:
         """Ask for a transition to be written."""
@@ -302,8 +304,8 @@ class Driver:
                 running = self._attempts.get(command.path)
                 if running is not None:
                     running.cancel()
-            case Decide():
-                self._attempts[command.path] = Decision(self, command)
+            case Decide() | Expand():
+                self._attempts[command.path] = evaluate(self, command)
             case StartTimer():
                 fire = partial(self.post, ev.TimerFired, command.path, None, (command.key,))
                 timer = self.runtime.clock.call_at(command.due, fire)
@@ -317,7 +319,7 @@ class Driver:
             case _:
                 assert_never(command)
 
-    def attempt_ended(self, attempt: Attempt | Decision) -> None:
+    def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
         """Forget an attempt whose handler has ended, or was given up."""
         if self._attempts.get(attempt.command.path) is attempt:
             del self._attempts[attempt.command.path]

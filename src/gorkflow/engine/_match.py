@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from gorkflow import events as ev
 from gorkflow.engine._executors import misplaced
 from gorkflow.errors import StoreCorruptError
-from gorkflow.flow import ChoiceSpec, StepSpec, WaitSpec, WorkflowSpec, from_json, walk
+from gorkflow.flow import (
+    ChoiceSpec,
+    LoopSpec,
+    MapSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+    from_json,
+    join_path,
+    walk,
+)
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -52,17 +62,16 @@ def differences(
     """
     if definition.tree == tree:
         return []
-    ended = {
-        event.path
-        for event in events
-        if isinstance(event, _ENDS) or (isinstance(event, ev.StepFailed) and event.retry_at is None)
-    }
+    ended = _ended(tree, events)
     here = dict(walk(definition.tree))
     problems: list[str] = []
     if tree.input_schema != definition.tree.input_schema:
         problems.append("the type of the workflow's input has changed")
     for path, node in walk(tree):
-        if isinstance(node, ChoiceSpec):
+        if isinstance(node, MapSpec):
+            if node.keyed and path not in definition.keys and path not in ended:
+                problems.append(f"the key function of {path!r} is gone")
+        elif isinstance(node, ChoiceSpec | LoopSpec):
             if len(definition.conditions.get(path, ())) != len(node.arms):
                 problems.append(f"the conditions of {path!r} have changed")
         elif isinstance(node, StepSpec):
@@ -73,6 +82,28 @@ def differences(
         elif isinstance(node, WaitSpec):
             problems += _wait_differences(path, node, here.get(path), ended=path in ended)
     return problems
+
+
+def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
+    """Return where in the tree nothing begins any more.
+
+    What is inside a map or loop has ended once the map or loop has: an item may end before others
+    begin.
+    """
+    ended: set[str] = set()
+    for event in events:
+        over_with = isinstance(event, _ENDS | ev.BlockDecided)
+        failed = isinstance(event, ev.StepFailed) and event.retry_at is None
+        if over_with or failed or (isinstance(event, ev.Decided) and event.choice == 0):
+            ended.add(event.path)
+    over: list[str] = []
+    for path, node in walk(tree):
+        if isinstance(node, MapSpec | LoopSpec) and path in ended:
+            mark = "[]" if isinstance(node, MapSpec) else "#"
+            over.append(join_path(path.rpartition("/")[0], node.body.id) + mark)
+        elif any(path == inside or path.startswith(f"{inside}/") for inside in over):
+            ended.add(path)
+    return ended
 
 
 def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) -> list[str]:

@@ -79,7 +79,9 @@ class Reruns(Views):
         Args:
             origin: the id of the run to repeat.
             from_step: where to begin again: a step, block, choice, nested workflow, sleep or wait,
-                by its path, or by its id where no other has it. It runs when it is reached.
+                by its path, or by its id where no other has it. It runs when it is reached. Inside
+                a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and an id
+                all of them.
             workflow: its workflow, if the engine does not know it yet, and so that the output is
                 typed.
             options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
@@ -146,8 +148,9 @@ def _driver(
     if not isinstance(created, RunCreated):
         raise StoreCorruptError(f"run {row.run_id!r} has no first event; restore it from a backup")
     tree = tree_of(loaded)
-    start = None if from_step is None else locate(tree, from_step)
-    keep = kept(tree, results(tree, loaded.events), start)
+    done = results(tree, loaded.events)
+    start = None if from_step is None else locate(tree, from_step, done)
+    keep = kept(tree, done, start)
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:

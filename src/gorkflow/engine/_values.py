@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from gorkflow import events as ev
-from gorkflow.annotations import needs_validation
+from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
 from gorkflow.codec import Codec, codec_of
-from gorkflow.errors import HistoryError
-from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, walk
+from gorkflow.errors import HistoryError, ValidationError
+from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
-from gorkflow.refs import Default, Ended, FailureRef, Ref
+from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+
+T = TypeVar("T")
 
 INPUT = 1
 """The ``seq`` that stands for the run's input: that of ``run_created``."""
@@ -43,6 +45,9 @@ class Values:
         self._bytes: dict[int, tuple[bytes, str]] = {}
         self._composed: dict[int, tuple[Ref, str]] = {}
         self._failures: dict[int, Failure] = {}
+        self._lists: dict[Ref, tuple[list[bytes], Any]] = {}
+        """The items of recorded lists that somebody wanted one of, and their annotation: split
+        once, for reading each of 10,000 items must not decode the others."""
 
     def note(self, events: Iterable[ev.Event]) -> None:
         """Remember the values that these events recorded."""
@@ -107,6 +112,8 @@ class Values:
             return self.outcome(ref)
         if isinstance(ref, tuple):
             return self._received_tuple(ref, wanted, made_at)
+        if isinstance(ref, ListOf):
+            return self._received_list(ref, wanted, made_at)
         recorded = self._recorded(ref)
         return None if recorded is None else self._decoded(*recorded, wanted)
 
@@ -126,6 +133,29 @@ class Values:
             if data is not None:
                 return codec_of(wanted).decode(data)
         return tuple([self.received(r, Any) for r in refs])
+
+    def _received_list(self, refs: ListOf, wanted: Any, made_at: str) -> Any:
+        item = Any if get_origin(wanted) is None else item_of(wanted)
+        if item is NO_ITEMS or (item is Any and wanted is not Any):
+            item = Any
+            if needs_validation(self._annotation_at(made_at), wanted):
+                data = self.json(refs)
+                if data is not None:
+                    return codec_of(wanted).decode(data)
+        return [self.received(r, item) for r in refs.items]
+
+    def count(self, ref: Ref) -> int:
+        """Return how many items a list has.
+
+        Raises:
+            ValidationError: the value is no list.
+        """
+        ref, _ = self._followed(ref)
+        if isinstance(ref, tuple):
+            return len(ref)
+        if isinstance(ref, ListOf):
+            return len(ref.items)
+        return len(self._split(ref)[0])
 
     def outcome(self, ended: Ended) -> Outcome[Any]:
         """Return how a step or branch ended, as callers see it."""
@@ -156,18 +186,44 @@ class Values:
         The path is empty where no block did.
         """
         made_at = ""
-        while type(ref) is int and ref not in self._bytes and ref != INPUT:
-            found = self._composed.get(ref)
-            if found is None:
-                raise HistoryError(
-                    self.run_id, f"event {ref} of run {self.run_id!r} holds no value"
-                )
-            ref, made_at = found
-        return ref, made_at
+        while True:
+            if type(ref) is int and ref not in self._bytes and ref != INPUT:
+                found = self._composed.get(ref)
+                if found is None:
+                    raise HistoryError(
+                        self.run_id, f"event {ref} of run {self.run_id!r} holds no value"
+                    )
+                ref, made_at = found
+            elif isinstance(ref, Item):
+                of, _ = self._followed(ref.of)
+                items = of.items if isinstance(of, ListOf) else of
+                if not isinstance(items, tuple):
+                    return ref, ""
+                ref, made_at = self._item(items, ref), ""
+            else:
+                return ref, made_at
 
-    def _recorded(self, ref: int | Default | None) -> tuple[bytes, Any] | None:
+    def _item(self, items: Sequence[T], ref: Item) -> T:
+        if ref.index < len(items):
+            return items[ref.index]
+        raise HistoryError(self.run_id, f"a list of run {self.run_id!r} has no item {ref.index}")
+
+    def _split(self, ref: Ref) -> tuple[list[bytes], Any]:
+        """Return the items of a recorded list, and their annotation."""
+        found = self._lists.get(ref)
+        if found is None:
+            recorded = None if isinstance(ref, Ended) else self._recorded(ref)
+            data, annotation = recorded or (b"null", None)
+            item = item_of(annotation)
+            found = self._lists[ref] = _items(data), Any if item is NO_ITEMS else item
+        return found
+
+    def _recorded(self, ref: Ref) -> tuple[bytes, Any] | None:
         """Return the bytes of a value and the annotation they were written under."""
-        if ref is None:
+        if isinstance(ref, Item):
+            items, annotation = self._split(ref.of)
+            return self._item(items, ref), annotation
+        if not isinstance(ref, int | Default):
             return None
         if isinstance(ref, Default):
             return self._default(ref)
@@ -180,6 +236,7 @@ class Values:
             return Any
         if path == "":
             return definition.input
+        path = template_of(path)
         if path in definition.payloads:
             return definition.payloads[path]  # of a wait, the payload alone was recorded
         return definition.outputs.get(path, Any)
@@ -195,6 +252,8 @@ class Values:
         ref, made_at = self._followed(ref)
         if isinstance(ref, tuple):
             return self._tuple_annotation(ref, made_at)
+        if isinstance(ref, ListOf):
+            return self._annotation_at(made_at) if made_at else list
         if isinstance(ref, Ended):
             return Any
         recorded = self._recorded(ref)
@@ -205,8 +264,8 @@ class Values:
         ref, _ = self._followed(ref)
         if isinstance(ref, Ended):
             return None
-        if isinstance(ref, tuple):
-            parts = [self.json(item) for item in ref]
+        if isinstance(ref, tuple | ListOf):
+            parts = [self.json(item) for item in (ref if isinstance(ref, tuple) else ref.items)]
             known = [part for part in parts if part is not None]
             return b"[" + b",".join(known) + b"]" if len(known) == len(parts) else None
         recorded = self._recorded(ref)
@@ -214,11 +273,40 @@ class Values:
 
     def _default(self, ref: Default) -> tuple[bytes, Any]:
         if self.definition is not None:
-            return self.definition.defaults_of[ref.path]
+            return self.definition.defaults_of[template_of(ref.path)]
         for path, node in walk(self._tree) if self._tree is not None else ():
-            if path == ref.path and isinstance(node, ChoiceSpec | WaitSpec):
+            if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
                 return (node.default or "null").encode(), Any
         raise HistoryError(self.run_id, f"run {self.run_id!r} has no default at {ref.path!r}")
+
+
+_decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is of no use here
+
+
+def _items(data: bytes) -> list[bytes]:
+    """Return the items of a JSON list, each with its exact bytes.
+
+    Raises:
+        ValidationError: it is no list.
+    """
+    text = data.decode()
+    if not text.startswith("["):
+        raise ValidationError(f"the value to map over is no list, but {text:.100}")
+    items: list[bytes] = []
+    at = _past_space(text, 1)
+    while text[at] != "]":
+        _, end = _decoder.raw_decode(text, at)
+        items.append(text[at:end].encode())
+        at = _past_space(text, end)
+        if text[at] == ",":
+            at = _past_space(text, at + 1)
+    return items
+
+
+def _past_space(text: str, at: int) -> int:
+    while text[at] in " \t\n\r":
+        at += 1
+    return at
 
 
 def _item_annotations(annotation: Any, count: int) -> Sequence[Any] | None:

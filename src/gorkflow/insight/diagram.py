@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
@@ -23,8 +25,9 @@ _Exits = list[tuple[str, str]]
 def mermaid(tree: WorkflowSpec) -> str:
     """Return the flowchart of a workflow in Mermaid's language.
 
-    A block is a box between a hexagon that opens it and one that names its join; a choice is a
-    diamond; a sleep or a wait is slanted; a nested workflow is a box.
+    A block is a box between a hexagon that opens it and one that names its join, and so is a map,
+    whose box holds its body once; a loop is a box that ends in a diamond, its condition; a choice
+    is a diamond; a sleep or a wait is slanted; a nested workflow is a box.
 
     Args:
         tree: the flow tree, as a compiled workflow or a stored run has it.
@@ -61,6 +64,10 @@ class _Flowchart:
             return self._plain(f'[/"{_escaped(node.id)}{small}"/]', exits)
         if isinstance(node, ParallelSpec):
             return self._parallel(node, exits)
+        if isinstance(node, MapSpec):
+            return self._map(node, exits)
+        if isinstance(node, LoopSpec):
+            return self._loop(node, exits)
         if isinstance(node, ChoiceSpec):
             return self._choice(node, exits)
         self._open(_with_note(f"workflow {_title(node)}", _workflow_note(node)))
@@ -75,6 +82,25 @@ class _Flowchart:
         join = self._plain(f'{{{{"join: {_escaped(str(node.join))}"}}}}', ends)
         self._close()
         return join
+
+    def _map(self, node: MapSpec, exits: _Exits) -> _Exits:
+        self._open(_with_note("map", _block_note(node)))
+        fork = self._plain('{{"for each item"}}', exits)
+        join = self._plain(
+            f'{{{{"join: {_escaped(str(node.join))}"}}}}', self._any(node.body, fork)
+        )
+        self._close()
+        return join
+
+    def _loop(self, node: LoopSpec, exits: _Exits) -> _Exits:
+        self._open(f"loop  ({loop_note(node)})")
+        begin = self._plain('{{"again"}}', exits)
+        ((diamond, _),) = self._plain(
+            f'{{"{_escaped(node.condition)}"}}', self._any(node.body, begin)
+        )
+        self._link([(diamond, "no")], begin[0][0])
+        self._close()
+        return [(diamond, "yes")]
 
     def _choice(self, node: ChoiceSpec, exits: _Exits) -> _Exits:
         ((diamond, _),) = self._plain(f'{{"{_escaped(node.id)}"}}', exits)
@@ -142,6 +168,8 @@ def _labelled(node: NodeSpec) -> list[tuple[str, NodeSpec | None]]:
         return [("", branch) for branch in node.branches]
     if isinstance(node, WorkflowSpec):
         return [("", inner) for inner in node.nodes]
+    if isinstance(node, MapSpec | LoopSpec):
+        return [("", node.body)]
     if not isinstance(node, ChoiceSpec):
         return []
     inside: list[tuple[str, NodeSpec | None]] = [
@@ -164,6 +192,10 @@ def _line(node: NodeSpec) -> str:
         return f"{node.id}  (passthrough)" if node.id != "passthrough" else node.id
     if isinstance(node, ParallelSpec):
         return _with_note(f"parallel, join {node.join}", _block_note(node))
+    if isinstance(node, MapSpec):
+        return _with_note(f"map, join {node.join}", _block_note(node))
+    if isinstance(node, LoopSpec):
+        return _with_note(f"loop until {_clean(node.condition)}", loop_note(node))
     if isinstance(node, ChoiceSpec):
         return f"choice {_clean(node.id)}"
     return _with_note(f"workflow {_title(node)}", _workflow_note(node))
@@ -195,7 +227,12 @@ def pause_note(node: SleepSpec | WaitSpec) -> str:
     return ", ".join(words)
 
 
-def _block_note(node: ParallelSpec) -> str:
+def loop_note(node: LoopSpec) -> str:
+    """Return how often a loop runs in a few words."""
+    return f"at most {node.max_iterations} time{'' if node.max_iterations == 1 else 's'}"
+
+
+def _block_note(node: ParallelSpec | MapSpec) -> str:
     words: list[str] = []
     if node.max_concurrency is not None:
         words.append(f"{node.max_concurrency} at a time")

@@ -24,6 +24,9 @@ class ChoiceFrame(Frame):
         self.machine.enter(self)
         self.machine.ask(Decide(self.path, self.spec, self.input))
 
+    def expects(self, attempt: int) -> bool:
+        return self.child is None
+
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.Decided) and self.child is None:
             self._choose(event.choice)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from gorkflow import events as ev
-from gorkflow.flow import ChoiceSpec, StepSpec
+from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, StepSpec
 from gorkflow.refs import Ref
 
 
@@ -31,10 +32,18 @@ class CancelStep(NamedTuple):
 
 
 class Decide(NamedTuple):
-    """Evaluate the conditions of a choice in order: ``decided``, or ``step_failed``."""
+    """Evaluate a choice's conditions in order, or a loop's: ``decided``, or ``step_failed``."""
 
     path: str
-    spec: ChoiceSpec
+    spec: ChoiceSpec | LoopSpec
+    input: Ref
+
+
+class Expand(NamedTuple):
+    """Count the items of a list, and ask for their keys: ``expanded``, or ``step_failed``."""
+
+    path: str
+    spec: MapSpec
     input: Ref
 
 
@@ -67,7 +76,7 @@ class FinishRun(NamedTuple):
     """The run has ended; its last event says how."""
 
 
-Question = RunStep | Decide | AwaitSignal | StartTimer
+Question = RunStep | Decide | Expand | AwaitSignal | StartTimer
 """The commands that stay open until they are answered."""
 
 Command = Question | CancelStep | CancelTimer | FinishRun
@@ -80,4 +89,17 @@ def answers(event: ev.Event, question: Question | None) -> bool:
         return event.attempt == question.attempt and event.input == question.input
     if isinstance(event, ev.Decided) and isinstance(question, Decide):
         return 0 <= event.choice <= len(question.spec.arms)
+    if isinstance(event, ev.Expanded) and isinstance(question, Expand):
+        return is_expansion(event.count, event.keys, keyed=question.spec.keyed)
     return False
+
+
+_KEY = re.compile(r"[A-Za-z0-9_.~%-]+")
+
+
+def is_expansion(count: int, keys: tuple[str, ...] | None, *, keyed: bool) -> bool:
+    """Return whether a map can have these items."""
+    if keys is None:
+        return count >= 0 and not keyed
+    fit = len(keys) == count == len(set(keys)) and all(map(_KEY.fullmatch, keys))
+    return keyed and fit

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
-from gorkflow.flow import NodeSpec
+from gorkflow.flow import NodeSpec, id_at
 from gorkflow.model import Failure, FailureCode, StepStatus
 from gorkflow.refs import Ended, FailureRef, Ref
 
@@ -40,11 +40,16 @@ Strength = Literal["drain", "cancel"]
 class Frame:
     """A live node."""
 
-    __slots__ = ("due", "guard", "index", "input", "live", "machine", "parent", "path", "scope",
-                 "spec", "stopping")  # fmt: skip
+    __slots__ = ("due", "guard", "index", "input", "known", "live", "machine", "parent", "path",
+                 "scope", "spec", "stopping")  # fmt: skip
 
     def __init__(
-        self, machine: Machine, parent: Frame | None, scope: WorkflowFrame | None, spec: Any
+        self,
+        machine: Machine,
+        parent: Frame | None,
+        scope: WorkflowFrame | None,
+        spec: Any,
+        mark: str = "",
     ) -> None:
         self.machine = machine
         self.parent = parent
@@ -60,7 +65,9 @@ class Frame:
         self.stopping: Strength | None = None
         self.live = True
         prefix = scope.path if scope is not None else ""
-        self.path: str = f"{prefix}/{spec.id}" if prefix else spec.id
+        self.path: str = f"{prefix}/{spec.id}{mark}" if prefix else f"{spec.id}{mark}"
+        self.known = scope is not None and not mark
+        """Whether the workflow around knows how it ended: nobody sees one item from outside."""
 
     def start(self) -> None:
         """Enter the node. It may end before this returns."""
@@ -69,6 +76,10 @@ class Frame:
     def stop(self, strength: Strength, reason: str) -> None:
         """Stop the node from above."""
         raise NotImplementedError
+
+    def expects(self, attempt: int) -> bool:
+        """Return whether a result of this attempt would be taken; else it comes too late."""
+        return False
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         """Take note of a child's end."""
@@ -95,8 +106,8 @@ class Frame:
         ended = Ended(self.path, status, value, failures, reason, optional)
         self.live = False
         self.machine.leave(self)
-        if self.scope is not None:
-            self.scope.results[self.spec.id] = ended
+        if self.known:
+            self.outer.results[self.spec.id] = ended
         if self.parent is None:
             self.machine.finish(ended)
         else:
@@ -115,7 +126,7 @@ class Frame:
         path = self.path if path is None else path
         return Failure(
             path=path,
-            step_id=path.rpartition("/")[2],
+            step_id=id_at(path),
             attempt=attempt,
             code=code,
             type="",
@@ -123,9 +134,12 @@ class Frame:
             at=datetime.fromtimestamp(self.machine.at, UTC),
         )
 
-    def make_child(self, spec: NodeSpec, index: int, scope: WorkflowFrame | None = None) -> Frame:
+    def make_child(
+        self, spec: NodeSpec, index: int, scope: WorkflowFrame | None = None, mark: str = ""
+    ) -> Frame:
         """Return the frame of a node inside this one, with this one's input; not started yet."""
-        child = self.machine.frame_types[type(spec)](self.machine, self, scope or self.scope, spec)
+        make = self.machine.frame_types[type(spec)]
+        child = make(self.machine, self, scope or self.scope, spec, mark)
         child.index = index
         child.input = self.input
         child.due, child.guard = self.due, self.guard

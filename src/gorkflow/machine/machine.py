@@ -29,6 +29,8 @@ from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     ParallelSpec,
     PassthroughSpec,
     SleepSpec,
@@ -42,6 +44,7 @@ from gorkflow.machine.commands import (
     CancelTimer,
     Command,
     Decide,
+    Expand,
     FinishRun,
     Question,
     RunStep,
@@ -50,6 +53,8 @@ from gorkflow.machine.commands import (
 )
 from gorkflow.machine.frame import Frame, PassthroughFrame
 from gorkflow.machine.kept import Keeper, Kept
+from gorkflow.machine.loop import LoopFrame
+from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
@@ -59,7 +64,7 @@ from gorkflow.refs import Ended
 
 E = TypeVar("E", bound=ev.Event)
 _ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested})
-_ANSWERS = frozenset({ev.StepScheduled, ev.Decided})
+_ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
     StepStatus.FAILED: RunStatus.FAILED,
@@ -71,12 +76,14 @@ FRAME_TYPES: Mapping[type, type[Frame]] = {
     StepSpec: StepFrame,
     PassthroughSpec: PassthroughFrame,
     ParallelSpec: ParallelFrame,
+    MapSpec: MapFrame,
     ChoiceSpec: ChoiceFrame,
+    LoopSpec: LoopFrame,
     SleepSpec: SleepFrame,
     WaitSpec: WaitFrame,
     WorkflowSpec: WorkflowFrame,
 }
-"""The frame of each node kind. Map and loop add theirs here."""
+"""The frame of each node kind."""
 
 
 class Machine:
@@ -109,7 +116,7 @@ class Machine:
         """The version of the rules that the run was started under."""
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
-        self._open: dict[str, RunStep | Decide] = {}
+        self._open: dict[str, RunStep | Decide | Expand] = {}
         self._timers: dict[tuple[str, str], StartTimer] = {}
         self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
         self._received: set[int] = set()  # the messages that brought a signal
@@ -146,7 +153,7 @@ class Machine:
 
     def wants(self, command: Command) -> bool:
         """Return whether a command still stands; a later event may have withdrawn it."""
-        if isinstance(command, (RunStep, Decide)):
+        if isinstance(command, (RunStep, Decide, Expand)):
             return self._open.get(command.path) is command
         if isinstance(command, StartTimer):
             return self._timers.get((command.path, command.key)) is command
@@ -194,9 +201,7 @@ class Machine:
     def expects(self, path: str, attempt: int) -> bool:
         """Return whether a result of this attempt would be taken; else it comes too late."""
         frame = self.frames.get(path)
-        if isinstance(frame, StepFrame):
-            return frame.expects(attempt)
-        return isinstance(frame, ChoiceFrame) and frame.child is None
+        return frame is not None and frame.expects(attempt)
 
     def awaits_timer(self, path: str, key: str) -> bool:
         """Return whether ``timer_fired`` would be taken."""

@@ -1,186 +1,30 @@
-"""A live block: branches side by side, and its verdict."""
+"""A live parallel block: its branches are in the tree."""
 
 from __future__ import annotations
 
-from collections import deque
-
-from gorkflow import events as ev
-from gorkflow.flow import (
-    NodeSpec,
-    ParallelSpec,
-    StepSpec,
-    join_path,
-)
-from gorkflow.machine import joins
-from gorkflow.machine.frame import DRAINED, Frame, Strength
-from gorkflow.machine.kept import is_instant
-from gorkflow.model import FailureCode, StepStatus
-from gorkflow.refs import Ended, FailureRef, Ref
-
-COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
+from gorkflow.flow import NodeSpec
+from gorkflow.machine.block import BlockFrame
+from gorkflow.refs import Ref
 
 
-class ParallelFrame(Frame):
-    """Branches side by side, until the join decides and what runs has ended."""
+class ParallelFrame(BlockFrame):
+    """A block whose branches are in the tree; each gets the block's input."""
 
-    __slots__ = ("children", "decided_at", "entered_at", "filling", "judging", "queue", "results",
-                 "tally", "verdict")  # fmt: skip
+    __slots__ = ()
 
     def start(self) -> None:
-        spec: ParallelSpec = self.spec
-        total = len(spec.branches)
-        self.children: dict[int, Frame] = {}
-        self.results: list[Ended | None] = [None] * total
-        self.tally = joins.Tally(total)
-        self.verdict: StepStatus | None = None
-        self.decided_at = 0  # seq of block_decided
-        self.entered_at = self.machine.at
-        self.judging = True
-        self.filling = False
-        # Branches without work go first, or `first` would start what it has no need of.
-        prefix, kept = self.outer.path, self.machine.kept
-        instant = [is_instant(branch, prefix, kept) for branch in spec.branches]
-        self.queue = deque(sorted(range(total), key=lambda i: not instant[i]))
-        if spec.timeout is not None:
-            self.machine.start_timeout(self, spec.timeout)
-        self._fill()
+        self.enter()
+        self.open(len(self.spec.branches))
 
-    def _fill(self) -> None:
-        """Start branches, as many as may be live."""
-        if self.filling:
-            return  # a branch ended while it started; the loop below goes on with the next
-        self.filling = True
-        limit = self.spec.max_concurrency or len(self.results)
-        while self.queue and len(self.children) < limit:
-            index = self.queue.popleft()
-            child = self.children[index] = self.make_child(self.spec.branches[index], index)
-            child.start()
-        self.filling = False
-
-    def child_ended(self, child: Frame, ended: Ended) -> None:
-        del self.children[child.index]
-        self._count(child.index, ended)
-        if self.judging:
-            self._judge()
-            if self.verdict is None:
-                self._fill()
-
-    def _count(self, index: int, ended: Ended) -> None:
-        if ended.optional and self.spec.join.kind == "all":
-            ended = Ended(ended.path, COMPLETED)
-        self.results[index] = ended
-        self._tally(ended.status, 1)
-
-    def _tally(self, status: StepStatus, number: int) -> None:
-        if status is COMPLETED:
-            self.tally.completed += number
-        elif status is FAILED:
-            self.tally.failed += number
-        else:
-            self.tally.cancelled += number
-
-    def _judge(self) -> None:
-        """Reach the verdict as soon as there is one, and leave as soon as nothing runs."""
-        if self.verdict is None:
-            self.verdict = joins.verdict(self.spec.join, self.tally)
-            if self.verdict is not None:
-                self._announce(self.verdict)
-        if self.verdict is not None and not self.children:
-            self._leave(self.verdict)
-
-    def _announce(self, verdict: StepStatus) -> None:
-        if verdict is COMPLETED:
-            self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
-        elif verdict is FAILED and self.spec.on_failure == "cancel":
-            self._stop_rest("cancel", f"{self._first_failed()} failed")
-        elif verdict is FAILED:
-            self._stop_rest("drain", DRAINED)
-        output = self._output() if verdict is COMPLETED else None
-        self._record(verdict, self._reason(verdict), output)
-
-    def _record(self, verdict: StepStatus, reason: str, output: Ref = None) -> None:
-        event = self.machine.emit(ev.BlockDecided, self.path, verdict.value, reason, output)
-        self.decided_at = event.seq
-
-    def _leave(self, verdict: StepStatus) -> None:
-        if verdict is COMPLETED:
-            self.end(COMPLETED, value=self.decided_at)
-        elif verdict is FAILED:
-            failures = tuple(f for r in self.results if r is not None for f in r.failures)
-            self.end(FAILED, failures=failures)
-        else:
-            self.end(CANCELLED, reason=DRAINED)
-
-    def stop(self, strength: Strength, reason: str) -> None:
-        self.stopping = strength
-        self._stop_rest(strength, reason)
-        if strength == "cancel" and self.verdict is None:
-            self.verdict = CANCELLED
-            self._record(CANCELLED, reason)
-            self.end(CANCELLED, reason=reason)
-        else:
-            self._judge()
-
-    def _stop_rest(self, strength: Strength, reason: str) -> None:
-        """Stop every branch that has not ended, without judging them one by one."""
-        judging, self.judging = self.judging, False
-        while self.queue:
-            index = self.queue.popleft()
-            self._replace(index, CANCELLED, reason=reason)
-        for child in list(self.children.values()):
-            child.stop(strength, reason)
-        self.judging = judging
-
-    def _replace(
-        self,
-        index: int,
-        status: StepStatus,
-        *,
-        failures: tuple[FailureRef, ...] = (),
-        reason: str = "",
-    ) -> None:
-        """Give a branch an end that is not its own doing."""
+    def branch(self, index: int) -> NodeSpec:
         node: NodeSpec = self.spec.branches[index]
-        optional = bool(failures) and isinstance(node, StepSpec) and node.continue_on_error
-        path = join_path(self.outer.path, node.id)
-        ended = Ended(path, status, None, failures, reason, optional)
-        was = self.results[index]
-        if was is not None:
-            self._tally(was.status, -1)
-        self.outer.results[node.id] = ended
-        self._count(index, ended)
+        return node
 
-    def receive(self, event: ev.Event) -> None:
-        if not isinstance(event, ev.TimerFired):
-            super().receive(event)
-        message = f"block {self.spec.id!r} took longer than {self.spec.timeout:g} s"
-        open_before = [] if self.verdict else [*self.children, *self.queue]
-        self._stop_rest("cancel", message)
-        for index in sorted(open_before):
-            was = self.results[index]
-            if was is not None and was.status is CANCELLED:
-                failure = self.failure(FailureCode.TIMEOUT, message, was.path)
-                self._replace(index, FAILED, failures=(failure,))
-        self._judge()
+    def mark(self, index: int) -> str:
+        return ""
 
-    def _output(self) -> Ref:
-        results = [r for r in self.results if r is not None]
-        kind = self.spec.join.kind
-        if kind == "all":
-            return tuple(r.value for r in results)
-        if kind == "first":
-            return next(r.value for r in results if r.status is COMPLETED)
-        return tuple(results)
+    def given(self, index: int) -> Ref:
+        return self.input
 
-    def _first_failed(self) -> str:
-        pairs = zip(self.spec.branches, self.results, strict=True)
-        return next(str(node.id) for node, r in pairs if r is not None and r.status is FAILED)
-
-    def _reason(self, verdict: StepStatus) -> str:
-        ids: dict[StepStatus, list[str]] = {}
-        for branch, result in zip(self.spec.branches, self.results, strict=True):
-            status = StepStatus.RUNNING if result is None else result.status
-            ids.setdefault(status, []).append(branch.id)
-        late = [r.reason for r in self.results if r is not None and r.status is FAILED and r.reason]
-        reason = joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
-        return "; ".join([reason, *late[:1]])  # one line for people
+    def composed(self, values: tuple[Ref, ...]) -> Ref:
+        return values

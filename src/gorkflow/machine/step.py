@@ -38,7 +38,6 @@ class StepFrame(Frame):
         )
 
     def expects(self, attempt: int) -> bool:
-        """Return whether this attempt is running."""
         return self.state == "running" and self.attempt == attempt
 
     def receive(self, event: ev.Event) -> None:

@@ -17,7 +17,7 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
-from gorkflow.refs import Default, Ended
+from gorkflow.refs import Default, Ended, Item, ListOf
 from gorkflow.store import (
     Append,
     Claim,
@@ -82,7 +82,12 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.SignalReceived("r", 20, "approved", T0 + 9, 7, b'"yes"'),
     ev.ResultKept("r", 21, "a", T0 + 9, "completed", b"[1]", None, 5),
     ev.ResultKept("r", 22, "when", T0 + 9, "decided", None, 2, 14),
-    ev.RunFinished("r", 23, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.Expanded("r", 23, "*a", T0 + 9, 3, None),
+    ev.Expanded("r", 24, "*b", T0 + 9, 2, ("x", "%C3%BC")),
+    ev.ResultKept("r", 25, "*b", T0 + 9, "expanded", None, 2, 24, ("x", "%C3%BC")),
+    ev.StepScheduled("r", 26, "a[2]", T0 + 9, 1, Item(Item(3, 1), 2), T0 + 9),
+    ev.BlockDecided("r", 27, "*a", T0 + 9, "completed", "", ListOf((5, None, 6))),
+    ev.RunFinished("r", 28, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 

@@ -14,6 +14,7 @@ from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
+from gorkflow.flow import is_template
 from gorkflow.node import Node
 from gorkflow.step import AsyncStep, Step
 from gorkflow.testing._rewrite import nodes_of, rewritten
@@ -47,7 +48,8 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
 
     Args:
         workflow: it stays as it is.
-        fakes: by step or id (wherever in the workflow it is) or by path (only there). A fake is a
+        fakes: by step or id (wherever in the workflow it is) or by path (only there; ``resize[]``
+            and ``poll#`` in a map or loop, for all items and iterations). A fake is a
             step; a function, sync or async, with the parameters of the step, with or without a
             context before them, or with none at all; a value to return; or an exception to raise.
             A nested workflow can be faked, too.
@@ -71,7 +73,7 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
 
 def _paths(key: object, nodes: Mapping[str, Node[Any, Any]]) -> list[str]:
     wanted = key.id if isinstance(key, Node) else key
-    if isinstance(wanted, str) and "/" in wanted:
+    if isinstance(wanted, str) and ("/" in wanted or is_template(wanted)):
         return [wanted] if wanted in nodes else []
     return [path for path, node in nodes.items() if node.id == wanted]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from gorkflow._elements import Chain
+from gorkflow._elements import Chain, Loop, Map
 from gorkflow._placement import LOCAL
 from gorkflow.flow import join_path
 from gorkflow.node import Node
@@ -18,7 +18,8 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 Change = Callable[[str, Node[Any, Any]], Node[Any, Any]]
-"""Gets a node with its path, and returns it or another in its place."""
+"""Gets a node with its path (a template, inside a map or loop), and returns it or another in its
+place."""
 
 
 def rewritten(workflow: Workflow[In, Out], change: Change) -> Workflow[In, Out]:
@@ -76,28 +77,29 @@ def _chain(chain: Chain[Any, Any], prefix: str, change: Change) -> Chain[Any, An
     return chain if elements is chain.elements else chain.rebuilt(elements)
 
 
-def _changed(item: Any, prefix: str, change: Change) -> Any:
+def _changed(item: Any, prefix: str, change: Change, mark: str = "") -> Any:
     """Return the same object where nothing in it changed."""
     found: Any = item
     if isinstance(item, Node):
-        return _node(found, prefix, change)
+        return _node(found, prefix, change, mark)
     if isinstance(item, tuple):
         items: tuple[Any, ...] = found
         new = tuple([_changed(one, prefix, change) for one in items])
         return items if all(a is b for a, b in zip(items, new, strict=True)) else new
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        mark = "[]" if isinstance(item, Map) else "#" if isinstance(item, Loop) else ""
         new_fields = {
             field.name: new_value
             for field in dataclasses.fields(item)
-            if (new_value := _changed(value := getattr(item, field.name), prefix, change))
+            if (new_value := _changed(value := getattr(item, field.name), prefix, change, mark))
             is not value
         }
         return dataclasses.replace(item, **new_fields) if new_fields else item
     return item
 
 
-def _node(node: Node[Any, Any], prefix: str, change: Change) -> Node[Any, Any]:
-    path = join_path(prefix, node.id)
+def _node(node: Node[Any, Any], prefix: str, change: Change, mark: str) -> Node[Any, Any]:
+    path = join_path(prefix, node.id) + mark
     changed = change(path, node)
     if changed is node and isinstance(node, Chain):
         return _chain(node, path, change)

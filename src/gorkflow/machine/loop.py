@@ -1,0 +1,93 @@
+"""A live loop: iterations one after another, and a condition after each."""
+
+from __future__ import annotations
+
+from gorkflow import events as ev
+from gorkflow.flow import LoopSpec, iteration_mark
+from gorkflow.machine.commands import CancelStep, Decide
+from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.model import FailureCode, StepStatus
+from gorkflow.refs import Ended
+
+
+class LoopFrame(Frame):
+    """The body, again and again with what it gave, until the condition holds."""
+
+    __slots__ = ("child", "entering", "iteration", "value")
+
+    def start(self) -> None:
+        self.child: Frame | None = None
+        self.entering = False
+        self.iteration = 0
+        self.value = self.input
+        self.machine.enter(self)
+        self._iterate()
+
+    def _iterate(self) -> None:
+        """Run iterations, until one does not end at once or is the last."""
+        # A loop, not recursion through child_ended: there may be more than the stack is deep.
+        while True:
+            self.iteration += 1
+            mark = iteration_mark(self.iteration)
+            self.child = child = self.make_child(self.spec.body, 0, mark=mark)
+            child.input = self.value
+            self.entering = True
+            child.start()
+            self.entering = False
+            if child.live or not self.live or not self._goes_on():
+                return
+
+    def child_ended(self, child: Frame, ended: Ended) -> None:
+        self.child = None
+        if ended.status is not StepStatus.COMPLETED and not ended.optional:
+            self.end(ended.status, failures=ended.failures, reason=ended.reason)
+            return
+        self.value = ended.value
+        if not self.entering and self._goes_on():
+            self._iterate()
+
+    def _goes_on(self) -> bool:
+        """Return whether the next iteration may begin at once; else see to what is next."""
+        if self.stopping:
+            self.end(StepStatus.CANCELLED, reason=DRAINED)
+            return False
+        kept = self.machine.kept.get(self.path)
+        if kept is not None and kept.choice is not None and self.iteration <= kept.choice:
+            return self._judged(held=kept.what == "looped" and self.iteration == kept.choice)
+        self.machine.ask(Decide(self.path, self.spec, self.value))
+        return False
+
+    def _judged(self, *, held: bool) -> bool:
+        """Take the condition's word, and return whether to go on."""
+        spec: LoopSpec = self.spec
+        if held:
+            self.end(StepStatus.COMPLETED, value=self.value)
+        elif self.iteration >= spec.max_iterations:
+            times = f"{spec.max_iterations} iterations"
+            message = f"loop {spec.id!r} ended after {times}: {spec.condition} did not hold"
+            failure = self.failure(FailureCode.LOOP_LIMIT, message)
+            failed = self.machine.emit(ev.StepFailed, self.path, 0, failure, None, None)
+            self.end(StepStatus.FAILED, failures=(failed.seq,))
+        return not held and self.live
+
+    def expects(self, attempt: int) -> bool:
+        return self.child is None
+
+    def receive(self, event: ev.Event) -> None:
+        if self.child is not None:
+            super().receive(event)
+        elif isinstance(event, ev.Decided):
+            if self._judged(held=event.choice == 0):
+                self._iterate()
+        elif isinstance(event, ev.StepFailed) and event.retry_at is None:
+            self.end(StepStatus.FAILED, failures=(event.seq,))
+        else:
+            super().receive(event)
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        self.stopping = strength
+        if self.child is not None:
+            self.child.stop(strength, reason)
+            return
+        self.machine.command(CancelStep(self.path, 1, reason))
+        self.end(StepStatus.CANCELLED, reason=reason)
