@@ -452,14 +452,17 @@ def maps() -> list[str]:
 def loops() -> list[str]:
     """Return ``loop``."""
     lines: list[str] = []
-    for _, condition in CONDITIONS:
-        takes = condition.replace("Out_co", "B1")
-        value = ITEMS if takes.endswith("*Bs]") else "B1"
-        lines += ["    @overload", "    def loop(", "        self,"]
-        lines += [f"        node: Node[Out_co | {value}, {value}],", "        *,"]
-        lines += [f"        until: Callable[{takes}, bool | Awaitable[bool]],"]
-        lines += ["        max_iterations: int,", "        id: str | None = None,"]
-        lines += [f"    ) -> Workflow[In_contra, {value}]: ..."]
+    # What the first says is exact, but pyright solves it only where the two types differ.
+    for receiver, gets in (("self", "Out_co | {}"), ("self: Chain[B2, {}]", "{}")):
+        for _, condition in CONDITIONS:
+            takes = condition.replace("Out_co", "B1")
+            value = ITEMS if takes.endswith("*Bs]") else "B1"
+            lines += ["    @overload", "    def loop(", f"        {receiver.format(value)},"]
+            lines += [f"        node: Node[{gets.format(value)}, {value}],", "        *,"]
+            lines += [f"        until: Callable[{takes}, bool | Awaitable[bool]],"]
+            lines += ["        max_iterations: int,", "        id: str | None = None,"]
+            owner = "In_contra" if receiver == "self" else "B2"
+            lines += [f"    ) -> Workflow[{owner}, {value}]: ..."]
     return [*lines, *LOOP.splitlines()]
 
 

@@ -1406,6 +1406,33 @@ class FluentMethods(Chain[In_contra, Out_co]):
         max_iterations: int,
         id: str | None = None,
     ) -> Workflow[In_contra, B1]: ...
+    @overload
+    def loop(
+        self: Chain[B2, tuple[B4, B5, *Bs]],
+        node: Node[tuple[B4, B5, *Bs], tuple[B4, B5, *Bs]],
+        *,
+        until: Callable[[B4, B5, *Bs], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[B2, tuple[B4, B5, *Bs]]: ...
+    @overload
+    def loop(
+        self: Chain[B2, B1],
+        node: Node[B1, B1],
+        *,
+        until: Callable[[B1], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def loop(
+        self: Chain[B2, B1],
+        node: Node[B1, B1],
+        *,
+        until: Callable[[], bool | Awaitable[bool]],
+        max_iterations: int,
+        id: str | None = None,
+    ) -> Workflow[B2, B1]: ...
     def loop(
         self,
         node: Node[Any, Any],
