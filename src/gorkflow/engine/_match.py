@@ -68,12 +68,8 @@ def differences(
     if tree.input_schema != definition.tree.input_schema:
         problems.append("the type of the workflow's input has changed")
     for path, node in walk(tree):
-        if isinstance(node, MapSpec):
-            if node.keyed and path not in definition.keys and path not in ended:
-                problems.append(f"the key function of {path!r} is gone")
-        elif isinstance(node, ChoiceSpec | LoopSpec):
-            if len(definition.conditions.get(path, ())) != len(node.arms):
-                problems.append(f"the conditions of {path!r} have changed")
+        if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
+            problems += _function_differences(path, node, definition, ended=path in ended)
         elif isinstance(node, StepSpec):
             problems += _step_differences(path, node, here.get(path), ended=path in ended)
             code = definition.steps.get(path)
@@ -82,6 +78,16 @@ def differences(
         elif isinstance(node, WaitSpec):
             problems += _wait_differences(path, node, here.get(path), ended=path in ended)
     return problems
+
+
+def _function_differences(
+    path: str, then: MapSpec | ChoiceSpec | LoopSpec, definition: Definition, *, ended: bool
+) -> list[str]:
+    if isinstance(then, MapSpec):
+        gone = then.keyed and path not in definition.keys and not ended
+        return [f"the key function of {path!r} is gone"] if gone else []
+    same = len(definition.conditions.get(path, ())) == len(then.arms)
+    return [] if same else [f"the conditions of {path!r} have changed"]
 
 
 def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
