@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import timedelta
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from gorkflow.annotations import describe
@@ -55,6 +56,8 @@ class StepOptions(TypedDict, total=False):
 
 def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
+    if isinstance(annotation, FunctionType | MethodType):  # pydantic would call it to validate
+        return [f"{what} {describe(annotation)}, which is a function; write a type"]
     try:
         codec_of(annotation).prepare()
     except ValueInvalidError as error:

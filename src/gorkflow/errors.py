@@ -35,11 +35,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
 
     from gorkflow.model import Failure, Outcome
 
@@ -53,18 +53,21 @@ class StepInvalidError(GorkflowError):
 
 
 class WorkflowInvalidError(GorkflowError):
-    """A workflow can't be built as written.
+    """A workflow, or what it is made of, can't be built as written.
 
     Args:
-        workflow_id: the workflow that was being built.
+        workflow_id: the workflow that was being built, or the name of the other thing.
         problems: every problem that the call found, one sentence each.
+        what: it is.
     """
 
-    def __init__(self, workflow_id: str, problems: Sequence[str]) -> None:
+    def __init__(
+        self, workflow_id: str, problems: Sequence[str], *, what: str = "workflow"
+    ) -> None:
         self.workflow_id = workflow_id
         self.problems = tuple(problems)
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(f"workflow {workflow_id!r} can't be built:{lines}")
+        super().__init__(f"{what} {workflow_id!r} can't be built:{lines}")
 
 
 class InputInvalidError(GorkflowError):
@@ -223,6 +226,10 @@ class NonRetryableError(StepSignal):
     """Raise it in a step to fail at once, whatever the retry policy says."""
 
 
+_CENTURY = 100 * 365 * 86_400.0
+"""Seconds; a longer delay is a mistake in the unit, and some instants can't be written down."""
+
+
 class RetryAfterError(StepSignal):
     """Raise it in a step to set the delay before the next attempt.
 
@@ -233,13 +240,19 @@ class RetryAfterError(StepSignal):
         message: why, for the record.
 
     Raises:
-        ValueError: the delay is negative or not finite.
+        ValueError: the delay is negative, NaN, or longer than 100 years.
+        TypeError: it is no duration.
     """
 
     def __init__(self, delay: float | timedelta, message: str = "") -> None:
-        seconds = delay if isinstance(delay, int | float) else delay.total_seconds()
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"a retry delay must be 0 or more finite seconds, not {delay!r}")
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError(f"a retry delay must be seconds or a timedelta, not {delay!r:.100}")
+        if not 0 <= seconds <= _CENTURY:
+            raise ValueError(
+                f"a retry delay must be from 0 seconds to 100 years, not {delay!r:.100}; the "
+                "delay is in seconds"
+            )
         self.delay = float(seconds)
         super().__init__(message or f"asked to be tried again after {seconds:g} s")
 

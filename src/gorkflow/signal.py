@@ -42,9 +42,9 @@ class Signal(Generic[T]):
     def __init__(self: Signal[Any], name: str, type: UnionType) -> None: ...
     def __init__(self, name: str, type: Any) -> None:
         problems = id_problems("signal", name)
-        problems += annotation_problems(f"signal {name!r} carries", type)
+        problems += annotation_problems("it carries", type)
         if problems:
-            raise WorkflowInvalidError(str(name), problems)
+            raise WorkflowInvalidError(str(name), problems, what="signal")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "type", type)
 

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import re
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gorkflow.engine.engine import Engine
+from gorkflow.signal import Signal
 from gorkflow.step import step
 from gorkflow.workflow import Workflow
 from tests.cli.conftest import Invoke
@@ -220,6 +223,36 @@ def test_show_says_where_a_step_ran_and_why_it_was_not_retried(invoke: Invoke, f
     assert told["executor"] == "process"
     assert told["attempt"] == 1
     assert "in a process" in invoke("graph", "places.py").stdout
+
+
+def test_instants_are_local_and_bytes_are_text(invoke: Invoke, monkeypatch: pytest.MonkeyPatch):
+    @step
+    async def same(_: None, number: int) -> int:
+        return number
+
+    async def main() -> float:
+        napping = Workflow("napping").wait_for(Signal("go", int)).then(same).sleep(86_400)
+        async with Engine(STORE) as engine:
+            handle = await engine.start(napping, run_id="n")
+            await handle.send("go", 7)
+            while (run := await handle.info()).due_at is None:
+                await asyncio.sleep(0.01)
+            return run.due_at.timestamp()
+
+    Path(".gorkflow").mkdir()
+    due = asyncio.run(main())
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        text = invoke("runs", "show", "n", "--events").stdout
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "payload=7\n" in text
+    assert "b'" not in text
+    there = datetime.fromtimestamp(due, timezone(timedelta(hours=9)))
+    assert f"sleeps until {there:%Y-%m-%d %H:%M:%S}\n" in text
+    assert "UTC" not in text
 
 
 def test_show_tells_failures_apart(invoke: Invoke):

@@ -266,7 +266,7 @@ def test_living_workers_and_unread_messages_are_told(invoke: Invoke):
     assert asyncio.run(work()) == 1
     sql("UPDATE runs SET status = 'completed'")
     _, found = diagnosed(invoke)
-    assert found["inbox"][0]["text"].startswith("1 messages of 1 ended runs")
+    assert found["inbox"][0]["text"] == "never used: 1 message of 1 ended run"
 
 
 @pytest.mark.usefixtures("checkout")

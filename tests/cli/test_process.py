@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_retries_and_warnings_are_lines_without_control_characters(folder: Path)
     assert "warning: careful: hot\n" in done.stderr
 
 
-def interrupted(folder: Path) -> subprocess.CompletedProcess[str]:
+def interrupted(
+    folder: Path, by: signal.Signals = signal.SIGINT, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """Start a run and send the signal that Ctrl-C sends once its first step has run."""
     with subprocess.Popen(
         [*COMMAND, "run", "flows.py:patient", "--run-id", "r1", "--store", "sqlite:a.db"],
@@ -71,6 +74,7 @@ def interrupted(folder: Path) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **more,
     ) as process:
         assert process.stderr is not None
         said = ""
@@ -79,7 +83,7 @@ def interrupted(folder: Path) -> subprocess.CompletedProcess[str]:
             if "second started" in line:
                 break
         assert (folder / "marker").exists()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         stdout, stderr = process.communicate(timeout=30)
     return subprocess.CompletedProcess([], process.returncode, stdout, said + stderr)
 
@@ -98,6 +102,21 @@ def test_ctrl_c_leaves_the_run_to_be_resumed(folder: Path):
     assert not (folder / "marker").exists()  # what had completed did not run again
     assert "first " not in resumed.stderr
     assert "second completed" in resumed.stderr
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_sigterm_leaves_the_run_to_be_resumed_too(folder: Path, background: bool):
+    # A shell that starts a command in the background has it ignore Ctrl-C.
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    done = interrupted(folder, signal.SIGTERM, **(ignoring if background else {}))
+    assert done.returncode == 143
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "Error: terminated; what is done is kept" in done.stderr
+    assert done.stderr.endswith("gorkflow runs resume r1 flows.py:patient --store sqlite:a.db\n")
+    (folder / "go").touch()
+    resumed = gorkflow_in(folder, *done.stderr.splitlines()[-1].split()[1:])
+    assert (resumed.returncode, resumed.stdout) == (0, '"first, second"\n')
 
 
 def test_a_step_that_exits_ends_the_command_but_not_the_run(folder: Path):

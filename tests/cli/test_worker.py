@@ -178,6 +178,7 @@ def test_what_it_can_not_use(place: Path) -> None:
         (("own.py", "--store", "memory:"), "brings its store and its limits; leave them out"),
         (("own.py",), "takes no runs of others: it was made with execute=False or recover=False"),
         (("nothing.py",), "nothing.py"),
+        (("held.py", "--store", "memory:"), "nobody else can reach the runs in 'memory:'"),
     ):
         done = gorkflow_in(place, "worker", *args)
         assert (done.returncode, why in done.stderr) == (2, True), done.stderr

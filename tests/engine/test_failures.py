@@ -281,6 +281,28 @@ async def test_a_thread_is_decided_at_its_deadline_and_its_late_result_is_fenced
 
 
 @in_loop
+async def test_a_thread_that_leaves_when_it_is_cancelled_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = Gate()
+
+    @step(timeout=0.03)
+    def obeys(ctx: StepContext, number: int) -> int:
+        gate.wait()
+        ctx.raise_if_cancelled()
+        return number
+
+    caplog.set_level(logging.DEBUG, "gorkflow")
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("w", input=int).then(obeys), 1)
+        await handle.outcome()
+        gate.open()
+        await until(lambda: "its result is ignored" in caplog.text, "the log")
+    (told,) = [each for each in caplog.records if "its result is ignored" in each.getMessage()]
+    assert told.levelname == "DEBUG"
+
+
+@in_loop
 async def test_abandoned_threads_are_replaced_up_to_a_limit_then_steps_wait(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -165,7 +165,11 @@ async def test_a_retry_keeps_its_due_time_over_a_restart(url: str) -> None:
 
 
 @in_loop
-async def test_a_client_queues_and_a_worker_runs(url: str) -> None:
+async def test_a_client_queues_and_a_worker_runs(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gorkflow")
+
     @step
     async def double(number: int) -> int:
         return number * 2
@@ -176,6 +180,8 @@ async def test_a_client_queues_and_a_worker_runs(url: str) -> None:
         assert (await handle.info()).status == RunStatus.PENDING
         async with Engine(url, workflows=[wf]):
             assert await handle.result() == 8
+    assert "run 'r' begins on " in caplog.text
+    assert "is continued" not in caplog.text
 
 
 @in_loop

@@ -80,6 +80,29 @@ async def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str
             await engine.delete_runs(**options)
 
 
+@pytest.mark.parametrize("before", ["30d", 0, None])
+@in_loop
+async def test_before_is_an_instant_or_an_age(before: Any) -> None:
+    async with Engine("memory:") as engine:
+        with pytest.raises(TypeError, match=r"an age such as timedelta\(days=30\), not "):
+            await engine.delete_runs(before)
+
+
+@in_loop
+async def test_an_age_may_reach_back_before_all_time() -> None:
+    async with Engine("memory:") as engine:
+        await engine.run(WF, 1)
+        assert await engine.delete_runs(timedelta.max) == 0
+
+
+@pytest.mark.parametrize(("given", "options"), [("completed", {}), (None, {"status": "failed"})])
+@in_loop
+async def test_listing_takes_a_filter(given: Any, options: Any) -> None:
+    async with Engine("memory:") as engine:
+        with pytest.raises(TypeError, match=r"write list_runs\(RunFilter\(status=…\)\), which has"):
+            await engine.list_runs(given, **options)
+
+
 class Counting(MemoryStore):
     """Notes what is deleted together."""
 

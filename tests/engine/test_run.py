@@ -19,6 +19,7 @@ from gorkflow import (
     InputInvalidError,
     Outcome,
     RunCancelledError,
+    RunError,
     RunFailedError,
     RunFilter,
     RunNotFoundError,
@@ -432,6 +433,42 @@ async def test_a_bad_run_id_is_refused(run_id: str) -> None:
     async with Engine("memory:") as engine:
         with pytest.raises(InputInvalidError, match="run_id"):
             await engine.start(wf, Order(id=1), run_id=run_id)
+
+
+@step
+async def echo(number: int) -> int:
+    return number
+
+
+OTHER = Workflow("other", input=int).then(echo)
+
+
+@in_loop
+async def test_an_empty_resource_is_refused() -> None:
+    async with Engine("memory:") as engine:
+        for exclusive in (False, True):
+            with pytest.raises(InputInvalidError, match="resource_id is empty; name what"):
+                await engine.start(OTHER, 1, resource_id="", exclusive=exclusive)
+
+
+@in_loop
+async def test_a_handle_of_another_workflow_says_so_and_does_not_wait() -> None:
+    gate = Gate()
+
+    @step
+    async def holds(text: str) -> str:
+        await gate.wait_async()
+        return text
+
+    async with Engine("memory:") as engine:
+        held = Workflow("held", input=str).then(holds)
+        await engine.start(held, "x", run_id="r1")
+        for wait in (engine.handle("r1", OTHER).result, engine.handle("r1", OTHER).outcome):
+            with pytest.raises(RunError, match="run 'r1' is of workflow 'held', not of 'other'"):
+                await wait()
+        gate.open()
+        assert await engine.handle("r1", held).result() == "x"
+        assert await engine.handle("r1").result() == "x"
 
 
 @in_loop

@@ -253,6 +253,7 @@ def test_the_database_of_another_program_is_left_alone(path):
     with pytest.raises(StoreUnavailableError, match="another program"):
         with_store(path, nothing)
     assert sql(path, "SELECT name FROM sqlite_schema") == [("theirs",)]
+    assert [each.name for each in path.parent.iterdir()] == [path.name]  # nothing is left beside it
 
 
 def test_a_file_that_is_no_database(path):
@@ -260,6 +261,7 @@ def test_a_file_that_is_no_database(path):
     with pytest.raises(StoreCorruptError, match="no SQLite database"):
         with_store(path, nothing)
     assert path.read_bytes().startswith(b"this is no database")
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

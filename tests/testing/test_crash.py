@@ -187,6 +187,20 @@ def test_single_commits_can_be_looked_at():
     assert report.commits > 1
 
 
+@pytest.mark.parametrize("commits", [[99], [0], [1, 99], []])
+def test_commits_that_the_run_does_not_have_are_an_error(commits):
+    count = testing.crash_at_every_commit(shop, 7, make_deps=Bank, commits=[1]).commits
+    with pytest.raises(ValueError, match=f"the undisturbed run has {count} commits; name some"):
+        testing.crash_at_every_commit(shop, 7, make_deps=Bank, commits=commits)
+
+
+def test_the_repr_of_a_report_fits_into_the_message_of_an_assert():
+    report = testing.crash_at_every_commit(shop, 7, make_deps=Bank, commits=[1])
+    assert repr(report).startswith("<CrashReport: killed 2 times at ")
+    assert len(repr(report)) < 200
+    assert str(report).partition("\n")[0] in repr(report)
+
+
 def test_on_sqlite(tmp_path):
     numbers = itertools.count()
     report = testing.crash_at_every_commit(

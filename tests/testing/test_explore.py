@@ -70,6 +70,7 @@ def test_a_workflow_that_does_not_care_has_no_differences():
     assert report.runs == 41
     assert report.orders > 10
     assert "0 ended otherwise" in str(report)
+    assert "0 ended otherwise" in repr(report)
 
 
 def test_a_workflow_that_depends_on_the_order_is_found_out_and_replayed():
@@ -80,6 +81,7 @@ def test_a_workflow_that_depends_on_the_order_is_found_out_and_replayed():
     assert report.by_design == ()
     found = outputs[0]
     assert f"seed={report.differences[0].number}" in str(report)
+    assert len(repr(report)) < 200  # pytest cuts a longer one out of the message of an assert
     for _ in range(3):
         again = testing.run_sync(workflow, 1, deps=World(), seed=found.number)
         assert again.output == found.got

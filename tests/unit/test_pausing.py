@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -107,8 +108,20 @@ def test_the_name_of_a_signal_is_an_id(name):
 
 def test_a_signal_carries_what_json_can_say():
     (problem,) = problems(lambda: Signal("odd", type(lambda: 0)))
-    assert "signal 'odd' carries" in problem
-    assert "can't be written as JSON" in problem
+    assert "it carries function, which can't be written as JSON" in problem
+
+
+@pytest.mark.parametrize("wrong", [lambda text: text, approves])
+def test_a_signal_carries_a_type_not_a_function(wrong: Any):
+    (problem,) = problems(lambda: Signal("odd", wrong))
+    assert "which is a function; write a type" in problem
+    (problem,) = problems(lambda: Workflow("odd", input=wrong))
+    assert "which is a function; write a type" in problem
+
+
+def test_what_is_wrong_with_a_signal_is_said_of_the_signal():
+    with pytest.raises(WorkflowInvalidError, match=r"^signal 'a b' can't be built:\n"):
+        Signal("a b", int)
 
 
 # ---- sleep ----------------------------------------------------------------------------------

@@ -87,9 +87,17 @@ def test_a_step_may_set_the_next_delay():
     assert retry_delay(policy, 2, RetryAfterError(5), middle) is None
 
 
-@pytest.mark.parametrize("delay", [-1, float("inf"), float("nan")])
-def test_a_delay_is_finite(delay: float):
-    with pytest.raises(ValueError, match="finite seconds"):
+@pytest.mark.parametrize("delay", [-1, float("inf"), float("nan"), 1e10, timedelta(days=40_000)])
+def test_a_delay_is_some_time_that_will_come(delay: float):
+    with pytest.raises(
+        ValueError, match=r"from 0 seconds to 100 years, not .*; the delay is in sec"
+    ):
+        RetryAfterError(delay)
+
+
+@pytest.mark.parametrize("delay", ["5", None, True, [5]])
+def test_a_delay_is_seconds_or_a_timedelta(delay: Any):
+    with pytest.raises(TypeError, match="must be seconds or a timedelta, not "):
         RetryAfterError(delay)
 
 

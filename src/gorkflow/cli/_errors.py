@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     BUG = 70
     """Ours."""
     INTERRUPTED = 130
+    TERMINATED = 143
+    """By SIGTERM."""
 
 
 class CliError(click.ClickException):

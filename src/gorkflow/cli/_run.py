@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from gorkflow.cli import _plain
@@ -44,6 +47,8 @@ class Wanted:
     """The run, once it is known."""
     lasting: bool = True
     """Whether the store outlives this process."""
+    terminated: bool = False
+    """Whether SIGTERM came."""
 
 
 def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> ExitCode:
@@ -238,7 +243,7 @@ def _carry(
 ) -> ExitCode:
     try:
         # What the steps print goes where the rest of the talk goes: the output is for a pipe.
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _stopped_by_sigterm(wanted):
             target = load(wanted.target)
             if target.engine is not None and wanted.store is not None:
                 raise CliError("the engine of TARGET brings its store; leave out --store")
@@ -250,11 +255,35 @@ def _carry(
                 carrier = _Carrier(engine, target, workflow, view, log)
                 found = asyncio.run(_follow(wanted, carrier, begin))
     except KeyboardInterrupt:
-        raise CliError(_what_now(wanted, "interrupted"), ExitCode.INTERRUPTED) from None
+        what = "terminated" if wanted.terminated else "interrupted"
+        code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
+        raise CliError(_what_now(wanted, what), code) from None
     except SystemExit as error:
         what = f"a step stopped the program: SystemExit({error.code!r})"
         raise CliError(_what_now(wanted, what), ExitCode.RUN_FAILED) from None
     return _report(wanted, found)
+
+
+@contextmanager
+def _stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
+    """Let SIGTERM stop the command as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        wanted.terminated = True
+        # asyncio's own while a loop runs. Started in the background of a script, there is none.
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _follow(wanted: Wanted, carrier: _Carrier, begin: _Begin) -> _plain.Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from dataclasses import fields
 from datetime import datetime
@@ -187,8 +188,15 @@ def _steps(steps: list[StepExecution]) -> list[str]:
     return table(head, (_step(step) for step in steps))
 
 
+_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+"""As histories have it; all other instants here are local."""
+
+
 def _step(step: StepExecution) -> tuple[str, ...]:
-    notes = [step.reason]
+    reason = step.reason
+    if step.status is StepStatus.SUSPENDED:
+        reason = _UTC.sub(lambda found: moment(datetime.fromisoformat(f"{found[1]}Z")), reason)
+    notes = [reason]
     if step.failure is not None and step.status is not StepStatus.COMPLETED:
         notes.insert(0, f"{step.failure.code.value}: {step.failure.message}")
     if step.executor not in {"", "loop", "thread"}:
@@ -238,7 +246,7 @@ def _event(event: ev.Event) -> tuple[str, ...]:
 def _detail(name: str, value: Any) -> str:
     if name.endswith("_at") or name in {"due", "deadline"}:
         return clock(value)
-    return one_line(str(value))
+    return one_line(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
 # ---- cancel -----------------------------------------------------------------------------------

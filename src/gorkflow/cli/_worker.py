@@ -17,6 +17,7 @@ from gorkflow.cli._output import say
 from gorkflow.cli._stores import naming_source
 from gorkflow.cli._target import Target, load
 from gorkflow.engine.engine import Engine
+from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -52,6 +53,16 @@ def work(wanted: Wanted) -> ExitCode:
 def _engine(wanted: Wanted) -> Engine:
     targets = [load(text) for text in wanted.targets]
     engines = [target for target in targets if target.engine is not None]
+    engine = _own_engine(wanted, targets, engines)
+    if isinstance(engine.store, MemoryStore):
+        raise CliError(
+            "the store of a worker must be a file: nobody else can reach the runs in 'memory:'; "
+            "write --store sqlite:PATH"
+        )
+    return engine
+
+
+def _own_engine(wanted: Wanted, targets: list[Target], engines: list[Target]) -> Engine:
     if not engines:
         return Engine(
             wanted.store,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
 from gorkflow.engine._results import RemoteError, code_of, make_failure
+from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of
 from gorkflow.model import FailureCode, Outcome, instant
@@ -170,7 +171,10 @@ class Attempt:
         """Take the result."""
         if self._is_stray:
             self.driver.runtime.slots.reclaim(self.command.spec.executor)
-            logger.warning(
+            # One that noticed, and left for it, is as it should be.
+            obeyed = isinstance(error, StepCancelledError)
+            logger.log(
+                logging.DEBUG if obeyed else logging.WARNING,
                 "step %r of run %r ended after its attempt %d was decided; its result is ignored",
                 self.command.path,
                 self.driver.run_id,

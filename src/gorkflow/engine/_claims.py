@@ -150,7 +150,8 @@ class Claims:
             mine.broken(
                 LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
             )
-        logger.info("run %r is continued by %s", run_id, self._runtime.worker_id)
+        how = "begins on" if claim.row.started_at is None else "is continued by"
+        logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
         driver = Driver(
             self._runtime,
             definition,

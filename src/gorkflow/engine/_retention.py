@@ -37,7 +37,12 @@ def ended(
 
     Raises:
         ValueError: a status is not one of an ended run, or the age is negative.
+        TypeError: it is neither an instant nor an age.
     """
+    if not isinstance(before, datetime | timedelta):
+        raise TypeError(
+            f"name an instant, or an age such as timedelta(days=30), not {before!r:.100}"
+        )
     terminal = [each for each in RunStatus if each.terminal]
     wanted = terminal if status is None else [status] if isinstance(status, str) else [*status]
     for each in wanted:
@@ -49,7 +54,7 @@ def ended(
     if isinstance(before, timedelta):
         if before < timedelta():
             raise ValueError(f"an age can't be negative: {before!r}")
-        before = instant(now) - before
+        before = instant(now) - min(before, timedelta(seconds=now))  # there was nothing before 1970
     return RunFilter(workflow_id=workflow_id, status=wanted, finished_before=before)
 
 
@@ -116,6 +121,7 @@ class Retention:
 
         Raises:
             ValueError: the status is not one of an ended run, or the age is negative.
+            TypeError: ``before`` is neither an instant nor an age.
         """
         _, runtime = self._opened()
         now = runtime.clock.now()

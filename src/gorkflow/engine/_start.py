@@ -141,7 +141,7 @@ def _row(
         workflow_id=definition.workflow_id,
         workflow_version=_text("the workflow's version", definition.version) or "",
         fingerprint=definition.fingerprint,
-        resource_id=_text("resource_id", options.get("resource_id")),
+        resource_id=_resource(options.get("resource_id")),
         tags=_tags(definition, options.get("tags")),
         created_at=now,
         due_at=now + delay if delay else None,
@@ -267,6 +267,12 @@ def _delay(delay: float | timedelta | None) -> float:
     if not 0 <= seconds < _FOR_EVER:
         raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {delay!r}")
     return float(seconds)
+
+
+def _resource(resource_id: str | None) -> str | None:
+    if resource_id == "":
+        raise InputInvalidError("resource_id is empty; name what the run is about, or leave it out")
+    return _text("resource_id", resource_id)
 
 
 def checked_priority(priority: object) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Never
 
 from gorkflow.errors import LeaseLostError
 from gorkflow.events import Event
@@ -46,12 +47,23 @@ class Views:
         self._opened()
         return await self._watch.get_run(run_id)
 
-    async def list_runs(self, query: RunFilter | None = None) -> Page[Run]:
+    async def list_runs(self, query: RunFilter | None = None, **options: Never) -> Page[Run]:
         """Return one page of runs, newest first, without their inputs and outputs.
+
+        Args:
+            query: which runs; without it, the newest of all.
+            options: there are none: what restricts the list is a field of ``RunFilter``.
 
         Raises:
             ValueError: the filter's limit or cursor is not valid.
+            TypeError: it is no ``RunFilter``.
         """
+        if options or not isinstance(query, RunFilter | None):
+            name = next(iter(options), "status")
+            raise TypeError(
+                f"list_runs takes a RunFilter: write list_runs(RunFilter({name}=…)), which has the "
+                f"fields {', '.join(each.name for each in fields(RunFilter))}"
+            )
         self._opened()
         return await self._watch.list_runs(query or RunFilter())
 
@@ -77,13 +89,20 @@ class Views:
         self._opened()
         return self._watch.events(run_id, after)
 
-    async def wait(self, run_id: str) -> Ended:
+    async def wait(self, run_id: str, *, workflow_id: str | None = None) -> Ended:
         """Wait until a run has ended, here or elsewhere, and return how.
+
+        Args:
+            run_id: the run.
+            workflow_id: the workflow that it is believed to be of; ``None``: of any.
 
         Raises:
             RunNotFoundError: there is no such run.
+            RunError: it is of another workflow.
         """
         service, _ = self._opened()
+        if workflow_id is not None:
+            await self._watch.check_workflow(run_id, workflow_id)
         driver = service.runs.drivers.get(run_id)
         if driver is not None:
             error = await driver.done.wait()

@@ -12,7 +12,7 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
-from gorkflow.errors import RunNotFoundError
+from gorkflow.errors import RunError, RunNotFoundError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
     run_of,
@@ -132,6 +132,20 @@ class Watch:
             failures=unhandled_failures(loaded.events, values),
             outcomes=step_outcomes(tree, loaded.events, values) if failed else {},
         )
+
+    async def check_workflow(self, run_id: str, workflow_id: str) -> None:
+        """Check that a run, if there is one, is of this workflow: its output is of another type.
+
+        Raises:
+            RunError: it is of another one.
+        """
+        row = await self._store.get_run(run_id)
+        if row is not None and row.workflow_id != workflow_id:
+            raise RunError(
+                run_id,
+                f"run {run_id!r} is of workflow {row.workflow_id!r}, not of {workflow_id!r}; give "
+                "engine.handle its own workflow, or none",
+            )
 
     async def _is_over(self, run_id: str) -> bool:
         row = await self._store.get_run(run_id)

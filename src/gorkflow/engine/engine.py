@@ -330,7 +330,7 @@ class Engine(Reruns, Retention, Scheduling):
         """
         if workflow is not None:
             self._registry.add(workflow)
-        return RunHandle(self, run_id)
+        return RunHandle(self, run_id, None if workflow is None else workflow.id)
 
     async def recover(self, run_id: str | None = None) -> list[str]:
         """Continue unfinished runs of known workflows that no live engine holds.

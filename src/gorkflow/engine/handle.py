@@ -23,10 +23,12 @@ class RunHandle(Generic[Out_co]):
     Args:
         engine: the engine it is asked through.
         run_id: the run.
+        workflow_id: the workflow that the caller takes it to be of; ``None``: not known.
     """
 
-    def __init__(self, engine: Engine, run_id: str) -> None:
+    def __init__(self, engine: Engine, run_id: str, workflow_id: str | None = None) -> None:
         self._engine = engine
+        self._workflow_id = workflow_id
         self.run_id = run_id
 
     def __repr__(self) -> str:
@@ -40,9 +42,10 @@ class RunHandle(Generic[Out_co]):
             RunFailedError: it failed; lists every unhandled failure.
             RunCancelledError: it was cancelled.
             RunNotFoundError: there is no such run.
+            RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed; the run goes on when an engine recovers it.
         """
-        ended = await self._engine.wait(self.run_id)
+        ended = await self._engine.wait(self.run_id, workflow_id=self._workflow_id)
         match ended.status:
             case RunStatus.COMPLETED:
                 return ended.output  # type: ignore[no-any-return]
@@ -56,9 +59,10 @@ class RunHandle(Generic[Out_co]):
 
         Raises:
             RunNotFoundError: there is no such run.
+            RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed.
         """
-        ended = await self._engine.wait(self.run_id)
+        ended = await self._engine.wait(self.run_id, workflow_id=self._workflow_id)
         match ended.status:
             case RunStatus.COMPLETED:
                 return Completed("", ended.output)

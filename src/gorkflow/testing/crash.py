@@ -56,7 +56,7 @@ class Doubled:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CrashReport:
     """What ``crash_at_every_commit`` found."""
 
@@ -74,14 +74,21 @@ class CrashReport:
 
     def __str__(self) -> str:
         """Return it for people."""
+        more = lines("differences:", self.differences)
+        more += lines("differences by design:", self.by_design)
+        more += lines("began more than once:", self.doubled)
+        return "\n".join([self._first_line(), *more])
+
+    def __repr__(self) -> str:
+        """Return its first line: pytest cuts what is longer out of the message of an ``assert``."""
+        return f"<CrashReport: {self._first_line()}; str() has all of it>"
+
+    def _first_line(self) -> str:
         wrong = len({item.case for item in self.differences})
-        first = (
+        return (
             f"killed {self.cases} times at {self.commits} commits: {wrong} cases ended "
             f"otherwise, {len(self.doubled)} steps began twice"
         )
-        more = lines("differences:", self.differences)
-        more += lines("differences by design:", self.by_design)
-        return "\n".join([first, *more, *lines("began more than once:", self.doubled)])
 
 
 class CrashCampaign(Protocol):
@@ -129,6 +136,7 @@ def crash_at_every_commit(
         WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
         InputInvalidError: the input is not valid.
         StuckError: undisturbed, it waits for something that can't come any more.
+        ValueError: the undisturbed run has no such commit.
     """
     commits = options.pop("commits", None)
     make_store = options.pop("make_store", MemoryStore)
@@ -158,7 +166,7 @@ class _Campaign:
             raise undisturbed.error
         if problem is not None:
             raise problem
-        numbers = list(range(1, undisturbed.commits + 1) if commits is None else commits)
+        numbers = _numbers(undisturbed.commits, commits)
         for number in numbers:
             for moment in Moment:
                 self._compare(undisturbed, Case(number, moment))
@@ -221,3 +229,20 @@ class _Campaign:
                 same_key=len(keys) == 1 and (known is None or known.same_key),
                 cases=(*(known.cases if known else ()), str(case)),
             )
+
+
+def _numbers(count: int, wanted: Iterable[int] | None) -> list[int]:
+    """Return the commits to look at.
+
+    Raises:
+        ValueError: there is no such commit, so that nothing would be tested.
+    """
+    every = range(1, count + 1)
+    numbers = list(every if wanted is None else wanted)
+    unknown = [number for number in numbers if number not in every]
+    if unknown or not numbers:
+        raise ValueError(
+            f"commits={numbers!r:.100}: the undisturbed run has {count} commits; name some of "
+            f"1 to {count}, or leave it out for all"
+        )
+    return numbers

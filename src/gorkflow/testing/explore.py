@@ -26,7 +26,7 @@ class ExploreOptions(PlayOptions, total=False):
     """Called before each run, for ``deps`` that have a state."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Exploration:
     """What ``explore`` found."""
 
@@ -42,17 +42,24 @@ class Exploration:
         """Return it for people."""
         seeds = dict.fromkeys(item.number for item in self.differences)
         replay = [f"replay one with testing.run(…, seed={next(iter(seeds))})"] if seeds else []
-        first = (
-            f"{self.runs} runs in {self.orders} orders: "
-            f"{len(seeds)} ended otherwise than the one in declared order"
-        )
         return "\n".join(
             [
-                first,
+                self._first_line(),
                 *lines("differences:", self.differences),
                 *lines("differences by design:", self.by_design),
                 *replay,
             ]
+        )
+
+    def __repr__(self) -> str:
+        """Return its first line: pytest cuts what is longer out of the message of an ``assert``."""
+        return f"<Exploration: {self._first_line()}; str() has all of it>"
+
+    def _first_line(self) -> str:
+        seeds = {item.number for item in self.differences}
+        return (
+            f"{self.runs} runs in {self.orders} orders: "
+            f"{len(seeds)} ended otherwise than the one in declared order"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from gorkflow.errors import StoreUnavailableError
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._errors import translated
 from gorkflow.stores.sqlite._locks import WriteLock
-from gorkflow.stores.sqlite._schema import migrate
+from gorkflow.stores.sqlite._schema import migrate, version_of
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
@@ -63,10 +64,14 @@ def prepare(settings: Settings) -> None:
     """Make the file if there is none. The lock keeps others from opening it meanwhile.
 
     Raises:
-        StoreUnavailableError: it can't be made.
+        StoreUnavailableError: it can't be made, or is another program's: nothing is made beside it.
     """
+    write = Path(f"{settings.path}.write")
     with translated(str(settings.path)):
-        lock = WriteLock(Path(f"{settings.path}.write"))
+        if settings.path.exists() and not write.exists():
+            with closing(settings.connect()) as db:
+                version_of(db, str(settings.path))
+        lock = WriteLock(write)
         try:
             with lock.held(settings.busy_timeout):
                 _files.create(settings.path)

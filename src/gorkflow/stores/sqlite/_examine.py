@@ -157,9 +157,13 @@ def _unread(db: sqlite3.Connection) -> Iterator[Finding]:
     if messages:
         yield Finding(
             Level.INFO, "inbox",
-            f"{messages:,} messages of {runs:,} ended runs were never used",
+            f"never used: {_counted(messages, 'message')} of {_counted(runs, 'ended run')}",
             "they go with their runs: `gorkflow db prune`",
         )  # fmt: skip
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _unheard(db: sqlite3.Connection, now: float) -> Iterator[Finding]:
