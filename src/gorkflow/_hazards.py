@@ -57,6 +57,25 @@ class Snapshot:
         ]
         return changed
 
+    def changed(self, *, module_too: bool) -> list[str]:
+        """Return the variables that changed since the step was made.
+
+        Args:
+            module_too: whether to look at globals, which may change for good reasons.
+        """
+        names = self.fn.__code__.co_freevars
+        found = [
+            name
+            for name, cell, old in zip(names, self.cells, self.contents, strict=True)
+            if old is not None and _content(cell) is not old
+        ]
+        if module_too:
+            now = self.fn.__globals__
+            found += [
+                name for name, old in self.global_values.items() if now.get(name, old) is not old
+            ]
+        return found
+
 
 _latest: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
 
@@ -93,17 +112,12 @@ def watch(fn: Callable[..., Any], step_id: str) -> Snapshot | None:
     return snapshot
 
 
-def check_blocking(fn: Callable[..., Any], step_id: str) -> None:
-    """Warn if an async function calls ``time.sleep``."""
+def mentions_sleep(fn: Callable[..., Any]) -> bool:
+    """Return whether a function mentions ``time.sleep``; quick, and needs no source."""
     code = getattr(fn, "__code__", None)
     if code is None or not any(name in code.co_names for name in _sleepers(fn)):
-        return
-    if _calls_sleep(fn):
-        warn(
-            f"async step {step_id!r} calls time.sleep, which stops every other step too: write "
-            "`await asyncio.sleep(…)`, or make the step a plain `def`, which runs in a thread",
-            BlockingCallWarning,
-        )
+        return False
+    return _loads_sleep(fn)
 
 
 def _sleepers(fn: Callable[..., Any]) -> list[str]:
@@ -112,7 +126,7 @@ def _sleepers(fn: Callable[..., Any]) -> list[str]:
     return [*names, "sleep"]
 
 
-def _calls_sleep(fn: Callable[..., Any]) -> bool:
+def _loads_sleep(fn: Callable[..., Any]) -> bool:
     previous: str = ""
     imported = False
     for instruction in dis.get_instructions(fn.__code__):

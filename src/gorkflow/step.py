@@ -8,13 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, Unpack, overload
 
-from gorkflow._hazards import (
-    BlockingCallWarning,
-    StepClosureWarning,
-    check_blocking,
-    unwrapped,
-    watch,
-)
+from gorkflow._hazards import BlockingCallWarning, StepClosureWarning, unwrapped, watch
 from gorkflow._options import (
     StepDefaults,
     StepOptions,
@@ -27,6 +21,7 @@ from gorkflow._options import (
 )
 from gorkflow._placement import check_placement, executor_of
 from gorkflow._signature import Param, StepSignature, read_signature
+from gorkflow._source import check_blocking
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec
 from gorkflow.node import In_contra, Node, Out_co
@@ -66,9 +61,10 @@ class Step(Node[In_contra, Out_co]):
     """Earlier nodes whose outputs the step reads through its context."""
     settings: Mapping[str, Any]
     """Fixed by ``bind``, by parameter name."""
+    snapshot: object
+    """What the function's variables held when the step was made; for ``gorkflow check``."""
     _options: Mapping[str, Any]
     _signature: StepSignature
-    _snapshot: object
     _specs: dict[Any, StepSpec]
 
     def __init__(
@@ -89,7 +85,7 @@ class Step(Node[In_contra, Out_co]):
             settings=MappingProxyType(dict(settings)),
             _options=options,
             _signature=signature,
-            _snapshot=snapshot,
+            snapshot=snapshot,
             _specs={},
             __name__=getattr(fn, "__name__", options["id"]),
             __qualname__=getattr(fn, "__qualname__", options["id"]),
@@ -199,7 +195,7 @@ class Step(Node[In_contra, Out_co]):
         _check(options, f"step {self.id!r}")
         label, is_async = f"step {self.id!r}", self.is_async
         check_placement(self.fn, options, label, is_async=is_async, settings=settings)
-        return type(self)(self.fn, self._signature, options, settings)
+        return type(self)(self.fn, self._signature, options, settings, snapshot=self.snapshot)
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
         """Return whether a final failure becomes ``None``, under inherited defaults."""

@@ -429,7 +429,7 @@ def test_resume_leaves_a_run_that_another_worker_carries(invoke: Invoke):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", "graph", "runs", "runs list", "runs show", "runs cancel", "runs resume"],
+    ["", "run", "check", "graph", "runs", "runs list", "runs show", "runs cancel", "runs resume"],
 )
 def test_each_help_shows_an_example(invoke: Invoke, command: str):
     result = invoke(*command.split(), "--help")

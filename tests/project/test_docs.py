@@ -7,6 +7,7 @@ top level. A block after the comment `<!-- no-run: why -->` is left out.
 import ast
 import asyncio
 import inspect
+import linecache
 import re
 import sys
 from collections.abc import Iterator
@@ -38,9 +39,21 @@ def blocks(page: Path) -> Iterator[CodeType]:
             )
 
 
+def show_source(page: Path) -> None:
+    """Let Python find the source of what a page defines, for what reads functions."""
+    text = page.read_text()
+    lines = ["\n"] * (text.count("\n") + 1)
+    for found in BLOCK.finditer(text):
+        first = text.count("\n", 0, found.start("code"))
+        for number, line in enumerate(found["code"].splitlines(keepends=True)):
+            lines[first + number] = line.removeprefix(found["indent"])
+    linecache.cache[str(page)] = (len(text), None, lines, str(page))
+
+
 def run(page: Path) -> None:
     """Run the blocks of a page, in the module `__main__`."""
     namespace = sys.modules["__main__"].__dict__
+    show_source(page)
     with asyncio.Runner() as runner:
         for block in blocks(page):
             result = eval(block, namespace)

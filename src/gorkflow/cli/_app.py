@@ -133,6 +133,34 @@ def graph_command(target: str, workflow: str | None, how: str) -> None:
 
 
 @cli.command(
+    "check",
+    cls=Example,
+    example=(
+        "gorkflow check shop.py",
+        "gorkflow check shop.flows:checkout --ignore unbounded --json",
+    ),
+)
+@click.argument("target")
+@click.option("--workflow", metavar="ID", help="Only this one, where TARGET has several.")
+@click.option(
+    "--ignore", multiple=True, metavar="CODE", help="Advice that is not wanted; may be repeated."
+)
+@json_option
+@click.pass_context
+def check_command(
+    ctx: click.Context, *, target: str, workflow: str | None, ignore: tuple[str, ...], as_json: bool
+) -> None:
+    """Look for what costs time or gets lost in workflows, without running them.
+
+    TARGET is what `gorkflow run` takes; all workflows of a module count. Exit code 1 where there is
+    a warning; docs/check.md explains each code.
+    """
+    from gorkflow.cli import _check
+
+    ctx.exit(_check.check(target, workflow, ignore, as_json=as_json))
+
+
+@cli.command(
     "worker",
     cls=Example,
     example=(

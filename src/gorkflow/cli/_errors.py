@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     RUN_FAILED = 1
     DIFFERENT = 1
     """The two runs are not the same."""
+    WARNED = 1
+    """A workflow should be changed."""
     USAGE = 2
     STORE = 3
     """The store, or the configuration, does not work."""

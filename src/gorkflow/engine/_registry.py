@@ -25,7 +25,7 @@ class Registry:
     def __init__(self, defaults: StepDefaults | None, executors: frozenset[str] | None) -> None:
         self.executors = executors
         """The names that steps may run on; ``None``: they don't run here."""
-        self._defaults = defaults
+        self.defaults = defaults
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
 
@@ -42,7 +42,7 @@ class Registry:
                 problems or ["it is a single step; write Workflow(…).then(step)"],
             )
         if self._workflows.get(workflow.id) is not workflow:
-            definition = workflow.compile(self._defaults)
+            definition = workflow.compile(self.defaults)
             if self.executors is not None:
                 self._check_places(definition, self.executors)
             self._definitions[workflow.id] = definition

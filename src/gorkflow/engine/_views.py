@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
     from gorkflow.engine._service import Service
     from gorkflow.engine._watch import Ended, Watch
+    from gorkflow.step import StepDefaults
     from gorkflow.workflow import Workflow
 
 
@@ -36,6 +37,11 @@ class Views:
     def workflows(self) -> tuple[Workflow[Any, Any], ...]:
         """The workflows that this engine knows: given to it, or started through it."""
         return self._registry.workflows()
+
+    @property
+    def defaults(self) -> StepDefaults | None:
+        """The options that steps inherit from this engine."""
+        return self._registry.defaults
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full.

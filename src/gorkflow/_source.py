@@ -1,0 +1,230 @@
+"""What a function's source says, without running it: what it calls, what it uses of its context.
+
+Names are followed as Python would: local imports, closures, globals, builtins, and attributes that
+stand there already. Whatever can't be followed for sure is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import sys
+import time
+from functools import lru_cache
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gorkflow._hazards import BlockingCallWarning, mentions_sleep, unwrapped, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType
+
+_Def = ast.FunctionDef | ast.AsyncFunctionDef
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_UNKNOWN: Any = object()
+
+
+class Dotted(str):
+    """The full name of something whose module is not imported yet."""
+
+    __slots__ = ()
+
+
+class Call(NamedTuple):
+    """A call that a function makes."""
+
+    target: Any
+    """What is called; a ``Dotted`` where it is not imported yet."""
+    line: int
+    helpers: tuple[str, ...] = ()
+    """The functions of the same module through which it is reached."""
+
+
+def check_blocking(fn: Callable[..., Any], step_id: str) -> None:
+    """Warn if an async function calls ``time.sleep``; where there is no source, if it mentions it.
+
+    ``gorkflow check`` knows more such calls; this one is worth a look at every function.
+    """
+    if not mentions_sleep(fn):
+        return
+    if _definition_of(fn) is None or any(call.target is time.sleep for call in _own_calls(fn)):
+        warn(
+            f"async step {step_id!r} calls time.sleep, which stops every other step too: write "
+            "`await asyncio.sleep(…)`, or make the step a plain `def`, which runs in a thread",
+            BlockingCallWarning,
+        )
+
+
+def calls_of(fn: Callable[..., Any]) -> list[Call]:
+    """Return the calls that a function makes itself or through functions of its module.
+
+    A function that is only handed on, as to ``asyncio.to_thread``, is not called.
+
+    Args:
+        fn: the function; one without readable source makes none.
+    """
+    found: list[Call] = []
+    seen: set[CodeType] = set()
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(unwrapped(fn), ())]
+    while waiting:
+        inner, helpers = waiting.pop()
+        code = getattr(inner, "__code__", None)
+        if code is None or code in seen:
+            continue
+        seen.add(code)
+        for call in _own_calls(inner):
+            found.append(call._replace(helpers=helpers))
+            target = call.target
+            if isinstance(target, FunctionType) and target.__globals__ is inner.__globals__:
+                waiting.append((target, (*helpers, target.__name__)))
+    return found
+
+
+def context_uses(fn: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the attributes that a step's function uses of its first parameter, the context.
+
+    Args:
+        fn: the function.
+
+    Returns:
+        ``None`` where it can't be told: the source is not there, or the context is handed on.
+    """
+    inner = unwrapped(fn)
+    node = _definition_of(inner)
+    if node is None:
+        return None
+    names = [item.arg for item in (*node.args.posonlyargs, *node.args.args)]
+    name = names[1 if inspect.ismethod(inner) else 0]
+    mentions = sum(isinstance(item, ast.Name) and item.id == name for item in ast.walk(node))
+    uses = [
+        item.attr
+        for item in ast.walk(node)
+        if isinstance(item, ast.Attribute)
+        and isinstance(item.value, ast.Name)
+        and item.value.id == name
+    ]
+    return frozenset(uses) if len(uses) == mentions else None
+
+
+def found_at(dotted: str) -> Any:
+    """Return what a full name stands for, if its module is imported; else ``None``."""
+    parts = dotted.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = sys.modules.get(".".join(parts[:cut]))
+        if module is None:
+            continue
+        item: Any = module
+        for part in parts[cut:]:
+            item = _attribute(item, part)
+        return None if item is _UNKNOWN else item
+    return None
+
+
+def _own_calls(fn: Any) -> Iterator[Call]:
+    node = _definition_of(fn)
+    if node is None:
+        return
+    names = _Names(fn, node)
+    for item in _inside(node):
+        if isinstance(item, ast.Call):
+            target = names.resolve(item.func)
+            if target is not _UNKNOWN:
+                yield Call(target, item.lineno)
+
+
+def _inside(node: _Def) -> Iterator[ast.AST]:
+    """Yield what runs when the function does: nothing of the functions that it only defines."""
+    waiting: list[ast.AST] = list(reversed(node.body))
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, _SCOPES):
+            continue
+        yield item
+        waiting.extend(reversed(list(ast.iter_child_nodes(item))))
+
+
+class _Names:
+    """What the names in a function stand for."""
+
+    def __init__(self, fn: Any, node: _Def) -> None:
+        code: CodeType = fn.__code__
+        self._globals: dict[str, Any] = fn.__globals__
+        # Whatever is assigned in the function hides what is outside, and is known to nobody.
+        self._known: dict[str, Any] = dict.fromkeys(
+            (*code.co_varnames, *code.co_cellvars), _UNKNOWN
+        )
+        for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
+            try:
+                self._known[name] = cell.cell_contents
+            except ValueError:  # not assigned yet
+                self._known[name] = _UNKNOWN
+        for item in _inside(node):
+            if isinstance(item, ast.Import | ast.ImportFrom):
+                self._known.update(_imported(item))
+
+    def resolve(self, node: ast.expr) -> Any:
+        """Return what an expression stands for, if it is a name or an attribute of one."""
+        if isinstance(node, ast.Name):
+            name = node.id
+            if name in self._known:
+                return self._known[name]
+            return self._globals.get(name, getattr(builtins, name, _UNKNOWN))
+        if isinstance(node, ast.Attribute):
+            return _attribute(self.resolve(node.value), node.attr)
+        return _UNKNOWN
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            full = alias.name if alias.asname else alias.name.partition(".")[0]
+            yield alias.asname or full, sys.modules.get(full, Dotted(full))
+    elif node.module and not node.level:
+        for alias in node.names:
+            full = f"{node.module}.{alias.name}"
+            there = node.module in sys.modules
+            yield alias.asname or alias.name, found_at(full) if there else Dotted(full)
+
+
+def _attribute(item: Any, name: str) -> Any:
+    """Return an attribute as it stands there, without calling anything."""
+    if item is _UNKNOWN:
+        return _UNKNOWN
+    if isinstance(item, Dotted):
+        return Dotted(f"{item}.{name}")
+    try:
+        found = inspect.getattr_static(item, name)
+    except AttributeError:
+        if isinstance(item, ModuleType):
+            full = f"{item.__name__}.{name}"
+            return sys.modules.get(full, Dotted(full))
+        return _UNKNOWN
+    return found.__func__ if isinstance(found, staticmethod) else found
+
+
+def _definition_of(fn: Any) -> _Def | None:
+    """Return the ``def`` of a function, if its source is there."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return None
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, getattr(fn, "__globals__", None))
+    return _definitions("".join(lines)).get((code.co_name, code.co_firstlineno))
+
+
+@lru_cache(maxsize=16)
+def _definitions(text: str) -> dict[tuple[str, int], _Def]:
+    """Return every ``def`` in a text, by name and first line, as code objects have them."""
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in notebooks
+    try:
+        tree: ast.AST = compile(text, "<source>", "exec", flags, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return {}
+    return {
+        (node.name, min([node.lineno, *(item.lineno for item in node.decorator_list)])): node
+        for node in ast.walk(tree)
+        if isinstance(node, _Def)
+    }

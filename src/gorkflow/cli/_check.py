@@ -1,0 +1,108 @@
+"""Build-time advice on the command line."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from typing import Any
+
+from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._output import put, say
+from gorkflow.cli._target import Target, load
+from gorkflow.cli._text import clean, json_text
+from gorkflow.insight.advice import Advice
+from gorkflow.insight.advice import check as advice_on
+from gorkflow.step import BlockingCallWarning, StepClosureWarning
+from gorkflow.workflow import Workflow
+
+_MARKS = {"warning": ("!", "yellow"), "info": ("·", "cyan")}
+_Found = list[tuple[Workflow[Any, Any], Advice]]
+
+
+def check(
+    target: str, workflow_id: str | None, ignore: Sequence[str], *, as_json: bool
+) -> ExitCode:
+    """Print what could be better in workflows, and return the exit code.
+
+    Args:
+        target: as it was typed.
+        workflow_id: which one; ``None``: all.
+        ignore: codes of advice that is not wanted.
+        as_json: as one object.
+
+    Raises:
+        CliError: TARGET can't be used, or there is no such code.
+        WorkflowInvalidError: a workflow is not complete.
+    """
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():
+        for category in (BlockingCallWarning, StepClosureWarning):
+            warnings.simplefilter("ignore", category)  # said below, and better
+        loaded = load(target)
+    workflows = _chosen(loaded, workflow_id)
+    defaults = None if loaded.engine is None else loaded.engine.defaults
+    try:
+        found = [
+            (workflow, advice)
+            for workflow in workflows
+            for advice in advice_on(workflow, defaults=defaults, ignore=ignore)
+        ]
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    _show(workflows, found, as_json=as_json)
+    warned = any(advice.level == "warning" for _, advice in found)
+    return ExitCode.WARNED if warned else ExitCode.OK
+
+
+def _chosen(target: Target, workflow_id: str | None) -> list[Workflow[Any, Any]]:
+    if workflow_id is not None or not target.workflows:
+        return [target.choose(workflow_id)]
+    return list({id(item): item for item in target.workflows.values()}.values())
+
+
+def _show(workflows: Sequence[Workflow[Any, Any]], found: _Found, *, as_json: bool) -> None:
+    if as_json:
+        body = {
+            "workflows": [workflow.id for workflow in workflows],
+            "advice": [{"workflow": workflow.id, **asdict(advice)} for workflow, advice in found],
+        }
+        put(json_text(body, short=None))
+        return
+    if found and sys.stdout.isatty():
+        _draw(found)
+    elif found:
+        put("\n".join(_plain(found)))
+    count = len(workflows)
+    say(f"{count} workflow{'' if count == 1 else 's'} checked: {_total(found)}")
+
+
+def _plain(found: _Found) -> Iterator[str]:
+    for workflow, advice in found:
+        yield clean(f"{_place(workflow, advice)}: {advice.level}: {advice.message} [{advice.code}]")
+
+
+def _draw(found: _Found) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for workflow, advice in found:
+        mark, colour = _MARKS[advice.level]
+        head = (f"{mark} ", colour), (clean(_place(workflow, advice)), "bold")
+        console.print(Text.assemble(*head, f"  {advice.code}"))
+        console.print(Padding(Text(clean(advice.message)), (0, 0, 0, 2)))
+
+
+def _place(workflow: Workflow[Any, Any], advice: Advice) -> str:
+    return f"{workflow.id}/{advice.path}" if advice.path else workflow.id
+
+
+def _total(found: Iterable[tuple[object, Advice]]) -> str:
+    levels = [advice.level for _, advice in found]
+    warned, told = levels.count("warning"), levels.count("info")
+    parts = [f"{warned} warning{'' if warned == 1 else 's'}"] if warned else []
+    parts += [f"{told} to know"] if told else []
+    return ", ".join(parts) or "nothing to say"

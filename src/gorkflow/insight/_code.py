@@ -1,0 +1,173 @@
+"""What the functions of a workflow do that they should not, as far as their source shows it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from gorkflow._hazards import Snapshot, unwrapped
+from gorkflow._source import Call, Dotted, calls_of, found_at
+from gorkflow.definition import Definition
+from gorkflow.flow import StepSpec
+from gorkflow.insight._advice import Advice
+from gorkflow.insight._tree import Place, named
+from gorkflow.step import Step
+
+_HTTP = ("get", "post", "put", "patch", "delete", "head", "options", "request")
+_BLOCKING: dict[str, tuple[str, ...]] = {
+    "`await asyncio.sleep(…)`": ("time.sleep",),
+    "`await asyncio.create_subprocess_exec(…)`": (
+        "os.system",
+        *(
+            f"subprocess.{name}"
+            for name in (
+                "run",
+                "call",
+                "check_call",
+                "check_output",
+                "getoutput",
+                "getstatusoutput",
+            )
+        ),
+    ),
+    "an async client, such as httpx.AsyncClient": (
+        "urllib.request.urlopen",
+        "urllib.request.urlretrieve",
+        "requests.session",
+        "requests.Session",
+        "httpx.stream",
+        "httpx.Client",
+        *(
+            f"{place}.{name}"
+            for place in ("requests", "requests.Session", "httpx", "httpx.Client")
+            for name in _HTTP
+        ),
+    ),
+    "`await asyncio.open_connection(…)` or `await loop.getaddrinfo(…)`": (
+        "socket.create_connection",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+    ),
+    "an async driver of the database": (
+        "sqlite3.connect",
+        "psycopg.connect",
+        "psycopg2.connect",
+        "pymysql.connect",
+    ),
+    "a signal (Workflow.wait_for)": ("builtins.input",),
+}
+"""Calls that always wait for something outside the process, by what to write instead. Files are
+not among them: most are read before anybody notices."""
+
+
+def advise(root: Place, definition: Definition) -> Iterator[Advice]:
+    """Yield what the steps' and conditions' functions do."""
+    on_loop = {
+        place.path
+        for place in root.walk()
+        if isinstance(place.node, StepSpec) and place.node.executor == "loop"
+    }
+    yield from _of_conditions(definition)
+    by_code: dict[Any, dict[str, Step[Any, Any]]] = defaultdict(dict)
+    for path, step in definition.steps.items():
+        inner = unwrapped(step.fn)
+        by_code[getattr(inner, "__code__", inner)][path] = step
+    for steps in by_code.values():
+        yield from _changed(steps)
+        path, step = next(iter(steps.items()))
+        calls = calls_of(step.fn)
+        yield from _inner_steps(path, _steps(steps), calls)
+        stopping = [path for path in steps if path in on_loop]
+        if stopping:
+            yield from _blocking(stopping[0], f"async {_steps(stopping)}", calls, "the step")
+
+
+def _of_conditions(definition: Definition) -> Iterator[Advice]:
+    for path, conditions in definition.conditions.items():
+        for condition in conditions:
+            if condition.is_async:
+                who = f"async condition {condition.name!r} of {path!r}"
+                yield from _blocking(path, who, calls_of(condition.fn), "the condition")
+
+
+def _steps(paths: Collection[str]) -> str:
+    return f"step {named(paths)}" if len(paths) == 1 else f"steps {named(paths)}"
+
+
+def _blocking(path: str, who: str, calls: list[Call], what: str) -> Iterator[Advice]:
+    known = _known()
+    told: set[str] = set()
+    for call in calls:
+        name, instead = known.get(_key(call.target), ("", ""))
+        if name and name not in told:
+            told.add(name)
+            yield Advice(
+                "blocking-call",
+                path,
+                f"{who} calls {name} ({_place(call)}), which stops every other step of the process "
+                f"until it returns: use {instead}, or make {what} a plain `def`, which runs in "
+                "a thread",
+                "warning",
+            )
+
+
+def _known() -> dict[object, tuple[str, str]]:
+    """Return the blocking calls by their full names, and by the identity of what is imported."""
+    known: dict[object, tuple[str, str]] = {}
+    for instead, names in _BLOCKING.items():
+        for name in names:
+            shown = name.removeprefix("builtins.")
+            known[name] = (shown, instead)
+            item = found_at(name)
+            if item is not None:
+                known.setdefault(id(item), (shown, instead))
+    return known
+
+
+def _key(target: Any) -> object:
+    return str(target) if isinstance(target, Dotted) else id(target)
+
+
+def _place(call: Call) -> str:
+    through = "".join(f"{name}(), " for name in call.helpers)
+    return f"in {through}line {call.line}" if through else f"line {call.line}"
+
+
+def _inner_steps(path: str, who: str, calls: list[Call]) -> Iterator[Advice]:
+    told: set[str] = set()
+    for call in calls:
+        inner = call.target
+        function = getattr(inner, "__name__", "")
+        if isinstance(inner, Step) and inner.id not in told:
+            told.add(inner.id)
+            yield Advice(
+                "step-in-step",
+                path,
+                f"{who} calls step {inner.id!r} ({_place(call)}): a plain call, of which nothing "
+                "is recorded, so that it is not retried or timed by itself and runs again after a "
+                f"crash. Make {inner.id!r} a node of the workflow; where a plain call is meant, "
+                f"write {function}.fn(…)",
+                "warning",
+            )
+
+
+def _changed(steps: dict[str, Step[Any, Any]]) -> Iterator[Advice]:
+    """Yield the variables that the steps of one ``def`` share and that changed in between."""
+    affected: dict[str, list[str]] = defaultdict(list)
+    in_loop = len({id(step.snapshot) for step in steps.values()}) > 1
+    for path, step in steps.items():
+        if isinstance(step.snapshot, Snapshot):
+            for name in step.snapshot.changed(module_too=in_loop):
+                affected[name].append(path)
+    for name, paths in affected.items():
+        many = len(paths) > 1
+        yield Advice(
+            "changed-variable",
+            paths[0],
+            f"{_steps(paths)} use{'' if many else 's'} the variable "
+            f"{name!r}, which changed after {'they were' if many else 'it was'} made: only its "
+            f"last value will be seen. Make it a parameter with a default, and fix it with "
+            f"step.bind(id, {name}=…)",
+            "warning",
+        )

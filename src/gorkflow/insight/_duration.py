@@ -1,0 +1,159 @@
+"""How long a workflow may take, as far as its timeouts say, held against its deadlines.
+
+Left aside: waiting for slots and limits, conditions, what a crash costs, and ``RetryAfterError``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from math import inf
+
+from gorkflow._record import record
+from gorkflow.flow import (
+    ChoiceSpec,
+    NodeSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    SleepSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+)
+from gorkflow.insight._advice import Advice
+from gorkflow.insight._tree import Place, named
+from gorkflow.policy import RetryPolicy, backoff_delay
+
+_COUNTED = 1000
+"""Retries whose delays are added up one by one; those of later ones count as the longest."""
+
+
+@record
+class _Span:
+    """How many seconds something takes until it has completed."""
+
+    least: float
+    most: float
+    endless: tuple[str, ...] = ()
+    """The paths of what has no bound."""
+
+
+def advise(root: Place) -> Iterator[Advice]:
+    """Yield what does not fit into its deadline, and what nothing bounds."""
+    found: list[Advice] = []
+    span = _Durations(found).of(root)
+    yield from found
+    if span.endless:
+        yield Advice(
+            "unbounded",
+            "",
+            f"nothing bounds how long a run may take, since {named(span.endless)} may take any "
+            f"time: give {'it' if len(span.endless) == 1 else 'them'} a timeout=, or the workflow: "
+            f"Workflow({root.node.id!r}, timeout=…)",
+            "info",
+        )
+
+
+class _Durations:
+    """Adds up, and notes what does not fit."""
+
+    def __init__(self, found: list[Advice]) -> None:
+        self._found = found
+
+    def of(self, place: Place) -> _Span:
+        """Return how long a node may take."""
+        node = place.node
+        if isinstance(node, StepSpec):
+            return _of_step(node, place.path)
+        if isinstance(node, PassthroughSpec):
+            return _Span(0, 0)
+        if isinstance(node, SleepSpec):
+            return _Span(node.seconds, node.seconds)
+        if isinstance(node, WaitSpec):
+            return _Span(0, inf, (place.path,)) if node.timeout is None else _Span(0, node.timeout)
+        inside = [self.of(inner) for inner in place.inside]
+        endless = tuple(path for span in inside for path in span.endless)
+        if isinstance(node, WorkflowSpec):
+            span = _Span(
+                sum(span.least for span in inside), sum(span.most for span in inside), endless
+            )
+            return self._within(place, span, node.timeout)
+        if isinstance(node, ParallelSpec):
+            span = _Span(_least_of_block(node, inside), _most_of_block(node, inside), endless)
+            return self._within(place, span, node.timeout)
+        if isinstance(node, ChoiceSpec):
+            # Without an otherwise, the choice may be nothing at all.
+            least = 0.0 if node.otherwise is None else min(span.least for span in inside)
+            return _Span(least, max(span.most for span in inside), endless)
+        return _Span(0, inf, (place.path,))
+
+    def _within(self, place: Place, span: _Span, timeout: float | None) -> _Span:
+        """Return how long something may take that has a timeout of its own."""
+        if timeout is None:
+            return span
+        if span.least >= timeout:
+            self._note(
+                place,
+                f"{place} never completes: its sleeps alone take {_text(span.least)}, and its "
+                f"timeout is {_text(timeout)}: make the timeout longer",
+            )
+        elif span.most > timeout and not span.endless and _fails_late(place.node):
+            self._note(
+                place,
+                f"{place} may take {_text(span.most)}, with every retry that its steps may need "
+                f"and every timeout used up, but its own timeout is {_text(timeout)}: what is left "
+                "then is stopped, and retries that would come later are not tried. Make it longer, "
+                "or the steps' timeouts and retries smaller",
+            )
+        return _Span(min(span.least, timeout), min(span.most, timeout))
+
+    def _note(self, place: Place, message: str) -> None:
+        self._found.append(Advice("deadline", place.path, message, "warning"))
+
+
+def _fails_late(node: NodeSpec) -> bool:
+    """Return whether a timeout is a failure: not where the join goes on with what there is."""
+    return not isinstance(node, ParallelSpec) or node.join.kind == "all"
+
+
+def _of_step(node: StepSpec, path: str) -> _Span:
+    if node.timeout is None:
+        return _Span(0, inf, (path,))
+    return _Span(0, node.timeout * (node.retry.retries + 1) + _delays(node.retry))
+
+
+def _delays(policy: RetryPolicy) -> float:
+    """Return how long all delays between the attempts of a step may take together."""
+    counted = min(policy.retries, _COUNTED)
+    delays = sum(backoff_delay(policy, failures) for failures in range(1, counted + 1))
+    if policy.retries > counted:
+        delays += (policy.retries - counted) * backoff_delay(policy, policy.retries)
+    return delays * (1 + policy.jitter)
+
+
+def _least_of_block(node: ParallelSpec, inside: list[_Span]) -> float:
+    if node.join.kind == "all":
+        return max(span.least for span in inside)
+    return 0.0  # a branch that fails early may decide it
+
+
+def _most_of_block(node: ParallelSpec, inside: list[_Span]) -> float:
+    """Return when the last branch ends, if each takes its longest.
+
+    A branch begins when one of the places gets free, in declared order; a branch that takes less
+    never makes another one end later.
+    """
+    free = [0.0] * min(node.max_concurrency or len(inside), len(inside))
+    for span in inside:
+        heapq.heapreplace(free, free[0] + span.most)
+    return max(free)
+
+
+def _text(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 120:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,101 @@
+"""`gorkflow check`: what it prints, and what its exit code says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Invoke
+from tests.cli.tools import on_terminal
+
+ADVISED = """
+import subprocess
+
+from gorkflow.engine.engine import Engine
+from gorkflow.step import step
+from gorkflow.workflow import Workflow
+
+print("imported")
+
+@step
+async def push() -> int:
+    return subprocess.run(["true"]).returncode
+
+@step(timeout=5)
+def pull() -> int:
+    return 1
+
+def many():
+    for number in range(2):
+        @step(id=f"s{number}", timeout=1)
+        def one() -> int:
+            return number
+        yield one
+
+pushing = Workflow("pushing").then(push)
+pulling = again = Workflow("pulling").then(pull)
+looping = Workflow("looping").parallel(*many())
+"""
+ENGINE = """
+from advised import *
+engine = Engine(workflows=[pushing, pulling], defaults={"timeout": 9})
+"""
+
+
+@pytest.fixture(autouse=True)
+def advised(folder: Path):
+    (folder / "advised.py").write_text(ADVISED)
+    (folder / "engined.py").write_text(ENGINE)
+
+
+def test_all_workflows_of_a_file_are_checked(invoke: Invoke):
+    result = invoke("check", "advised.py")
+    assert result.exit_code == 1
+    first, second, third = result.stdout.splitlines()
+    assert first.startswith("pushing: info: nothing bounds how long a run may take, since 'push'")
+    assert first.endswith(" [unbounded]")
+    assert second.startswith("pushing/push: warning: async step 'push' calls subprocess.run (line ")
+    assert second.endswith(" [blocking-call]")
+    assert third.startswith("looping/s0: warning: step 's0' uses the variable 'number'")
+    assert result.stderr == "imported\n3 workflows checked: 2 warnings, 1 to know\n"
+
+
+def test_one_can_be_chosen_and_advice_be_ignored(invoke: Invoke):
+    result = invoke("check", "advised.py", "--workflow", "pulling")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.endswith("1 workflow checked: nothing to say\n")
+    only = invoke("check", "advised.py:pushing", "--ignore", "blocking-call")
+    assert only.exit_code == 0
+    assert only.stderr.endswith("1 workflow checked: 1 to know\n")
+    both = invoke(
+        "check", "advised.py:pushing", "--ignore", "blocking-call", "--ignore", "unbounded"
+    )
+    assert both.stdout == ""
+
+
+def test_the_defaults_of_an_engine_count(invoke: Invoke):
+    result = invoke("check", "engined.py", "--json")
+    assert result.exit_code == 1
+    body = json.loads(result.stdout)
+    assert body["workflows"] == ["pushing", "pulling"]
+    (advice,) = body["advice"]
+    assert advice.pop("message").startswith("async step 'push' calls subprocess.run")
+    assert advice == {
+        "workflow": "pushing", "code": "blocking-call", "path": "push", "level": "warning",
+    }  # fmt: skip
+
+
+def test_bad_codes_and_targets_are_refused(invoke: Invoke):
+    result = invoke("check", "advised.py", "--ignore", "unbound")
+    assert result.exit_code == 2
+    assert "there is no advice 'unbound'; did you mean 'unbounded'?" in result.stderr
+    assert invoke("check", "nowhere.py").exit_code == 2
+    (Path("advised.py").parent / "empty.py").write_text("")
+    assert "has no Workflow" in invoke("check", "empty.py").stderr
+    assert invoke("check", "advised.py", "--workflow", "pull").exit_code == 2
+
+
+def test_on_a_terminal_it_is_drawn(folder: Path):
+    shown = on_terminal(folder, "check", "advised.py:pushing")
+    assert shown.code == 1
+    assert "1 workflow checked: 1 warning, 1 to know" in shown.lines

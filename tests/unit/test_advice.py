@@ -1,0 +1,516 @@
+"""Each kind of advice: one workflow where it must be found, and near misses where it must not."""
+
+# Steps that block are what is tested.
+# ruff: noqa: ASYNC210, ASYNC221, ASYNC230
+
+import asyncio
+import functools
+import subprocess
+import sys
+import time
+import urllib.request
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gorkflow.context import StepContext
+from gorkflow.insight.advice import CODES, Advice, check
+from gorkflow.policy import RetryPolicy
+from gorkflow.signal import Signal
+from gorkflow.step import Step, StepClosureWarning, step
+from gorkflow.workflow import Workflow
+
+
+def told(workflow: Workflow[Any, Any], code: str) -> list[Advice]:
+    """What there is to say of a kind, after a look at what does not depend on the kind."""
+    found = check(workflow)
+    assert {advice.code for advice in found} <= CODES
+    assert not [advice for advice in check(workflow, ignore=[code]) if advice.code == code]
+    return [advice for advice in found if advice.code == code]
+
+
+def single(workflow: Workflow[Any, Any], code: str) -> Advice:
+    (advice,) = told(workflow, code)
+    return advice
+
+
+@step
+def prices() -> list[int]:
+    return [1]
+
+
+@step
+def names() -> list[str]:
+    return ["a"]
+
+
+@step
+def sizes(ctx: StepContext) -> list[float]:
+    ctx.logger.info("run %s", ctx.run_id)
+    return [1.0]
+
+
+@step
+def clear() -> None:
+    pass
+
+
+@step(reads=(prices,))
+def joined(ctx: StepContext, names: list[str]) -> str:
+    return f"{ctx.outputs[prices]} {names}"
+
+
+@step
+def shown(names: list[str]) -> str:
+    return str(names)
+
+
+# ---- sequential --------------------------------------------------------------------------------
+
+
+def test_steps_that_need_nothing_of_each_other_could_run_side_by_side():
+    advice = single(Workflow("w").then(prices).then(names).then(joined), "sequential")
+    assert (advice.path, advice.level) == ("names", "warning")
+    assert ".parallel(prices, names)" in advice.message
+
+
+def test_where_nobody_reads_the_first_its_order_may_matter():
+    advice = single(Workflow("w").then(prices).then(names).then(shown), "sequential")
+    assert advice.level == "info"
+    assert "unless their order matters" in advice.message
+
+
+def test_all_of_a_row_are_told_of_at_once():
+    advice = single(Workflow("w").then(prices).then(sizes).then(names).then(shown), "sequential")
+    assert ".parallel(prices, sizes, names)" in advice.message
+
+
+def test_blocks_and_workflows_that_take_nothing_could_be_branches():
+    inner = Workflow("inner").then(names).then(shown)
+    advice = single(Workflow("w").then(prices).then(inner), "sequential")
+    assert ".parallel(prices, inner)" in advice.message
+    assert told(Workflow("w").then(prices).parallel(names, sizes), "sequential")
+
+
+def test_inside_a_nested_workflow_too():
+    inner = Workflow("inner").then(prices).then(names).then(joined)
+    assert single(Workflow("w").parallel(inner, sizes), "sequential").path == "inner/names"
+
+
+@step
+def peeks(ctx: StepContext) -> int:
+    return len(ctx.outputs[prices])
+
+
+@step(reads=(prices,))
+def declares(ctx: StepContext) -> int:
+    return len(ctx.outputs[prices])
+
+
+def uses_context(ctx: StepContext) -> int:
+    return len(ctx.outputs[prices])
+
+
+@step
+def hands_on(ctx: StepContext) -> int:
+    return uses_context(ctx)
+
+
+@pytest.mark.parametrize("second", [peeks, declares, hands_on, shown.options(id="takes")])
+def test_what_may_read_the_one_before_is_left_alone(second: Step[Any, Any]):
+    first = prices if second.id != "takes" else names
+    assert not told(Workflow("w").then(first).then(second), "sequential")
+
+
+def test_a_step_that_gives_nothing_is_there_for_its_effect():
+    assert not told(Workflow("w").then(clear).then(names), "sequential")
+
+
+def test_what_waits_is_a_gate():
+    gate = Workflow("gate").then(prices).sleep(5)
+    assert not told(Workflow("w").then(gate).then(names), "sequential")
+    waited = Workflow("w").then(prices).wait_for(Signal("go", int)).then(names)
+    assert not told(waited, "sequential")
+
+
+# ---- blocking-call -----------------------------------------------------------------------------
+
+
+def napping() -> None:
+    time.sleep(1)
+
+
+async def fetching(url: str) -> str:
+    napping()
+    return url
+
+
+class Fake:
+    def get(self, url: str) -> str:
+        return url
+
+
+session: Any = None
+
+
+@step
+async def runs_a_program() -> int:
+    return subprocess.run(["true"], check=False).returncode
+
+
+@step
+async def opens() -> int:
+    with urllib.request.urlopen("http://127.0.0.1") as answer:
+        return len(list(answer))
+
+
+@step
+async def sleeps_deep_down() -> str:
+    return await fetching("here")
+
+
+@step
+async def imports_late() -> str:
+    import requests
+
+    return str(requests.get("http://127.0.0.1").text)
+
+
+@step
+async def imports_names() -> str:
+    from subprocess import check_output as output
+
+    return output("true", text=True)
+
+
+@step
+async def uses_session() -> str:
+    return str(session.get("http://127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("blocking", "names"),
+    [
+        (runs_a_program, "calls subprocess.run (line"),
+        (opens, "calls urllib.request.urlopen (line"),
+        (sleeps_deep_down, "calls time.sleep (in fetching(), napping(), line"),
+        (imports_late, "calls requests.get (line"),
+        (imports_names, "calls subprocess.check_output (line"),
+    ],
+)
+def test_a_blocking_call_is_found(blocking: Step[Any, Any], names: str):
+    advice = single(Workflow("w").then(blocking), "blocking-call")
+    assert (advice.path, advice.level) == (blocking.id, "warning")
+    assert names in advice.message
+
+
+def test_a_method_of_a_known_client_is_found(monkeypatch: pytest.MonkeyPatch):
+    requests: Any = ModuleType("requests")
+    requests.Session = Fake
+    monkeypatch.setitem(sys.modules, "requests", requests)
+    assert not told(Workflow("w").then(uses_session), "blocking-call")
+    monkeypatch.setattr(sys.modules[__name__], "session", Fake())
+    advice = single(Workflow("w").then(uses_session), "blocking-call")
+    assert "requests.Session.get" in advice.message
+
+
+def test_steps_of_one_function_are_told_of_once():
+    copies = [opens.options(id=f"open{number}") for number in range(7)]
+    advice = single(Workflow("w").parallel(*copies), "blocking-call")
+    assert "'open0', 'open1', 'open2', 'open3', 'open4' and 2 more" in advice.message
+
+
+def test_an_async_condition_blocks_too():
+    async def ready() -> bool:
+        napping()
+        return True
+
+    advice = single(Workflow("w").then_if(ready, prices, default=[]), "blocking-call")
+    assert advice.path == "?prices"
+    assert "async condition 'ready'" in advice.message
+
+
+@step
+def in_a_thread() -> int:
+    return subprocess.run(["true"], check=False).returncode
+
+
+@step
+async def hands_over() -> int:
+    await asyncio.to_thread(time.sleep, 1)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, functools.partial(napping))
+    await loop.run_in_executor(None, lambda: time.sleep(1))
+
+    def later() -> None:
+        time.sleep(1)
+
+    await asyncio.to_thread(later)
+    return 1
+
+
+@step
+async def shadows() -> int:
+    class subprocess:  # noqa: N801 - hides the module on purpose
+        run = staticmethod(len)
+
+    time = [1]
+    time.sort()
+    return int(subprocess.run("abc"))
+
+
+@step
+async def reads_a_file() -> str:
+    with open(__file__) as file:  # noqa: PTH123 - it is what is tested
+        return file.read()
+
+
+@pytest.mark.parametrize("good", [in_a_thread, hands_over, shadows, reads_a_file])
+def test_what_does_not_stop_the_loop_is_left_alone(good: Step[Any, Any]):
+    assert not told(Workflow("w").then(good), "blocking-call")
+
+
+def test_without_source_nothing_is_said():
+    space: dict[str, Any] = {"__name__": "nowhere"}
+    text = "import os\nasync def f() -> int:\n    return os.system('true')\n"
+    exec(compile(text, "<no such file>", "exec"), space)
+    assert not told(Workflow("w").then(step(space["f"])), "blocking-call")
+
+
+# ---- step-in-step ------------------------------------------------------------------------------
+
+
+def priced() -> int:
+    return len(prices())
+
+
+@step
+def calls_a_step() -> int:
+    return len(prices())
+
+
+@step
+def calls_it_through_a_helper() -> int:
+    return priced()
+
+
+def test_a_step_called_by_a_step_is_found():
+    advice = single(Workflow("w").then(calls_a_step), "step-in-step")
+    assert (advice.path, advice.level) == ("calls_a_step", "warning")
+    assert "calls step 'prices' (line" in advice.message
+    assert "prices.fn(…)" in advice.message
+
+
+def test_also_through_a_helper_or_a_closure():
+    @step
+    async def local() -> int:
+        return 1
+
+    @step
+    async def around() -> int:
+        return await local()
+
+    through = single(Workflow("w").then(calls_it_through_a_helper), "step-in-step")
+    assert "in priced(), line" in through.message
+    assert "'local'" in single(Workflow("w").then(around), "step-in-step").message
+
+
+@step
+def calls_the_function() -> int:
+    return len(prices.fn())
+
+
+@step
+def mentions_a_step() -> str:
+    return prices.id
+
+
+@pytest.mark.parametrize("good", [calls_the_function, mentions_a_step])
+def test_what_calls_no_step_is_left_alone(good: Step[Any, Any]):
+    assert not told(Workflow("w").then(good), "step-in-step")
+
+
+# ---- changed-variable --------------------------------------------------------------------------
+
+
+def looped() -> list[Step[Any, Any]]:
+    made: list[Step[Any, Any]] = []
+    for number in (10, 20, 30):
+
+        @step(id=f"s{number}")
+        def one() -> int:
+            return number  # noqa: B023 - it is what is tested
+
+        made.append(one)
+    return made
+
+
+def test_a_loop_variable_is_found():
+    with pytest.warns(StepClosureWarning):
+        steps = looped()
+    advice = single(Workflow("w").parallel(*steps), "changed-variable")
+    assert (advice.path, advice.level) == ("s10", "warning")
+    assert "steps 's10', 's20' use the variable 'number'" in advice.message
+    assert "step.bind(id, number=…)" in advice.message
+
+
+def test_also_in_copies_of_the_steps():
+    with pytest.warns(StepClosureWarning):
+        steps = [item.options(timeout=1) for item in looped()]
+    assert told(Workflow("w").parallel(*steps), "changed-variable")
+
+
+def test_also_at_the_top_level_of_a_module():
+    text = (
+        "from gorkflow.step import step\n"
+        "made = []\n"
+        "for number in (10, 20):\n"
+        "    @step(id=f's{number}')\n"
+        "    def one() -> int:\n"
+        "        return number\n"
+        "    made.append(one)\n"
+    )
+    space: dict[str, Any] = {"__name__": "module"}
+    with pytest.warns(StepClosureWarning):
+        exec(text, space)
+    assert single(Workflow("w").parallel(*space["made"]), "changed-variable").path == "s10"
+
+
+def test_a_variable_per_step_is_left_alone():
+    def make(number: int) -> Step[Any, Any]:
+        @step(id=f"s{number}")
+        def one() -> int:
+            return number
+
+        return one
+
+    assert not told(Workflow("w").parallel(*map(make, (1, 2, 3))), "changed-variable")
+
+
+_cached: list[int] | None = None
+
+
+@step
+def caches() -> int:
+    return len(_cached or [])
+
+
+def test_a_global_that_changes_for_its_own_reasons_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    workflow = Workflow("w").parallel(caches, caches.options(id="again"))
+    monkeypatch.setattr(sys.modules[__name__], "_cached", [1])
+    assert not told(workflow, "changed-variable")
+
+
+# ---- deadline and unbounded --------------------------------------------------------------------
+
+ONCE = RetryPolicy(retries=1, initial_interval=10, jitter=0)
+quick = prices.options(timeout=20)
+slow = names.options(timeout=30, retries=ONCE)  # 30 + 10 + 30
+
+
+def at_random() -> bool:
+    return True
+
+
+def test_what_does_not_fit_into_a_deadline_is_found():
+    advice = single(Workflow("w", timeout=69).then(slow), "deadline")
+    assert (advice.path, advice.level) == ("", "warning")
+    assert "workflow 'w' may take 70 s" in advice.message
+    assert "its own timeout is 69 s" in advice.message
+
+
+def test_what_fits_is_left_alone():
+    assert not told(Workflow("w", timeout=70).then(slow), "deadline")
+    assert not told(Workflow("w", timeout=90).then(quick).then(slow), "deadline")
+    assert told(Workflow("w", timeout=89).then(quick).then(slow), "deadline")
+
+
+@pytest.mark.parametrize(("places", "takes"), [(None, 70), (2, 90), (1, 160), (9, 70)])
+def test_a_block_takes_as_long_as_its_branches_in_their_places(places: int | None, takes: float):
+    branches = (quick, slow, names.options(id="third", timeout=70))
+
+    def within(timeout: float) -> list[Advice]:
+        workflow = Workflow("w", timeout=timeout).parallel(*branches, max_concurrency=places)
+        return told(workflow, "deadline")
+
+    assert not within(takes)
+    assert within(takes - 1)
+
+
+def test_a_timeout_inside_bounds_what_is_around_it():
+    block = Workflow("w", timeout=50).parallel(slow, names.options(id="b"), timeout=50, id="both")
+    assert not told(block, "deadline")  # nothing bounds b: the block's timeout is all there is
+    nested = Workflow("w", timeout=50).then(Workflow("inner", timeout=50).then(slow))
+    assert single(nested, "deadline").path == "inner"
+
+
+def test_a_block_whose_join_goes_on_without_the_late_ones_may_cut_them_off():
+    def block(join: Any) -> Workflow[Any, Any]:
+        return Workflow("w").parallel(slow, quick, timeout=15, join=join)
+
+    assert single(block("all"), "deadline").path == "&names"
+    assert not told(block("settled"), "deadline")
+    assert not told(block("first"), "deadline")
+
+
+def test_a_sleep_past_the_deadline_never_ends():
+    workflow = Workflow("w", timeout=60).then(prices).sleep(60, id="nap").then(names)
+    assert "never completes" in single(workflow, "deadline").message
+    either = Workflow("w", timeout=60).when(at_random, Workflow("nap").sleep(60)).otherwise(names)
+    assert not told(either, "deadline")  # nothing is sure: the other arm takes any time
+
+
+def test_a_choice_takes_its_longest_arm():
+    def fits(timeout: float) -> bool:
+        workflow = Workflow("w", timeout=timeout).when(at_random, quick).otherwise(slow)
+        return not told(workflow, "deadline")
+
+    assert fits(70)
+    assert not fits(69)
+
+
+def test_very_many_retries_are_bounded_quickly():
+    policy = RetryPolicy(retries=10**9, initial_interval=1, max_interval=1, jitter=0)
+    workflow = Workflow("w", timeout=1e12).then(prices.options(timeout=1, retries=policy))
+    assert not told(workflow, "deadline")
+    assert told(Workflow("w", timeout=1.9e9).then(workflow), "deadline")
+
+
+def test_what_nothing_bounds_is_named():
+    workflow = Workflow("w").then(prices).wait_for(Signal("go", int)).then(clear)
+    advice = single(workflow, "unbounded")
+    assert (advice.path, advice.level) == ("", "info")
+    assert "'prices', 'go', 'clear' may take any time" in advice.message
+    assert not [advice for advice in check(workflow) if advice.level == "warning"]
+
+
+def test_a_deadline_bounds_everything():
+    assert not told(Workflow("w", timeout=60).then(prices), "unbounded")
+    assert not told(Workflow("w").then(quick), "unbounded")
+    assert not told(Workflow("w").parallel(prices, names, timeout=9), "unbounded")
+    assert not [
+        advice
+        for advice in check(Workflow("w").then(prices), defaults={"timeout": 5})
+        if advice.code == "unbounded"
+    ]
+
+
+# ---- all of it ---------------------------------------------------------------------------------
+
+
+def test_advice_comes_in_the_order_of_the_nodes():
+    workflow = Workflow("w", timeout=5).then(opens.options(timeout=9)).then(calls_a_step)
+    found = [(advice.path, advice.code) for advice in check(workflow)]
+    assert found == [
+        ("opens", "blocking-call"),
+        ("calls_a_step", "sequential"),
+        ("calls_a_step", "step-in-step"),
+    ]
+
+
+def test_unknown_codes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"there is no advice 'deadlin'; did you mean 'deadline'\?"
+    ):
+        check(Workflow("w").then(quick), ignore=["deadlin"])
