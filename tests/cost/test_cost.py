@@ -36,7 +36,16 @@ def sequence(length: int) -> Workflow[Small, Any]:
     return workflow
 
 
-def calls_per_step(url: str, workflow: Workflow[Small, Any], steps: int) -> float:
+def mapping(_: int) -> Workflow[list[Small], int]:
+    return Workflow("mapping", input=list[Small]).map(nothing).then(number)
+
+
+@step
+async def number(values: list[Small]) -> int:
+    return len(values)
+
+
+def calls_per_step(url: str, workflow: Workflow[Any, Any], steps: int) -> float:
     """Return how many functions the loop's thread calls per step, those written in C too."""
     calls = 0
 
@@ -44,13 +53,15 @@ def calls_per_step(url: str, workflow: Workflow[Small, Any], steps: int) -> floa
         nonlocal calls
         calls += event in {"call", "c_call"}
 
+    value: Any = [{"id": 1}] * steps if workflow.id == "mapping" else {"id": 1}
+
     async def main() -> None:
         async with Engine(url) as engine:
-            await engine.run(workflow, {"id": 1})  # fills the caches
+            await engine.run(workflow, value)  # fills the caches
             gc.collect()
             sys.setprofile(called)
             try:
-                await engine.run(workflow, {"id": 1})
+                await engine.run(workflow, value)
             finally:
                 sys.setprofile(None)
 
@@ -59,11 +70,13 @@ def calls_per_step(url: str, workflow: Workflow[Small, Any], steps: int) -> floa
 
 
 @pytest.mark.parametrize(
-    ("shape", "sizes"), [(block, (100, 2_000)), (sequence, (20, 400))], ids=["block", "sequence"]
+    ("shape", "sizes"),
+    [(block, (100, 2_000)), (sequence, (20, 400)), (mapping, (100, 2_000))],
+    ids=["block", "sequence", "map"],
 )
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 def test_a_step_of_a_large_workflow_costs_no_more_than_one_of_a_small(
-    shape: Callable[[int], Workflow[Small, Any]], sizes: tuple[int, int], store: str, tmp_path: Any
+    shape: Callable[[int], Workflow[Any, Any]], sizes: tuple[int, int], store: str, tmp_path: Any
 ) -> None:
     url = "memory:" if store == "memory" else f"sqlite:{tmp_path / 'runs.db'}"
     small, large = (calls_per_step(url, shape(size), size) for size in sizes)

@@ -11,6 +11,8 @@ from gorkflow import events as ev
 from gorkflow.cli._text import one_line
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
@@ -19,7 +21,9 @@ from gorkflow.flow import (
     WaitSpec,
     WorkflowSpec,
     children,
+    is_template,
     join_path,
+    template_of,
 )
 from gorkflow.model import RunStatus, StepStatus
 
@@ -47,11 +51,13 @@ class Item:
     """Whether something inside failed that this node does not get over."""
     tally: Counter[StepStatus] = field(default_factory=Counter[StepStatus])
     """How many steps inside stand how."""
+    repeats: dict[str, StepStatus] | None = None
+    """Of a step inside a map or loop, which is counted, not listed: where each stands, by path."""
 
     @property
     def is_step(self) -> bool:
-        """Whether it is a step, sleep or wait, not something made of them."""
-        return isinstance(self.spec, StepSpec | SleepSpec | WaitSpec)
+        """Whether it is one step, sleep or wait, not something made of them."""
+        return self.repeats is None and isinstance(self.spec, StepSpec | SleepSpec | WaitSpec)
 
     @property
     def done(self) -> int:
@@ -92,23 +98,29 @@ class Board:
         self.status = RunStatus.PENDING
         self.by_status: dict[StepStatus, dict[str, Item]] = {status: {} for status in StepStatus}
         self.steps = 0
+        self.counted: dict[str, Item] = {}
+        """The steps inside maps and loops, by template."""
         for node in tree.nodes:
             self._add(self.root, "", node)
 
-    def _add(self, parent: Item, prefix: str, node: NodeSpec) -> None:
+    def _add(self, parent: Item, prefix: str, node: NodeSpec, mark: str = "") -> None:
         if isinstance(node, PassthroughSpec):
             return  # it does nothing that could be watched
-        path = join_path(prefix, node.id)
+        path = join_path(prefix, node.id) + mark
         item = self.items[path] = Item(path, _label(node), node, parent)
         parent.children.append(item)
-        if item.is_step:
+        if item.is_step and is_template(path):
+            self.counted[path] = item
+            item.repeats = {}
+            self._repeat(item, "", StepStatus.PENDING)  # in place of all that may come
+        elif item.is_step:
             self.steps += 1
             self.by_status[StepStatus.PENDING][path] = item
             for outer in _around(item):
                 outer.tally[StepStatus.PENDING] += 1
         inner = path if isinstance(node, WorkflowSpec) else prefix
         for child in children(node):
-            self._add(item, inner, child)
+            self._add(item, inner, child, _MARKS.get(type(node), ""))
 
     def feed(self, event: ev.Event) -> None:
         """Take note of an event."""
@@ -117,10 +129,43 @@ class Board:
             self.root.began = event.at
         elif isinstance(event, ev.RunFinished):
             self._finish(event)
-        item = self.items.get(event.path)
+        item = self.items.get(template_of(event.path))
         fold = _FOLDS.get(type(event))
-        if item is not None and fold is not None:
+        if item is None:
+            return
+        if item.repeats is not None:
+            self._count(item, event)
+        elif fold is not None and item.path == event.path:
             fold(self, item, event)
+
+    def _count(self, item: Item, event: ev.Event) -> None:
+        """Take note of an event about one of the steps that an item stands for."""
+        _began(item, event.at)
+        status = _status(event)
+        if status is None:
+            return
+        self._repeat(item, event.path, status)
+        if isinstance(event, ev.StepFailed):
+            item.note = one_line(f"{event.path}: {event.failure.message}")
+        if status is StepStatus.FAILED:
+            _blame(item)
+
+    def _repeat(self, item: Item, path: str, status: StepStatus | None) -> None:
+        """Note where one of many stands; the first takes the place that was kept for all."""
+        repeats = item.repeats if item.repeats is not None else {}
+        old = repeats.pop(path, None) or repeats.pop("", None)
+        if status is not None:
+            repeats[path] = status
+        for outer in (item, *_around(item)):
+            if old is not None:
+                outer.tally[old] -= 1
+            if status is not None:
+                outer.tally[status] += 1
+
+    def expand(self, item: Item, event: ev.Expanded) -> None:
+        """Note how many items a map has."""
+        _began(item, event.at)
+        item.note = f"{event.count:,} items"
 
     def begin(self, item: Item, event: ev.StepScheduled) -> None:
         """Note that an attempt of a step begins."""
@@ -179,12 +224,17 @@ class Board:
     def skip(self, item: Item, event: ev.StepSkipped) -> None:
         """Note that a node, with all inside, is left out."""
         for inner in _inside(item):
-            if inner.status is StepStatus.PENDING:
+            if inner.repeats is not None:
+                self._repeat(inner, "", StepStatus.SKIPPED)
+            elif inner.status is StepStatus.PENDING:
                 self._set(inner, StepStatus.SKIPPED, None, event.reason)
 
     def decide(self, item: Item, event: ev.BlockDecided) -> None:
         """Note the verdict over a block."""
-        self._set(item, StepStatus(event.verdict), event.at, "")
+        self._set(item, StepStatus(event.verdict), event.at, item.note)
+        for inner in _inside(item):
+            if inner.repeats is not None and "" in inner.repeats:
+                self._repeat(inner, "", None)  # there was no item
         if item.status is StepStatus.FAILED:
             item.note = one_line(event.reason)
 
@@ -194,6 +244,9 @@ class Board:
         self.root.ended = event.at
         for item in list(self.by_status[StepStatus.PENDING].values()):
             self._set(item, StepStatus.CANCELLED, None, "not reached")
+        for item in self.counted.values():
+            if item.repeats and "" in item.repeats:
+                self._repeat(item, "", StepStatus.CANCELLED)
 
     def _set(self, item: Item, status: StepStatus, ended: float | None, note: str) -> None:
         old, item.status = item.status, status
@@ -223,7 +276,29 @@ _FOLDS: dict[type[ev.Event], Callable[[Board, Item, Any], None]] = {
     ev.SignalReceived: Board.wake,
     ev.ResultKept: Board.keep,
     ev.BlockDecided: Board.decide,
+    ev.Expanded: Board.expand,
 }
+_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
+_STATUS: dict[type[ev.Event], StepStatus] = {
+    ev.StepScheduled: StepStatus.RUNNING,
+    ev.StepCompleted: StepStatus.COMPLETED,
+    ev.StepInterrupted: StepStatus.PENDING,
+    ev.TimerSet: StepStatus.SUSPENDED,
+    ev.WaitOpened: StepStatus.SUSPENDED,
+    ev.SignalReceived: StepStatus.COMPLETED,
+    ev.ResultKept: StepStatus.COMPLETED,
+}
+
+
+def _status(event: ev.Event) -> StepStatus | None:
+    """Return where a step, sleep or wait stands after an event; ``None``: where it stood."""
+    if isinstance(event, ev.StepFailed):
+        return StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
+    if isinstance(event, ev.StepCancelled):
+        return StepStatus.CANCELLED if event.failure is None else StepStatus.FAILED
+    if isinstance(event, ev.TimerFired):
+        return None if event.key == "retry" else StepStatus.COMPLETED
+    return _STATUS.get(type(event))
 
 
 def _began(item: Item, at: float) -> None:
@@ -238,7 +313,7 @@ def _blame(item: Item) -> None:
     if isinstance(item.spec, StepSpec) and item.spec.continue_on_error:
         return
     for outer in _around(item):
-        if isinstance(outer.spec, ParallelSpec):
+        if isinstance(outer.spec, ParallelSpec | MapSpec):
             return
         outer.failed = True
 
@@ -259,6 +334,10 @@ def _inside(item: Item) -> Iterator[Item]:
 def _label(node: NodeSpec) -> str:
     if isinstance(node, ParallelSpec):
         return "parallel" if node.join.kind == "all" else f"parallel, join {node.join}"
+    if isinstance(node, MapSpec):
+        return "map" if node.join.kind == "all" else f"map, join {node.join}"
+    if isinstance(node, LoopSpec):
+        return f"loop until {node.condition}"
     if isinstance(node, ChoiceSpec):
         return f"choice {node.id}"
     return node.id

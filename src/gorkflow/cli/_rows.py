@@ -55,6 +55,7 @@ def _chosen(board: Board, wanted: int) -> set[str]:
     """Return the paths of the steps to show, and of what they are in."""
     by = board.by_status
     first = chain(
+        board.counted.values(),
         islice(by[StepStatus.FAILED].values(), (wanted + 1) // 2),
         by[StepStatus.RUNNING].values(),
         by[StepStatus.RETRYING].values(),
