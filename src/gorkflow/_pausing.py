@@ -10,6 +10,7 @@ from gorkflow._elements import UNSET, Element, Sleep, Wait, timeout_of
 from gorkflow._options import id_problems
 from gorkflow._overloads import FluentMethods
 from gorkflow.node import In_contra, Out_co
+from gorkflow.policy import LONGEST
 from gorkflow.signal import Signal
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _seconds(duration: Any, problems: list[str]) -> float:
         problems.append(f"a sleep must be seconds or a timedelta, not {duration!r}")
     elif not isfinite(duration) or duration < 0:
         problems.append(f"a sleep must be 0 seconds or more, and end, not {duration!r}")
+    elif duration > LONGEST:
+        problems.append(f"a sleep must be at most 100 years; it is in seconds: {duration!r}")
     else:
         return float(duration)
     return 0.0

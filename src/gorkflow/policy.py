@@ -20,6 +20,10 @@ OnFailure = Literal["drain", "cancel"]
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+LONGEST = 100 * 365 * 86_400.0
+"""Seconds; more is a slip of the unit, and leads to dates that no calendar has."""
+
+
 def seconds_of(duration: float | timedelta, what: str) -> float:
     """Return a duration in seconds.
 
@@ -28,7 +32,7 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
         what: what it is for, to name it in the error.
 
     Raises:
-        ValueError: it is not above 0.
+        ValueError: it is not above 0, or above ``LONGEST`` and not infinite.
         TypeError: it is no duration.
     """
     if isinstance(duration, timedelta):
@@ -37,6 +41,8 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
         raise TypeError(f"{what} must be seconds or a timedelta, not {duration!r}")
     if not duration > 0:  # also refuses NaN
         raise ValueError(f"{what} must be more than 0 seconds, not {duration!r}")
+    if LONGEST < duration < float("inf"):
+        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {duration!r}")
     return float(duration)
 
 
@@ -90,8 +96,11 @@ class RetryPolicy:
             )
         for name, low in (("initial_interval", 0.0), ("max_interval", 0.0), ("factor", 1.0)):
             value = getattr(self, name)
-            if not low <= value < float("inf"):
-                raise ValueError(f"{name} must be at least {low:g} and finite, not {value!r}")
+            if not low <= value <= LONGEST:
+                raise ValueError(
+                    f"{name} must be at least {low:g} and at most 100 years in seconds, "
+                    f"not {value!r}"
+                )
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
         for name in ("retry_on", "give_up_on"):

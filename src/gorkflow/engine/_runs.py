@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gorkflow.engine")
 
+LEFT = "the engine was closed before the run ended; recover() it"
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
 _SUSPECT = 3  # interruptions in a row from which on a run may be what kills its workers
 _PROBATION = 60.0  # seconds after which a suspect that did no harm lets the next one in
@@ -135,14 +136,22 @@ class Runs:
         if not self._waiting:
             self._room()
 
-    async def rest(self, grace: float) -> None:
-        """Wait until no handler runs and nothing is being written, at most ``grace`` seconds."""
+    async def rest(self, grace: float, leave: Callable[[Driver], None]) -> None:
+        """Wait until no handler runs and nothing is being written, at most ``grace`` seconds.
+
+        Args:
+            grace: seconds.
+            leave: called with each run as soon as it has come to rest.
+        """
         clock = self._runtime.clock
         self._rest_until = clock.monotonic() + grace
-        # Polled: an event for it would cost something in every attempt, for this one moment.
-        while any(d.busy for d in self.drivers.values()) and (  # noqa: ASYNC110
-            clock.monotonic() < self._rest_until
-        ):
+        while True:
+            for driver in list(self.drivers.values()):
+                if not driver.busy:
+                    leave(driver)
+            if not self.drivers or clock.monotonic() >= self._rest_until:
+                return
+            # Polled: an event for it would cost something in every attempt, for this one moment.
             await asyncio.sleep(_POLL)
 
     def hurry(self, grace: float) -> None:
@@ -155,7 +164,7 @@ class Runs:
         Args:
             cleanup: seconds that they get.
         """
-        error = EngineClosedError("the engine was closed before the run ended; recover() it")
+        error = EngineClosedError(LEFT)
         tasks = [task for d in self.drivers.values() for task in d.tasks()]
         for driver in list(self.drivers.values()):
             driver.give_up(error)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
-from gorkflow.engine._runs import Runs
+from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
-from gorkflow.errors import LeaseLostError, RunError, StoreError
+from gorkflow.errors import EngineClosedError, LeaseLostError, RunError, StoreError
 from gorkflow.events import CancelRequested
 from gorkflow.store import Message, Worker
 
@@ -81,9 +81,16 @@ class Service:
         """Stop: give running attempts the grace, then let everything go."""
         self.runtime.closing = True
         try:
-            await self.runs.rest(grace)
+            await self.runs.rest(grace, self._leave)
         finally:
             await self._stop()
+
+    def _leave(self, driver: Driver) -> None:
+        """Give a run that rests to the other workers, who need not wait until we are gone."""
+        driver.give_up(EngineClosedError(LEFT))
+        if driver.row.worker_id is not None:
+            self.claims.drop(driver.run_id, driver.row.token)
+            self._wake.set()
 
     async def _stop(self) -> None:
         if self._lapse is not None:
@@ -256,8 +263,8 @@ class Service:
         await self._keep_alive()
         if self._stopped:
             await self._go_on()
-        await self.claims.give_back(RETRY)
-        if self._recover:
+        await self.claims.give_back(0.0 if self.runtime.closing else RETRY)
+        if self._recover and not self.runtime.closing:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
 

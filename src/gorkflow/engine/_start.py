@@ -15,7 +15,7 @@ from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
 from gorkflow.events import ResultKept, RunCreated
 from gorkflow.machine import Machine
-from gorkflow.policy import seconds_of
+from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class StartOptions(TypedDict, total=False):
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
 _MAX_PRIORITY = 1_000_000
-_FOR_EVER = 100 * 365 * 86_400.0  # seconds
 _MAX_TEXT = 1_000  # characters of a tag or resource id: they are for finding, not for storing
 
 
@@ -264,7 +263,7 @@ def _delay(delay: float | timedelta | None) -> float:
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise InputInvalidError(f"delay must be seconds or a timedelta, not {delay!r:.100}")
-    if not 0 <= seconds < _FOR_EVER:
+    if not 0 <= seconds <= LONGEST:
         raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {delay!r}")
     return float(seconds)
 

@@ -103,6 +103,8 @@ class Engine(Reruns, Retention, Scheduling):
             max_processes=max_processes,
             max_payload=max_payload,
         )
+        if isinstance(lease, bool) or not 0 < lease < float("inf"):
+            raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
         if store is None:
             store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
         self.store: Store = open_store(store) if isinstance(store, str) else store
@@ -122,6 +124,7 @@ class Engine(Reruns, Retention, Scheduling):
             raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
         for workflow in workflows:
             self._registry.add_new(workflow)
+        self._entered = False
         self._runtime: Runtime | None = None
         self._service: Service | None = None
         self._watch = Watch(self.store, self._registry)
@@ -149,8 +152,18 @@ class Engine(Reruns, Retention, Scheduling):
         """Never called."""
 
     async def __aenter__(self) -> Self:
-        """Open the engine."""
+        """Open the engine.
+
+        Raises:
+            EngineClosedError: it was entered already: leaving would close it under the other block.
+        """
+        if self._entered:
+            raise EngineClosedError(
+                "the engine is in use by another `async with`, which closes it; enter it once and "
+                "hand it on"
+            )
         await self.open()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -160,6 +173,7 @@ class Engine(Reruns, Retention, Scheduling):
         tb: TracebackType | None,
     ) -> None:
         """Close the engine; at once, if the program is being stopped."""
+        self._entered = False
         stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
         await self.aclose(grace=0.0 if stopped else 30.0)
 
@@ -319,6 +333,8 @@ class Engine(Reruns, Retention, Scheduling):
             if options.get("if_exists") != "return":
                 raise
             await same_start(self.store, driver)
+            if self._execute and not self._recover:
+                await service.recover(driver.run_id)  # nobody else may be there to carry it on
         return RunHandle(self, driver.run_id)
 
     def handle(self, run_id: str, workflow: Workflow[Any, Out] | None = None) -> RunHandle[Out]:
@@ -395,5 +411,10 @@ class Engine(Reruns, Retention, Scheduling):
         if self._service is None or self._runtime is None:
             raise EngineClosedError(
                 "the engine is not open; use it with `async with Engine(…) as engine:`"
+            )
+        if asyncio._get_running_loop() is not self._runtime.loop:  # noqa: SLF001 - never raises
+            raise EngineClosedError(
+                "the engine belongs to the event loop that it was opened in, and was called from "
+                "elsewhere; from a thread, use asyncio.run_coroutine_threadsafe(…, loop)"
             )
         return self._service, self._runtime
