@@ -146,6 +146,8 @@ class Heartbeat(NamedTuple):
     """False: the lease had ended and others may have taken the runs; stop working on them."""
     messages: tuple[Message, ...] = ()
     """Messages for runs that this worker owns, not yet dropped, oldest first."""
+    upto: int = 0
+    """The id of the latest message of any run: what ``after`` may be the next time."""
 
 
 @runtime_checkable

@@ -601,6 +601,9 @@ class Overtaken(Moody):
         self.looked = Gate()
         self.began = Gate()
 
+    def _over(self) -> bool:
+        return all(run.row.status.terminal for run in self._store._runs.values())
+
     async def inbox(self, run_id: str) -> list[Message]:
         found = await self._store.inbox(run_id)
         await self.looked.wait_async()
@@ -609,7 +612,7 @@ class Overtaken(Moody):
     async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
         if options.get("run_id") is not None:
             self.looked.open()
-            await until(lambda: self.began.arrived, "the step")
+            await until(lambda: self.began.arrived or self._over(), "the step, or the cancel")
         return await self._store.claim(worker_id, **options)
 
 

@@ -19,15 +19,16 @@ from gorkflow.errors import (
 )
 from gorkflow.events import CancelRequested, RunCreated
 from gorkflow.machine import replay
+from gorkflow.model import RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import Claim, Loaded
+    from gorkflow.store import Claim, Loaded, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -35,6 +36,7 @@ _LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at a
 AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
 _BATCH = 100  # runs claimed in one go
+_TOLD = 1000  # messages about blocked runs that are remembered, so as not to repeat them
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
 
 
@@ -48,12 +50,20 @@ class Claims:
         runtime: the engine's.
         registry: the workflows it knows.
         runs: those that it carries.
+        keep_alive: makes sure that the worker's lease holds.
     """
 
-    def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: Registry,
+        runs: Runs,
+        keep_alive: Callable[[], Awaitable[None]],
+    ) -> None:
         self._runtime = runtime
         self._registry = registry
         self._runs = runs
+        self._keep_alive = keep_alive
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
         self._told: dict[str, str] = {}
@@ -62,7 +72,7 @@ class Claims:
 
     def drop(self, run_id: str, token: int) -> None:
         """Have a run given back that is ours in the store, but not carried."""
-        self._dropped[run_id] = token
+        self._dropped[run_id] = max(token, self._dropped.get(run_id, token))
 
     async def recover(
         self,
@@ -83,9 +93,10 @@ class Claims:
         now = self._runtime.clock.now()  # taken once, so that what is put back is not found again
         while True:
             limit = _BATCH if room is None else min(_BATCH, room())
-            if limit < 1:
-                self.left_some = True
+            self.left_some = limit < 1
+            if self.left_some or self._runtime.closing:
                 return taken
+            await self._keep_alive()  # a look at many runs may take longer than the lease
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 now=now,
@@ -101,7 +112,6 @@ class Claims:
             seen.update(claim.row.run_id for claim in claims)
             taken += await self._take_over_all(fresh, strict=run_id is not None)
             if not fresh or run_id is not None:
-                self.left_some = False
                 return taken
 
     async def _take_over_all(self, claims: list[Claim], *, strict: bool) -> list[str]:
@@ -109,6 +119,8 @@ class Claims:
         open_claims = {claim.row.run_id: claim.row.token for claim in claims}
         try:
             for claim in claims:
+                if self._runtime.closing:
+                    break
                 try:
                     await self._take_over(claim)
                     taken.append(claim.row.run_id)
@@ -118,7 +130,8 @@ class Claims:
                         raise
                 del open_claims[claim.row.run_id]
         finally:
-            self._dropped.update(open_claims)
+            for run_id, token in open_claims.items():
+                self.drop(run_id, token)
         return taken
 
     async def _take_over(self, claim: Claim) -> None:
@@ -166,19 +179,16 @@ class Claims:
 
     async def _put_back(self, claim: Claim, error: Exception) -> None:
         """Give back a run that can't be carried on here, to be looked at again later."""
+        if len(self._told) > _TOLD:
+            self._told.clear()
         if self._told.get(claim.row.run_id) != str(error):
             self._told[claim.row.run_id] = str(error)  # once: it will be looked at again and again
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         mail = await self._runtime.store.inbox(claim.row.run_id)
-        row = replace(
-            claim.row,
-            worker_id=None,
-            reason=str(error),
-            due_at=due_at,
-            seen=max((message.id for message in mail), default=claim.row.seen),  # or it wakes it
-        )
+        seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
+        row = replace(_released(claim.row, due_at), reason=str(error), seen=seen)
         if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
 
@@ -195,9 +205,9 @@ class Claims:
             except StoreCorruptError:
                 row = None  # nobody can carry it on
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
-                row = replace(row, worker_id=None, due_at=now + delay)
-                await store.append([Append(row, (), row.seq)])
-            self._dropped.pop(run_id, None)
+                await store.append([Append(_released(row, now + delay), (), row.seq)])
+            if self._dropped.get(run_id) == token:
+                del self._dropped[run_id]
 
     async def cancel(self, run_id: str, reason: str) -> None:
         """Cancel a run that this engine does not carry.
@@ -235,11 +245,19 @@ class Claims:
             status=machine.status,
             reason=reason,
             finished_at=now,
+            due_at=None,
             seq=machine.seq,
             worker_id=None,
         )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         await store.append([Append(row, events, loaded.row.seq, asked)])
+
+
+def _released(row: RunRow, due_at: float) -> RunRow:
+    """Return the row of a run that nobody owns until ``due_at``; a delayed start stays delayed."""
+    if row.status is RunStatus.PENDING and row.due_at is not None:
+        due_at = max(due_at, row.due_at)
+    return replace(row, worker_id=None, due_at=due_at)
 
 
 def _timeout(loaded: Loaded) -> float | None:

@@ -103,6 +103,9 @@ class Driver:
         self._submitted = False
         self._writing = False
         self._suspending = False
+        self._more_mail = False
+        self.begun = False
+        """Whether it had its turn; until then, it can only be cancelled."""
         self.mail = Mail(machine, self._check_payload)
         self._attempts: dict[str, Attempt | Evaluation] = {}
         self._timers: dict[tuple[str, str], TimerHandle] = {}
@@ -132,6 +135,7 @@ class Driver:
     def receive(self, messages: Iterable[Message]) -> None:
         """Take in what was sent to the run. Messages it knows already are passed over."""
         if self.mail.put(messages):
+            self._more_mail = True  # where a transition is being written, the next one reads it
             self.submit()
 
     def _check_payload(self, path: str, payload: bytes) -> None:
@@ -177,8 +181,9 @@ class Driver:
             fed = event(self.run_id, machine.seq + 1, path, now, *fields)
             events.append(fed)
             events += machine.feed(fed)
+        self._more_mail = False
         if self.mail.unread:
-            for sent in self.mail.events(now):
+            for sent in self.mail.events(now, signals=self.begun):
                 events.append(sent)
                 events += machine.feed(sent)
         self._schedule(events, now)
@@ -197,7 +202,7 @@ class Driver:
 
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
-        if not self.machine.is_waiting or self._attempts or self.admitted:
+        if not self.begun or not self.machine.is_waiting or self._attempts or self.admitted:
             return False
         due = self.machine.next_due()
         return due is None or due > now + NAP
@@ -289,9 +294,9 @@ class Driver:
         if self.machine.status.terminal:
             log_end(self.row)
             self._close(None)
-        elif self._suspending:
-            self._close(None)  # whoever claims it when it is due, or has mail, goes on with it
-        elif self._inbox or self.admitted:
+        elif self.row.worker_id is None:
+            self._close(None)  # queued, or suspended: whoever claims it goes on with it
+        elif self._more_mail or self._inbox or self.admitted:
             self.submit()
 
     def perform(self, command: Command) -> None:
@@ -318,6 +323,10 @@ class Driver:
                 pass  # the machine knows who waits, and its status says that it is over
             case _:
                 assert_never(command)
+
+    def call_at(self, due: float, callback: Callable[[], object]) -> None:
+        """Call back when ``due`` has come, if the run is still carried here then."""
+        self._timers["", "turn"] = self.runtime.clock.call_at(due, callback)
 
     def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
         """Forget an attempt whose handler has ended, or was given up."""

@@ -59,20 +59,21 @@ class Mail:
                 self._signals.setdefault(message.body, deque()).append(message)
         return self.seen > before
 
-    def events(self, now: float) -> Iterator[Event]:
+    def events(self, now: float, *, signals: bool) -> Iterator[Event]:
         """Yield what the messages lead to, one at a time: feed each before asking for the next.
 
         Signals go to the oldest waiter first, in the order in which they were sent.
 
         Args:
             now: seconds since the epoch.
+            signals: whether the run takes any yet.
         """
         machine = self._machine
         while self._cancels and not machine.status.terminal:
             message = self._cancels.popleft()
             self.consumed.append(message.id)
             yield CancelRequested(machine.run_id, machine.seq + 1, "", now, message.body)
-        progress = bool(self._signals)
+        progress = signals and bool(self._signals)
         while progress:
             progress = False
             for name in list(self._signals):

@@ -62,13 +62,14 @@ class Runs:
         """Return how many more runs can be live now."""
         if self._max_runs is None:
             return sys.maxsize
-        return max(0, self._max_runs - len(self._live) - len(self._waiting))
+        return max(0, self._max_runs - len(self.drivers))
 
     async def start(self, driver: Driver) -> None:
         """Record a new run and begin it; returns when it is durable.
 
         Raises:
             DuplicateRunError: the id is taken.
+            ResourceBusyError: another live run has the resource.
             EngineClosedError: the engine was closed before it was recorded.
             StoreError: the store failed; it was not recorded.
         """
@@ -87,8 +88,6 @@ class Runs:
         error = await driver.created.wait()
         if error is not None:
             raise error
-        if driver.row.worker_id is None:
-            driver.give_up()  # its part is done: a worker will carry the run
 
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
@@ -103,7 +102,7 @@ class Runs:
         due = driver.row.due_at
         pending = driver.machine.status is RunStatus.PENDING
         if pending and due is not None and due > self._runtime.clock.now():
-            self._runtime.clock.call_at(due, partial(admit, driver))
+            driver.call_at(due, partial(admit, driver))
         else:
             admit(driver)
 
@@ -115,6 +114,7 @@ class Runs:
             heapq.heappush(self._waiting, place)
             return
         self._live.add(driver.run_id)
+        driver.begun = True
         if driver.machine.status is RunStatus.PENDING:
             now = self._runtime.clock.now()
             deadline = None if driver.timeout is None else now + driver.timeout
@@ -215,5 +215,5 @@ class Suspects:
             if not driver.done.done():
                 self._current = driver
                 clock = self._runtime.clock
-                clock.call_at(clock.now() + _PROBATION, partial(self.left, driver))
+                driver.call_at(clock.now() + _PROBATION, partial(self.left, driver))
                 self._admit(driver)

@@ -14,7 +14,13 @@ from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
-from gorkflow.errors import EngineClosedError, LeaseLostError, RunError, StoreError
+from gorkflow.errors import (
+    EngineClosedError,
+    LeaseLostError,
+    RunError,
+    StoreCorruptError,
+    StoreError,
+)
 from gorkflow.events import CancelRequested
 from gorkflow.store import Message, Worker
 
@@ -52,7 +58,7 @@ class Service:
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        self.claims = Claims(runtime, registry, self.runs)
+        self.claims = Claims(runtime, registry, self.runs, self._keep_alive)
         self._scheduler = Scheduler(runtime, registry, self.runs)
         self._registry = registry
         self._lease = lease
@@ -65,6 +71,7 @@ class Service:
         self._recover = False
         self._watched: set[str] = set()
         self._read_up_to = 0
+        self._early: list[Message] = []
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -72,10 +79,10 @@ class Service:
         """Announce this worker, and continue what others left."""
         self._recover = self.runtime.suspends = recover
         await self._register()
+        self._spawn(self._beat())
         if recover:
             self._watched.update(self._registry.ids())
             await self._take_what_fits(self._registry.ids())
-        self._spawn(self._beat())
 
     async def close(self, grace: float) -> None:
         """Stop: give running attempts the grace, then let everything go."""
@@ -159,12 +166,10 @@ class Service:
         await self.claims.cancel(run_id, reason)
 
     async def _recover_all(self) -> list[str]:
-        await self._keep_alive()
         await self.claims.give_back(0.0)
         return await self._recover_known(self._registry.ids())
 
     async def _recover_one(self, run_id: str) -> list[str]:
-        await self._keep_alive()
         await self.claims.give_back(0.0)
         taken = await self.claims.recover(None, run_id)
         self._watched.update(
@@ -193,7 +198,6 @@ class Service:
 
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:
         try:
-            await self._keep_alive()
             self._watched.update(workflow_ids)
             await self._take_what_fits(workflow_ids)
         except StoreError:
@@ -261,7 +265,7 @@ class Service:
 
     async def _beat_once(self) -> None:
         await self._keep_alive()
-        if self._stopped:
+        if self._stopped and not self.runtime.closing:
             await self._go_on()
         await self.claims.give_back(0.0 if self.runtime.closing else RETRY)
         if self._recover and not self.runtime.closing:
@@ -274,8 +278,10 @@ class Service:
         for run_id in list(self._stopped):
             try:
                 await self.claims.recover(None, run_id)
-            except RunError as error:
+            except (RunError, StoreError) as error:
                 logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
+                if isinstance(error, StoreError) and not isinstance(error, StoreCorruptError):
+                    continue  # the store may work again at the next heartbeat
             self._stopped.discard(run_id)
 
     async def _keep_alive(self) -> None:
@@ -287,6 +293,7 @@ class Service:
                 self.runtime.worker_id, now, after=self._read_up_to
             )
             self._deliver(beat.messages)
+            self._read_up_to = max(self._read_up_to, beat.upto)
             if not beat.alive:
                 await self._renew()
             elif self.runtime.loop.time() < self._holds_until(asked):
@@ -296,15 +303,13 @@ class Service:
             return
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        behind = False
-        for message in messages:
+        again, self._early = self._early, []
+        for message in (*again, *messages):
             driver = self.runs.drivers.get(message.run_id)
             if driver is not None:
                 driver.receive((message,))
-            else:
-                behind = True  # ours, but just being taken over: the next heartbeat brings it again
-            if not behind:
-                self._read_up_to = message.id
+            elif message not in again:
+                self._early.append(message)  # its run is just being taken over: once more, then
 
     async def _renew(self) -> None:
         """Come back after a lapse, and stop what others have taken over meanwhile."""
@@ -315,12 +320,14 @@ class Service:
             if not driver.created.done():
                 continue
             row = await self.runtime.store.get_run(run_id)
-            if row is None or (row.worker_id, row.token) != (
-                self.runtime.worker_id,
-                driver.row.token,
-            ):
+            if row is not None and row.token == driver.row.token:
+                if row.worker_id == self.runtime.worker_id:
+                    continue
+                self._stopped.add(run_id)  # released, but not taken
+                lost = f"the lease on run {run_id!r} ended while this process did not run"
+            else:
                 lost = f"another worker took over run {run_id!r} while this process did not run"
-                driver.broken(LeaseLostError(run_id, lost))
+            driver.broken(LeaseLostError(run_id, lost))
 
     # ---- tasks ----------------------------------------------------------------------------
 
@@ -332,4 +339,10 @@ class Service:
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it to its end, even if whoever waits for it is cancelled."""
-        return await asyncio.shield(self._spawn(work))
+        task = self._spawn(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() and self.runtime.closing:
+                raise EngineClosedError("the engine was closed before it was done") from None
+            raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._match import tree_of
 from gorkflow.errors import (
@@ -55,11 +56,18 @@ async def message_for(
         if loaded is None:
             raise RunNotFoundError(run_id)
         tree = tree_of(loaded)
-    path = _waiting_path(row, tree, name)
+    path, wait = _waiting(row, tree, name)
     if isinstance(signal, Signal):
         annotation = signal.type
+        if codec_of(annotation).digest() != wait.schema:
+            raise InputInvalidError(
+                f"run {run_id!r} waits for signal {name!r} of another type than "
+                f"{describe(annotation)}; send it with the type that its workflow was started with"
+            )
     else:
         annotation = Any if definition is None else definition.payloads.get(path, Any)
+        if codec_of(annotation).digest() != wait.schema:
+            annotation = Any  # the run was started with other code; its worker knows the type
     data = _encoded(name, annotation, payload, runtime.max_payload)
     return Message(0, run_id, "signal", name, runtime.clock.now(), data)
 
@@ -71,9 +79,9 @@ def ended(run_id: str, status: str) -> RunEndedError:
     )
 
 
-def _waiting_path(row: RunRow, tree: WorkflowSpec, name: str) -> str:
-    """Return the path of a wait for the signal."""
-    waits = {node.signal: path for path, node in walk(tree) if isinstance(node, WaitSpec)}
+def _waiting(row: RunRow, tree: WorkflowSpec, name: str) -> tuple[str, WaitSpec]:
+    """Return a wait for the signal, and its path."""
+    waits = {node.signal: (path, node) for path, node in walk(tree) if isinstance(node, WaitSpec)}
     if name in waits:
         return waits[name]
     import difflib  # only needed here

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gorkflow.store import Loaded, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
+_LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
 
 
@@ -101,7 +102,7 @@ class Watch:
                 elif await self._is_over(run_id):
                     over = True  # it may have ended after its events were read: look once more
                 else:
-                    delay = await _sleep(woken, delay)
+                    delay = await _sleep(woken, delay, self._patience)
 
     async def ended(self, run_id: str, driver: Driver | None) -> Ended:
         """Wait until a run has ended, and return how.
@@ -118,7 +119,7 @@ class Watch:
         with self._woken(run_id) as woken:
             delay = _POLL[0]
             while not await self._is_over(run_id):
-                delay = await _sleep(woken, delay)
+                delay = await _sleep(woken, delay, self._patience)
                 woken.clear()
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
@@ -167,6 +168,11 @@ class Watch:
         values.note(loaded.events)
         return loaded, values
 
+    @property
+    def _patience(self) -> float:
+        """Seconds between looks, at most: where many wait, each looks less often."""
+        return max(_POLL[1], len(self._waiting) / _LOOKS)
+
     @contextlib.contextmanager
     def _woken(self, run_id: str) -> Any:
         event = asyncio.Event()
@@ -180,9 +186,9 @@ class Watch:
                 self._waiting.pop(run_id, None)
 
 
-async def _sleep(woken: asyncio.Event, delay: float) -> float:
+async def _sleep(woken: asyncio.Event, delay: float, longest: float) -> float:
     """Wait until woken, or for ``delay`` seconds; return the next delay."""
     with background(), contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await woken.wait()
-    return min(delay * 1.5, _POLL[1])
+    return min(delay * 1.5, longest)

@@ -205,7 +205,8 @@ class MemoryStore(Schedules):
                 break
             if run.row.worker_id == worker_id:
                 found.append(run.mail[message_id])
-        return Heartbeat(alive=True, messages=tuple(reversed(found)))
+        latest = next(reversed(self._mailed), 0)
+        return Heartbeat(alive=True, messages=tuple(reversed(found)), upto=max(latest, after))
 
     async def claim(
         self,
@@ -220,7 +221,8 @@ class MemoryStore(Schedules):
         """Take over runs that nobody alive owns, in the order of priority and age."""
         self._check_open()
         for owner in list(self._places.owned):
-            if not self._alive(owner, now):
+            # Whoever claims is alive, though its lease may have ended.
+            if owner != worker_id and not self._alive(owner, now):
                 self._release(owner)
         free = (
             run

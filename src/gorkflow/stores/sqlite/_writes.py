@@ -21,6 +21,7 @@ from gorkflow.stores.sqlite._schema import query, repeated
 
 _logger = logging.getLogger("gorkflow.store")
 _AT_ONCE = 50  # rows; SQLite takes 32,766 values, and gains little past this
+_DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
 _UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 
@@ -189,7 +190,9 @@ def heartbeat(db: sqlite3.Connection, worker_id: str, now: float, after: int) ->
     extended = db.execute(query("extend_lease"), {"worker_id": worker_id, "now": now})
     if not extended.rowcount:
         return Heartbeat(alive=False)
-    return Heartbeat(alive=True, messages=tuple(worker_messages(db, worker_id, after)))
+    ((latest,),) = db.execute(query("latest_message")).fetchall()
+    found = tuple(worker_messages(db, worker_id, after)) if latest and latest > after else ()
+    return Heartbeat(alive=True, messages=found, upto=max(latest or 0, after))
 
 
 def claim(
@@ -205,7 +208,7 @@ def claim(
     limit: int,
 ) -> list[Claim]:
     """Take over runs that nobody alive owns."""
-    _release_the_dead(db, locks, machine, now)
+    _release_the_dead(db, locks, machine, now, worker_id)
     if run_id is not None:
         found = db.execute(query("get_run"), (run_id,))
     else:
@@ -215,7 +218,13 @@ def claim(
             {"workflow_ids": json.dumps(known), "due_by": now + ahead, "limit": max(limit, 0)},
         )
     claims: list[Claim] = []
-    for key, row in readable_rows(found.fetchall()):
+    rows = found.fetchall()
+    readable = dict(readable_rows(rows))
+    for values in rows:
+        if values[0] not in readable and run_id is None:
+            # Out of the way for a while, or it would keep others from being found.
+            db.execute(query("put_off_run"), (now + _DAMAGED, values[0]))
+    for key, row in readable.items():
         # Those found by id weren't filtered yet.
         if row.worker_id is not None or row.status.terminal or len(claims) >= limit:
             continue
@@ -230,9 +239,13 @@ def _workflows(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute(query("list_workflows"))]
 
 
-def _release_the_dead(db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float) -> None:
+def _release_the_dead(
+    db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float, claimer: str
+) -> None:
     workers = {row[0]: row for row in db.execute(query("list_workers")).fetchall()}
     for (owner,) in db.execute(query("list_owners")).fetchall():
+        if owner == claimer:
+            continue  # whoever claims is alive, though its lease may have ended
         if owner not in workers or not worker_alive(workers[owner], locks, machine, now):
             db.execute(query("release_runs"), (owner,))
 

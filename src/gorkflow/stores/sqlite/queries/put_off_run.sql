@@ -1,0 +1,3 @@
+UPDATE runs
+SET due_at = ?
+WHERE key = ?
