@@ -15,20 +15,19 @@ from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
+from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
 from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
-from gorkflow.engine._signals import ended, message_for
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
-from gorkflow.signal import Signal
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
 from gorkflow.stores import open_store
@@ -43,13 +42,15 @@ DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
 
-def _check_numbers(**given: int | None) -> None:
+def _check_numbers(lease: float, **limits: int | None) -> None:
+    if isinstance(lease, bool) or not 0 < lease < float("inf"):
+        raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
     for name, number in given.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
 
 
-class Engine(Reruns, Retention, Scheduling):
+class Engine(Messaging, Reruns, Retention, Scheduling):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
@@ -97,14 +98,13 @@ class Engine(Reruns, Retention, Scheduling):
         clock: Clock | None = None,
     ) -> None:
         _check_numbers(
+            lease,
             max_concurrent_runs=max_concurrent_runs,
             max_concurrent_steps=max_concurrent_steps,
             max_threads=max_threads,
             max_processes=max_processes,
             max_payload=max_payload,
         )
-        if isinstance(lease, bool) or not 0 < lease < float("inf"):
-            raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
         if store is None:
             store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
         self.store: Store = open_store(store) if isinstance(store, str) else store
@@ -366,46 +366,6 @@ class Engine(Reruns, Retention, Scheduling):
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id)
-
-    @overload
-    async def send(self, run_id: str, signal: Signal[T], payload: T) -> None: ...
-    @overload
-    async def send(self, run_id: str, signal: str, payload: object = None) -> None: ...
-    async def send(self, run_id: str, signal: Signal[Any] | str, payload: object = None) -> None:
-        """Send a signal into a run. When this returns it is recorded, and will not be lost.
-
-        It is kept until the run waits for it. Signals of one name are taken in the order in which
-        they were sent, each by one wait, the one that waits longest first.
-
-        Args:
-            run_id: the run.
-            signal: the signal, or its name.
-            payload: its value: of the signal's type, or what validates as one. Where only the name
-                is given and the workflow is not known here, the type is checked by the worker.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-            RunEndedError: it has ended.
-            InputInvalidError: the payload is not valid, or the run never waits for such a signal.
-            StoreError: the store failed; the signal was not recorded.
-        """
-        service, runtime = self._opened()
-        message = await message_for(runtime, self._registry, run_id, signal, payload)
-        if not await service.send(message):
-            row = await self.store.get_run(run_id)
-            raise RunNotFoundError(run_id) if row is None else ended(run_id, row.status.value)
-
-    async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
-        """Cancel a run, wherever it runs. Has no effect on one that has ended.
-
-        For a run that this engine or nobody carries, the cancellation is recorded on return; one
-        that another process carries gets a message, which that process looks for every second.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-        """
-        service, _ = self._opened()
-        await service.cancel(run_id, reason)
 
     def _opened(self) -> tuple[Service, Runtime]:
         if self._service is None or self._runtime is None:
