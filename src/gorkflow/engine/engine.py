@@ -45,9 +45,15 @@ MAX_PAYLOAD = 4 * 1024 * 1024
 def _check_numbers(lease: float, **limits: int | None) -> None:
     if isinstance(lease, bool) or not 0 < lease < float("inf"):
         raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
-    for name, number in given.items():
+    for name, number in limits.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
+def _store_of(store: Store | str | None) -> Store:
+    if store is None:
+        store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
+    return open_store(store) if isinstance(store, str) else store
 
 
 class Engine(Messaging, Reruns, Retention, Scheduling):
@@ -105,9 +111,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling):
             max_processes=max_processes,
             max_payload=max_payload,
         )
-        if store is None:
-            store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
-        self.store: Store = open_store(store) if isinstance(store, str) else store
+        self.store: Store = _store_of(store)
         self._execute = execute
         self._deps = deps
         self._max_runs = max_concurrent_runs
