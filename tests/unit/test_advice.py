@@ -61,6 +61,11 @@ def joined(ctx: StepContext, names: list[str]) -> str:
     return f"{ctx.outputs[prices]} {names}"
 
 
+@step(timeout=5)
+def double(item: int) -> int:
+    return 2 * item
+
+
 @step
 def shown(names: list[str]) -> str:
     return str(names)
@@ -90,7 +95,15 @@ def test_blocks_and_workflows_that_take_nothing_could_be_branches():
     inner = Workflow("inner").then(names).then(shown)
     advice = single(Workflow("w").then(prices).then(inner), "sequential")
     assert ".parallel(prices, inner)" in advice.message
-    assert told(Workflow("w").then(prices).parallel(names, sizes), "sequential")
+    block = single(Workflow("w").then(prices).parallel(names, sizes), "sequential")
+    assert ".parallel(prices, names, sizes)" in block.message
+
+
+def test_what_can_be_no_branch_is_left_alone():
+    mapped = Workflow("w").then(prices).map(double).then(names)
+    assert not told(mapped, "sequential")
+    raced = Workflow("w").parallel(prices, names, join="first").then(sizes)
+    assert not told(raced, "sequential")
 
 
 def test_inside_a_nested_workflow_too():
@@ -228,7 +241,22 @@ def test_an_async_condition_blocks_too():
 
     advice = single(Workflow("w").then_if(ready, prices, default=[]), "blocking-call")
     assert advice.path == "?prices"
-    assert "async condition 'ready'" in advice.message
+    assert "async function 'ready' of '?prices'" in advice.message
+
+
+def test_so_do_the_functions_of_maps_and_loops():
+    async def keyed(item: int) -> str:
+        napping()
+        return str(item)
+
+    async def done(item: int) -> bool:
+        napping()
+        return item > 3
+
+    mapped = Workflow("w").then(prices).map(double, key=keyed)
+    assert "async function 'keyed'" in single(mapped, "blocking-call").message
+    looped = Workflow("w", input=int).loop(double, until=done, max_iterations=3)
+    assert "async function 'done'" in single(looped, "blocking-call").message
 
 
 @step
@@ -468,6 +496,27 @@ def test_a_choice_takes_its_longest_arm():
 
     assert fits(70)
     assert not fits(69)
+
+
+def test_a_loop_takes_all_its_iterations():
+    def fits(timeout: float) -> bool:
+        looped = Workflow("w", input=int, timeout=timeout)
+        return not told(looped.loop(double, until=at_random, max_iterations=3), "deadline")
+
+    assert fits(15)
+    assert not fits(14)
+
+
+def test_a_map_takes_as_long_as_one_item_where_all_have_room():
+    def mapped(places: int | None, timeout: float | None) -> Workflow[Any, Any]:
+        listed = Workflow("w", input=list[int], timeout=timeout)
+        return listed.map(double, max_concurrency=places)
+
+    assert not told(mapped(None, 5), "deadline")
+    assert told(mapped(None, 4), "deadline")
+    assert not told(mapped(2, 4), "deadline")
+    assert not told(mapped(None, None), "unbounded")
+    assert told(mapped(2, None), "unbounded")
 
 
 def test_very_many_retries_are_bounded_quickly():

@@ -80,22 +80,24 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
         yield from _inner_steps(path, _steps(steps), calls)
         stopping = [path for path in steps if path in on_loop]
         if stopping:
-            yield from _blocking(stopping[0], f"async {_steps(stopping)}", calls, "the step")
+            yield from _blocking(stopping[0], f"async {_steps(stopping)}", calls)
 
 
 def _of_conditions(definition: Definition) -> Iterator[Advice]:
-    for path, conditions in definition.conditions.items():
+    """Yield what conditions do, and the functions that give the items of maps their keys."""
+    keys = [(path, (key,)) for path, key in definition.keys.items()]
+    for path, conditions in (*definition.conditions.items(), *keys):
         for condition in conditions:
             if condition.is_async:
-                who = f"async condition {condition.name!r} of {path!r}"
-                yield from _blocking(path, who, calls_of(condition.fn), "the condition")
+                who = f"async function {condition.name!r} of {path!r}"
+                yield from _blocking(path, who, calls_of(condition.fn))
 
 
 def _steps(paths: Collection[str]) -> str:
     return f"step {named(paths)}" if len(paths) == 1 else f"steps {named(paths)}"
 
 
-def _blocking(path: str, who: str, calls: list[Call], what: str) -> Iterator[Advice]:
+def _blocking(path: str, who: str, calls: list[Call]) -> Iterator[Advice]:
     known = _known()
     told: set[str] = set()
     for call in calls:
@@ -106,7 +108,7 @@ def _blocking(path: str, who: str, calls: list[Call], what: str) -> Iterator[Adv
                 "blocking-call",
                 path,
                 f"{who} calls {name} ({_place(call)}), which stops every other step of the process "
-                f"until it returns: use {instead}, or make {what} a plain `def`, which runs in "
+                f"until it returns: use {instead}, or make it a plain `def`, which runs in "
                 "a thread",
                 "warning",
             )

@@ -12,6 +12,8 @@ from math import inf
 from gorkflow._record import record
 from gorkflow.flow import (
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
@@ -63,29 +65,12 @@ class _Durations:
     def of(self, place: Place) -> _Span:
         """Return how long a node may take."""
         node = place.node
-        if isinstance(node, StepSpec):
-            return _of_step(node, place.path)
-        if isinstance(node, PassthroughSpec):
-            return _Span(0, 0)
-        if isinstance(node, SleepSpec):
-            return _Span(node.seconds, node.seconds)
-        if isinstance(node, WaitSpec):
-            return _Span(0, inf, (place.path,)) if node.timeout is None else _Span(0, node.timeout)
-        inside = [self.of(inner) for inner in place.inside]
-        endless = tuple(path for span in inside for path in span.endless)
-        if isinstance(node, WorkflowSpec):
-            span = _Span(
-                sum(span.least for span in inside), sum(span.most for span in inside), endless
-            )
+        if not place.inside:
+            return _of_leaf(node, place.path)
+        span = _of_parts(node, [self.of(inner) for inner in place.inside], place.path)
+        if isinstance(node, WorkflowSpec | ParallelSpec | MapSpec):
             return self._within(place, span, node.timeout)
-        if isinstance(node, ParallelSpec):
-            span = _Span(_least_of_block(node, inside), _most_of_block(node, inside), endless)
-            return self._within(place, span, node.timeout)
-        if isinstance(node, ChoiceSpec):
-            # Without an otherwise, the choice may be nothing at all.
-            least = 0.0 if node.otherwise is None else min(span.least for span in inside)
-            return _Span(least, max(span.most for span in inside), endless)
-        return _Span(0, inf, (place.path,))
+        return span
 
     def _within(self, place: Place, span: _Span, timeout: float | None) -> _Span:
         """Return how long something may take that has a timeout of its own."""
@@ -113,13 +98,38 @@ class _Durations:
 
 def _fails_late(node: NodeSpec) -> bool:
     """Return whether a timeout is a failure: not where the join goes on with what there is."""
-    return not isinstance(node, ParallelSpec) or node.join.kind == "all"
+    return not isinstance(node, ParallelSpec | MapSpec) or node.join.kind == "all"
 
 
-def _of_step(node: StepSpec, path: str) -> _Span:
-    if node.timeout is None:
-        return _Span(0, inf, (path,))
-    return _Span(0, node.timeout * (node.retry.retries + 1) + _delays(node.retry))
+def _of_leaf(node: NodeSpec, path: str) -> _Span:
+    if isinstance(node, PassthroughSpec):
+        return _Span(0, 0)
+    if isinstance(node, SleepSpec):
+        return _Span(node.seconds, node.seconds)
+    if isinstance(node, StepSpec) and node.timeout is not None:
+        return _Span(0, node.timeout * (node.retry.retries + 1) + _delays(node.retry))
+    if isinstance(node, WaitSpec) and node.timeout is not None:
+        return _Span(0, node.timeout)
+    return _Span(0, inf, (path,))
+
+
+def _of_parts(node: NodeSpec, inside: list[_Span], path: str) -> _Span:
+    """Return how long a node may take, its own timeout aside, from what is inside takes."""
+    endless = tuple(path for span in inside for path in span.endless)
+    least, most = max(span.least for span in inside), max(span.most for span in inside)
+    if isinstance(node, WorkflowSpec):
+        return _Span(sum(span.least for span in inside), sum(span.most for span in inside), endless)
+    if isinstance(node, LoopSpec):
+        return _Span(least, most * node.max_iterations, endless)
+    if isinstance(node, ChoiceSpec):
+        # Without an otherwise, the choice may be nothing at all.
+        return _Span(min(span.least for span in inside) if node.otherwise else 0, most, endless)
+    if isinstance(node, ParallelSpec):
+        # Of other joins, a branch that fails early may decide.
+        return _Span(least if node.join.kind == "all" else 0, _last_end(node, inside), endless)
+    if isinstance(node, MapSpec) and (endless or node.max_concurrency is None):
+        return _Span(0, most, endless)
+    return _Span(0, inf, endless or (path,))  # nobody knows how many items there will be
 
 
 def _delays(policy: RetryPolicy) -> float:
@@ -131,13 +141,7 @@ def _delays(policy: RetryPolicy) -> float:
     return delays * (1 + policy.jitter)
 
 
-def _least_of_block(node: ParallelSpec, inside: list[_Span]) -> float:
-    if node.join.kind == "all":
-        return max(span.least for span in inside)
-    return 0.0  # a branch that fails early may decide it
-
-
-def _most_of_block(node: ParallelSpec, inside: list[_Span]) -> float:
+def _last_end(node: ParallelSpec, inside: list[_Span]) -> float:
     """Return when the last branch ends, if each takes its longest.
 
     A branch begins when one of the places gets free, in declared order; a branch that takes less

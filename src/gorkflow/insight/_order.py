@@ -8,11 +8,12 @@ from typing import Any
 
 from gorkflow._source import context_uses
 from gorkflow.definition import Definition
-from gorkflow.flow import ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.flow import LoopSpec, MapSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
 from gorkflow.step import Step
 
+_GIVING = (StepSpec, PassthroughSpec, ParallelSpec, MapSpec, LoopSpec, WorkflowSpec)
 _READING = frozenset({"outputs", "outcome"})
 
 
@@ -34,9 +35,8 @@ def _groups(places: tuple[Place, ...], definition: Definition) -> Iterator[list[
     group: list[Place] = []
     for place in places:
         before = frozenset(inner.node.id for member in group for inner in member.walk())
-        if not (
-            group and _only_gives(group[-1], definition) and _is_free(place, before, definition)
-        ):
+        fits = _can_be_branches(place) and _is_free(place, before, definition)
+        if not (group and fits and _only_gives(group[-1], definition)):
             if len(group) > 1:
                 yield group
             group = []
@@ -45,10 +45,19 @@ def _groups(places: tuple[Place, ...], definition: Definition) -> Iterator[list[
         yield group
 
 
+def _can_be_branches(place: Place) -> bool:
+    node = place.node
+    if isinstance(node, ParallelSpec):  # its branches become those of the new block
+        return node.join.kind == "all" and node.max_concurrency is None and node.timeout is None
+    return isinstance(node, StepSpec | WorkflowSpec)
+
+
 def _only_gives(place: Place, definition: Definition) -> bool:
     """Return whether a node is there for what it gives: not to wait, nor for what it changes."""
+    if not _can_be_branches(place):
+        return False
     for inner in place.walk():
-        if not isinstance(inner.node, StepSpec | PassthroughSpec | ParallelSpec | WorkflowSpec):
+        if not isinstance(inner.node, _GIVING):
             return False
         step = definition.steps.get(inner.path)
         if step is not None and (step.output in {None, NoneType} or "state" in _uses(step)):
@@ -91,7 +100,11 @@ def _uses(step: Step[Any, Any]) -> frozenset[str]:
 
 
 def _advice(group: list[Place], read: set[str]) -> Advice:
-    names = ", ".join(place.node.id.lstrip("&") for place in group)
+    names = ", ".join(
+        branch.node.id
+        for place in group
+        for branch in (place.inside if isinstance(place.node, ParallelSpec) else (place,))
+    )
     # What nobody reads may have been written for its effect, and then the order may matter.
     surely = all(any(inner.node.id in read for inner in place.walk()) for place in group[:-1])
     condition = "" if surely else "unless their order matters, "

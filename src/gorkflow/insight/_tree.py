@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gorkflow._record import record
-from gorkflow.flow import NodeSpec, ParallelSpec, StepSpec, WorkflowSpec, children, join_path
+from gorkflow.flow import (
+    LoopSpec,
+    MapSpec,
+    NodeSpec,
+    ParallelSpec,
+    StepSpec,
+    WorkflowSpec,
+    children,
+    join_path,
+)
+
+_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
+"""What the path of a body ends with that runs several times."""
 
 
 @record
@@ -40,7 +52,10 @@ def placed(node: NodeSpec, path: str = "", prefix: str = "") -> Place:
         prefix: the path of the workflow around it.
     """
     inner = path if isinstance(node, WorkflowSpec) else prefix
-    inside = tuple(placed(child, join_path(inner, child.id), inner) for child in children(node))
+    mark = _MARKS.get(type(node), "")
+    inside = tuple(
+        placed(child, join_path(inner, child.id) + mark, inner) for child in children(node)
+    )
     return Place(path, node, inside)
 
 
