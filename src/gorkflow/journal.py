@@ -232,5 +232,6 @@ def from_row(row: Row) -> ev.Event:
         return cls(row.run_id, row.seq, row.path, row.at, **values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreCorruptError(
-            f"{where} can't be read: {error}; restore it from a backup, or delete the run"
+            f"{where} can't be read: {error}; restore it from a backup, or delete the run with "
+            "`gorkflow runs delete`"
         ) from error

@@ -73,6 +73,18 @@ class Maintainable(Protocol):
         """
         ...
 
+    async def discard(self, run_id: str, now: float) -> bool:
+        """Delete a run whatever its state, even one that can't be read. Must be open.
+
+        Args:
+            run_id: the run.
+            now: seconds since the epoch.
+
+        Returns:
+            Whether it was deleted: not where there is none, or a living worker carries it.
+        """
+        ...
+
     async def tidy(self) -> int:
         """Drop what no run uses any more; return the bytes that are free for new runs. Be open."""
         ...

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import stat
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,101 @@ def test_check_says_which_run_is_damaged(invoke: Invoke, damage: str, says: str)
     assert found["findings"][0]["level"] == "problem"
 
 
+def overwritten() -> None:
+    data = bytearray(STORE.read_bytes())
+    for page in range(2, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 512] = b"\xa5" * 512
+    STORE.write_bytes(data)
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        overwritten,
+        lambda: os.truncate(STORE, 3 * 4096),
+        lambda: os.truncate(STORE, 5000),
+        lambda: STORE.write_bytes(b"no database at all" * 300),
+    ],
+    ids=["pages", "truncated", "cut short", "no database"],
+)
+@pytest.mark.parametrize("command", [["db", "check"], ["doctor"]])
+@pytest.mark.parametrize("named", ["option", "environment"])
+def test_a_damaged_file_is_a_finding(
+    invoke: Invoke,
+    damage: Callable[[], object],
+    command: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    damage()
+    if named == "environment":
+        monkeypatch.setenv("GORKFLOW_STORE", f"sqlite:{STORE}")
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert "problem  " in result.stdout
+    assert not json.loads(invoke(*command, "--json").stdout)["healthy"]
+
+
+# ---- delete -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("checkout")
+def test_ended_runs_are_deleted_by_id(invoke: Invoke):
+    nothing = invoke("runs", "delete", "r1", "nowhere")
+    assert nothing.exit_code == 4
+    assert listed(invoke) == ["r1", "r2"]
+    result = invoke("runs", "delete", "r1", "r1")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "1 run deleted\n")
+    assert listed(invoke) == ["r2"]
+    assert invoke("db", "check").exit_code == 0
+    assert invoke("runs", "delete").exit_code == 2
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("UPDATE runs SET status = 'happy' WHERE key = 1", "run 'r1' can't be read"),
+        ("UPDATE runs SET tags = '{' WHERE key = 1", "run 'r1' can't be read"),
+        (
+            "UPDATE runs SET status = 'running' WHERE key = 1",
+            "run 'r1' has not ended (running), though nobody alive carries it",
+        ),
+    ],
+)
+def test_others_are_deleted_by_force(invoke: Invoke, damage: str, says: str):
+    sql(damage)
+    refused = invoke("runs", "delete", "r2", "r1")
+    assert refused.exit_code == 5
+    assert f"{says}; nothing was deleted. --force" in refused.stderr
+    assert sql("SELECT COUNT(*) FROM runs") == [(2,)]
+    done = invoke("runs", "delete", "r2", "r1", "--force")
+    assert done.exit_code == 0
+    assert done.stderr == f"{says}; it is deleted all the same\n2 runs deleted\n"
+    assert sql("SELECT COUNT(*) FROM runs") == [(0,)]
+    assert invoke("db", "check").exit_code == 0
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_run_that_is_carried_is_never_deleted(invoke: Invoke):
+    async def work() -> None:
+        store = SqliteStore(STORE)
+        await store.open()
+        await store.register(worker("me", seen_at=time.time()))
+        await store.create([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
+        for break_it in ("", "UPDATE runs SET tags = '{' WHERE run_id = 'mine'"):
+            if break_it:
+                sql(break_it)
+            result = await asyncio.to_thread(invoke, "runs", "delete", "mine", "--force")
+            assert result.exit_code == 5
+            assert "which is alive, and was not deleted; cancel it first" in result.stderr
+        assert sql("SELECT COUNT(*) FROM runs") == [(3,)]
+        await store.close()
+
+    asyncio.run(work())
+
+
 # ---- backup -----------------------------------------------------------------------------------
 
 
@@ -207,6 +304,44 @@ def test_fresh_runs_and_sleeping_ones_are_no_trouble(invoke: Invoke):
     texts = [each["text"] for each in found["runs"]]
     assert any(text.startswith("2 pending, the oldest 1 h 00 min old") for text in texts)
     assert any(text.startswith("2 suspended") for text in texts)
+
+
+@pytest.mark.usefixtures("checkout")
+def test_runs_that_were_begun_and_that_no_worker_is_left_for_are_told_at_once(invoke: Invoke):
+    now = time.time()
+    in_store(
+        {"run_id": "begun", "created_at": now - 1, "status": RunStatus.RUNNING},
+        {"run_id": "retries", "due_at": now + 900, "status": RunStatus.RUNNING},
+        {
+            "run_id": "slept",
+            "created_at": now - 5,
+            "due_at": now - 1,
+            "status": RunStatus.SUSPENDED,
+        },
+    )
+    code, found = diagnosed(invoke)
+    assert code == 1
+    (waiting,), (overdue,) = found["waiting"], found["overdue"]
+    assert waiting["text"].startswith("1 of workflow ")
+    assert waiting["text"].endswith("begun")
+    assert "no worker is alive" in waiting["advice"]
+    assert overdue["text"].endswith("slept")
+
+
+@pytest.mark.usefixtures("checkout")
+def test_runs_that_can_not_be_read_are_told_and_that_histories_are_not_looked_at(invoke: Invoke):
+    code, found = diagnosed(invoke)
+    assert code == 0
+    assert "only `gorkflow db check` finds" in found["histories"][0]["text"]
+    sql("UPDATE runs SET status = 'happy' WHERE run_id = 'r1'")
+    code, found = diagnosed(invoke)
+    assert code == 1
+    assert "can't be read" in found["run r1"][0]["text"]
+    assert found["run r1"][0]["advice"].endswith("gorkflow runs delete r1 --force")
+    in_store(*({"run_id": f"n{n}"} for n in range(9)))
+    sql("UPDATE runs SET status = 'happy'")
+    code, found = diagnosed(invoke)
+    assert found["damage"][0]["text"] == "6 more runs can't be read"
 
 
 @pytest.mark.usefixtures("checkout")

@@ -15,7 +15,7 @@ import pytest
 from gorkflow.errors import StoreError
 from gorkflow.maintenance import Level, Maintainable
 from gorkflow.model import RunStatus
-from gorkflow.store import Append
+from gorkflow.store import Append, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,
@@ -353,6 +353,50 @@ def test_a_large_run_is_deleted_in_several_transactions(path, events, size, tran
     with_store(path, test, synchronous="normal")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE runs SET status = 'running'",
+        "UPDATE runs SET status = 'happy'",
+        "UPDATE runs SET tags = '{'",
+        "UPDATE runs SET created_at = 1e300",
+        "UPDATE runs SET worker_id = 'ghost'",
+        "DELETE FROM events WHERE seq = 2",
+        "UPDATE events SET body = '{'",
+    ],
+)
+def test_a_run_in_any_state_can_be_discarded(path, damage):
+    with_store(path, fill)
+    sql(path, damage)
+
+    async def test(store):
+        assert await store.discard("a", T0)
+        assert not await store.discard("a", T0)
+        assert await store.discard("b", T0)
+        assert await store.check() == []
+        return await store.read_all_events()
+
+    assert with_store(path, test)[0] == []
+    for table in ("runs", "events", "inbox", "run_tags"):
+        assert sql(path, f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
+    async def test(store):
+        await store.register(worker("w", seen_at=T0))
+        await store.create([new_run("a", worker_id="w", token=1, status=RunStatus.RUNNING)])
+        assert not await store.discard("a", T0)
+        sql(path, "UPDATE runs SET tags = '{'")
+        assert not await store.discard("a", T0)
+        sql(path, "UPDATE runs SET tags = '[]'")
+        late = T0 + 1e6  # its lease has ended: it went silent, and what it still does is refused
+        assert await store.discard("a", late)
+        row = run_row("a", worker_id="w", token=1)
+        return await store.append([step_forward(row, 1)])
+
+    assert with_store(path, test) == [Written.FENCED]
+
+
 def test_a_deletion_that_was_interrupted_can_be_finished(path):
     async def test(store):
         await ended_run(store, "large", 12_000)
@@ -360,7 +404,10 @@ def test_a_deletion_that_was_interrupted_can_be_finished(path):
         row = await store.get_run("large")
         assert row is not None
         assert row.status is RunStatus.COMPLETED
-        with pytest.raises(StoreError, match=r"lacks some of its events; .* or delete the run"):
+        with pytest.raises(
+            StoreError,
+            match=r"lacks some of its events; .* or delete it: gorkflow runs delete large",
+        ):
             await store.load("large")
         assert await store.delete_runs(["large"]) == 1
         assert await store.check() == []
@@ -540,7 +587,7 @@ def test_messages_that_nobody_used_are_told(path):
 
     with_store(path, test)
     [inbox] = of(examined(path), "inbox")
-    assert inbox.text.startswith("1 messages of 1 ended runs")
+    assert inbox.text == "never used: 1 message of 1 ended run"
 
 
 def test_messages_that_wake_nobody_are_told(path):

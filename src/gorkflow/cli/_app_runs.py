@@ -28,7 +28,7 @@ from gorkflow.cli._options import (
 @store_option
 @click.pass_context
 def runs_group(ctx: click.Context, store: str | None) -> None:
-    """List, show, compare, cancel, resume, repeat runs, and send signals into them."""
+    """List, show, compare, cancel, resume, repeat, delete runs, and send signals into them."""
     ctx.obj = store
 
 
@@ -212,6 +212,27 @@ def rerun_command(
         return
     wanted = _run.Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
     ctx.exit(_run.rerun(wanted, run_id, from_step, options))
+
+
+@runs_group.command("delete", cls=Example, example=("gorkflow runs delete RUN_ID OTHER_RUN_ID",))
+@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID…")
+@click.option(
+    "--force", is_flag=True,
+    help="Also runs that can't be read, and unfinished ones that nobody alive carries.",
+)  # fmt: skip
+@store_option
+@click.pass_obj
+def delete_command(
+    group_store: str | None, *, run_ids: tuple[str, ...], force: bool, store: str | None
+) -> None:
+    """Delete runs that have ended, with all that is kept of them.
+
+    All of them, or none where one can't be deleted. A run that a living worker carries never is.
+    For old runs by the thousand there is `gorkflow db prune`.
+    """
+    from gorkflow.cli import _delete
+
+    click.echo(_delete.delete(store or group_store, run_ids, force=force), err=True)
 
 
 @runs_group.command("diff", cls=Example, example=("gorkflow runs diff RUN_ID OTHER_RUN_ID",))

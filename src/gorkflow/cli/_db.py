@@ -9,10 +9,11 @@ from datetime import timedelta
 
 from gorkflow.cli import _findings
 from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._stores import opened
+from gorkflow.cli._stores import check_exists, naming_source, opened
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _retention
 from gorkflow.engine._damage import damaged
+from gorkflow.errors import StoreCorruptError
 from gorkflow.maintenance import Finding, Level, Maintainable
 from gorkflow.model import RunStatus
 from gorkflow.store import Store
@@ -57,17 +58,17 @@ def prune(
             query = _retention.ended(age, now=now, workflow_id=workflow_id, status=status)
             if dry_run:
                 found = sum([len(batch) async for batch in _retention.batches(store, query)])
-                return f"{_runs(found)} would be deleted"
+                return f"{counted(found)} would be deleted"
             deleted = await _retention.delete(store, query)
             free = await keeper.tidy()
-            return (
-                f"{_runs(deleted)} deleted; {free / 1e6:,.1f} MB of the file are free for new ones"
-            )
+            room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
+            return f"{counted(deleted)} deleted; {room}"
 
     return asyncio.run(work())
 
 
-def _runs(count: int) -> str:
+def counted(count: int) -> str:
+    """Return so many runs in words."""
     return f"{count:,} run" if count == 1 else f"{count:,} runs"
 
 
@@ -79,18 +80,28 @@ def check(url: str | None, *, as_json: bool) -> ExitCode:
     """
 
     async def work() -> tuple[list[Finding], int]:
-        async with _kept(url) as (store, keeper):
-            found, runs = await keeper.check(), 0
-            named = {each.about for each in found}
-            async for wrong in damaged(store):
-                runs += 1
-                if wrong is not None and wrong.about not in named:
-                    found.append(wrong)
-            return found, runs
+        store = check_exists(url)
+        keeper = maintainable(store)
+        found: list[Finding] = []
+        runs = 0
+        with naming_source(url):
+            try:
+                await store.open()
+                found += await keeper.check()
+                named = {each.about for each in found}
+                async for wrong in damaged(store):
+                    runs += 1
+                    if wrong is not None and wrong.about not in named:
+                        found.append(wrong)
+            except StoreCorruptError as error:  # too far gone to be looked at as a whole
+                found.append(Finding(Level.PROBLEM, "file", str(error)))
+            finally:
+                await store.close()
+        return found, runs
 
     found, runs = asyncio.run(work())
     if not found:
-        found = [Finding(Level.OK, "store", f"{_runs(runs)} checked, nothing is damaged")]
+        found = [Finding(Level.OK, "store", f"{counted(runs)} checked, nothing is damaged")]
     return _findings.show(found, as_json=as_json, runs=runs)
 
 

@@ -12,6 +12,7 @@ from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._stores import check_exists
 from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
+from gorkflow.errors import StoreError
 from gorkflow.maintenance import Finding, Level
 from gorkflow.model import RunFilter, RunStatus
 from gorkflow.schedule import ScheduleRow
@@ -22,6 +23,11 @@ _LATE = 10.0
 _SHOWN = 5
 _PAGE = 1000
 _REASON = 300  # characters of what keeps a run from going on
+_HISTORIES = Finding(
+    Level.INFO,
+    "histories",
+    "not looked at: what is damaged in there only `gorkflow db check` finds",
+)
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 
 
@@ -38,11 +44,14 @@ def examine(url: str | None, *, as_json: bool) -> ExitCode:
         found, opens = await maintainable(store).examine(now)
         if not opens:
             return list(found)
-        await store.open()
         try:
-            return [*found, *(await _of_runs(store, now)), *(await _of_schedules(store, now))]
+            await store.open()
+            told = [*(await _of_runs(store, now)), *(await _of_schedules(store, now)), _HISTORIES]
+        except StoreError as error:  # a patient too ill to be examined to the end
+            told = [Finding(Level.PROBLEM, "store", str(error))]
         finally:
             await store.close()
+        return [*found, *told]
 
     return _findings.show(asyncio.run(work()), as_json=as_json)
 
@@ -86,6 +95,8 @@ class _Ward:
     def add(self, row: RunRow, alive: set[str], now: float) -> None:
         """Put a live run where it belongs; most only count."""
         age = now - max(row.created_at, row.due_at or 0.0)
+        # Where nobody is left to go on with what was begun, there is nothing to wait for.
+        late = _LATE if alive or row.status is RunStatus.PENDING else 0.0
         self.counts.setdefault(row.status.value, _Group()).add(row, now - row.created_at)
         if row.worker_id is not None:
             if row.worker_id not in alive:
@@ -93,9 +104,9 @@ class _Ward:
         elif row.reason:
             self.blocked.add(row, now - row.created_at)
         elif row.status is RunStatus.SUSPENDED:
-            if row.due_at is not None and age > _LATE:
+            if row.due_at is not None and age > late:
                 self.overdue.add(row, age)
-        elif age > _LATE:
+        elif age > late:
             self.untaken.setdefault(row.workflow_id, _Group()).add(row, age)
 
 

@@ -39,7 +39,7 @@ async def _examined(store: RunReader, run_id: str) -> Finding | None:
         wrong = f"its history can't be replayed ({type(error).__name__}: {error})"
     if not wrong:
         return None
-    advice = f"restore a backup, or delete it if it has ended: gorkflow runs show {run_id}"
+    advice = f"restore a backup, or delete it: gorkflow runs delete {run_id}"
     return Finding(Level.PROBLEM, f"run {run_id}", wrong, advice)
 
 

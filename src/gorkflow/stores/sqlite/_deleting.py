@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from gorkflow.errors import StoreCorruptError
+from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schema import query
 
 _BYTES = 8 * 1024 * 1024
@@ -50,6 +53,30 @@ def _within(events: Iterator[tuple[int, int]]) -> Iterable[int]:
         count, size = count + 1, size + length
         if count >= _EVENTS or size >= _BYTES:
             return
+
+
+def give_up(
+    db: sqlite3.Connection, locks: WorkerLocks, machine: str, run_id: str, now: float
+) -> bool:
+    """Note a run as cancelled, whatever is kept of it, so that it can be deleted like others.
+
+    Returns:
+        Whether it was: not one that a living worker carries.
+    """
+    found = db.execute(query("get_run"), (run_id,)).fetchone()
+    if found is None:
+        return False
+    key, owner = found[0], found[14]
+    for worker in db.execute(query("list_workers")).fetchall():
+        if worker[0] == owner and worker_alive(worker, locks, machine, now):
+            return False
+    try:
+        run_row(found)
+    except StoreCorruptError:
+        db.execute(query("forget_tags"), {"key": key})
+        db.execute(query("delete_tags_of_run"), (key,))
+    db.execute(query("give_up_run"), {"key": key, "now": now})
+    return True
 
 
 def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:

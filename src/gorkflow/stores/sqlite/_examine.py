@@ -14,7 +14,7 @@ from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Settings
 from gorkflow.stores.sqlite._errors import translated
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._maintenance import free_bytes
+from gorkflow.stores.sqlite._maintenance import free_bytes, unreadable
 from gorkflow.stores.sqlite._reads import worker_alive
 from gorkflow.stores.sqlite._schema import migrations, query, version_of
 
@@ -41,7 +41,7 @@ def examine(settings: Settings, now: float) -> Examination:
             workers = list(_workers(db, path, now))
             alive = sum(each.level is Level.OK for each in workers)
             found += [_library(alive), *_modes(db, settings), *_sizes(db, settings), *workers]
-            found += [*_unread(db), *_unheard(db, now)]
+            found += [*_unread(db), *_unheard(db, now), *_unreadable(db)]
     except StoreError as error:
         found.append(Finding(Level.PROBLEM, "store", str(error)))
         return Examination(tuple(found), opens=False)
@@ -159,6 +159,16 @@ def _unread(db: sqlite3.Connection) -> Iterator[Finding]:
             Level.INFO, "inbox",
             f"never used: {_counted(messages, 'message')} of {_counted(runs, 'ended run')}",
             "they go with their runs: `gorkflow db prune`",
+        )  # fmt: skip
+
+
+def _unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
+    found = list(unreadable(db))
+    yield from found[:_SHOWN]
+    if len(found) > _SHOWN:
+        yield Finding(
+            Level.PROBLEM, "damage", f"{len(found) - _SHOWN:,} more runs can't be read",
+            "`gorkflow db check` names them",
         )  # fmt: skip
 
 

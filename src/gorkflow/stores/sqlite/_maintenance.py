@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gorkflow.errors import StoreCorruptError
@@ -39,13 +40,20 @@ def check(db: sqlite3.Connection) -> list[Finding]:
             more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
             text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
             found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
+    found += unreadable(db)
+    found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in _schedules.check(db)]
+    return found
+
+
+def unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
+    """Yield the runs whose summary can't be read: no listing shows them, and nobody takes them."""
     for values in db.execute(query("list_all_runs")):
         try:
             run_row(values)
         except StoreCorruptError as error:
-            found.append(Finding(Level.PROBLEM, f"run {values[1]}", str(error)))
-    found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in _schedules.check(db)]
-    return found
+            run_id = values[1]
+            advice = f"restore a backup, or delete it: gorkflow runs delete {run_id} --force"
+            yield Finding(Level.PROBLEM, f"run {run_id}", str(error), advice)
 
 
 _RESTORE = "restore a backup, or save what is left with `sqlite3 FILE .recover`"

@@ -89,7 +89,8 @@ def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
     if definition is None or not whole:
         missing = "its definition" if definition is None else "some of its events"
         raise StoreCorruptError(
-            f"run {run_id!r} lacks {missing}; restore it from a backup, or delete the run"
+            f"run {run_id!r} lacks {missing}; restore it from a backup, or delete it: "
+            f"gorkflow runs delete {run_id}"
         )
     return Loaded(row, definition[0], tuple(events))
 

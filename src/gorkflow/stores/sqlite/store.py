@@ -315,6 +315,14 @@ class SqliteStore:
         """Copy everything into a new file, which only its owner may read; return its size."""
         return await self._opened().reader.run(partial(_backup.backup, path=path))
 
+    async def discard(self, run_id: str, now: float) -> bool:
+        """Delete a run, even one that can't be read or has not ended; not one that is carried."""
+        home = self._opened()
+        give_up = partial(_deleting.give_up, locks=home.locks, machine=home.machine)
+        if not await home.write(partial(give_up, run_id=run_id, now=now)):
+            return False
+        return await self.delete_runs([run_id]) > 0
+
     async def tidy(self) -> int:
         """Drop what no run uses any more; return the bytes that are free for new runs."""
         home = self._opened()

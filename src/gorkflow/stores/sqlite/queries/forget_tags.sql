@@ -1,0 +1,3 @@
+UPDATE runs
+SET tags = '[]'
+WHERE key = :key
