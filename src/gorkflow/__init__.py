@@ -56,7 +56,7 @@ from gorkflow.model import (
     StepStatus,
 )
 from gorkflow.node import Node
-from gorkflow.policy import Join, RetryPolicy, at_least, tolerate
+from gorkflow.policy import Join, Limit, RetryPolicy, at_least, tolerate
 from gorkflow.schedule import Schedule
 from gorkflow.signal import Signal
 from gorkflow.step import (
@@ -90,6 +90,7 @@ __all__ = [
     "InputInvalidError",
     "Join",
     "LeaseLostError",
+    "Limit",
     "Node",
     "NonRetryableError",
     "Outcome",

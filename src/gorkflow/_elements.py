@@ -11,7 +11,7 @@ from gorkflow._record import record
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.node import In_contra, Node, Out_co
-from gorkflow.policy import Join, OnFailure, seconds_of
+from gorkflow.policy import Join, Limit, OnFailure, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -226,6 +226,8 @@ class Chain(Node[In_contra, Out_co]):
     """Reads of nodes that are not inside: the id, and the step that reads it."""
     signals: Mapping[str, Any]
     """The signals that are waited for inside: the annotations of their payloads, by name."""
+    limits: Mapping[str, Limit]
+    """The named limits that steps inside take, by name, as far as its own defaults decide."""
     depth: int
     """Levels of workflows, itself included."""
 

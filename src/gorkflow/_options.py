@@ -12,12 +12,12 @@ from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.node import Node
-from gorkflow.policy import ID_PATTERN, RetryPolicy, seconds_of
+from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-INHERITED = ("timeout", "retries", "continue_on_error")
+INHERITED = ("timeout", "retries", "continue_on_error", "limits")
 OWN = ("id", "name", "description", "reads", "executor")
 _NO_RETRIES = RetryPolicy(retries=0)
 
@@ -31,6 +31,8 @@ class StepDefaults(TypedDict, total=False):
     """Attempts after the first, or a whole policy."""
     continue_on_error: bool
     """Whether a final failure becomes the value ``None``."""
+    limits: Sequence[Limit]
+    """Named limits that its attempts take before they run. ``()``: none."""
 
 
 class StepOptions(TypedDict, total=False):
@@ -50,6 +52,9 @@ class StepOptions(TypedDict, total=False):
     executor: str | None
     """Where it runs: ``"process"``, or a name given to ``Engine(executors={…})``; unless given,
     ``async def`` on the event loop (``"loop"``) and ``def`` in a thread (``"thread"``)."""
+    limits: Sequence[Limit] | None
+    """Named limits that its attempts take before they run; none. ``()``: none, though some would be
+    inherited."""
     reads: Sequence[Node[Any, Any]] | None
     """Earlier nodes whose outputs it reads through its context."""
 
@@ -113,7 +118,21 @@ def inherited_problems(options: Mapping[str, Any]) -> list[str]:
     optional = options.get("continue_on_error")
     if optional is not None and not isinstance(optional, bool):
         problems.append(f"continue_on_error must be True or False, not {optional!r}")
-    return problems
+    return problems + _limits_problems(options.get("limits"))
+
+
+def _limits_problems(limits: Any) -> list[str]:
+    if limits is None:
+        return []
+    if not isinstance(limits, tuple | list):
+        return [f"limits must be a tuple of Limit, such as limits=(github,), not {limits!r}"]
+    items = cast("tuple[Any, ...]", limits)
+    problems = [
+        f"limits must hold Limit, not {item!r}" for item in items if type(item) is not Limit
+    ]
+    names = [item.name for item in items if type(item) is Limit]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return problems + [f"limit {name!r} is given twice; give it once" for name in twice]
 
 
 def defaults_problems(defaults: Any) -> list[str]:
@@ -159,6 +178,8 @@ def merged(outer: StepDefaults, inner: Mapping[str, Any] | None) -> StepDefaults
     if not inner:
         return outer
     given = {name: value for name, value in inner.items() if value is not None}
+    if "limits" in given:
+        given["limits"] = tuple(given["limits"])  # it may be a list, and has to be hashable
     return cast("StepDefaults", {**outer, **given})
 
 
@@ -177,3 +198,8 @@ def resolved_retry(options: Mapping[str, Any]) -> RetryPolicy:
     if retries is None or retries == 0:
         return _NO_RETRIES
     return retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)
+
+
+def resolved_limits(options: Mapping[str, Any]) -> tuple[Limit, ...]:
+    """Return the named limits, sorted by name."""
+    return tuple(sorted(options.get("limits") or (), key=lambda limit: limit.name))

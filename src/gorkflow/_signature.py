@@ -220,3 +220,9 @@ def _check_values(signature: StepSignature, label: str) -> None:
                 f"JSON ({error}); use a model, a dataclass, a TypedDict or plain values, and hand "
                 "live objects in through deps"
             ) from None
+
+
+def summary_of(fn: Any) -> str:
+    """Return the first line of a function's docstring; empty where it has none."""
+    text = inspect.getdoc(fn) if inspect.isroutine(fn) else None
+    return text.strip().split("\n", 1)[0] if text else ""

@@ -31,9 +31,10 @@ from gorkflow.flow import join_path
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gorkflow.node import Node
+    from gorkflow.policy import Limit
 
 _NO_IDS: frozenset[str] = frozenset()
 
@@ -75,8 +76,12 @@ class Place(NamedTuple):
 class Walk:
     """One walk. It gathers every problem instead of stopping at the first."""
 
-    def __init__(self, record: Record | None = None) -> None:
+    def __init__(
+        self, record: Record | None = None, limits: Mapping[str, Limit] | None = None
+    ) -> None:
         self.problems: list[str] = []
+        self.limits = dict(limits or {})
+        """The named limits so far: one name can't stand for two."""
         self.unresolved: dict[str, str] = {}
         """Reads of ids that are not known here: the id, and the step that reads it."""
         self._record = record
@@ -121,6 +126,8 @@ class Walk:
         self.problems += fit_problems(step.id, step.params, value)
         for node in step.reads:
             self._read(node.id, step.id, value, place)
+        for limit in step.limits(place.defaults):
+            self._limit(limit, f"step {step.id!r}")
         if self._record is not None:
             path = place.at(step.id)
             self._record.steps[path] = step
@@ -134,6 +141,14 @@ class Walk:
             sources=(step.id,),
             ids=frozenset((step.id,)),
         )
+
+    def _limit(self, limit: Limit, user: str) -> None:
+        known = self.limits.setdefault(limit.name, limit)
+        if known != limit:
+            self.problems.append(
+                f"{user} knows limit {limit.name!r} as {limit}, another step as {known}; define it "
+                "once and let both use it, or name them apart"
+            )
 
     def _passthrough(self, node: Passthrough[Any], value: Value, place: Place) -> Value:
         self.problems += fit_problems(node.id, (("value", node.annotation),), value)
@@ -154,6 +169,8 @@ class Walk:
         if self._record is None and not place.defaults.get("continue_on_error"):
             # It was walked when it was made; only inherited options or the scope around could
             # change what was found.
+            for limit in workflow.limits.values():
+                self._limit(limit, f"workflow {workflow.id!r}")
             for wanted, reader in workflow.unresolved.items():
                 self._read(wanted, reader, value, place)
             return _leaving(workflow, workflow.output)

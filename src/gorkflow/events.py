@@ -79,6 +79,8 @@ class StepScheduled(Event):
     input: Ref
     ready_at: float
     """When the step could have run, had there been room; seconds since the epoch."""
+    limits: tuple[str, ...] = ()
+    """The named limits that let it in."""
 
 
 @record

@@ -21,7 +21,10 @@ from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 from gorkflow._record import named_record
-from gorkflow.policy import Join, OnFailure, RetryPolicy
+from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
+
+_SPARSE = frozenset({"limits"})
+"""Fields that are left out of the text when empty: trees without them keep their fingerprints."""
 
 
 @named_record
@@ -40,6 +43,8 @@ class StepSpec:
     continue_on_error: bool = False
     reads: tuple[str, ...] = ()
     """Ids of the earlier nodes that the step declared to read."""
+    limits: tuple[Limit, ...] = ()
+    """Sorted by name."""
     input_schema: str = ""
     """Digest of the JSON schema of what the step takes."""
     output_schema: str = ""
@@ -301,7 +306,11 @@ def _to_json(item: Any) -> Any:
         return [_to_json(child) for child in cast("tuple[object, ...]", item)]
     if not is_dataclass(item):
         return item
-    body = {field.name: _to_json(getattr(item, field.name)) for field in fields(item)}
+    body = {
+        field.name: _to_json(value)
+        for field in fields(item)
+        if (value := getattr(item, field.name)) or field.name not in _SPARSE
+    }
     kind = getattr(item, "kind", None)
     return body if kind is None else {**body, "kind": kind}
 
@@ -340,6 +349,7 @@ _SPECS: dict[str, Callable[..., Any]] = {
 }
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "reads": tuple,
+    "limits": lambda limits: tuple(Limit(**limit) for limit in limits),
     "retry": lambda body: RetryPolicy(**body),
     "join": lambda body: Join(**body),
     "branches": lambda bodies: tuple(map(_from_json, bodies)),

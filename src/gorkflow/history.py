@@ -61,6 +61,7 @@ class _Record:
     reason: str = ""
     scheduled_at: float | None = None
     ready_at: float = 0.0
+    limits: tuple[str, ...] = ()
     began_at: float | None = None
     finished_at: float | None = None
     attempt_at: float | None = None
@@ -79,6 +80,7 @@ class _Record:
                 failure=failure,
                 queued=queued,
                 ran=None if began_at is None else max(0.0, at - began_at),
+                limits=self.limits,
             )
         )
 
@@ -141,6 +143,7 @@ def _scheduled(record: _Record, event: ev.StepScheduled, _: Reader) -> None:
     record.attempt = event.attempt
     record.input = event.input
     record.ready_at = event.ready_at
+    record.limits = event.limits
     record.attempt_at = event.at
     if record.scheduled_at is None:
         record.scheduled_at = event.at
@@ -279,6 +282,7 @@ def _open_attempt(record: _Record) -> Iterable[Attempt]:
             failure=None,
             queued=None,
             ran=None,
+            limits=record.limits,
         )
 
 

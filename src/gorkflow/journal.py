@@ -53,7 +53,8 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     },
     ev.RunStarted: lambda e: {"deadline": e.deadline, "rules": e.rules},
     ev.StepScheduled: lambda e: {
-        "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at
+        "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at,
+        **({"limits": e.limits} if e.limits else {}),
     },
     ev.StepCompleted: lambda e: {
         "attempt": e.attempt, "began_at": e.began_at, "ended_at": e.ended_at
@@ -97,10 +98,20 @@ def _keys(body: _Body) -> tuple[str, ...] | None:
     return tuple(cast("list[str]", keys))
 
 
+def _names(items: Any) -> tuple[str, ...]:
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"names are {items!r:.80}")
+    return tuple(items)
+
+
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "run_created": lambda b, p: {"origin": None, "from_step": None, **b, "input": p},
     "run_started": lambda b, _: {"rules": 0, **b},
-    "step_scheduled": lambda b, _: {**b, "input": ref_from_json(b["input"])},
+    "step_scheduled": lambda b, _: {
+        **b,
+        "input": ref_from_json(b["input"]),
+        "limits": _names(b.get("limits", ())),
+    },
     "step_completed": lambda b, p: {**b, "output": p},
     "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
     "signal_received": lambda b, p: {**b, "payload": p},
@@ -153,7 +164,7 @@ def _ref(ref: Ref) -> str | None:
 
 def _step_scheduled(e: ev.StepScheduled) -> str | None:
     taken = _ref(e.input)
-    if taken is None or type(e.ready_at) is not float or not isfinite(e.ready_at):
+    if taken is None or e.limits or type(e.ready_at) is not float or not isfinite(e.ready_at):
         return None
     return f'{{"attempt":{e.attempt},"input":{taken},"ready_at":{e.ready_at!r}}}'
 

@@ -274,9 +274,12 @@ class Attempt:
     finished_at: datetime | None
     failure: Failure | None
     queued: float | None
-    """Seconds from when the step could run to when its handler began."""
+    """Seconds from when the step could run to when its handler began: for want of a slot of the
+    engine, or of its named limits."""
     ran: float | None
     """Seconds from when its handler began to when it ended."""
+    limits: tuple[str, ...] = ()
+    """The named limits that it took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +298,7 @@ class StepExecution:
     failure: Failure | None = None
     """The latest."""
     reason: str = ""
-    """Why it was cancelled or skipped, or is not tried again."""
+    """Why it was cancelled or skipped, is not tried again, or what it waits for."""
     executor: str = ""
     """Where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it only waits.
     """

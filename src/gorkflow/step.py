@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -16,11 +15,12 @@ from gorkflow._options import (
     id_problems,
     merged,
     option_problems,
+    resolved_limits,
     resolved_retry,
     resolved_timeout,
 )
 from gorkflow._placement import check_placement, executor_of
-from gorkflow._signature import Param, StepSignature, read_signature
+from gorkflow._signature import Param, StepSignature, read_signature, summary_of
 from gorkflow._source import check_blocking
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gorkflow._overloads import StepFactory
     from gorkflow.context import StepContext
+    from gorkflow.policy import Limit
 
 __all__ = [
     "AsyncStep",
@@ -79,7 +80,7 @@ class Step(Node[In_contra, Out_co]):
         object.__setattr__(self, "id", options["id"])
         self.__dict__.update(
             name=options.get("name") or options["id"],
-            description=options.get("description", _summary(fn)),
+            description=options.get("description", summary_of(fn)),
             fn=fn,
             reads=tuple(options.get("reads", ())),
             settings=MappingProxyType(dict(settings)),
@@ -202,6 +203,10 @@ class Step(Node[In_contra, Out_co]):
         own = self._options.get("continue_on_error")
         return bool(defaults.get("continue_on_error") if own is None else own)
 
+    def limits(self, defaults: StepDefaults) -> tuple[Limit, ...]:
+        """Return the named limits that it takes, under inherited defaults."""
+        return resolved_limits(merged(defaults, self._options))
+
     def spec(self, defaults: StepDefaults) -> StepSpec:
         """Return the step as data, with every option resolved.
 
@@ -221,6 +226,7 @@ class Step(Node[In_contra, Out_co]):
                 retry=resolved_retry(options),
                 continue_on_error=self.continues_on_error(defaults),
                 reads=tuple(node.id for node in self.reads),
+                limits=self.limits(defaults),
                 input_schema=self._signature.input_digest,
                 output_schema=self._signature.output_digest,
             )
@@ -326,7 +332,8 @@ def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         **options: ``id`` (the function's name), ``name``, ``description``, ``timeout`` (seconds or
             ``timedelta`` per attempt; none), ``retries`` (a number or ``RetryPolicy``; 0),
             ``continue_on_error`` (False), ``reads`` (earlier nodes it reads; none), ``executor``
-            (where it runs: ``"process"``, or a name given to ``Engine(executors={…})``).
+            (where it runs: ``"process"``, or a name given to ``Engine(executors={…})``),
+            ``limits`` (named limits that it takes; none).
 
     Raises:
         StepInvalidError: the function can't be a step, or an option is unknown or out of range.
@@ -383,8 +390,3 @@ def _label(fn: Any) -> str:
     if not isinstance(name, str):
         return repr(fn)
     return repr(name.rpartition("<locals>.")[2])
-
-
-def _summary(fn: Any) -> str:
-    text = inspect.getdoc(fn) if inspect.isroutine(fn) else None
-    return text.strip().split("\n", 1)[0] if text else ""

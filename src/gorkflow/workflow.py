@@ -143,6 +143,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             elements=(),
             unresolved={},
             signals={},
+            limits={},
             depth=1,
             _value=Value(NOTHING if input is None else input),
             _ids=frozenset(),
@@ -282,7 +283,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         depth = max(self.depth, *(1 + inner.depth for inner in nested(element)), 0)
         if depth > _MAX_DEPTH:
             problems.append(f"workflows are nested {depth} deep; {_MAX_DEPTH} is the limit")
-        walk = Walk()
+        walk = Walk(limits=self.limits)
         place = Place("", merged({}, self.defaults), (self._seen,))
         value = walk.element(element, self._value, place)
         problems += walk.problems
@@ -299,6 +300,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             output=value.annotation,
             unresolved=unresolved,
             signals=signals,
+            limits=walk.limits,
             depth=depth,
             _value=value,
             _ids=self._ids.union(ids),
@@ -313,6 +315,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             output=self.input,
             unresolved={},
             signals={},
+            limits={},
             depth=1,
             _value=empty,
             _ids=frozenset(),

@@ -31,6 +31,7 @@ BY_ANNOTATION = {
     "RunStatus": st.sampled_from(RunStatus),
     "Ref": REFS,
     "tuple[str, ...] | None": st.none() | st.lists(TEXT, max_size=3).map(tuple),
+    "tuple[str, ...]": st.lists(TEXT, max_size=2).map(tuple),
     "tuple[FailureRef, ...]": st.lists(st.integers(1) | FAILURES, max_size=2).map(tuple),
 }
 
@@ -74,6 +75,10 @@ def test_samples_come_back_equal(event):
         (
             ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),
             '{"attempt":1,"input":[2,null],"ready_at":1e+300}',
+        ),
+        (
+            ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5, ("db", "github")),
+            '{"attempt":1,"input":2,"ready_at":0.5,"limits":["db","github"]}',
         ),
         (
             ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1, 0.25),

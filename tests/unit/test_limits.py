@@ -83,7 +83,9 @@ def test_a_rate_holds_in_every_window_and_wastes_little(
         starts += [now] * granted
         assert sum(1 for at in starts if at + per > now) <= rate
         if granted < count:  # then it is full, but for what one part of the window may hide
-            assert sum(1 for at in starts if at + per * (1 + 1 / 64) > now) >= rate
+            # or for the one place that is kept for the other worker.
+            kept = len({worker for _, _, worker in steps}) - 1
+            assert sum(1 for at in starts if at + per * (1 + 1 / 64) > now) >= rate - kept
     assert len(starts) <= rate * (1 + (now - 1000.0) / per) + 1e-6
 
 

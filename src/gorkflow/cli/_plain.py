@@ -13,6 +13,7 @@ from gorkflow import events as ev
 from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, template_of, walk
 from gorkflow.history import run_of, step_executions
+from gorkflow.insight.waiting import with_limits
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -72,7 +73,7 @@ async def record(reader: RunReader, run_id: str) -> Record:
     values = Values(run_id, tree, loaded.events)
     run = run_of(loaded.row, tree, loaded.events, values)
     steps = step_executions(run_id, tree, loaded.events, values)
-    return Record(run, tree, steps, loaded.events)
+    return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
 
 
 class Values:

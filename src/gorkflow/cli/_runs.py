@@ -201,6 +201,7 @@ def _step(step: StepExecution) -> tuple[str, ...]:
         notes.insert(0, f"{step.failure.code.value}: {step.failure.message}")
     if step.executor not in {"", "loop", "thread"}:
         notes.append("in a process" if step.executor == "process" else f"on {step.executor}")
+    notes.append(_queued(step))
     note = one_line("; ".join(filter(None, notes)))
     return (
         step.path,
@@ -210,6 +211,18 @@ def _step(step: StepExecution) -> tuple[str, ...]:
         _took(step.started_at, step.finished_at),
         note if len(note) <= 80 else f"{note[:79]}…",
     )
+
+
+_LONG = 0.1  # seconds in a queue that are worth a word
+
+
+def _queued(step: StepExecution) -> str:
+    """Return how long the latest attempt was kept waiting by its limits; empty: not for long."""
+    last = step.attempts[-1] if step.attempts else None
+    if last is None or not last.limits or last.queued is None or last.queued < _LONG:
+        return ""
+    names = " and ".join(repr(name) for name in last.limits)
+    return f"waited {seconds(last.queued)} for limit{'s' if len(last.limits) > 1 else ''} {names}"
 
 
 def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:

@@ -233,7 +233,7 @@ class Driver:
             if self.machine.wants(command) and not self.runtime.closing:
                 self._use_up(command, events, now)
             else:
-                self.runtime.slots.release(command.spec.executor)
+                self.runtime.slots.withdraw(command)
 
     def _admit(self) -> None:
         for asked in self.machine.take_commands():
@@ -269,6 +269,7 @@ class Driver:
             command.attempt,
             command.input,
             command.ready_at,
+            tuple(limit.name for limit in command.spec.limits),
         )
         self._todo.append(command)  # from here on it is the list that holds the slots
         events.append(event)
@@ -330,6 +331,8 @@ class Driver:
 
     def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
         """Forget an attempt whose handler has ended, or was given up."""
+        if isinstance(attempt, Attempt):
+            self.runtime.slots.limits.give_back(attempt.command)
         if self._attempts.get(attempt.command.path) is attempt:
             del self._attempts[attempt.command.path]
             if self.machine.is_waiting:
@@ -385,7 +388,7 @@ class Driver:
         self.admitted.clear()
         self._todo.clear()
         for command in unused:
-            self.runtime.slots.release(command.spec.executor)
+            self.runtime.slots.withdraw(command)
         for attempt in list(self._attempts.values()):
             attempt.cancel()
         self.runtime.ended(self)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
+from gorkflow.engine._limits import Limits
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
 from gorkflow.errors import (
@@ -52,6 +53,7 @@ class Service:
         self, runtime: Runtime, registry: Registry, *, max_runs: int | None, lease: float
     ) -> None:
         self.runtime = runtime
+        runtime.slots.limits = Limits(runtime)
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
@@ -106,6 +108,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.runs.let_go(CLEANUP)
+        await self.runtime.slots.limits.close()
         await self.runtime.committer.drain()
         if self._announced:
             try:

@@ -2,13 +2,15 @@
 
 An attempt is used up when it is scheduled, so a step waits for its slots *before* that: a crash
 while ten thousand branches wait costs none of them an attempt. First come, first served over all
-runs of the engine, except that a step that waits for a thread or a process lets the others pass.
+runs of the engine, except that a step that waits for a thread or a process lets the others pass. A
+step with named limits takes those first (``_limits``), and keeps its place.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+from bisect import insort
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from gorkflow.machine import RunStep
 
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
+    from gorkflow.engine._limits import Limits, Waiting
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -43,7 +46,10 @@ class Slots:
         self._max_abandoned = max_threads
         self._wake = wake
         self._arrivals = itertools.count()
-        self._waiting: dict[str, deque[tuple[int, Driver, RunStep]]] = defaultdict(deque)
+        self._waiting: dict[str, deque[Waiting]] = defaultdict(deque)
+        self._limited: Counter[str] = Counter()  # of those, who hold their limits already
+        self.limits: Limits
+        """The named limits; given once they are made."""
         self._strays: Counter[str] = Counter()
 
     @property
@@ -53,11 +59,31 @@ class Slots:
 
     def admit(self, driver: Driver, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""
+        if command.spec.limits:
+            self.limits.wait((next(self._arrivals), driver, command))
+            return False
         kind = command.spec.executor
         if self._waiting[kind] or not self._take(kind):
             self._waiting[kind].append((next(self._arrivals), driver, command))
             return False
         return True
+
+    def admit_limited(self, waiting: Waiting) -> None:
+        """Queue an attempt that got its limits, at the place at which it arrived."""
+        kind = waiting[2].spec.executor
+        self._limited[kind] += 1
+        insort(self._waiting[kind], waiting)
+        self._serve()
+
+    def room(self, kind: str) -> float:
+        """Return how many more attempts may get their limits: as many as can start, or be next."""
+        free = min(self._free_steps, self._free.get(kind, float("inf")))
+        return max(1, free) - self._limited[kind]
+
+    def withdraw(self, command: RunStep) -> None:
+        """Give back what an attempt got that will not be made."""
+        self.limits.give_back(command)
+        self.release(command.spec.executor)
 
     def release(self, kind: str, *, abandoned: bool = False) -> None:
         """Give back the slots of an attempt that ended.
@@ -74,6 +100,7 @@ class Slots:
             self._free[kind] += 1
         if any(self._waiting.values()):
             self._serve()
+        self.limits.made_room()
 
     def reclaim(self, kind: str) -> None:
         """Take note that an abandoned handler has ended."""
@@ -120,8 +147,13 @@ class Slots:
                 if wanted and not self._take(kind):
                     continue
                 self._waiting[kind].popleft()
+                if command.spec.limits:
+                    self._limited[kind] -= 1
+                    self.limits.made_room()
                 if wanted:
                     driver.admitted.append(command)
                     self._wake(driver)
+                else:
+                    self.limits.give_back(command)
                 progress = True
                 break

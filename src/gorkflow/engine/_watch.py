@@ -21,6 +21,7 @@ from gorkflow.history import (
     summary_of,
     unhandled_failures,
 )
+from gorkflow.insight.waiting import with_limits
 from gorkflow.model import Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class Watch:
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
         loaded, values = await self._load(run_id)
-        return step_executions(run_id, tree_of(loaded), loaded.events, values)
+        tree = tree_of(loaded)
+        steps = step_executions(run_id, tree, loaded.events, values)
+        return with_limits(steps, tree, loaded.events)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""

@@ -63,7 +63,7 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.RunCreated("r", 1, "", T0, "f1", b'{"id":7}'),
     ev.RunStarted("r", 2, "", T0, T0 + 60),
     ev.StepScheduled("r", 3, "a", T0, 1, 1, T0),
-    ev.StepScheduled("r", 4, "b", T0 + 1, 1, (1, None, (2, Default("c"))), T0),
+    ev.StepScheduled("r", 4, "b", T0 + 1, 1, (1, None, (2, Default("c"))), T0, ("db", "github")),
     ev.StepCompleted("r", 5, "a", T0 + 1, 1, b"[1]", T0 + 0.125),
     ev.StepFailed("r", 6, "b", T0 + 1, 1, _FAILURE, T0, T0 + 2),
     ev.StepFailed("r", 7, "b", T0 + 1, 2, _FAILURE, None, None),

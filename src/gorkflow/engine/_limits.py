@@ -1,0 +1,241 @@
+"""Named limits: steps that wait for them, and the one conversation with the store about them.
+
+A step asks for all of its limits at once, and for the engine's own slot last. Nobody holds a slot
+while waiting for a limit, so limits never keep other steps from running; and who holds a limit
+waits for nothing but a slot, which is freed by steps that wait for nothing: so there is no
+deadlock. At most one step per kind of slot holds its limits while it waits for the slot, so that
+what is let in also starts.
+
+Steps that need the same limits form a queue. However long the queues are, one question asks for all
+of them, and only when the answer may be another: when a step here gave something back, when the
+time has come that the store named, and, while other workers hold what is lacking, now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections import Counter, deque
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+from gorkflow.clock import background
+from gorkflow.limits import LimitRequest
+
+if TYPE_CHECKING:
+    from gorkflow.clock import TimerHandle
+    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.limits import LimitGrant
+    from gorkflow.machine import RunStep
+    from gorkflow.policy import Limit
+
+logger = logging.getLogger("gorkflow.engine")
+
+_AT_ONCE = 64
+"""Steps of one queue that ask together."""
+_POLL = (0.2, 0.5)
+"""Seconds between questions while others hold what is lacking: first, and at most."""
+_GIVE_BACK = 0.1
+"""Seconds that what nobody here waits for may stay held, so that many are given back at once."""
+_AGAIN = 1.0
+"""Seconds until the next question after the store failed."""
+
+Waiting = tuple[int, "Driver", "RunStep"]
+"""A step in a queue, after the number of its arrival."""
+Key = tuple[tuple["Limit", ...], str]
+
+
+class _Asked(NamedTuple):
+    key: Key
+    request: LimitRequest
+
+
+class Limits:
+    """The limits that steps of this engine need.
+
+    Args:
+        runtime: the engine's. Its slots tell how many may have their limits, and take them over.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._slots = runtime.slots
+        self._queues: dict[Key, deque[Waiting]] = {}
+        self._held: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        """What the store has as held by us."""
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._crowded = False
+        """Whether some didn't ask since there was no slot for them."""
+        self._timer: TimerHandle | None = None
+        self._give_back_timer: TimerHandle | None = None
+        self._delay = _POLL[0]
+        self._warned: set[tuple[Limit, Limit]] = set()
+        self._closed = False
+
+    def wait(self, waiting: Waiting) -> None:
+        """Have a step wait for its limits."""
+        spec = waiting[2].spec
+        queue = self._queues.setdefault((spec.limits, spec.executor), deque())
+        queue.append(waiting)
+        if len(queue) == 1:  # else those before it have asked, or wait for the time to ask
+            self._ask()
+
+    def give_back(self, command: RunStep) -> None:
+        """Take note that a step that got its limits needs them no more."""
+        if not command.spec.limits or self._closed:
+            return
+        names = {limit.name for limit in command.spec.limits}
+        self._held.subtract(names)
+        if any(limit.name in names for limits, _ in self._queues for limit in limits):
+            self._ask()
+        elif self._give_back_timer is None:
+            with background():
+                due = self._clock.now() + _GIVE_BACK
+                self._give_back_timer = self._clock.call_at(due, self._ask)
+
+    def made_room(self) -> None:
+        """Take note that a slot has become free."""
+        if self._crowded:
+            self._ask()
+
+    async def close(self) -> None:
+        """Ask no more. What is held is given back when the worker leaves."""
+        self._closed = True
+        self._cancel_timers()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    # ---- asking ---------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        self._again = True
+        if self._closed or (self._task is not None and not self._task.done()):
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def _ask_at(self, due: float, *, looks: bool) -> None:
+        """Ask at a time. ``looks``: only to see what others did, not since time makes room."""
+        with background() if looks else nullcontext():
+            self._timer = self._clock.call_at(due, self._ask)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._give_back_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._give_back_timer = None
+
+    async def _run(self) -> None:
+        while self._again and not self._closed:
+            self._again = False
+            self._cancel_timers()
+            asked = self._next()
+            held = +self._held
+            if not asked and held == self._told:
+                return
+            try:
+                grant = await self._runtime.store.take_limits(
+                    self._runtime.worker_id,
+                    now=self._clock.now(),
+                    held=held,
+                    requests=[item.request for item in asked],
+                )
+            except Exception:  # whatever it was: steps wait for the answer
+                logger.exception("could not ask for limits; trying again")
+                self._ask_at(self._clock.now() + _AGAIN, looks=False)
+                return
+            self._told = held
+            self._warn(asked, grant)
+            self._take(asked, grant)
+
+    def _next(self) -> list[_Asked]:
+        """Return the next steps to ask for, in the order of their arrival."""
+        self._crowded = False
+        heads: list[tuple[int, int, Key, float]] = []
+        for key, queue in list(self._queues.items()):
+            while queue and not queue[0][1].wants(queue[0][2]):
+                queue.popleft()
+            if not queue:
+                del self._queues[key]
+                continue
+            room = min(self._slots.room(key[1]), _AT_ONCE)
+            if room >= 1:
+                heads.append((queue[0][0], 0, key, min(room, len(queue))))
+            if room < len(queue):
+                self._crowded = True
+        heapq.heapify(heads)
+        asked: list[_Asked] = []
+        while heads:
+            _, index, key, most = heads[0]
+            _, driver, _ = self._queues[key][index]
+            self._add(asked, key, driver.row.created_at)
+            if index + 1 < most:
+                arrival = self._queues[key][index + 1][0]
+                heapq.heapreplace(heads, (arrival, index + 1, key, most))
+            else:
+                heapq.heappop(heads)
+        return asked
+
+    @staticmethod
+    def _add(asked: list[_Asked], key: Key, defined_at: float) -> None:
+        """Ask for one step more."""
+        if asked and asked[-1].key == key:
+            last = asked[-1].request
+            newest = max(last.defined_at, defined_at)
+            request = last._replace(steps=last.steps + 1, defined_at=newest)
+            asked[-1] = _Asked(key, request)
+        else:
+            asked.append(_Asked(key, LimitRequest(key[0], 1, defined_at)))
+
+    def _take(self, asked: list[_Asked], grant: LimitGrant) -> None:
+        """Let in those who got their limits, and see when to ask again."""
+        refused: set[Key] = set()
+        for (key, request), count in zip(asked, grant.counts, strict=True):
+            self._let_in(key, count)
+            if count < request.steps:
+                refused.add(key)
+        if any(self._slots.room(key[1]) >= 1 for key in self._queues if key not in refused):
+            self._again = True
+        if any(grant.counts):
+            self._delay = _POLL[0]
+        if grant.contended:
+            due = min(self._clock.now() + self._delay, grant.ask_at or float("inf"))
+            self._ask_at(due, looks=grant.ask_at is None)
+            self._delay = min(self._delay * 1.5, _POLL[1])
+        elif grant.ask_at is not None:
+            self._ask_at(grant.ask_at, looks=False)
+
+    def _let_in(self, key: Key, count: int) -> None:
+        names = [limit.name for limit in key[0]]
+        self._told.update(dict.fromkeys(names, count))
+        queue = self._queues.get(key, deque())
+        while queue and count:
+            waiting = queue.popleft()
+            if waiting[1].wants(waiting[2]):
+                count -= 1
+                self._held.update(names)
+                self._slots.admit_limited(waiting)
+        if not queue:
+            self._queues.pop(key, None)
+        if count:  # they were cancelled meanwhile
+            self._again = True
+
+    def _warn(self, asked: list[_Asked], grant: LimitGrant) -> None:
+        """Say it when another definition holds than that of a run here."""
+        in_force = {limit.name: limit for limit in grant.in_force}
+        for limit in {limit for key, _ in asked for limit in key[0]}:
+            holds = in_force.get(limit.name, limit)
+            if holds != limit and (limit, holds) not in self._warned:
+                self._warned.add((limit, holds))
+                logger.warning(
+                    "limit %r is %s for some runs here, but a newer run defines it as %s, which "
+                    "now holds for all; define it once, and let all workflows use that",
+                    limit.name,
+                    limit,
+                    holds,
+                )
