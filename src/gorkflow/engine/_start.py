@@ -37,8 +37,8 @@ class StartOptions(TypedDict, total=False):
     tags: Mapping[str, str] | None
     """More to find it by; added to the workflow's own."""
     timeout: float | timedelta | None
-    """Seconds that the run may take, from when it is started; the shorter of this and the
-    workflow's own holds."""
+    """Seconds that the run may take, from when it begins, after any delay; the shorter of this and
+    the workflow's own holds."""
     delay: float | timedelta | None
     """Seconds until the run begins; it is recorded at once."""
     priority: int
