@@ -16,7 +16,7 @@ import pytest
 
 from gorkflow.context import StepContext
 from gorkflow.insight.advice import CODES, Advice, check
-from gorkflow.policy import RetryPolicy
+from gorkflow.policy import Limit, RetryPolicy
 from gorkflow.signal import Signal
 from gorkflow.step import Step, StepClosureWarning, step
 from gorkflow.workflow import Workflow
@@ -543,6 +543,87 @@ def test_a_deadline_bounds_everything():
         for advice in check(Workflow("w").then(prices), defaults={"timeout": 5})
         if advice.code == "unbounded"
     ]
+
+
+# ---- shared-limit and limit-calls --------------------------------------------------------------
+
+gpu = Limit("gpu", concurrency=1)
+api = Limit("api", concurrency=2, rate=10, per=60)
+
+
+def limited(count: int, limit: Limit) -> list[Step[Any, Any]]:
+    return [prices.options(id=f"p{number}", limits=(limit,)) for number in range(count)]
+
+
+def test_branches_that_one_limit_makes_queue_are_found():
+    advice = single(Workflow("w").parallel(*limited(3, gpu)), "shared-limit")
+    assert (advice.path, advice.level) == ("&p0", "warning")
+    assert "needs limit 'gpu', which allows 1 at a time" in advice.message
+    assert "its branches run one after another" in advice.message
+
+
+def test_a_limit_that_lets_some_through_is_good_to_know():
+    advice = single(Workflow("w").parallel(*limited(3, api)), "shared-limit")
+    assert advice.level == "info"
+    assert "only 2 of its branches get past it at a time, though 3 could run" in advice.message
+    chains = [Workflow(f"w{item.id}").then(names).then(item) for item in limited(3, gpu)]
+    assert single(Workflow("w").parallel(*chains), "shared-limit").level == "info"
+
+
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        Workflow("w").parallel(*limited(2, api)),
+        Workflow("w").parallel(*limited(9, api), max_concurrency=2),
+        Workflow("w").parallel(*limited(3, gpu), names),
+        Workflow("w").parallel(*limited(3, Limit("api", rate=1, per=60))),
+        Workflow("w", input=list[int]).map(double.options(limits=(api,))),
+        Workflow("w", input=list[int]).map(double.options(limits=(api,)), max_concurrency=2),
+    ],
+)
+def test_where_nobody_queues_nothing_is_said(workflow: Workflow[Any, Any]):
+    assert not told(workflow, "shared-limit")
+
+
+@pytest.mark.parametrize(
+    ("limit", "places", "level"), [(gpu, None, "warning"), (gpu, 4, "warning"), (api, 4, "info")]
+)
+def test_so_do_the_items_of_a_map(limit: Limit, places: int | None, level: str):
+    body = double.options(limits=(limit,))
+    workflow = Workflow("w", input=list[int]).map(body, max_concurrency=places)
+    assert single(workflow, "shared-limit").level == level
+
+
+def test_the_calls_of_a_limit_are_counted():
+    twice, thrice = limited(2, api)
+    thrice = thrice.options(retries=2)
+    looped = Workflow("l", input=int).loop(
+        double.options(limits=(api,), retries=1), until=at_random, max_iterations=5
+    )
+    workflow = Workflow("w", input=int).then(looped).when(at_random, twice).otherwise(thrice)
+    advice = single(workflow, "limit-calls")  # 5 times 2, and 3 of the longer arm
+    assert (advice.path, advice.level) == ("", "info")
+    assert "up to 13 calls, retries included, and these take 60 s or more" in advice.message
+
+
+def test_nobody_knows_how_many_items_a_map_has():
+    workflow = Workflow("w", input=list[int]).map(double.options(limits=(api,)))
+    assert "as many calls as its maps have items" in single(workflow, "limit-calls").message
+
+
+def test_a_rate_that_is_too_slow_for_the_deadline_is_found():
+    def within(timeout: float, join: Any = "all") -> list[Advice]:
+        workflow = Workflow("w", timeout=timeout).parallel(*limited(21, api), join=join)
+        return [each for each in told(workflow, "limit-calls") if each.level == "warning"]
+
+    assert within(119)[0].path == ""  # 10 at once, 10 after 60 s, 1 after 120 s
+    assert "needs 21 calls of limit 'api', which take 2 min at" in within(119)[0].message
+    assert not within(120)
+    assert not within(119, "settled")
+
+
+def test_without_limits_nothing_is_said_of_them():
+    assert not told(Workflow("w").parallel(prices, names), "limit-calls")
 
 
 # ---- all of it ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gorkflow.flow import (
     WorkflowSpec,
 )
 from gorkflow.insight._advice import Advice
-from gorkflow.insight._tree import Place, named
+from gorkflow.insight._tree import Place, in_words, named
 from gorkflow.policy import RetryPolicy, backoff_delay
 
 _COUNTED = 1000
@@ -79,16 +79,16 @@ class _Durations:
         if span.least >= timeout:
             self._note(
                 place,
-                f"{place} never completes: its sleeps alone take {_text(span.least)}, and its "
-                f"timeout is {_text(timeout)}: make the timeout longer",
+                f"{place} never completes: its sleeps alone take {in_words(span.least)}, and its "
+                f"timeout is {in_words(timeout)}: make the timeout longer",
             )
         elif span.most > timeout and not span.endless and _fails_late(place.node):
             self._note(
                 place,
-                f"{place} may take {_text(span.most)}, with every retry that its steps may need "
-                f"and every timeout used up, but its own timeout is {_text(timeout)}: what is left "
-                "then is stopped, and retries that would come later are not tried. Make it longer, "
-                "or the steps' timeouts and retries smaller",
+                f"{place} may take {in_words(span.most)}, with every retry that its steps may need "
+                f"and every timeout used up, but its own timeout is {in_words(timeout)}: what is "
+                "left then is stopped, and retries that would come later are not tried. Make it "
+                "longer, or the steps' timeouts and retries smaller",
             )
         return _Span(min(span.least, timeout), min(span.most, timeout))
 
@@ -151,13 +151,3 @@ def _last_end(node: ParallelSpec, inside: list[_Span]) -> float:
     for span in inside:
         heapq.heapreplace(free, free[0] + span.most)
     return max(free)
-
-
-def _text(seconds: float) -> str:
-    """Return a duration for people."""
-    if seconds < 120:
-        return f"{seconds:.4g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._options import did_you_mean
-from gorkflow.insight import _code, _duration, _order
+from gorkflow.insight import _code, _duration, _limits, _order
 from gorkflow.insight._advice import Advice, Level
 from gorkflow.insight._tree import placed
 
@@ -24,7 +24,9 @@ CODES = frozenset(
         "blocking-call",
         "changed-variable",
         "deadline",
+        "limit-calls",
         "sequential",
+        "shared-limit",
         "step-in-step",
         "unbounded",
     }
@@ -61,6 +63,7 @@ def check(
         *_order.advise(root, definition),
         *_code.advise(root, definition),
         *_duration.advise(root),
+        *_limits.advise(root),
     ]
     wanted = [advice for advice in found if advice.code not in ignore]
     return tuple(sorted(wanted, key=lambda advice: order[advice.path]))
