@@ -12,7 +12,7 @@ import inspect
 import linecache
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,7 +78,7 @@ def calls_of(fn: Callable[..., Any]) -> list[Call]:
         for call in _own_calls(inner):
             found.append(call._replace(helpers=helpers))
             target = call.target
-            if isinstance(target, FunctionType) and target.__globals__ is inner.__globals__:
+            if type(target) is FunctionType and target.__globals__ is inner.__globals__:
                 waiting.append((target, (*helpers, target.__name__)))
     return found
 
@@ -97,7 +97,10 @@ def context_uses(fn: Callable[..., Any]) -> frozenset[str] | None:
     if node is None:
         return None
     names = [item.arg for item in (*node.args.posonlyargs, *node.args.args)]
-    name = names[1 if inspect.ismethod(inner) else 0]
+    place = 1 if inspect.ismethod(inner) else 0
+    if isinstance(fn, partial) or len(names) <= place:
+        return None
+    name = names[place]
     mentions = sum(isinstance(item, ast.Name) and item.id == name for item in ast.walk(node))
     uses = [
         item.attr
@@ -190,19 +193,22 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Any]]:
 
 
 def _attribute(item: Any, name: str) -> Any:
-    """Return an attribute as it stands there, without calling anything."""
+    """Return an attribute as it stands there, without calling anything.
+
+    ``isinstance`` would: proxies of what isn't there yet say so when asked for their class.
+    """
     if item is _UNKNOWN:
         return _UNKNOWN
-    if isinstance(item, Dotted):
+    if type(item) is Dotted:
         return Dotted(f"{item}.{name}")
     try:
         found = inspect.getattr_static(item, name)
     except AttributeError:
-        if isinstance(item, ModuleType):
+        if issubclass(type(item), ModuleType):
             full = f"{item.__name__}.{name}"
             return sys.modules.get(full, Dotted(full))
         return _UNKNOWN
-    return found.__func__ if isinstance(found, staticmethod) else found
+    return found.__func__ if type(found) is staticmethod else found
 
 
 def _definition_of(fn: Any) -> _Def | None:

@@ -163,6 +163,9 @@ class Fake:
     def get(self, url: str) -> str:
         return url
 
+    def peek(self, ctx: StepContext) -> int:
+        return len(ctx.outputs[prices])
+
 
 session: Any = None
 
@@ -297,6 +300,32 @@ async def reads_a_file() -> str:
 @pytest.mark.parametrize("good", [in_a_thread, hands_over, shadows, reads_a_file])
 def test_what_does_not_stop_the_loop_is_left_alone(good: Step[Any, Any]):
     assert not told(Workflow("w").then(good), "blocking-call")
+
+
+class Unbound:
+    """As the proxies of web frameworks: says that it isn't there, whatever is asked."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"asked for {name}")
+
+
+unbound = Unbound()
+
+
+@step
+async def uses_proxies() -> int:
+    unbound()
+    return unbound.current.user()
+
+
+def test_nothing_is_asked_of_objects():
+    assert {advice.code for advice in check(Workflow("w").then(uses_proxies))} == {"unbounded"}
+
+
+@pytest.mark.parametrize("made", [functools.partial(peeks.fn), Fake().peek])
+def test_other_callables_are_read_too(made: Any):
+    later = step(made, id="later")
+    assert not told(Workflow("w").then(prices).then(later), "sequential")
 
 
 def test_without_source_nothing_is_said():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, cast
 
 from gorkflow._hazards import Snapshot, unwrapped
 from gorkflow._source import Call, Dotted, calls_of, found_at
@@ -128,7 +128,7 @@ def _known() -> dict[object, tuple[str, str]]:
 
 
 def _key(target: Any) -> object:
-    return str(target) if isinstance(target, Dotted) else id(target)
+    return str(target) if type(target) is Dotted else id(target)
 
 
 def _place(call: Call) -> str:
@@ -139,10 +139,12 @@ def _place(call: Call) -> str:
 def _inner_steps(path: str, who: str, calls: list[Call]) -> Iterator[Advice]:
     told: set[str] = set()
     for call in calls:
-        inner = call.target
-        function = getattr(inner, "__name__", "")
-        if isinstance(inner, Step) and inner.id not in told:
+        if not issubclass(type(call.target), Step):
+            continue
+        inner = cast("Step[Any, Any]", call.target)
+        if inner.id not in told:
             told.add(inner.id)
+            function = getattr(inner, "__name__", inner.id)
             yield Advice(
                 "step-in-step",
                 path,
