@@ -74,6 +74,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
+        self.seconds = 0.005  # that a page takes
         self.inside = self.most = self.served = self.refused = 0
         self.latest: deque[float] = deque()
 
@@ -112,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        time.sleep(0.005)
+        time.sleep(self.server.seconds)
         body = f"This is {self.path}.\n".encode() * 40
         self.server.leave()
         self.send_response(200)

@@ -25,6 +25,7 @@ def test_without_the_limit_the_server_has_too_much():
     unlimited = job.fetch.options(limits=(), retries=0, continue_on_error=True)
     branches = [unlimited.bind(f"page-{number}", number=number) for number in range(60)]
     with job.serving() as (server, address):
+        server.seconds = 0.2  # long enough for all to come meanwhile
         run(job.Workflow("all-at-once", input=str).parallel(*branches), address, store="memory:")
     assert server.refused > 0
 

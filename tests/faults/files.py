@@ -308,7 +308,7 @@ async def _trouble(db: Path, must: bool | None) -> None:
         async with Engine(f"sqlite:{db}", workflows=[FINE, BAD]) as engine:
             assert await engine.run(FINE, 7) == EXPECTED
             for run in await engine.list_runs():
-                assert await engine.handle(run.run_id, FINE).result() == EXPECTED
+                assert await engine.handle(run.run_id).result() == EXPECTED
     except StoreError as error:
         if must is True:
             raise
