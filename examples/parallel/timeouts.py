@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from gorkflow import Outcome, Workflow, run, step
 
-SECOND = 0.01  # of the page's: its timeouts are 5 and 60 seconds
+SECOND = 0.05  # of the page's: its timeouts are 5 and 60 seconds
 
 
 @step(timeout=5 * SECOND)
