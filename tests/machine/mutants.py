@@ -728,7 +728,7 @@ def an_expansion_takes_any_keys(patch: Patch) -> None:
 def a_timeout_before_the_items_cancels_the_map(patch: Patch) -> None:
     def make(receive: Any) -> Any:
         def mutated(self: Any, event: Any) -> None:
-            if self.expanded or event.kind != "timer_fired":
+            if not self.asking or event.kind != "timer_fired":
                 receive(self, event)
             else:
                 self.stop("cancel", "late")

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 from gorkflow import events as ev
 from gorkflow.flow import ChoiceSpec, NodeSpec, join_path
-from gorkflow.machine.commands import CancelStep, Decide
+from gorkflow.machine.asking import Asking
+from gorkflow.machine.commands import Decide
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import StepStatus
 from gorkflow.refs import Default, Ended, Ref
 
 
-class ChoiceFrame(Frame):
+class ChoiceFrame(Asking):
     """The first arm whose condition holds."""
 
-    __slots__ = ("child",)
+    __slots__ = ("asking", "child")
+    answer = ev.Decided
 
     def start(self) -> None:
-        self.child: Frame | None = None
+        self.asking = False
         kept = self.machine.kept.get(self.path)
         if kept is not None and kept.choice is not None:
             self._choose(kept.choice)
             return
         self.machine.enter(self)
-        self.machine.ask(Decide(self.path, self.spec, self.input))
+        self.ask(Decide(self.path, self.spec, self.input))
 
-    def expects(self, attempt: int) -> bool:
-        return self.child is None
-
-    def receive(self, event: ev.Event) -> None:
-        if isinstance(event, ev.Decided) and self.child is None:
-            self._choose(event.choice)
-        elif isinstance(event, ev.StepFailed) and self.child is None and event.retry_at is None:
-            self.end(StepStatus.FAILED, failures=(event.seq,))
-        else:
-            super().receive(event)
+    def answered(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.Decided)
+        self._choose(event.choice)
 
     def _choose(self, choice: int) -> None:
         spec: ChoiceSpec = self.spec
@@ -46,7 +41,7 @@ class ChoiceFrame(Frame):
         if choice >= len(nodes):
             self.end(StepStatus.COMPLETED, value=instead)
             return
-        self.child = self.make_child(nodes[choice], choice)
+        self.child: Frame = self.make_child(nodes[choice], choice)
         self.child.start()
 
     def _skip(self, node: NodeSpec, choice: int, value: Ref) -> None:
@@ -68,11 +63,6 @@ class ChoiceFrame(Frame):
             optional=ended.optional,
         )
 
-    def stop(self, strength: Strength, reason: str) -> None:
+    def stop_inside(self, strength: Strength, reason: str) -> None:
         self.stopping = strength
-        if self.child is not None:
-            self.child.stop(strength, reason)
-            return
-        # A condition does no work that is worth waiting for: it is withdrawn in either strength.
-        self.machine.command(CancelStep(self.path, 1, reason))
-        self.end(StepStatus.CANCELLED, reason=reason)
+        self.child.stop(strength, reason)

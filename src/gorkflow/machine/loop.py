@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, iteration_mark
-from gorkflow.machine.commands import CancelStep, Decide
+from gorkflow.machine.asking import Asking
+from gorkflow.machine.commands import Decide
 from gorkflow.machine.frame import DRAINED, Frame, Strength
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.refs import Ended
 
 
-class LoopFrame(Frame):
+class LoopFrame(Asking):
     """The body, again and again with what it gave, until the condition holds."""
 
-    __slots__ = ("child", "entering", "iteration", "value")
+    __slots__ = ("asking", "child", "entering", "iteration", "value")
+    answer = ev.Decided
 
     def start(self) -> None:
-        self.child: Frame | None = None
+        self.asking = False
         self.entering = False
         self.iteration = 0
         self.value = self.input
@@ -29,8 +31,9 @@ class LoopFrame(Frame):
         while True:
             self.iteration += 1
             mark = iteration_mark(self.iteration)
-            self.child = child = self.make_child(self.spec.body, 0, mark=mark)
+            child = self.make_child(self.spec.body, 0, mark=mark)
             child.input = self.value
+            self.child: Frame = child
             self.entering = True
             child.start()
             self.entering = False
@@ -38,7 +41,6 @@ class LoopFrame(Frame):
                 return
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
-        self.child = None
         if ended.status is not StepStatus.COMPLETED and not ended.optional:
             self.end(ended.status, failures=ended.failures, reason=ended.reason)
             return
@@ -54,7 +56,7 @@ class LoopFrame(Frame):
         kept = self.machine.kept.get(self.path)
         if kept is not None and kept.choice is not None and self.iteration <= kept.choice:
             return self._judged(held=kept.what == "looped" and self.iteration == kept.choice)
-        self.machine.ask(Decide(self.path, self.spec, self.value))
+        self.ask(Decide(self.path, self.spec, self.value))
         return False
 
     def _judged(self, *, held: bool) -> bool:
@@ -70,24 +72,11 @@ class LoopFrame(Frame):
             self.end(StepStatus.FAILED, failures=(failed.seq,))
         return not held and self.live
 
-    def expects(self, attempt: int) -> bool:
-        return self.child is None
+    def answered(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.Decided)
+        if self._judged(held=event.choice == 0):
+            self._iterate()
 
-    def receive(self, event: ev.Event) -> None:
-        if self.child is not None:
-            super().receive(event)
-        elif isinstance(event, ev.Decided):
-            if self._judged(held=event.choice == 0):
-                self._iterate()
-        elif isinstance(event, ev.StepFailed) and event.retry_at is None:
-            self.end(StepStatus.FAILED, failures=(event.seq,))
-        else:
-            super().receive(event)
-
-    def stop(self, strength: Strength, reason: str) -> None:
+    def stop_inside(self, strength: Strength, reason: str) -> None:
         self.stopping = strength
-        if self.child is not None:
-            self.child.stop(strength, reason)
-            return
-        self.machine.command(CancelStep(self.path, 1, reason))
-        self.end(StepStatus.CANCELLED, reason=reason)
+        self.child.stop(strength, reason)

@@ -6,20 +6,21 @@ from collections.abc import Iterable
 
 from gorkflow import events as ev
 from gorkflow.flow import NodeSpec, item_mark
+from gorkflow.machine.asking import Asking
 from gorkflow.machine.block import BlockFrame
-from gorkflow.machine.commands import CancelStep, Expand
-from gorkflow.machine.frame import Strength
+from gorkflow.machine.commands import Expand
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.refs import ListOf, Ref, item_of
 
 
-class MapFrame(BlockFrame):
+class MapFrame(Asking, BlockFrame):
     """First asks how many items there are, then runs the body for each."""
 
-    __slots__ = ("expanded", "keys")
+    __slots__ = ("asking", "keys")
+    answer = ev.Expanded
 
     def start(self) -> None:
-        self.expanded = False
+        self.asking = False
         self.keys: tuple[str, ...] | None = None
         self.enter()
         kept = self.machine.kept.get(self.path)
@@ -27,10 +28,10 @@ class MapFrame(BlockFrame):
             self._expand(kept.choice, kept.keys)
             return
         self.machine.enter(self)
-        self.machine.ask(Expand(self.path, self.spec, self.input))
+        self.ask(Expand(self.path, self.spec, self.input))
 
     def _expand(self, count: int, keys: tuple[str, ...] | None) -> None:
-        self.expanded, self.keys = True, keys
+        self.keys = keys
         self.open(count)
 
     def _in_order(self, total: int) -> Iterable[int]:
@@ -49,29 +50,15 @@ class MapFrame(BlockFrame):
     def composed(self, values: tuple[Ref, ...]) -> Ref:
         return ListOf(values)
 
-    def expects(self, attempt: int) -> bool:
-        return not self.expanded
+    def answered(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.Expanded)
+        self._expand(event.count, event.keys)
 
     def receive(self, event: ev.Event) -> None:
-        if self.expanded:
-            super().receive(event)
-        elif isinstance(event, ev.Expanded):
-            self._expand(event.count, event.keys)
-        elif isinstance(event, ev.StepFailed) and event.retry_at is None:
-            self.end(StepStatus.FAILED, failures=(event.seq,))
-        elif isinstance(event, ev.TimerFired):
+        if self.asking and isinstance(event, ev.TimerFired):
             message = f"map {self.spec.id!r} took longer than {self.spec.timeout:g} s"
-            self.machine.command(CancelStep(self.path, 1, message))
+            self.withdraw(message)
             failure = self.failure(FailureCode.TIMEOUT, message)
             self.end(StepStatus.FAILED, failures=(failure,))
         else:
             super().receive(event)
-
-    def stop(self, strength: Strength, reason: str) -> None:
-        if self.expanded:
-            super().stop(strength, reason)
-            return
-        # As with a condition: nothing is lost by it.
-        self.stopping = strength
-        self.machine.command(CancelStep(self.path, 1, reason))
-        self.end(StepStatus.CANCELLED, reason=reason)

@@ -1,0 +1,62 @@
+"""What choices, loops and maps have in common: a question that user code answers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from gorkflow import events as ev
+from gorkflow.machine.commands import CancelStep, Decide, Expand
+from gorkflow.machine.frame import Frame, Strength
+from gorkflow.model import StepStatus
+
+
+class Asking(Frame):
+    """A mixin: a node that asks something at its own path, before or between its children.
+
+    While it asks, nothing runs inside it. The question does no work that is worth waiting for, so
+    it is withdrawn in either strength of a stop. An answer that can't be had fails the node.
+    """
+
+    __slots__ = ()
+
+    asking: bool
+    """Whether the question is open: a slot of the frame itself, ``False`` from its start."""
+    answer: ClassVar[type[ev.Event]]
+    """The event that brings the answer."""
+
+    def ask(self, question: Decide | Expand) -> None:
+        """Ask; ``answered`` is called with the event that brings the answer."""
+        self.asking = True
+        self.machine.ask(question)
+
+    def answered(self, event: ev.Event) -> None:
+        """Go on with the answer."""
+        raise NotImplementedError
+
+    def expects(self, attempt: int) -> bool:
+        return self.asking
+
+    def receive(self, event: ev.Event) -> None:
+        if self.asking and isinstance(event, self.answer):
+            self.asking = False
+            self.answered(event)
+        elif self.asking and isinstance(event, ev.StepFailed) and event.retry_at is None:
+            self.end(StepStatus.FAILED, failures=(event.seq,))
+        else:
+            super().receive(event)
+
+    def withdraw(self, reason: str) -> None:
+        """Stop whoever looks for the answer."""
+        self.machine.command(CancelStep(self.path, 1, reason))
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        if self.asking:
+            self.stopping = strength
+            self.withdraw(reason)
+            self.end(StepStatus.CANCELLED, reason=reason)
+        else:
+            self.stop_inside(strength, reason)
+
+    def stop_inside(self, strength: Strength, reason: str) -> None:
+        """Stop what runs inside, now that nothing is asked."""
+        super().stop(strength, reason)
