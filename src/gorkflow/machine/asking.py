@@ -19,8 +19,6 @@ class Asking(Frame):
 
     __slots__ = ()
 
-    asking: bool
-    """Whether the question is open: a slot of the frame itself, ``False`` from its start."""
     answer: ClassVar[type[ev.Event]]
     """The event that brings the answer."""
 

@@ -14,11 +14,10 @@ from gorkflow.refs import Default, Ended, Ref
 class ChoiceFrame(Asking):
     """The first arm whose condition holds."""
 
-    __slots__ = ("asking", "child")
+    __slots__ = ("child",)
     answer = ev.Decided
 
     def start(self) -> None:
-        self.asking = False
         kept = self.machine.kept.get(self.path)
         if kept is not None and kept.choice is not None:
             self._choose(kept.choice)

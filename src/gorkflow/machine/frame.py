@@ -40,8 +40,8 @@ Strength = Literal["drain", "cancel"]
 class Frame:
     """A live node."""
 
-    __slots__ = ("due", "guard", "index", "input", "known", "live", "machine", "parent", "path",
-                 "scope", "spec", "stopping")  # fmt: skip
+    __slots__ = ("asking", "due", "guard", "index", "input", "known", "live", "machine", "parent",
+                 "path", "scope", "spec", "stopping")  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class Frame:
         """The frame whose deadline that is."""
         self.stopping: Strength | None = None
         self.live = True
+        self.asking = False
+        """Whether the node's own question is open. Only some kinds have one: ``asking.py``."""
         prefix = scope.path if scope is not None else ""
         self.path: str = f"{prefix}/{spec.id}{mark}" if prefix else f"{spec.id}{mark}"
         self.known = scope is not None and not mark

@@ -14,11 +14,10 @@ from gorkflow.refs import Ended
 class LoopFrame(Asking):
     """The body, again and again with what it gave, until the condition holds."""
 
-    __slots__ = ("asking", "child", "entering", "iteration", "value")
+    __slots__ = ("child", "entering", "iteration", "value")
     answer = ev.Decided
 
     def start(self) -> None:
-        self.asking = False
         self.entering = False
         self.iteration = 0
         self.value = self.input

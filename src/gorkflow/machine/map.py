@@ -16,11 +16,10 @@ from gorkflow.refs import ListOf, Ref, item_of
 class MapFrame(Asking, BlockFrame):
     """First asks how many items there are, then runs the body for each."""
 
-    __slots__ = ("asking", "keys")
+    __slots__ = ("keys",)
     answer = ev.Expanded
 
     def start(self) -> None:
-        self.asking = False
         self.keys: tuple[str, ...] | None = None
         self.enter()
         kept = self.machine.kept.get(self.path)
