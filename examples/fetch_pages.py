@@ -2,8 +2,8 @@
 
     python examples/fetch_pages.py [--pages 500]
 
-Every page is a branch of one block, and all are ready at once; the limit, which all runs and
-workers would share, lets in as many as the server bears. The server is one of our own on the
+One map has an item for every page. All are ready at once; the limit, which all runs and workers
+would share, lets in as many as the server bears. The server is one of our own on the
 loopback interface; it refuses what is too much for it, and tells at the end how busy it was.
 """
 
@@ -27,10 +27,17 @@ A_SECOND = 100
 server_limit = Limit("pages", concurrency=AT_A_TIME, rate=A_SECOND, per=1.0)
 
 
+class Site(BaseModel):
+    """A server, and how many pages it has."""
+
+    address: str
+    pages: int
+
+
 class Page(BaseModel):
     """A page that was fetched."""
 
-    number: int
+    address: str
     size: int
 
 
@@ -41,12 +48,18 @@ class Summary(BaseModel):
     bytes: int
 
 
+@step
+def find(site: Site) -> list[str]:
+    """List the addresses of all pages: what was listed is what the run goes by."""
+    return [f"{site.address}/pages/{number}" for number in range(site.pages)]
+
+
 @step(limits=(server_limit,), retries=3, timeout=30)
-def fetch(address: str, number: int = 0) -> Page:
+def fetch(address: str) -> Page:
     """Fetch one page. When the server has enough all the same, do as it says."""
     try:
-        with urllib.request.urlopen(f"{address}/pages/{number}", timeout=20) as answer:
-            return Page(number=number, size=len(answer.read()))
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return Page(address=address, size=len(answer.read()))
     except urllib.error.HTTPError as error:
         with error:  # it is the answer, too
             if error.code != 429:
@@ -55,15 +68,12 @@ def fetch(address: str, number: int = 0) -> Page:
 
 
 @step
-def add_up(pages: tuple[Page, ...]) -> Summary:
+def add_up(pages: list[Page]) -> Summary:
     """Add up the sizes."""
     return Summary(pages=len(pages), bytes=sum(page.size for page in pages))
 
 
-def fetch_all(pages: int) -> Workflow[str, Summary]:
-    """Return the workflow that fetches so many pages."""
-    branches = [fetch.bind(f"page-{number}", number=number) for number in range(pages)]
-    return Workflow("fetch-pages", input=str).parallel(*branches).then(add_up)
+fetch_pages = Workflow("fetch-pages", input=Site).then(find).map(fetch).then(add_up)
 
 
 class Server(ThreadingHTTPServer):
@@ -145,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     pages = parser.parse_args(arguments).pages
     with serving() as (server, address):
         began = time.monotonic()
-        summary = run(fetch_all(pages), address, store="memory:")
+        summary = run(fetch_pages, Site(address=address, pages=pages), store="memory:")
         took = time.monotonic() - began
     print(f"{summary.pages} pages, {summary.bytes:,} bytes, in {took:.1f} s")
     print(f"at most {server.most} requests at a time; {server.refused} were too much")

@@ -12,7 +12,8 @@ def test_every_page_comes_and_none_is_too_much():
     pages = job.A_SECOND + 50
     with job.serving() as (server, address):
         began = time.monotonic()
-        summary = run(job.fetch_all(pages), address, store="memory:")
+        site = job.Site(address=address, pages=pages)
+        summary = run(job.fetch_pages, site, store="memory:")
         took = time.monotonic() - began
     assert summary.pages == server.served == pages
     assert summary.bytes > pages * 100
@@ -23,10 +24,10 @@ def test_every_page_comes_and_none_is_too_much():
 
 def test_without_the_limit_the_server_has_too_much():
     unlimited = job.fetch.options(limits=(), retries=0, continue_on_error=True)
-    branches = [unlimited.bind(f"page-{number}", number=number) for number in range(60)]
+    all_at_once = job.Workflow("all-at-once", input=job.Site).then(job.find).map(unlimited)
     with job.serving() as (server, address):
         server.seconds = 0.2  # long enough for all to come meanwhile
-        run(job.Workflow("all-at-once", input=str).parallel(*branches), address, store="memory:")
+        run(all_at_once, job.Site(address=address, pages=60), store="memory:")
     assert server.refused > 0
 
 
