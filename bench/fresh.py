@@ -1,4 +1,4 @@
-"""What is measured in a process of its own. usage: fresh.py cold|floor|memory|memory-floor [URL]"""
+"""What is measured in a process of its own. usage: fresh.py cold|floor|memory|memory-floor|waiting [URL]"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 RUNS = 2_000
+ITEMS = 20_000
 SECONDS = 4
 
 
@@ -58,6 +59,22 @@ async def memory(url: str) -> None:
         await asyncio.gather(*(handle.cancel() for handle in handles))
 
 
+async def waiting(url: str, limit: int | None) -> None:
+    """Print the bytes that an item takes while it waits: in the map, or for room in the engine."""
+    from ours import each, items, sleep
+
+    from gorkflow import Engine
+
+    workflow = each(limit, sleep)
+    async with Engine(url, max_concurrent_steps=4) as engine:
+        await engine.run(workflow, [{"id": 0}] * 10)
+        before = resident()
+        handle = await engine.start(workflow, [{"id": SECONDS * 10}, *items(ITEMS)])
+        await asyncio.sleep(1.0)
+        print((resident() - before) / ITEMS)
+        await handle.cancel()
+
+
 async def memory_floor() -> None:
     async def whole() -> None:
         await asyncio.gather(*(asyncio.sleep(SECONDS) for _ in range(3)))
@@ -79,6 +96,8 @@ if __name__ == "__main__":
             floor()
         case ["memory", store]:
             asyncio.run(memory(store))
+        case ["waiting", store, limit]:
+            asyncio.run(waiting(store, int(limit) or None))
         case ["memory-floor"]:
             asyncio.run(memory_floor())
         case _:

@@ -77,6 +77,16 @@ def small_run(kind: str = "dict") -> Workflow[Any, Any]:
     return workflow.parallel(*(one.options(id=f"b{n}") for n in range(3))).then(count)
 
 
+def each(limit: int | None = None, one: Any = plain) -> Workflow[Any, Any]:
+    """Return a map over a list; so many of its items are live at a time."""
+    workflow: Any = Workflow(f"each-{one.id}-{limit}", input=list[Small])
+    return workflow.map(one, max_concurrency=limit)
+
+
+def items(number: int) -> list[Small]:
+    return [ONE] * number
+
+
 def three(name: str, *branches: Any) -> Workflow[Any, Any]:
     workflow: Any = Workflow(name, input=Small)
     return workflow.parallel(*branches).then(count_plain)

@@ -16,6 +16,7 @@ START, END = "<!-- figures: written by bench/run.py -->", "<!-- end of figures -
 TITLES = {
     "memory": "In memory, per step",
     "sqlite": "On SQLite, `synchronous=FULL`, per step",
+    "map": "Maps, per item",
     "overhead": "Time that passes",
     "process": "Processes",
 }

@@ -32,6 +32,7 @@ IN_MEMORY = 30.0  # µs: twice the 11 to 15 of the prototype without features
 DURABLE_RATIO = 3.9  # twice the prototype's 420 µs for a step where a commit took 217
 DURABLE_BLOCK = 70.0  # µs: twice the prototype's 22 to 35
 GROWTH = 1.5
+WAITING = 2_000.0  # bytes
 IMPORT = 120.0  # ms
 OVERHEAD = 20.0  # ms
 
@@ -157,6 +158,40 @@ class Bench:
         figure = Figure("sqlite", name, "µs/step", mine, theirs, "rows, 100 per synced commit")
         return figure.judged(f"≤ {DURABLE_BLOCK:g} µs", met=mine.least <= DURABLE_BLOCK)
 
+    # ---- maps -----------------------------------------------------------------------------
+
+    async def maps(self) -> AsyncIterator[Figure]:
+        few, many = 100, 10_000
+        for where, url in (("memory", "memory:"), ("SQLite", self.url())):
+            async with Engine(url) as engine:
+                for limit in (None, 8):
+
+                    async def short(engine: Engine = engine, limit: int | None = limit) -> None:
+                        for _ in range(10):
+                            await engine.run(ours.each(limit), ours.items(few))
+
+                    async def long(engine: Engine = engine, limit: int | None = limit) -> None:
+                        await engine.run(ours.each(limit), ours.items(many))
+
+                    small, _ = await in_turns(short, None, per=10 * few, repeat=self.repeat(15))
+                    large, _ = await in_turns(long, None, per=many, repeat=self.repeat(15))
+                    how = "all at once" if limit is None else f"{limit} at a time"
+                    figure = Figure(
+                        "map", f"{many:,} items, {how}, {where}", "µs/item", large, small,
+                        f"one of {few} items",
+                    )  # fmt: skip
+                    ratio = figure.ratio or 0
+                    yield figure.judged(f"≤ {GROWTH} times", met=ratio <= GROWTH)
+        if not Path("/proc/self/statm").exists():
+            return
+        fresh = str(BENCH / "fresh.py")
+        for where, url in (("memory", "memory:"), ("SQLite", self.url())):
+            for limit, why in ((4, "its turn in the map"), (0, "room in the engine")):
+                taken = Series([_printed(fresh, "waiting", url, str(limit)) for _ in range(3)])
+                yield Figure(
+                    "map", f"resident, per item that waits for {why}, {where}", "bytes", taken
+                ).judged(f"< {WAITING:,.0f} bytes", met=taken.median < WAITING)
+
     # ---- time that passes -----------------------------------------------------------------
 
     async def overhead(self) -> AsyncIterator[Figure]:
@@ -238,6 +273,7 @@ async def measure(bench: Bench, only: str | None) -> list[Figure]:
     groups: dict[str, Callable[[], AsyncIterator[Figure]]] = {
         "memory": bench.in_memory,
         "sqlite": bench.durable,
+        "map": bench.maps,
         "overhead": bench.overhead,
         "process": bench.processes,
     }
@@ -261,7 +297,7 @@ def _line(figure: Figure) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--only", help="memory, sqlite, overhead or process")
+    parser.add_argument("--only", help="memory, sqlite, map, overhead or process")
     parser.add_argument("--no-write", action="store_true", help="don't write the report")
     arguments: Any = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gorkflow-bench-", dir=BENCH) as folder:
