@@ -1,4 +1,7 @@
-"""What is measured in a process of its own. usage: fresh.py cold|floor|memory|memory-floor|waiting [URL]"""
+"""What is measured in a process of its own.
+
+usage: fresh.py cold|memory URL | floor | memory-floor | waiting URL LIMIT
+"""
 
 from __future__ import annotations
 
