@@ -8,6 +8,8 @@ from gorkflow import events as ev
 from gorkflow.flow import (
     ArmSpec,
     ChoiceSpec,
+    LoopSpec,
+    MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
@@ -56,6 +58,16 @@ def block(*branches: NodeSpec, join: Join | str = "all", **options: Any) -> Para
 def choice(name: str, *arms: NodeSpec, **options: Any) -> ChoiceSpec:
     conditions = tuple(ArmSpec(condition=f"is_{arm.id}", node=arm) for arm in arms)
     return ChoiceSpec(id=name, arms=conditions, **options)
+
+
+def mapped(body: NodeSpec, *, join: Join | str = "all", **options: Any) -> MapSpec:
+    rule = Join(join) if isinstance(join, str) else join  # type: ignore[arg-type]
+    options.setdefault("id", f"*{body.id}")
+    return MapSpec(body=body, join=rule, **options)
+
+
+def loop(body: NodeSpec, times: int = 3) -> LoopSpec:
+    return LoopSpec(id=f"@{body.id}", body=body, condition="is_done", max_iterations=times)
 
 
 class Drive:
@@ -117,6 +129,9 @@ class Drive:
 
     def decide(self, path: str, number: int) -> list[ev.Event]:
         return self.feed(ev.Decided, path, number)
+
+    def expand(self, path: str, count: int, *keys: str) -> list[ev.Event]:
+        return self.feed(ev.Expanded, path, count, keys or None)
 
     def condition_fails(self, path: str) -> list[ev.Event]:
         failure = a_failure(path, 1, FailureCode.CONDITION)

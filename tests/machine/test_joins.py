@@ -7,7 +7,7 @@ import pytest
 from gorkflow.machine.joins import Tally, reason, tolerated, verdict
 from gorkflow.policy import Join, at_least, tolerate
 
-from .drive import CANCELLED, COMPLETED, FAILED, Drive, block, out, step
+from .drive import CANCELLED, COMPLETED, FAILED, Drive, block, mapped, out, step
 
 NAMES = "abcd"
 
@@ -49,30 +49,43 @@ def cases():
                 yield pytest.param(branches, join, on_failure, id=f"{branches}-{join}-{on_failure}")
 
 
-def expected_output(join, outcomes):
+def expected_output(join, outcomes, names):
     if join.kind == "all":
-        return tuple(out(name) for name in NAMES[: len(outcomes)])
+        return tuple(out(name) for name in names)
     if join.kind == "first":
-        return out(NAMES[outcomes.index(COMPLETED)])
+        return out(names[outcomes.index(COMPLETED)])
     words = {
         COMPLETED: lambda name: ("completed", name, out(name)),
         FAILED: lambda name: ("failed", name, (("step_failed", name, 1),)),
         CANCELLED: lambda name: ("cancelled", name, "stopped"),
     }
-    return tuple(words[o](name) for name, o in zip(NAMES, outcomes, strict=False))
+    return tuple(words[o](name) for name, o in zip(names, outcomes, strict=True))
 
 
-def play(join, on_failure, vector, order):
+def a_block(join, on_failure, branches):
+    """Return a run of a block, and where its branches are."""
+    names = NAMES[:branches]
+    return Drive(block(*map(step, names), join=join, on_failure=on_failure)), "&a", [*names]
+
+
+def a_map(join, on_failure, branches):
+    """Return a run of a map, and where its items are."""
+    drive = Drive(mapped(step("a"), join=join, on_failure=on_failure))
+    drive.expand("*a", branches)
+    return drive, "*a", [f"a[{index}]" for index in range(branches)]
+
+
+def play(make, join, on_failure, vector, order):
     """Let the branches end in this order, and check every step of the way against the table."""
-    drive = Drive(block(*map(step, NAMES[: len(vector)]), join=join, on_failure=on_failure))
+    drive, path, names = make(join, on_failure, len(vector))
     drive.begin()
     seen = [None] * len(vector)
     verdict_now = None
     for index in order:
-        drive.do(NAMES[index], vector[index])
+        drive.do(names[index], vector[index])
         seen[index] = vector[index]
         verdict_now = table(join, seen)
-        decided = drive.verdict("&a")
+        decided = drive.verdict(path)
         assert (decided.verdict if decided else None) == verdict_now
         if verdict_now is not None:
             break
@@ -80,26 +93,29 @@ def play(join, on_failure, vector, order):
     if verdict_now is FAILED and on_failure == "drain":
         for index in rest:
             assert drive.status == "running"
-            drive.do(NAMES[index], vector[index])
+            drive.do(names[index], vector[index])
             seen[index] = vector[index]
         rest = []
     for index in rest:
         seen[index] = CANCELLED
-    assert sorted(drive.cancelled) == sorted(NAMES[index] for index in rest)
+    assert sorted(drive.cancelled) == sorted(names[index] for index in rest)
     assert drive.status == verdict_now
     if verdict_now is COMPLETED:
-        assert drive.output == expected_output(join, seen)
+        expected = expected_output(join, seen, names)
+        a_list = make is a_map and join.kind != "first"
+        assert drive.output == (("list", expected) if a_list else expected)
         assert drive.failures == []
     else:
-        failed = [name for name, o in zip(NAMES, seen, strict=False) if o is FAILED]
+        failed = [name for name, o in zip(names, seen, strict=True) if o is FAILED]
         assert drive.failures == [("step_failed", name) for name in failed]
 
 
 @pytest.mark.parametrize(("branches", "join", "on_failure"), list(cases()))
-def test_block_does_what_the_table_says(branches, join, on_failure):
+@pytest.mark.parametrize("make", [a_block, a_map])
+def test_it_does_what_the_table_says(make, branches, join, on_failure):
     for vector in product((COMPLETED, FAILED), repeat=branches):
         for order in permutations(range(branches)):
-            play(join, on_failure, vector, order)
+            play(make, join, on_failure, vector, order)
 
 
 @pytest.mark.parametrize("join", list(joins_for(4)), ids=str)
