@@ -115,6 +115,9 @@ class StepFailed(Event):
     """When the next attempt is due; ``None``: this failure is final."""
     ended_at: float | None = None
     """When the handler ended; ``at`` is when that was recorded."""
+    unknown: bool = False
+    """Whether the handler may have done its work all the same: it timed out, its process died, or
+    what it returned could not be recorded."""
 
 
 @record
@@ -258,6 +261,20 @@ class CancelRequested(Event):
 
 
 @record
+class UndoStarted(Event):
+    """*Derived.* The run is going to end as failed or cancelled, and undoes first what it did."""
+
+    kind = "undo_started"
+    status: RunStatus
+    """How it will end."""
+    failures: tuple[FailureRef, ...]
+    """The unhandled final failures, in declared order."""
+    reason: str
+    paths: tuple[str, ...]
+    """Of the steps that will be undone, in the order in which that begins."""
+
+
+@record
 class RunFinished(Event):
     """*Derived.* The run ended; always the last event."""
 
@@ -265,7 +282,7 @@ class RunFinished(Event):
     status: RunStatus
     output: Ref
     failures: tuple[FailureRef, ...]
-    """The unhandled final failures, in declared order."""
+    """The unhandled final failures, in declared order; then those of undo steps."""
     reason: str
 
 
@@ -289,6 +306,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ResultKept,
         BlockDecided,
         CancelRequested,
+        UndoStarted,
         RunFinished,
     )
 }

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, cast
 from gorkflow._record import named_record
 from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
 
-_SPARSE = frozenset({"limits"})
+_SPARSE = frozenset({"limits", "undo"})
 """Fields that are left out of the text when empty: trees without them keep their fingerprints."""
 
 
@@ -48,6 +48,16 @@ class StepSpec:
     input_schema: str = ""
     """Digest of the JSON schema of what the step takes."""
     output_schema: str = ""
+    undo: UndoSpec | None = None
+
+
+@named_record
+class UndoSpec:
+    """What undoes a step, should the run fail: another step."""
+
+    step: StepSpec
+    inputs: int
+    """How many the step to undo has: they are handed on, and its output after them."""
 
 
 @named_record
@@ -235,7 +245,21 @@ def template_of(path: str) -> str:
 
 def is_template(path: str) -> bool:
     """Return whether a path names no item or iteration where it would have to."""
-    return "[]" in path or "#/" in path or path.endswith("#")
+    return "[]" in path or "#/" in path or path.endswith(("#", f"#{UNDO}"))
+
+
+UNDO = "~undo"
+"""What the path of an undo step ends with, after that of the step it undoes. No id has a ``~``."""
+
+
+def undo_path(path: str) -> str:
+    """Return the path at which the step at a path is undone."""
+    return path + UNDO
+
+
+def undone_path(path: str) -> str | None:
+    """Return the path of the step that the step at a path undoes; ``None``: it undoes none."""
+    return path[: -len(UNDO)] if path.endswith(UNDO) else None
 
 
 def id_at(path: str) -> str:
@@ -329,6 +353,13 @@ def _arm_from_json(body: dict[str, Any]) -> ArmSpec:
     return ArmSpec(**args)
 
 
+def _undo_from_json(body: dict[str, Any]) -> UndoSpec:
+    step = _from_json(body["step"])
+    if not isinstance(step, StepSpec):
+        raise ValueError(f"not a flow tree: {step.kind} {step.id!r} undoes a step")
+    return UndoSpec(step=step, inputs=body["inputs"])
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -357,5 +388,6 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "arms": lambda bodies: tuple(map(_arm_from_json, bodies)),
     "otherwise": lambda body: None if body is None else _from_json(body),
     "body": _from_json,
+    "undo": _undo_from_json,
 }
 """How to read those fields that are not plain JSON data."""

@@ -62,6 +62,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.StepFailed: lambda e: {
         "attempt": e.attempt, "failure": e.failure.to_json(),
         "began_at": e.began_at, "retry_at": e.retry_at, "ended_at": e.ended_at,
+        **({"unknown": True} if e.unknown else {}),
     },
     ev.StepInterrupted: lambda e: {"attempt": e.attempt, "reason": e.reason},
     ev.StepCancelled: lambda e: {"attempt": e.attempt, "reason": e.reason, "failure": e.failure},
@@ -82,6 +83,10 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output)
     },
     ev.CancelRequested: lambda e: {"reason": e.reason},
+    ev.UndoStarted: lambda e: {
+        "status": e.status.value, "failures": failures_to_json(e.failures), "reason": e.reason,
+        "paths": e.paths,
+    },
     ev.RunFinished: lambda e: {
         "status": e.status.value, "output": ref_to_json(e.output),
         "failures": failures_to_json(e.failures), "reason": e.reason,
@@ -113,11 +118,21 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
         "limits": _names(b.get("limits", ())),
     },
     "step_completed": lambda b, p: {**b, "output": p},
-    "step_failed": lambda b, _: {**b, "failure": Failure.from_json(b["failure"])},
+    "step_failed": lambda b, _: {
+        **b,
+        "failure": Failure.from_json(b["failure"]),
+        "unknown": b.get("unknown", False),
+    },
     "signal_received": lambda b, p: {**b, "payload": p},
     "expanded": lambda b, _: {**b, "keys": _keys(b)},
     "result_kept": lambda b, p: {**b, "output": p, "keys": _keys(b)},
     "block_decided": lambda b, _: {**b, "output": ref_from_json(b["output"])},
+    "undo_started": lambda b, _: {
+        **b,
+        "status": RunStatus(b["status"]),
+        "failures": failures_from_json(b["failures"]),
+        "paths": _names(b["paths"]),
+    },
     "run_finished": lambda b, _: {
         **b,
         "status": RunStatus(b["status"]),
@@ -134,6 +149,7 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "float | None": (float, int, type(None)),
     "str": (str,),
     "str | None": (str, type(None)),
+    "bool": (bool,),
     "bytes": (bytes,),
     "bytes | None": (bytes, type(None)),
 }

@@ -112,11 +112,14 @@ class Drive:
     def complete(self, path: str) -> list[ev.Event]:
         return self.feed(ev.StepCompleted, path, self.attempt(path), b"1", self.at)
 
-    def fail(self, path: str, *, retry: bool | float = False) -> list[ev.Event]:
+    def fail(
+        self, path: str, *, retry: bool | float = False, unknown: bool = False
+    ) -> list[ev.Event]:
         attempt = self.attempt(path)
         retry_at = self.at + retry if retry else None
         failure = a_failure(path, attempt)
-        return self.feed(ev.StepFailed, path, attempt, failure, self.at, retry_at)
+        fields = (attempt, failure, self.at, retry_at, self.at, unknown)
+        return self.feed(ev.StepFailed, path, *fields)
 
     def interrupt(self, path: str) -> list[ev.Event]:
         return self.feed(ev.StepInterrupted, path, self.attempt(path), "the process died")

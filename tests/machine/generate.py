@@ -15,6 +15,7 @@ from gorkflow.flow import (
     PassthroughSpec,
     SleepSpec,
     StepSpec,
+    UndoSpec,
     WaitSpec,
     WorkflowSpec,
 )
@@ -32,6 +33,7 @@ class Trees:
         self.rng = rng
         self.ids = 0
         self.budget = rng.choice((3, 6, 9, 12, 16))
+        self.undoes = self.chance(0.5)
 
     def tree(self) -> WorkflowSpec:
         return self.workflow(0, root=True)
@@ -68,8 +70,13 @@ class Trees:
         self.budget -= 1
         name = self.id("s")
         return StepSpec(
-            id=name, name=name, retry=self.rng.choice(RETRIES), continue_on_error=self.chance(0.2)
-        )
+            id=name, name=name, retry=self.rng.choice(RETRIES), continue_on_error=self.chance(0.2),
+            undo=self.undo() if self.undoes and self.chance(0.6) else None,
+        )  # fmt: skip
+
+    def undo(self) -> UndoSpec:
+        step = StepSpec(id="u", name="u", retry=self.rng.choice(RETRIES))
+        return UndoSpec(step=step, inputs=self.rng.choice((0, 1, 1, 2)))
 
     def pause(self) -> NodeSpec:
         return self.rng.choice((self.sleep, self.wait))()

@@ -8,10 +8,13 @@ from gorkflow.flow import (
     NodeSpec,
     ParallelSpec,
     SleepSpec,
+    StepSpec,
     WorkflowSpec,
     children,
     join_path,
     template_of,
+    undo_path,
+    undone_path,
     walk,
 )
 from gorkflow.machine import (
@@ -53,6 +56,8 @@ class Homes:
         self._templates = homes_of(tree)
 
     def __getitem__(self, path: str) -> tuple[Home, ...]:
+        if undone_path(path) is not None:
+            return ()  # whatever was decided of the blocks around, it is undone
         return tuple(home.around(path) for home in self._templates[template_of(path)])
 
     def __iter__(self):
@@ -103,6 +108,7 @@ class Observer:
         """The signals that are waited for, by path, oldest first."""
         self.received: set[int] = set()
         self.kept: set[str] = set()
+        self.undoing: ev.UndoStarted | None = None
         self.open: list[Question] = []
         self.cancelled: list[tuple[str, int]] = []
         """Attempts that were running when they were cancelled, since the last check."""
@@ -134,9 +140,8 @@ class Observer:
         elif isinstance(event, ev.BlockDecided):
             assert path not in self.decided, f"block {path} was decided twice"
             self.decided[path] = event.verdict
-        elif isinstance(event, ev.RunFinished):
-            self.finished = True
-            assert not self.running, f"attempts without an end: {self.running}"
+        elif isinstance(event, ev.UndoStarted | ev.RunFinished):
+            self._wind_up(event)
 
     def _scheduled(self, event: ev.StepScheduled) -> None:
         path = event.path
@@ -144,10 +149,42 @@ class Observer:
         assert path not in self.running, f"{path} has two attempts at once"
         assert path not in self.kept, f"{path} does again what was kept"
         assert event.attempt == self.attempts.get(path, 0) + 1, f"{path} skips an attempt"
+        undoes = undone_path(path)
+        if self.undoing is None:
+            assert undoes is None, f"{path} undoes what may still be needed"
+        else:
+            assert undoes in self.undoing.paths, f"{path} starts in a run that has failed"
         for home in self.homes[path]:
             assert home.path not in self.decided, f"{path} starts in decided {home.path}"
         self.attempts[path] = event.attempt
         self.running.add(path)
+
+    def _wind_up(self, event: ev.UndoStarted | ev.RunFinished) -> None:
+        if isinstance(event, ev.RunFinished):
+            self.finished = True
+            assert not self.running, f"attempts without an end: {self.running}"
+            self._check_undone(event)
+            return
+        assert self.undoing is None, "undoes twice"
+        assert not self.running, f"undoes while {self.running} run"
+        assert event.status.value in {"failed", "cancelled"}
+        assert event.paths, "undoes nothing"
+        assert not self.kept.intersection(event.paths), "undoes what another run did"
+        self.undoing = event
+
+    def _check_undone(self, event: ev.RunFinished) -> None:
+        planned = () if self.undoing is None else self.undoing.paths
+        for path in planned:
+            assert undo_path(path) in self.ended, f"{path} is never undone"
+        if self.undoing is not None:
+            assert event.status is self.undoing.status
+            assert event.failures[: len(self.undoing.failures)] == self.undoing.failures
+        elif event.status.value != "completed":
+            for path in self.attempts:
+                node = self.nodes[template_of(path)]
+                undo = node.undo if isinstance(node, StepSpec) else None
+                done = isinstance(self.ended.get(path), ev.StepCompleted)
+                assert undo is None or not done, f"{path} is not undone"
 
     def _wait(self, event: ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived) -> None:
         path = event.path
@@ -242,6 +279,8 @@ class Observer:
 
     def deadline(self, path: str) -> float:
         """Return the earliest deadline around a node."""
+        if undone_path(path) is not None:
+            return NEVER
         around = [home.path for home in self.homes[path]]
         while path:
             path = path.rpartition("/")[0]

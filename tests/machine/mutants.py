@@ -13,7 +13,8 @@ from typing import Any
 
 from gorkflow import refs
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
-from gorkflow.machine import block, commands, joins, kept, step, waiting
+from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
+from gorkflow.machine.block import BlockFrame
 from gorkflow.machine.choice import ChoiceFrame
 from gorkflow.machine.frame import NEVER, Frame
 from gorkflow.machine.loop import LoopFrame
@@ -22,6 +23,7 @@ from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
+from gorkflow.machine.undo import Group, Undo, UndoFrame
 from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
@@ -846,3 +848,185 @@ def workflows_without_input_get_one(patch: Patch) -> None:
         return mutated
 
     _instead(patch, WorkflowFrame, "start", make)
+
+
+# ---- undo -----------------------------------------------------------------------------------
+
+
+@mutant
+def what_was_done_first_is_undone_first(patch: Patch) -> None:
+    def make(fill: Any) -> Any:
+        def mutated(self: Any, group: Any) -> None:
+            if not group.running:
+                group.queue.reverse()
+            fill(self, group)
+
+        return mutated
+
+    _instead(patch, Undo, "_fill", make)
+
+
+@mutant
+def a_sequence_is_undone_side_by_side(patch: Patch) -> None:
+    patch.setattr(Frame, "room", float("inf"))
+
+
+@mutant
+def a_block_is_undone_one_by_one(patch: Patch) -> None:
+    patch.setattr(BlockFrame, "room", 1)
+
+
+@mutant
+def max_concurrency_does_not_hold_for_undoing(patch: Patch) -> None:
+    patch.setattr(BlockFrame, "room", float("inf"))
+
+
+@mutant
+def iterations_overwrite_each_other(patch: Patch) -> None:
+    patch.setattr(LoopFrame, "place_of", lambda _self, _child: 0)
+
+
+@mutant
+def unknown_outcomes_are_not_undone(patch: Patch) -> None:
+    patch.setattr(StepFrame, "_doubt", lambda _self: None)
+
+
+@mutant
+def a_retry_that_fails_settles_the_doubt(patch: Patch) -> None:
+    def make(fail: Any) -> Any:
+        def mutated(self: Any, failure: int, reason: str = "") -> None:
+            known = self.machine.undo
+            self.machine.undo = None
+            fail(self, failure, reason)
+            self.machine.undo = self.machine.undo or known
+
+        return mutated
+
+    _instead(patch, StepFrame, "_fail", make)
+
+
+@mutant
+def what_failed_is_undone(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self._doubt()
+            on_failed(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def what_another_run_did_is_undone(patch: Patch) -> None:
+    def make(start: Any) -> Any:
+        def mutated(self: Any) -> None:
+            found = self.machine.kept.get(self.path)
+            if found is not None and self.spec.undo is not None:
+                self.machine.note_undo(self, found.seq)
+            start(self)
+
+        return mutated
+
+    _instead(patch, StepFrame, "start", make)
+
+
+@mutant
+def a_completed_run_is_undone(patch: Patch) -> None:
+    def make(finish: Any) -> Any:
+        def mutated(self: Any, ended: Any) -> None:
+            if self.undo is not None and ended.status is COMPLETED:
+                ended = replace(ended, status=FAILED)
+            finish(self, ended)
+
+        return mutated
+
+    _instead(patch, Machine, "finish", make)
+
+
+@mutant
+def a_cancelled_run_is_not_undone(patch: Patch) -> None:
+    def make(finish: Any) -> Any:
+        def mutated(self: Any, ended: Any) -> None:
+            if ended.status is CANCELLED:
+                self.undo = None
+            finish(self, ended)
+
+        return mutated
+
+    _instead(patch, Machine, "finish", make)
+
+
+@mutant
+def a_cancel_ends_the_undoing(patch: Patch) -> None:
+    def make(cancel: Any) -> Any:
+        def mutated(self: Any, reason: str) -> None:
+            if self.undoing is not None:
+                self.frames.clear()
+                self.running.clear()
+                self._open.clear()
+                self._timers.clear()
+                self.conclude(self.undoing)
+            else:
+                cancel(self, reason)
+
+        return mutated
+
+    _instead(patch, Machine, "_cancel", make)
+
+
+@mutant
+def an_undo_step_that_fails_ends_the_undoing(patch: Patch) -> None:
+    def make(ended: Any) -> Any:
+        def mutated(self: Any, frame: Any, status: Any, failures: Any) -> None:
+            if status is FAILED and frame.group.queue:
+                frame.group.queue.clear()
+            ended(self, frame, status, failures)
+
+        return mutated
+
+    _instead(patch, Undo, "ended", make)
+
+
+@mutant
+def what_could_not_be_undone_is_forgotten(patch: Patch) -> None:
+    def make(ended: Any) -> Any:
+        return lambda self, frame, status, failures: ended(self, frame, status, failures[:0])
+
+    _instead(patch, Undo, "ended", make)
+
+
+@mutant
+def an_undo_step_gets_the_inputs_as_one(patch: Patch) -> None:
+    patch.setattr(undo, "_given", lambda note: (note.input, note.output))
+
+
+@mutant
+def an_undo_step_does_not_get_the_output(patch: Patch) -> None:
+    def make(given: Any) -> Any:
+        return lambda note: given(note._replace(output=None))
+
+    patch.setattr(undo, "_given", make(undo._given))
+
+
+@mutant
+def undo_steps_are_not_retried(patch: Patch) -> None:
+    def make(on_failed: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            if isinstance(self, UndoFrame):
+                event = replace(event, retry_at=None)
+            on_failed(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_failed", make)
+
+
+@mutant
+def nested_groups_are_listed_in_order(patch: Patch) -> None:
+    patch.setattr(Group, "paths", lambda self: iter([*_paths(self)][::-1]))
+
+
+def _paths(group: Any) -> Any:
+    for _, child in sorted(group.children.items(), key=lambda item: item[0], reverse=True):
+        yield from _paths(child) if isinstance(child, Group) else [child.path]

@@ -43,7 +43,7 @@ from gorkflow.policy import Join
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 NEVER = float("inf")
 DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.WaitOpened, ev.BlockDecided,
-           ev.RunFinished)  # fmt: skip
+           ev.UndoStarted, ev.RunFinished)  # fmt: skip
 INTERRUPTIONS = 10
 
 Symbol = Any
@@ -116,6 +116,10 @@ class Life:
     open: tuple[Symbol, ...] = ()
     """What the machine must still be waiting for because of this node."""
     parts: tuple[Life, ...] = ()
+    undo: tuple[StepSpec, Symbol] | None = None
+    """Of a step that has to be undone, should the run fail: what does that, and with what."""
+    room: float = 1
+    """How many parts may be undone at a time."""
 
     def gather(self, what: str) -> list[Symbol]:
         """Return ``records`` or ``open`` of this node and all below it."""
@@ -123,6 +127,11 @@ class Life:
         for part in self.parts:
             found += part.gather(what)
         return found
+
+    def undoable(self) -> list[Life]:
+        """Return the steps that would be undone, in declared order."""
+        own = [self] if self.undo is not None else []
+        return own + [life for part in self.parts for life in part.undoable()]
 
     def outcome(self) -> Symbol:
         if self.status is COMPLETED:
@@ -166,7 +175,7 @@ class Reference:
         for event in history:
             self.at[event.seq] = event.at
             if isinstance(event, ev.CancelRequested):
-                self.cancel_at = event.seq
+                self.cancel_at = min(event.seq, self.cancel_at)
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
                 self.due = NEVER if event.deadline is None else event.deadline
@@ -193,10 +202,76 @@ class Reference:
             stop = Stop(cancel=self.cancel_at, due=self.due)
             key = "deadline" if self.due < NEVER else None
             run = self._workflow(tree, "", self.started_at, "input", stop, key)
+        undoable = run.undoable()
+        if run.status in {FAILED, CANCELLED} and undoable:
+            run = self._undone(run, [life.path for life in undoable])
         if run.status is None:
             return run
         end = (run.at, "run_finished", "", run.status.value, run.value, run.failures)
         return replace(run, records=(*run.records, end))
+
+    # ---- undoing --------------------------------------------------------------------------
+
+    def _undone(self, run: Life, paths: list[str]) -> Life:
+        """Return the run with its undoing, which puts off its end."""
+        assert run.status is not None
+        undone = self._undo(run, run.at)
+        assert undone is not None
+        begun = (run.at, "undo_started", "", run.status.value, run.failures, tuple(paths[::-1]))
+        whole = replace(run, records=(*run.records, begun), parts=(*run.parts, undone))
+        if undone.status is None:
+            return replace(whole, status=None, at=NEVER)
+        failed = [life for life in _flat(undone) if life.status is FAILED]
+        failures = [life.failures[0] for life in sorted(failed, key=lambda life: life.at)]
+        return replace(whole, at=undone.at, failures=(*run.failures, *failures))
+
+    def _undo(self, life: Life, since: float) -> Life | None:
+        """Return what becomes of the undoing of a node, entered at this time: its steps' lives.
+
+        ``None``: there is nothing to undo in it.
+        """
+        if life.undo is not None:
+            spec, given = life.undo
+            return self._step(spec, f"{life.path}~undo", since, given, Stop())
+        slots = [since] * int(min(life.room, len(life.parts)))
+        lives: list[Life] = []
+        for part in life.parts[::-1]:
+            if part.undoable():
+                start = heapq.heappop(slots)
+                if start == NEVER:
+                    lives.append(Life(part.path))
+                    heapq.heappush(slots, NEVER)
+                    continue
+                undone = self._undo(part, start)
+                assert undone is not None
+                lives.append(undone)
+                heapq.heappush(slots, undone.at)
+        if not lives:
+            return None
+        end = max(each.at for each in lives)
+        return Life(life.path, None if end == NEVER else COMPLETED, end, parts=tuple(lives))
+
+    def _to_undo(self, spec: StepSpec, path: str, value: Symbol) -> tuple[StepSpec, Symbol] | None:
+        """Return what undoes a step, and with what; ``None``: there is no need.
+
+        There is where it completed, and where an attempt was made of which nobody knows how it
+        went: it was cut short, or may have worked in spite of its failure.
+        """
+        if spec.undo is None:
+            return None
+        facts = self.facts.get(path, ())
+        done = [event for event in facts if isinstance(event, ev.StepCompleted)]
+        begun = sum(isinstance(event, ev.StepScheduled) for event in facts)
+        known = sum(isinstance(event, ev.StepFailed) and not event.unknown for event in facts)
+        if not done and begun == known:
+            return None
+        output = ("out", path, done[0].attempt) if done else None
+        if spec.undo.inputs == 0:
+            return spec.undo.step, output
+        taken = [value]
+        if spec.undo.inputs > 1:
+            taken = [item_symbol(value, index) for index in range(spec.undo.inputs)]
+        return spec.undo.step, (*taken, output)
 
     def _life(
         self,
@@ -211,7 +286,8 @@ class Reference:
         if isinstance(node, StepSpec):
             if path in self.kept:
                 return Life(path, COMPLETED, since, ("kept", path))
-            return self._step(node, path, since, value, stop)
+            life = self._step(node, path, since, value, stop)
+            return replace(life, undo=self._to_undo(node, path, value))
         if isinstance(node, ParallelSpec):
             branches = [Branch(branch, value) for branch in node.branches]
             return self._timed(self._block(node, prefix, since, branches, stop), since, node)
@@ -367,7 +443,7 @@ class Reference:
             instead = value if spec.default is None else ("default", path)
             return Life(path, COMPLETED, now, instead, records=records)
         life = self._life(arms[event.choice], prefix, now, value, stop)
-        return replace(life, path=path, records=records, open=(), parts=(life,))
+        return replace(life, path=path, records=records, open=(), parts=(life,), undo=None, room=1)
 
     def _loop(self, spec: LoopSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
         """Live through one iteration after another, and ask the history between any two."""
@@ -541,7 +617,8 @@ class Reference:
         why: str,
     ) -> Life:
         open_ = () if spec.timeout is None else (("timer", path, "timeout"),)
-        block = Life(path, parts=tuple(lives), open=open_)
+        room = spec.max_concurrency or NEVER
+        block = Life(path, parts=tuple(lives), open=open_, room=room)
         if verdict is None:
             return block
         output: Symbol = None
@@ -562,6 +639,11 @@ class Reference:
             failures = [f for life in lives if life.status is FAILED for f in life.failures]
             return replace(block, failures=tuple(failures) or (("validation", path, 0),))
         return replace(block, why=why if verdict is CANCELLED else "")
+
+
+def _flat(life: Life) -> list[Life]:
+    """Return what has no parts, of all below a node."""
+    return [leaf for part in life.parts for leaf in _flat(part)] if life.parts else [life]
 
 
 def _begun(branch: Branch, prefix: str, start: float, stop: Stop) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ from gorkflow.model import Failure, FailureCode
 
 from .generate import SIGNALS, random_tree
 from .invariants import Observer
-from .reference import Reference
+from .reference import FAILED, Reference, judge
 from .symbols import open_symbols, records
 
 RUN = "run"
@@ -98,6 +98,7 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "waiting": (machine.is_waiting, machine.next_due()),
         "waiters": {signal: machine.waiters(signal) for signal in SIGNALS},
         "received": [n for n in range(1, 20) if machine.has_received(n)],
+        "undoing": machine.undoing,
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
     }
 
@@ -261,6 +262,8 @@ class Simulation:
                 return ("received", payload, None, 7)
             case MapSpec():
                 count, keys = items
+                if judge(node.join, [None] * count) is FAILED:
+                    return ()  # it would fail as it is entered; the reference can't tell its turn
                 return ("expanded", None, count, 7, keys)
             case LoopSpec():
                 what = self.rng.choice(("looped", "looping"))
@@ -357,7 +360,10 @@ class Simulation:
         elif self._chance(self.weather.fails):
             delay = self.rng.choice((1.0, 1.0, 5.0, 9.0))
             retry_at = self.at + delay if self._chance(0.5) else None
-            self.feed(ev.StepFailed, path, attempt, a_failure(path, attempt), self.at, retry_at)
+            unknown = self._chance(0.3)
+            failure = a_failure(path, attempt)
+            fields = (attempt, failure, self.at, retry_at, self.at, unknown)
+            self.feed(ev.StepFailed, path, *fields)
         else:
             self.feed(ev.StepCompleted, path, attempt, b"1", self.at)
 

@@ -93,6 +93,9 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
         return (event.signal, event.due is not None)
     if isinstance(event, ev.BlockDecided):
         return (event.verdict, symbol(history, event.output))
+    if isinstance(event, ev.UndoStarted):
+        failures = tuple(failure_symbol(history, f) for f in event.failures)
+        return (event.status.value, failures, event.paths)
     if isinstance(event, ev.RunFinished):
         failures = tuple(failure_symbol(history, f) for f in event.failures)
         return (event.status.value, symbol(history, event.output), failures)

@@ -23,6 +23,7 @@ BY_ANNOTATION = {
     "str": TEXT,
     "str | None": st.none() | TEXT,
     "float": FLOATS,
+    "bool": st.booleans(),
     "bytes": st.binary(max_size=50),
     "int | None": st.none() | st.integers(1),
     "float | None": st.none() | FLOATS,

@@ -11,7 +11,8 @@ from gorkflow.machine.commands import (
     RunStep,
     StartTimer,
 )
-from gorkflow.machine.machine import Machine, replay
+from gorkflow.machine.machine import Machine
+from gorkflow.machine.replaying import replay
 
 __all__ = [
     "AwaitSignal",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gorkflow import events as ev
 from gorkflow.flow import NodeSpec, StepSpec, join_path
 from gorkflow.machine import joins
-from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.frame import DRAINED, NEVER, Frame, Strength
 from gorkflow.machine.kept import is_instant
 from gorkflow.model import Failure, FailureCode, StepStatus
 from gorkflow.refs import Ended, FailureRef, Ref
@@ -50,6 +50,10 @@ class BlockFrame(Frame):
         self.entered_at = self.machine.at
         if self.spec.timeout is not None:
             self.machine.start_timeout(self, self.spec.timeout)
+
+    @property
+    def room(self) -> float:
+        return self.spec.max_concurrency or NEVER
 
     def open(self, total: int) -> None:
         """Begin so many branches."""

@@ -115,6 +115,15 @@ class Frame:
         else:
             self.parent.child_ended(self, ended)
 
+    def place_of(self, child: Frame) -> int:
+        """Return which child of this node it is, of those that were: they are undone in reverse."""
+        return child.index
+
+    @property
+    def room(self) -> float:
+        """How many of its children may be undone at a time."""
+        return 1
+
     @property
     def outer(self) -> WorkflowFrame:
         """The workflow around the node."""

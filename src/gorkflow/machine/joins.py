@@ -81,19 +81,18 @@ def reason(
     total = sum(len(ids) for ids in results.values())
     met = "met" if status is StepStatus.COMPLETED else "can't be met"
     ids = results.get(status, [])
-    parts = [f"{len(ids)} of {total} {status.value}{_names(ids)}"]
+    shown = f" ({names(ids)})" if ids else ""
+    parts = [f"{len(ids)} of {total} {status.value}{shown}"]
     parts.append(f"{join} {met} after {after:.3g} s")
     parts += [
-        f"{_names(results[other], bare=True)} {other.value}"
+        f"{names(results[other])} {other.value}"
         for other in (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
         if other is not status and results.get(other)
     ]
     return "; ".join(parts)
 
 
-def _names(ids: list[str] | None, *, bare: bool = False) -> str:
-    if not ids:
-        return ""
+def names(ids: list[str]) -> str:
+    """Return ids in a few words, the first few of many."""
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    text = ", ".join(ids[:_NAMED]) + more
-    return text if bare else f" ({text})"
+    return ", ".join(ids[:_NAMED]) + more

@@ -39,6 +39,9 @@ class LoopFrame(Asking):
             if child.live or not self.live or not self._goes_on():
                 return
 
+    def place_of(self, child: Frame) -> int:
+        return self.iteration
+
     def child_ended(self, child: Frame, ended: Ended) -> None:
         if ended.status is not StepStatus.COMPLETED and not ended.optional:
             self.end(ended.status, failures=ended.failures, reason=ended.reason)

@@ -22,7 +22,7 @@ Driving it::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from gorkflow import events as ev
@@ -58,6 +58,7 @@ from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
+from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import RunStatus, StepStatus
 from gorkflow.refs import Ended
@@ -114,6 +115,8 @@ class Machine:
         self.frame_types = FRAME_TYPES
         self.rules = 0
         """The version of the rules that the run was started under."""
+        self.undo: Undo | None = None
+        """What is undone should the run fail, as far as there is such a thing."""
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide | Expand] = {}
@@ -178,6 +181,11 @@ class Machine:
     def next_due(self) -> float | None:
         """Return when the earliest open timer is due, in seconds since the epoch."""
         return min((timer.due for timer in self._timers.values()), default=None)
+
+    @property
+    def undoing(self) -> Ended | None:
+        """How the run is going to end, once all is undone; ``None``: it undoes nothing (yet)."""
+        return None if self.undo is None else self.undo.verdict
 
     def waiters(self, signal: str) -> list[str]:
         """Return the paths that wait for a signal, oldest first: the first gets the next one."""
@@ -291,18 +299,26 @@ class Machine:
     def _cancel(self, reason: str) -> None:
         if self.status is RunStatus.PENDING:
             self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
-        else:
+        elif self.undoing is None:  # else it stands how the run ends, and undoing goes on
             self.frames[""].stop("cancel", reason)
 
     def finish(self, ended: Ended) -> None:
-        """Record the end of the run. Called by the root's frame."""
-        self.result = ended
-        self.status = _RUN_STATUS[ended.status]
+        """Record the end of the run, once all is undone. Called by the root's frame."""
         self.frames.clear()
         self.running.clear()
         self._open.clear()
         self._waits.clear()
         self._timers.clear()
+        if self.undo is not None and ended.status is not StepStatus.COMPLETED:
+            self.undo.begin(ended, _RUN_STATUS[ended.status])
+        else:
+            self.conclude(ended)
+
+    def conclude(self, ended: Ended) -> None:
+        """Record the end of the run."""
+        self.undo = None
+        self.result = ended
+        self.status = _RUN_STATUS[ended.status]
         reason = ended.reason
         self.emit(ev.RunFinished, "", self.status, ended.value, ended.failures, reason)
         self.command(FinishRun())
@@ -329,6 +345,17 @@ class Machine:
         else:
             self._open[command.path] = command
         self._commands.append(command)
+
+    def note_undo(self, frame: StepFrame, output: int | None) -> None:
+        """Take note that a step has to be undone, should the run fail.
+
+        Args:
+            frame: the step's.
+            output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
+        """
+        if self.undo is None:
+            self.undo = Undo(self)
+        self.undo.note(frame, output)
 
     def start_timeout(self, frame: Frame, seconds: float) -> None:
         """Start the timeout of a block or nested workflow."""
@@ -366,29 +393,3 @@ class Machine:
             self.run_id,
             f"event {event.seq} ({event.kind}) of run {self.run_id!r} can't happen: {why}",
         )
-
-
-def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Machine:
-    """Return the machine that a recorded history leads to.
-
-    Raises:
-        HistoryError: the history contradicts the tree or itself.
-    """
-    machine = Machine(run_id, tree)
-    expected: list[ev.Event] = []
-    for event in history:
-        if not expected:
-            expected = machine.feed(event)[::-1]
-        elif expected.pop() != event:
-            raise HistoryError(
-                run_id,
-                f"event {event.seq} ({event.kind}) of run {run_id!r} is not what follows from the "
-                "events before it; the history is damaged, restore the store from a backup",
-            )
-    if expected:
-        raise HistoryError(
-            run_id,
-            f"the history of run {run_id!r} stops before event {expected[-1].seq}; it is damaged",
-        )
-    machine.take_commands()
-    return machine

@@ -42,6 +42,8 @@ class StepFrame(Frame):
 
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.StepCompleted) and self.expects(event.attempt):
+            if self.spec.undo is not None:
+                self.machine.note_undo(self, event.seq)
             self.end(StepStatus.COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
@@ -60,6 +62,8 @@ class StepFrame(Frame):
         self.failures += 1
         self.interruptions = 0
         self.failed_at = event.seq
+        if event.unknown:
+            self._doubt()
         if event.retry_at is None:
             self._fail(event.seq)
         elif self.stopping:
@@ -73,12 +77,18 @@ class StepFrame(Frame):
     def _on_interrupted(self, event: ev.StepInterrupted) -> None:
         del self.machine.running[self.path]
         self.interruptions += 1
+        self._doubt()
         if self.interruptions > MAX_INTERRUPTIONS:
             self._fail(self._worn_out(event))
         elif self.stopping:
             self._withdraw()
         else:
             self._make_ready()
+
+    def _doubt(self) -> None:
+        """Take note that an attempt may have done its work, though nobody will ever know."""
+        if self.spec.undo is not None:
+            self.machine.note_undo(self, None)
 
     def _worn_out(self, event: ev.StepInterrupted) -> int:
         """Record that the step can't be tried again, and return the event's ``seq``."""
@@ -94,6 +104,7 @@ class StepFrame(Frame):
         self.stopping = strength
         if strength == "cancel":
             if self.state == "running":
+                self._doubt()
                 self.machine.command(CancelStep(self.path, self.attempt, reason))
             self._cancel(reason)
         elif self.state != "running":

@@ -87,7 +87,9 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.ResultKept("r", 25, "*b", T0 + 9, "expanded", None, 2, 24, ("x", "%C3%BC")),
     ev.StepScheduled("r", 26, "a[2]", T0 + 9, 1, Item(Item(3, 1), 2), T0 + 9),
     ev.BlockDecided("r", 27, "*a", T0 + 9, "completed", "", ListOf((5, None, 6))),
-    ev.RunFinished("r", 28, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.StepFailed("r", 28, "a", T0 + 9, 1, _FAILURE, T0, None, T0 + 8, unknown=True),
+    ev.UndoStarted("r", 29, "", T0 + 9, RunStatus.FAILED, (7, _FAILURE), "", ("b", "a[2]")),
+    ev.RunFinished("r", 30, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 

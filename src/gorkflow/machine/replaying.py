@@ -1,0 +1,36 @@
+"""From a recorded history to the state it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gorkflow import events as ev
+from gorkflow.errors import HistoryError
+from gorkflow.flow import WorkflowSpec
+from gorkflow.machine.machine import Machine
+
+
+def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Machine:
+    """Return the machine that a recorded history leads to.
+
+    Raises:
+        HistoryError: the history contradicts the tree or itself.
+    """
+    machine = Machine(run_id, tree)
+    expected: list[ev.Event] = []
+    for event in history:
+        if not expected:
+            expected = machine.feed(event)[::-1]
+        elif expected.pop() != event:
+            raise HistoryError(
+                run_id,
+                f"event {event.seq} ({event.kind}) of run {run_id!r} is not what follows from the "
+                "events before it; the history is damaged, restore the store from a backup",
+            )
+    if expected:
+        raise HistoryError(
+            run_id,
+            f"the history of run {run_id!r} stops before event {expected[-1].seq}; it is damaged",
+        )
+    machine.take_commands()
+    return machine
