@@ -148,13 +148,17 @@ def _check_finished_what_it_began(database: Database) -> None:
         assert not open_attempts, f"{run_id}: {open_attempts} were cut off"
 
 
-def check_all_ended(scene: Scene, seed: int) -> None:
-    """Every run of the plan ended as it does when nothing disturbs it."""
+def check_all_ended(scene: Scene, seed: int, *, set_back: float = 0.0) -> None:
+    """Every run of the plan ended as it does when nothing disturbs it.
+
+    Args:
+        set_back: seconds by which a clock was set back meanwhile.
+    """
     database = Database(scene.db).read()
     into = scene.folder / "expected.json"
     runs = list(database.runs)
     scene.server.call(f"{SESSION}:reference", seed=seed, runs=runs, into=str(into))
-    check(database, scene.ledger())
+    check(database, scene.ledger(), set_back=set_back)
     check_ended(database, scene.ledger(), json.loads(into.read_text()))
 
 
