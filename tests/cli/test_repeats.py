@@ -1,15 +1,20 @@
-"""A wide map does not flood the tree: its items are counted."""
+"""A wide map does not flood the tree: its items are counted. Who waits for a limit is told."""
 
+import re
+
+from gorkflow import Limit
 from gorkflow import events as ev
 from gorkflow.cli._board import Board
+from gorkflow.cli._live import LiveTree
 from gorkflow.cli._rows import rows
-from gorkflow.flow import LoopSpec, MapSpec
+from gorkflow.cli._views import told
+from gorkflow.flow import LoopSpec, MapSpec, StepSpec
 from gorkflow.model import StepStatus
-from tests.machine.drive import Drive, chain, step
+from tests.machine.drive import Drive, chain, mapped, step
 
 
 def watched(drive):
-    board = Board("r", drive.tree)
+    board = Board(drive.machine.run_id, drive.tree)
     for event in drive.history:
         board.feed(event)
     return board
@@ -18,15 +23,15 @@ def watched(drive):
 def test_items_are_counted():
     body = chain("w", step("a"), step("b"))
     drive = Drive(MapSpec(id="*w", body=body), step("z"))
-    drive.feed(ev.Expanded, "*w", 1_000, None)
+    drive.expand("*w", 100)
     drive.begin()
     drive.complete("w[7]/a")
     board = watched(drive)
     assert len(rows(board, 20)) == 6
     item = board.items["w[]/a"]
-    assert (item.done, item.tally.total()) == (1, 1_000)
+    assert (item.done, item.tally.total()) == (1, 100)
     assert board.items["*w"].state is StepStatus.RUNNING
-    assert board.items["*w"].note == "1,000 items"
+    assert board.items["*w"].note == "100 items"
     assert board.items["z"].state is StepStatus.PENDING
 
 
@@ -44,3 +49,52 @@ def test_an_empty_map_is_done_and_iterations_are_counted():
     assert board.items["*a"].state is StepStatus.COMPLETED
     assert board.items["b#"].tally[StepStatus.COMPLETED] == 2
     assert board.items["@b"].state is StepStatus.COMPLETED
+
+
+PAGES, MAIL = Limit("pages", rate=5, per=1), Limit("mail", concurrency=1)
+
+
+def shown(board, path):
+    """Return the line of a node in the live tree."""
+    view = LiveTree()
+    [row] = [row for row in rows(board, 20) if row.item and row.item.path == path]
+    return re.sub(r"[0-9.]+ (s|min|h|days)", "TIME", view._line(board, row, 1_003.0).plain)
+
+
+def test_a_step_that_waits_for_a_limit_is_queued_and_says_for_which():
+    drive = Drive(StepSpec(id="a", name="a", limits=(MAIL, PAGES)), step("b"))
+    board = watched(drive)
+    waiting = shown(board, "a")
+    assert waiting.split("  ")[1:] == ["queued TIME", "waits for limits 'mail' and 'pages'"]
+    assert "queued" not in shown(board, "b")
+    drive.begin()
+    assert "queued" not in shown(watched(drive), "a")
+
+
+def test_a_retry_waits_for_its_limit_again():
+    drive = Drive(StepSpec(id="a", name="a", limits=(MAIL,)))
+    drive.begin()
+    drive.fail("a", retry=5)
+    assert "waits for limit" not in shown(watched(drive), "a")
+    drive.fire("a", "retry")
+    assert "waits for limit 'mail'" in shown(watched(drive), "a")
+
+
+def test_items_that_wait_for_a_limit_are_counted():
+    drive = Drive(mapped(StepSpec(id="a", name="a", limits=(PAGES,))))
+    drive.expand("*a", 5)
+    drive.begin("a[0]", "a[3]")
+    line = shown(watched(drive), "a[]")
+    assert "3 waiting for limit 'pages'" in line
+    drive.cancel()
+    assert "waiting" not in shown(watched(drive), "a[]")
+
+
+def test_lines_tell_of_a_long_queue_once_it_is_over():
+    board = watched(Drive(step("a")))
+    told_at = {
+        at: told(board, ev.StepScheduled("r", 4, "a", at, 1, None, 100.0, ("mail", "pages")))
+        for at in (100.2, 103.5)
+    }
+    assert told_at[100.2] == "a started"
+    assert told_at[103.5] == "a started after 3.50 s queued for limits 'mail' and 'pages'"

@@ -25,6 +25,7 @@ from gorkflow.flow import (
     join_path,
     template_of,
 )
+from gorkflow.insight.waiting import Queue, limits_of
 from gorkflow.model import RunStatus, StepStatus
 
 ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
@@ -51,6 +52,8 @@ class Item:
     """Whether something inside failed that this node does not get over."""
     tally: Counter[StepStatus] = field(default_factory=Counter[StepStatus])
     """How many steps inside stand how."""
+    queued: dict[str, float] = field(default_factory=dict[str, float])
+    """Where it waits for a limit, by path: since when, oldest first."""
     repeats: dict[str, StepStatus] | None = None
     """Of a step inside a map or loop, which is counted, not listed: where each stands, by path."""
 
@@ -58,6 +61,15 @@ class Item:
     def is_step(self) -> bool:
         """Whether it is one step, sleep or wait, not something made of them."""
         return self.repeats is None and isinstance(self.spec, StepSpec | SleepSpec | WaitSpec)
+
+    @property
+    def remark(self) -> str:
+        """One line to show beside it: its note, or what it waits for."""
+        if not self.queued or not isinstance(self.spec, StepSpec):
+            return self.note
+        if self.repeats is None:
+            return f"waits for {limits_of(self.spec)}"
+        return f"{len(self.queued):,} waiting for {limits_of(self.spec)}"
 
     @property
     def done(self) -> int:
@@ -98,6 +110,7 @@ class Board:
         self.status = RunStatus.PENDING
         self.by_status: dict[StepStatus, dict[str, Item]] = {status: {} for status in StepStatus}
         self.steps = 0
+        self._queue = Queue(run_id, tree)
         self.counted: dict[str, Item] = {}
         """The steps inside maps and loops, by template."""
         for node in tree.nodes:
@@ -129,6 +142,8 @@ class Board:
             self.root.began = event.at
         elif isinstance(event, ev.RunFinished):
             self._finish(event)
+        for path in self._queue.feed(event):
+            self._set_queued(path)
         item = self.items.get(template_of(event.path))
         fold = _FOLDS.get(type(event))
         if item is None:
@@ -137,6 +152,14 @@ class Board:
             self._count(item, event)
         elif fold is not None and item.path == event.path:
             fold(self, item, event)
+
+    def _set_queued(self, path: str) -> None:
+        """Note whether a step waits for a limit."""
+        queued = self.items[template_of(path)].queued
+        command = self._queue.waiting.get(path)
+        queued.pop(path, None)
+        if command is not None:
+            queued[path] = command.ready_at
 
     def _count(self, item: Item, event: ev.Event) -> None:
         """Take note of an event about one of the steps that an item stands for."""

@@ -105,8 +105,8 @@ class LiveTree:
         self._add(line, label, style if state is StepStatus.FAILED else "")
         for fact in facts:
             self._add(line, f"  {fact}", "dim")
-        if item.note:
-            self._add(line, f"  {clean(item.note)}", style)
+        if item.remark:
+            self._add(line, f"  {clean(item.remark)}", style)
 
     def _add(self, line: Text, text: str, style: str) -> None:
         text = text if self._unicode else text.translate(_ASCII)
@@ -123,6 +123,8 @@ def _facts(board: Board, item: Item, state: StepStatus, now: float) -> list[str]
         ended = item.ended if state.terminal else now
         if ended is not None:
             facts.append(seconds(max(0.0, ended - item.began)))
+    if item.queued:
+        facts.append(f"queued {seconds(max(0.0, now - next(iter(item.queued.values()))))}")
     if item.attempt > 1:
         facts.append(f"attempt {item.attempt}")
     if item is board.root:

@@ -15,6 +15,8 @@ from gorkflow.cli._output import say
 from gorkflow.cli._text import clean, clock, one_line, seconds
 from gorkflow.model import Failure
 
+_WORTH_TELLING = 1.0  # seconds that a step was queued
+
 
 class View(Protocol):
     """Shows a run."""
@@ -100,7 +102,7 @@ def _wait_opened(_: Board, event: ev.WaitOpened) -> str:
 _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.RunStarted: lambda board, e: f"run {e.run_id} of {board.root.label} started",
     ev.RunFinished: lambda board, e: f"run {e.status.value}{_took(board.root.began, e.at)}",
-    ev.StepScheduled: lambda _, e: f"{e.path} started{_attempt(e.attempt)}",
+    ev.StepScheduled: lambda _, e: f"{e.path} started{_attempt(e.attempt)}{_queued(e)}",
     ev.StepCompleted: lambda _, e: f"{e.path} completed{_took(e.began_at, e.at)}",
     ev.StepFailed: _failed,
     ev.StepInterrupted: lambda _, e: f"{e.path} was interrupted: {e.reason}",
@@ -118,6 +120,15 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
 
 def _took(began: float | None, ended: float) -> str:
     return "" if began is None else f" in {seconds(max(0.0, ended - began))}"
+
+
+def _queued(event: ev.StepScheduled) -> str:
+    waited = event.at - event.ready_at
+    if waited < _WORTH_TELLING:
+        return ""
+    names = " and ".join(repr(name) for name in event.limits)
+    whose = f" for limit{'s' if len(event.limits) > 1 else ''} {names}" if names else ""
+    return f" after {seconds(waited)} queued{whose}"
 
 
 def _attempt(number: int) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gorkflow.errors import GorkflowError
-from gorkflow.events import RunFinished
+from gorkflow.events import RunFinished, StepCancelled, StepFailed, StepScheduled
 from gorkflow.flow import StepSpec, walk
-from gorkflow.machine import RunStep, replay
+from gorkflow.machine import Machine, RunStep
 
 if TYPE_CHECKING:
     from gorkflow.events import Event
@@ -27,23 +27,63 @@ def with_limits(
         tree: what the run executes.
         events: its history.
     """
-    limited = any(isinstance(node, StepSpec) and node.limits for _, node in walk(tree))
-    if not limited or not events or isinstance(events[-1], RunFinished):
+    if not events or isinstance(events[-1], RunFinished):
         return steps
-    try:
-        machine = replay(events[0].run_id, tree, events)
-    except GorkflowError:
-        return steps  # it can't go on, and whoever carries it says why
-    waiting = {
-        command.path: _reason(limit.name for limit in command.spec.limits)
-        for command in machine.open_commands()
-        if isinstance(command, RunStep) and command.spec.limits
-    }
+    queue = Queue(events[0].run_id, tree)
+    for event in events:
+        queue.feed(event)
     return [
-        replace(step, reason=waiting[step.path]) if step.path in waiting else step for step in steps
+        replace(step, reason=f"waits for {limits_of(queue.waiting[step.path].spec)}")
+        if step.path in queue.waiting
+        else step
+        for step in steps
     ]
 
 
-def _reason(names: Iterable[str]) -> str:
-    quoted = [repr(name) for name in names]
-    return f"waits for limit{'s' if len(quoted) > 1 else ''} {' and '.join(quoted)}"
+class Queue:
+    """The steps of a live run that wait for named limits, followed event by event.
+
+    Args:
+        run_id: the run.
+        tree: what it executes.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
+        self.waiting: dict[str, RunStep] = {}
+        """By path, oldest first."""
+        limited = any(isinstance(node, StepSpec) and node.limits for _, node in walk(tree))
+        self._machine = Machine(run_id, tree) if limited else None
+
+    def feed(self, event: Event) -> list[str]:
+        """Take the next event of the history; return the paths at which something changed."""
+        changed: list[str] = []
+        if self._machine is None:
+            return changed
+        if isinstance(event, StepScheduled | StepCancelled | StepFailed):
+            if self.waiting.pop(event.path, None) is not None:
+                changed.append(event.path)
+        elif isinstance(event, RunFinished):
+            changed += self.waiting
+            self.waiting.clear()
+        if event.seq > self._machine.seq:  # the others follow from those before them
+            changed += self._ask(self._machine, event)
+        return changed
+
+    def _ask(self, machine: Machine, event: Event) -> list[str]:
+        try:
+            machine.feed(event)
+        except GorkflowError:
+            self._machine = None  # the run can't go on, and whoever carries it says why
+            changed = [*self.waiting]
+            self.waiting.clear()
+            return changed
+        commands = machine.take_commands()
+        asked = [c for c in commands if isinstance(c, RunStep) and c.spec.limits]
+        self.waiting |= {command.path: command for command in asked}
+        return [command.path for command in asked]
+
+
+def limits_of(spec: StepSpec) -> str:
+    """Return the limits that a step takes, in words."""
+    quoted = [repr(limit.name) for limit in spec.limits]
+    return f"limit{'s' if len(quoted) > 1 else ''} {' and '.join(quoted)}"
