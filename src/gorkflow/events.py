@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from gorkflow._record import record
 from gorkflow.model import Failure, RunStatus
+from gorkflow.overlay import Write
 from gorkflow.refs import FailureRef, Ref
 
 RULES = 1
@@ -56,6 +57,8 @@ class RunCreated(Event):
     """The run that this one repeats, if it is a rerun."""
     from_step: str | None = None
     """The path from which it runs again; ``None``: from whatever had not completed."""
+    state: tuple[Write, ...] = ()
+    """The state that it starts with."""
 
 
 @record
@@ -95,19 +98,21 @@ class StepCompleted(Event):
     """When the handler began, in seconds since the epoch."""
     ended_at: float | None = None
     """When it ended; ``at`` is when that was recorded."""
+    state: tuple[Write, ...] = ()
+    """What it wrote into the state of the run."""
 
 
 @record
 class StepFailed(Event):
     """An attempt failed, or a condition did, or the keys of a map.
 
-    *Derived* where no handler is to blame: the step was interrupted too often, a wait timed out, or
-    a loop reached its limit.
+    *Derived* where no handler is to blame: the step was interrupted too often, a wait timed out, a
+    loop reached its limit, or the branches of a block conflict over the state.
     """
 
     kind = "step_failed"
     attempt: int
-    """Of a wait, or a loop at its limit: 0."""
+    """Of a wait, a loop at its limit, or a block: 0."""
     failure: Failure
     began_at: float | None
     """When the handler began; ``None`` when it did not (its input did not validate)."""
@@ -217,6 +222,8 @@ class ResultKept(Event):
     """The event of the other run that recorded it."""
     keys: tuple[str, ...] | None = None
     """Of a map: its items' keys."""
+    state: tuple[Write, ...] = ()
+    """Of a step: what it wrote into the state."""
 
 
 @record

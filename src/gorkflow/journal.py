@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import Failure, RunStatus
+from gorkflow.overlay import Write, writes_from_json, writes_to_json
 from gorkflow.refs import (
     Item,
     ListOf,
@@ -44,12 +45,19 @@ class Row(NamedTuple):
 
 
 _Body = dict[str, Any]
+
+
+def _state(writes: tuple[Write, ...]) -> _Body:
+    return {"state": writes_to_json(writes)} if writes else {}
+
+
 _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.RunCreated: lambda e: {
         "fingerprint": e.fingerprint, "timeout": e.timeout,
         # Only where there is one, so that older versions read all runs but reruns.
         **({} if e.origin is None else {"origin": e.origin}),
         **({} if e.from_step is None else {"from_step": e.from_step}),
+        **_state(e.state),
     },
     ev.RunStarted: lambda e: {"deadline": e.deadline, "rules": e.rules},
     ev.StepScheduled: lambda e: {
@@ -57,7 +65,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **({"limits": e.limits} if e.limits else {}),
     },
     ev.StepCompleted: lambda e: {
-        "attempt": e.attempt, "began_at": e.began_at, "ended_at": e.ended_at
+        "attempt": e.attempt, "began_at": e.began_at, "ended_at": e.ended_at, **_state(e.state)
     },
     ev.StepFailed: lambda e: {
         "attempt": e.attempt, "failure": e.failure.to_json(),
@@ -77,7 +85,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     },
     ev.ResultKept: lambda e: {
         "what": e.what, "choice": e.choice, "source_seq": e.source_seq,
-        **({} if e.keys is None else {"keys": list(e.keys)}),
+        **({} if e.keys is None else {"keys": list(e.keys)}), **_state(e.state),
     },
     ev.BlockDecided: lambda e: {
         "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output)
@@ -103,6 +111,10 @@ def _keys(body: _Body) -> tuple[str, ...] | None:
     return tuple(cast("list[str]", keys))
 
 
+def _writes(body: _Body) -> tuple[Write, ...]:
+    return writes_from_json(body["state"]) if "state" in body else ()
+
+
 def _names(items: Any) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in items):
         raise TypeError(f"names are {items!r:.80}")
@@ -110,14 +122,20 @@ def _names(items: Any) -> tuple[str, ...]:
 
 
 _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
-    "run_created": lambda b, p: {"origin": None, "from_step": None, **b, "input": p},
+    "run_created": lambda b, p: {
+        "origin": None,
+        "from_step": None,
+        **b,
+        "input": p,
+        "state": _writes(b),
+    },
     "run_started": lambda b, _: {"rules": 0, **b},
     "step_scheduled": lambda b, _: {
         **b,
         "input": ref_from_json(b["input"]),
         "limits": _names(b.get("limits", ())),
     },
-    "step_completed": lambda b, p: {**b, "output": p},
+    "step_completed": lambda b, p: {**b, "output": p, "state": _writes(b)},
     "step_failed": lambda b, _: {
         **b,
         "failure": Failure.from_json(b["failure"]),
@@ -125,7 +143,7 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     },
     "signal_received": lambda b, p: {**b, "payload": p},
     "expanded": lambda b, _: {**b, "keys": _keys(b)},
-    "result_kept": lambda b, p: {**b, "output": p, "keys": _keys(b)},
+    "result_kept": lambda b, p: {**b, "output": p, "keys": _keys(b), "state": _writes(b)},
     "block_decided": lambda b, _: {**b, "output": ref_from_json(b["output"])},
     "undo_started": lambda b, _: {
         **b,
@@ -187,6 +205,8 @@ def _step_scheduled(e: ev.StepScheduled) -> str | None:
 
 def _step_completed(e: ev.StepCompleted) -> str | None:
     began, ended = e.began_at, e.ended_at
+    if e.state:
+        return None
     if type(began) is not float or type(ended) is not float or not isfinite(began + ended):
         return None
     return f'{{"attempt":{e.attempt},"began_at":{began!r},"ended_at":{ended!r}}}'

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gorkflow import refs
+from gorkflow import overlay, refs
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
 from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
 from gorkflow.machine.block import BlockFrame
@@ -22,6 +22,7 @@ from gorkflow.machine.machine import Machine
 from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
+from gorkflow.machine.state import overlay_of
 from gorkflow.machine.step import StepFrame
 from gorkflow.machine.undo import Group, Undo, UndoFrame
 from gorkflow.machine.waiting import SleepFrame, WaitFrame
@@ -1030,3 +1031,90 @@ def nested_groups_are_listed_in_order(patch: Patch) -> None:
 def _paths(group: Any) -> Any:
     for _, child in sorted(group.children.items(), key=lambda item: item[0], reverse=True):
         yield from _paths(child) if isinstance(child, Group) else [child.path]
+
+
+# ---- state ----------------------------------------------------------------------------------
+
+
+@mutant
+def branches_write_into_one_state(patch: Patch) -> None:
+    patch.setattr(block.BlockFrame, "isolates", False)
+
+
+@mutant
+def state_of_branches_that_did_not_complete_is_taken(patch: Patch) -> None:
+    patch.setattr(block, "_is_completed", lambda _result: True)
+
+
+@mutant
+def state_of_a_failed_block_is_taken(patch: Patch) -> None:
+    def make(announce: Any) -> Any:
+        def mutated(self: Any, verdict: StepStatus) -> None:
+            if verdict is FAILED and self.overlays:
+                self._merge(self.overlays)
+            announce(self, verdict)
+
+        return mutated
+
+    _instead(patch, block.BlockFrame, "_announce", make)
+
+
+@mutant
+def state_is_merged_in_the_order_of_writing(patch: Patch) -> None:
+    patch.setattr(block, "sorted", list, raising=False)
+
+
+@mutant
+def the_last_branch_wins(patch: Patch) -> None:
+    def make(merged: Any) -> Any:
+        def mutated(overlays: Any) -> Any:
+            overlays = [*overlays]
+            last = {key: entry for each in overlays for key, entry in each.items()}
+            changes, conflicts = merged(overlays)
+            return (last if conflicts else changes), []
+
+        return mutated
+
+    patch.setattr(block, "merged", make(block.merged))
+
+
+@mutant
+def equal_values_conflict(patch: Patch) -> None:
+    patch.setattr(overlay, "_same", lambda _one, _other: False)
+
+
+@mutant
+def a_conflict_leaves_the_branches_state(patch: Patch) -> None:
+    def make(fail_over: Any) -> Any:
+        def mutated(self: Any, conflicts: Any) -> None:
+            outer = overlay_of(self.machine, self)
+            overlay.lay(outer, conflicts[0].key, conflicts[0].one)
+            fail_over(self, conflicts)
+
+        return mutated
+
+    _instead(patch, block.BlockFrame, "_fail_over", make)
+
+
+@mutant
+def kept_results_lose_their_state(patch: Patch) -> None:
+    def make(keep: Any) -> Any:
+        def mutated(self: Any, event: Any) -> bool:
+            taken = bool(keep(self, event))
+            if taken:
+                self.kept[event.path] = self.kept[event.path]._replace(state=())
+            return taken
+
+        return mutated
+
+    _instead(patch, kept.Keeper, "keep", make)
+
+
+@mutant
+def a_sleep_keeps_state(patch: Patch) -> None:
+    patch.setattr(kept, "StepSpec", object)
+
+
+@mutant
+def a_deleted_key_shows_what_is_below(patch: Patch) -> None:
+    patch.setattr(overlay, "_ABSOLUTE", (overlay.SET,))

@@ -19,7 +19,8 @@ Values and failures are symbols, so that they can be compared without knowing an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ DERIVED = (ev.StepCancelled, ev.StepSkipped, ev.TimerSet, ev.WaitOpened, ev.Bloc
 INTERRUPTIONS = 10
 
 Symbol = Any
+Op = tuple[str, str, Any]
+"""Something written into the state: the key, how, and the value."""
 TAGS = {"out", "payload", "kept", "default", "completed", "failed", "cancelled", "list", "item"}
 
 
@@ -120,6 +123,11 @@ class Life:
     """Of a step that has to be undone, should the run fail: what does that, and with what."""
     room: float = 1
     """How many parts may be undone at a time."""
+    delta: tuple[Op, ...] = ()
+    """What it leaves in the state around it: everything that was written, in order, but for what
+    was dropped. Of a part that is under way: what is seen outside of all branches in it."""
+    isolates: bool = False
+    """Whether its parts do not see what each other wrote."""
 
     def gather(self, what: str) -> list[Symbol]:
         """Return ``records`` or ``open`` of this node and all below it."""
@@ -133,12 +141,68 @@ class Life:
         own = [self] if self.undo is not None else []
         return own + [life for part in self.parts for life in part.undoable()]
 
+    def sights(self, before: tuple[Op, ...] = ()) -> Iterator[tuple[str, Symbol]]:
+        """Yield the path of every step that can or does run, and the state that it sees."""
+        for what, path, *_ in self.open:
+            if what in {"run", "running"}:
+                yield path, state_after(before)
+        for part in self.parts:
+            yield from part.sights(before)
+            if not self.isolates:
+                before += part.delta
+
     def outcome(self) -> Symbol:
         if self.status is COMPLETED:
             return ("completed", self.path, self.value)
         if self.status is FAILED:
             return ("failed", self.path, self.failures)
         return ("cancelled", self.path, self.why)
+
+
+def deltas(parts: Iterable[Life]) -> tuple[Op, ...]:
+    """Return what nodes that ran one after another left in the state."""
+    return tuple(op for part in parts for op in part.delta)
+
+
+def state_after(ops: Iterable[Op]) -> dict[str, Any]:
+    """Return the state that begins empty, after these operations."""
+    state: dict[str, Any] = {}
+    for key, op, value in ops:
+        if op == "set":
+            state[key] = value
+        elif op == "delete":
+            state.pop(key, None)
+        elif op == "incr":
+            state[key] = state.get(key, 0) + value
+        else:
+            state[key] = [*state.get(key, []), *value]
+    return state
+
+
+def conflicting(branches: Iterable[Life]) -> bool:
+    """Return whether it matters which of the branches came first."""
+    written: dict[str, list[list[Op]]] = {}
+    for branch in branches:
+        own: dict[str, list[Op]] = {}
+        for op in branch.delta:
+            own.setdefault(op[0], []).append(op)
+        for key, ops in own.items():
+            written.setdefault(key, []).append(ops)
+    for key, each in written.items():
+        kinds = {op for ops in each for _, op, _ in ops}
+        if len(each) == 1 or kinds in ({"incr"}, {"append"}):
+            continue
+        if not all({"set", "delete"} & {op for _, op, _ in ops} for ops in each):
+            return True
+        left = [state_after(_since_absolute(ops)).get(key) for ops in each]
+        if any(value != left[0] for value in left):
+            return True
+    return False
+
+
+def _since_absolute(ops: list[Op]) -> list[Op]:
+    last = max(number for number, (_, op, _) in enumerate(ops) if op in {"set", "delete"})
+    return ops[last:]
 
 
 def judge(join: Join, statuses: list[StepStatus | None]) -> StepStatus | None:
@@ -172,9 +236,12 @@ class Reference:
         self.due = NEVER
         self.rules = 0
         self.at: dict[int, float] = {}
+        self.before: tuple[Op, ...] = ()
         for event in history:
             self.at[event.seq] = event.at
-            if isinstance(event, ev.CancelRequested):
+            if isinstance(event, ev.RunCreated):
+                self.before = ops_of(event)
+            elif isinstance(event, ev.CancelRequested):
                 self.cancel_at = min(event.seq, self.cancel_at)
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
@@ -182,13 +249,23 @@ class Reference:
                 self.rules = event.rules
             elif isinstance(event, ev.ResultKept):
                 self.kept[event.path] = event
-            elif not is_derived(event) and not isinstance(event, ev.RunCreated):
+            elif not is_derived(event):
                 self.facts.setdefault(event.path, []).append(event)
         self.run = self._run(tree)
 
     def records(self) -> list[Symbol]:
         records = self.run.gather("records")
         return sorted(((int(now), *record) for now, *record in records), key=repr)
+
+    def state(self) -> dict[str, Any]:
+        return state_after((*self.before, *self.run.delta))
+
+    def sights(self) -> dict[str, Any]:
+        in_the_end = self.state()  # what undo steps see, each other's writes too
+        return {
+            path: in_the_end if path.endswith("~undo") else seen
+            for path, seen in self.run.sights(self.before)
+        }
 
     def open(self) -> list[Symbol]:
         return sorted(self.run.gather("open"), key=repr)
@@ -201,7 +278,7 @@ class Reference:
         else:
             stop = Stop(cancel=self.cancel_at, due=self.due)
             key = "deadline" if self.due < NEVER else None
-            run = self._workflow(tree, "", self.started_at, "input", stop, key)
+            run = _in_sequence(self._workflow(tree, "", self.started_at, "input", stop, key))
         undoable = run.undoable()
         if run.status in {FAILED, CANCELLED} and undoable:
             run = self._undone(run, [life.path for life in undoable])
@@ -218,7 +295,13 @@ class Reference:
         undone = self._undo(run, run.at)
         assert undone is not None
         begun = (run.at, "undo_started", "", run.status.value, run.failures, tuple(paths[::-1]))
-        whole = replace(run, records=(*run.records, begun), parts=(*run.parts, undone))
+        done = [life for life in _flat(undone) if life.status is COMPLETED]
+        whole = replace(
+            run,
+            records=(*run.records, begun),
+            parts=(*run.parts, undone),
+            delta=run.delta + deltas(sorted(done, key=lambda life: life.at)),
+        )
         if undone.status is None:
             return replace(whole, status=None, at=NEVER)
         failed = [life for life in _flat(undone) if life.status is FAILED]
@@ -285,7 +368,8 @@ class Reference:
         path = join_path(prefix, node.id) + mark
         if isinstance(node, StepSpec):
             if path in self.kept:
-                return Life(path, COMPLETED, since, ("kept", path))
+                delta = ops_of(self.kept[path])
+                return Life(path, COMPLETED, since, ("kept", path), delta=delta)
             life = self._step(node, path, since, value, stop)
             return replace(life, undo=self._to_undo(node, path, value))
         if isinstance(node, ParallelSpec):
@@ -296,10 +380,12 @@ class Reference:
         compound: Any = {ChoiceSpec: self._choice, LoopSpec: self._loop, MapSpec: self._map}
         if type(node) in compound:
             life = compound[type(node)](node, prefix, since, value, stop)
+            life = life if isinstance(node, MapSpec) else _in_sequence(life)
             return self._timed(life, since, node)
         if isinstance(node, WorkflowSpec):
             key = None if node.timeout is None else "timeout"
-            return self._timed(self._workflow(node, path, since, value, stop, key), since, node)
+            life = _in_sequence(self._workflow(node, path, since, value, stop, key))
+            return self._timed(life, since, node)
         return Life(path, COMPLETED, since, value)
 
     def _timed(self, life: Life, since: float, node: NodeSpec) -> Life:
@@ -336,7 +422,7 @@ class Reference:
                 assert event.attempt == attempt + 1
                 state, attempt = "running", event.attempt
             elif isinstance(event, ev.StepCompleted):
-                return Life(path, COMPLETED, now, ("out", path, attempt))
+                return Life(path, COMPLETED, now, ("out", path, attempt), delta=ops_of(event))
             elif isinstance(event, ev.TimerFired):
                 state = "ready"
             elif event is not None:
@@ -443,7 +529,8 @@ class Reference:
             instead = value if spec.default is None else ("default", path)
             return Life(path, COMPLETED, now, instead, records=records)
         life = self._life(arms[event.choice], prefix, now, value, stop)
-        return replace(life, path=path, records=records, open=(), parts=(life,), undo=None, room=1)
+        return replace(life, path=path, records=records, open=(), parts=(life,), undo=None, room=1,
+                       isolates=False)  # fmt: skip
 
     def _loop(self, spec: LoopSpec, prefix: str, since: float, value: Symbol, stop: Stop) -> Life:
         """Live through one iteration after another, and ask the history between any two."""
@@ -618,9 +705,13 @@ class Reference:
     ) -> Life:
         open_ = () if spec.timeout is None else (("timer", path, "timeout"),)
         room = spec.max_concurrency or NEVER
-        block = Life(path, parts=tuple(lives), open=open_, room=room)
+        block = Life(path, parts=tuple(lives), open=open_, room=room, isolates=True)
         if verdict is None:
             return block
+        taken = [life for life in lives if life.status is COMPLETED]
+        if verdict is COMPLETED and conflicting(taken):
+            return _in_conflict(block, now)
+        delta = deltas(taken) if verdict is COMPLETED else ()
         output: Symbol = None
         if verdict is COMPLETED:
             output = tuple(life.outcome() for life in lives)
@@ -634,7 +725,7 @@ class Reference:
         end = max((life.at for life in lives), default=now)
         if end == NEVER:
             return block
-        block = replace(block, status=verdict, at=end, value=output, open=())
+        block = replace(block, status=verdict, at=end, value=output, open=(), delta=delta)
         if verdict is FAILED:
             failures = [f for life in lives if life.status is FAILED for f in life.failures]
             return replace(block, failures=tuple(failures) or (("validation", path, 0),))
@@ -644,6 +735,30 @@ class Reference:
 def _flat(life: Life) -> list[Life]:
     """Return what has no parts, of all below a node."""
     return [leaf for part in life.parts for leaf in _flat(part)] if life.parts else [life]
+
+
+def _in_conflict(block: Life, now: float) -> Life:
+    """A block whose join was met, by branches that do not go together."""
+    path = block.path
+    records = (
+        (now, "step_failed", path, 0, "state_conflict"),
+        (now, "block_decided", path, "failed", None),
+    )
+    end = max(life.at for life in block.parts)
+    failures = (("state_conflict", path, 0),)
+    return replace(block, status=FAILED, at=end, failures=failures, records=records, open=())
+
+
+def _in_sequence(life: Life) -> Life:
+    return replace(life, delta=deltas(life.parts))
+
+
+def ops_of(event: Any) -> tuple[Op, ...]:
+    """Return what an event says was written."""
+    return tuple(
+        (write.key, write.op, json.loads(write.text) if write.text else None)
+        for write in event.state
+    )
 
 
 def _begun(branch: Branch, prefix: str, start: float, stop: Stop) -> tuple[Any, ...]:

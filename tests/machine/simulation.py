@@ -32,13 +32,16 @@ from gorkflow.flow import (
 )
 from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep, StartTimer, replay
 from gorkflow.model import Failure, FailureCode
+from gorkflow.overlay import Write
 
 from .generate import SIGNALS, random_tree
 from .invariants import Observer
 from .reference import FAILED, Reference, judge
-from .symbols import open_symbols, records
+from .symbols import open_symbols, records, sights, state
 
 RUN = "run"
+KEYS = ("incr", "append", "any")
+"""Of the state: what is written first under each of them, or either."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -55,19 +58,26 @@ class Weather:
     unknown: float
     signal: float = 0.05
     kept: float = 0
+    writes: float = 0
+    collides: float = 0.1
+    """Of the writes, those that may conflict with what other branches write."""
 
 
 WEATHERS = (
-    Weather(fails=0.1, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0),
+    Weather(fails=0.1, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0,
+            writes=0.7),
     Weather(fails=0.2, interrupted=0.02, timer=0.3, cancelled=0, deadline=0, crash=0.05, unknown=0,
-            kept=0.5),
+            kept=0.5, writes=0.5, collides=0.3),
     Weather(fails=0.3, interrupted=0.02, timer=0.1, cancelled=0.01, deadline=0, crash=0.05,
             unknown=0, signal=0.3, kept=0.6),
-    Weather(fails=0.4, interrupted=0.1, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0.1),
+    Weather(fails=0.4, interrupted=0.1, timer=0.3, cancelled=0, deadline=0, crash=0, unknown=0.1,
+            writes=0.3, collides=0.6),
     Weather(fails=0.3, interrupted=0.1, timer=0.1, cancelled=0.02, deadline=0.2, crash=0.1,
             unknown=0.1),
     Weather(fails=0.6, interrupted=0.1, timer=0.6, cancelled=0.01, deadline=0.1, crash=0.05,
             unknown=0),
+    Weather(fails=0.05, interrupted=0.02, timer=0.1, cancelled=0, deadline=0, crash=0.02, unknown=0,
+            writes=0.9, collides=0.6),
     Weather(fails=0.1, interrupted=0.95, timer=0.1, cancelled=0, deadline=0, crash=0.05, unknown=0),
 )  # fmt: skip
 
@@ -100,6 +110,7 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "received": [n for n in range(1, 20) if machine.has_received(n)],
         "undoing": machine.undoing,
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
+        "state": (state(machine), sights(machine)),
     }
 
 
@@ -187,6 +198,8 @@ class Simulation:
         reference = Reference(self.tree, history)
         assert records(history) == reference.records()
         assert open_symbols(history, self.machine) == reference.open()
+        assert state(self.machine) == reference.state()
+        assert sights(self.machine) == reference.sights()
 
     # ---- events ---------------------------------------------------------------------------
 
@@ -214,7 +227,8 @@ class Simulation:
         assert snapshot(self.machine) == before, "a refused event left a trace"
 
     def _create(self) -> None:
-        self.feed(ev.RunCreated, "", "fingerprint", b"{}")
+        fields = ("fingerprint", b"{}", None, None, None)
+        self.feed(ev.RunCreated, "", *fields, self._writes({}, KEYS[:2]))
         if self._chance(self.weather.cancelled / 2):
             self.feed(ev.CancelRequested, "", "not any more")
             return
@@ -247,12 +261,17 @@ class Simulation:
             elif isinstance(node, LoopSpec):
                 self.refuses(ev.ResultKept, path, "looping", None, node.max_iterations, 7)
         self.refuses(ev.ResultKept, "nowhere", "completed", b"1", None, 7)
+        for path, node in walk(self.tree):
+            if isinstance(node, SleepSpec):
+                self.refuses(
+                    ev.ResultKept, path, "slept", None, None, 7, None, (Write("k", "set", "1"),)
+                )
 
     def _result_of(self, node: NodeSpec, items: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the fields of a result that a node can have; none: it can have none."""
         match node:
             case StepSpec():
-                return ("completed", b"1", None, 7)
+                return ("completed", b"1", None, 7, None, self._writes({}, KEYS[:2]))
             case ChoiceSpec():
                 return ("decided", None, self.rng.randint(0, len(node.arms)), 7)
             case SleepSpec():
@@ -365,7 +384,28 @@ class Simulation:
             fields = (attempt, failure, self.at, retry_at, self.at, unknown)
             self.feed(ev.StepFailed, path, *fields)
         else:
-            self.feed(ev.StepCompleted, path, attempt, b"1", self.at)
+            writes = self._writes(state(self.machine, path))
+            self.feed(ev.StepCompleted, path, attempt, b"1", self.at, None, writes)
+
+    def _writes(self, seen: dict[str, Any], keys: tuple[str, ...] = KEYS) -> tuple[Write, ...]:
+        """Return some writes of a step that sees this state: each of a kind that fits it."""
+        if not self._chance(self.weather.writes):
+            return ()
+        chosen = self.rng.sample(keys, self.rng.choice((1, 1, 2)))
+        return tuple(self._write(key, seen.get(key)) for key in chosen)
+
+    def _write(self, key: str, value: object) -> Write:
+        relative = "incr" if isinstance(value, int) else "append"
+        if value is None:
+            relative = self.rng.choice(("incr", "append")) if key == "any" else key
+        number = self.rng.choice((1, 1, 1, 2))
+        op = relative
+        if self._chance(self.weather.collides):
+            op = self.rng.choice(("set", "set", "delete"))
+        if op == "delete":
+            return Write(key, op)
+        is_list = op == "append" or (op == "set" and relative == "append")
+        return Write(key, op, f"[{number}]" if is_list else str(number))
 
     def _nonsense(self) -> None:
         """Feed something that can't happen now."""

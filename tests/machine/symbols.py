@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep
 from gorkflow.machine.frame import DRAINED
+from gorkflow.machine.state import texts
 from gorkflow.model import Failure, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 
@@ -100,6 +102,18 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
         failures = tuple(failure_symbol(history, f) for f in event.failures)
         return (event.status.value, symbol(history, event.output), failures)
     return ()
+
+
+def state(machine: Machine, path: str = "") -> dict[str, Any]:
+    """Return the state that a step sees; without one, that is seen from outside of all branches."""
+    return {key: json.loads(text) for key, text in texts(machine, path).items()}
+
+
+def sights(machine: Machine) -> dict[str, dict[str, Any]]:
+    """Return the state that each step sees that can run or does."""
+    paths = [command.path for command in machine.open_commands() if isinstance(command, RunStep)]
+    paths += [path for path, _ in machine.running_attempts()]
+    return {path: state(machine, path) for path in paths}
 
 
 def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:

@@ -13,11 +13,13 @@ from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
 from gorkflow.journal import Row, from_row, to_row
 from gorkflow.model import RunStatus
+from gorkflow.overlay import OPS, Write
 from gorkflow.testing.conformance import EVENTS
 from tests.unit.test_refs import FAILURES, REFS
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=20)
+WRITES = st.lists(st.builds(Write, TEXT, st.sampled_from(OPS), TEXT), max_size=3).map(tuple)
 BY_ANNOTATION = {
     "int": st.integers(0, 2**63 - 1),
     "str": TEXT,
@@ -31,6 +33,7 @@ BY_ANNOTATION = {
     "Failure": FAILURES,
     "RunStatus": st.sampled_from(RunStatus),
     "Ref": REFS,
+    "tuple[Write, ...]": WRITES,
     "tuple[str, ...] | None": st.none() | st.lists(TEXT, max_size=3).map(tuple),
     "tuple[str, ...]": st.lists(TEXT, max_size=2).map(tuple),
     "tuple[FailureRef, ...]": st.lists(st.integers(1) | FAILURES, max_size=2).map(tuple),
@@ -84,6 +87,10 @@ def test_samples_come_back_equal(event):
         (
             ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1, 0.25),
             '{"attempt":2,"began_at":0.1,"ended_at":0.25}',
+        ),
+        (
+            ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1, 0.25, (Write("k", "set", '"v"'),)),
+            '{"attempt":2,"began_at":0.1,"ended_at":0.25,"state":[["k","set","\\"v\\""]]}',
         ),
         (
             ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1),
@@ -153,6 +160,13 @@ def damaged():
     yield done._replace(body='{"attempt":1,"began_at":null}')
     yield done._replace(body='{"attempt":1,"began_at":1.0,"more":1}')
     yield done._replace(body='{"attempt":1,"began_at":1.0,"seq":1}')
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"ended_at":1.0,"state":1}')
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"ended_at":1.0,"state":[["k"]]}')
+    yield done._replace(
+        body='{"attempt":1,"began_at":1.0,"ended_at":1.0,"state":[["k","odd","1"]]}'
+    )
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"ended_at":1.0,"state":[["k","set",1]]}')
+    yield done._replace(body='{"attempt":1,"began_at":1.0,"ended_at":1.0,"state":[[1,"set","1"]]}')
     yield done._replace(body=None)
     yield done._replace(payload=None)
     yield done._replace(payload="text")

@@ -10,10 +10,13 @@ from gorkflow.flow import NodeSpec, StepSpec, join_path
 from gorkflow.machine import joins
 from gorkflow.machine.frame import DRAINED, NEVER, Frame, Strength
 from gorkflow.machine.kept import is_instant
+from gorkflow.machine.state import overlay_of
 from gorkflow.model import Failure, FailureCode, StepStatus
+from gorkflow.overlay import Conflict, Overlay, lay, merged
 from gorkflow.refs import Ended, FailureRef, Ref
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
+_CONFLICTS = 5  # keys that a message names
 
 
 class BlockFrame(Frame):
@@ -22,8 +25,10 @@ class BlockFrame(Frame):
     A branch has a frame only while it is live; before, it is a number in a queue.
     """
 
-    __slots__ = ("children", "decided_at", "entered_at", "filling", "judging", "queue", "results",
-                 "tally", "verdict")  # fmt: skip
+    __slots__ = ("children", "conflict", "decided_at", "entered_at", "filling", "judging",
+                 "overlays", "queue", "results", "tally", "verdict")  # fmt: skip
+
+    isolates = True
 
     # ---- what the branches are ------------------------------------------------------------
 
@@ -62,6 +67,8 @@ class BlockFrame(Frame):
         self.tally = joins.Tally(total)
         self.verdict: StepStatus | None = None
         self.decided_at = 0  # seq of block_decided
+        self.overlays: dict[int, Overlay] | None = None
+        self.conflict = 0  # seq of the failure, if branches conflict over the state
         self.judging = True
         self.filling = False
         self.queue = deque(self._in_order(total))
@@ -126,6 +133,9 @@ class BlockFrame(Frame):
     def _announce(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
             self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
+            if self.overlays and (conflicts := self._merge(self.overlays)):
+                self._fail_over(conflicts)
+                return
         elif verdict is FAILED and self.spec.on_failure == "cancel":
             self._stop_rest("cancel", f"{self._first_failed()} failed")
         elif verdict is FAILED:
@@ -137,9 +147,37 @@ class BlockFrame(Frame):
         event = self.machine.emit(ev.BlockDecided, self.path, verdict.value, reason, output)
         self.decided_at = event.seq
 
+    def _merge(self, overlays: dict[int, Overlay]) -> list[Conflict]:
+        """Take what the branches wrote that completed, unless they conflict; return where."""
+        taken = [i for i in sorted(overlays) if _is_completed(self.results[i])]
+        changes, conflicts = merged(overlays[i] for i in taken)
+        self.overlays = None
+        if not conflicts:
+            outer = overlay_of(self.machine, self)
+            for key, entry in changes.items():
+                lay(outer, key, entry)
+        return conflicts
+
+    def _fail_over(self, conflicts: list[Conflict]) -> None:
+        """Fail, though the join was met."""
+        met = self._reason(COMPLETED)
+        self.verdict = FAILED
+        first = conflicts[0]
+        more = "".join(f", and over {each.key!r}: {each}" for each in conflicts[1:_CONFLICTS])
+        message = (
+            f"branches of block {self.spec.id!r} left different values under state key "
+            f"{first.key!r}: {first}{more}; use ctx.state.incr or append, a key for each branch, "
+            "or return the values and write after the block"
+        )
+        failure = self.failure(FailureCode.STATE_CONFLICT, message)
+        self.conflict = self.machine.emit(ev.StepFailed, self.path, 0, failure, None, None).seq
+        self._record(FAILED, f"{met}; but they conflict over state key {first.key!r}: {first}")
+
     def _leave(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
             self.end(COMPLETED, value=self.decided_at)
+        elif self.conflict:
+            self.end(FAILED, failures=(self.conflict,))
         elif verdict is FAILED:
             failures = tuple(f for r in self.results if r is not None for f in r.failures)
             self.end(FAILED, failures=failures or (self._too_few(),))
@@ -229,3 +267,7 @@ class BlockFrame(Frame):
         late = [r.reason for r in self.results if r is not None and r.status is FAILED and r.reason]
         reason = joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
         return "; ".join([reason, *late[:1]])  # one line for people
+
+
+def _is_completed(result: Ended | None) -> bool:
+    return result is not None and result.status is COMPLETED

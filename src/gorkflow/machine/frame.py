@@ -43,6 +43,9 @@ class Frame:
     __slots__ = ("asking", "due", "guard", "index", "input", "known", "live", "machine", "parent",
                  "path", "scope", "spec", "stopping")  # fmt: skip
 
+    isolates = False
+    """Whether each child writes state of its own, until this node has completed: it is a block."""
+
     def __init__(
         self,
         machine: Machine,

@@ -26,6 +26,7 @@ from gorkflow.flow import (
 )
 from gorkflow.machine import joins
 from gorkflow.machine.commands import is_expansion
+from gorkflow.overlay import Write
 
 _WHAT: dict[type, tuple[str, ...]] = {
     StepSpec: ("completed",),
@@ -45,6 +46,7 @@ class Kept(NamedTuple):
     has_output: bool
     choice: int | None
     keys: tuple[str, ...] | None
+    state: tuple[Write, ...]
 
 
 class Keeper:
@@ -65,8 +67,9 @@ class Keeper:
             return False
         if event.what not in _WHAT.get(type(node), ()):
             return False
-        result = Kept(event.seq, event.what, event.output is not None, event.choice, event.keys)
-        if not _fits(node, result):
+        has_output = event.output is not None
+        result = Kept(event.seq, event.what, has_output, event.choice, event.keys, event.state)
+        if not _fits(node, result) or (event.state and not isinstance(node, StepSpec)):
             return False
         self.kept[event.path] = result
         return True

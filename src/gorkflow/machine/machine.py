@@ -57,10 +57,12 @@ from gorkflow.machine.loop import LoopFrame
 from gorkflow.machine.map import MapFrame
 from gorkflow.machine.parallel import ParallelFrame
 from gorkflow.machine.sequence import WorkflowFrame
+from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
 from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import RunStatus, StepStatus
+from gorkflow.overlay import Overlay
 from gorkflow.refs import Ended
 
 E = TypeVar("E", bound=ev.Event)
@@ -71,7 +73,6 @@ _RUN_STATUS = {
     StepStatus.FAILED: RunStatus.FAILED,
     StepStatus.CANCELLED: RunStatus.CANCELLED,
 }
-
 
 FRAME_TYPES: Mapping[type, type[Frame]] = {
     StepSpec: StepFrame,
@@ -112,6 +113,8 @@ class Machine:
         """The attempts that were scheduled and have no result yet, by path."""
         self.kept: Mapping[str, Kept] = {}
         """The results that the run starts with, by path."""
+        self.state: Overlay | None = None
+        """What was written outside of all live branches; ``None``: nothing, nor inside of them."""
         self.frame_types = FRAME_TYPES
         self.rules = 0
         """The version of the rules that the run was started under."""
@@ -271,6 +274,7 @@ class Machine:
         live = not self.status.terminal
         if isinstance(event, ev.RunCreated) and event.seq == 1:
             self._timeout = event.timeout
+            write(self, None, event.state)
         elif isinstance(event, ev.ResultKept) and self.status is RunStatus.PENDING and self.seq > 1:
             self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:

@@ -7,6 +7,7 @@ from typing import Literal
 from gorkflow import events as ev
 from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
 from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.state import write
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
 
@@ -25,6 +26,8 @@ class StepFrame(Frame):
         self.interruptions = 0
         kept = self.machine.kept.get(self.path)
         if kept is not None:
+            if kept.state:
+                write(self.machine, self, kept.state)
             self.end(StepStatus.COMPLETED, value=kept.seq)
             return
         self.machine.enter(self)
@@ -44,6 +47,8 @@ class StepFrame(Frame):
         if isinstance(event, ev.StepCompleted) and self.expects(event.attempt):
             if self.spec.undo is not None:
                 self.machine.note_undo(self, event.seq)
+            if event.state:
+                write(self.machine, self, event.state)
             self.end(StepStatus.COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"

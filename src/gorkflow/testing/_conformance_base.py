@@ -17,6 +17,7 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
+from gorkflow.overlay import Write
 from gorkflow.refs import Default, Ended, Item, ListOf
 from gorkflow.store import (
     Append,
@@ -58,6 +59,11 @@ _FAILURE = Failure(
     at=instant(T0),
 )
 _ENDED = Ended("a", StepStatus.FAILED, failures=(3, _FAILURE), optional=True)
+_STATE = (
+    Write("k \u00e9", "set", '{"b":1,"a":1.10}'),
+    Write("n", "incr", "1"),
+    Write("k", "delete"),
+)
 
 EVENTS: tuple[ev.Event, ...] = (
     ev.RunCreated("r", 1, "", T0, "f1", b'{"id":7}'),
@@ -80,7 +86,7 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.WaitOpened("r", 18, "approved", T0 + 9, "approved", "5c1e", T0 + 99),
     ev.WaitOpened("r", 19, "paid", T0 + 9, "paid", "5c1e", None),
     ev.SignalReceived("r", 20, "approved", T0 + 9, 7, b'"yes"'),
-    ev.ResultKept("r", 21, "a", T0 + 9, "completed", b"[1]", None, 5),
+    ev.ResultKept("r", 21, "a", T0 + 9, "completed", b"[1]", None, 5, None, _STATE),
     ev.ResultKept("r", 22, "when", T0 + 9, "decided", None, 2, 14),
     ev.Expanded("r", 23, "*a", T0 + 9, 3, None),
     ev.Expanded("r", 24, "*b", T0 + 9, 2, ("x", "%C3%BC")),
