@@ -63,6 +63,8 @@ class Trees:
         if self.chance(0.12):
             nodes = (self.pause(), self.step(depth)) if self.chance(0.5) else (self.pause(),)
             return WorkflowSpec(id=self.id("w"), nodes=nodes)
+        if depth < MAX_DEPTH and self.chance(0.08):  # what a drain finds between two iterations
+            return WorkflowSpec(id=self.id("w"), nodes=(self.loop(depth + 1),))
         weights = (6, 1, 4) if depth < MAX_DEPTH and self.budget > 0 else (6, 1, 0)
         return self.rng.choices(makers, weights)[0](depth + 1)
 
