@@ -317,7 +317,9 @@ def block_timeout(
     if on_failure not in _ON_FAILURE:
         problems.append(f"on_failure must be 'drain' or 'cancel', not {on_failure!r}")
     if max_concurrency is not None and not is_count(max_concurrency):
-        problems.append(f"max_concurrency must be 1 or more, not {max_concurrency!r}")
+        problems.append(
+            f"max_concurrency must be a whole number of 1 or more, not {max_concurrency!r}"
+        )
     return timeout_of(timeout, problems)
 
 

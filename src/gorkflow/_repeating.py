@@ -59,7 +59,9 @@ def make_loop(
     bad = node_problems((node,)) + condition_problems(until)
     problems += bad
     if not is_count(max_iterations):
-        problems.append(f"max_iterations must be 1 or more, not {max_iterations!r}")
+        problems.append(
+            f"max_iterations must be a whole number of 1 or more, not {max_iterations!r}"
+        )
     if id is not None:
         problems += id_problems("loop", id)
     if bad:

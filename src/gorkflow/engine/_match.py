@@ -87,7 +87,7 @@ def _function_differences(
         gone = then.keyed and path not in definition.keys and not ended
         return [f"the key function of {path!r} is gone"] if gone else []
     same = len(definition.conditions.get(path, ())) == len(then.arms)
-    return [] if same else [f"the conditions of {path!r} have changed"]
+    return [] if same or ended else [f"the conditions of {path!r} have changed"]
 
 
 def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
@@ -97,13 +97,18 @@ def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
     begin.
     """
     ended: set[str] = set()
+    nodes = dict(walk(tree))
     for event in events:
         over_with = isinstance(event, _ENDS | ev.BlockDecided)
         failed = isinstance(event, ev.StepFailed) and event.retry_at is None
-        if over_with or failed or (isinstance(event, ev.Decided) and event.choice == 0):
+        # A loop whose condition did not hold asks it again; a choice is made once.
+        decided = isinstance(event, ev.Decided) and (
+            event.choice == 0 or isinstance(nodes.get(event.path), ChoiceSpec)
+        )
+        if over_with or failed or decided:
             ended.add(event.path)
     over: list[str] = []
-    for path, node in walk(tree):
+    for path, node in nodes.items():
         if isinstance(node, MapSpec | LoopSpec) and path in ended:
             mark = "[]" if isinstance(node, MapSpec) else "#"
             over.append(join_path(path.rpartition("/")[0], node.body.id) + mark)
