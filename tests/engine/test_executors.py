@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from gorkflow import (
     WorkflowInvalidError,
     step,
 )
+from gorkflow.engine._executors import Executors
 from gorkflow.engine._job import Job, job_to_bytes
 from gorkflow.engine._processes import ProcessPool
 
@@ -463,3 +465,14 @@ async def test_a_process_that_was_given_back_is_not_killed_for_who_had_it() -> N
     pool.close()
     assert taken[0] is not None
     assert taken[1:] == [None]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_only_results_that_somebody_waits_for_are_reported_lost(cancelled, caplog) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    where: Any = SimpleNamespace(path="p"), SimpleNamespace(run_id="r")
+    attempt: Any = SimpleNamespace(cancelled=cancelled, command=where[0], driver=where[1])
+    nothing: Any = None
+    Executors(loop, nothing, {}).post(lambda: None, attempt)
+    assert [record.levelname for record in caplog.records] == ([] if cancelled else ["WARNING"])

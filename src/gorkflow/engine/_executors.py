@@ -79,7 +79,9 @@ class Executors:
         try:
             self.loop.call_soon_threadsafe(call)
         except RuntimeError:
-            logger.warning(
+            logger.log(
+                # Nobody waits for the result of an attempt that was cancelled or timed out.
+                logging.DEBUG if attempt.cancelled else logging.WARNING,
                 "step %r of run %r ended after its event loop was closed; its result is lost",
                 attempt.command.path,
                 attempt.driver.run_id,
