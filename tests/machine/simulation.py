@@ -107,7 +107,7 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "frames": list(machine.frames),
         "waiting": (machine.is_waiting, machine.next_due()),
         "waiters": {signal: machine.waiters(signal) for signal in SIGNALS},
-        "received": [n for n in range(1, 20) if machine.has_received(n)],
+        "received": sorted(machine._received),
         "undoing": machine.undoing,
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
         "state": (state(machine), sights(machine)),
@@ -301,7 +301,7 @@ class Simulation:
         """Give the signals that were sent to those who wait for them."""
         for number, signal in self.inbox.items():
             waiters = self.machine.waiters(signal)
-            if not self.machine.has_received(number) and waiters:
+            if number not in self.observer.received and waiters:
                 for other in waiters[1:]:
                     self.refuses(ev.SignalReceived, other, number, b"1")
                 self.feed(ev.SignalReceived, waiters[0], number, b"1")
@@ -429,7 +429,7 @@ class Simulation:
                 self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)
             elif isinstance(item, AwaitSignal):
                 for number in range(1, len(self.inbox) + 1):
-                    if self.machine.has_received(number):
+                    if number in self.observer.received:
                         self.refuses(ev.SignalReceived, item.path, number, b"1")
             else:
                 path, attempt = item

@@ -194,10 +194,6 @@ class Machine:
         """Return the paths that wait for a signal, oldest first: the first gets the next one."""
         return [*self._waits.get(signal, ())]
 
-    def has_received(self, inbox_id: int) -> bool:
-        """Return whether a message brought its signal already."""
-        return inbox_id in self._received
-
     def interruptions(self, *, died: bool) -> int:
         """Return how often in a row a step was interrupted so that it counts, at most.
 
