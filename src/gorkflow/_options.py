@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValueInvalidError
+from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.node import Node
 from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy, seconds_of
 
@@ -171,6 +171,22 @@ def option_problems(options: Mapping[str, Any]) -> list[str]:
             if not isinstance(item, Node)
         ]
     return problems
+
+
+def checked_options(options: Mapping[str, Any], label: str) -> None:
+    """Raise unless these can be the options of a step.
+
+    Raises:
+        StepInvalidError: one is unknown or out of range; lists all of these.
+    """
+    problems = id_problems("step", options["id"]) + option_problems(options)
+    if problems:
+        raise StepInvalidError(f"{label}: {'; '.join(problems)}")
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say something: ``None`` says nothing."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def merged(outer: StepDefaults, inner: Mapping[str, Any] | None) -> StepDefaults:

@@ -70,6 +70,10 @@ class _Swap:
         if node.id == self._old_id:
             self.found = True
             return self._new
+        undo = node.undone_by if isinstance(node, Step) else None
+        if isinstance(node, Step) and undo is not None and undo.id == self._old_id:
+            self.found = True
+            return node.with_undo(self._new)
         if self._nested and isinstance(node, Chain):
             elements, found = replaced(node.elements, self._old_id, self._new)
             if found:

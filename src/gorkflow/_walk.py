@@ -27,7 +27,7 @@ from gorkflow._options import StepDefaults, merged
 from gorkflow.annotations import NO_ITEMS, describe, fits, item_of, outcome_of, union_of
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
-from gorkflow.flow import join_path
+from gorkflow.flow import join_path, undo_path
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
@@ -126,12 +126,17 @@ class Walk:
         self.problems += fit_problems(step.id, step.params, value)
         for node in step.reads:
             self._read(node.id, step.id, value, place)
-        for limit in step.limits(place.defaults):
-            self._limit(limit, f"step {step.id!r}")
+        undo = step.undone_by
+        for user in (step,) if undo is None else (step, undo):
+            for limit in user.limits(place.defaults):
+                self._limit(limit, f"step {user.id!r}")
         if self._record is not None:
             path = place.at(step.id)
             self._record.steps[path] = step
             self._record.outputs[path] = step.output
+            if undo is not None:
+                self._record.steps[undo_path(path)] = undo
+                self._record.outputs[undo_path(path)] = undo.output
             self._record.readable[path] = (
                 value.ids.union(node.id for node in step.reads) if step.reads else value.ids
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 from gorkflow.annotations import needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import StepCancelledError, UnavailableError
+from gorkflow.flow import undone_path
 from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped
 from gorkflow.node import Node
 
@@ -192,14 +193,16 @@ class StepContext(Generic[Deps]):
 
         Hand it to services that can tell a repeated request by it.
         """
-        key = f"{self.run_id}:{self.path}"
-        data = key.encode()
-        if len(data) <= _MAX_KEY:
-            return key
-        import hashlib  # slow to load, and such long paths are rare
+        return _key(self.run_id, self.path)
 
-        digest = hashlib.sha256(data).hexdigest()
-        return f"{data[:_READABLE].decode(errors='ignore')}:{digest}"
+    @property
+    def undone_key(self) -> str | None:
+        """In an undo step: the ``idempotency_key`` of the step that it undoes; else ``None``.
+
+        Where the outcome of that step is unknown, a service may tell by it what became of it.
+        """
+        undone = undone_path(self.path)
+        return None if undone is None else _key(self.run_id, undone)
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -279,3 +282,14 @@ def _id(node: Node[Any, Any] | str) -> str:
 def _variable(node: Node[Any, Any] | str) -> str:
     """Return how the node is probably called in the user's code."""
     return _id(node).replace("-", "_").replace(".", "_")
+
+
+def _key(run_id: str, path: str) -> str:
+    key = f"{run_id}:{path}"
+    data = key.encode()
+    if len(data) <= _MAX_KEY:
+        return key
+    import hashlib  # slow to load, and such long paths are rare
+
+    digest = hashlib.sha256(data).hexdigest()
+    return f"{data[:_READABLE].decode(errors='ignore')}:{digest}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gorkflow import events as ev
-from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, walk
+from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, undo_path, walk
 from gorkflow.model import (
     Attempt,
     Failure,
@@ -66,6 +66,7 @@ class _Record:
     finished_at: float | None = None
     attempt_at: float | None = None
     """When the latest attempt was scheduled."""
+    undone: StepStatus | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
     def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
@@ -105,10 +106,24 @@ def _step_records(
     """Yield what is known of every step, sleep and wait, in declared order."""
     events = [*events]
     records, skipped, finished = _fold(events, reader)
+    to_undo, undo = undone_paths(events), dict[str, StepSpec]()
+    for path in to_undo:
+        records.setdefault(undo_path(path), _Record())
     for path, node in walk(tree, unfolded(events)):
         if isinstance(node, _Shown):
             record = records.get(path) or _unreached(path, skipped, finished=finished)
+            if isinstance(node, StepSpec) and node.undo is not None:
+                undo[path] = node.undo.step
+                undone = records.get(undo_path(path))
+                record.undone = None if undone is None else undone.status
             yield path, node, record
+    for path in to_undo:
+        yield undo_path(path), undo[path], records[undo_path(path)]
+
+
+def undone_paths(events: Iterable[ev.Event]) -> tuple[str, ...]:
+    """Return the paths of the steps that a run undoes, in the order in which that begins."""
+    return next((event.paths for event in events if isinstance(event, ev.UndoStarted)), ())
 
 
 def unfolded(events: Iterable[ev.Event]) -> Unfolding:
@@ -128,8 +143,8 @@ def _fold(
     for event in events:
         if isinstance(event, ev.StepSkipped):
             skipped[event.path] = event.reason
-        elif isinstance(event, ev.RunFinished):
-            finished = True
+        elif isinstance(event, ev.UndoStarted | ev.RunFinished):
+            finished = True  # what was not reached never will be
         elif type(event) in _FOLDS:
             record = records.get(event.path)
             if record is None:
@@ -264,6 +279,7 @@ def _execution(
         output=reader.value(record.output),
         failure=None if record.failure is None else reader.failure(record.failure),
         reason=record.reason,
+        undone=record.undone,
         executor=spec.executor if isinstance(spec, StepSpec) else "",
         scheduled_at=_instant(record.scheduled_at),
         started_at=_instant(record.began_at or record.attempt_at),
@@ -307,7 +323,9 @@ def final_failures(
             unhandled = set(event.failures)
             made = (item for item in event.failures if isinstance(item, Failure))
             found.update({(item.path, 0): item for item in made})
-    places = {path: place for place, (path, _) in enumerate(walk(tree, unfolded(events)))}
+    order = [path for path, _ in walk(tree, unfolded(events))]
+    order += map(undo_path, undone_paths(events))
+    places = {path: place for place, path in enumerate(order)}
     in_order = sorted(found, key=lambda key: (places.get(key[0], -1), key[1]))
     return tuple(
         replace(reader.failure(found[key]), handled=found[key] not in unhandled) for key in in_order

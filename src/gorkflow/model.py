@@ -299,6 +299,8 @@ class StepExecution:
     """The latest."""
     reason: str = ""
     """Why it was cancelled or skipped, is not tried again, or what it waits for."""
+    undone: StepStatus | None = None
+    """Where its undoing stands, since the run failed; ``None``: it is not undone."""
     executor: str = ""
     """Where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it only waits.
     """

@@ -61,30 +61,44 @@ def results(tree: WorkflowSpec, events: Iterable[ev.Event]) -> dict[str, Result]
     """Return what a run completed, by path: the exact bytes, never re-encoded.
 
     A failure that ``continue_on_error`` made into ``None`` is no result, nor is one that a join got
-    over: what failed runs again.
+    over: what failed runs again. Nor is a result that was undone, or should have been: whether that
+    worked or not, it can't be built on.
     """
-    # Undo: a result that was undone is none; its path is to be taken out here.
     nodes = dict(walk(tree))
     found: dict[str, Result] = {}
     for event in events:
-        path, seq = event.path, event.seq
-        if isinstance(event, ev.StepCompleted):
-            found[path] = Result("completed", event.output, None, seq)
-        elif isinstance(event, ev.Decided):
-            found[path] = _decided(nodes.get(template_of(path)), event, found.get(path))
-        elif isinstance(event, ev.Expanded):
-            found[path] = Result("expanded", None, event.count, seq, event.keys)
-        elif isinstance(event, ev.SignalReceived):
-            found[path] = Result("received", event.payload, None, seq)
-        elif isinstance(event, ev.ResultKept):
-            found[path] = Result(event.what, event.output, event.choice, seq, event.keys)
-        elif isinstance(event, ev.TimerFired) and event.key == "sleep":
-            found[path] = Result("slept", None, None, seq)
-        elif isinstance(event, ev.TimerFired) and event.key == "wait":
-            node = nodes.get(template_of(path))
-            if isinstance(node, WaitSpec) and node.default is not None:
-                found[path] = Result("received", None, None, seq)
+        if isinstance(event, ev.UndoStarted):
+            for path in event.paths:
+                found.pop(path, None)
+            return found  # nothing is done from here on but to undo
+        result = _result(event, nodes, found)
+        if result is not None:
+            found[event.path] = result
     return found
+
+
+def _result(
+    event: ev.Event, nodes: Mapping[str, NodeSpec], found: Mapping[str, Result]
+) -> Result | None:
+    """Return the result that an event recorded; ``None``: it recorded none."""
+    path, seq = event.path, event.seq
+    if isinstance(event, ev.StepCompleted):
+        return Result("completed", event.output, None, seq)
+    if isinstance(event, ev.Decided):
+        return _decided(nodes.get(template_of(path)), event, found.get(path))
+    if isinstance(event, ev.Expanded):
+        return Result("expanded", None, event.count, seq, event.keys)
+    if isinstance(event, ev.SignalReceived):
+        return Result("received", event.payload, None, seq)
+    if isinstance(event, ev.ResultKept):
+        return Result(event.what, event.output, event.choice, seq, event.keys)
+    if isinstance(event, ev.TimerFired) and event.key == "sleep":
+        return Result("slept", None, None, seq)
+    if isinstance(event, ev.TimerFired) and event.key == "wait":
+        node = nodes.get(template_of(path))
+        if isinstance(node, WaitSpec) and node.default is not None:
+            return Result("received", None, None, seq)
+    return None
 
 
 def _decided(node: NodeSpec | None, event: ev.Decided, before: Result | None) -> Result:

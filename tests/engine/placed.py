@@ -162,3 +162,14 @@ def hidden(number: int) -> int:
 
 
 found_no_more, hidden = hidden, 3  # type: ignore[assignment]
+
+
+@step(executor="process")
+def killed(_: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+@step(executor="process")
+def killed_undone(number: int, result: int | None) -> str:
+    return f"{number} {result}"

@@ -107,7 +107,7 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "frames": list(machine.frames),
         "waiting": (machine.is_waiting, machine.next_due()),
         "waiters": {signal: machine.waiters(signal) for signal in SIGNALS},
-        "received": sorted(machine._received),
+        "received": [n for n in range(1, 20) if machine.has_received(n)],
         "undoing": machine.undoing,
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
         "state": (state(machine), sights(machine)),
@@ -184,7 +184,7 @@ class Simulation:
     def _interrupt_all(self) -> None:
         for path, attempt in self.machine.running_attempts():
             if self.machine.expects(path, attempt):
-                self.feed(ev.StepInterrupted, path, attempt, "the process died", self._chance(0.8))
+                self.feed(ev.StepInterrupted, path, attempt, "the process died")
 
     def _check_replay(self) -> None:
         replayed = replay(RUN, self.tree, self.history)
@@ -301,7 +301,7 @@ class Simulation:
         """Give the signals that were sent to those who wait for them."""
         for number, signal in self.inbox.items():
             waiters = self.machine.waiters(signal)
-            if number not in self.observer.received and waiters:
+            if not self.machine.has_received(number) and waiters:
                 for other in waiters[1:]:
                     self.refuses(ev.SignalReceived, other, number, b"1")
                 self.feed(ev.SignalReceived, waiters[0], number, b"1")
@@ -375,7 +375,7 @@ class Simulation:
         if not self.machine.expects(path, attempt):
             self.refuses(ev.StepCompleted, path, attempt, b"1", self.at)
         elif self._chance(self.weather.interrupted):
-            self.feed(ev.StepInterrupted, path, attempt, "the worker closed", self._chance(0.8))
+            self.feed(ev.StepInterrupted, path, attempt, "the worker closed")
         elif self._chance(self.weather.fails):
             delay = self.rng.choice((1.0, 1.0, 5.0, 9.0))
             retry_at = self.at + delay if self._chance(0.5) else None
@@ -429,7 +429,7 @@ class Simulation:
                 self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)
             elif isinstance(item, AwaitSignal):
                 for number in range(1, len(self.inbox) + 1):
-                    if number in self.observer.received:
+                    if self.machine.has_received(number):
                         self.refuses(ev.SignalReceived, item.path, number, b"1")
             else:
                 path, attempt = item

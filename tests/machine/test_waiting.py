@@ -116,7 +116,7 @@ def test_the_oldest_wait_gets_the_signal():
 def test_a_signal_is_received_once():
     drive = Drive(wait("x"), wait("y"))
     drive.receive("x", 7)
-    assert drive.observer.received == {7}
+    assert drive.machine.has_received(7)
     with pytest.raises(HistoryError, match="message 7 was received before"):
         drive.receive("y", 7)
     drive.receive("y", 8)

@@ -14,12 +14,13 @@ from gorkflow.context import StepContext
 from gorkflow.engine._results import RemoteError, code_of, make_failure
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
-from gorkflow.flow import template_of
+from gorkflow.flow import template_of, undone_path
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.policy import retry_delay, thrown
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from gorkflow.clock import TimerHandle
@@ -32,6 +33,10 @@ logger = logging.getLogger("gorkflow.step")
 
 CLEANUP = 5.0
 """Seconds that a handler gets to clean up once it was told to stop."""
+_OF_OUTPUTS = frozenset(
+    {FailureCode.VALIDATION, FailureCode.ENCODING, FailureCode.PAYLOAD_TOO_LARGE}
+)
+"""Codes of a handler that has returned: what it did is done, but could not be recorded."""
 
 
 class Attempt:
@@ -42,6 +47,7 @@ class Attempt:
         "_decided",
         "_ended_at",
         "_handler",
+        "_is_lost",
         "_is_stray",
         "_started_at",
         "_timed_out",
@@ -51,6 +57,7 @@ class Attempt:
         "driver",
         "due",
         "step",
+        "then",
     )
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
@@ -58,6 +65,8 @@ class Attempt:
         self.command = command
         self.step = driver.definition.steps[template_of(command.path)]
         self.cancelled = False
+        self.then: Callable[[], object] | None = None
+        """Called once the handler has ended, or was given up."""
         deadline = driver.machine.deadline(command.path)
         self.due = None if deadline is None else deadline.due
         """The earliest deadline around the step, in seconds since the epoch."""
@@ -67,15 +76,31 @@ class Attempt:
         self._handler: Handler | None = None
         self._timers: list[TimerHandle] = []
         self._timed_out = False
+        self._is_lost = False
         self._decided = False
         self._is_stray = False
 
     # ---- what the driver calls ------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin. The result comes to the driver as an event."""
-        self._started_at = self.driver.runtime.clock.now()
-        self._handler = self.driver.runtime.executors.start(self)
+    def start(self, others: Mapping[str, object]) -> None:
+        """Begin. The result comes to the driver as an event.
+
+        An undo step waits for the handler of what it undoes, if that was just told to stop.
+
+        Args:
+            others: the attempts whose handlers run, by path.
+        """
+        undone = undone_path(self.command.path)
+        before = None if undone is None else others.get(undone)
+        if isinstance(before, Attempt):
+            before.then = self._start
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        if not self._decided:
+            self._started_at = self.driver.runtime.clock.now()
+            self._handler = self.driver.runtime.executors.start(self)
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -85,7 +110,10 @@ class Attempt:
     def cancel(self) -> None:
         """Stop the handler; what it may still return is of no interest."""
         self.cancelled = True
-        self._stop()
+        if self._handler is None:
+            self._decide()  # it has not begun
+        else:
+            self._stop()
 
     def _stop(self) -> None:
         assert self._handler is not None  # it was started
@@ -163,6 +191,8 @@ class Attempt:
     ) -> None:
         """Take the result of a handler that ran elsewhere, by another clock, for so long."""
         self.took()
+        # Its process died, say, or the executor lost it: the handler never had its word.
+        self._is_lost = error is not None and not isinstance(error, RemoteError)
         if not self._began_at and (output is not None or isinstance(error, RemoteError)):
             self._began_at = max(self._started_at, self._ended_at - seconds)
         self.ended(output, error)
@@ -195,6 +225,8 @@ class Attempt:
         driver, command = self.driver, self.command
         driver.attempt_ended(self)
         driver.runtime.slots.release(command.spec.executor, abandoned=self._is_stray)
+        if self.then is not None:
+            self.then()
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at)
             driver.post(StepCompleted, command.path, command.attempt, fields)
@@ -222,8 +254,15 @@ class Attempt:
         what_next = _what_next(delay, late=late)
         logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
         ended_at = self._ended_at or now
-        result = (command.attempt, failure, self._began_at or None, retry_at, ended_at)
+        began_at = self._began_at or None
+        unknown = self._is_unknown(failure.code)
+        result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
         driver.post(StepFailed, command.path, command.attempt, result)
+
+    def _is_unknown(self, code: FailureCode) -> bool:
+        """Return whether the handler may have done its work in spite of the failure."""
+        unrecorded = code in _OF_OUTPUTS and self._began_at > 0
+        return self._timed_out or self._is_lost or unrecorded
 
     # ---- the host of the context ----------------------------------------------------------
 

@@ -230,7 +230,10 @@ class Claims:
             self._dropped.pop(run_id, None)
 
     async def _cancel_unowned(self, claim: Claim, reason: str) -> None:
-        """Cancel a run that nobody carries: for that, its tree is enough."""
+        """Cancel a run that nobody carries: for that, its tree is enough.
+
+        To undo what it did takes a worker that knows its workflow: it is left for one to claim.
+        """
         store = self._runtime.store
         run_id = claim.row.run_id
         loaded = await store.load(run_id)
@@ -240,12 +243,13 @@ class Claims:
         now = max(self._runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
         events = [event, *machine.feed(event)]
+        ended = machine.status.terminal
         row = replace(
             claim.row,
             status=machine.status,
-            reason=reason,
-            finished_at=now,
-            due_at=None,
+            reason=reason if ended else f"undoing: {reason}",
+            finished_at=now if ended else None,
+            due_at=None if ended else now,
             seq=machine.seq,
             worker_id=None,
         )

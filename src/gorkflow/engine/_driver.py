@@ -149,10 +149,9 @@ class Driver:
 
     def resume(self) -> None:
         """Go on with a run that was replayed: interrupt what was open, do what remains."""
-        died = self.row.orphaned
-        reason = "the process that ran it is gone" if died else "its worker had let go of the run"
         for path, attempt in self.machine.running_attempts():
-            self.post(ev.StepInterrupted, path, attempt, (attempt, reason, died))
+            reason = "the process that ran it is gone"
+            self.post(ev.StepInterrupted, path, attempt, (attempt, reason))
         for command in self.machine.open_commands():
             if not isinstance(command, RunStep):
                 self.perform(command)
@@ -306,7 +305,7 @@ class Driver:
         match command:
             case RunStep():
                 attempt = self._attempts[command.path] = Attempt(self, command)
-                attempt.start()
+                attempt.start(self._attempts)
             case CancelStep():
                 running = self._attempts.get(command.path)
                 if running is not None:

@@ -18,6 +18,7 @@ from gorkflow.flow import (
     WorkflowSpec,
     from_json,
     join_path,
+    undo_path,
     walk,
 )
 
@@ -71,10 +72,16 @@ def differences(
         if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
             problems += _function_differences(path, node, definition, ended=path in ended)
         elif isinstance(node, StepSpec):
-            problems += _step_differences(path, node, here.get(path), ended=path in ended)
-            code = definition.steps.get(path)
-            if code is not None and executors is not None and path not in ended:
-                problems += filter(None, [misplaced(code, node.executor, executors)])
+            now = here.get(path)
+            problems += _step_differences(path, node, now, ended=path in ended)
+            problems += _undo_differences(path, node, now, ended=undo_path(path) in ended)
+            placed = {path: node.executor}
+            if node.undo is not None:
+                placed[undo_path(path)] = node.undo.step.executor
+            for at, executor in placed.items():
+                code = definition.steps.get(at)
+                if code is not None and executors is not None and at not in ended:
+                    problems += filter(None, [misplaced(code, executor, executors)])
         elif isinstance(node, WaitSpec):
             problems += _wait_differences(path, node, here.get(path), ended=path in ended)
     return problems
@@ -136,6 +143,18 @@ def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) ->
         problems.append(f"the input type of step {path!r} has changed")
     if not ended and (then.executor == "loop") != (now.executor == "loop"):
         problems.append(f"step {path!r} has changed between async and sync")
+    return problems
+
+
+def _undo_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:
+    """Return what keeps the code from undoing a step: it may have to until the run has ended."""
+    if then.undo is None or ended:
+        return []
+    if not isinstance(now, StepSpec) or now.undo is None:
+        return [f"the undo step of {path!r} is gone"]
+    problems = _step_differences(undo_path(path), then.undo.step, now.undo.step, ended=False)
+    if then.undo.inputs != now.undo.inputs:
+        problems.append(f"the undo step of {path!r} is given other inputs")
     return problems
 
 

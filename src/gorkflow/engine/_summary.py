@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gorkflow.model import RunStatus
+from gorkflow.model import RunStatus, StepStatus
 from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
+    from gorkflow.refs import Ended
 
 logger = logging.getLogger("gorkflow.run")
 
@@ -40,7 +41,7 @@ def summary(driver: Driver, now: float, *, rests: bool, keeps: bool) -> RunRow:
         workflow_version=row.workflow_version,
         fingerprint=row.fingerprint,
         status=RunStatus.SUSPENDED if rests else machine.status,
-        reason=_reason(driver) if ended else "",
+        reason=_reason(driver) if ended or machine.undoing is not None else "",
         resource_id=row.resource_id,
         tags=row.tags,
         created_at=row.created_at,
@@ -53,14 +54,22 @@ def summary(driver: Driver, now: float, *, rests: bool, keeps: bool) -> RunRow:
         priority=row.priority,
         exclusive=row.exclusive,
         seen=row.seen if keeps else driver.mail.seen,
-        orphaned=row.orphaned and not driver.begun,  # then that was recorded, or there was nothing
     )
 
 
 def _reason(driver: Driver) -> str:
-    result = driver.machine.result
+    machine = driver.machine
+    undoing = machine.undoing
+    result = machine.result or undoing
     if result is None:
         return ""
+    why = _why(driver, result)
+    return why if undoing is None else f"undoing: {why}"
+
+
+def _why(driver: Driver, result: Ended) -> str:
+    if result.status is StepStatus.CANCELLED:
+        return result.reason  # what could not be undone is in it
     texts = [str(driver.values.failure(failure)) for failure in result.failures[:1]]
     more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
     if not texts:

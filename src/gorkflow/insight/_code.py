@@ -9,7 +9,7 @@ from typing import Any, cast
 from gorkflow._hazards import Snapshot, unwrapped
 from gorkflow._source import Call, Dotted, calls_of, found_at
 from gorkflow.definition import Definition
-from gorkflow.flow import StepSpec
+from gorkflow.flow import StepSpec, undo_path
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
 from gorkflow.step import Step
@@ -63,11 +63,11 @@ not among them: most are read before anybody notices."""
 
 def advise(root: Place, definition: Definition) -> Iterator[Advice]:
     """Yield what the steps' and conditions' functions do."""
-    on_loop = {
-        place.path
-        for place in root.walk()
-        if isinstance(place.node, StepSpec) and place.node.executor == "loop"
-    }
+    placed = [(place.path, place.node) for place in root.walk()]
+    specs = {path: node for path, node in placed if isinstance(node, StepSpec)}
+    undo = [(path, node.undo) for path, node in specs.items()]
+    specs |= {undo_path(path): spec.step for path, spec in undo if spec is not None}
+    on_loop = {path for path, spec in specs.items() if spec.executor == "loop"}
     yield from _of_conditions(definition)
     by_code: dict[Any, dict[str, Step[Any, Any]]] = defaultdict(dict)
     for path, step in definition.steps.items():

@@ -194,15 +194,15 @@ class Machine:
         """Return the paths that wait for a signal, oldest first: the first gets the next one."""
         return [*self._waits.get(signal, ())]
 
-    def interruptions(self, *, died: bool) -> int:
-        """Return how often in a row a step was interrupted so that it counts, at most.
+    def has_received(self, inbox_id: int) -> bool:
+        """Return whether a message brought its signal already."""
+        return inbox_id in self._received
 
-        Args:
-            died: whether the worker died that had the run, so that open attempts count, too.
-        """
+    def interruptions(self) -> int:
+        """Return how often in a row a step was interrupted, at most, open attempts counted in."""
         return max(
             (
-                frame.interruptions + (died and frame.state == "running")
+                frame.interruptions + (frame.state == "running")
                 for frame in self.frames.values()
                 if isinstance(frame, StepFrame)
             ),

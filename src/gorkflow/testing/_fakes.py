@@ -49,7 +49,8 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
     Args:
         workflow: it stays as it is.
         fakes: by step or id (wherever in the workflow it is) or by path (only there; ``resize[]``
-            and ``poll#`` in a map or loop, for all items and iterations). A fake is a
+            and ``poll#`` in a map or loop, for all items and iterations; ``charge~undo`` is what
+            undoes ``charge``). A fake is a
             step; a function, sync or async, with the parameters of the step, with or without a
             context before them, or with none at all; a value to return; or an exception to raise.
             A nested workflow can be faked, too.
@@ -73,7 +74,7 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
 
 def _paths(key: object, nodes: Mapping[str, Node[Any, Any]]) -> list[str]:
     wanted = key.id if isinstance(key, Node) else key
-    if isinstance(wanted, str) and ("/" in wanted or is_template(wanted)):
+    if isinstance(wanted, str) and ({*"/~"} & {*wanted} or is_template(wanted)):
         return [wanted] if wanted in nodes else []
     return [path for path, node in nodes.items() if node.id == wanted]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from gorkflow._elements import Chain, Loop, Map
 from gorkflow._placement import LOCAL
-from gorkflow.flow import join_path
+from gorkflow.flow import join_path, undo_path
 from gorkflow.node import Node
 from gorkflow.step import Step
 from gorkflow.workflow import Workflow
@@ -19,7 +19,7 @@ Out = TypeVar("Out")
 
 Change = Callable[[str, Node[Any, Any]], Node[Any, Any]]
 """Gets a node with its path (a template, inside a map or loop), and returns it or another in its
-place."""
+place. So for undo steps, whatever became of what they undo."""
 
 
 def rewritten(workflow: Workflow[In, Out], change: Change) -> Workflow[In, Out]:
@@ -61,7 +61,7 @@ def _is_elsewhere(node: Node[Any, Any]) -> bool:
 
 
 def nodes_of(workflow: Workflow[Any, Any]) -> dict[str, Node[Any, Any]]:
-    """Return every node that has a path, by path: steps, workflows, passthroughs."""
+    """Return every node that has a path, by path: steps, undo steps, workflows, passthroughs."""
     found: dict[str, Node[Any, Any]] = {}
 
     def note(path: str, node: Node[Any, Any]) -> Node[Any, Any]:
@@ -103,4 +103,7 @@ def _node(node: Node[Any, Any], prefix: str, change: Change, mark: str) -> Node[
     changed = change(path, node)
     if changed is node and isinstance(node, Chain):
         return _chain(node, path, change)
+    if isinstance(changed, Step) and (undo := changed.undone_by) is not None:
+        new = change(undo_path(path), undo)
+        return changed if new is undo else changed.with_undo(new)
     return changed

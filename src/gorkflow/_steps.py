@@ -1,0 +1,388 @@
+"""Steps as objects: typed functions with an id and options. ``step`` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
+
+from gorkflow._options import (
+    StepDefaults,
+    StepOptions,
+    checked_options,
+    did_you_mean,
+    given_options,
+    merged,
+    resolved_limits,
+    resolved_retry,
+    resolved_timeout,
+)
+from gorkflow._placement import check_placement, executor_of
+from gorkflow._signature import Param, StepSignature, summary_of
+from gorkflow._undoing import check_undo, undo_spec
+from gorkflow.errors import StepInvalidError
+from gorkflow.flow import StepSpec
+from gorkflow.node import In_contra, Node, Out_co
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gorkflow.context import StepContext
+    from gorkflow.policy import Limit
+
+Raw_co = TypeVar("Raw_co", covariant=True)
+Out = TypeVar("Out")
+Raw = TypeVar("Raw")
+Ins = TypeVarTuple("Ins")
+
+
+class Step(Node[In_contra, Out_co]):
+    """A typed function with an id and options. Immutable; made by ``@step``.
+
+    Calling a step calls the function: nothing is recorded, no engine is needed.
+    """
+
+    name: str
+    """For people; the id unless given."""
+    description: str
+    """For people; the first line of the docstring unless given."""
+    fn: Callable[..., Any]
+    reads: tuple[Node[Any, Any], ...]
+    """Earlier nodes whose outputs the step reads through its context."""
+    settings: Mapping[str, Any]
+    """Fixed by ``bind``, by parameter name."""
+    snapshot: object
+    """What the function's variables held when the step was made; for ``gorkflow check``."""
+    undone_by: Step[Any, Any] | None
+    """What undoes it, should the run fail; given by ``undo``."""
+    _options: Mapping[str, Any]
+    _signature: StepSignature
+    _specs: dict[Any, StepSpec]
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        signature: StepSignature,
+        options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        *,
+        snapshot: object = None,
+        undone_by: Step[Any, Any] | None = None,
+    ) -> None:
+        object.__setattr__(self, "id", options["id"])
+        self.__dict__.update(
+            name=options.get("name") or options["id"],
+            description=options.get("description", summary_of(fn)),
+            fn=fn,
+            reads=tuple(options.get("reads", ())),
+            settings=MappingProxyType(dict(settings)),
+            _options=options,
+            _signature=signature,
+            snapshot=snapshot,
+            undone_by=undone_by,
+            _specs={},
+            __name__=getattr(fn, "__name__", options["id"]),
+            __qualname__=getattr(fn, "__qualname__", options["id"]),
+            __module__=getattr(fn, "__module__", None),
+            __doc__=getattr(fn, "__doc__", None),
+            __wrapped__=fn,
+        )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: workflows share their steps.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(
+            f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it"
+        )
+
+    def __repr__(self) -> str:
+        """Return the id."""
+        return f"<step {self.id!r}>"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function, to be run on the event loop."""
+        return self._signature.is_async
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether the first parameter is the ``StepContext``."""
+        return self._signature.takes_context
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The inputs: name and annotation of each."""
+        return self._signature.params
+
+    @property
+    def wanted(self) -> tuple[Any, ...]:
+        """The annotations of the inputs."""
+        return self._signature.wanted
+
+    @property
+    def output(self) -> Any:
+        """What the function is annotated to return."""
+        return self._signature.output
+
+    def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:
+        """Call the function as the engine does.
+
+        Args:
+            ctx: for functions that take one.
+            args: the inputs, spread.
+
+        Returns:
+            What the function returns; of an async one, the awaitable.
+        """
+        if self._signature.takes_context:
+            return self.fn(ctx, *args, **self.settings)
+        return self.fn(*args, **self.settings)
+
+    def bind(self, id: str, /, **settings: Any) -> Self:
+        """Return a copy under another id with some of its settings fixed.
+
+        Args:
+            id: of the copy.
+            **settings: parameters that have a default, by name.
+
+        Raises:
+            StepInvalidError: there is no such setting, or the id is none.
+        """
+        known = self._signature.settings
+        for name in settings:
+            if name in known:
+                continue
+            if any(name == param.name for param in self.params):
+                why = "is an input; only parameters with a default can be fixed"
+            elif known:
+                why = f"is no parameter; {did_you_mean(name, sorted(known))}"
+            else:
+                why = "is no parameter, and no parameter has a default"
+            raise StepInvalidError(f"step {self.id!r}: {name!r} {why}")
+        return self._copy({"id": id}, {**self.settings, **settings})
+
+    def renamed(self, node_id: str) -> Self:
+        """Return a copy under another id."""
+        return self._copy({"id": node_id}, self.settings)
+
+    def with_function(
+        self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
+    ) -> Step[In_contra, Out_co]:
+        """Return a copy with another function behind the same id, types and options.
+
+        For tools that stand in for a step, or around it; so it runs in this process. Settings are
+        not handed to the function.
+        """
+        options = {name: item for name, item in self._options.items() if name != "executor"}
+        signature = replace(self._signature, is_async=is_async, takes_context=takes_context)
+        kind: Any = AsyncStep if is_async else SyncStep
+        undo = self.undone_by
+        made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
+        return made
+
+    def with_undo(self, step: Any) -> Self:
+        """Return a copy that another step undoes; ``undo`` is the same with types.
+
+        Raises:
+            StepInvalidError: the other step can't do that.
+        """
+        check_undo(self, step)
+        return self._with(self._options, self.settings, step)
+
+    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+        options = {**self._options, **given_options(changes)}
+        if "id" in changes and "name" not in changes:
+            options.pop("name", None)
+        checked_options(options, f"step {self.id!r}")
+        label, is_async = f"step {self.id!r}", self.is_async
+        check_placement(self.fn, options, label, is_async=is_async, settings=settings)
+        return self._with(options, settings, self.undone_by)
+
+    def _with(
+        self, options: Mapping[str, Any], settings: Mapping[str, Any], undo: Step[Any, Any] | None
+    ) -> Self:
+        return type(self)(
+            self.fn, self._signature, options, settings, snapshot=self.snapshot, undone_by=undo
+        )
+
+    def continues_on_error(self, defaults: StepDefaults) -> bool:
+        """Return whether a final failure becomes ``None``, under inherited defaults."""
+        own = self._options.get("continue_on_error")
+        return bool(defaults.get("continue_on_error") if own is None else own)
+
+    def limits(self, defaults: StepDefaults) -> tuple[Limit, ...]:
+        """Return the named limits that it takes, under inherited defaults."""
+        return resolved_limits(merged(defaults, self._options))
+
+    def spec(self, defaults: StepDefaults) -> StepSpec:
+        """Return the step as data, with every option resolved.
+
+        Args:
+            defaults: what it inherits where it says nothing itself.
+        """
+        key = tuple(sorted(defaults.items()))
+        found = self._specs.get(key)
+        if found is None:
+            options = merged(defaults, self._options)
+            found = self._specs[key] = StepSpec(
+                id=self.id,
+                name=self.name,
+                description=self.description,
+                executor=executor_of(self._options, is_async=self.is_async),
+                timeout=resolved_timeout(options),
+                retry=resolved_retry(options),
+                continue_on_error=self.continues_on_error(defaults),
+                reads=tuple(node.id for node in self.reads),
+                limits=self.limits(defaults),
+                input_schema=self._signature.input_digest,
+                output_schema=self._signature.output_digest,
+                undo=None if self.undone_by is None else undo_spec(self, self.undone_by, defaults),
+            )
+        return found
+
+    if TYPE_CHECKING:
+
+        def options(self, **options: Unpack[StepOptions]) -> Self:
+            """Return a copy with other options."""
+            ...
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Call the function, outside any run."""
+            return self.fn(*args, **{**self.settings, **kwargs})
+
+        def options(self, **options: Any) -> Self:
+            """Return a copy with other options; they are those of ``@step``.
+
+            Raises:
+                StepInvalidError: an option is unknown or out of range.
+            """
+            return self._copy(options, self.settings)
+
+        def undo(self, step: Step[Any, Any], /) -> Self:
+            """Return a copy that another step undoes, should the run fail or be cancelled.
+
+            Args:
+                step: gets the inputs of this step, and then its output, or ``None`` where nobody
+                    knows whether it did its work: it timed out, was cancelled, or its process died.
+                    It is retried, timed out and recorded as any step, at the path of this one and
+                    ``~undo``.
+
+            Raises:
+                StepInvalidError: it can't do that: it is no step, its inputs don't fit, …
+            """
+            return self.with_undo(step)
+
+
+class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+    """A step whose function is ``async def``; it runs on the event loop."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]:
+            """Call the function, outside any run."""
+            ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            **options: Unpack[StepOptions],
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            **options: Unpack[StepOptions],
+        ) -> AsyncStep[In_contra, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            **options: Unpack[StepOptions],
+        ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
+
+        @overload
+        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
+        @overload
+        def undo(
+            self: AsyncStep[object, Out, Raw], step: Step[Out | None, Any], /
+        ) -> AsyncStep[object, Out, Raw]: ...
+        @overload
+        def undo(
+            self: AsyncStep[tuple[*Ins], Out, Raw],
+            step: Step[tuple[*Ins, Out | None], Any],
+            /,
+        ) -> AsyncStep[tuple[*Ins], Out, Raw]: ...
+        def undo(self, step: Step[Any, Any], /) -> Any:
+            """Return a copy that another step undoes, should the run fail or be cancelled."""
+
+
+class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+    """A step whose function is a plain ``def``; it runs in a thread."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co:
+            """Call the function, outside any run."""
+            ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            **options: Unpack[StepOptions],
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[In_contra, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
+
+        @overload
+        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
+        @overload
+        def undo(
+            self: SyncStep[object, Out, Raw], step: Step[Out | None, Any], /
+        ) -> SyncStep[object, Out, Raw]: ...
+        @overload
+        def undo(
+            self: SyncStep[tuple[*Ins], Out, Raw],
+            step: Step[tuple[*Ins, Out | None], Any],
+            /,
+        ) -> SyncStep[tuple[*Ins], Out, Raw]: ...
+        def undo(self, step: Step[Any, Any], /) -> Any:
+            """Return a copy that another step undoes, should the run fail or be cancelled."""
