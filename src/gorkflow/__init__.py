@@ -25,6 +25,7 @@ from gorkflow.errors import (
     RunNotEndedError,
     RunNotFoundError,
     ScheduleNotFoundError,
+    StateConflictError,
     StepCancelledError,
     StepInvalidError,
     StepSignal,
@@ -59,6 +60,7 @@ from gorkflow.node import Node
 from gorkflow.policy import Join, Limit, RetryPolicy, at_least, tolerate
 from gorkflow.schedule import Schedule
 from gorkflow.signal import Signal
+from gorkflow.state import State
 from gorkflow.step import (
     AsyncStep,
     BlockingCallWarning,
@@ -117,6 +119,8 @@ __all__ = [
     "ScheduleNotFoundError",
     "Signal",
     "Skipped",
+    "State",
+    "StateConflictError",
     "Step",
     "StepCancelledError",
     "StepClosureWarning",

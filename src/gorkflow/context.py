@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import typing_extensions
 
+    from gorkflow.state import State
+
     Deps = typing_extensions.TypeVar("Deps", covariant=True, default=object)
 else:
     Deps = TypeVar("Deps", covariant=True)
@@ -53,6 +55,10 @@ class Host(Protocol):
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Take note of the step's progress."""
+        ...
+
+    def state(self) -> State:
+        """Return the state as the attempt sees it, the same one each time."""
         ...
 
 
@@ -186,6 +192,11 @@ class StepContext(Generic[Deps]):
         """What the engine was given as ``deps=``."""
         self.outputs = Outputs(host, step_id)
         """Outputs of earlier nodes: ``ctx.outputs[node]``."""
+
+    @property
+    def state(self) -> State:
+        """The state of the run: values that its steps share. See ``State``."""
+        return self._host.state()
 
     @property
     def idempotency_key(self) -> str:

@@ -11,6 +11,7 @@
     + PayloadTooLargeError      over the limit
   x RunError                    about one run
     + RunFailedError            it failed; lists every unhandled failure
+      - StateConflictError      branches left different values under one key of its state
     + RunCancelledError         it was cancelled
     + RunNotFoundError          there is no such run
     + RunBlockedError           the code at hand can't carry it on
@@ -123,6 +124,13 @@ class RunFailedError(RunError):
         self.outcomes = outcomes
         lines = "".join(f"\n  - {failure}" for failure in self.failures)
         super().__init__(run_id, f"run {run_id!r} failed:{lines}")
+
+
+class StateConflictError(RunFailedError):
+    """A run failed because parallel branches left different values under one key of its state.
+
+    The failure with code ``state_conflict`` names the key and both writers.
+    """
 
 
 class RunCancelledError(RunError):

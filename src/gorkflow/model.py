@@ -261,6 +261,9 @@ class Run:
     """The run that it repeats, if it is a rerun."""
     from_step: str | None = None
     """Of a rerun: the path from which it runs again; ``None``: from what had not completed."""
+    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What its steps left in ``ctx.state``, as plain JSON data; of a run that goes on: what is seen
+    outside of parallel branches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

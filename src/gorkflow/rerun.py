@@ -42,6 +42,7 @@ from gorkflow.flow import (
     walk,
 )
 from gorkflow.machine import joins
+from gorkflow.overlay import Write
 
 _TEMPLATE_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _LISTED = 10  # more names than this don't help
@@ -55,6 +56,7 @@ class Result(NamedTuple):
     choice: int | None
     source_seq: int
     keys: tuple[str, ...] | None = None
+    state: tuple[Write, ...] = ()
 
 
 def results(tree: WorkflowSpec, events: Iterable[ev.Event]) -> dict[str, Result]:
@@ -83,7 +85,7 @@ def _result(
     """Return the result that an event recorded; ``None``: it recorded none."""
     path, seq = event.path, event.seq
     if isinstance(event, ev.StepCompleted):
-        return Result("completed", event.output, None, seq)
+        return Result("completed", event.output, None, seq, None, event.state)
     if isinstance(event, ev.Decided):
         return _decided(nodes.get(template_of(path)), event, found.get(path))
     if isinstance(event, ev.Expanded):
@@ -91,7 +93,7 @@ def _result(
     if isinstance(event, ev.SignalReceived):
         return Result("received", event.payload, None, seq)
     if isinstance(event, ev.ResultKept):
-        return Result(event.what, event.output, event.choice, seq, event.keys)
+        return Result(event.what, event.output, event.choice, seq, event.keys, event.state)
     if isinstance(event, ev.TimerFired) and event.key == "sleep":
         return Result("slept", None, None, seq)
     if isinstance(event, ev.TimerFired) and event.key == "wait":

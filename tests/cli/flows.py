@@ -170,3 +170,12 @@ async def number(value: int) -> int:
 
 
 wide = Workflow("wide", input=int).parallel(*[number.options(id=f"n{i}") for i in range(200)])
+
+
+@step
+async def tally(ctx: StepContext, number: int) -> int:
+    ctx.state["last"] = number
+    return ctx.state.incr("count", number)
+
+
+tallied = Workflow("tallied", input=int).then(tally)

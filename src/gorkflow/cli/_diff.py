@@ -83,14 +83,15 @@ def compare(a: Side, b: Side) -> Json:
         "definition": _definition(a.tree, b.tree),
         "input": _pair(_plain.to_json(a.run.input), _plain.to_json(b.run.input)),
         "output": _pair(_plain.to_json(a.run.output), _plain.to_json(b.run.output)),
+        "state": _pair(_plain.to_json(a.run.state), _plain.to_json(b.run.state)),
         "steps": different,
         "same_steps": len(steps) - len(different),
         "kept_steps": sum(1 for step in steps if step["kept"]),
         "verdicts": _verdicts(a, b),
     }
     same_run = all(body["a"][name] == body["b"][name] for name in ("workflow_id", "status"))
-    found = (body["definition"], body["input"], body["output"], different, body["verdicts"])
-    return {"same": same_run and not any(found), **body}
+    found = (body[name] for name in ("definition", "input", "output", "state", "verdicts"))
+    return {"same": same_run and not different and not any(found), **body}
 
 
 def _both(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[str]:
@@ -201,6 +202,7 @@ def _text(body: Json) -> list[str]:
         _definition_lines(body["definition"]),
         _value_lines("input", body["input"]),
         _value_lines("output", body["output"]),
+        _value_lines("state", body["state"]),
         _step_lines(body["steps"]),
         _verdict_lines(body["verdicts"]),
     )

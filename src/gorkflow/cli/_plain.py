@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, cast
@@ -14,6 +14,7 @@ from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, template_of, walk
 from gorkflow.history import run_of, step_executions
 from gorkflow.insight.waiting import with_limits
+from gorkflow.machine import state_of
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -72,6 +73,7 @@ async def record(reader: RunReader, run_id: str) -> Record:
     tree = from_json(loaded.tree)
     values = Values(run_id, tree, loaded.events)
     run = run_of(loaded.row, tree, loaded.events, values)
+    run = replace(run, state=state_of(run_id, tree, loaded.events))
     steps = step_executions(run_id, tree, loaded.events, values)
     return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
 

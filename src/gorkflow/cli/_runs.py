@@ -71,7 +71,7 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
 
 def _summary(run: Run) -> dict[str, Any]:
     """Return a run as JSON data without what a summary does not know."""
-    unknown = {"input", "output", "failures", "progress", "origin", "from_step"}
+    unknown = {"input", "output", "failures", "progress", "origin", "from_step", "state"}
     return {name: value for name, value in _plain.to_json(run).items() if name not in unknown}
 
 
@@ -168,6 +168,8 @@ def _facts(run: Run, note: str) -> list[str]:
         lines.append(_value("input", run.input))
     if run.status is RunStatus.COMPLETED:
         lines.append(_value("output", run.output))
+    if run.state:
+        lines.append(_value("state", run.state))
     return lines
 
 
@@ -251,7 +253,7 @@ def _event(event: ev.Event) -> tuple[str, ...]:
     details: list[str] = []
     for field in fields(event):
         value = getattr(event, field.name)
-        if field.name not in _SHOWN_APART and value not in {None, ""}:
+        if field.name not in _SHOWN_APART and value not in {None, "", ()}:
             details.append(f"{field.name}={_detail(field.name, value)}")
     return (str(event.seq), clock(event.at), event.kind, event.path, "  ".join(details))
 
@@ -259,6 +261,8 @@ def _event(event: ev.Event) -> tuple[str, ...]:
 def _detail(name: str, value: Any) -> str:
     if name.endswith("_at") or name in {"due", "deadline"}:
         return clock(value)
+    if name == "state":
+        value = ", ".join(f"{write.op} {write.key} {write.text}".strip() for write in value)
     return one_line(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 

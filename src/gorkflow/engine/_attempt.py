@@ -15,8 +15,10 @@ from gorkflow.engine._results import RemoteError, code_of, make_failure
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
+from gorkflow.machine.state import layers
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.policy import retry_delay, thrown
+from gorkflow.state import State
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Handler
     from gorkflow.machine import RunStep
+    from gorkflow.overlay import Write
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -49,7 +52,9 @@ class Attempt:
         "_handler",
         "_is_lost",
         "_is_stray",
+        "_layers",
         "_started_at",
+        "_state",
         "_timed_out",
         "_timers",
         "cancelled",
@@ -58,6 +63,7 @@ class Attempt:
         "due",
         "step",
         "then",
+        "writes",
     )
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
@@ -70,6 +76,12 @@ class Attempt:
         deadline = driver.machine.deadline(command.path)
         self.due = None if deadline is None else deadline.due
         """The earliest deadline around the step, in seconds since the epoch."""
+        # Taken now, for later there may be no branch any more: a thread may outlive it.
+        stateless = driver.machine.state is None
+        self._layers = () if stateless else layers(driver.machine, command.path)
+        self._state: State | None = None
+        self.writes: tuple[Write, ...] = ()
+        """What the handler wrote into the state, once it has ended."""
         self._started_at = 0.0
         self._began_at = 0.0
         self._ended_at = 0.0
@@ -185,6 +197,8 @@ class Attempt:
     def took(self) -> None:
         """Take note that the handler has returned."""
         self._ended_at = self.driver.runtime.clock.now()
+        if self._state is not None:
+            self.writes = self._state.close()
 
     def ended_after(
         self, seconds: float, output: bytes | None, error: BaseException | None
@@ -228,7 +242,7 @@ class Attempt:
         if self.then is not None:
             self.then()
         if output is not None:
-            fields = (command.attempt, output, self._began_at, self._ended_at)
+            fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
             driver.post(StepCompleted, command.path, command.attempt, fields)
         elif self._timed_out or not self.cancelled:
             self._post_failure(error)
@@ -279,6 +293,13 @@ class Attempt:
     def run_input_bytes(self) -> tuple[bytes | None, Codec]:
         """Return the run's input."""
         return self.driver.values.input_bytes()
+
+    def state(self) -> State:
+        """Return the state as the attempt sees it."""
+        if self._state is None:
+            limit = self.driver.runtime.max_payload
+            self._state = State(self._layers, self.command.path, limit)
+        return self._state
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Take a progress report of the handler."""

@@ -189,7 +189,7 @@ class _InProcess:
         ran = 0.0
         try:
             answer = self._executors.processes.run(job, self._told, self._taken)
-            ran, output = result_of(answer)
+            ran, output, self._attempt.writes = result_of(answer)
         except RemoteError as caught:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
@@ -247,7 +247,7 @@ class _Elsewhere:
         error: BaseException | None = None
         ran = 0.0
         try:
-            ran, output = result_of(future.result())
+            ran, output, self._attempt.writes = result_of(future.result())
         except RemoteError as caught:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data

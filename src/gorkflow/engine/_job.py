@@ -29,7 +29,9 @@ from gorkflow.model import (
     instant,
 )
 from gorkflow.node import Node
+from gorkflow.overlay import Write, writes_from_json, writes_to_json
 from gorkflow.policy import Thrown, thrown
+from gorkflow.state import State, layer_of
 from gorkflow.step import Step, step
 
 _clock = SystemClock()
@@ -59,6 +61,8 @@ class Job:
     """How the nodes ended that the step may read, by id; ``None``: they have not."""
     outputs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """The outputs of those that completed."""
+    state: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What it sees of the state of the run: JSON, by key."""
 
 
 def pack(head: Mapping[str, Any], parts: Iterable[bytes] = ()) -> bytes:
@@ -91,6 +95,7 @@ def job_to_bytes(job: Job) -> bytes:
         "outcomes": dict(job.outcomes),
         "outputs": list(job.outputs),
         "takes": job.run_input is not None,
+        "state": dict(job.state),
     }
     given = [] if job.run_input is None else [job.run_input]
     return pack(head, [job.input, *given, *job.outputs.values()])
@@ -132,10 +137,12 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
             else found.fn(*arguments, **settings)
         )
         ran = _clock.monotonic() - before
+        writes = () if context is None else context.written()
         output = encoded(value, found.output, job.max_payload)
     except BaseException as error:  # noqa: BLE001 - outcome as data
         return _failed(job, error, _clock.monotonic() - before)
-    return pack({"ran": ran}, [output])
+    state = {"state": writes_to_json(writes)} if writes else {}
+    return pack({"ran": ran, **state}, [output])
 
 
 def _failed(job: Job, error: BaseException, ran: float) -> bytes:
@@ -192,6 +199,11 @@ class _Context(StepContext[Any]):
 
     __slots__ = ()
 
+    def written(self) -> tuple[Write, ...]:
+        """Return what the handler wrote into the state, and take no more."""
+        made = cast("_Host", self._host).made
+        return () if made is None else made.close()
+
     @property
     def deps(self) -> NoReturn:
         """Raise ``UnavailableError``: live objects stay where they are."""
@@ -226,6 +238,7 @@ class _Host:
     def __init__(self, job: Job, reads: Iterable[Node[Any, Any]], report: Report | None) -> None:
         self._job = job
         self._report = report
+        self.made: State | None = None
         ends = (job.due, None if job.timeout is None else _clock.now() + job.timeout)
         self.due = min((at for at in ends if at is not None), default=None)
         self.readable = frozenset(job.outcomes)
@@ -254,12 +267,18 @@ class _Host:
     def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
         return self._job.run_input, None
 
+    def state(self) -> State:
+        if self.made is None:
+            job = self._job
+            self.made = State((layer_of(job.state),), job.ids["path"], job.max_payload)
+        return self.made
+
     def report(self, done: float, total: float | None, message: str) -> None:
         if self._report is not None:
             self._report(done, total, message)
 
 
-def _context(job: Job, found: Step[Any, Any], report: Report | None) -> StepContext[Any]:
+def _context(job: Job, found: Step[Any, Any], report: Report | None) -> _Context:
     host = _Host(job, found.reads, report)
     deadline = None if host.due is None else instant(host.due)
     context = _Context(host, **job.ids, deadline=deadline, deps=None)
@@ -270,14 +289,14 @@ def _context(job: Job, found: Step[Any, Any], report: Report | None) -> StepCont
 # ---- here -------------------------------------------------------------------------------------
 
 
-def result_of(data: bytes) -> tuple[float, bytes]:
-    """Return how long a handler ran, in seconds, and its output.
+def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
+    """Return how long a handler ran, in seconds, its output, and what it wrote into the state.
 
     Raises:
         RemoteError: it failed; ``ran`` is how long it took.
     """
     head, parts = unpack(data)
     if parts:
-        return head["ran"], parts[0]
+        return head["ran"], parts[0], writes_from_json(head.get("state", ()))
     seen = Thrown(frozenset(head["names"]), head["is_final"], head["delay"])
     raise RemoteError(Failure.from_json(head["failure"]), seen, head["ran"])

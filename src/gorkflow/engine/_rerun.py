@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
     from gorkflow.engine.handle import RunHandle
     from gorkflow.flow import WorkflowSpec
-    from gorkflow.store import Loaded, Store
+    from gorkflow.store import Loaded, RunRow, Store
     from gorkflow.workflow import Workflow
 
 Out = TypeVar("Out")
@@ -155,12 +156,7 @@ def _driver(
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
         definition = _definition(registry, loaded, tree, keep)
-    same: StartOptions = {
-        "resource_id": row.resource_id,
-        "timeout": created.timeout,
-        "priority": row.priority,
-        "exclusive": row.exclusive,
-    }
+    same = _same(row, created)
     given = {name: value for name, value in options.items() if value is not None}
     return driver_for(
         runtime,
@@ -176,6 +172,17 @@ def _driver(
         origin=(row.run_id, start),
         kept=keep,
     )
+
+
+def _same(row: RunRow, created: RunCreated) -> StartOptions:
+    """Return the options of a run that a rerun has as well, unless told otherwise."""
+    return {
+        "resource_id": row.resource_id,
+        "timeout": created.timeout,
+        "priority": row.priority,
+        "exclusive": row.exclusive,
+        "state": {write.key: json.loads(write.text) for write in created.state},
+    }
 
 
 def _definition(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gorkflow._placement import reference_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._job import Job, input_annotation, job_to_bytes
+from gorkflow.machine.state import texts
 from gorkflow.model import Completed, Failed
 
 if TYPE_CHECKING:
@@ -64,4 +65,10 @@ def _with_readable(job: Job, attempt: Attempt) -> Job:
         elif (data := values.json(ended.value)) is not None:
             outputs[node_id] = data
         outcomes[node_id] = told
-    return replace(job, outcomes=outcomes, outputs=outputs, run_input=values.input_bytes()[0])
+    return replace(
+        job,
+        outcomes=outcomes,
+        outputs=outputs,
+        run_input=values.input_bytes()[0],
+        state=texts(attempt.driver.machine, attempt.command.path),
+    )

@@ -16,11 +16,13 @@ from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidEr
 from gorkflow.events import ResultKept, RunCreated
 from gorkflow.machine import Machine
 from gorkflow.policy import LONGEST, seconds_of
+from gorkflow.state import initial
 from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.overlay import Write
     from gorkflow.store import Store
 
 
@@ -46,6 +48,8 @@ class StartOptions(TypedDict, total=False):
     exclusive: bool
     """Refuse the start while another live run has the ``resource_id``, and refuse other starts with
     it while this run lives."""
+    state: Mapping[str, Any] | None
+    """What ``ctx.state`` begins with."""
 
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
@@ -120,7 +124,8 @@ def driver_for(
     machine = Machine(row.run_id, definition.tree)
     values = Values(row.run_id, definition)
     context = contextvars.copy_context()
-    created = (definition.fingerprint, data, timeout, *(origin or (None, None)))
+    state = _state(options.get("state"), runtime.max_payload)
+    created = (definition.fingerprint, data, timeout, *(origin or (None, None)), state)
     opening: list[Inbound] = [(RunCreated, "", None, created)]
     opening += [(ResultKept, path, None, fields) for path, fields in (kept or {}).items()]
     return Driver(
@@ -166,11 +171,13 @@ async def same_start(store: Store, driver: Driver) -> None:
     elif not first or not isinstance(first[0], RunCreated) or driver.opening is None:
         what = "with another input"
     else:
-        _, data, _, *origin = driver.opening[0][3]
+        _, data, _, *origin, state = driver.opening[0][3]
         if [first[0].origin, first[0].from_step] != origin:
             what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
         elif first[0].input != data:
             what = "with another input"
+        elif first[0].state != state:
+            what = "with another state"
         else:
             return
     raise DuplicateRunError(run_id, f"run {run_id!r} exists already, {what}; use another run_id")
@@ -266,6 +273,17 @@ def _delay(delay: float | timedelta | None) -> float:
     if not 0 <= seconds <= LONGEST:
         raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {delay!r}")
     return float(seconds)
+
+
+def _state(values: Mapping[str, Any] | None, limit: int) -> tuple[Write, ...]:
+    if not values:
+        return ()
+    if not isinstance(values, Mapping):
+        raise InputInvalidError(f"state must map keys to values, not {values!r:.100}")
+    try:
+        return initial(values, limit)
+    except ValueInvalidError as error:
+        raise InputInvalidError(str(error)) from None
 
 
 def _resource(resource_id: str | None) -> str | None:

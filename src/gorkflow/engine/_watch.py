@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._record import named_record
@@ -22,6 +22,7 @@ from gorkflow.history import (
     unhandled_failures,
 )
 from gorkflow.insight.waiting import with_limits
+from gorkflow.machine import state_of
 from gorkflow.model import Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Watch:
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
         loaded, values = await self._load(run_id)
-        return run_of(loaded.row, tree_of(loaded), loaded.events, values)
+        tree = tree_of(loaded)
+        run = run_of(loaded.row, tree, loaded.events, values)
+        return replace(run, state=state_of(run_id, tree, loaded.events))
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from gorkflow.errors import RunCancelledError, RunFailedError
+from gorkflow.errors import RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
-from gorkflow.model import Cancelled, Completed, Failed, Outcome, Run, RunStatus
+from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
 
 if TYPE_CHECKING:
     from gorkflow.engine.engine import Engine
@@ -39,7 +39,8 @@ class RunHandle(Generic[Out_co]):
         """Wait until the run has ended, and return its output.
 
         Raises:
-            RunFailedError: it failed; lists every unhandled failure.
+            RunFailedError: it failed; lists every unhandled failure. A ``StateConflictError`` where
+                branches left different values under one key of the state.
             RunCancelledError: it was cancelled.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow than ``engine.handle`` was given.
@@ -52,7 +53,9 @@ class RunHandle(Generic[Out_co]):
             case RunStatus.CANCELLED:
                 raise RunCancelledError(self.run_id, ended.reason)
             case _:
-                raise RunFailedError(self.run_id, ended.failures, ended.outcomes)
+                conflict = any(f.code is FailureCode.STATE_CONFLICT for f in ended.failures)
+                error = StateConflictError if conflict else RunFailedError
+                raise error(self.run_id, ended.failures, ended.outcomes)
 
     async def outcome(self) -> Outcome[Out_co]:
         """Wait until the run has ended, and return how, without raising for it.

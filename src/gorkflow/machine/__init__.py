@@ -12,7 +12,7 @@ from gorkflow.machine.commands import (
     StartTimer,
 )
 from gorkflow.machine.machine import Machine
-from gorkflow.machine.replaying import replay
+from gorkflow.machine.replaying import replay, state_of
 
 __all__ = [
     "AwaitSignal",
@@ -26,4 +26,5 @@ __all__ = [
     "RunStep",
     "StartTimer",
     "replay",
+    "state_of",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.machine import Machine
+from gorkflow.machine.state import texts
 
 
 def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Machine:
@@ -34,3 +37,15 @@ def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Mach
         )
     machine.take_commands()
     return machine
+
+
+def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> dict[str, Any]:
+    """Return the state of a run, as it is seen outside of parallel branches: plain data, by key.
+
+    Raises:
+        HistoryError: the history contradicts the tree or itself.
+    """
+    if not any(getattr(event, "state", ()) for event in history):
+        return {}
+    machine = replay(run_id, tree, history)
+    return {key: json.loads(text) for key, text in texts(machine).items()}

@@ -24,7 +24,7 @@ class Difference:
     number: int
     """The seed, or the number of the commit."""
     what: str
-    """``status``, ``output``, ``failures``, or ``step 'path'``."""
+    """``status``, ``output``, ``state``, ``failures``, or ``step 'path'``."""
     expected: object
     got: object
     by_design: str = ""
@@ -43,6 +43,8 @@ def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, obj
         yield "status", str(expected.status), str(got.status)
     elif not _same(expected.run.output, got.run.output):
         yield "output", expected.run.output, got.run.output
+    if expected.run.state != got.run.state:
+        yield "state", expected.run.state, got.run.state
     if (before := _failures(expected)) != (after := _failures(got)):
         yield "failures", before, after
     for path in {**expected.steps, **got.steps}:

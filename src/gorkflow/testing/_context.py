@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from gorkflow._elements import UNSET
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
+from gorkflow.engine.engine import MAX_PAYLOAD
 from gorkflow.errors import UnavailableError
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
+from gorkflow.overlay import entry_of
+from gorkflow.state import State, initial
 
 if TYPE_CHECKING:
     import typing_extensions
@@ -40,7 +43,11 @@ class _Everything(frozenset[str]):
 
 
 class _Host:
-    def __init__(self, outcomes: Mapping[str, Outcome[object]]) -> None:
+    def __init__(
+        self, outcomes: Mapping[str, Outcome[object]], path: str, state: Mapping[str, Any]
+    ) -> None:
+        layer = {write.key: entry_of(write, "") for write in initial(state, MAX_PAYLOAD)}
+        self._state = State((layer,), path, MAX_PAYLOAD)
         self.outcomes = outcomes
         self.cancelled = False
         self.reports: list[Report] = []
@@ -57,6 +64,9 @@ class _Host:
 
     def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
         return None, None
+
+    def state(self) -> State:
+        return self._state
 
     def report(self, done: float, total: float | None, message: str) -> None:
         self.reports.append(Report(done, total, message))
@@ -132,6 +142,7 @@ def context(
     outputs: Mapping[Any, object] | None = None,
     outcomes: Mapping[Any, Outcome[object]] | None = None,
     run_input: object = UNSET,
+    state: Mapping[str, Any] | None = None,
     cancelled: bool = False,
     deadline: datetime | None = None,
 ) -> FakeContext[D]:
@@ -146,6 +157,7 @@ def context(
         outputs: what the step reads with ``ctx.outputs``, by node or id.
         outcomes: how nodes ended that have no output, by node or id: ``Failed(…)``, ``Skipped(…)``.
         run_input: what ``ctx.run_input(…)`` copies.
+        state: what ``ctx.state`` begins with; what the step wrote is seen in it afterwards.
         cancelled: what the step sees as ``ctx.cancelled``; ``cancel()`` sets it later.
         deadline: when the attempt times out; ``None``: never.
     """
@@ -154,7 +166,7 @@ def context(
         ended[_id(node)] = Completed(_id(node), value)
     for node, outcome in (outcomes or {}).items():
         ended[_id(node)] = outcome
-    host = _Host(ended)
+    host = _Host(ended, path, state or {})
     host.cancelled = cancelled
     step_id = path.rpartition("/")[2].partition("[")[0].partition("#")[0]
     return FakeContext(

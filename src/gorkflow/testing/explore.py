@@ -79,7 +79,7 @@ def explore(
     For each seed, the attempts that are ready begin, and those that have a result hand it over, in
     an order drawn from the seed; sometimes several at once. Everything that happens follows from
     the seed, so ``testing.run(workflow, input, seed=17)`` does the same again. Compared with the
-    run in declared order are the output, the failures and the status of each step.
+    run in declared order are the output, the state, the failures and the status of each step.
 
     Args:
         workflow: what to run.

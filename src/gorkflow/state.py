@@ -1,0 +1,278 @@
+"""The state of a run, as a step sees it: ``ctx.state``."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, TypeVar, overload
+
+from gorkflow.codec import codec_of
+from gorkflow.errors import (
+    EncodingError,
+    PayloadTooLargeError,
+    UnavailableError,
+    ValidationError,
+    ValueInvalidError,
+)
+from gorkflow.overlay import (
+    APPEND,
+    DELETE,
+    INCR,
+    SET,
+    Entry,
+    Overlay,
+    Write,
+    keys,
+    lay,
+    read,
+    write_of,
+)
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_UNSET: Any = object()
+_LONGEST_KEY = 200
+_LARGEST = 1e300  # sums of what is below this stay finite
+
+
+class State(MutableMapping[str, Any]):
+    """Values under keys that all steps of a run share: a mapping that nothing blocks.
+
+    A step sees what was committed before it, in its own branch and outside; what it writes is
+    recorded with its result, or not at all. Where branches join, what they wrote is merged. Two
+    branches that leave different values under one key fail the block; ``incr`` and ``append`` of
+    several branches go together.
+
+    Values are what JSON can hold: models, dataclasses, lists, numbers, texts. What is read is a
+    copy, as plain JSON data, or of a type with ``read``: change it, and write it back.
+
+    Args:
+        layers: what is seen through, innermost first.
+        path: of the step.
+        limit: bytes that one value may have as JSON.
+    """
+
+    __slots__ = ("_closed", "_layers", "_limit", "_lock", "_own", "_path")
+
+    def __init__(self, layers: Sequence[Overlay], path: str, limit: int) -> None:
+        self._own: Overlay = {}
+        self._layers = (self._own, *layers)
+        self._path = path
+        self._limit = limit
+        self._lock = threading.Lock()  # a step may have threads of its own
+        self._closed = False
+
+    # ---- reading --------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a copy of a value, as plain JSON data.
+
+        Raises:
+            KeyError: there is none.
+        """
+        text = self._text(key)
+        if text is None:
+            raise KeyError(_missing(key))
+        return json.loads(text)
+
+    @overload
+    def read(self, key: str, annotation: type[T]) -> T: ...
+    @overload
+    def read(self, key: str, annotation: type[T], default: U) -> T | U: ...
+    def read(self, key: str, annotation: Any, default: Any = _UNSET) -> Any:
+        """Return a copy of a value, as an object of a type.
+
+        Args:
+            key: of the value.
+            annotation: its type.
+            default: what stands in where there is none.
+
+        Raises:
+            KeyError: there is none, and no default.
+            ValidationError: the value does not match the type.
+        """
+        text = self._text(key)
+        if text is None:
+            if default is _UNSET:
+                raise KeyError(_missing(key))
+            return default
+        try:
+            return codec_of(annotation).decode(text.encode())
+        except ValidationError as error:
+            raise ValidationError(f"state key {key!r}: {error}") from None
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a value."""
+        return isinstance(key, str) and self._kind(key) != ""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys, in alphabetical order."""
+        with self._lock:
+            return iter(keys(self._layers))
+
+    def __len__(self) -> int:
+        """Return how many keys have a value."""
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        """Return all that is seen."""
+        return f"State({dict(self)!r})"
+
+    # ---- writing --------------------------------------------------------------------------
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value.
+
+        Raises:
+            EncodingError: JSON can't say it (NaN, an unknown class).
+            ValidationError: the key is no text of 1 to 200 characters.
+            PayloadTooLargeError: it is over the limit.
+            UnavailableError: the step has ended.
+        """
+        self._write(key, SET, self._encoded(key, value))
+
+    def __delitem__(self, key: str) -> None:
+        """Delete a value.
+
+        Raises:
+            KeyError: there is none.
+            UnavailableError: the step has ended.
+        """
+        if key not in self:
+            raise KeyError(_missing(key))
+        self._write(key, DELETE, "")
+
+    @overload
+    def incr(self, key: str, by: int = 1) -> int: ...
+    @overload
+    def incr(self, key: str, by: float) -> float: ...
+    def incr(self, key: str, by: float = 1) -> float:
+        """Add to a number, which begins at 0, and return what this step then sees.
+
+        Parallel branches may all do this to one key: what they added is added up.
+
+        Raises:
+            ValidationError: there is something else than a number, or ``by`` is none.
+            EncodingError: the sum is too large for JSON.
+            UnavailableError: the step has ended.
+        """
+        if isinstance(by, bool) or not isinstance(by, int | float):
+            raise ValidationError(f"state key {key!r}: incr takes a number, not {by!r:.100}")
+        with self._lock:
+            kind = self._kind(key)
+            if kind not in {"", "number"}:
+                raise ValidationError(f"state key {key!r} holds {kind}: only a number has incr")
+            before: float = json.loads(read(self._layers, key) or "0")
+            if not (abs(before) <= _LARGEST and abs(by) <= _LARGEST):  # nor if it is NaN
+                raise EncodingError(
+                    f"state key {key!r}: {by!r:.100} is too much to add up; numbers go to 1e300"
+                )
+            total = before + by
+            self._lay(key, Entry(INCR, json.dumps(by), self._path))
+        return total
+
+    def append(self, key: str, value: Any) -> None:
+        """Append to a list, which begins empty.
+
+        Parallel branches may all do this to one key: what they appended stands in the order in
+        which the branches are declared, or the items of the map.
+
+        Raises:
+            ValidationError: there is something else than a list.
+            EncodingError: JSON can't say the value.
+            PayloadTooLargeError: it is over the limit.
+            UnavailableError: the step has ended.
+        """
+        text = self._encoded(key, value)
+        with self._lock:
+            kind = self._kind(key)
+            if kind not in {"", "a list"}:
+                raise ValidationError(f"state key {key!r} holds {kind}: only a list has append")
+            self._lay(key, Entry(APPEND, "", self._path, [f"[{text}]"]))
+
+    # ---- how ------------------------------------------------------------------------------
+
+    def _text(self, key: str) -> str | None:
+        with self._lock:
+            return read(self._layers, key)
+
+    def _kind(self, key: str) -> str:
+        """Return what is under a key, in words; empty: nothing."""
+        for layer in self._layers:
+            entry = layer.get(key)
+            if entry is not None:
+                text = {INCR: "0", APPEND: "["}.get(entry.op, entry.text)
+                return _KINDS.get(text[:1], "number") if text else ""
+        return ""
+
+    def _encoded(self, key: str, value: Any) -> str:
+        try:
+            data = codec_of(Any).encode(value)
+        except ValueInvalidError as error:
+            raise type(error)(f"state key {key!r:.100}: {error}") from None
+        if len(data) > self._limit:
+            raise PayloadTooLargeError(
+                f"state key {key!r:.100}: the value is {len(data):,} bytes as JSON, over the limit "
+                f"of {self._limit:,}; store it elsewhere and write where, or raise "
+                "Engine(max_payload=…)"
+            )
+        return data.decode()
+
+    def _write(self, key: str, op: str, text: str) -> None:
+        with self._lock:
+            self._lay(key, Entry(op, text, self._path))
+
+    def _lay(self, key: str, entry: Entry) -> None:
+        check_key(key)
+        if self._closed:
+            raise UnavailableError(
+                f"step {self._path!r} has ended, and what it wrote into the state is recorded; "
+                "write before it returns"
+            )
+        lay(self._own, key, entry)
+
+    def close(self) -> tuple[Write, ...]:
+        """Return what was written, and take no more."""
+        with self._lock:
+            self._closed = True
+            return tuple(write_of(key, entry) for key, entry in self._own.items())
+
+
+_KINDS = {"[": "a list", "{": "an object", '"': "a text", "t": "true", "f": "false", "n": "None"}
+
+
+def _missing(key: object) -> str:
+    return f"state has no key {key!r:.100}; state.get(key, default) allows for that"
+
+
+def check_key(key: object) -> None:
+    """Check that there may be such a key.
+
+    Raises:
+        ValidationError: there may not.
+    """
+    problem = ""
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
+        problem = f"must be a text of 1 to {_LONGEST_KEY} characters"
+    elif any("\ud800" <= char <= "\udfff" for char in key):
+        problem = "holds a lone surrogate"
+    if problem:
+        raise ValidationError(f"state key {key!r:.100} {problem}")
+
+
+def layer_of(texts: Mapping[str, str]) -> Overlay:
+    """Return values, as JSON, as an overlay."""
+    return {key: Entry(SET, text, "") for key, text in texts.items()}
+
+
+def initial(values: Mapping[str, Any], limit: int) -> tuple[Write, ...]:
+    """Return what a run starts with as writes.
+
+    Raises:
+        ValueInvalidError: a key or value is not valid.
+    """
+    state = State((), "", limit)
+    state.update(values)
+    return state.close()

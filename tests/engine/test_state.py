@@ -1,0 +1,388 @@
+"""State in runs: recorded with results, merged at joins, there after a crash."""
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import BaseModel
+
+from gorkflow import (
+    DuplicateRunError,
+    Engine,
+    InputInvalidError,
+    RunFailedError,
+    StateConflictError,
+    StepContext,
+    Workflow,
+    step,
+    testing,
+)
+from gorkflow import events as ev
+
+from .placed_state import elsewhere, there, writes_and_fails
+from .support import Gate, in_loop, until
+
+STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+
+
+class Note(BaseModel):
+    text: str
+
+
+@step
+async def begin(ctx: StepContext, number: int) -> int:
+    ctx.state["begun"] = Note(text="yes")
+    ctx.state.incr("n", number)
+    return number
+
+
+@step
+async def left(ctx: StepContext, number: int) -> int:
+    assert ctx.state.read("begun", Note) == Note(text="yes")
+    ctx.state.append("log", "left")
+    return ctx.state.incr("n", 10)
+
+
+@step
+def right(ctx: StepContext, number: int) -> int:
+    assert ctx.state["begun"] == {"text": "yes"}
+    ctx.state.append("log", "right")
+    return ctx.state.incr("n", 100)
+
+
+@step
+async def finish(ctx: StepContext, both: tuple[int, int]) -> list[int]:
+    del ctx.state["begun"]
+    return [*both, ctx.state["n"]]
+
+
+counting = Workflow("counting", input=int).then(begin).parallel(left, right).then(finish)
+
+
+@STORES
+@in_loop
+async def test_state_goes_through_a_run(url, tmp_path):
+    async with Engine(url.format(tmp_path)) as engine:
+        handle = await engine.start(counting, 1, state={"given": [1]})
+        assert await handle.result() == [11, 101, 111]
+        run = await handle.info()
+    assert run.state == {"given": [1], "log": ["left", "right"], "n": 111}
+
+
+@STORES
+@in_loop
+async def test_state_is_there_after_a_crash(url, tmp_path):
+    """Whatever process goes on with the run: what was recorded is all that there is."""
+    gate = Gate()
+
+    @step
+    async def waits(ctx: StepContext, number: int) -> int:
+        ctx.state["waited"] = ctx.state["n"]
+        await gate.wait_async()
+        return number
+
+    flow = Workflow("crashing", input=int).then(begin).parallel(left, waits).then(finish)
+    engine = Engine(url.format(tmp_path))
+    await engine.open()
+    store = engine.store
+    handle = await engine.start(flow, 1, run_id="r")
+
+    async def left_has_ended():
+        return any(e.kind == "step_completed" and e.path == "left"
+                   for e in await store.read_events("r"))  # fmt: skip
+
+    while not await left_has_ended():
+        await asyncio.sleep(0.001)
+    assert gate.arrived == 1
+    assert (await handle.info()).state == {"begun": {"text": "yes"}, "n": 1}
+    if url == "memory:":
+        await engine._service.close(0)  # the store lives on
+        engine._service = engine._runtime = None
+    else:
+        await engine.aclose(grace=0)
+    gate.open()
+    async with Engine(store, workflows=[flow]) as other:
+        await other.recover("r")
+        assert await other.handle("r", flow).result() == [11, 1, 11]
+        run = await other.get_run("r")
+    assert run.state == {"log": ["left"], "n": 11, "waited": 1}
+
+
+def test_it_survives_a_crash_at_every_commit():
+    report = testing.crash_at_every_commit(counting, 1)
+    assert not report.differences, str(report)
+    assert report.undisturbed.run.state == {"log": ["left", "right"], "n": 111}
+
+
+def test_the_order_makes_no_difference():
+    report = testing.explore(counting, 1, seeds=range(30))
+    assert not report.differences, str(report)
+
+
+def test_an_order_that_makes_a_difference_is_told():
+    @step
+    async def winner(ctx: StepContext, number: int) -> str:
+        ctx.state["who"] = "winner"
+        return "same"
+
+    @step
+    async def loser(ctx: StepContext, number: int) -> str:
+        ctx.state["who"] = "loser"
+        return "same"
+
+    race = Workflow("race", input=int).parallel(winner, loser, join="first")
+    report = testing.explore(race, 1, seeds=range(30))
+    assert "state" in {difference.what for difference in report.by_design}
+
+
+@in_loop
+async def test_a_failed_attempt_leaves_nothing_and_a_retry_begins_clean():
+    @step(retries=2)
+    async def tries(ctx: StepContext, number: int) -> int:
+        assert ctx.state == {"n": 1, "begun": {"text": "yes"}}
+        ctx.state.incr("n", 5)
+        ctx.state["attempt"] = ctx.attempt
+        if ctx.attempt < 3:
+            raise ValueError("not yet")
+        return number
+
+    flow = Workflow("tries", input=int).then(begin).then(tries)
+    result = await testing.run(flow, 1)
+    assert result.run.state == {"attempt": 3, "begun": {"text": "yes"}, "n": 6}
+    writes = [e.state for e in result.events if isinstance(e, ev.StepCompleted)]
+    assert [len(each) for each in writes] == [2, 2]
+
+
+@in_loop
+async def test_an_output_that_cant_be_recorded_takes_the_state_with_it():
+    @step(continue_on_error=True)
+    async def encodes_nothing(ctx: StepContext, number: int) -> float:
+        ctx.state["lost"] = 1
+        return float("nan")
+
+    result = await testing.run(Workflow("nan", input=int).then(encodes_nothing), 1)
+    assert result.run.state == {}
+    assert result.output is None
+
+
+@in_loop
+async def test_a_write_that_json_cant_say_fails_the_step_at_once():
+    @step(retries=3)
+    async def writes_nan(ctx: StepContext, number: int) -> int:
+        ctx.state["k"] = float("nan")
+        return number
+
+    @step(retries=3)
+    async def writes_much(ctx: StepContext, number: int) -> int:
+        ctx.state["k"] = "x" * 5_000_000
+        return number
+
+    @step(retries=3)
+    async def writes_nowhere(ctx: StepContext, number: int) -> int:
+        ctx.state[""] = 1
+        return number
+
+    for bad, code in (
+        (writes_nan, "encoding"),
+        (writes_much, "payload_too_large"),
+        (writes_nowhere, "validation"),
+    ):
+        result = await testing.run(Workflow("bad", input=int).then(bad), 1)
+        assert result.steps[bad.id].attempt == 1
+        assert [f.code for f in result.run.failures] == [code]
+        assert "state key" in result.run.failures[0].message
+
+
+@in_loop
+async def test_branches_that_differ_fail_their_block_by_both_their_names():
+    @step
+    async def one(ctx: StepContext, number: int) -> int:
+        ctx.state["total"] = 1
+        return number
+
+    @step
+    def other(ctx: StepContext, number: int) -> int:
+        ctx.state["total"] = 2
+        return number
+
+    inner = Workflow("inner", input=int).then(other)
+    flow = Workflow("conflict", input=int).parallel(one, inner)
+    async with Engine("memory:") as engine:
+        handle = await engine.start(flow, 1)
+        with pytest.raises(StateConflictError) as caught:
+            await handle.result()
+        run = await handle.info()
+    assert isinstance(caught.value, RunFailedError)
+    (failure,) = caught.value.failures
+    assert failure.code == "state_conflict"
+    assert failure.path == "&one"
+    assert "state key 'total': 'one' left 1, 'inner/other' 2; use ctx.state.incr" in failure.message
+    assert run.state == {}
+    assert not run.failures[0].handled
+
+
+@in_loop
+async def test_a_conflict_that_a_join_gets_over_is_handled():
+    @step
+    async def one(ctx: StepContext, number: int) -> int:
+        ctx.state["k"] = "one"
+        return number
+
+    @step
+    async def other(ctx: StepContext, number: int) -> int:
+        ctx.state["k"] = "other"
+        return number
+
+    inner = Workflow("inner", input=int).parallel(one, other)
+    flow = Workflow("outer", input=int).parallel(inner, begin, join="settled")
+    result = await testing.run(flow, 1)
+    assert result.status == "completed"
+    assert [(f.code, f.handled) for f in result.run.failures] == [("state_conflict", True)]
+    assert result.run.state == {"begun": {"text": "yes"}, "n": 1}
+
+
+@in_loop
+async def test_a_timeout_of_a_thread_leaves_nothing():
+    gate = Gate()
+    ended = Gate()
+
+    @step(timeout=0.05, continue_on_error=True)
+    def outlives(ctx: StepContext, number: int) -> int:
+        gate.wait()
+        ctx.state["late"] = True
+        ended.open()
+        return number
+
+    flow = Workflow("late", input=int).then(begin).then(outlives)
+    async with Engine("memory:") as engine:
+        handle = await engine.start(flow, 1)
+        assert await handle.result() is None
+        gate.open()
+        ended.wait()
+        await until(lambda: engine.stray_threads == 0)
+        assert (await handle.info()).state == {"begun": {"text": "yes"}, "n": 1}
+
+
+@in_loop
+async def test_items_and_iterations():
+    @step
+    async def item(ctx: StepContext, number: int) -> int:
+        assert "n" not in ctx.state
+        ctx.state.append("items", number)
+        ctx.state[f"item {number}"] = number
+        return ctx.state.incr("n")
+
+    @step
+    async def again(ctx: StepContext, counts: list[int]) -> list[int]:
+        ctx.state.incr("rounds")
+        return counts
+
+    async def twice(counts: list[int]) -> bool:
+        counts.clear()
+        return False
+
+    flow = Workflow("items", input=list[int]).map(item)
+    result = await testing.run(flow, [3, 1, 2], seed=5)
+    assert result.output == [1, 1, 1]
+    assert result.run.state["items"] == [3, 1, 2]
+    assert result.run.state["n"] == 3
+    assert len(result.run.state) == 5
+    looped = Workflow("rounds", input=list[int]).loop(again, until=twice, max_iterations=3)
+    result = await testing.run(looped, [1])
+    assert result.run.state == {"rounds": 3}
+
+
+@in_loop
+async def test_state_reaches_processes_and_comes_back_with_the_result():
+    @step
+    async def before(ctx: StepContext, number: int) -> int:
+        ctx.state["before"] = 7
+        return number
+
+    flow = (
+        Workflow("placed", input=int)
+        .then(before)
+        .parallel(there, elsewhere)
+        .then(Workflow("last", input=tuple[int, int]).then(last))
+        .then(writes_and_fails)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        async with Engine("memory:", executors={"pool": pool}, max_processes=1) as engine:
+            handle = await engine.start(flow, 2)
+            assert await handle.result() == 4
+            run = await handle.info()
+    assert run.state == {
+        "before": 7,
+        "seen": 7,
+        "log": ["there", "elsewhere"],
+        "n": 4,
+        "attempt": [2, False],
+    }
+
+
+@step
+async def last(ctx: StepContext, both: tuple[int, int]) -> int:
+    assert both == (2, 2)
+    n: int = ctx.state["n"]
+    return n
+
+
+@STORES
+@in_loop
+async def test_a_rerun_keeps_what_kept_steps_wrote_and_what_the_run_began_with(url, tmp_path):
+    async with Engine(url.format(tmp_path)) as engine:
+        handle = await engine.start(counting, 1, state={"given": 5})
+        await handle.result()
+        again = await engine.rerun(handle.run_id, "left")
+        assert await again.result() == [11, 101, 111]
+        assert (await again.info()).state == (await handle.info()).state
+        steps = {s.path: s.reason for s in await engine.steps(again.run_id)}
+        assert steps["begin"].startswith("kept")
+        assert steps["right"].startswith("kept")
+        other = await engine.rerun(handle.run_id, "finish", state={"given": 6, "n": 1000})
+        assert await other.result() == [11, 101, 1111]
+        assert (await other.info()).state["given"] == 6
+
+
+@in_loop
+async def test_what_a_run_may_begin_with():
+    async with Engine("memory:") as engine:
+        for state, said in (
+            ({"": 1}, "state key '' must be a text"),
+            ({"k": float("nan")}, "state key 'k': .*nan"),
+            ([1], "state must map keys to values"),
+        ):
+            with pytest.raises(InputInvalidError, match=said):
+                await engine.start(counting, 1, state=state)
+        await engine.run(counting, 1, run_id="r", state={"n": 1})
+        same = await engine.start(counting, 1, run_id="r", state={"n": 1}, if_exists="return")
+        assert same.run_id == "r"
+        with pytest.raises(DuplicateRunError, match="with another state"):
+            await engine.start(counting, 1, run_id="r", state={"n": 2}, if_exists="return")
+
+
+@in_loop
+async def test_a_run_without_state_records_none():
+    @step
+    async def looks(ctx: StepContext, number: int) -> int:
+        assert not ctx.state
+        return number
+
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("none", input=int).then(looks), 1)
+        await handle.result()
+        assert (await handle.info()).state == {}
+        events = await engine.store.read_events(handle.run_id)
+    from gorkflow.journal import to_row
+
+    assert not [e for e in events if "state" in json.loads(to_row(e).body)]
+
+
+def test_a_context_for_tests_has_state():
+    ctx = testing.context(state={"n": 1, "log": ["a"]})
+    assert asyncio.run(left.fn(testing.context(state={"begun": {"text": "yes"}}), 1)) == 10
+    ctx.state.incr("n")
+    ctx.state.append("log", "b")
+    assert ctx.state == {"n": 2, "log": ["a", "b"]}
+    assert testing.context().state == {}
