@@ -127,11 +127,17 @@ class StepFailed(Event):
 
 @record
 class StepInterrupted(Event):
-    """The process died, or the engine closed, while this attempt was open. Outside the retries."""
+    """The process died, or the engine let the run go, while this attempt was open.
+
+    Outside the retries.
+    """
 
     kind = "step_interrupted"
     attempt: int
     reason: str
+    counts: bool = True
+    """Whether the process vanished, so that the step may be what killed it. Not after a close, nor
+    after a lapse of the lease: these say nothing about the step."""
 
 
 @record

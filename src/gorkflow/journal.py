@@ -72,7 +72,9 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         "began_at": e.began_at, "retry_at": e.retry_at, "ended_at": e.ended_at,
         **({"unknown": True} if e.unknown else {}),
     },
-    ev.StepInterrupted: lambda e: {"attempt": e.attempt, "reason": e.reason},
+    ev.StepInterrupted: lambda e: {
+        "attempt": e.attempt, "reason": e.reason, **({} if e.counts else {"counts": False})
+    },
     ev.StepCancelled: lambda e: {"attempt": e.attempt, "reason": e.reason, "failure": e.failure},
     ev.StepSkipped: lambda e: {"reason": e.reason},
     ev.TimerSet: lambda e: {"key": e.key, "due": e.due},
@@ -136,6 +138,7 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
         "limits": _names(b.get("limits", ())),
     },
     "step_completed": lambda b, p: {**b, "output": p, "state": _writes(b)},
+    "step_interrupted": lambda b, _: {"counts": True, **b},
     "step_failed": lambda b, _: {
         **b,
         "failure": Failure.from_json(b["failure"]),
@@ -161,13 +164,13 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
 """How to read what isn't the fields as they are. An upcaster for an older ``v`` goes here."""
 
 _PLAIN: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
     "int": (int,),
     "int | None": (int, type(None)),
     "float": (float, int),
     "float | None": (float, int, type(None)),
     "str": (str,),
     "str | None": (str, type(None)),
-    "bool": (bool,),
     "bytes": (bytes,),
     "bytes | None": (bytes, type(None)),
 }

@@ -52,6 +52,8 @@ class RunRow:
     seen: int = 0
     """The id of the latest message that its owner knew of when it suspended the run: only a later
     one wakes it before it is due."""
+    orphaned: bool = False
+    """Whether an owner died with it since the latest append, which writes this like the rest."""
 
 
 class NewRun(NamedTuple):
@@ -248,7 +250,8 @@ class Store(RunReader, ScheduleStore, Protocol):
     async def register(self, worker: Worker) -> None:
         """Announce a worker, alive from now until ``unregister`` or its death.
 
-        What an earlier worker of this id, gone by now, still owned is given back: it isn't ours.
+        What an earlier worker of this id, gone by now, still owned is given back, ``orphaned``: it
+        isn't ours.
 
         Where the store can see a process die (a lock that the system frees), it does not wait for
         the lease to end.
@@ -310,6 +313,9 @@ class Store(RunReader, ScheduleStore, Protocol):
         ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. What
         else the dead still owned is given back, as ``unregister`` does. Costs what is due or has
         fresh mail, not what sleeps, nor what other workflows hold.
+
+        All that is taken from an owner becomes ``orphaned``, unless the store can see that it lives
+        on and only let its lease end: it was frozen, or too slow.
 
         Args:
             worker_id: the registered worker that claims.

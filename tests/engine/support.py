@@ -60,6 +60,18 @@ async def step_of(engine: Engine, run_id: str, path: str) -> StepExecution:
     return next(s for s in await engine.steps(run_id) if s.path == path)
 
 
+async def die(engine: Engine) -> None:
+    """End an engine as if its process had died: its lock is free, and nothing was given back."""
+    store: Any = engine.store  # an ``SqliteStore``
+    store._home.locks.drop(engine.worker_id)
+
+    async def nothing(_: str) -> None:
+        pass
+
+    store.unregister = nothing
+    await engine.aclose(grace=0)
+
+
 async def kinds(engine: Engine, run_id: str) -> list[str]:
     """Return the kinds of a run's events, in order."""
     return [event.kind for event in await engine.store.read_events(run_id)]

@@ -26,7 +26,7 @@ from gorkflow import (
 from gorkflow.store import Append, NewRun, Written
 from gorkflow.stores.memory import MemoryStore
 
-from .support import Gate, in_loop, kinds, step_of, until
+from .support import Gate, die, in_loop, kinds, step_of, until
 
 
 @pytest.fixture
@@ -464,7 +464,7 @@ async def test_runs_that_may_kill_their_worker_go_on_one_at_a_time(url: str) -> 
             for run_id in ("a", "b"):
                 await engine.start(wf, 1, run_id=run_id)
         await until(lambda n=number: gates[n].arrived == 2, "both")  # type: ignore[misc]
-        await engine.aclose(grace=0)
+        await die(engine)
     begun.clear()
     async with Engine(url, workflows=[wf]) as engine:
         await until(lambda: gates[3].arrived == 1, "the first")

@@ -121,8 +121,8 @@ class Drive:
         fields = (attempt, failure, self.at, retry_at, self.at, unknown)
         return self.feed(ev.StepFailed, path, *fields)
 
-    def interrupt(self, path: str) -> list[ev.Event]:
-        return self.feed(ev.StepInterrupted, path, self.attempt(path), "the process died")
+    def interrupt(self, path: str, *, counts: bool = True) -> list[ev.Event]:
+        return self.feed(ev.StepInterrupted, path, self.attempt(path), "gone", counts)
 
     def fire(self, path: str, key: str = "timeout") -> list[ev.Event]:
         return self.feed(ev.TimerFired, path, key)

@@ -221,8 +221,9 @@ class Observer:
         assert path in self.running, f"{path} has a result without an attempt"
         assert event.attempt == self.attempts[path], f"{path} has a result of another attempt"
         self.running.remove(path)
-        interrupted = isinstance(event, ev.StepInterrupted)
-        in_a_row = self.interrupted.get(path, 0) + 1 if interrupted else 0
+        in_a_row = 0
+        if isinstance(event, ev.StepInterrupted):
+            in_a_row = self.interrupted.get(path, 0) + event.counts
         self.interrupted[path] = in_a_row
         assert in_a_row <= INTERRUPTIONS + 1, f"{path} is tried for ever"
         if isinstance(event, ev.StepCompleted) or (
@@ -234,6 +235,12 @@ class Observer:
         assert event.path not in self.ended, f"{event.path} ends twice"
         self.waits.pop(event.path, None)
         self.ended[event.path] = event
+
+    def _check_interruptions(self, machine: Machine) -> None:
+        live = {path: n for path, n in self.interrupted.items() if path not in self.ended}
+        assert machine.interruptions(died=False) == max(live.values(), default=0)
+        both = [live.get(path, 0) + (path in self.running) for path in {*live, *self.running}]
+        assert machine.interruptions(died=True) == max(both, default=0)
 
     def check(self, machine: Machine, event: ev.Event, commands: list[Command]) -> None:
         """Compare what the machine asked for and waits for with what may happen.
@@ -250,6 +257,7 @@ class Observer:
             assert (timer.due if timer else NEVER) == self.deadline(path), f"{path} has longer"
         open_commands, running = machine.open_commands(), machine.running_attempts()
         assert {path for path, _ in running} == self.running
+        self._check_interruptions(machine)
         self._check_waiting(machine, open_commands)
         if self.finished:
             assert not open_commands, "commands are open after the finish"

@@ -375,6 +375,34 @@ def gives_up_one_interruption_early(patch: Patch) -> None:
 
 
 @mutant
+def every_interruption_counts(patch: Patch) -> None:
+    def make(on_interrupted: Any) -> Any:
+        return lambda self, event: on_interrupted(self, replace(event, counts=True))
+
+    _instead(patch, StepFrame, "_on_interrupted", make)
+
+
+@mutant
+def an_interruption_that_does_not_count_ends_the_row(patch: Patch) -> None:
+    def make(on_interrupted: Any) -> Any:
+        def mutated(self: Any, event: Any) -> None:
+            self.interruptions *= event.counts
+            on_interrupted(self, event)
+
+        return mutated
+
+    _instead(patch, StepFrame, "_on_interrupted", make)
+
+
+@mutant
+def open_attempts_always_count_as_interrupted(patch: Patch) -> None:
+    def make(interruptions: Any) -> Any:
+        return lambda self, died: interruptions(self, died=True)
+
+    _instead(patch, Machine, "interruptions", make)
+
+
+@mutant
 def a_failure_does_not_end_a_row_of_interruptions(patch: Patch) -> None:
     def make(on_failed: Any) -> Any:
         def mutated(self: Any, event: Any) -> None:

@@ -774,7 +774,9 @@ def _as_seen(spec: ParallelSpec | MapSpec, branch: NodeSpec, life: Life) -> Life
 
 
 def _unsuccessful(event: Any, row: int, last: Symbol) -> tuple[Symbol, int, Symbol]:
-    """Return the failure that ends the step, the interruptions in a row, the last failure."""
+    """Return the failure that ends the step, the deaths in a row, the last failure."""
+    if isinstance(event, ev.StepInterrupted) and not event.counts:
+        return None, row, last
     if isinstance(event, ev.StepInterrupted):
         over = ("interrupted", event.path, event.attempt) if row == INTERRUPTIONS else None
         return over, row + 1, last

@@ -184,7 +184,7 @@ class Simulation:
     def _interrupt_all(self) -> None:
         for path, attempt in self.machine.running_attempts():
             if self.machine.expects(path, attempt):
-                self.feed(ev.StepInterrupted, path, attempt, "the process died")
+                self.feed(ev.StepInterrupted, path, attempt, "the process died", self._chance(0.8))
 
     def _check_replay(self) -> None:
         replayed = replay(RUN, self.tree, self.history)
@@ -375,7 +375,7 @@ class Simulation:
         if not self.machine.expects(path, attempt):
             self.refuses(ev.StepCompleted, path, attempt, b"1", self.at)
         elif self._chance(self.weather.interrupted):
-            self.feed(ev.StepInterrupted, path, attempt, "the worker closed")
+            self.feed(ev.StepInterrupted, path, attempt, "the worker closed", self._chance(0.8))
         elif self._chance(self.weather.fails):
             delay = self.rng.choice((1.0, 1.0, 5.0, 9.0))
             retry_at = self.at + delay if self._chance(0.5) else None

@@ -287,6 +287,34 @@ def test_eleventh_interruption_in_a_row_fails_the_step():
     assert drive.failures == [("interrupted", "a")]
 
 
+def test_interruptions_that_do_not_count_never_fail_a_step():
+    drive = Drive(A)
+    for _ in range(50):
+        drive.begin()
+        drive.interrupt("a", counts=False)
+    command = drive.machine.open_commands()[0]
+    assert (command.attempt, command.failures) == (51, 0)
+    assert drive.machine.interruptions(died=True) == 0
+
+
+def test_interruptions_that_do_not_count_leave_a_row_as_it_is():
+    drive = Drive(A)
+    for number in range(21):
+        assert drive.machine.interruptions(died=False) == (number + 1) // 2
+        drive.begin()
+        drive.interrupt("a", counts=number % 2 == 0)
+    assert drive.failures == [("interrupted", "a")]
+
+
+def test_an_open_attempt_is_one_more_if_its_worker_died():
+    drive = Drive(A)
+    drive.begin()
+    drive.interrupt("a")
+    drive.begin()
+    assert drive.machine.interruptions(died=True) == 2
+    assert drive.machine.interruptions(died=False) == 1
+
+
 # ---- branches that end without work ---------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ def operation(rng, now):
         worker_id=rng.choice([None, *WORKERS]),
         due_at=rng.choice([None, now - 1, now + 20]),
         seen=rng.choice([0, 0, rng.randint(0, 60)]),
+        orphaned=rng.random() < 0.3,
         finished_at=now,
     )
     consuming = step_forward(row)._replace(consumed=[rng.randint(1, 60) for _ in range(5)])

@@ -26,7 +26,7 @@ from gorkflow.errors import (
 from gorkflow.model import RunFilter, RunStatus, instant
 from gorkflow.store import Append, Written
 from gorkflow.stores import open_store
-from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _reads, _schema
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _locks, _reads, _schema
 from gorkflow.stores.sqlite._locks import WorkerLocks, WriteLock
 from gorkflow.testing.conformance import (
     LEASE,
@@ -686,6 +686,7 @@ def test_runs_of_a_killed_process_are_claimable_at_once(path):
             assert [each.worker_id for each in await store.workers()] == ["heir"]
             [claim] = await store.claim("heir", now=T0)
             assert (claim.row.worker_id, claim.row.token) == ("heir", 2)
+            assert claim.row.orphaned
             assert Path(f"{path}.workers/dead.lock").exists()
             await store.register(worker("third"))
             assert not Path(f"{path}.workers/dead.lock").exists()
@@ -710,7 +711,8 @@ def test_a_frozen_process_loses_its_runs_when_its_lease_ends(path):
         async def test(store):
             await store.register(worker("heir", seen_at=T0 + LEASE))
             assert await store.claim("heir", now=T0 + LEASE) == []
-            assert len(await store.claim("heir", now=T0 + LEASE + 1)) == 1
+            [claim] = await store.claim("heir", now=T0 + LEASE + 1)
+            assert not claim.row.orphaned  # its lock is still held
             assert not (await store.heartbeat("dead", T0 + LEASE + 1)).alive
 
         with_store(path, test)
@@ -779,7 +781,28 @@ def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
         sql(path, "UPDATE workers SET machine = 'elsewhere' WHERE worker_id = 'far'")
         Path(f"{path}.workers/far.lock").unlink()
         assert await store.claim("w1", now=T0 + LEASE) == []
-        assert len(await store.claim("w1", now=T0 + LEASE + 1)) == 1
+        [claim] = await store.claim("w1", now=T0 + LEASE + 1)
+        assert claim.row.orphaned  # nobody here can see that it lives
+
+    with_store(path, test)
+
+
+def test_without_locks_an_ended_lease_is_taken_for_a_death(path, monkeypatch):
+    monkeypatch.setattr(_locks, "fcntl", None)
+
+    async def test(store):
+        await store.register(worker("w1", seen_at=T0 + 40))
+        await store.create([new_run("ours"), new_run("others")])
+        async with opened(path) as other:
+            await other.register(worker("w2"))
+            await other.claim("w2", now=T0, run_id="others")
+            await store.register(worker("w3"))
+            await store.claim("w3", now=T0, run_id="ours")
+            claims = await store.claim("w1", now=T0 + LEASE + 1)
+        assert {claim.row.run_id: claim.row.orphaned for claim in claims} == {
+            "ours": False,  # of this very process
+            "others": True,
+        }
 
     with_store(path, test)
 
@@ -853,7 +876,7 @@ def test_claim_and_list_walk_along_an_index(path):
     assert "SCAN runs" not in claim
     for name, index, values in (
         ("list_owners", "runs_owned", {}),
-        ("release_runs", "runs_owned", ("w1",)),
+        ("release_runs", "runs_owned", {"worker_id": "w1", "died": 1}),
         ("list_workflows", "runs_by_workflow", {}),
         ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),

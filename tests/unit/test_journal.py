@@ -21,11 +21,11 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=20)
 WRITES = st.lists(st.builds(Write, TEXT, st.sampled_from(OPS), TEXT), max_size=3).map(tuple)
 BY_ANNOTATION = {
+    "bool": st.booleans(),
     "int": st.integers(0, 2**63 - 1),
     "str": TEXT,
     "str | None": st.none() | TEXT,
     "float": FLOATS,
-    "bool": st.booleans(),
     "bytes": st.binary(max_size=50),
     "int | None": st.none() | st.integers(1),
     "float | None": st.none() | FLOATS,
@@ -145,6 +145,18 @@ def test_only_a_rerun_says_where_it_comes_from():
     assert from_row(row) == rerun
     with pytest.raises(StoreCorruptError):
         from_row(row._replace(body=row.body.replace('"other"', "1")))
+
+
+def test_only_an_interruption_that_does_not_count_says_so():
+    counts = ev.StepInterrupted("r", 3, "a", 1.5, 1, "killed")
+    row = to_row(counts)
+    assert row.body == '{"attempt":1,"reason":"killed"}'  # as it always was
+    assert from_row(row) == counts
+    assert counts.counts
+    row = to_row(replace(counts, counts=False))
+    assert not from_row(row).counts
+    with pytest.raises(StoreCorruptError):
+        from_row(row._replace(body=row.body.replace("false", "0")))
 
 
 def damaged():

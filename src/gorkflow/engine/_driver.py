@@ -149,9 +149,10 @@ class Driver:
 
     def resume(self) -> None:
         """Go on with a run that was replayed: interrupt what was open, do what remains."""
+        died = self.row.orphaned
+        reason = "the process that ran it is gone" if died else "its worker had let go of the run"
         for path, attempt in self.machine.running_attempts():
-            reason = "the process that ran it is gone"
-            self.post(ev.StepInterrupted, path, attempt, (attempt, reason))
+            self.post(ev.StepInterrupted, path, attempt, (attempt, reason, died))
         for command in self.machine.open_commands():
             if not isinstance(command, RunStep):
                 self.perform(command)

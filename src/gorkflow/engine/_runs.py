@@ -25,7 +25,7 @@ logger = logging.getLogger("gorkflow.engine")
 
 LEFT = "the engine was closed before the run ended; recover() it"
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
-_SUSPECT = 3  # interruptions in a row from which on a run may be what kills its workers
+_SUSPECT = 3  # dead workers in a row from which on a run may be what kills them
 _PROBATION = 60.0  # seconds after which a suspect that did no harm lets the next one in
 
 
@@ -92,7 +92,7 @@ class Runs:
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
         self.drivers[driver.run_id] = driver
-        if driver.machine.interruptions() >= _SUSPECT:
+        if _interruptions(driver) >= _SUSPECT:
             self._suspects.add(driver)
         else:
             self._when_due(driver, self._admit)
@@ -192,11 +192,11 @@ class Suspects:
 
     def add(self, driver: Driver) -> None:
         """Have a run carried when its turn comes: those interrupted least go first."""
-        place = (driver.machine.interruptions(), next(self._arrivals), driver)
+        place = (_interruptions(driver), next(self._arrivals), driver)
         heapq.heappush(self._waiting, place)
         logger.warning(
-            "run %r was interrupted %d times in a row; it goes on when no other such run is on "
-            "probation here",
+            "run %r lost its worker %d times in a row in the same step; it goes on when no other "
+            "such run is on probation here",
             driver.run_id,
             place[0],
         )
@@ -217,3 +217,8 @@ class Suspects:
                 clock = self._runtime.clock
                 driver.call_at(clock.now() + _PROBATION, partial(self.left, driver))
                 self._admit(driver)
+
+
+def _interruptions(driver: Driver) -> int:
+    """Return how often in a row a worker died in a step of the run, the latest time included."""
+    return driver.machine.interruptions(died=driver.row.orphaned)

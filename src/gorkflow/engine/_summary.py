@@ -54,6 +54,7 @@ def summary(driver: Driver, now: float, *, rests: bool, keeps: bool) -> RunRow:
         priority=row.priority,
         exclusive=row.exclusive,
         seen=row.seen if keeps else driver.mail.seen,
+        orphaned=row.orphaned and not driver.begun,  # then that was recorded, or there was nothing
     )
 
 

@@ -198,11 +198,15 @@ class Machine:
         """Return whether a message brought its signal already."""
         return inbox_id in self._received
 
-    def interruptions(self) -> int:
-        """Return how often in a row a step was interrupted, at most, open attempts counted in."""
+    def interruptions(self, *, died: bool) -> int:
+        """Return how often in a row a step was interrupted so that it counts, at most.
+
+        Args:
+            died: whether the worker died that had the run, so that open attempts count, too.
+        """
         return max(
             (
-                frame.interruptions + (frame.state == "running")
+                frame.interruptions + (died and frame.state == "running")
                 for frame in self.frames.values()
                 if isinstance(frame, StepFrame)
             ),

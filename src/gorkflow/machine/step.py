@@ -23,7 +23,7 @@ class StepFrame(Frame):
         self.attempt = 0
         self.failures = 0
         self.failed_at = 0  # seq of the latest failure
-        self.interruptions = 0
+        self.interruptions = 0  # that count, since the latest failure
         kept = self.machine.kept.get(self.path)
         if kept is not None:
             if kept.state:
@@ -81,7 +81,7 @@ class StepFrame(Frame):
 
     def _on_interrupted(self, event: ev.StepInterrupted) -> None:
         del self.machine.running[self.path]
-        self.interruptions += 1
+        self.interruptions += event.counts
         self._doubt()
         if self.interruptions > MAX_INTERRUPTIONS:
             self._fail(self._worn_out(event))

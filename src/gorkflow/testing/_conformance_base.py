@@ -95,7 +95,8 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.BlockDecided("r", 27, "*a", T0 + 9, "completed", "", ListOf((5, None, 6))),
     ev.StepFailed("r", 28, "a", T0 + 9, 1, _FAILURE, T0, None, T0 + 8, unknown=True),
     ev.UndoStarted("r", 29, "", T0 + 9, RunStatus.FAILED, (7, _FAILURE), "", ("b", "a[2]")),
-    ev.RunFinished("r", 30, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.StepInterrupted("r", 30, "a[2]", T0 + 9, 1, "the worker closed", counts=False),
+    ev.RunFinished("r", 31, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 

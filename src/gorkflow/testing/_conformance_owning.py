@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gorkflow.model import RunStatus
-from gorkflow.store import Store
+from gorkflow.store import Append, Store
 from gorkflow.testing._conformance_base import (
     FENCED,
     LEASE,
@@ -153,6 +154,69 @@ class Owning(Conformance):
         await store.create([new_run(worker_id="ghost", token=1)])
         [claim] = await store.claim("w1", now=T0)
         assert (claim.row.worker_id, claim.row.token) == ("w1", 2)
+
+    # Owners that died
+
+    @with_store
+    async def test_what_an_owner_gives_back_is_not_orphaned(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run()])
+        await store.claim("w1", now=T0)
+        await store.unregister("w1")
+        [claim] = await store.claim("w2", now=T0)
+        assert not claim.row.orphaned
+        released = replace(claim.row, worker_id=None)
+        assert await store.append([Append(released, (), released.seq)]) == [OK]
+        [claim] = await store.claim("w2", now=T0)
+        assert not claim.row.orphaned
+
+    @with_store
+    async def test_the_run_of_an_owner_that_died_is_orphaned(self, store: Store) -> None:
+        await store.register(worker())
+        await store.create([new_run(worker_id="ghost", token=1)])
+        [claim] = await store.claim("w1", now=T0)
+        assert claim.row.orphaned
+        assert await store.get_run("r") == claim.row
+
+    @with_store
+    async def test_so_is_that_of_an_earlier_worker_of_the_id(self, store: Store) -> None:
+        await store.create([new_run(worker_id="w1", token=1)])
+        await store.register(worker())
+        [claim] = await store.claim("w1", now=T0)
+        assert claim.row.orphaned
+
+    @with_store
+    async def test_the_run_of_an_owner_that_only_lapsed_is_not(self, store: Store) -> None:
+        """The owner is of this process, so the store can see that it lives."""
+        await store.register(worker())
+        await store.register(worker("w2", seen_at=T0 + LEASE))
+        await store.create([new_run("a"), new_run("b")])
+        await store.claim("w1", now=T0)
+        [claim] = await store.claim("w2", now=T0 + LEASE + 1, limit=1)
+        assert not claim.row.orphaned
+        assert not (await store.heartbeat("w1", T0 + LEASE + 1)).alive
+        await store.register(worker(seen_at=T0 + LEASE + 1))
+        [claim] = await store.claim("w1", now=T0 + LEASE + 1)
+        assert not claim.row.orphaned
+
+    @with_store
+    async def test_an_orphan_stays_one_until_an_append_says_otherwise(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2"))
+        await store.create([new_run("a", worker_id="ghost", token=1), new_run("b")])
+        await store.claim("w1", now=T0)
+        await store.unregister("w1")
+        first, second = await store.claim("w2", now=T0)
+        assert (first.row.orphaned, second.row.orphaned) == (True, False)
+        kept = replace(first.row, worker_id=None)  # as whoever can't carry it on puts it back
+        assert await store.append([Append(kept, (), kept.seq)]) == [OK]
+        [again] = await store.claim("w2", now=T0)
+        assert again.row.orphaned
+        assert await store.append([step_forward(again.row, orphaned=False)]) == [OK]
+        row = await store.get_run("a")
+        assert row is not None
+        assert not row.orphaned
 
     @with_store
     async def test_a_mailed_run_is_claimable_though_it_sleeps(self, store: Store) -> None:

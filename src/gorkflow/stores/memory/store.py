@@ -174,20 +174,21 @@ class MemoryStore(Schedules):
         """Announce a worker."""
         self._check_open()
         if worker.worker_id not in self._workers:
-            self._release(worker.worker_id)
+            self._release(worker.worker_id, died=True)
         self._workers[worker.worker_id] = worker
 
     async def unregister(self, worker_id: str) -> None:
         """Forget a worker and give back its runs."""
         self._check_open()
         self._workers.pop(worker_id, None)
-        self._release(worker_id)
+        self._release(worker_id, died=False)
 
-    def _release(self, worker_id: str) -> None:
+    def _release(self, worker_id: str, *, died: bool) -> None:
         for book in self._books.values():
             book.leases.pop(worker_id, None)
         for run in list(self._places.owned.get(worker_id, {}).values()):
-            self._set_row(run, replace(run.row, worker_id=None))
+            orphaned = died or run.row.orphaned
+            self._set_row(run, replace(run.row, worker_id=None, orphaned=orphaned))
 
     def _alive(self, worker_id: str, now: float) -> bool:
         worker = self._workers.get(worker_id)
@@ -223,7 +224,8 @@ class MemoryStore(Schedules):
         for owner in list(self._places.owned):
             # Whoever claims is alive, though its lease may have ended.
             if owner != worker_id and not self._alive(owner, now):
-                self._release(owner)
+                # Those who registered are of this process: they live, at least as long as we do.
+                self._release(owner, died=owner not in self._workers)
         free = (
             run
             for run in self._candidates(now + ahead, run_id)
@@ -362,6 +364,7 @@ def _with_origin(old: RunRow, new: RunRow) -> RunRow:
         seq=new.seq,
         worker_id=new.worker_id,
         seen=new.seen,
+        orphaned=new.orphaned,
     )
 
 

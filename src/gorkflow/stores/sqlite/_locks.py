@@ -189,6 +189,10 @@ class WorkerLocks:
             os.close(fd)
         return False
 
+    def is_seen(self, worker_id: str) -> bool:
+        """Whether it is certain that the worker's process lives."""
+        return worker_id in self._held or (fcntl is not None and self.is_held(worker_id))
+
     def sweep(self) -> None:
         """Remove the files that nobody holds. Only while holding the write lock, as ``take`` is."""
         if fcntl is None or not self._folder.is_dir():

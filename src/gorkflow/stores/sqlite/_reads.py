@@ -39,7 +39,7 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
     """
     (_, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
      created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
-     seen) = values  # fmt: skip
+     seen, orphaned) = values  # fmt: skip
     try:
         for at in (created_at, started_at, finished_at, due_at):
             if at is not None:
@@ -51,7 +51,7 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
             resource_id=resource_id, tags=tuple(pairs), created_at=created_at,
             started_at=started_at, finished_at=finished_at, due_at=due_at, seq=seq,
             worker_id=worker_id, token=token, priority=priority, exclusive=bool(exclusive),
-            seen=seen,
+            seen=seen, orphaned=bool(orphaned),
         )  # fmt: skip
     except (ValueError, TypeError, OverflowError, OSError) as error:
         raise StoreCorruptError(

@@ -158,6 +158,7 @@ def _state(row: RunRow) -> list[Any]:
         row.due_at,
         row.worker_id,
         row.seen,
+        row.orphaned,
     ]
 
 
@@ -169,7 +170,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
             db.execute(query("delete_worker"), (row[0],))
     if locks.take(worker.worker_id):
         # A dead process of this name may have left runs, which would now look as if carried by us.
-        db.execute(query("release_runs"), (worker.worker_id,))
+        _release(db, worker.worker_id, died=True)
         db.execute(query("delete_limit_leases"), (worker.worker_id,))
     values = (
         worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
@@ -181,8 +182,12 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
 def unregister(db: sqlite3.Connection, worker_id: str) -> None:
     """Forget a worker and give back its runs."""
     db.execute(query("delete_worker"), (worker_id,))
-    db.execute(query("release_runs"), (worker_id,))
+    _release(db, worker_id, died=False)
     db.execute(query("delete_limit_leases"), (worker_id,))
+
+
+def _release(db: sqlite3.Connection, worker_id: str, *, died: bool) -> None:
+    db.execute(query("release_runs"), {"worker_id": worker_id, "died": died})
 
 
 def heartbeat(db: sqlite3.Connection, worker_id: str, now: float, after: int) -> Heartbeat:
@@ -247,7 +252,8 @@ def _release_the_dead(
         if owner == claimer:
             continue  # whoever claims is alive, though its lease may have ended
         if owner not in workers or not worker_alive(workers[owner], locks, machine, now):
-            db.execute(query("release_runs"), (owner,))
+            seen = owner in workers and _files.same_machine(workers[owner][-1], machine)
+            _release(db, owner, died=not (seen and locks.is_seen(owner)))
 
 
 def post(db: sqlite3.Connection, message: Message) -> bool:

@@ -1,3 +1,3 @@
 UPDATE runs INDEXED BY runs_owned
-SET worker_id = NULL
-WHERE worker_id = ? AND status IN ('pending', 'running', 'suspended')
+SET worker_id = NULL, orphaned = MAX(orphaned, :died)
+WHERE worker_id = :worker_id AND status IN ('pending', 'running', 'suspended')

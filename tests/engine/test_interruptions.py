@@ -1,0 +1,150 @@
+"""What interrupts a step says something about the step only where its process vanished with it."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow import Engine, StepContext, Workflow, step
+from gorkflow.events import StepInterrupted
+from gorkflow.store import Heartbeat
+from gorkflow.stores.memory import MemoryStore
+from gorkflow.stores.sqlite import SqliteStore
+
+from .support import die, in_loop, until
+
+TIMES = 12
+"""Interruptions in a row: from the third on that counts, a run waits its turn; the eleventh such
+fails it."""
+
+
+def long_workflow(began: list[tuple[str, int]], times: int = TIMES) -> Workflow[int, int]:
+    """Return a workflow whose step does not end in so many attempts."""
+
+    @step(retries=1)
+    async def long(ctx: StepContext, number: int) -> int:
+        began.append((ctx.run_id, ctx.attempt))
+        if ctx.attempt <= times:
+            await asyncio.sleep(3600)
+        return number
+
+    return Workflow("w", input=int).then(long)
+
+
+async def counted(store: Any, run_id: str) -> list[bool]:
+    """Return of each interruption of a run whether it counts."""
+    events = await store.read_events(run_id)
+    return [event.counts for event in events if isinstance(event, StepInterrupted)]
+
+
+@in_loop
+async def test_closing_again_and_again_neither_suspects_nor_fails_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:{tmp_path / 'runs.db'}"
+    began: list[tuple[str, int]] = []
+    wf = long_workflow(began)
+    async with Engine(url, execute=False) as client:
+        for run_id in ("a", "b"):
+            await client.start(wf, 1, run_id=run_id)
+        for attempt in range(1, TIMES + 1):
+            worker = Engine(url, workflows=[wf])
+            await worker.open()
+            both = {("a", attempt), ("b", attempt)}
+            await until(lambda both=both: both <= {*began}, f"attempt {attempt} of both")
+            await worker.aclose(grace=0)
+        async with Engine(url, workflows=[wf]):
+            assert [await client.handle(run_id, wf).result() for run_id in "ab"] == [1, 1]
+        for run_id in ("a", "b"):
+            assert await counted(client.store, run_id) == [False] * TIMES
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class Stuck(MemoryStore):
+    """A store whose heartbeats are stuck now and then."""
+
+    stuck = False
+
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        while self.stuck:
+            await asyncio.sleep(0.001)
+        return await super().heartbeat(worker_id, now, after=after)
+
+
+@in_loop
+async def test_lapsing_again_and_again_neither_suspects_nor_fails_a_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Stuck()
+    began: list[tuple[str, int]] = []
+    wf = long_workflow(began)
+    async with Engine(store, lease=0.15) as engine:
+        handles = [await engine.start(wf, 1, run_id=run_id) for run_id in ("a", "b")]
+        for attempt in range(1, TIMES + 1):
+            both = {("a", attempt), ("b", attempt)}
+            await until(lambda both=both: both <= {*began}, f"attempt {attempt} of both")
+            store.stuck = True
+            lapses = caplog.text.count("could not renew")
+            await until(lambda n=lapses: caplog.text.count("could not renew") > n, "the lapse")
+            store.stuck = False
+        assert [await handle.result() for handle in handles] == [1, 1]
+        for run_id in ("a", "b"):
+            assert await counted(store, run_id) == [False] * TIMES
+    assert "lost its worker" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@in_loop
+async def test_being_taken_over_while_frozen_does_not_count(kind: str, tmp_path: Path) -> None:
+    began: list[tuple[str, int]] = []
+    wf = long_workflow(began, 1)
+    home: type[Any] = MemoryStore if kind == "memory" else SqliteStore
+    where = () if kind == "memory" else (tmp_path / "runs.db",)
+
+    class Frozen(home):  # type: ignore[misc]
+        frozen = ""
+
+        async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            while self.frozen == worker_id:
+                await asyncio.sleep(0.001)
+            beat: Heartbeat = await super().heartbeat(worker_id, now, after=after)
+            return beat
+
+        async def close(self) -> None:
+            """Stay open for the other engine."""
+
+    store = Frozen(*where)
+    async with Engine(store, lease=0.3, recover=False) as frozen:
+        await frozen.start(wf, 1, run_id="r")
+        await until(lambda: began == [("r", 1)], "the step")
+        store.frozen = frozen.worker_id
+        async with Engine(store, workflows=[wf]):
+            await until(lambda: began[-1:] == [("r", 2)], "the heir's attempt")
+            assert await counted(store, "r") == [False]
+        store.frozen = ""
+    await home.close(store)
+
+
+@in_loop
+async def test_a_death_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Three in a row make a run a suspect, and closes in between change nothing about that."""
+    path = tmp_path / "runs.db"
+    began: list[tuple[str, int]] = []
+    wf = long_workflow(began, 5)
+    for attempt, dies in enumerate((True, False, True, False, True), 1):
+        engine = Engine(SqliteStore(path), workflows=[wf])
+        await engine.open()
+        if attempt == 1:
+            await engine.start(wf, 1, run_id="r")
+        await until(lambda attempt=attempt: began[-1:] == [("r", attempt)], "its attempt")
+        assert "lost its worker" not in caplog.text
+        if dies:
+            await die(engine)
+        else:
+            await engine.aclose(grace=0)
+    async with Engine(SqliteStore(path), workflows=[wf]) as engine:
+        await until(lambda: began[-1:] == [("r", 6)], "its attempt")
+        assert "'r' lost its worker 3 times in a row" in caplog.text
+        assert await counted(engine.store, "r") == [True, False, True, False, True]
