@@ -27,18 +27,7 @@ from typing import TypeVar
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
-from gorkflow.flow import (
-    ChoiceSpec,
-    LoopSpec,
-    MapSpec,
-    ParallelSpec,
-    PassthroughSpec,
-    SleepSpec,
-    StepSpec,
-    WaitSpec,
-    WorkflowSpec,
-)
-from gorkflow.machine.choice import ChoiceFrame
+from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.commands import (
     AwaitSignal,
     CancelTimer,
@@ -51,16 +40,14 @@ from gorkflow.machine.commands import (
     StartTimer,
     answers,
 )
-from gorkflow.machine.frame import Frame, PassthroughFrame
+from gorkflow.machine.frame import Frame
 from gorkflow.machine.kept import Keeper, Kept
-from gorkflow.machine.loop import LoopFrame
-from gorkflow.machine.map import MapFrame
-from gorkflow.machine.parallel import ParallelFrame
+from gorkflow.machine.kinds import FRAME_TYPES
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
 from gorkflow.machine.undo import Undo
-from gorkflow.machine.waiting import SleepFrame, WaitFrame
+from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
 from gorkflow.overlay import Overlay
 from gorkflow.refs import Ended
@@ -73,19 +60,6 @@ _RUN_STATUS = {
     StepStatus.FAILED: RunStatus.FAILED,
     StepStatus.CANCELLED: RunStatus.CANCELLED,
 }
-
-FRAME_TYPES: Mapping[type, type[Frame]] = {
-    StepSpec: StepFrame,
-    PassthroughSpec: PassthroughFrame,
-    ParallelSpec: ParallelFrame,
-    MapSpec: MapFrame,
-    ChoiceSpec: ChoiceFrame,
-    LoopSpec: LoopFrame,
-    SleepSpec: SleepFrame,
-    WaitSpec: WaitFrame,
-    WorkflowSpec: WorkflowFrame,
-}
-"""The frame of each node kind."""
 
 
 class Machine:
