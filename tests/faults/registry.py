@@ -30,6 +30,7 @@ FAMILIES = (
     "scale",
     "storm",
     "together",
+    "limited",
 )
 
 
