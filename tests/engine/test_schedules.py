@@ -111,6 +111,21 @@ async def test_a_run_begins_when_it_is_due(store: Any) -> None:
         assert dataclasses.replace(kept, next_due=made.next_due) == made
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.999])
+@in_loop
+async def test_an_interval_is_due_for_the_first_time_once_it_has_passed(fraction: float) -> None:
+    clock = Clock()
+    clock.time += fraction
+    async with Engine("memory:", clock=clock) as engine:
+        made = await engine.schedule(doubled, 1, id="s", every=timedelta(minutes=5))
+        waits = made.next_due.timestamp() - clock.time
+        assert 300 <= waits < 301
+        second = made.upcoming(2)[1]
+        assert second - made.next_due == timedelta(minutes=5)
+        await look(engine)
+        assert await runs(engine) == []
+
+
 @in_loop
 async def test_two_workers_start_one_run_for_each_due_time(tmp_path: Path) -> None:
     url, clock = f"sqlite:{tmp_path / 'runs.db'}", Clock()

@@ -31,6 +31,7 @@ FAMILIES = (
     "storm",
     "together",
     "limited",
+    "scheduled",
 )
 
 

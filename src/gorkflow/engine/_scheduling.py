@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -260,8 +261,9 @@ def _first(row: ScheduleRow, now: float) -> float:
     if not isinstance(row.timezone, str):
         raise InputInvalidError(f"timezone must be a name, not {row.timezone!r:.100}")
     zone(row.timezone)
-    table = timetable(row.cron, row.every, row.timezone, now)
-    return float(first_after(table, now))
+    # Due times are whole seconds. An interval counts from the first that is not before now.
+    start = now if row.every is None else float(math.ceil(now))
+    return float(first_after(timetable(row.cron, row.every, row.timezone, start), start))
 
 
 def _checked_id(given: str) -> str:
