@@ -147,6 +147,40 @@ async def enough(ctx: StepContext, outcomes: tuple[Outcome[int], ...]) -> bool:
 
 
 @step
+async def several(ctx: StepContext, value: int) -> list[int]:
+    begin(ctx, value)
+    return end(ctx, [value + number for number in range(value % 7)])
+
+
+@step
+async def breaks_at_times(ctx: StepContext, value: int) -> int:
+    begin(ctx, value)
+    await asyncio.sleep(pause(ctx, value))
+    if value % 5 == 0:
+        raise TriedError("at times")
+    return end(ctx, value)
+
+
+@step
+async def total_of_list(ctx: StepContext, values: list[int]) -> int:
+    begin(ctx, values)
+    return end(ctx, sum(values))
+
+
+@step
+async def codes_of_list(ctx: StepContext, outcomes: list[Outcome[int]]) -> str:
+    begin(ctx, len(outcomes))
+    told = ["ok" if isinstance(o, Completed) else _code(o) for o in outcomes]
+    return end(ctx, " ".join(told))
+
+
+@step
+async def told_both(ctx: StepContext, value: int, words: str) -> str:
+    begin(ctx, (value, words))
+    return end(ctx, f"{value} {words}")
+
+
+@step
 async def plus(ctx: StepContext, value: int, more: int) -> int:
     begin(ctx, (value, more))
     return end(ctx, value + more)
@@ -162,6 +196,14 @@ def sames(count: int) -> list[Any]:
 
 def is_even(value: int) -> bool:
     return value % 2 == 0
+
+
+def never(_: int) -> bool:
+    return False
+
+
+def number_of(value: int) -> str:
+    return f"no {value}/7"
 
 
 async def is_large(value: int) -> bool:
@@ -216,7 +258,30 @@ def whole() -> list[Workflow[Job, Any]]:
         .parallel(inner("told").wait_for(GO).then(plus), inner("rests").sleep(0.03).then(same))
         .then(total),
         begun("cut").parallel(add, hangs, breaks, on_failure="cancel").then(total),
+        begun("mapped")
+        .then(several)
+        .map(inner("item").then(add).then(flaky), key=number_of, max_concurrency=3)
+        .then(total_of_list),
+        begun("map-tolerates")
+        .then(several)
+        .map(breaks_at_times, join=tolerate(percent=50))
+        .then(codes_of_list),
+        begun("looped").loop(grows(), until=is_large, max_iterations=20).then(add),
+        begun("loop-ends").loop(grows(), until=never, max_iterations=2).then(add),
+        begun("rounds")
+        .then(several)
+        .map(inner("each").loop(grows(), until=is_large, max_iterations=20), max_concurrency=2)
+        .parallel(total_of_list, inner_list("other").map(same, join="settled").then(codes_of_list))
+        .then(told_both),
     ]
+
+
+def grows() -> Workflow[int, int]:
+    return inner("round").then(add).then(double)
+
+
+def inner_list(name: str) -> Workflow[list[int], list[int]]:
+    return Workflow(name, input=list[int])
 
 
 def left() -> Workflow[int, int]:
