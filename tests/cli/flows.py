@@ -179,3 +179,30 @@ async def tally(ctx: StepContext, number: int) -> int:
 
 
 tallied = Workflow("tallied", input=int).then(tally)
+
+
+@step
+async def book(seats: int) -> str:
+    return f"{seats} seats"
+
+
+@step
+async def unbook(seats: int, booking: str | None) -> None: ...
+
+
+@step
+async def unpay(booking: str, receipt: int | None) -> None:
+    raise ValueError("the bank is closed")
+
+
+@step
+async def pay(booking: str) -> int:
+    return 7
+
+
+@step
+async def board(receipt: int) -> None:
+    raise ValueError("the bus has left")
+
+
+trip = Workflow("trip", input=int).then(book.undo(unbook)).then(pay.undo(unpay)).then(board)

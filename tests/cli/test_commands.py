@@ -436,3 +436,23 @@ def test_each_help_shows_an_example(invoke: Invoke, command: str):
     assert result.exit_code == 0
     assert "\nExample" in result.output
     assert "  gorkflow " in result.output
+
+
+def test_what_was_undone_is_told_and_shown(invoke: Invoke):
+    ran = invoke("run", "flows.py:trip", "--input", "2", "--run-id", "r1")
+    assert ran.exit_code == 1
+    assert "undoing pay, book" in ran.stderr
+    assert "undone: book (1 of 2)" in ran.stderr
+    assert "pay~undo  step_failed  ValueError: the bank is closed" in ran.stderr
+    shown = invoke("runs", "show", "r1").stdout
+    lines = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert lines["book"].endswith("undone")
+    assert lines["pay"].endswith("could not be undone")
+    assert lines["book~undo"].endswith("by unbook")
+    assert "undone: book; could not undo pay" in lines["reason"]
+    body = json.loads(invoke("runs", "show", "r1", "--json").stdout)
+    assert [(step["path"], step["undone"]) for step in body["steps"]] == [
+        ("book", "completed"), ("pay", "failed"), ("board", None),
+        ("pay~undo", None), ("book~undo", None),
+    ]  # fmt: skip
+    assert "undone by unbook" in invoke("graph", "flows.py:trip").stdout

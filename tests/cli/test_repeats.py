@@ -8,7 +8,7 @@ from gorkflow.cli._board import Board
 from gorkflow.cli._live import LiveTree
 from gorkflow.cli._rows import rows
 from gorkflow.cli._views import told
-from gorkflow.flow import LoopSpec, MapSpec, StepSpec
+from gorkflow.flow import LoopSpec, MapSpec, StepSpec, UndoSpec
 from gorkflow.model import StepStatus
 from tests.machine.drive import Drive, chain, mapped, step
 
@@ -98,3 +98,33 @@ def test_lines_tell_of_a_long_queue_once_it_is_over():
     }
     assert told_at[100.2] == "a started"
     assert told_at[103.5] == "a started after 3.50 s queued for limits 'mail' and 'pages'"
+
+
+def test_what_is_undone_has_a_part_of_its_own():
+    undo = UndoSpec(step=StepSpec(id="back", name="back", limits=(MAIL,)), inputs=1)
+    work = StepSpec(id="a", name="a", undo=undo)
+    drive = Drive(StepSpec(id="b", name="b", undo=undo), mapped(work), step("z"), step("y"))
+    drive.begin()
+    drive.complete("b")
+    drive.expand("*a", 2)
+    for path in ("a[0]", "a[1]"):
+        drive.begin(path)
+        drive.complete(path)
+    drive.begin()
+    drive.fail("z")
+    board = watched(drive)
+    assert told(board, drive.history[-1]) == "undoing a[1], a[0], b"
+    assert board.items["y"].state is StepStatus.CANCELLED
+    assert board.items["a[]~undo"].tally == {StepStatus.PENDING: 2}
+    assert [row.item.label for row in rows(board, 30) if row.item][-3:] == ["undo", "a[]", "b"]
+    assert "2 waiting for limit 'mail'" in shown(board, "a[]~undo")
+    drive.begin()
+    drive.complete("a[0]~undo")
+    drive.fail("a[1]~undo")
+    board = watched(drive)
+    assert board.items["~undo"].state is StepStatus.FAILED
+    assert board.items["a[]~undo"].tally[StepStatus.COMPLETED] == 1
+    assert "waits for limit 'mail'" in shown(board, "b~undo")
+    drive.begin()
+    drive.complete("b~undo")
+    assert watched(drive).items["b~undo"].state is StepStatus.COMPLETED

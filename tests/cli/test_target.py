@@ -91,7 +91,7 @@ def test_good_targets(invoke: Invoke, target: str):
         ("flows.py:zzz", "its workflows: checkout, retried"),
         ("none.py", "has no Workflow"),
         ("none.py:x", "is 1, not a Workflow or Engine"),
-        ("flows.py", "has 11 workflows; name one:\n  flows.py:checkout\n"),
+        ("flows.py", "has 13 workflows; name one:\n  flows.py:checkout\n"),
         ("flows.py:check", "is a step; to run it by itself make it a workflow: Workflow('check'"),
         ("missing.py", "No module named 'surely_not_installed'"),
         ("leaving.py", "SystemExit: 4"),

@@ -316,3 +316,46 @@ def test_a_delayed_start_survives_a_crash():
     took = report.undisturbed.run.finished_at - report.undisturbed.run.created_at
     assert took.total_seconds() == 86_400 + 3600
     assert report.differences == ()
+
+
+def test_a_crash_while_undoing_undoes_all_the_same():
+    class Account:
+        def __init__(self) -> None:
+            self.held: set[str] = set()
+            self.order: list[str] = []
+
+    @step
+    async def hold(ctx: StepContext[Account], cents: int) -> int:
+        ctx.deps.held.add(ctx.path)
+        return cents
+
+    @step(retries=1)
+    async def free(ctx: StepContext[Account], cents: int, held: int | None) -> None:
+        ctx.deps.held.discard(ctx.path.removesuffix("~undo"))
+        ctx.deps.order.append(ctx.path)
+
+    @step
+    async def fail(amounts: list[int]) -> None:
+        raise ValueError("no")
+
+    @step
+    async def split(cents: int) -> list[int]:
+        return [cents, cents]
+
+    def freed(account: Account) -> None:
+        assert not account.held
+        assert account.order.index("part[0]~undo") < account.order.index("hold~undo")
+
+    flow = (
+        Workflow("w", input=int)
+        .then(hold.undo(free))
+        .then(split)
+        .map(hold.options(id="part").undo(free))
+        .then(fail)
+    )
+    report = testing.crash_at_every_commit(flow, 5, make_deps=Account, check=freed)
+    assert report.differences == ()
+    assert report.undisturbed.status == "failed"
+    undone = [item for item in report.doubled if item.path.endswith("~undo")]
+    assert {item.path for item in undone} == {"hold~undo", "part[0]~undo", "part[1]~undo"}
+    assert all(item.same_key for item in undone)

@@ -10,6 +10,7 @@ from typing import Any
 from gorkflow import events as ev
 from gorkflow.cli._text import one_line
 from gorkflow.flow import (
+    UNDO,
     ChoiceSpec,
     LoopSpec,
     MapSpec,
@@ -24,6 +25,7 @@ from gorkflow.flow import (
     is_template,
     join_path,
     template_of,
+    undo_path,
 )
 from gorkflow.insight.waiting import Queue, limits_of
 from gorkflow.model import RunStatus, StepStatus
@@ -120,26 +122,32 @@ class Board:
         if isinstance(node, PassthroughSpec):
             return  # it does nothing that could be watched
         path = join_path(prefix, node.id) + mark
-        item = self.items[path] = Item(path, _label(node), node, parent)
+        item = self._place(Item(path, _label(node), node, parent), parent)
+        inner = path if isinstance(node, WorkflowSpec) else prefix
+        for child in children(node):
+            self._add(item, inner, child, _MARKS.get(type(node), ""))
+
+    def _place(self, item: Item, parent: Item) -> Item:
+        self.items[item.path] = item
         parent.children.append(item)
-        if item.is_step and is_template(path):
-            self.counted[path] = item
+        if item.is_step and is_template(item.path):
+            self.counted[item.path] = item
             item.repeats = {}
             self._repeat(item, "", StepStatus.PENDING)  # in place of all that may come
         elif item.is_step:
             self.steps += 1
-            self.by_status[StepStatus.PENDING][path] = item
+            self.by_status[StepStatus.PENDING][item.path] = item
             for outer in _around(item):
                 outer.tally[StepStatus.PENDING] += 1
-        inner = path if isinstance(node, WorkflowSpec) else prefix
-        for child in children(node):
-            self._add(item, inner, child, _MARKS.get(type(node), ""))
+        return item
 
     def feed(self, event: ev.Event) -> None:
         """Take note of an event."""
         if isinstance(event, ev.RunStarted):
             self.status = RunStatus.RUNNING
             self.root.began = event.at
+        elif isinstance(event, ev.UndoStarted):
+            self._undo(event)
         elif isinstance(event, ev.RunFinished):
             self._finish(event)
         for path in self._queue.feed(event):
@@ -155,7 +163,10 @@ class Board:
 
     def _set_queued(self, path: str) -> None:
         """Note whether a step waits for a limit."""
-        queued = self.items[template_of(path)].queued
+        item = self.items.get(template_of(path))
+        if item is None:
+            return  # an undo step: the event that it begins with comes next
+        queued = item.queued
         command = self._queue.waiting.get(path)
         queued.pop(path, None)
         if command is not None:
@@ -261,10 +272,27 @@ class Board:
         if item.status is StepStatus.FAILED:
             item.note = one_line(event.reason)
 
+    def _undo(self, event: ev.UndoStarted) -> None:
+        """Show what the run is going to undo, in a part of its own."""
+        self._give_up_rest()
+        group = self._place(Item(UNDO, "undo", self.root.spec, self.root), self.root)
+        for path in event.paths:
+            place = template_of(path)
+            spec = self.items[place].spec
+            at = undo_path(place)
+            if at not in self.items and isinstance(spec, StepSpec) and spec.undo is not None:
+                self._place(Item(at, place, spec.undo.step, group), group)
+            if self.items[at].repeats is not None:
+                self._repeat(self.items[at], undo_path(path), StepStatus.PENDING)
+            self._set_queued(undo_path(path))
+
     def _finish(self, event: ev.RunFinished) -> None:
         self.status = event.status
         self.root.status = StepStatus(event.status.value)
         self.root.ended = event.at
+        self._give_up_rest()
+
+    def _give_up_rest(self) -> None:
         for item in list(self.by_status[StepStatus.PENDING].values()):
             self._set(item, StepStatus.CANCELLED, None, "not reached")
         for item in self.counted.values():

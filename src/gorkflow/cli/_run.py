@@ -26,8 +26,9 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import DuplicateRunError, RunNotFoundError
-from gorkflow.flow import from_json
-from gorkflow.model import Failure, Run, RunStatus
+from gorkflow.flow import from_json, undone_path
+from gorkflow.machine.joins import names
+from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
@@ -347,11 +348,11 @@ def _report(wanted: Wanted, found: _plain.Record) -> ExitCode:
     elif run.status is RunStatus.COMPLETED:
         put(json_text(run.output))
     else:
-        say(_failed(wanted, run))
+        say(_failed(wanted, run, [step for step in found.steps if undone_path(step.path)]))
     return ExitCode.OK if run.status is RunStatus.COMPLETED else ExitCode.RUN_FAILED
 
 
-def _failed(wanted: Wanted, run: Run) -> str:
+def _failed(wanted: Wanted, run: Run, undo: list[StepExecution]) -> str:
     if run.status is RunStatus.CANCELLED:
         lines = [f"run {run.run_id} was cancelled: {one_line(run.reason)}"]
     else:
@@ -359,6 +360,9 @@ def _failed(wanted: Wanted, run: Run) -> str:
     for failure in run.failures:
         if not failure.handled:
             lines += failure_lines(failure, tracebacks=wanted.tracebacks)
+    done = [undone_path(step.path) or "" for step in undo if step.status is StepStatus.COMPLETED]
+    if undo:
+        lines.append(f"undone: {names(done) or 'nothing'} ({len(done)} of {len(undo)})")
     if wanted.lasting:
         untold = not wanted.tracebacks and any(failure.traceback for failure in run.failures)
         hint = " --traceback" if untold else ""

@@ -26,6 +26,7 @@ from gorkflow.cli._text import (
 )
 from gorkflow.clock import SystemClock
 from gorkflow.engine.engine import Engine
+from gorkflow.flow import undone_path
 from gorkflow.history import summary_of
 from gorkflow.model import Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow, Store
@@ -204,6 +205,7 @@ def _step(step: StepExecution) -> tuple[str, ...]:
     if step.executor not in {"", "loop", "thread"}:
         notes.append("in a process" if step.executor == "process" else f"on {step.executor}")
     notes.append(_queued(step))
+    notes.append(f"by {step.step_id}" if undone_path(step.path) is not None else _undone(step))
     note = one_line("; ".join(filter(None, notes)))
     return (
         step.path,
@@ -213,6 +215,18 @@ def _step(step: StepExecution) -> tuple[str, ...]:
         _took(step.started_at, step.finished_at),
         note if len(note) <= 80 else f"{note[:79]}…",
     )
+
+
+_UNDONE = {
+    StepStatus.COMPLETED: "undone",
+    StepStatus.FAILED: "could not be undone",
+    StepStatus.PENDING: "to be undone",
+}
+
+
+def _undone(step: StepExecution) -> str:
+    """Return where the undoing of a step stands, in words; empty: it is not undone."""
+    return "" if step.undone is None else _UNDONE.get(step.undone, "is being undone")
 
 
 _LONG = 0.1  # seconds in a queue that are worth a word

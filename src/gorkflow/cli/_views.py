@@ -13,6 +13,7 @@ from gorkflow import events as ev
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import say
 from gorkflow.cli._text import clean, clock, one_line, seconds
+from gorkflow.machine.joins import names
 from gorkflow.model import Failure
 
 _WORTH_TELLING = 1.0  # seconds that a step was queued
@@ -115,6 +116,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.StepSkipped: lambda _, e: f"{e.path} skipped: {e.reason}",
     ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
+    ev.UndoStarted: lambda _, e: f"undoing {names([*e.paths])}",
 }
 
 

@@ -1,6 +1,7 @@
 """How long a workflow may take, as far as its timeouts say, held against its deadlines.
 
-Left aside: waiting for slots and limits, conditions, what a crash costs, and ``RetryAfterError``.
+Left aside: waiting for slots and limits, conditions, what a crash costs, ``RetryAfterError``, and
+undoing, which no deadline stops.
 """
 
 from __future__ import annotations

@@ -212,6 +212,8 @@ def step_note(node: StepSpec) -> str:
         words.append(f"{node.retry.retries} retr{'y' if node.retry.retries == 1 else 'ies'}")
     if node.continue_on_error:
         words.append("may fail")
+    if node.undo is not None:
+        words.append(f"undone by {_clean(node.undo.step.id)}")
     return ", ".join(words)
 
 

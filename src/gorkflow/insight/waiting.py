@@ -51,7 +51,7 @@ class Queue:
     def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
         self.waiting: dict[str, RunStep] = {}
         """By path, oldest first."""
-        limited = any(isinstance(node, StepSpec) and node.limits for _, node in walk(tree))
+        limited = any(isinstance(node, StepSpec) and _is_limited(node) for _, node in walk(tree))
         self._machine = Machine(run_id, tree) if limited else None
 
     def feed(self, event: Event) -> list[str]:
@@ -81,6 +81,10 @@ class Queue:
         asked = [c for c in commands if isinstance(c, RunStep) and c.spec.limits]
         self.waiting |= {command.path: command for command in asked}
         return [command.path for command in asked]
+
+
+def _is_limited(spec: StepSpec) -> bool:
+    return bool(spec.limits or (spec.undo is not None and spec.undo.step.limits))
 
 
 def limits_of(spec: StepSpec) -> str:
