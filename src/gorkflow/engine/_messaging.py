@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from gorkflow.engine._part import Part
 from gorkflow.engine._signals import ended, message_for
 from gorkflow.errors import RunNotFoundError
 
 if TYPE_CHECKING:
-    from gorkflow.engine._registry import Registry
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.engine._service import Service
     from gorkflow.signal import Signal
-    from gorkflow.store import Store
 
 T = TypeVar("T")
 
 
-class Messaging:
+class Messaging(Part):
     """The part of ``Engine`` that speaks to runs."""
-
-    store: Store
-    _registry: Registry
-
-    def _opened(self) -> tuple[Service, Runtime]:
-        raise NotImplementedError
 
     @overload
     async def send(self, run_id: str, signal: Signal[T], payload: T) -> None: ...

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from gorkflow.definition import without_code
 from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._part import Part
 from gorkflow.engine._start import StartOptions, check_options, driver_for
-from gorkflow.engine._views import Views
 from gorkflow.errors import (
     InputInvalidError,
     RunBlockedError,
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 Out = TypeVar("Out")
 
 
-class Reruns(Views):
+class Reruns(Part):
     """The part of ``Engine`` that repeats runs."""
-
-    _execute: bool
 
     async def _begin(self, driver: Driver, options: StartOptions) -> RunHandle[Any]:
         """Record a new run and begin it."""

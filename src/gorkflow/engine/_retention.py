@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
+from gorkflow.engine._part import Part
 from gorkflow.maintenance import Maintainable
 from gorkflow.model import RunFilter, RunStatus, instant
 from gorkflow.store import RunReader, RunRow, Store
-
-if TYPE_CHECKING:
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.engine._service import Service
 
 _BATCH_RUNS = 100
 _BATCH_EVENTS = 2000
@@ -88,16 +84,8 @@ async def delete(store: Store, query: RunFilter) -> int:
     return deleted
 
 
-class Retention:
+class Retention(Part):
     """The part of ``Engine`` that deletes."""
-
-    def _opened(self) -> tuple[Service, Runtime]:
-        """Return the parts of an open engine.
-
-        Raises:
-            EngineClosedError: it is not open.
-        """
-        raise NotImplementedError
 
     async def delete_runs(
         self,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args, overload
 
+from gorkflow.engine._part import Part
 from gorkflow.engine._start import check_names, checked_input, checked_priority, checked_tags
 from gorkflow.errors import InputInvalidError, ScheduleNotFoundError, StoreError
 from gorkflow.schedule import (
@@ -25,9 +26,6 @@ from gorkflow.schedule import (
 from gorkflow.timetable import seconds_between, zone
 
 if TYPE_CHECKING:
-    from gorkflow.engine._registry import Registry
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.engine._service import Service
     from gorkflow.store import Store
     from gorkflow.workflow import Workflow
 
@@ -58,18 +56,8 @@ class ScheduleOptions(TypedDict, total=False):
     """Of each run; 0 if unset."""
 
 
-class Scheduling:
+class Scheduling(Part):
     """The part of ``Engine`` that keeps schedules."""
-
-    _registry: Registry
-
-    def _opened(self) -> tuple[Service, Runtime]:
-        """Return the parts of an open engine.
-
-        Raises:
-            EngineClosedError: it is not open.
-        """
-        raise NotImplementedError
 
     @overload
     async def schedule(

@@ -6,32 +6,19 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never
 
+from gorkflow.engine._part import Part
 from gorkflow.errors import LeaseLostError
 from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
 
 if TYPE_CHECKING:
-    from gorkflow.engine._registry import Registry
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.engine._service import Service
-    from gorkflow.engine._watch import Ended, Watch
+    from gorkflow.engine._watch import Ended
     from gorkflow.step import StepDefaults
     from gorkflow.workflow import Workflow
 
 
-class Views:
-    """The half of ``Engine`` that looks and never changes anything."""
-
-    _registry: Registry
-    _watch: Watch
-
-    def _opened(self) -> tuple[Service, Runtime]:
-        """Return the parts of an open engine.
-
-        Raises:
-            EngineClosedError: it is not open.
-        """
-        raise NotImplementedError
+class Views(Part):
+    """The part of ``Engine`` that looks and never changes anything."""
 
     @property
     def workflows(self) -> tuple[Workflow[Any, Any], ...]:

@@ -25,6 +25,7 @@ from gorkflow.engine._service import Service
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
@@ -56,7 +57,7 @@ def _store_of(store: Store | str | None) -> Store:
     return open_store(store) if isinstance(store, str) else store
 
 
-class Engine(Messaging, Reruns, Retention, Scheduling):
+class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
@@ -370,15 +371,3 @@ class Engine(Messaging, Reruns, Retention, Scheduling):
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id)
-
-    def _opened(self) -> tuple[Service, Runtime]:
-        if self._service is None or self._runtime is None:
-            raise EngineClosedError(
-                "the engine is not open; use it with `async with Engine(…) as engine:`"
-            )
-        if asyncio._get_running_loop() is not self._runtime.loop:  # noqa: SLF001 - never raises
-            raise EngineClosedError(
-                "the engine belongs to the event loop that it was opened in, and was called from "
-                "elsewhere; from a thread, use asyncio.run_coroutine_threadsafe(…, loop)"
-            )
-        return self._service, self._runtime
