@@ -381,3 +381,22 @@ def test_a_lease_is_some_seconds(lease: float) -> None:
 def test_times_that_no_calendar_has_are_refused(make: Any, why: str) -> None:
     with pytest.raises(WorkflowInvalidError, match=why):
         make()
+
+
+@in_loop
+async def test_an_idle_worker_has_one_heartbeat_for_each_look_at_what_is_there() -> None:
+    class Counting(Slow):
+        heartbeats = claims = 0
+
+        async def heartbeat(self, *args: Any, **options: Any) -> Heartbeat:
+            self.heartbeats += 1
+            return await super().heartbeat(*args, **options)
+
+        async def claim(self, *args: Any, **options: Any) -> list[Claim]:
+            self.claims += 1
+            return await super().claim(*args, **options)
+
+    store = Counting()
+    async with Engine(store, workflows=[ONE], lease=0.3):
+        await until(lambda: store.claims >= 5, "looks")
+        assert store.heartbeats <= store.claims

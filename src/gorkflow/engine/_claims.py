@@ -83,6 +83,8 @@ class Claims:
     ) -> list[str]:
         """Take over runs that nobody carries; return their ids.
 
+        The caller has just made sure that the lease holds.
+
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.
             run_id: only this run. It is an error then if it can't be carried on.
@@ -96,7 +98,8 @@ class Claims:
             self.left_some = limit < 1
             if self.left_some or self._runtime.closing:
                 return taken
-            await self._keep_alive()  # a look at many runs may take longer than the lease
+            if seen:
+                await self._keep_alive()  # a look at many runs may take longer than the lease
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 now=now,

@@ -189,7 +189,7 @@ class Driver:
                 events += machine.feed(sent)
         self._schedule(events, now)
         rests = self._rests(now)
-        self._suspending = rests and self.runtime.suspends
+        self._suspending = rests and self.runtime.recovers
         if not events and not self._suspending:
             self._submitted = False
             return None

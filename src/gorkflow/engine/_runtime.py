@@ -39,7 +39,8 @@ class Runtime:
     """Called with a run's id when events of it were recorded."""
     is_shutting_down: Callable[[], bool]
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
-    suspends: bool = field(default=False)
-    """Whether a run that only waits leaves the process: somebody here claims it when it is due."""
+    recovers: bool = field(default=False)
+    """Whether runs that nobody carries are taken up here. Then one that only waits leaves the
+    process: it is claimed when it is due."""
     closing: bool = field(default=False)
     """No step is scheduled any more."""

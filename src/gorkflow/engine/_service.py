@@ -70,7 +70,6 @@ class Service:
         self._lapse: asyncio.TimerHandle | None = None
         self._stopped: set[str] = set()
         self._wake = asyncio.Event()
-        self._recover = False
         self._watched: set[str] = set()
         self._read_up_to = 0
         self._early: list[Message] = []
@@ -79,7 +78,7 @@ class Service:
 
     async def open(self, *, recover: bool) -> None:
         """Announce this worker, and continue what others left."""
-        self._recover = self.runtime.suspends = recover
+        self.runtime.recovers = recover
         await self._register()
         self._spawn(self._beat())
         if recover:
@@ -125,7 +124,7 @@ class Service:
 
     def watch_for(self, workflow_id: str) -> None:
         """Continue runs of this workflow too, now that it is known."""
-        if self._recover and workflow_id not in self._watched:
+        if self.runtime.recovers and workflow_id not in self._watched:
             self._spawn(self._recover_quietly([workflow_id]))
         self._watched.add(workflow_id)
 
@@ -160,7 +159,7 @@ class Service:
         driver = self.runs.drivers.get(message.run_id)
         if driver is not None:
             driver.receive(await store.inbox(message.run_id))
-        elif self._recover:
+        elif self.runtime.recovers:
             self._wake.set()  # it may be suspended; don't wait for the next heartbeat
         return True
 
@@ -169,10 +168,14 @@ class Service:
         await self.claims.cancel(run_id, reason)
 
     async def _recover_all(self) -> list[str]:
+        await self._keep_alive()
         await self.claims.give_back(0.0)
-        return await self._recover_known(self._registry.ids())
+        workflow_ids = self._registry.ids()
+        self._watched.update(workflow_ids)
+        return await self.claims.recover(workflow_ids) if workflow_ids else []
 
     async def _recover_one(self, run_id: str) -> list[str]:
+        await self._keep_alive()
         await self.claims.give_back(0.0)
         taken = await self.claims.recover(None, run_id)
         self._watched.update(
@@ -181,10 +184,6 @@ class Service:
             if taken_id in self.runs.drivers
         )
         return taken
-
-    async def _recover_known(self, workflow_ids: list[str]) -> list[str]:
-        self._watched.update(workflow_ids)
-        return await self.claims.recover(workflow_ids) if workflow_ids else []
 
     async def _take_what_fits(self, workflow_ids: list[str]) -> None:
         """Claim only what can run here now: what waits in the store, any worker may take."""
@@ -196,12 +195,12 @@ class Service:
 
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""
-        if self._recover and self.claims.left_some:
+        if self.runtime.recovers and self.claims.left_some:
             self._wake.set()
 
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:
         try:
-            self._watched.update(workflow_ids)
+            await self._keep_alive()
             await self._take_what_fits(workflow_ids)
         except StoreError:
             logger.exception("could not look for unfinished runs; trying again later")
@@ -212,9 +211,8 @@ class Service:
         if self._registered:
             return
         now, asked = self.runtime.clock.now(), self.runtime.loop.time()
-        self._announced = (
-            True  # before it is: closing may cut us off here, and it happens all the same
-        )
+        # Before it is: closing may cut us off here, and it happens all the same.
+        self._announced = True
         await self.runtime.store.register(
             Worker(
                 worker_id=self.runtime.worker_id,
@@ -271,7 +269,7 @@ class Service:
         if self._stopped and not self.runtime.closing:
             await self._go_on()
         await self.claims.give_back(0.0 if self.runtime.closing else RETRY)
-        if self._recover and not self.runtime.closing:
+        if self.runtime.recovers and not self.runtime.closing:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
 
@@ -280,6 +278,7 @@ class Service:
         await self.claims.give_back(0.0)
         for run_id in list(self._stopped):
             try:
+                await self._keep_alive()  # there may be many
                 await self.claims.recover(None, run_id)
             except (RunError, StoreError) as error:
                 logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400

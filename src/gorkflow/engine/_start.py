@@ -139,7 +139,7 @@ def _row(
     now = runtime.clock.now()
     delay = _delay(options.get("delay"))
     # Others may claim a run that nobody has, so one that begins late is left to whoever is there.
-    claimed = claimed and (delay <= NAP or not runtime.suspends)
+    claimed = claimed and (delay <= NAP or not runtime.recovers)
     return RunRow(
         run_id=_run_id(options.get("run_id"), now),
         workflow_id=definition.workflow_id,
