@@ -46,9 +46,10 @@ class Messaging(Part):
             raise RunNotFoundError(run_id) if row is None else ended(run_id, row.status.value)
 
     async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
-        """Cancel a run, wherever it runs. Has no effect on one that has ended.
+        """Cancel a run, wherever it runs. Has no effect on one that has ended, or is undoing.
 
-        For a run that this engine or nobody carries, the cancellation is recorded on return; one
+        For a run that this engine or nobody carries, the cancellation is recorded on return (here,
+        what the run has to undo is undone then, too, unless it waits for a retry); one
         that another process carries gets a message, which that process looks for every second.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.events import BlockDecided
-from gorkflow.flow import MapSpec, ParallelSpec, WorkflowSpec, walk
+from gorkflow.flow import MapSpec, ParallelSpec, WorkflowSpec, undo_path, undone_path, walk
 from gorkflow.testing._run import Result
 
 _SHOWN = 200
@@ -61,6 +61,9 @@ def why(tree: WorkflowSpec, what: str, *results: Result[Any]) -> str:
             return f"join {str(node.join)!r} of block {path!r} lets the order decide"
     if what == "status":
         return ""
+    undone = undone_path(what.removeprefix("step ").strip("'"))
+    if undone is not None and any(undo_path(undone) not in result.steps for result in results):
+        return f"{undone!r} is undone where it completed, or where its outcome is unknown"
     for path in _failed_blocks(results):
         return f"block {path!r} failed; what that left undone depends on the order"
     return ""
