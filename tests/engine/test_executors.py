@@ -27,6 +27,7 @@ from gorkflow import (
     WorkflowInvalidError,
     step,
 )
+from gorkflow.engine import _claims
 from gorkflow.engine._executors import Executors
 from gorkflow.engine._job import Job, job_to_bytes
 from gorkflow.engine._processes import ProcessPool
@@ -427,7 +428,10 @@ def test_cpu_heavy_branches_leave_the_machine_through_dask() -> None:
 
 
 @in_loop
-async def test_a_run_whose_executor_is_missing_here_is_left_alone(tmp_path: Path) -> None:
+async def test_a_run_whose_executor_is_missing_here_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_claims, "_LOOK_AGAIN", 0.2)
     store = f"sqlite:{tmp_path / 'runs.db'}"
     moved = Workflow("w", input=int).then(placed.far)
     async with Engine(store, workflows=[moved], execute=False) as client:

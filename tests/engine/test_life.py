@@ -23,6 +23,7 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.engine import _claims
 from gorkflow.store import Append, NewRun, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -256,8 +257,10 @@ async def test_a_run_whose_workflow_is_not_known_is_left_alone(url: str) -> None
 
 @in_loop
 async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
-    url: str, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_claims, "_LOOK_AGAIN", 0.2)
+
     @step
     async def charge(number: int) -> int:
         return number

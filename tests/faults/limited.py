@@ -165,7 +165,7 @@ def limits_among_kills(size: Size, seed: int) -> Result:
             workers = [crowd.worker(f"{ACTOR}:carry_limited") for _ in range(3)]
             died: dict[int, float] = {}
             for _ in range(size.of(2, 8, 10, 12)):
-                scene.wait_for_lines("let in", len(scene.lines("let in")) + 1)
+                _wait_for_more(crowd)
                 time.sleep(dice.uniform(0, 0.1))
                 pid = workers.pop(dice.randrange(len(workers)))
                 died[pid] = crowd.kill(pid)
@@ -178,6 +178,16 @@ def limits_among_kills(size: Size, seed: int) -> Result:
             _check_limits(scene.ledger(), died)
             check_left_behind(scene)
     return result
+
+
+def _wait_for_more(crowd: Crowd) -> None:
+    """Wait until another step is let in; or none is left that could be."""
+    before = len(crowd.scene.lines("let in"))
+    left = "SELECT COUNT(*) FROM runs WHERE finished_at IS NULL"
+    eventually(
+        lambda: len(crowd.scene.lines("let in")) > before or not ask(crowd.scene.db, left)[0][0],
+        "another step to be let in",
+    )
 
 
 # ---- what must hold -----------------------------------------------------------------------------

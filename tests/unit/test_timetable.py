@@ -28,7 +28,7 @@ ZONES = [
     "Pacific/Apia",  # in 2011 by a whole day
 ]
 DAY = 86_400
-EXAMPLES = 1000 if os.environ.get("GORKFLOW_TEST_SIZE") == "full" else 120
+EXAMPLES = 1000 if os.environ.get("GORKFLOW_TEST_SIZE") == "full" else 60
 
 
 @functools.cache
