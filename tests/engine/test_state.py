@@ -346,6 +346,23 @@ async def test_a_rerun_keeps_what_kept_steps_wrote_and_what_the_run_began_with(u
 
 
 @in_loop
+async def test_undo_steps_see_the_state_and_write_into_it():
+    @step
+    async def refund(ctx: StepContext, number: int, done: int | None) -> None:
+        ctx.state.append("undone", [number, ctx.state["n"]])
+
+    @step
+    async def fails(ctx: StepContext, number: int) -> int:
+        ctx.state["lost"] = True
+        raise ValueError("no")
+
+    flow = Workflow("saga", input=int).then(begin.undo(refund)).then(fails)
+    result = await testing.run(flow, 5)
+    assert result.status == "failed"
+    assert result.run.state == {"begun": {"text": "yes"}, "n": 5, "undone": [[5, 5]]}
+
+
+@in_loop
 async def test_what_a_run_may_begin_with():
     async with Engine("memory:") as engine:
         for state, said in (

@@ -30,6 +30,7 @@ from gorkflow.machine import (
     StartTimer,
 )
 from gorkflow.machine.commands import Question
+from gorkflow.machine.state import texts
 
 from .reference import INTERRUPTIONS, NEVER, is_derived
 
@@ -96,6 +97,8 @@ class Observer:
         """What was recorded of due times, by path and key."""
         self.seq = 0
         self.at = 0.0
+        self.sights: dict[str, dict[str, str]] = {}
+        """The state that each running step saw when it was scheduled, by path."""
         self.decided: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
         self.running: set[str] = set()
@@ -257,6 +260,7 @@ class Observer:
             assert (timer.due if timer else NEVER) == self.deadline(path), f"{path} has longer"
         open_commands, running = machine.open_commands(), machine.running_attempts()
         assert {path for path, _ in running} == self.running
+        self._check_sights(machine)
         self._check_interruptions(machine)
         self._check_waiting(machine, open_commands)
         if self.finished:
@@ -284,6 +288,14 @@ class Observer:
                 assert ended.path == join_path(prefix, name), f"{ended.path} is seen as {name}"
         self._check_commands(open_commands, event, commands)
         self._check_limits([c.path for c in open_commands] + [path for path, _ in running])
+
+    def _check_sights(self, machine: Machine) -> None:
+        """What a step sees of the state stands still while it runs."""
+        seen = {path: texts(machine, path) for path in self.running}
+        for path, state in seen.items():
+            if not path.endswith("~undo"):  # these see each other's
+                assert state == self.sights.get(path, state), f"{path} sees something new"
+        self.sights = seen
 
     def deadline(self, path: str) -> float:
         """Return the earliest deadline around a node."""

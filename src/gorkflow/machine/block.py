@@ -171,7 +171,7 @@ class BlockFrame(Frame):
         )
         failure = self.failure(FailureCode.STATE_CONFLICT, message)
         self.conflict = self.machine.emit(ev.StepFailed, self.path, 0, failure, None, None).seq
-        self._record(FAILED, f"{met}; but they conflict over state key {first.key!r}: {first}")
+        self._record(FAILED, f"conflict over state key {first.key!r}: {first}; {met}")
 
     def _leave(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
