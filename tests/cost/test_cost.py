@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, Workflow, step
+from gorkflow import Engine, StepContext, Workflow, step
 
 Small = dict[str, int]
 
@@ -41,6 +41,17 @@ def mapping(_: int) -> Workflow[list[Small], int]:
 
 
 @step
+async def writes(ctx: StepContext, value: Small) -> Small:
+    ctx.state.incr("n")
+    ctx.state.append("values", 1)
+    return value
+
+
+def writing(_: int) -> Workflow[list[Small], int]:
+    return Workflow("writing", input=list[Small]).map(writes).then(number)
+
+
+@step
 async def number(values: list[Small]) -> int:
     return len(values)
 
@@ -53,7 +64,7 @@ def calls_per_step(url: str, workflow: Workflow[Any, Any], steps: int) -> float:
         nonlocal calls
         calls += event in {"call", "c_call"}
 
-    value: Any = [{"id": 1}] * steps if workflow.id == "mapping" else {"id": 1}
+    value: Any = [{"id": 1}] * steps if workflow.id in {"mapping", "writing"} else {"id": 1}
 
     async def main() -> None:
         async with Engine(url) as engine:
@@ -71,8 +82,13 @@ def calls_per_step(url: str, workflow: Workflow[Any, Any], steps: int) -> float:
 
 @pytest.mark.parametrize(
     ("shape", "sizes"),
-    [(block, (100, 2_000)), (sequence, (20, 400)), (mapping, (100, 2_000))],
-    ids=["block", "sequence", "map"],
+    [
+        (block, (100, 2_000)),
+        (sequence, (20, 400)),
+        (mapping, (100, 2_000)),
+        (writing, (100, 2_000)),
+    ],
+    ids=["block", "sequence", "map", "state"],
 )
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 def test_a_step_of_a_large_workflow_costs_no_more_than_one_of_a_small(
