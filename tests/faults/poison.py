@@ -267,7 +267,7 @@ def poisoned(size: Size, seed: int) -> Result:
         cases += [(workflow, f"{workflow.id} {name}", make) for name, make in ERRORS.items()]
     chance("X1", seed).shuffle(cases)
     with a_folder() as folder, quiet():
-        asyncio.run(_poison_all(folder / "runs.db", cases[: size.of(40, None, None, None)], result))
+        asyncio.run(_poison_all(folder / "runs.db", cases[: size.of(24, None, None, None)], result))
     return result
 
 
