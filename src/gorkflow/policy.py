@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -105,11 +105,6 @@ class RetryPolicy:
             raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
         for name in ("retry_on", "give_up_on"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
-
-    @classmethod
-    def field_names(cls) -> tuple[str, ...]:
-        """Return the names of the fields, in order."""
-        return tuple(item.name for item in fields(cls))
 
 
 def _names(field_name: str, types: ExceptionTypes) -> tuple[str, ...]:

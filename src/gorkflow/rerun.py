@@ -24,12 +24,9 @@ from typing import NamedTuple
 from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.flow import (
-    ChoiceSpec,
     LoopSpec,
     MapSpec,
     NodeSpec,
-    ParallelSpec,
-    PassthroughSpec,
     WaitSpec,
     WorkflowSpec,
     children,
@@ -41,7 +38,7 @@ from gorkflow.flow import (
     template_of,
     walk,
 )
-from gorkflow.machine import joins
+from gorkflow.machine.kept import is_whole
 from gorkflow.overlay import Write
 
 _TEMPLATE_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
@@ -149,7 +146,7 @@ class _Keeping:
         path = join_path(prefix, node.id) + mark
         if self._start and self._is_start(path):
             return False
-        return self._inside(node, prefix, path) and not self._is_around(path)
+        return self._inside(node, prefix, mark, path) and not self._is_around(path)
 
     def _is_start(self, path: str) -> bool:
         segments = path.split("/")
@@ -162,29 +159,16 @@ class _Keeping:
         pairs = zip(path.split("/"), self._start, strict=False)
         return all(_same(here, there) for here, there in pairs if template_of(here) != here)
 
-    def _inside(self, node: NodeSpec, prefix: str, path: str) -> bool:
-        if isinstance(node, PassthroughSpec):
-            return True
-        if isinstance(node, WorkflowSpec):
-            return all(self.enter(inner, path) for inner in node.nodes)
-        if isinstance(node, ParallelSpec):
-            complete = sum([self.enter(branch, prefix) for branch in node.branches])
-            tally = joins.Tally(len(node.branches), completed=complete)
-            return joins.verdict(node.join, tally) is not None
+    def _inside(self, node: NodeSpec, prefix: str, mark: str, path: str) -> bool:
         if isinstance(node, LoopSpec):
             return self._loop(node, prefix, path)
+        return is_whole(node, prefix, mark, self._keep, self.enter)
+
+    def _keep(self, path: str) -> Result | None:
         result = self._done.get(path)
-        if result is None:
-            return False
-        self.kept[path] = result
-        if isinstance(node, MapSpec):
-            marks = marks_of(result)
-            complete = sum([self.enter(node.body, prefix, mark) for mark in marks])
-            return joins.verdict(node.join, joins.Tally(len(marks), completed=complete)) is not None
-        if not isinstance(node, ChoiceSpec) or result.choice is None:
-            return True
-        chosen = node.nodes[result.choice :][:1]  # none: it was skipped
-        return all(self.enter(inner, prefix) for inner in chosen)
+        if result is not None:
+            self.kept[path] = result
+        return result
 
     def _loop(self, node: LoopSpec, prefix: str, path: str) -> bool:
         """Keep iterations, each with what was decided after it, up to one that has to run."""

@@ -57,6 +57,11 @@ def verdict(join: Join, tally: Tally) -> StepStatus | None:
     return StepStatus.CANCELLED if done else None
 
 
+def met(join: Join, total: int, completed: int) -> bool:
+    """Return whether so many completed branches decide a block, whatever becomes of the others."""
+    return verdict(join, Tally(total, completed=completed)) is not None
+
+
 def tolerated(join: Join, total: int) -> int:
     """Return how many failures a ``tolerate`` join accepts of ``total`` branches."""
     if join.percent is not None:

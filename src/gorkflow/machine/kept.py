@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 from gorkflow import events as ev
 from gorkflow.flow import (
@@ -47,6 +47,25 @@ class Kept(NamedTuple):
     choice: int | None
     keys: tuple[str, ...] | None
     state: tuple[Write, ...]
+
+
+class Found(Protocol):
+    """What is known of a result to those who ask whether it is enough."""
+
+    @property
+    def what(self) -> str:
+        """As in ``ResultKept``."""
+        ...
+
+    @property
+    def choice(self) -> int | None:
+        """As in ``ResultKept``."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """As in ``ResultKept``."""
+        ...
 
 
 class Keeper:
@@ -101,34 +120,53 @@ def is_instant(node: NodeSpec, prefix: str, kept: Mapping[str, Kept], mark: str 
         kept: the results that the run starts with, by path.
         mark: of the item or iteration that the node is the body of.
     """
+
+    def enter(inner: NodeSpec, prefix: str, mark: str) -> bool:
+        return is_whole(inner, prefix, mark, kept.get, enter)
+
+    if not kept and isinstance(node, StepSpec):
+        return False  # as nearly always
+    return is_whole(node, prefix, mark, kept.get, enter)
+
+
+def is_whole(
+    node: NodeSpec,
+    prefix: str,
+    mark: str,
+    find: Callable[[str], Found | None],
+    enter: Callable[[NodeSpec, str, str], bool],
+) -> bool:
+    """Return whether a node has all that it needs of what is done: nothing in it is to run.
+
+    The rule for what a rerun keeps as a whole, and for what the machine ends at once in the rerun.
+
+    Args:
+        node: the node.
+        prefix: the path of the workflow around it.
+        mark: of the item or iteration that the node is the body of.
+        find: returns the result at a path, if there is one.
+        enter: the same question about a node inside, with its prefix and mark. Asked of all
+            branches and items; of what comes in sequence, up to the first that is not whole.
+    """
     if isinstance(node, PassthroughSpec):
         return True
+    path = join_path(prefix, node.id) + mark
     if isinstance(node, WorkflowSpec):
-        path = join_path(prefix, node.id) + mark
-        return all(is_instant(inner, path, kept) for inner in node.nodes)
+        return all(enter(inner, path, "") for inner in node.nodes)
     if isinstance(node, ParallelSpec):
-        instant = sum(is_instant(branch, prefix, kept) for branch in node.branches)
-        tally = joins.Tally(len(node.branches), completed=instant)
-        return joins.verdict(node.join, tally) is not None
-    found = kept.get(join_path(prefix, node.id) + mark) if kept else None
+        whole = sum([enter(branch, prefix, "") for branch in node.branches])
+        return joins.met(node.join, len(node.branches), whole)
+    found = find(path)
     if found is None or found.choice is None:
         return found is not None
-    if isinstance(node, MapSpec | LoopSpec):
-        return _body_is_instant(node, prefix, kept, found)
-    assert isinstance(node, ChoiceSpec)
-    chosen = node.nodes[found.choice :][:1]  # none: it is skipped
-    return all(is_instant(inner, prefix, kept) for inner in chosen)
-
-
-def _body_is_instant(
-    node: MapSpec | LoopSpec, prefix: str, kept: Mapping[str, Kept], found: Kept
-) -> bool:
-    """Return whether every item of a map, or enough of them, or every iteration is instant."""
-    count = found.choice or 0
+    if isinstance(node, MapSpec):
+        marks = [item_mark(index, found.keys) for index in range(found.choice)]
+        whole = sum([enter(node.body, prefix, mark) for mark in marks])
+        return joins.met(node.join, len(marks), whole)
     if isinstance(node, LoopSpec):
-        marks = [iteration_mark(number) for number in range(1, count + 1)]
-        instant = all(is_instant(node.body, prefix, kept, mark) for mark in marks)
-        return instant and found.what == "looped"
-    marks = [item_mark(index, found.keys) for index in range(count)]
-    completed = sum(is_instant(node.body, prefix, kept, mark) for mark in marks)
-    return joins.verdict(node.join, joins.Tally(count, completed=completed)) is not None
+        marks = [iteration_mark(number) for number in range(1, found.choice + 1)]
+        return found.what == "looped" and all(enter(node.body, prefix, mark) for mark in marks)
+    if isinstance(node, ChoiceSpec):
+        chosen = node.nodes[found.choice :][:1]  # none: it is skipped
+        return all(enter(inner, prefix, "") for inner in chosen)
+    return True
