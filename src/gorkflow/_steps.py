@@ -59,6 +59,16 @@ class Step(Node[In_contra, Out_co]):
     description: str
     """For people; the first line of the docstring unless given."""
     fn: Callable[..., Any]
+    is_async: bool
+    """Whether the function is a coroutine function, to be run on the event loop."""
+    takes_context: bool
+    """Whether the first parameter is the ``StepContext``."""
+    params: tuple[Param, ...]
+    """The inputs: name and annotation of each."""
+    wanted: tuple[Any, ...]
+    """The annotations of the inputs."""
+    output: Any
+    """What the function is annotated to return."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
     settings: Mapping[str, Any]
@@ -86,6 +96,11 @@ class Step(Node[In_contra, Out_co]):
             name=options.get("name") or options["id"],
             description=options.get("description", summary_of(fn)),
             fn=fn,
+            is_async=signature.is_async,
+            takes_context=signature.takes_context,
+            params=signature.params,
+            wanted=signature.wanted,
+            output=signature.output,
             reads=tuple(options.get("reads", ())),
             settings=MappingProxyType(dict(settings)),
             _options=options,
@@ -114,31 +129,6 @@ class Step(Node[In_contra, Out_co]):
         """Return the id."""
         return f"<step {self.id!r}>"
 
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is a coroutine function, to be run on the event loop."""
-        return self._signature.is_async
-
-    @property
-    def takes_context(self) -> bool:
-        """Whether the first parameter is the ``StepContext``."""
-        return self._signature.takes_context
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        """The inputs: name and annotation of each."""
-        return self._signature.params
-
-    @property
-    def wanted(self) -> tuple[Any, ...]:
-        """The annotations of the inputs."""
-        return self._signature.wanted
-
-    @property
-    def output(self) -> Any:
-        """What the function is annotated to return."""
-        return self._signature.output
-
     def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:
         """Call the function as the engine does.
 
@@ -149,9 +139,9 @@ class Step(Node[In_contra, Out_co]):
         Returns:
             What the function returns; of an async one, the awaitable.
         """
-        if self._signature.takes_context:
-            return self.fn(ctx, *args, **self.settings)
-        return self.fn(*args, **self.settings)
+        if self.takes_context:
+            args = (ctx, *args)
+        return self.fn(*args, **self.settings) if self.settings else self.fn(*args)
 
     def bind(self, id: str, /, **settings: Any) -> Self:
         """Return a copy under another id with some of its settings fixed.

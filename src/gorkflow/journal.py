@@ -247,8 +247,22 @@ _PAYLOADS: dict[type[ev.Event], str] = {
 """The field that holds a value's bytes."""
 
 
+Values = tuple[Any, ...]
+"""The fields of a row."""
+
+
 def to_row(event: ev.Event) -> Row:
     """Return the event as a row."""
+    return Row(*to_values(event.run_id, event))
+
+
+def to_values(run: int | str, event: ev.Event) -> Values:
+    """Return the event as the values of a row.
+
+    Args:
+        run: what stands for the run, if not its id.
+        event: the event.
+    """
     cls = type(event)
     short_cut = _SHORT_CUTS.get(cls)
     body = short_cut(event) if short_cut is not None else None
@@ -256,7 +270,7 @@ def to_row(event: ev.Event) -> Row:
         body = _dumps(_WRITERS[cls](event))
     field = _PAYLOADS.get(cls)
     payload = None if field is None else getattr(event, field)
-    return Row(event.run_id, event.seq, event.kind, event.path, event.at, event.v, body, payload)
+    return (run, event.seq, event.kind, event.path, event.at, event.v, body, payload)
 
 
 def from_row(row: Row) -> ev.Event:

@@ -17,7 +17,18 @@ from gorkflow.errors import GorkflowError
 T_co = TypeVar("T_co", covariant=True)
 
 
-class RunStatus(StrEnum):
+class _Status(StrEnum):
+    terminal: bool
+    """Whether the status can't change any more."""
+
+    # Both are asked for several times a step: an enum's own hash, and a property, are calls.
+    __hash__ = str.__hash__
+
+    def __init__(self, value: str) -> None:
+        self.terminal = value in {"completed", "failed", "cancelled", "skipped"}
+
+
+class RunStatus(_Status):
     """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal."""
 
     PENDING = "pending"
@@ -27,16 +38,8 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the status can't change any more."""
-        return self in _TERMINAL_RUN
 
-
-_TERMINAL_RUN = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-
-
-class StepStatus(StrEnum):
+class StepStatus(_Status):
     """Where a step execution stands. The last four are terminal."""
 
     PENDING = "pending"
@@ -48,16 +51,6 @@ class StepStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the status can't change any more."""
-        return self in _TERMINAL_STEP
-
-
-_TERMINAL_STEP = frozenset(
-    {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED, StepStatus.SKIPPED}
-)
 
 
 class FailureCode(StrEnum):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from gorkflow._record import named_record
+from gorkflow._record import named_record, record
 from gorkflow.events import Event
 from gorkflow.limits import LimitGrant, LimitRequest
 from gorkflow.model import Page, RunFilter, RunStatus
@@ -56,7 +56,8 @@ class RunRow:
     """Whether an owner died with it since the latest append, which writes this like the rest."""
 
 
-class NewRun(NamedTuple):
+@record
+class NewRun:
     """A run to create."""
 
     row: RunRow
@@ -67,15 +68,21 @@ class NewRun(NamedTuple):
     events: Sequence[Event]
     """Its first events, from ``seq`` 1."""
 
+    @property
+    def seq(self) -> int:
+        """The ``seq`` that the run has after it."""
+        return len(self.events)
 
-class Append(NamedTuple):
+
+@record
+class Append:
     """One transition of one run: its events, and the summary after them."""
 
     row: RunRow
-    """The summary as it shall be. ``row.seq`` is that of the last event, ``row.token`` the token of
-    the claim; ``row.worker_id`` ``None`` gives the run back in the same transaction. The fields
-    fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``) are not
-    written again."""
+    """The summary as it shall be, its ``seq`` left aside, which follows from the events.
+    ``row.token`` is the token of the claim; ``row.worker_id`` ``None`` gives the run back in the
+    same transaction. The fields fixed at creation (ids, fingerprint, tags, ``created_at``,
+    ``priority``, ``exclusive``) are not written again."""
     events: Sequence[Event]
     """In order, without gaps; may be empty, to change only the summary."""
     expected_seq: int
@@ -83,6 +90,14 @@ class Append(NamedTuple):
     consumed: Sequence[int] = ()
     """Messages of this run that the events make use of: dropped in the same transaction, so that
     what one brings happens once. Those that are gone already, or another run's, are passed over."""
+    changed: bool = True
+    """Whether ``row`` differs from what this owner wrote or claimed last. Most transitions change
+    nothing in a summary but its ``seq``, and a store writes only that if told so."""
+
+    @property
+    def seq(self) -> int:
+        """The ``seq`` that the run has after it."""
+        return self.expected_seq + len(self.events)
 
 
 class Written(StrEnum):

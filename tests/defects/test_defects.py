@@ -235,7 +235,7 @@ async def test_status_and_output_are_one_write():
     for item in store.items:
         ended = any(isinstance(event, RunFinished) for event in item.events)
         assert ended == (item.row.status is RunStatus.COMPLETED)
-        assert item.row.seq == item.events[-1].seq
+        assert item.seq == item.events[-1].seq
     events = [event for item in store.items for event in item.events]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
 

@@ -121,7 +121,7 @@ def record(db: str, witness: str, seed: int, into: str, synchronous: str) -> int
         def _promise(self, batch: Sequence[Any], results: list[Written]) -> list[Written]:
             for item, written in zip(batch, results, strict=True):
                 if written == Written.OK:
-                    recording.note(vfs.Op("promise", item.row.run_id, item.row.seq))
+                    recording.note(vfs.Op("promise", item.row.run_id, item.seq))
             return results
 
     async def main() -> None:

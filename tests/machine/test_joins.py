@@ -144,29 +144,39 @@ def test_percent_is_rounded_down_from_the_number_as_written(percent, branches, a
     assert tolerated(tolerate(percent=percent), branches) == accepted
 
 
+def _reason(join, status, results, after):
+    tally = Tally(
+        total=sum(map(len, results.values())),
+        completed=len(results.get(COMPLETED, ())),
+        failed=len(results.get(FAILED, ())),
+        cancelled=len(results.get(CANCELLED, ())),
+    )
+    return reason(join, status, tally, lambda status, number: results[status][:number], after)
+
+
 def test_reason_of_a_met_join():
     results = {COMPLETED: ["a", "c"], CANCELLED: ["b"]}
-    assert reason(at_least(2), COMPLETED, results, 1.2) == (
+    assert _reason(at_least(2), COMPLETED, results, 1.2) == (
         "2 of 3 completed (a, c); at_least(2) met after 1.2 s; b cancelled"
     )
 
 
 def test_reason_of_a_join_that_can_not_be_met():
     results = {COMPLETED: ["a"], FAILED: ["b", "d"], CANCELLED: ["c"]}
-    assert reason(tolerate(1), FAILED, results, 0.25) == (
+    assert _reason(tolerate(1), FAILED, results, 0.25) == (
         "2 of 4 failed (b, d); tolerate(1) can't be met after 0.25 s; a completed; c cancelled"
     )
 
 
 def test_reason_of_a_block_that_was_drained():
     results = {COMPLETED: ["a"], CANCELLED: ["b"]}
-    assert reason(Join("all"), CANCELLED, results, 3) == (
+    assert _reason(Join("all"), CANCELLED, results, 3) == (
         "1 of 2 cancelled (b); all can't be met after 3 s; a completed"
     )
 
 
 def test_reason_names_no_more_than_people_can_read():
     results = {COMPLETED: [f"s{number}" for number in range(1_000)]}
-    assert reason(Join("all"), COMPLETED, results, 9) == (
+    assert _reason(Join("all"), COMPLETED, results, 9) == (
         "1000 of 1000 completed (s0, s1, s2, s3, s4 and 995 more); all met after 9 s"
     )

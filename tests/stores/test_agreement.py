@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,7 @@ def operation(rng, now):
         orphaned=rng.random() < 0.3,
         finished_at=now,
     )
-    consuming = step_forward(row)._replace(consumed=[rng.randint(1, 60) for _ in range(5)])
+    consuming = replace(step_forward(row), consumed=[rng.randint(1, 60) for _ in range(5)])
     new = new_run(
         run_id,
         created_at=now,

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import stat
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -924,7 +925,7 @@ def test_every_write_takes_the_lock_before_it_reads(path, monkeypatch):
         [claim] = await store.claim("w1", now=T0)
         await store.heartbeat("w1", T0)
         await store.post(message())
-        await store.append([step_forward(claim.row)._replace(consumed=[1])])
+        await store.append([replace(step_forward(claim.row), consumed=[1])])
         await store.unregister("w1")
         row = await store.get_run("r")
         await store.append([finish(row, RunStatus.FAILED)])

@@ -53,7 +53,6 @@ class Attempt:
         "_is_lost",
         "_is_stray",
         "_layers",
-        "_started_at",
         "_state",
         "_timed_out",
         "_timers",
@@ -82,11 +81,10 @@ class Attempt:
         self._state: State | None = None
         self.writes: tuple[Write, ...] = ()
         """What the handler wrote into the state, once it has ended."""
-        self._started_at = 0.0
         self._began_at = 0.0
         self._ended_at = 0.0
         self._handler: Handler | None = None
-        self._timers: list[TimerHandle] = []
+        self._timers: tuple[TimerHandle, ...] = ()
         self._timed_out = False
         self._is_lost = False
         self._decided = False
@@ -111,7 +109,6 @@ class Attempt:
 
     def _start(self) -> None:
         if not self._decided:
-            self._started_at = self.driver.runtime.clock.now()
             self._handler = self.driver.runtime.executors.start(self)
 
     @property
@@ -134,7 +131,7 @@ class Attempt:
             self._decide()
         else:
             clock = self.driver.runtime.clock
-            self._timers.append(clock.call_at(clock.now() + CLEANUP, self._give_up))
+            self._timers += (clock.call_at(clock.now() + CLEANUP, self._give_up),)
 
     def _give_up(self) -> None:
         if not self._decided:
@@ -188,7 +185,7 @@ class Attempt:
         timeout = self.command.spec.timeout
         if timeout is not None and not self._decided:
             clock = self.driver.runtime.clock
-            self._timers.append(clock.call_at(clock.now() + timeout, self._time_out))
+            self._timers += (clock.call_at(clock.now() + timeout, self._time_out),)
 
     def began(self) -> None:
         """Take note that the handler begins."""
@@ -208,7 +205,7 @@ class Attempt:
         # Its process died, say, or the executor lost it: the handler never had its word.
         self._is_lost = error is not None and not isinstance(error, RemoteError)
         if not self._began_at and (output is not None or isinstance(error, RemoteError)):
-            self._began_at = max(self._started_at, self._ended_at - seconds)
+            self._began_at = max(self.command.ready_at, self._ended_at - seconds)
         self.ended(output, error)
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:

@@ -195,15 +195,16 @@ class Driver:
             return None
         self._writing = True
         self.values.note(events)
-        self.row = summary(self, now, rests=rests, keeps=not self._suspending)
+        row = summary(self, now, rests=rests, keeps=not self._suspending)
+        changed, self.row = row is not self.row, row
         if self._new:
-            return NewRun(self.row, self.definition.text, events)
+            return NewRun(row, self.definition.text, events)
         consumed, self.mail.consumed = self.mail.consumed, []
-        return Append(self.row, events, before, consumed)
+        return Append(row, events, before, consumed, changed)
 
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
-        if not self.begun or not self.machine.is_waiting or self._attempts or self.admitted:
+        if self._attempts or self.admitted or not self.begun or not self.machine.is_waiting:
             return False
         due = self.machine.next_due()
         return due is None or due > now + NAP
@@ -227,8 +228,10 @@ class Driver:
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
         self._admit()
-        while self._meet_deadlines(events, now):
+        while self.machine.has_timers and self._meet_deadlines(events, now):
             self._admit()
+        if not self.admitted:
+            return
         admitted, self.admitted = self.admitted, []
         for command in admitted:
             if self.machine.wants(command) and not self.runtime.closing:
@@ -270,7 +273,7 @@ class Driver:
             command.attempt,
             command.input,
             command.ready_at,
-            tuple(limit.name for limit in command.spec.limits),
+            tuple([limit.name for limit in command.spec.limits]) if command.spec.limits else (),
         )
         self._todo.append(command)  # from here on it is the list that holds the slots
         events.append(event)
@@ -332,11 +335,12 @@ class Driver:
 
     def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
         """Forget an attempt whose handler has ended, or was given up."""
-        if isinstance(attempt, Attempt):
-            self.runtime.slots.limits.give_back(attempt.command)
-        if self._attempts.get(attempt.command.path) is attempt:
-            del self._attempts[attempt.command.path]
-            if self.machine.is_waiting:
+        command = attempt.command
+        if isinstance(command, RunStep) and command.spec.limits:
+            self.runtime.slots.limits.give_back(command)
+        if self._attempts.get(command.path) is attempt:
+            del self._attempts[command.path]
+            if not self._attempts and self.machine.is_waiting:
                 self.submit()  # it was all that kept the run from being suspended
 
     def progress(self, path: str, done: float, total: float | None, message: str) -> None:

@@ -96,11 +96,15 @@ class Executors:
 class _OnLoop:
     """An async handler: a task."""
 
+    __slots__ = ("_attempt", "task")
+
     def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt = attempt
         attempt.count_down()
-        context = attempt.driver.context.copy()
-        self.task: asyncio.Task[None] | None = loop.create_task(self._run(), context=context)
+        name, context = attempt.command.path, attempt.driver.context.copy()
+        self.task: asyncio.Task[None] | None = loop.create_task(
+            self._run(), name=name, context=context
+        )
 
     async def _run(self) -> None:
         attempt = self._attempt

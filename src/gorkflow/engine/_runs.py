@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
 
 logger = logging.getLogger("gorkflow.engine")
+PENDING = RunStatus.PENDING
 
 LEFT = "the engine was closed before the run ended; recover() it"
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
@@ -87,7 +88,7 @@ class Runs:
             self._when_due(driver, self._admit)
         error = await driver.created.wait()
         if error is not None:
-            raise error
+            raise error.with_traceback(None)  # shared by all that were to be recorded with it
 
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
@@ -100,7 +101,7 @@ class Runs:
     def _when_due(self, driver: Driver, admit: Callable[[Driver], None]) -> None:
         """Admit a run; one whose start was delayed, when that is over."""
         due = driver.row.due_at
-        pending = driver.machine.status is RunStatus.PENDING
+        pending = driver.machine.status is PENDING
         if pending and due is not None and due > self._runtime.clock.now():
             driver.call_at(due, partial(admit, driver))
         else:
@@ -115,7 +116,7 @@ class Runs:
             return
         self._live.add(driver.run_id)
         driver.begun = True
-        if driver.machine.status is RunStatus.PENDING:
+        if driver.machine.status is PENDING:
             now = self._runtime.clock.now()
             deadline = None if driver.timeout is None else now + driver.timeout
             driver.post(RunStarted, "", None, (deadline,))

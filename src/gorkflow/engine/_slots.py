@@ -98,8 +98,10 @@ class Slots:
             self._abandon(kind)
         elif kind in self._free:
             self._free[kind] += 1
-        if any(self._waiting.values()):
-            self._serve()
+        for queue in self._waiting.values():
+            if queue:
+                self._serve()
+                break
         self.limits.made_room()
 
     def reclaim(self, kind: str) -> None:

@@ -190,6 +190,8 @@ def check_options(options: StartOptions) -> None:
         TypeError: one is not known.
         InputInvalidError: ``if_exists`` is neither of its values.
     """
+    if not options:
+        return
     check_names("start option", options, StartOptions)
     if options.get("if_exists", "raise") not in {"raise", "return"}:
         raise InputInvalidError(
@@ -203,12 +205,12 @@ def check_names(what: str, options: Mapping[str, object], known: type) -> None:
     Raises:
         TypeError: one is not known.
     """
-    names = list(known.__annotations__)
+    names = known.__annotations__
     for name in options:
         if name not in names:
             import difflib  # only needed here
 
-            close = difflib.get_close_matches(name, names, 1)
+            close = difflib.get_close_matches(name, list(names), 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
             raise TypeError(f"unknown {what} {name!r}; {hint}")
 

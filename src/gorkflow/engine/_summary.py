@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from gorkflow.refs import Ended
 
 logger = logging.getLogger("gorkflow.run")
+PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
 
 _REASON = 500  # characters of a failure that the summary of a run repeats
 
 
 def summary(driver: Driver, now: float, *, rests: bool, keeps: bool) -> RunRow:
-    """Return the run's row as it shall be.
+    """Return the run's row as it shall be; the same one where nothing but ``seq`` is another.
 
     Args:
         driver: of the run, after its machine took the events.
@@ -27,9 +28,17 @@ def summary(driver: Driver, now: float, *, rests: bool, keeps: bool) -> RunRow:
         keeps: whether it stays with its owner meanwhile.
     """
     row, machine = driver.row, driver.machine
+    if (
+        row.status is machine.status is RUNNING
+        and row.due_at is None
+        and not (rests or row.orphaned)
+    ):
+        told = bool(row.reason)  # why it is being undone, or why it was put back before
+        if told is (machine.undoing is not None):
+            return row
     ended = machine.status.terminal
     started_at, due_at = row.started_at, None
-    if machine.status is RunStatus.PENDING:
+    if machine.status is PENDING:
         due_at = row.due_at
     elif started_at is None and not ended:
         started_at = now

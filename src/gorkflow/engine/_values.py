@@ -53,8 +53,8 @@ class Values:
         """Remember the values that these events recorded."""
         for event in events:
             if type(event) is ev.StepScheduled:
-                continue  # half of all events
-            if type(event) is ev.StepCompleted:
+                pass  # half of all events
+            elif type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.SignalReceived):
                 self._bytes[event.seq] = (event.payload, event.path)
@@ -234,11 +234,12 @@ class Values:
         definition = self.definition
         if definition is None:
             return Any
-        if path == "":
+        if not path:
             return definition.input
-        path = template_of(path)
-        if path in definition.payloads:
-            return definition.payloads[path]  # of a wait, the payload alone was recorded
+        if definition.payloads or path not in definition.outputs:
+            path = template_of(path)
+            if path in definition.payloads:
+                return definition.payloads[path]  # of a wait, the payload alone was recorded
         return definition.outputs.get(path, Any)
 
     def _tuple_annotation(self, refs: tuple[Ref, ...], made_at: str) -> Any:

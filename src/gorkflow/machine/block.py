@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 from gorkflow import events as ev
 from gorkflow.flow import NodeSpec, StepSpec, join_path
@@ -82,8 +83,15 @@ class BlockFrame(Frame):
         Those without work go first, or `first` would start what it has no need of.
         """
         prefix, kept = self.outer.path, self.machine.kept
-        instant = [is_instant(self.branch(i), prefix, kept, self.mark(i)) for i in range(total)]
-        return sorted(range(total), key=lambda i: not instant[i])
+        late: list[int] = []
+        instant: list[int] = []
+        for i in range(total):
+            node = self.branch(i)
+            # That a step has work to do, as nearly always, is seen without asking.
+            works = type(node) is StepSpec and not kept
+            now = not works and is_instant(node, prefix, kept, self.mark(i))
+            (instant if now else late).append(i)
+        return instant + late
 
     def _fill(self) -> None:
         """Start branches, as many as may be live."""
@@ -132,7 +140,8 @@ class BlockFrame(Frame):
 
     def _announce(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
-            self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
+            if self.children or self.queue:
+                self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
             if self.overlays and (conflicts := self._merge(self.overlays)):
                 self._fail_over(conflicts)
                 return
@@ -255,18 +264,21 @@ class BlockFrame(Frame):
         return f"{self.branch(index).id}{self.mark(index)}"
 
     def _first_failed(self) -> str:
-        ended = enumerate(self.results)
-        failed = (self._label(i) for i, r in ended if r is not None and r.status is FAILED)
-        return next(failed, self.spec.id)
+        return next(iter(self._first(FAILED, 1)), self.spec.id)
 
     def _reason(self, verdict: StepStatus) -> str:
-        ids: dict[StepStatus, list[str]] = {}
-        for index, result in enumerate(self.results):
-            status = StepStatus.RUNNING if result is None else result.status
-            ids.setdefault(status, []).append(self._label(index))
+        after = self.machine.at - self.entered_at
+        reason = joins.reason(self.spec.join, verdict, self.tally, self._first, after)
+        if not self.tally.failed:
+            return reason
         late = [r.reason for r in self.results if r is not None and r.status is FAILED and r.reason]
-        reason = joins.reason(self.spec.join, verdict, ids, self.machine.at - self.entered_at)
         return "; ".join([reason, *late[:1]])  # one line for people
+
+    def _first(self, status: StepStatus, number: int) -> list[str]:
+        """Return what the first branches that ended so are called, in declared order."""
+        ended = enumerate(self.results)
+        found = (self._label(i) for i, r in ended if r is not None and r.status is status)
+        return list(islice(found, number))
 
 
 def _is_completed(result: Ended | None) -> bool:

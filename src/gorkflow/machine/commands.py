@@ -6,11 +6,13 @@ import re
 from typing import NamedTuple
 
 from gorkflow import events as ev
+from gorkflow._record import record
 from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, StepSpec
 from gorkflow.refs import Ref
 
 
-class RunStep(NamedTuple):
+@record
+class RunStep:
     """Run an attempt: record ``step_scheduled`` as soon as there is room, then its result."""
 
     path: str

@@ -52,18 +52,19 @@ class Frame:
         parent: Frame | None,
         scope: WorkflowFrame | None,
         spec: Any,
+        index: int = 0,
         mark: str = "",
     ) -> None:
         self.machine = machine
         self.parent = parent
         self.scope = scope
         self.spec = spec
-        self.index = 0
+        self.index = index
         """Which child of its parent it is."""
-        self.input: Ref = None
-        self.due = NEVER
+        self.input: Ref = None if parent is None else parent.input
+        self.due: float = NEVER if parent is None else parent.due
         """The earliest deadline around the node, in seconds since the epoch; its own counts too."""
-        self.guard: Frame | None = None
+        self.guard: Frame | None = None if parent is None else parent.guard
         """The frame whose deadline that is."""
         self.stopping: Strength | None = None
         self.live = True
@@ -111,8 +112,8 @@ class Frame:
         ended = Ended(self.path, status, value, failures, reason, optional)
         self.live = False
         self.machine.leave(self)
-        if self.known:
-            self.outer.results[self.spec.id] = ended
+        if self.known and self.scope is not None:
+            self.scope.results[self.spec.id] = ended
         if self.parent is None:
             self.machine.finish(ended)
         else:
@@ -153,11 +154,7 @@ class Frame:
     ) -> Frame:
         """Return the frame of a node inside this one, with this one's input; not started yet."""
         make = self.machine.frame_types[type(spec)]
-        child = make(self.machine, self, scope or self.scope, spec, mark)
-        child.index = index
-        child.input = self.input
-        child.due, child.guard = self.due, self.guard
-        return child
+        return make(self.machine, self, scope or self.scope, spec, index, mark)
 
 
 class PassthroughFrame(Frame):

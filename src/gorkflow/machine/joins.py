@@ -5,11 +5,14 @@ Judged after every branch that ends, so it must not look at the branches one by 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
 from gorkflow.model import StepStatus
 from gorkflow.policy import Join
+
+COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 
 
 @dataclass(slots=True)
@@ -21,11 +24,6 @@ class Tally:
     failed: int = 0
     cancelled: int = 0
 
-    @property
-    def ended(self) -> int:
-        """How many ended at all."""
-        return self.completed + self.failed + self.cancelled
-
 
 def verdict(join: Join, tally: Tally) -> StepStatus | None:
     """Return ``completed``, ``failed`` or ``cancelled``, or ``None`` while it is open.
@@ -34,7 +32,7 @@ def verdict(join: Join, tally: Tally) -> StepStatus | None:
     impossible; ``cancelled`` when only branches that were cancelled (by a drain from outside) make
     it impossible, and all have ended.
     """
-    done = tally.ended == tally.total
+    done = tally.completed + tally.failed + tally.cancelled == tally.total
     match join.kind:
         case "all":
             needed = tally.total
@@ -43,18 +41,18 @@ def verdict(join: Join, tally: Tally) -> StepStatus | None:
         case "at_least":
             needed = join.count or 1
         case "settled":
-            return StepStatus.COMPLETED if done else None
+            return COMPLETED if done else None
         case "tolerate":
             if tally.failed > tolerated(join, tally.total):
-                return StepStatus.FAILED
-            return StepStatus.COMPLETED if done else None
+                return FAILED
+            return COMPLETED if done else None
         case _:
             assert_never(join.kind)
     if tally.completed >= needed:
-        return StepStatus.COMPLETED
+        return COMPLETED
     if tally.total - tally.failed < needed:
-        return StepStatus.FAILED
-    return StepStatus.CANCELLED if done else None
+        return FAILED
+    return CANCELLED if done else None
 
 
 def met(join: Join, total: int, completed: int) -> bool:
@@ -73,31 +71,45 @@ _NAMED = 5  # a reason is one line for people: more names than this don't help t
 
 
 def reason(
-    join: Join, status: StepStatus, results: dict[StepStatus, list[str]], after: float
+    join: Join,
+    status: StepStatus,
+    tally: Tally,
+    first: Callable[[StepStatus, int], list[str]],
+    after: float,
 ) -> str:
     """Return the verdict in words.
 
     Args:
         join: the block's join.
         status: the verdict.
-        results: the ids of the branches by how they ended, in declared order.
+        tally: how the branches ended.
+        first: given a status and a number, the first so many branches that ended so.
         after: seconds since the block was entered.
     """
-    total = sum(len(ids) for ids in results.values())
-    met = "met" if status is StepStatus.COMPLETED else "can't be met"
-    ids = results.get(status, [])
-    shown = f" ({names(ids)})" if ids else ""
-    parts = [f"{len(ids)} of {total} {status.value}{shown}"]
-    parts.append(f"{join} {met} after {after:.3g} s")
+    met = "met" if status is COMPLETED else "can't be met"
+    numbers = {
+        COMPLETED: tally.completed,
+        FAILED: tally.failed,
+        CANCELLED: tally.cancelled,
+    }
+    ended = numbers.pop(status)
+    shown = f" ({names(first(status, _NAMED), ended)})" if ended else ""
+    parts = [f"{ended} of {tally.total} {status}{shown}", f"{join} {met} after {after:.3g} s"]
     parts += [
-        f"{names(results[other])} {other.value}"
-        for other in (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
-        if other is not status and results.get(other)
+        f"{names(first(other, _NAMED), number)} {other}"
+        for other, number in numbers.items()
+        if number
     ]
     return "; ".join(parts)
 
 
-def names(ids: list[str]) -> str:
-    """Return ids in a few words, the first few of many."""
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+def names(ids: list[str], number: int | None = None) -> str:
+    """Return ids in a few words.
+
+    Args:
+        ids: the first of them, at least.
+        number: how many there are; as many as were given, if unset.
+    """
+    shown = ids[:_NAMED]
+    more = (len(ids) if number is None else number) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -53,6 +53,8 @@ from gorkflow.overlay import Overlay
 from gorkflow.refs import Ended
 
 E = TypeVar("E", bound=ev.Event)
+# To ask an enum for a member takes longer than all else in a line, so it is done once.
+PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
 _ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested})
 _ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded})
 _RUN_STATUS = {
@@ -77,7 +79,7 @@ class Machine:
         """Of the latest event, derived ones included."""
         self.at: float = 0.0
         """When it was recorded, in seconds since the epoch."""
-        self.status = RunStatus.PENDING
+        self.status = PENDING
         self.result: Ended | None = None
         """How the run ended; ``None`` while it has not."""
         self.scopes: dict[str, WorkflowFrame] = {}
@@ -153,7 +155,12 @@ class Machine:
     @property
     def is_waiting(self) -> bool:
         """Whether nothing goes on but timers and waits for signals."""
-        return self.status is RunStatus.RUNNING and not self._open and not self.running
+        return self.status is RUNNING and not self._open and not self.running
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether any timer is open."""
+        return bool(self._timers)
 
     def next_due(self) -> float | None:
         """Return when the earliest open timer is due, in seconds since the epoch."""
@@ -198,7 +205,7 @@ class Machine:
 
     def deadline(self, path: str) -> StartTimer | None:
         """Return the timer of the earliest deadline around a live step. Nothing starts after it."""
-        frame = self.frames.get(path)
+        frame = self.frames.get(path) if self._timers else None
         if frame is None or frame.guard is None:
             return None
         return self._timers.get((frame.guard.path, "timeout" if frame.guard.parent else "deadline"))
@@ -227,7 +234,10 @@ class Machine:
         frame = self.frames.get(event.path)
         if frame is None:
             raise self._impossible(event, f"nothing is live at {event.path!r}")
-        if type(event) in _ANSWERS:
+        cls = type(event)
+        if cls is ev.StepCompleted:
+            pass  # the frame alone knows
+        elif cls in _ANSWERS:
             if not answers(event, self._open.get(event.path)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
             del self._open[event.path]
@@ -253,10 +263,10 @@ class Machine:
         if isinstance(event, ev.RunCreated) and event.seq == 1:
             self._timeout = event.timeout
             write(self, None, event.state)
-        elif isinstance(event, ev.ResultKept) and self.status is RunStatus.PENDING and self.seq > 1:
+        elif isinstance(event, ev.ResultKept) and self.status is PENDING and self.seq > 1:
             self._keep(event)
-        elif isinstance(event, ev.RunStarted) and self.status is RunStatus.PENDING and self.seq > 1:
-            self.status = RunStatus.RUNNING
+        elif isinstance(event, ev.RunStarted) and self.status is PENDING and self.seq > 1:
+            self.status = RUNNING
             self.rules = event.rules
             if self._keeper is not None:
                 self.kept, self._keeper = self._keeper.kept, None
@@ -279,7 +289,7 @@ class Machine:
             raise self._impossible(event, f"{event.path!r} can't keep such a result")
 
     def _cancel(self, reason: str) -> None:
-        if self.status is RunStatus.PENDING:
+        if self.status is PENDING:
             self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
         elif self.undoing is None:  # else it stands how the run ends, and undoing goes on
             self.frames[""].stop("cancel", reason)
@@ -320,12 +330,12 @@ class Machine:
 
     def ask(self, command: Question) -> None:
         """Issue a command that stays open until it is answered, or its frame ends."""
-        if isinstance(command, StartTimer):
-            self._timers[command.path, command.key] = command
-        elif isinstance(command, AwaitSignal):
-            self._waits.setdefault(command.signal, {})[command.path] = command
-        else:
+        if isinstance(command, (RunStep, Decide, Expand)):
             self._open[command.path] = command
+        elif isinstance(command, StartTimer):
+            self._timers[command.path, command.key] = command
+        else:
+            self._waits.setdefault(command.signal, {})[command.path] = command
         self._commands.append(command)
 
     def note_undo(self, frame: StepFrame, output: int | None) -> None:

@@ -11,6 +11,8 @@ from gorkflow.machine.state import write
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
 
+COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
+
 
 class StepFrame(Frame):
     """A step over all its attempts."""
@@ -24,11 +26,11 @@ class StepFrame(Frame):
         self.failures = 0
         self.failed_at = 0  # seq of the latest failure
         self.interruptions = 0  # that count, since the latest failure
-        kept = self.machine.kept.get(self.path)
+        kept = self.machine.kept.get(self.path) if self.machine.kept else None
         if kept is not None:
             if kept.state:
                 write(self.machine, self, kept.state)
-            self.end(StepStatus.COMPLETED, value=kept.seq)
+            self.end(COMPLETED, value=kept.seq)
             return
         self.machine.enter(self)
         self._make_ready()
@@ -44,12 +46,12 @@ class StepFrame(Frame):
         return self.state == "running" and self.attempt == attempt
 
     def receive(self, event: ev.Event) -> None:
-        if isinstance(event, ev.StepCompleted) and self.expects(event.attempt):
+        if type(event) is ev.StepCompleted and self.expects(event.attempt):
             if self.spec.undo is not None:
                 self.machine.note_undo(self, event.seq)
             if event.state:
                 write(self.machine, self, event.state)
-            self.end(StepStatus.COMPLETED, value=event.seq)
+            self.end(COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
             self.machine.running[self.path] = self.attempt
@@ -130,11 +132,11 @@ class StepFrame(Frame):
 
     def _cancel(self, reason: str) -> None:
         self.machine.emit(ev.StepCancelled, self.path, self.attempt, reason)
-        self.end(StepStatus.CANCELLED, reason=reason)
+        self.end(CANCELLED, reason=reason)
 
     def _fail(self, failure: int, reason: str = "") -> None:
         optional = self.spec.continue_on_error
-        self.end(StepStatus.FAILED, failures=(failure,), reason=reason, optional=optional)
+        self.end(FAILED, failures=(failure,), reason=reason, optional=optional)
 
 
 def too_late(frame: Frame, at: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gorkflow.store import Store
 from gorkflow.testing._conformance_base import (
@@ -38,7 +39,7 @@ class Mail(Conformance):
         assert [each.body for each in first.messages] == ["1", "4"]
         assert (await store.heartbeat("w1", T0)).messages == first.messages
         use = step_forward(run_row("a", worker_id="w1", token=1))
-        assert await store.append([use._replace(consumed=[first.messages[0].id])]) == [OK]
+        assert await store.append([replace(use, consumed=[first.messages[0].id])]) == [OK]
         assert [each.body for each in (await store.heartbeat("w1", T0)).messages] == ["4"]
         assert [each.body for each in (await store.heartbeat("w2", T0)).messages] == ["2"]
 
@@ -67,7 +68,7 @@ class Mail(Conformance):
         await store.create([new_run()])
         await store.post(message())
         [first] = await store.inbox("r")
-        await store.append([step_forward(run_row())._replace(consumed=[first.id])])
+        await store.append([replace(step_forward(run_row()), consumed=[first.id])])
         await store.post(message())
         [second] = await store.inbox("r")
         assert second.id > first.id
@@ -112,10 +113,10 @@ class Mail(Conformance):
         for body in "123":
             await store.post(message(body=body))
         one, two, three = await store.inbox("r")
-        first = step_forward(run_row())._replace(consumed=(one.id, three.id))
+        first = replace(step_forward(run_row()), consumed=(one.id, three.id))
         assert await store.append([first]) == [OK]
         assert await store.inbox("r") == [two]
-        ended = finish(first.row)._replace(consumed=[one.id, two.id, 999])
+        ended = replace(finish(first.row), consumed=[one.id, two.id, 999])
         assert await store.append([ended]) == [OK]
         assert await store.inbox("r") == []
 
@@ -125,7 +126,7 @@ class Mail(Conformance):
         await store.post(message())
         [kept] = await store.inbox("r")
         for row in (run_row(seq=7), run_row(token=3)):
-            late = step_forward(row)._replace(consumed=(kept.id,))
+            late = replace(step_forward(row), consumed=(kept.id,))
             assert await store.append([late]) == [FENCED]
         assert await store.inbox("r") == [kept]
 
@@ -134,7 +135,7 @@ class Mail(Conformance):
         await store.create([new_run(), new_run("other")])
         await store.post(message("other"))
         [kept] = await store.inbox("other")
-        assert await store.append([step_forward(run_row())._replace(consumed=(kept.id,))]) == [OK]
+        assert await store.append([replace(step_forward(run_row()), consumed=(kept.id,))]) == [OK]
         assert await store.inbox("other") == [kept]
 
     @with_store
@@ -142,7 +143,7 @@ class Mail(Conformance):
         await store.create([new_run()])
         await store.post(signal())
         [sent] = await store.inbox("r")
-        use = step_forward(run_row())._replace(consumed=(sent.id,))
+        use = replace(step_forward(run_row()), consumed=(sent.id,))
         results = await asyncio.gather(*(store.append([use]) for _ in range(4)))
         assert sorted(results) == [[FENCED]] * 3 + [[OK]]
 

@@ -159,7 +159,7 @@ class Reading(Conformance):
         await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
         for number, age in ((0, 50), (1, 20), (2, 19.5), (4, 4.5)):
             ended = finish(run_row(f"r{number}"))
-            await store.append([ended._replace(row=replace(ended.row, finished_at=T0 + age))])
+            await store.append([replace(ended, row=replace(ended.row, finished_at=T0 + age))])
         query = RunFilter(finished_before=instant(T0 + 20))
         assert await ids(store.list_runs(query)) == ["r4", "r2"]
         first = await store.list_runs(replace(query, limit=1))
@@ -228,7 +228,7 @@ class Reading(Conformance):
     async def test_a_tree_is_kept_for_each_fingerprint(self, store: Store) -> None:
         for run_id, mark in (("a", "1"), ("b", "2"), ("c", "1")):
             new = new_run(run_id, fingerprint=mark)
-            await store.create([new._replace(tree=f"tree {mark}")])
+            await store.create([replace(new, tree=f"tree {mark}")])
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
 

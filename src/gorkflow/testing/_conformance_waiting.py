@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Store
@@ -101,7 +102,7 @@ class Waiting(Conformance):
         await store.create([new_run(status=SUSPENDED)])
         await store.post(signal())
         [sent] = await store.inbox("r")
-        use = step_forward(run_row(status=SUSPENDED))._replace(consumed=[sent.id])
+        use = replace(step_forward(run_row(status=SUSPENDED)), consumed=[sent.id])
         assert await store.append([use]) == [OK]
         assert await store.claim("w1", now=T0) == []
 

@@ -27,19 +27,19 @@ class Places:
 
     def enter(self, run: Run) -> None:
         """Note a run that is live from now on."""
-        if run.row.resource_id is not None:
-            self.resources.setdefault(run.row.resource_id, {})[run.row.run_id] = run
+        if run.written.resource_id is not None:
+            self.resources.setdefault(run.written.resource_id, {})[run.written.run_id] = run
         self.add(run)
 
     def leave(self, run: Run) -> None:
         """Forget a run, before its row says that it has ended."""
         self.remove(run)
-        if run.row.resource_id is not None:
-            _drop(self.resources, run.row.resource_id, run.row.run_id)
+        if run.written.resource_id is not None:
+            _drop(self.resources, run.written.resource_id, run.written.run_id)
 
     def add(self, run: Run) -> None:
         """Put a run where its row says that it is."""
-        row = run.row
+        row = run.written
         if row.worker_id is not None:
             self.owned.setdefault(row.worker_id, {})[row.run_id] = run
             return
@@ -52,7 +52,7 @@ class Places:
 
     def remove(self, run: Run) -> None:
         """Take a run away, before its row changes."""
-        row = run.row
+        row = run.written
         if row.worker_id is not None:
             _drop(self.owned, row.worker_id, row.run_id)
             return
@@ -63,10 +63,10 @@ class Places:
 
     def mail_changed(self, run: Run) -> None:
         """Note that an unowned run has, or no longer has, fresh mail."""
-        if run.row.worker_id is None and run.has_fresh_mail:
-            self.mailed[run.row.run_id] = run
+        if run.written.worker_id is None and run.has_fresh_mail:
+            self.mailed[run.written.run_id] = run
         else:
-            self.mailed.pop(run.row.run_id, None)
+            self.mailed.pop(run.written.run_id, None)
 
     def due(self, now: float) -> Iterator[str]:
         """Return the ids of the sleeping runs that are due."""
@@ -77,10 +77,10 @@ class Places:
 
     def occupied(self, run: Run) -> bool:
         """Whether a live run keeps this new one from its resource."""
-        others = self.resources.get(run.row.resource_id or "", {})
-        if run.row.resource_id is None or not others:
+        others = self.resources.get(run.written.resource_id or "", {})
+        if run.written.resource_id is None or not others:
             return False
-        return run.row.exclusive or any(other.row.exclusive for other in others.values())
+        return run.written.exclusive or any(other.written.exclusive for other in others.values())
 
 
 def _drop(groups: dict[str, dict[str, Run]], name: str, run_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from gorkflow._record import values_of
@@ -13,23 +13,46 @@ from gorkflow.store import Message, RunRow
 _Plain = tuple[Any, ...]
 
 
-@dataclass(slots=True, eq=False)
 class Run:
-    """All that is kept of one run."""
+    """All that is kept of one run.
 
-    row: RunRow
-    events: list[Event] | tuple[_Plain, ...]
-    """Of a live run as they are. Of one that has ended, the kind and the fields of each: plain
-    tuples are nothing to the garbage collector, which would else go over all these events again
-    and again."""
-    mail: dict[int, Message] = field(default_factory=dict[int, Message])
-    """By id, which rises."""
-    deleted: bool = False
+    Args:
+        row: its summary.
+        events: what is recorded of it.
+    """
+
+    __slots__ = ("deleted", "events", "mail", "seq", "written")
+
+    def __init__(self, row: RunRow, events: list[Event]) -> None:
+        self.written = row
+        """The summary as it was written last. Most appends change nothing in it but ``seq``, and so
+        leave it as it is."""
+        self.seq = row.seq
+        """Of the latest event."""
+        self.events: list[Event] | tuple[_Plain, ...] = events
+        """Of a live run as they are. Of one that has ended, the kind and the fields of each: plain
+        tuples are nothing to the garbage collector, which would else go over all these events again
+        and again."""
+        self.mail: dict[int, Message] = {}
+        """By id, which rises."""
+        self.deleted = False
+
+    @property
+    def row(self) -> RunRow:
+        """The summary as it is."""
+        if self.written.seq != self.seq:
+            self.written = replace(self.written, seq=self.seq)
+        return self.written
+
+    @row.setter
+    def row(self, row: RunRow) -> None:
+        self.written = row
 
     def add(self, events: Sequence[Event]) -> None:
         """Add events to a live run."""
         assert isinstance(self.events, list)  # what has ended goes on no more
         self.events.extend(events)
+        self.seq += len(events)
 
     def pack(self) -> None:
         """Keep the events in less room, now that there will be no more of them."""

@@ -114,7 +114,7 @@ class MemoryStore(Schedules):
         """Do what ``append`` does."""
         self._check_open()
         for item in batch:
-            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.row.seq)
+            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
         return [self._append(item) for item in batch]
 
     def _append(self, item: Append) -> Written:
@@ -122,26 +122,27 @@ class MemoryStore(Schedules):
         run = self._live(row.run_id)
         if run is None:
             return Written.FENCED
-        old = run.row
-        if old.seq != item.expected_seq or old.token != row.token:
+        old = run.written
+        if run.seq != item.expected_seq or old.token != row.token:
             return Written.FENCED
         if item.consumed:
             self._drop(number for number in item.consumed if number in run.mail)
+        self._feed.add(run, run.seq, len(item.events))
         run.add(item.events)
-        self._feed.add(run, old.seq, len(item.events))
-        self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
+        if item.changed:
+            self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
         return Written.OK
 
     def _live(self, run_id: str) -> Run | None:
         run = self._runs.get(run_id)
-        return None if run is None or run.row.status.terminal else run
+        return None if run is None or run.written.status.terminal else run
 
     def _set_row(self, run: Run, row: RunRow) -> None:
         if row.status.terminal:
             self._places.leave(run)
             run.row = row
             self._end(run)
-        elif row.worker_id is not None and row.worker_id == run.row.worker_id:
+        elif row.worker_id is not None and row.worker_id == run.written.worker_id:
             run.row = row
         else:
             self._places.remove(run)
@@ -361,7 +362,6 @@ def _with_origin(old: RunRow, new: RunRow) -> RunRow:
         started_at=new.started_at,
         finished_at=new.finished_at,
         due_at=new.due_at,
-        seq=new.seq,
         worker_id=new.worker_id,
         seen=new.seen,
         orphaned=new.orphaned,

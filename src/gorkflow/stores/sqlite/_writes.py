@@ -10,8 +10,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from gorkflow.events import Event
-from gorkflow.journal import to_row
+from gorkflow.journal import Values, to_values
 from gorkflow.store import Append, Claim, Heartbeat, Message, NewRun, RunRow, Worker, Written
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._errors import UNSTORABLE
@@ -20,23 +19,57 @@ from gorkflow.stores.sqlite._reads import readable_rows, worker_alive, worker_me
 from gorkflow.stores.sqlite._schema import query, repeated
 
 _logger = logging.getLogger("gorkflow.store")
+_MAX_KEYS = 100_000
 _AT_ONCE = 50  # rows; SQLite takes 32,766 values, and gains little past this
 _DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
 _UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 
-def create(db: sqlite3.Connection, batch: Sequence[NewRun]) -> list[Written]:
+class Keys:
+    """The keys of runs that were written lately, which spares looking for them again.
+
+    What is in here is a guess: a transaction may have been rolled back, and a run deleted by
+    another process. A statement that goes by a key looks at the run's id, too.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def find(self, db: sqlite3.Connection, run_id: str) -> int | None:
+        """Return the key of a run; ``None``: there is no such run."""
+        found = db.execute(query("find_key"), (run_id,)).fetchall()
+        if not found:
+            return None
+        self.note(run_id, found[0][0])
+        return self._known[run_id]
+
+    def guess(self, run_id: str) -> int | None:
+        """Return the key as it is remembered."""
+        return self._known.get(run_id)
+
+    def note(self, run_id: str, key: int) -> None:
+        """Remember a key."""
+        if len(self._known) >= _MAX_KEYS:
+            self._known.clear()
+        self._known[run_id] = key
+
+    def forget(self, run_id: str) -> None:
+        """Remember a key no more."""
+        self._known.pop(run_id, None)
+
+
+def create(db: sqlite3.Connection, keys: Keys, batch: Sequence[NewRun]) -> list[Written]:
     """Create runs."""
     trees: dict[str, str] = {}
-    events: list[tuple[Any, ...]] = []
-    results = [_create(db, new, trees, events) for new in batch]
+    events: list[Values] = []
+    results = [_create(db, keys, new, trees, events) for new in batch]
     db.executemany(query("insert_definition"), trees.items())
     _insert_events(db, events)
     return results
 
 
 def _create(
-    db: sqlite3.Connection, new: NewRun, trees: dict[str, str], events: list[tuple[Any, ...]]
+    db: sqlite3.Connection, keys: Keys, new: NewRun, trees: dict[str, str], events: list[Values]
 ) -> Written:
     row = new.row
     if row.resource_id is not None and _occupied(db, row):
@@ -45,13 +78,15 @@ def _create(
     if not inserted.rowcount:
         return Written.DUPLICATE
     key = inserted.lastrowid
+    assert key is not None  # it was inserted
+    keys.note(row.run_id, key)
     trees[row.fingerprint] = new.tree
     if row.tags:
         db.executemany(
             query("insert_tag"),
             [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
         )
-    events += [_event(key, event) for event in new.events]
+    events += [to_values(key, event) for event in new.events]
     return Written.OK
 
 
@@ -64,23 +99,23 @@ def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
     return db.execute(query("has_run"), (row.run_id,)).fetchone() is None
 
 
-def append(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
+def append(db: sqlite3.Connection, keys: Keys, batch: Sequence[Append]) -> list[Written]:
     """Record transitions. What can't be stored of one run leaves the others alone."""
     db.execute("SAVEPOINT batch")
     try:
-        results = _append_all(db, batch)
+        results = _append_all(db, keys, batch)
     except _UNRECORDABLE:
         # Seldom, so that a savepoint for each is only worth its while the second time.
         db.execute("ROLLBACK TO batch")
-        results = [_append_alone(db, item) for item in batch]
+        results = [_append_alone(db, keys, item) for item in batch]
     db.execute("RELEASE batch")
     return results
 
 
-def _append_alone(db: sqlite3.Connection, item: Append) -> Written:
+def _append_alone(db: sqlite3.Connection, keys: Keys, item: Append) -> Written:
     db.execute("SAVEPOINT item")
     try:
-        (written,) = _append_all(db, [item])
+        (written,) = _append_all(db, keys, [item])
     except _UNRECORDABLE:
         _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
         db.execute("ROLLBACK TO item")
@@ -89,43 +124,44 @@ def _append_alone(db: sqlite3.Connection, item: Append) -> Written:
     return written
 
 
-def _append_all(db: sqlite3.Connection, batch: Sequence[Append]) -> list[Written]:
-    events: list[tuple[Any, ...]] = []
-    results = [_append(db, item, events) for item in batch]
+def _append_all(db: sqlite3.Connection, keys: Keys, batch: Sequence[Append]) -> list[Written]:
+    events: list[Values] = []
+    results = [_append(db, keys, item, events) for item in batch]
     _insert_events(db, events)
     return results
 
 
-def _append(db: sqlite3.Connection, item: Append, events: list[tuple[Any, ...]]) -> Written:
+def _append(db: sqlite3.Connection, keys: Keys, item: Append, events: list[Values]) -> Written:
     row = item.row
-    # Fetched to the end: a statement that is still open would keep the commit from happening.
-    place = (row.run_id, item.expected_seq, row.token)
-    found = db.execute(query("find_live_run"), place).fetchall()
-    if not found:
-        return Written.FENCED
-    key, *before = found[0]
-    after = _state(row)
-    if before == after:
-        db.execute(query("touch_run"), (row.seq, key))
-    else:
-        db.execute(query("update_run"), (*after, row.seq, key))
-    events += [_event(key, event) for event in item.events]
+    key = keys.guess(row.run_id)
+    if key is None or not _move(db, key, item):
+        key = keys.find(db, row.run_id)
+        if key is None or not _move(db, key, item):
+            return Written.FENCED
+    if row.worker_id is None:
+        keys.forget(row.run_id)
+    events += [to_values(key, event) for event in item.events]
     if item.consumed:
         db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
     return Written.OK
 
 
-def _insert_events(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+def _move(db: sqlite3.Connection, key: int, item: Append) -> bool:
+    """Bring a run's summary up to date, if it is where the append expects it."""
+    row = item.row
+    place = (item.seq, key, row.run_id, item.expected_seq, row.token)
+    if item.changed:
+        return db.execute(query("update_run"), (*_state(row), *place)).rowcount > 0
+    return db.execute(query("touch_run"), place).rowcount > 0
+
+
+def _insert_events(db: sqlite3.Connection, rows: list[Values]) -> None:
     """Insert rows, many by one statement: to run one costs about as much as a row does."""
     whole = len(rows) - len(rows) % _AT_ONCE
     for start in range(0, whole, _AT_ONCE):
         values = [*chain.from_iterable(rows[start : start + _AT_ONCE])]
         db.execute(repeated("insert_event", _AT_ONCE), values)
     db.executemany(query("insert_event"), rows[whole:])
-
-
-def _event(key: int | None, event: Event) -> tuple[Any, ...]:
-    return (key, *to_row(event)[1:])
 
 
 def _origin(row: RunRow) -> list[Any]:

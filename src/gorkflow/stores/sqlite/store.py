@@ -149,13 +149,15 @@ class SqliteStore:
         """Create runs, all in one transaction. ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each."""
         for new in batch:
             check_events(new.row.run_id, new.events, 1, new.row.seq)
-        return await self._opened().write(partial(_writes.create, batch=batch))
+        home = self._opened()
+        return await home.write(partial(_writes.create, keys=home.keys, batch=batch))
 
     async def append(self, batch: Sequence[Append]) -> list[Written]:
         """Record transitions of several runs in one transaction. ``OK`` or ``FENCED`` each."""
         for item in batch:
-            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.row.seq)
-        return await self._opened().write(partial(_writes.append, batch=batch))
+            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
+        home = self._opened()
+        return await home.write(partial(_writes.append, keys=home.keys, batch=batch))
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
@@ -339,6 +341,7 @@ class _Home:
         self.pid = os.getpid()
         self.machine = _files.machine()
         self.locks = WorkerLocks(Path(f"{settings.path}.workers"))
+        self.keys = _writes.Keys()  # of the writer's thread
         self.writer = Lane("sqlite-writer", partial(Writer, settings))
         self.reader = Lane("sqlite-reader", partial(Reader, settings), threads=_READERS)
 

@@ -2,4 +2,6 @@
 -- is set, even to the same value, and that was most of an append's cost.
 UPDATE runs
 SET seq = ?
-WHERE key = ?
+WHERE
+    key = ? AND run_id = ? AND seq = ? AND token = ?
+    AND status IN ('pending', 'running', 'suspended')

@@ -1,0 +1,3 @@
+SELECT key
+FROM runs
+WHERE run_id = ?
