@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.run")
 
 Inbound = tuple["Callable[..., ev.Event]", str, int | None, tuple[Any, ...]]
+_TOO_LATE = "run %r: the result of %r, attempt %d, came too late"
 NAP = 5.0
 """Seconds of nothing but waiting up to which a run stays in the process."""
 
@@ -212,15 +213,10 @@ class Driver:
     def _is_late(self, event: Any, path: str, attempt: int | None, fields: tuple[Any, ...]) -> bool:
         machine = self.machine
         if attempt is not None:
-            late = not machine.expects(path, attempt)
-            if late:
-                logger.info(
-                    "run %r: the result of %r, attempt %d, came too late",
-                    self.run_id,
-                    path,
-                    attempt,
-                )
-            return late
+            if machine.expects(path, attempt):
+                return False
+            logger.info(_TOO_LATE, self.run_id, path, attempt)
+            return True
         if event is ev.TimerFired:
             return not machine.awaits_timer(path, fields[0])
         return machine.status.terminal
