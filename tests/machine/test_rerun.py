@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, StepSpec, WaitSpec, template_of, walk
 from gorkflow.machine import AwaitSignal, Decide, Expand, RunStep, StartTimer
+from gorkflow.model import FailureCode
 from gorkflow.policy import Join, tolerate
 from gorkflow.rerun import kept, marks_of, results
 
 from .drive import Drive
 from .generate import Trees
+from .reference import is_derived
 from .simulation import simulate
 from .symbols import symbol
 
@@ -30,6 +32,8 @@ AT_RANDOM = settings(
     suppress_health_check=list(HealthCheck),
 )
 seeds = given(st.randoms(use_true_random=False))
+FOLLOW_FROM_RESULTS = {"validation", "state_conflict"}
+"""How a run can fail in which nothing goes wrong: of too few items, or of what branches wrote."""
 
 
 class Orderly(Trees):
@@ -101,6 +105,18 @@ class Play(Drive):
         return {e.path for e in self.history if isinstance(e, ev.StepScheduled)}
 
     @property
+    def happened(self):
+        """What came from outside after the start."""
+        start = next(n for n, e in enumerate(self.history) if isinstance(e, ev.RunStarted))
+        return [e for e in self.history[start + 1 :] if not is_derived(e)]
+
+    @property
+    def conflicts(self):
+        """The blocks whose branches conflicted."""
+        failed = [e for e in self.history if isinstance(e, ev.StepFailed)]
+        return {e.path for e in failed if e.failure.code is FailureCode.STATE_CONFLICT}
+
+    @property
     def result(self):
         nodes = dict(walk(self.tree))
 
@@ -114,6 +130,11 @@ class Play(Drive):
             return tuple(map(plain, item))
 
         return plain(symbol(self.history, self.finish.output))
+
+
+def blocks(history, verdict):
+    decided = [e for e in history if isinstance(e, ev.BlockDecided)]
+    return {e.path for e in decided if e.verdict == verdict}
 
 
 def steps_of(tree, paths):
@@ -164,15 +185,20 @@ def test_no_kept_result_is_made_again_whatever_the_joins(rng):
     start = rng.choice([None, *(path for path, _ in walk(tree))])
     keep = kept(tree, done, start)
     rerun = Play(rng, tree, keep=keep)
-    too_few = any(code == "validation" for code, _ in rerun.failures)
-    assert rerun.status == ("failed" if too_few else "completed")
+    codes = {code for code, _ in rerun.failures}
+    assert rerun.status == ("failed" if codes else "completed")
+    assert codes <= FOLLOW_FROM_RESULTS
+    if not rerun.happened:  # then no block that was decided has another verdict
+        assert rerun.conflicts.isdisjoint(blocks(simulation.history, "completed"))
     made = {
         e.path for e in rerun.history if isinstance(e, ev.StepScheduled | ev.Decided | ev.Expanded)
     }
     assert made.isdisjoint(path for path, result in keep.items() if result.what != "looping")
     rerun.replays()
     twice = kept(tree, results(tree, rerun.history))
-    assert not Play(rng, tree, keep=twice).ran  # nothing is left to do
+    # What follows a failure is not kept, nor what was undone.
+    if not blocks(rerun.history, "failed"):
+        assert not Play(rng, tree, keep=twice).ran  # nothing is left to do
 
 
 def test_the_random_runs_are_not_trivial():
