@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WITHOUT_VALUE = frozenset({ev.StepScheduled, ev.RunStarted, ev.RunFinished})
 INPUT = 1
 """The ``seq`` that stands for the run's input: that of ``run_created``."""
 
@@ -52,9 +53,9 @@ class Values:
     def note(self, events: Iterable[ev.Event]) -> None:
         """Remember the values that these events recorded."""
         for event in events:
-            if type(event) is ev.StepScheduled:
-                pass  # half of all events
-            elif type(event) is ev.StepCompleted:
+            if type(event) in _WITHOUT_VALUE:
+                continue  # half of all events
+            if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.SignalReceived):
                 self._bytes[event.seq] = (event.payload, event.path)

@@ -176,7 +176,7 @@ def _origin(row: RunRow) -> list[Any]:
         row.created_at,
         row.token,
         row.priority,
-        row.exclusive,
+        int(row.exclusive),  # of a bool, sqlite3 would ask around for somebody who knows it
     ]
 
 
@@ -194,7 +194,7 @@ def _state(row: RunRow) -> list[Any]:
         row.due_at,
         row.worker_id,
         row.seen,
-        row.orphaned,
+        int(row.orphaned),
     ]
 
 
