@@ -7,11 +7,12 @@ inside the engine an instant is a float, seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 
+from gorkflow._record import guarded
 from gorkflow.errors import GorkflowError
 
 T_co = TypeVar("T_co", covariant=True)
@@ -79,7 +80,7 @@ class FailureCode(StrEnum):
     """A bug in gorkflow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class Failure:
     """Why something failed."""
 
@@ -148,7 +149,7 @@ class OutcomeError(GorkflowError):
     """``result()`` was called on an outcome that has no value."""
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Completed(Generic[T_co]):
     """A branch or step that completed."""
 
@@ -161,7 +162,7 @@ class Completed(Generic[T_co]):
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Failed:
     """A branch or step that failed for good; timed out is ``failure.code == "timeout"``."""
 
@@ -178,7 +179,7 @@ class Failed:
         raise OutcomeError(f"{self.path!r} failed: {self.failure}")
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Skipped:
     """A step that a condition left out."""
 
@@ -195,7 +196,7 @@ class Skipped:
         raise OutcomeError(f"{self.path!r} was skipped: {self.reason}")
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Cancelled:
     """A branch or step that was cancelled before it ended."""
 
@@ -216,7 +217,7 @@ Outcome = Completed[T_co] | Failed | Skipped | Cancelled
 """How a step or branch ended; made to be told apart with ``match``, and as JSON by ``status``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class Progress:
     """How far a run is: steps that ended, of the steps known so far."""
 
@@ -224,7 +225,7 @@ class Progress:
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class Run:
     """One execution of a workflow."""
 
@@ -259,7 +260,7 @@ class Run:
     outside of parallel branches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class Attempt:
     """One try of a step."""
 
@@ -278,7 +279,7 @@ class Attempt:
     """The named limits that it took."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class StepExecution:
     """One step at one path of a run, over all its attempts."""
 
@@ -306,7 +307,7 @@ class StepExecution:
     attempts: tuple[Attempt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class RunFilter:
     """Which runs ``list_runs`` returns, newest first. Unset fields don't restrict."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from datetime import timedelta
 from typing import Literal
 
+from gorkflow._record import guarded
 from gorkflow.errors import (
     NonRetryableError,
     RetryAfterError,
@@ -58,7 +59,7 @@ kill the process it runs in."""
 ExceptionTypes = tuple[type[BaseException] | str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class RetryPolicy:
     """When a failed attempt is followed by another, and after how long.
 
@@ -137,7 +138,7 @@ def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
     return min(delay, policy.max_interval)
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Thrown:
     """What a policy looks at in an exception, as data that can cross from another process."""
 
@@ -194,7 +195,7 @@ def is_retryable(policy: RetryPolicy, error: BaseException | Thrown) -> bool:
 JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Join:
     """The rule that decides a parallel block. Made by ``at_least`` and ``tolerate``."""
 
@@ -243,7 +244,7 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     return Join("tolerate", count, percent)
 
 
-@dataclass(frozen=True, slots=True)
+@guarded()
 class Limit:
     """How much of something all steps together may use, over runs and workers. Known by its name.
 

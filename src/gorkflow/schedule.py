@@ -6,11 +6,11 @@ import itertools
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Literal, NamedTuple, Protocol
 
-from gorkflow._record import named_record
+from gorkflow._record import guarded, named_record
 from gorkflow.timetable import CronRule, Interval, Timetable, zone
 
 CatchUp = Literal["skip", "last", "all"]
@@ -23,7 +23,7 @@ MOST = 100
 """Missed due times that ``catch_up="all"`` makes up for: the latest so many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@guarded(kw_only=True)
 class Schedule:
     """When runs of a workflow are started, and how. Times are in its time zone."""
 

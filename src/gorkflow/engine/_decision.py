@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from gorkflow.engine._results import make_failure
 from gorkflow.errors import ValidationError, ValueInvalidError
@@ -170,6 +169,8 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
     Raises:
         ValidationError: one can't stand there, or two are the same.
     """
+    from urllib.parse import quote  # slow to load, and only needed for keys
+
     places: dict[str, int] = {}
     for index, key in enumerate(keys):
         if not isinstance(key, str | int) or isinstance(key, bool):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any, NoReturn, cast
 
+from gorkflow._record import named_record
 from gorkflow.clock import SystemClock
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Outputs, StepContext
@@ -39,7 +40,7 @@ Report = Callable[[float, "float | None", str], None]
 _KINDS = {cls.__name__: cls for cls in (Skipped, Cancelled)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Job:
     """An attempt, ready to run anywhere."""
 
