@@ -7,9 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from gorkflow import Engine, StepExecution
 
 DEADLINE = 20.0  # seconds after which waiting for a condition is a failed test
+STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+calls: list[str] = []
+"""What steps say of themselves; empty when a test begins."""
+broken: set[str] = set()
+"""What is to fail; empty when a test begins."""
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

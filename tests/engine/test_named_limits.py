@@ -234,17 +234,21 @@ async def test_all_kinds_of_limits_together_end():
             assert result == (3,) * 32
 
 
-@in_loop
-async def test_waiting_is_queued_time_with_the_name_of_the_limit():
+def holding() -> tuple[Gate, Workflow[int, int]]:
+    """Return a workflow that holds a limit of one, until the gate is opened."""
     gate = Gate()
-    one = Limit("one", concurrency=1)
 
-    @step(limits=(one,))
+    @step(limits=(Limit("one", concurrency=1),))
     async def hold(number: int) -> int:
         await gate.wait_async()
         return number
 
-    flow = Workflow("hold", input=int).then(hold)
+    return gate, Workflow("hold", input=int).then(hold)
+
+
+@in_loop
+async def test_waiting_is_queued_time_with_the_name_of_the_limit():
+    gate, flow = holding()
     async with Engine("memory:") as engine:
         first = await engine.start(flow, 1)
         await until(lambda: gate.arrived, "the holder")
@@ -266,15 +270,7 @@ async def test_waiting_is_queued_time_with_the_name_of_the_limit():
 
 @in_loop
 async def test_what_a_cancelled_run_held_or_waited_for_is_free():
-    gate = Gate()
-    one = Limit("one", concurrency=1)
-
-    @step(limits=(one,))
-    async def hold(number: int) -> int:
-        await gate.wait_async()
-        return number
-
-    flow = Workflow("hold", input=int).then(hold)
+    gate, flow = holding()
     async with Engine("memory:") as engine:
         holder = await engine.start(flow, 1)
         await until(lambda: gate.arrived, "the holder")

@@ -21,17 +21,7 @@ from gorkflow import (
 from gorkflow import events as ev
 from gorkflow.engine._values import Values
 
-from .support import Gate, in_loop, step_of, until
-
-STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
-calls: list[str] = []
-broken: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    calls.clear()
-    broken.clear()
+from .support import STORES, Gate, broken, calls, in_loop, step_of, until
 
 
 class Page(BaseModel):

@@ -20,17 +20,7 @@ from gorkflow import (
 )
 from gorkflow import events as ev
 
-from .support import Gate, in_loop, kinds, step_of
-
-STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
-calls: list[str] = []
-broken: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    calls.clear()
-    broken.clear()
+from .support import STORES, Gate, broken, calls, in_loop, kinds, step_of
 
 
 def done(name: str) -> None:

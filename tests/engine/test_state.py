@@ -21,9 +21,7 @@ from gorkflow import (
 from gorkflow import events as ev
 
 from .placed_state import elsewhere, there, writes_and_fails
-from .support import Gate, in_loop, until
-
-STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+from .support import STORES, Gate, in_loop, until
 
 
 class Note(BaseModel):

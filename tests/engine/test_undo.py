@@ -18,9 +18,8 @@ from gorkflow import (
 )
 
 from .placed import killed, killed_undone
-from .support import Gate, in_loop, kinds, step_of, until
+from .support import STORES, Gate, in_loop, kinds, step_of, until
 
-STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
 said: list[tuple[object, ...]] = []
 broken: set[str] = set()
 gates: dict[str, Gate] = {}

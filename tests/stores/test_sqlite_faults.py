@@ -12,7 +12,7 @@ import resource
 import signal
 import sqlite3
 import stat
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,38 +40,11 @@ from gorkflow.testing.conformance import (
     step_forward,
     worker,
 )
+from tests.stores.tools import opened, restore_schema_1, sql, with_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 NEWEST = len(_schema.migrations())
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@asynccontextmanager
-async def opened(path, **options):
-    store = SqliteStore(path, **options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def with_store(path, test, **options):
-    async def run():
-        async with opened(path, **options) as store:
-            return await test(store)
-
-    return asyncio.run(run())
-
-
-def sql(path, statement, *values):
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        return db.execute(statement, values).fetchall()
 
 
 async def nothing(_):
@@ -350,12 +323,6 @@ def kill_at_statement(path, number):
 
         _schema.version_of = version
         _schema.migrate(db, str(path))
-
-
-def restore_schema_1(path):
-    """Make the file that gorkflow with schema 1 left when it was killed."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("start", [0, 1])

@@ -7,8 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
-from contextlib import asynccontextmanager, closing
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
@@ -35,37 +34,9 @@ from gorkflow.testing.conformance import (
     step_forward,
     worker,
 )
-from tests.stores.test_sqlite_faults import restore_schema_1
+from tests.stores.tools import opened, restore_schema_1, sql, with_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@asynccontextmanager
-async def opened(path, **options):
-    store = SqliteStore(path, **options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def with_store(path, test, **options):
-    async def run():
-        async with opened(path, **options) as store:
-            return await test(store)
-
-    return asyncio.run(run())
-
-
-def sql(path, statement, *values):
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        return db.execute(statement, values).fetchall()
 
 
 async def fill(store):

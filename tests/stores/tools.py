@@ -1,0 +1,39 @@
+"""Small things that the tests of the SQLite store share."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from gorkflow.stores.sqlite import SqliteStore
+
+
+@asynccontextmanager
+async def opened(path, **options):
+    store = SqliteStore(path, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def with_store(path, test, **options):
+    async def run():
+        async with opened(path, **options) as store:
+            return await test(store)
+
+    return asyncio.run(run())
+
+
+def sql(path, statement, *values):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement, values).fetchall()
+
+
+def restore_schema_1(path):
+    """Make the file that gorkflow with schema 1 left when it was killed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))
