@@ -157,7 +157,8 @@ def keys(layers: Sequence[Overlay]) -> list[str]:
     """Return the keys that have a value, sorted."""
     found: dict[str, str] = {}
     for layer in layers:
-        for key, entry in layer.items():
+        # At one go: undo steps in threads look while others of them write.
+        for key, entry in list(layer.items()):
             found.setdefault(key, entry.op)
     return sorted(key for key, op in found.items() if op != DELETE)
 

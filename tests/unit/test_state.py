@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -28,6 +29,19 @@ class Point:
 
 def state(**texts):
     return State((layer_of(texts),), "w/a", 1_000)
+
+
+def test_its_keys_can_be_looked_at_while_others_write():
+    layer: dict[str, Any] = layer_of({"a": "1", "b": "2"})
+
+    class Busy:  # as if an undo step ended while another one, in a thread, is looking
+        @property
+        def op(self) -> str:
+            layer["new"] = layer["b"]
+            return "set"
+
+    layer["a"] = Busy()
+    assert list(State((layer,), "a~undo", 1_000)) == ["a", "b"]
 
 
 def test_it_is_a_mapping():
