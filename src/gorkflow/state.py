@@ -275,4 +275,5 @@ def initial(values: Mapping[str, Any], limit: int) -> tuple[Write, ...]:
     """
     state = State((), "", limit)
     state.update(values)
-    return state.close()
+    # In an order of their own, so that the same start is recorded in the same way.
+    return tuple(sorted(state.close(), key=lambda write: write.key))

@@ -370,8 +370,9 @@ async def test_what_a_run_may_begin_with():
         ):
             with pytest.raises(InputInvalidError, match=said):
                 await engine.start(counting, 1, state=state)
-        await engine.run(counting, 1, run_id="r", state={"n": 1})
-        same = await engine.start(counting, 1, run_id="r", state={"n": 1}, if_exists="return")
+        await engine.run(counting, 1, run_id="r", state={"n": 1, "m": 0})
+        begin = {"m": 0, "n": 1}  # in whichever order
+        same = await engine.start(counting, 1, run_id="r", state=begin, if_exists="return")
         assert same.run_id == "r"
         with pytest.raises(DuplicateRunError, match="with another state"):
             await engine.start(counting, 1, run_id="r", state={"n": 2}, if_exists="return")
