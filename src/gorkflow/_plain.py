@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union, cast, get_args, get_origin
 
 _MAX_TEXT = 300
+_STR = {"type": "str"}
 _SURROGATE = (
     "it holds a lone surrogate, which UTF-8 can't say; decode the text with errors='replace'"
 )
@@ -26,6 +27,8 @@ def survey(schema: Any) -> tuple[set[str], bool]:
         if isinstance(item, dict):
             node = cast("dict[str, Any]", item)
             kinds.add(str(node.get("type")))
+            if node.get("keys_schema", _STR).get("type") != "str":
+                kinds.add("keys")  # JSON has texts for them: 1.0 and True look like the key 1
             written = node.get("serialization_alias")
             if written is not None and written != node.get("validation_alias"):
                 renamed = True

@@ -165,12 +165,13 @@ class Codec:
         """
         try:
             data = self._dump(value, round_trip=True, warnings=False)
-            same = self._read(data, strict=True) == value
+            again = self._read(data, strict=True)
+            same = type(again) is type(value) and again == value
         except BaseException as error:
             if _is_ours(error):
                 return None
             raise
-        return data if same is True else None
+        return data if same is True else None  # a subclass may say anything
 
     def decode(self, data: bytes) -> Any:
         """Return the value that strict JSON stands for.

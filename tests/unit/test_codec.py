@@ -375,6 +375,31 @@ def test_any_plain_data_is_written_exactly_or_refused(value: Any):
     json.loads(data, parse_constant=pytest.fail)
 
 
+class Yes(dict[Any, Any]):
+    """Is equal to all there is."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (dict[int, str], {1.0: "a"}),
+        (dict[bool, int], {1: 1}),
+        (dict[str, dict[int, bool]], {"a": {Decimal(1): True}}),
+        (dict[str, int], Yes({1: 1})),
+    ],
+)
+def test_what_is_equal_need_not_match(annotation: Any, value: Any):
+    codec = codec_of(annotation)
+    for _ in range(2):  # the first time it gets ready
+        with pytest.raises(ValidationError):
+            codec.encode(value)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.binary())
 def test_no_bytes_can_do_worse_than_not_validate(data: bytes):
