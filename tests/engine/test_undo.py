@@ -7,6 +7,7 @@ import pytest
 
 from gorkflow import (
     Engine,
+    RetryPolicy,
     RunBlockedError,
     RunCancelledError,
     RunFailedError,
@@ -438,6 +439,54 @@ async def test_a_run_that_nobody_carries_is_left_for_a_worker_to_undo(tmp_path):
         with pytest.raises(RunCancelledError):
             await engine.handle(handle.run_id, order).result()
     assert names() == ["reserve", "charge", "ship", "refund", "release"]
+
+
+@in_loop
+async def test_a_cancel_of_a_run_that_waits_to_undo_changes_nothing(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    broken.update({"ship", "refund"})
+    later = refund.options(retries=RetryPolicy(retries=1, initial_interval=60, jitter=0))
+    flow = Workflow("order", input=int).then(reserve).then(charge.undo(later)).then(ship)
+    async with Engine(url) as engine:
+        handle = await engine.start(flow, 7)
+        await until_kind(engine, handle.run_id, "undo_started")
+        while (before := await handle.info()).status is not RunStatus.SUSPENDED:
+            await asyncio.sleep(0.01)
+    async with Engine(url, execute=False) as client:
+        await client.cancel(handle.run_id, reason="enough")
+        run = await client.get_run(handle.run_id)
+        assert run.reason == "undoing: ship: ValueError: ship"
+        assert (run.status, run.due_at) == (before.status, before.due_at)
+
+
+@in_loop
+async def test_a_run_that_is_cancelled_before_its_turn_is_undone_when_that_comes(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    gates["ship"], gates["busy"] = Gate(), Gate()
+    engine = await Engine(url).__aenter__()
+    handle = await engine.start(order, 7)
+    await until(lambda: gates["ship"].arrived)
+    await engine.aclose(grace=0)
+
+    @step
+    async def busy() -> None:
+        await did("busy")
+
+    async with Engine(url, max_concurrent_runs=1) as engine:
+        other = await engine.start(Workflow("other").then(busy))
+        await until(lambda: gates["busy"].arrived)
+        same = engine.handle(handle.run_id, order)
+        assert await engine.recover(handle.run_id) == [handle.run_id]
+        cancelling = asyncio.ensure_future(same.cancel())
+        await until_kind(engine, handle.run_id, "undo_started")
+        gates["refund"] = Gate()
+        gates["busy"].open()
+        await other.result()
+        await until(lambda: gates["refund"].arrived)
+        gates["refund"].open()
+        await cancelling
+        assert (await step_of(engine, handle.run_id, "charge~undo")).attempt == 1
+    assert names() == ["reserve", "charge", "ship", "busy", "refund", "release"]
 
 
 @in_loop

@@ -243,19 +243,20 @@ class Claims:
         if loaded is None:
             return
         machine = replay(run_id, tree_of(loaded), loaded.events)
+        undoing = machine.undoing is not None  # then it stands how the run ends
         now = max(self._runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
         events = [event, *machine.feed(event)]
-        ended = machine.status.terminal
-        row = replace(
-            claim.row,
-            status=machine.status,
-            reason=reason if ended else f"undoing: {reason}",
-            finished_at=now if ended else None,
-            due_at=None if ended else now,
-            seq=machine.seq,
-            worker_id=None,
-        )
+        row = replace(claim.row, seq=machine.seq, worker_id=None)
+        if not undoing:
+            ended = machine.status.terminal
+            row = replace(
+                row,
+                status=machine.status,
+                reason=reason if ended else f"undoing: {reason}",
+                finished_at=now if ended else None,
+                due_at=None if ended else now,
+            )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         await store.append([Append(row, events, loaded.row.seq, asked)])
 

@@ -236,7 +236,10 @@ class Driver:
                 self.runtime.slots.withdraw(command)
 
     def _admit(self) -> None:
-        for asked in self.machine.take_commands():
+        commands = self.machine.take_commands()
+        if not self.begun:
+            return  # it was cancelled, and has something to undo: ``resume`` sees to that
+        for asked in commands:
             if not self.machine.wants(asked):
                 continue
             if not isinstance(asked, RunStep):
