@@ -105,6 +105,9 @@ SYSCALLS = ("pwrite64", "fdatasync", "ftruncate", "unlink")
 WORKFLOW = "block"
 
 
+_ATTEMPTS = 5
+
+
 @fault("K3", "crash at system calls", "SIGKILL at the nth write, sync, truncate, unlink (strace)")
 def syscall_crashes(size: Size, seed: int) -> Result:
     result = Result(skipped=no_strace())
@@ -174,13 +177,23 @@ def traced(
     ]
     for option in options:
         command += ["-e", option]
-    strace = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    strace = _attached(command, pid)
     try:
-        eventually(lambda: _is_traced(pid), "strace to attach")
         go.touch()
         return scene.server.wait(pid)
     finally:
         strace.wait(30)
+
+
+def _attached(command: list[str], pid: int) -> subprocess.Popen[bytes]:
+    """Return strace, attached to a process. One that ended before that is started again."""
+    for _ in range(_ATTEMPTS):
+        strace = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        over = strace.poll
+        eventually(lambda over=over: _is_traced(pid) or over() is not None, "strace to attach")
+        if over() is None:
+            return strace
+    raise AssertionError(f"strace ended with {strace.returncode} before it was attached")
 
 
 def _is_traced(pid: int) -> bool:
