@@ -179,6 +179,33 @@ async def test_a_cancelled_run_is_undone_and_what_was_running_too(url, tmp_path)
     assert run.reason == "changed my mind; undone: charge, reserve"
 
 
+@pytest.mark.parametrize("live", [True, False])
+@in_loop
+async def test_a_cancel_returns_when_it_is_recorded_not_when_all_is_undone(live):
+    gates["release"] = Gate()
+    if live:
+        gates["charge"] = Gate()
+        rest = Workflow("rest", input=str).then(charge)
+    else:
+        rest = Workflow("rest", input=str).sleep(3600)
+    flow = Workflow("flow", input=int).then(reserve.undo(release)).then(rest)
+    async with Engine("memory:") as engine:
+        handle = await engine.start(flow, 7)
+        if live:
+            await until(lambda: gates["charge"].arrived)
+        else:
+            while (await handle.info()).status is not RunStatus.SUSPENDED:
+                await asyncio.sleep(0)
+        await handle.cancel("enough")
+        run = await handle.info()
+        assert (run.status, run.finished_at) == (RunStatus.RUNNING, None)
+        assert run.reason == "undoing: enough"
+        await handle.cancel("again")  # no more than noted
+        gates["release"].open()
+        with pytest.raises(RunCancelledError, match="enough; undone: reserve"):
+            await handle.result()
+
+
 @in_loop
 async def test_a_cancel_while_undoing_changes_nothing():
     broken.add("ship")

@@ -95,8 +95,9 @@ class Driver:
         self.created: Promise[BaseException | None] = Promise()
         """Resolved when the run is durable, or with why it can't be."""
         self.done: Promise[BaseException | None] = Promise()
-        """Resolved when the run has ended or is suspended, or with why this engine can't carry it
-        on."""
+        """Resolved when the run has ended or is suspended, or with why it can't be carried on."""
+        self.noted: list[Promise[None]] = []
+        """Resolved when what was fed to the machine so far is durable."""
         self.opening = opening
         self._new = opening is not None
         self._inbox: list[Inbound] = []
@@ -217,9 +218,8 @@ class Driver:
                 return False
             logger.info(_TOO_LATE, self.run_id, path, attempt)
             return True
-        if event is ev.TimerFired:
-            return not machine.awaits_timer(path, fields[0])
-        return machine.status.terminal
+        timer = event is ev.TimerFired
+        return not machine.awaits_timer(path, fields[0]) if timer else machine.status.terminal
 
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
@@ -292,6 +292,8 @@ class Driver:
             self.broken(error)
             return
         self._new = False
+        while self.noted:
+            self.noted.pop().set_result(None)
         while self._todo:
             self.perform(self._todo.popleft())
         self.runtime.changed(self.run_id)
@@ -370,11 +372,7 @@ class Driver:
         self._close(error)
 
     def give_up(self, error: BaseException | None = None) -> None:
-        """Stop at once, without a word: running attempts stay without a result.
-
-        Args:
-            error: what whoever waits for the end of the run gets.
-        """
+        """Stop at once: attempts stay without a result; who waits for the end gets the error."""
         self._close(error)
 
     def _close(self, error: BaseException | None) -> None:

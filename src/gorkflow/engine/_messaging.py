@@ -48,9 +48,9 @@ class Messaging(Part):
     async def cancel(self, run_id: str, *, reason: str = "cancelled by the caller") -> None:
         """Cancel a run, wherever it runs. Has no effect on one that has ended, or is undoing.
 
-        For a run that this engine or nobody carries, the cancellation is recorded on return (here,
-        what the run has to undo is undone then, too, unless it waits for a retry); one
-        that another process carries gets a message, which that process looks for every second.
+        For a run that this engine or nobody carries, the cancellation is recorded on return: it has
+        ended, or undoes what it did, and ends then (``wait`` and ``RunHandle.result`` wait for it).
+        One that another process carries gets a message, which that process looks for every second.
 
         Raises:
             RunNotFoundError: there is no such run.

@@ -13,6 +13,7 @@ from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._limits import Limits
+from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
 from gorkflow.errors import (
@@ -144,12 +145,30 @@ class Service:
         await self._cancel_here(run_id, reason)
 
     async def _cancel_here(self, run_id: str, reason: str) -> bool:
-        """Cancel a run if it is carried here. Returns whether it has ended."""
+        """Cancel a run if it is carried here. Returns whether that is durable, or it has ended.
+
+        What it has to undo may take long, or wait for another try: nobody waits for that here.
+        """
         driver = self.runs.drivers.get(run_id)
         if driver is None:
             return False
-        driver.post(CancelRequested, "", None, (reason,))
-        return await driver.done.wait() is None and driver.machine.status.terminal
+        recorded: Promise[None] = Promise()
+
+        def requested(*fields: Any) -> CancelRequested:
+            driver.noted.append(recorded)
+            return CancelRequested(*fields)
+
+        driver.post(requested, "", None, (reason,))
+        # Not with _spawn: a task of ours that is being cancelled means that the program stops.
+        waits = [asyncio.ensure_future(promise.wait()) for promise in (recorded, driver.done)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if recorded.done():
+            return True
+        return driver.done.result() is None and driver.machine.status.terminal
 
     async def send(self, message: Message) -> bool:
         """Leave a message for a run, and have it read soon. False: no such run, or it has ended."""

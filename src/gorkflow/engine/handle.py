@@ -83,7 +83,9 @@ class RunHandle(Generic[Out_co]):
         return await self._engine.get_run(self.run_id)
 
     async def cancel(self, reason: str = "cancelled by the caller") -> None:
-        """Cancel the run, wherever it runs. Has no effect on one that has ended.
+        """Cancel the run, wherever it runs. Has no effect on one that has ended, or is undoing.
+
+        Does not wait for what is undone then: ``result`` and ``outcome`` do; see ``Engine.cancel``.
 
         Raises:
             RunNotFoundError: there is no such run.
