@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gorkflow import events as ev
-from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, undo_path, walk
+from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, undo_path, undone_path, walk
 from gorkflow.model import (
     Attempt,
     Failure,
@@ -319,7 +319,7 @@ def final_failures(
             found[event.path, event.failure] = event.failure
         elif isinstance(event, ev.BlockDecided):
             found.update({(made.path, 0): made for made in _machine_made(event.output)})
-        elif isinstance(event, ev.RunFinished):
+        elif isinstance(event, ev.UndoStarted | ev.RunFinished):
             unhandled = set(event.failures)
             made = (item for item in event.failures if isinstance(item, Failure))
             found.update({(item.path, 0): item for item in made})
@@ -327,9 +327,8 @@ def final_failures(
     order += map(undo_path, undone_paths(events))
     places = {path: place for place, path in enumerate(order)}
     in_order = sorted(found, key=lambda key: (places.get(key[0], -1), key[1]))
-    return tuple(
-        replace(reader.failure(found[key]), handled=found[key] not in unhandled) for key in in_order
-    )
+    handled = {key for key in found if found[key] not in unhandled and undone_path(key[0]) is None}
+    return tuple(replace(reader.failure(found[key]), handled=key in handled) for key in in_order)
 
 
 def _machine_made(ref: Ref) -> Iterable[Failure]:

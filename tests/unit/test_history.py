@@ -6,6 +6,7 @@ import pytest
 
 from gorkflow.cli._board import Board
 from gorkflow.cli._plain import Values
+from gorkflow.flow import UndoSpec
 from gorkflow.history import KEPT, final_failures, step_executions, step_outcomes
 from gorkflow.model import StepStatus
 from gorkflow.policy import tolerate
@@ -36,6 +37,10 @@ def outcomes(drive):
     return step_outcomes(drive.tree, drive.history, values)
 
 
+def undoable(name):
+    return replace(step(name), undo=UndoSpec(step=step(f"un{name}"), inputs=1))
+
+
 def interrupt_for_good(drive, path):
     for _ in range(11):
         drive.begin(path)
@@ -64,6 +69,36 @@ def test_it_is_listed_also_where_none_stands_in_for_it():
     assert drive.status == "completed"
     assert failures(drive) == [("a", "interrupted", 11, True)]
     assert outcomes(drive)["a"].failure.code == "interrupted"
+
+
+# ---- while a run is undone -------------------------------------------------------------------
+
+
+def test_what_failed_the_run_is_not_handled_while_it_is_undone():
+    drive = Drive(
+        undoable("a"),
+        block(replace(step("flaky"), continue_on_error=True), step("b")),
+        undoable("c"),
+        step("d"),
+    )
+    drive.begin("a")
+    drive.complete("a")
+    drive.begin("flaky")
+    drive.fail("flaky")
+    for path in ("b", "c"):
+        drive.begin(path)
+        drive.complete(path)
+    drive.begin("d")
+    drive.fail("d")
+    told = [("flaky", "step_failed", 1, True), ("d", "step_failed", 1, False)]
+    assert (drive.status, failures(drive)) == ("running", told)
+    drive.begin("c~undo")
+    drive.fail("c~undo")
+    told.append(("c~undo", "step_failed", 1, False))
+    assert (drive.status, failures(drive)) == ("running", told)
+    drive.begin("a~undo")
+    drive.complete("a~undo")
+    assert (drive.status, failures(drive)) == ("failed", told)
 
 
 # ---- sleeps and waits -----------------------------------------------------------------------
