@@ -335,6 +335,27 @@ def test_without_source_nothing_is_said():
     assert not told(Workflow("w").then(step(space["f"])), "blocking-call")
 
 
+@step
+async def unmakes(_: int, made: int | None) -> None:
+    napping()
+
+
+def test_undo_steps_are_told_of_where_they_undo():
+    undone = double.undo(unmakes)
+    inner = Workflow("inner", input=int).then(undone)
+    flow = Workflow("w").then(prices).map(undone.options(id="first")).map(inner).map(fetches)
+    advice = told(flow, "blocking-call")
+    assert [each.path for each in advice] == ["first[]~undo", "fetches[]"]
+    assert "'inner[]/double~undo'" in advice[0].message
+    alone = single(Workflow("w").then(prices).map(inner), "blocking-call")
+    assert alone.path == "inner[]/double~undo"
+
+
+@step
+async def fetches(item: int) -> str:
+    return await fetching(str(item))
+
+
 # ---- step-in-step ------------------------------------------------------------------------------
 
 

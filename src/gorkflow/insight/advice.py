@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._options import did_you_mean
+from gorkflow.flow import undo_path
 from gorkflow.insight import _code, _duration, _limits, _order
 from gorkflow.insight._advice import Advice, Level
 from gorkflow.insight._tree import placed
@@ -58,7 +59,10 @@ def check(
             raise ValueError(f"there is no advice {code!r}; {did_you_mean(code, sorted(CODES))}")
     definition = workflow.compile(defaults)
     root = placed(definition.tree)
-    order = {place.path: number for number, place in enumerate(root.walk())}
+    order: dict[str, tuple[int, bool]] = {}
+    for number, place in enumerate(root.walk()):
+        order[place.path] = number, False
+        order[undo_path(place.path)] = number, True  # what undoes a step comes right after it
     found = [
         *_order.advise(root, definition),
         *_code.advise(root, definition),
