@@ -1437,9 +1437,10 @@ class FluentMethods(Chain[In_contra, Out_co]):
         self,
         node: Node[Any, Any],
         *,
-        until: Callable[..., Any],
-        max_iterations: int,
+        until: Callable[..., Any] | None = None,
+        max_iterations: int | None = None,
         id: str | None = None,
+        **unknown: Any,
     ) -> Workflow[Any, Any]:
         """Return the workflow with a loop at its end: a node that runs until a condition holds.
 
@@ -1454,14 +1455,17 @@ class FluentMethods(Chain[In_contra, Out_co]):
             max_iterations: 1 or more. Where the condition does not hold after as many, the loop
                 fails with code ``loop_limit``.
             id: of the loop; ``@`` and the node's id.
+            **unknown: none; named in the error, with what was probably meant.
 
         Raises:
             WorkflowInvalidError: the node can't stand there, or does not take what it gives; or an
                 option is wrong; lists why.
         """
-        return self._with_loop(node, until=until, max_iterations=max_iterations, id=id)
+        return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
 
-    def _with_loop(self, node: Any, /, **options: Any) -> Workflow[Any, Any]:
+    def _with_loop(
+        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
         raise NotImplementedError
 
     @overload

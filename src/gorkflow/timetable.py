@@ -179,19 +179,20 @@ def _seconds(shown: datetime) -> int:
     return (shown - _EPOCH) // timedelta(seconds=1)
 
 
-def seconds_between(every: timedelta) -> int:
+def seconds_between(every: float | timedelta) -> int:
     """Return an interval in seconds.
 
     Raises:
         InputInvalidError: it is not a whole number of them, or none, or more than 100 years.
     """
-    if not isinstance(every, timedelta):
-        raise InputInvalidError(f"every must be a timedelta, not {every!r:.100}")
-    if not timedelta(seconds=1) <= every <= _LONGEST or every.microseconds:
+    seconds = every.total_seconds() if isinstance(every, timedelta) else every
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InputInvalidError(f"every must be seconds or a timedelta, not {every!r:.100}")
+    if not 1 <= seconds <= _LONGEST.total_seconds() or seconds != int(seconds):
         raise InputInvalidError(
-            f"every must be whole seconds, from 1 second to 100 years, not {every!r}"
+            f"every must be whole seconds, from 1 second to 100 years, not {every!r:.100}"
         )
-    return every // timedelta(seconds=1)
+    return int(seconds)
 
 
 def _checked(text: str) -> str:

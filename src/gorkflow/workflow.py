@@ -194,8 +194,10 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         problems = unknown_options(unknown, options)
         return self.grown(make_map(node, problems=problems, **options), problems)
 
-    def _with_loop(self, node: Any, /, **options: Any) -> Workflow[Any, Any]:
-        problems: list[str] = []
+    def _with_loop(
+        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        problems = unknown_options(unknown, options)
         return self.grown(make_loop(node, problems=problems, **options), problems)
 
     def _with_option(

@@ -261,6 +261,7 @@ def test_show_tells_failures_apart(invoke: Invoke):
     assert "\nfailures:\n  bad  step_failed  gorkflow.errors.NonRetryableError: there" in text
     assert "\ntotal  cancelled                             not reached\n" in text
     assert "run_finished" in text
+    assert "unknown=" not in text  # as is every field that has its default
     assert "raise NonRetryableError" not in text
     invoke("run", "flows.py:tolerant", "--run-id", "t")
     text = invoke("runs", "show", "t", "--traceback").stdout

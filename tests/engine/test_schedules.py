@@ -509,7 +509,7 @@ async def test_upcoming_times_are_known() -> None:
         ({"cron": "0 3 * * *", "timezone": None}, "timezone must be a name"),
         ({"every": timedelta(hours=1), "timezone": "Mars/Base"}, "no time zone"),
         ({"every": timedelta(milliseconds=5)}, "every must be whole seconds"),
-        ({"every": 60}, "every must be a timedelta"),
+        ({"every": "1h"}, "every must be seconds or a timedelta"),
         ({"every": timedelta(hours=1), "catch_up": "most"}, "catch_up must be one of"),
         ({"every": timedelta(hours=1), "overlap": "no"}, "overlap must be one of"),
         ({"every": timedelta(hours=1), "overlap": "skip", "catch_up": "all"}, "change one"),

@@ -100,10 +100,16 @@ def test_what_can_not_be_built_says_why(make: Callable[[], object], problem: str
         make()
 
 
-@pytest.mark.parametrize("options", [{"untill": done}, {"max_iteration": 3}])
-def test_an_unknown_option_of_a_loop_is_an_error(options: Any):
-    with pytest.raises(TypeError, match=next(iter(options))):
-        start.loop(inc, until=done, max_iterations=3, **options)
+def test_an_option_of_a_loop_that_is_misspelled_is_named():
+    loop: Any = start.loop
+    with pytest.raises(WorkflowInvalidError) as error:
+        loop(inc, untill=done, max_iteration=3)
+    assert list(error.value.problems) == [
+        "unknown option 'untill'; did you mean 'until'?",
+        "unknown option 'max_iteration'; did you mean 'max_iterations'?",
+        "a condition must be a function that returns a bool, not None",
+        "max_iterations must be a whole number of 1 or more, not None",
+    ]
 
 
 def test_lists_may_have_any_annotation_that_is_one():

@@ -2,10 +2,12 @@
 
 import functools
 import itertools
+import math
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -264,10 +266,19 @@ def test_without_a_database_the_error_says_how_to_get_one(
     assert zone("UTC") is UTC
 
 
-@pytest.mark.parametrize("every", [timedelta(0), timedelta(seconds=-1), timedelta(seconds=1.5), 60])
-def test_what_is_no_interval_is_refused(every: timedelta) -> None:
+@pytest.mark.parametrize(
+    "every",
+    [timedelta(0), timedelta(seconds=-1), timedelta(seconds=1.5), 0, 1.5, 1e10, math.nan, math.inf,
+     True, "60"],
+)  # fmt: skip
+def test_what_is_no_interval_is_refused(every: Any) -> None:
     with pytest.raises(InputInvalidError, match="every must be"):
         seconds_between(every)
+
+
+@pytest.mark.parametrize("every", [timedelta(minutes=1), 60, 60.0])
+def test_an_interval_is_a_timedelta_or_seconds(every: float | timedelta) -> None:
+    assert seconds_between(every) == 60
 
 
 def test_without_the_library_only_rules_are_an_error() -> None:

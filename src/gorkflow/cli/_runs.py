@@ -267,7 +267,7 @@ def _event(event: ev.Event) -> tuple[str, ...]:
     details: list[str] = []
     for field in fields(event):
         value = getattr(event, field.name)
-        if field.name not in _SHOWN_APART and value not in {None, "", ()}:
+        if field.name not in _SHOWN_APART and value not in {None, "", (), field.default}:
             details.append(f"{field.name}={_detail(field.name, value)}")
     return (str(event.seq), clock(event.at), event.kind, event.path, "  ".join(details))
 

@@ -40,8 +40,9 @@ class ScheduleOptions(TypedDict, total=False):
 
     cron: str | None
     """The rule: minute, hour, day of month, month, day of week. Needs ``gorkflow[schedule]``."""
-    every: timedelta | None
-    """Or the interval; whole seconds, the first start being one interval from now."""
+    every: float | timedelta | None
+    """Or the interval, in seconds or as a ``timedelta``; whole seconds, the first start being one
+    interval from now."""
     timezone: str
     """By whose clocks the rule goes, a name like ``Europe/Berlin``; ``UTC`` if unset."""
     catch_up: CatchUp
