@@ -299,8 +299,9 @@ class Attempt:
         return self._state
 
     def report(self, done: float, total: float | None, message: str) -> None:
-        """Take a progress report of the handler."""
-        self.driver.progress(self.command.path, done, total, message)
+        """Take a progress report of the handler. May be called from any thread."""
+        run_id, path = self.driver.run_id, self.command.path
+        logger.debug("run %r: %s: %s of %s %s", run_id, path, done, total, message)
 
 
 def _what_next(delay: float | None, *, late: bool) -> str:

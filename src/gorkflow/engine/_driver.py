@@ -344,10 +344,6 @@ class Driver:
             if not self._attempts and self.machine.is_waiting:
                 self.submit()  # it was all that kept the run from being suspended
 
-    def progress(self, path: str, done: float, total: float | None, message: str) -> None:
-        """Take a progress report of a handler. May be called from any thread."""
-        logger.debug("run %r: %s: %s of %s %s", self.run_id, path, done, total, message)
-
     @property
     def busy(self) -> bool:
         """Whether a handler is running or something is being written."""
