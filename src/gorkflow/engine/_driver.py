@@ -96,8 +96,7 @@ class Driver:
         """Resolved when the run is durable, or with why it can't be."""
         self.done: Promise[BaseException | None] = Promise()
         """Resolved when the run has ended or is suspended, or with why it can't be carried on."""
-        self.noted: list[Promise[None]] = []
-        """Resolved when what was fed to the machine so far is durable."""
+        self.noted: list[Promise[None]] = []  # resolved when what was fed so far is durable
         self.opening = opening
         self._new = opening is not None
         self._inbox: list[Inbound] = []
