@@ -260,6 +260,36 @@ async def test_an_undo_step_waits_for_the_handler_that_was_told_to_stop():
 
 
 @in_loop
+async def test_a_handler_that_cleans_up_is_not_told_to_stop_twice():
+    cleaning, cleaned = Gate(), []
+
+    @step(timeout=0.05)
+    async def slow(number: int) -> int:
+        try:
+            await gates["never"].wait_async()
+        finally:
+            await cleaning.wait_async()
+            cleaned.append(number)
+        return number
+
+    @step
+    async def unslow(number: int, result: int | None) -> None:
+        cleaned.append("undone")
+
+    gates["never"] = Gate()
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("flow", input=int).then(slow.undo(unslow)), 7)
+        await until(lambda: cleaning.arrived)
+        cancelling = asyncio.ensure_future(handle.cancel())
+        await until_kind(engine, handle.run_id, "undo_started")
+        cleaning.open()
+        await cancelling
+        with pytest.raises(RunCancelledError):
+            await handle.result()
+    assert cleaned == [7, "undone"]
+
+
+@in_loop
 async def test_what_timed_out_is_undone_without_its_output():
     gates["charge"] = Gate()
     slow = charge.options(timeout=0.02).undo(refund)
@@ -512,6 +542,8 @@ async def test_a_run_that_is_cancelled_before_its_turn_is_undone_when_that_comes
         await until(lambda: gates["refund"].arrived)
         gates["refund"].open()
         await cancelling
+        with pytest.raises(RunCancelledError):
+            await same.result()
         assert (await step_of(engine, handle.run_id, "charge~undo")).attempt == 1
     assert names() == ["reserve", "charge", "ship", "busy", "refund", "release"]
 

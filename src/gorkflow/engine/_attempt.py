@@ -118,10 +118,10 @@ class Attempt:
 
     def cancel(self) -> None:
         """Stop the handler; what it may still return is of no interest."""
-        self.cancelled = True
+        told, self.cancelled = self.cancelled, True
         if self._handler is None:
             self._decide()  # it has not begun
-        else:
+        elif not told:  # to say it twice would cut its cleaning up short
             self._stop()
 
     def _stop(self) -> None:
