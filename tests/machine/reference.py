@@ -61,6 +61,15 @@ class Branch(NamedTuple):
     mark: str = ""
 
 
+class Alone(NamedTuple):
+    """The branches of a block that never has a verdict."""
+
+    turns: list[int]
+    """In which order they start."""
+    starts: list[float]
+    lives: list[Life]
+
+
 def item_symbol(value: Symbol, index: int) -> Symbol:
     """Return an item of a list."""
     known = value
@@ -235,6 +244,8 @@ class Reference:
         self.cancel_at = self.started_at = NEVER
         self.due = NEVER
         self.rules = 0
+        self.hopeful = False
+        """While it is asked what has no work to do: whatever is kept then counts as completed."""
         self.at: dict[int, float] = {}
         self.before: tuple[Op, ...] = ()
         for event in history:
@@ -613,8 +624,10 @@ class Reference:
         expired = self._fired(path, "timeout")
         due = min(stop.due, self._due(since, spec.timeout))
         inner = Stop(stop.drain, min(stop.cancel, expired), due, stop.tick / 2)
-        starts, lives = self._left_alone(spec, prefix, since, branches, inner)
-        verdict, now, ended = self._verdict(spec, since, branches, lives, stop.cancel, expired)
+        alone = self._left_alone(spec, prefix, since, branches, inner)
+        verdict, now, ended = self._verdict(spec, since, branches, alone, stop.cancel, expired)
+        lives, turns = [*alone.lives], alone.turns
+        last = -1 if self.hopeful else max((turns.index(index) for index in ended), default=-1)
         drains = verdict is FAILED and spec.on_failure == "drain"
         told = now + stop.tick
         if drains:
@@ -624,8 +637,8 @@ class Reference:
         for index, branch in enumerate(branches if verdict else ()):
             if index in ended:
                 lives[index] = ended[index]
-            elif starts[index] < now:
-                life = self._life(*_begun(branch, prefix, starts[index], then))
+            elif (_event_of(alone.starts[index]), turns.index(index)) < (_event_of(now), last):
+                life = self._life(*_begun(branch, prefix, alone.starts[index], then))
                 lives[index] = _as_seen(spec, branch.node, life)
             else:
                 why = "drained" if drains else "stopped"
@@ -634,6 +647,16 @@ class Reference:
         why = "stopped" if now == stop.cancel else "drained"
         return self._block_ended(spec, path, verdict, now, lives, why)
 
+    def _turns(self, prefix: str, since: float, branches: list[Branch]) -> list[int]:
+        """Return the order in which branches start: first those that have no work to do."""
+        order = list(range(len(branches)))
+        if self.hopeful:
+            return order
+        self.hopeful = True
+        lives = [self._life(*_begun(branch, prefix, since, Stop())) for branch in branches]
+        self.hopeful = False
+        return sorted(order, key=lambda index: lives[index].at > since)
+
     def _left_alone(
         self,
         spec: ParallelSpec | MapSpec,
@@ -641,16 +664,16 @@ class Reference:
         since: float,
         branches: list[Branch],
         stop: Stop,
-    ) -> tuple[list[float], list[Life]]:
-        """Return when each branch starts, and its life, as if the block never had a verdict."""
-        limit = spec.max_concurrency or len(branches)
+    ) -> Alone:
+        """Return what becomes of the branches as if the block never had a verdict."""
+        turns = self._turns(prefix, since, branches)
+        limit = spec.max_concurrency if not self.hopeful else None
         lives = [self._life(*_begun(branch, prefix, since, stop)) for branch in branches]
         starts = [since] * len(lives)
         slots: list[float] = []  # when each slot in use is given back
-        for index, branch in enumerate(branches):
-            if lives[index].at == since:
-                continue  # ends without work: takes no slot
-            if len(slots) == limit:
+        for index in turns:
+            branch = branches[index]
+            if len(slots) == (limit or NEVER):
                 starts[index] = start = heapq.heappop(slots)
                 if start >= stop.first:
                     ended = CANCELLED if stop.first < NEVER else None
@@ -660,26 +683,28 @@ class Reference:
                 else:
                     lives[index] = self._life(*_begun(branch, prefix, start, stop))
             heapq.heappush(slots, lives[index].at)
-        return starts, lives
+        return Alone(turns, starts, lives)
 
     def _verdict(
         self,
         spec: ParallelSpec | MapSpec,
         since: float,
         branches: list[Branch],
-        lives: list[Life],
+        alone: Alone,
         cancel: float,
         expired: float,
     ) -> tuple[StepStatus | None, float, dict[int, Life]]:
         """Return the verdict, its time, and the branches whose ends had been counted by then."""
-        instant = [[i] for i, life in enumerate(lives) if life.at == since]
-        later: dict[int, list[int]] = {}  # by the event; what ends with it is judged together
+        turns, starts, lives = alone
+        # What ends with an event is judged together; then, one by one, what ends as it starts.
+        groups: dict[tuple[int, int], list[int]] = {(int(since), -1): []}  # no items, or too few
         for index in sorted(range(len(lives)), key=lambda i: lives[i].at):
-            if since < lives[index].at < cancel:
-                later.setdefault(int(lives[index].at), []).append(index)
+            if lives[index].at < cancel:
+                instant = _event_of(lives[index].at) == _event_of(starts[index])
+                turn = turns.index(index) + 1 if instant else 0
+                groups.setdefault((int(lives[index].at), turn), []).append(index)
         ended: dict[int, Life] = {}
-        nobody: list[int] = []  # no items, or fewer than needed: decided before any begins
-        for group in [nobody, *instant, *later.values()]:
+        for _, group in sorted(groups.items()):
             now = max((lives[index].at for index in group), default=since)
             for index in group:
                 life, branch = lives[index], branches[index].node
@@ -691,7 +716,7 @@ class Reference:
             statuses = [ended[i].status if i in ended else None for i in range(len(lives))]
             verdict = judge(spec.join, statuses)
             if verdict is not None:
-                return verdict, now, ended
+                return COMPLETED if self.hopeful else verdict, now, ended
         return (None if cancel == NEVER else CANCELLED), cancel, ended
 
     def _block_ended(
@@ -709,7 +734,7 @@ class Reference:
         if verdict is None:
             return block
         taken = [life for life in lives if life.status is COMPLETED]
-        if verdict is COMPLETED and conflicting(taken):
+        if verdict is COMPLETED and not self.hopeful and conflicting(taken):
             return _in_conflict(block, now)
         delta = deltas(taken) if verdict is COMPLETED else ()
         output: Symbol = None
@@ -718,7 +743,7 @@ class Reference:
             if spec.join.kind == "all":
                 output = tuple(life.value for life in lives)
             elif spec.join.kind == "first":
-                output = next(life.value for life in lives if life.status is COMPLETED)
+                output = next((life.value for life in taken), None)
             if isinstance(spec, MapSpec) and spec.join.kind != "first":
                 output = ("list", output)
         block = replace(block, records=((now, "block_decided", path, verdict.value, output),))
@@ -759,6 +784,11 @@ def ops_of(event: Any) -> tuple[Op, ...]:
         (write.key, write.op, json.loads(write.text) if write.text else None)
         for write in event.state
     )
+
+
+def _event_of(at: float) -> float:
+    """Return the time of the event that set off what happens at this time."""
+    return at if at == NEVER else int(at)
 
 
 def _begun(branch: Branch, prefix: str, start: float, stop: Stop) -> tuple[Any, ...]:
