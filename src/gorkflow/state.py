@@ -162,7 +162,7 @@ class State(MutableMapping[str, Any]):
             raise ValidationError(f"state key {key!r}: incr takes a number, not {by!r:.100}")
         with self._lock:
             kind = self._kind(key)
-            if kind not in {"", "number"}:
+            if kind not in {"", "a number"}:
                 raise ValidationError(f"state key {key!r} holds {kind}: only a number has incr")
             before: float = json.loads(read(self._layers, key) or "0")
             if not (abs(before) <= _LARGEST and abs(by) <= _LARGEST):  # nor if it is NaN
@@ -204,7 +204,7 @@ class State(MutableMapping[str, Any]):
             entry = layer.get(key)
             if entry is not None:
                 text = {INCR: "0", APPEND: "["}.get(entry.op, entry.text)
-                return _KINDS.get(text[:1], "number") if text else ""
+                return _KINDS.get(text[:1], "a number") if text else ""
         return ""
 
     def _encoded(self, key: str, value: Any) -> str:
@@ -240,7 +240,14 @@ class State(MutableMapping[str, Any]):
             return tuple(write_of(key, entry) for key, entry in self._own.items())
 
 
-_KINDS = {"[": "a list", "{": "an object", '"': "a text", "t": "true", "f": "false", "n": "None"}
+_KINDS = {
+    "[": "a list",
+    "{": "an object",
+    '"': "a text",
+    "t": "a truth value",
+    "f": "a truth value",
+    "n": "None",
+}
 
 
 def _missing(key: object) -> str:

@@ -412,7 +412,7 @@ async def test_many_starts_of_one_id_make_one_run(store: str) -> None:
     ("value", "says"),
     [
         ({"id": "seven"}, "id"),
-        (None, "valid"),
+        (None, "takes an input of type Order, and was given none"),
         (object(), "valid"),
         ({"id": 1, "items": ["\ud800"]}, "surrogate"),
     ],

@@ -367,6 +367,7 @@ async def test_what_a_run_may_begin_with():
             ({"": 1}, "state key '' must be a text"),
             ({"k": float("nan")}, "state key 'k': .*nan"),
             ([1], "state must map keys to values"),
+            ([], "state must map keys to values"),
         ):
             with pytest.raises(InputInvalidError, match=said):
                 await engine.start(counting, 1, state=state)

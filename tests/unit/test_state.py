@@ -173,8 +173,8 @@ def test_all_other_texts_are_keys(key):
         ("[1]", "a list"),
         ("{}", "an object"),
         ('"x"', "a text"),
-        ("true", "true"),
-        ("false", "false"),
+        ("true", "a truth value"),
+        ("false", "a truth value"),
         ("null", "None"),
     ],
 )
@@ -186,10 +186,10 @@ def test_only_numbers_are_added_to(text, kind):
 
 def test_only_lists_are_appended_to():
     seen = state(k="-5", text='"x"')
-    with pytest.raises(ValidationError, match="state key 'k' holds number: only a list"):
+    with pytest.raises(ValidationError, match="state key 'k' holds a number: only a list"):
         seen.append("k", 1)
     seen.incr("n")
-    with pytest.raises(ValidationError, match="state key 'n' holds number"):
+    with pytest.raises(ValidationError, match="state key 'n' holds a number"):
         seen.append("n", 1)
     seen.append("l", 1)
     with pytest.raises(ValidationError, match="state key 'l' holds a list"):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
@@ -243,6 +244,11 @@ def checked_input(definition: Definition, value: object, limit: int) -> bytes | 
     try:
         data = codec.encode(codec.validate(value))
     except ValueInvalidError as error:
+        if value is None:
+            raise InputInvalidError(
+                f"workflow {definition.workflow_id!r} takes an input of type "
+                f"{describe(definition.input)}, and was given none, or None"
+            ) from None
         raise InputInvalidError(
             f"the input of workflow {definition.workflow_id!r} is not valid: {error}"
         ) from None
@@ -278,7 +284,7 @@ def _delay(delay: float | timedelta | None) -> float:
 
 
 def _state(values: Mapping[str, Any] | None, limit: int) -> tuple[Write, ...]:
-    if not values:
+    if values is None:
         return ()
     if not isinstance(values, Mapping):
         raise InputInvalidError(f"state must map keys to values, not {values!r:.100}")
