@@ -7,9 +7,18 @@ import pytest
 
 from gorkflow import events as ev
 from gorkflow.cli._board import Board
+from gorkflow.cli._live import _facts
 from gorkflow.cli._rows import rows
 from gorkflow.cli._text import clean, json_text, one_line, seconds, table
-from gorkflow.flow import ArmSpec, ChoiceSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.flow import (
+    ArmSpec,
+    ChoiceSpec,
+    MapSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    StepSpec,
+    WorkflowSpec,
+)
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
 
 
@@ -179,3 +188,27 @@ def test_json_loses_nothing_to_safety():
     data = {"a": "\x1b \x9b \u202e \U000e0001 é", "n": 1.5}
     assert json.loads(json_text(data)) == data
     assert not any(char in json_text(data) for char in "\x1b\x9b\u202e")
+
+
+def test_the_body_of_a_map_shows_that_items_failed():
+    feed = Feed(tree(MapSpec(id="*it", body=step("it"))))
+    feed.put(ev.Expanded, "*it", 3, None)
+    feed.run("it[0]", "it[1]", "it[2]")
+    feed.fail("it[0]")
+    body = feed.board.items["it[]"]
+    assert body.state is StepStatus.RUNNING
+    assert "1 failed" in _facts(feed.board, body, body.state, 9.0)
+    feed.complete("it[1]", "it[2]")
+    assert body.state is StepStatus.FAILED
+    assert _facts(feed.board, body, body.state, 9.0)[:2] == ["3/3", "1 failed"]
+
+
+def test_the_time_of_a_run_goes_on_while_it_undoes():
+    feed = Feed(tree(step("a")))
+    feed.run("a")
+    feed.fail("a")
+    root = feed.board.root
+    assert root.state is StepStatus.FAILED
+    assert "9.00 s" in _facts(feed.board, root, root.state, 10.0)
+    feed.put(ev.RunFinished, "", RunStatus.FAILED, None, (), "")
+    assert "2.00 s" in _facts(feed.board, root, root.state, 10.0)

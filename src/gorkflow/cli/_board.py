@@ -92,6 +92,8 @@ class Item:
             return StepStatus.PENDING
         if any(self.tally[s] for s in (*ACTIVE, StepStatus.PENDING)):
             return StepStatus.RUNNING
+        if self.repeats is not None and self.tally[StepStatus.FAILED]:
+            return StepStatus.FAILED  # as one step that failed, also where its block gets over it
         if self.tally[StepStatus.SKIPPED] == size:
             return StepStatus.SKIPPED
         return StepStatus.CANCELLED if self.tally[StepStatus.CANCELLED] else StepStatus.COMPLETED

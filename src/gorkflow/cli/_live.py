@@ -119,8 +119,12 @@ def _facts(board: Board, item: Item, state: StepStatus, now: float) -> list[str]
     size = item.tally.total()
     if size and state is not StepStatus.SKIPPED:
         facts.append(f"{item.done:,}/{size:,}")
+    if item.repeats is not None and item.tally[StepStatus.FAILED]:
+        facts.append(f"{item.tally[StepStatus.FAILED]:,} failed")
     if item.began is not None:
-        ended = item.ended if state.terminal else now
+        # A run that failed still undoes what it did.
+        over = board.status.terminal if item is board.root else state.terminal
+        ended = item.ended if over else now
         if ended is not None:
             facts.append(seconds(max(0.0, ended - item.began)))
     if item.queued:
