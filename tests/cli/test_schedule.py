@@ -101,7 +101,7 @@ def test_schedules_are_listed(invoke: Invoke) -> None:
     assert lines[0].split() == ["SCHEDULE", "WORKFLOW", "WHEN", "ZONE", "NEXT", "NOTE"]
     assert "0 3 * * *" in lines[1]
     assert lines[1].endswith("overdue: no worker that knows the workflow looks")
-    assert lines[2].endswith("paused")
+    assert lines[2].endswith("Europe/Berlin  paused")  # where the others have the time
     body = json.loads(invoke("schedule", "list", "--json").stdout)
     assert [(s["id"], s["paused"]) for s in body["schedules"]] == [
         ("checkout", False),

@@ -42,3 +42,24 @@ def test_a_rerun_with_the_same_result_has_the_same_state(invoke: Invoke):
     invoke("run", "flows.py:tallied", "--run-id", "r1", "--input", "7")
     invoke("runs", "rerun", "r1", "flows.py:tallied", "--run-id", "r2")
     assert invoke("runs", "diff", "r1", "r2").exit_code == 0
+
+
+def test_a_run_begins_with_a_given_state(invoke: Invoke, tmp_path):
+    run = ("run", "flows.py:tallied", "--input", "7")
+    assert invoke(*run, "--state", '{"count": 10}').stdout == "17\n"
+    (tmp_path / "state.json").write_text('{"count": 20}')
+    assert invoke(*run, "--state", f"@{tmp_path}/state.json").stdout == "27\n"
+    for wrong in ("[]", "{", "7"):
+        result = invoke(*run, "--state", wrong)
+        assert result.exit_code == 2
+        assert "--state is no JSON object" in result.stderr
+
+
+def test_show_cuts_long_values(invoke: Invoke):
+    state = json.dumps({"count": 0, "text": "x" * 100_000})
+    invoke("run", "flows.py:tallied", "--run-id", "r1", "--input", "7", "--state", state)
+    result = invoke("runs", "show", "r1", "--events")
+    assert len(result.stdout) < 10_000
+    assert "… (100,002 characters; --json has all)" in result.stdout
+    assert '"count": 7' in result.stdout
+    assert json.loads(invoke("runs", "show", "r1", "--json").stdout)["state"]["text"][99_999] == "x"

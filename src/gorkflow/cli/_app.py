@@ -67,6 +67,9 @@ def cli() -> None:
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
 @click.option("--resource", metavar="ID", help="What the run is about, to find it by.")
 @click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
+@click.option(
+    "--state", "state_text", metavar="JSON|@FILE|-", help="What ctx.state begins with: an object."
+)
 @click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
 @store_option
 @json_option
@@ -75,8 +78,8 @@ def cli() -> None:
 def run_command(
     ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
     run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
-    resource: str | None, exclusive: bool, delay: float | None, store: str | None,
-    as_json: bool, tracebacks: bool,
+    resource: str | None, exclusive: bool, delay: float | None, state_text: str | None,
+    store: str | None, as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
     """Run a workflow and follow it to its end.
 
@@ -87,6 +90,7 @@ def run_command(
     run to be continued with `gorkflow runs resume`.
     """
     from gorkflow.cli import _run
+    from gorkflow.cli._input import read_state
 
     wanted = _run.Wanted(
         target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks
@@ -102,6 +106,7 @@ def run_command(
             "resource_id": resource,
             "exclusive": exclusive,
             "delay": delay,
+            "state": read_state(state_text),
         },
     )
     ctx.exit(code)

@@ -63,6 +63,21 @@ def read_payload(text: str | None) -> Any:
         raise CliError(f"--payload is no JSON: {error}{hint}") from None
 
 
+def read_state(text: str | None) -> dict[str, Any] | None:
+    """Return what ``--state`` was given; ``None``: nothing.
+
+    Raises:
+        CliError: it can't be read, or is no object.
+    """
+    if text is None:
+        return None
+    try:
+        state: dict[str, Any] = codec_of(dict[str, Any]).decode(_read(text, "--state"))
+    except ValidationError as error:
+        raise CliError(f"--state is no JSON object, as '{{\"budget\": 10}}': {error}") from None
+    return state
+
+
 def _read(text: str, option: str = "--input") -> bytes:
     if text == "-":
         return _bare(sys.stdin.buffer.read())

@@ -170,8 +170,23 @@ def _facts(run: Run, note: str) -> list[str]:
     if run.status is RunStatus.COMPLETED:
         lines.append(_value("output", run.output))
     if run.state:
-        lines.append(_value("state", run.state))
+        lines.append(_value("state", {key: _cut(value) for key, value in run.state.items()}))
     return lines
+
+
+_LONG_VALUE = 1_000  # characters of one value of the state, as JSON
+
+
+def _cut(value: Any) -> Any:
+    """Return a value of the state, or what of it is worth showing."""
+    text = json_text(value, short=None)
+    return value if len(text) <= _LONG_VALUE else _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONG_VALUE:
+        return text
+    return f"{text[:_LONG_VALUE]}… ({len(text):,} characters; --json has all)"
 
 
 def _origin(run: Run) -> str:
@@ -276,7 +291,9 @@ def _detail(name: str, value: Any) -> str:
     if name.endswith("_at") or name in {"due", "deadline"}:
         return clock(value)
     if name == "state":
-        value = ", ".join(f"{write.op} {write.key} {write.text}".strip() for write in value)
+        value = ", ".join(
+            f"{write.op} {write.key} {_shortened(write.text)}".strip() for write in value
+        )
     return one_line(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 

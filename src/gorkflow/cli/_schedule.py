@@ -153,16 +153,14 @@ def _shown(at: datetime) -> str:
 
 def _row(schedule: Schedule) -> tuple[str, ...]:
     note = ""
-    if schedule.paused:
-        note = "paused"
-    elif schedule.next_due.timestamp() < SystemClock().now() - PATIENCE:
+    if not schedule.paused and schedule.next_due.timestamp() < SystemClock().now() - PATIENCE:
         note = "overdue: no worker that knows the workflow looks"
     return (
         schedule.id,
         schedule.workflow_id,
         schedule.cron or f"every {schedule.every}",
         schedule.timezone if schedule.cron else "",
-        _shown(schedule.next_due),
+        "paused" if schedule.paused else _shown(schedule.next_due),
         note,
     )
 
