@@ -151,7 +151,8 @@ def context(
     Args:
         run_id: part of the idempotency key, with the path.
         workflow_id: of the run.
-        path: where in the run the step stands; its last part is ``step_id``.
+        path: where in the run the step stands; its last part is ``step_id``. With ``~undo`` at its
+            end, the step sees the key of the one before that as ``ctx.undone_key``.
         attempt: from 1.
         deps: what the step finds as ``ctx.deps``.
         outputs: what the step reads with ``ctx.outputs``, by node or id.
