@@ -225,6 +225,11 @@ class Progress:
     total: int
 
 
+UNDOING = "undoing: "
+"""What the reason of a run begins with while it is undone, before what failed or cancelled it.
+Where a worker finds that it can't go on with that, the reason is what keeps it from that."""
+
+
 @guarded(kw_only=True)
 class Run:
     """One execution of a workflow."""

@@ -380,6 +380,24 @@ def test_runs_of_dead_workers_overdue_and_blocked_ones_are_told(invoke: Invoke):
 
 
 @pytest.mark.usefixtures("checkout")
+def test_a_run_that_nobody_undoes_needs_a_worker_and_no_cancel(invoke: Invoke):
+    now = time.time()
+    undoing: dict[str, Any] = {"reason": "undoing: enough", "status": RunStatus.RUNNING}
+    in_store(
+        {"run_id": "left", "due_at": now - 60, **undoing},
+        {"run_id": "soon", "due_at": now + 60, **undoing},
+        {"run_id": "retries", **undoing, "due_at": now - 60, "status": RunStatus.SUSPENDED},
+    )
+    _, found = diagnosed(invoke)
+    assert "blocked" not in found
+    assert found["overdue"][0]["text"].endswith("ago: retries")
+    (told,) = found["undoing"]
+    assert told["text"].startswith("1 wait for a worker that undoes what they did, the first for 1")
+    assert told["text"].endswith(": left")
+    assert "`gorkflow worker TARGET`, or `gorkflow runs resume" in told["advice"]
+
+
+@pytest.mark.usefixtures("checkout")
 def test_living_workers_and_unread_messages_are_told(invoke: Invoke):
     async def work() -> int:
         store = SqliteStore(STORE)

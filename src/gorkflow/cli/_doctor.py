@@ -14,7 +14,7 @@ from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.errors import StoreError
 from gorkflow.maintenance import Finding, Level
-from gorkflow.model import RunFilter, RunStatus
+from gorkflow.model import UNDOING, RunFilter, RunStatus
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import RunReader, RunRow, Store
 
@@ -89,6 +89,8 @@ class _Ward:
     """They should have been woken."""
     blocked: _Group = field(default_factory=_Group)
     """Whoever took them found that it can't carry them on."""
+    undoing: _Group = field(default_factory=_Group)
+    """Nobody takes them, to undo what they did."""
     untaken: dict[str, _Group] = field(default_factory=dict[str, _Group])
     """Nobody takes them; by workflow."""
 
@@ -101,11 +103,13 @@ class _Ward:
         if row.worker_id is not None:
             if row.worker_id not in alive:
                 self.left.add(row, age)
-        elif row.reason:
+        elif row.reason and not row.reason.startswith(UNDOING):
             self.blocked.add(row, now - row.created_at)
         elif row.status is RunStatus.SUSPENDED:
             if row.due_at is not None and age > late:
                 self.overdue.add(row, age)
+        elif age > late and row.reason:
+            self.undoing.add(row, age)
         elif age > late:
             self.untaken.setdefault(row.workflow_id, _Group()).add(row, age)
 
@@ -156,6 +160,13 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
             f"{group.count:,} of workflow {workflow_id!r} wait for a worker, the first for "
             f"{seconds(group.oldest)}: {group.named}",
             f"{busy}; {start}",
+        )  # fmt: skip
+    if ward.undoing.count:
+        yield Finding(
+            Level.PROBLEM, "undoing",
+            f"{ward.undoing.count:,} wait for a worker that undoes what they did, the first for "
+            f"{seconds(ward.undoing.oldest)}: {ward.undoing.named}",
+            f"{busy}; {start}, or `gorkflow runs resume RUN_ID TARGET`",
         )  # fmt: skip
     for row in ward.blocked.some:
         yield Finding(

@@ -19,7 +19,7 @@ from gorkflow.errors import (
 )
 from gorkflow.events import CancelRequested, RunCreated
 from gorkflow.machine import replay
-from gorkflow.model import RunStatus
+from gorkflow.model import UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Claims:
             row = replace(
                 row,
                 status=machine.status,
-                reason=reason if ended else f"undoing: {reason}",
+                reason=reason if ended else f"{UNDOING}{reason}",
                 finished_at=now if ended else None,
                 due_at=None if ended else now,
             )

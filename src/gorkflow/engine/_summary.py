@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gorkflow.model import RunStatus, StepStatus
+from gorkflow.model import UNDOING, RunStatus, StepStatus
 from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _reason(driver: Driver) -> str:
     if result is None:
         return ""
     why = _why(driver, result)
-    return why if undoing is None else f"undoing: {why}"
+    return why if undoing is None else f"{UNDOING}{why}"
 
 
 def _why(driver: Driver, result: Ended) -> str:
