@@ -457,3 +457,76 @@ def test_what_was_undone_is_told_and_shown(invoke: Invoke):
         ("pay~undo", None), ("book~undo", None),
     ]  # fmt: skip
     assert "undone by unbook" in invoke("graph", "flows.py:trip").stdout
+
+
+# ---- while a run is undone --------------------------------------------------------------------
+
+
+@step
+async def unfirst(first: str | None) -> None:
+    await asyncio.Event().wait()
+
+
+undoing = Workflow("patient").then(first.undo(unfirst)).then(second)
+
+
+async def until_undoing(engine: Engine, run_id: str) -> None:
+    async for event in engine.events(run_id):
+        if event.kind == "step_scheduled" and event.path == "first~undo":
+            return
+
+
+def test_a_cancel_of_a_run_that_has_to_undo_says_so(invoke: Invoke):
+    async def main():
+        engine = Engine(STORE, workflows=[undoing])
+        await engine.open()
+        await started(engine, "r1", undoing)
+        asking = asyncio.create_task(asyncio.to_thread(invoke, "runs", "cancel", "r1"))
+        await until_undoing(engine, "r1")
+        asked = await asking
+        again = await asyncio.to_thread(invoke, "runs", "cancel", "r1", "--reason", "now")
+        await engine.aclose(grace=0)
+        return asked, again
+
+    asked, again = asyncio.run(main())
+    assert asked.stderr == "run r1 is undoing what it did, and ends then\n"
+    begins = "run r1 is undoing already, so this has no effect (cancelled from the command line)"
+    assert again.stderr == f"{begins}\n"
+    left = invoke("runs", "cancel", "r1")
+    assert left.stderr == f"{begins}; nobody carries it: gorkflow runs resume r1 TARGET\n"
+    kinds = [event["kind"] for event in shown(invoke, "r1", "--events")["events"]]
+    assert kinds.count("cancel_requested") == 1
+    listed = invoke("runs", "list").stdout
+    assert "nobody carries it; undoing: cancelled from" in listed
+
+
+def test_a_cancelled_run_that_nobody_undoes_needs_somebody(invoke: Invoke):
+    async def main():
+        engine = Engine(STORE)
+        await engine.open()
+        await started(engine, "r1", undoing)
+        await engine.aclose(grace=0)
+
+    asyncio.run(main())
+    result = invoke("runs", "cancel", "r1", "--store", STORE)
+    assert result.stderr == (
+        "run r1 is undoing what it did, and ends then; nobody carries it: gorkflow runs resume r1 "
+        f"TARGET --store {STORE}\n"
+    )
+
+
+def test_undo_steps_that_one_run_had_no_use_for_are_told_apart(invoke: Invoke):
+    flows = Path("flows.py")
+    invoke("run", "flows.py:trip", "--input", "2", "--run-id", "r1")
+    text = flows.read_text().replace('raise ValueError("the bus has left")', "pass")
+    flows.write_text(text)
+    assert invoke("run", "flows.py:trip", "--input", "2", "--run-id", "r2").exit_code == 0
+    told = invoke("runs", "diff", "r1", "r2")
+    assert told.exit_code == 1
+    assert "\nundo steps:\n  a  pay~undo, book~undo\n  b  nothing to undo\n" in told.stdout
+    assert "not in this workflow" not in told.stdout
+    assert "\n1 steps differ, 2 are the same" in told.stdout
+    body = json.loads(invoke("runs", "diff", "r2", "r1", "--json").stdout)
+    assert body["undone"] == {"a": [], "b": ["pay~undo", "book~undo"]}
+    same = json.loads(invoke("runs", "diff", "r1", "r1", "--json").stdout)
+    assert (same["same"], same["undone"], same["same_steps"]) == (True, None, 5)

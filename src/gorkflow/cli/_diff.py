@@ -13,7 +13,7 @@ from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._output import put
 from gorkflow.cli._stores import opened
 from gorkflow.cli._text import indented, json_text, one_line, seconds, table
-from gorkflow.flow import NodeSpec, WorkflowSpec, children, walk
+from gorkflow.flow import NodeSpec, WorkflowSpec, children, undone_path, walk
 from gorkflow.model import Failure, Run, StepExecution
 
 Json = dict[str, Any]
@@ -75,7 +75,9 @@ def compare(a: Side, b: Side) -> Json:
     difference. Nor does it matter whether a step ran, or a rerun kept its result.
     """
     pairs = [(path, a.steps.get(path), b.steps.get(path)) for path in _both(a.steps, b.steps)]
-    steps = [_step(path, one, other, a, b) for path, one, other in pairs]
+    undone = _undone(pairs)
+    alone = {path for side in undone.values() for path in side}
+    steps = [_step(path, one, other, a, b) for path, one, other in pairs if path not in alone]
     different = [step for step in steps if step["differs"]]
     body: Json = {
         "a": _run(a.run),
@@ -85,13 +87,26 @@ def compare(a: Side, b: Side) -> Json:
         "output": _pair(_plain.to_json(a.run.output), _plain.to_json(b.run.output)),
         "state": _pair(_plain.to_json(a.run.state), _plain.to_json(b.run.state)),
         "steps": different,
+        "undone": undone if alone else None,
         "same_steps": len(steps) - len(different),
         "kept_steps": sum(1 for step in steps if step["kept"]),
         "verdicts": _verdicts(a, b),
     }
     same_run = all(body["a"][name] == body["b"][name] for name in ("workflow_id", "status"))
-    found = (body[name] for name in ("definition", "input", "output", "state", "verdicts"))
+    compared = ("definition", "input", "output", "state", "undone", "verdicts")
+    found = (body[name] for name in compared)
     return {"same": same_run and not different and not any(found), **body}
+
+
+def _undone(
+    pairs: Iterable[tuple[str, StepExecution | None, StepExecution | None]],
+) -> dict[str, list[str]]:
+    """Return the undo steps that only one run had; the other had nothing to undo there."""
+    undo = [pair for pair in pairs if undone_path(pair[0]) is not None]
+    return {
+        "a": [path for path, _, other in undo if other is None],
+        "b": [path for path, one, _ in undo if one is None],
+    }
 
 
 def _both(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[str]:
@@ -204,6 +219,7 @@ def _text(body: Json) -> list[str]:
         _value_lines("output", body["output"]),
         _value_lines("state", body["state"]),
         _step_lines(body["steps"]),
+        _undone_lines(body["undone"]),
         _verdict_lines(body["verdicts"]),
     )
     for section in sections:
@@ -273,6 +289,13 @@ def _step_lines(steps: list[Json]) -> list[str]:
                 pair = {"a": one.get(name), "b": other.get(name)}
                 lines += ["", *_value_lines(f"{name} of {one_line(step['path'])}", pair)]
     return lines
+
+
+def _undone_lines(undone: Json | None) -> list[str]:
+    if undone is None:
+        return []
+    names = {side: ", ".join(map(one_line, undone[side])) for side in ("a", "b")}
+    return ["undo steps:", *(f"  {side}  {names[side] or 'nothing to undo'}" for side in names)]
 
 
 def _as_it_is(value: Any) -> Any:

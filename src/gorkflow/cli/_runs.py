@@ -28,7 +28,7 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine.engine import Engine
 from gorkflow.flow import undone_path
 from gorkflow.history import summary_of
-from gorkflow.model import Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
+from gorkflow.model import UNDOING, Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow, Store
 
 # ---- list -------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def _is_left(run: Run, alive: set[str]) -> bool:
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
     left = "nobody carries it" if _is_left(run, alive) else ""
-    note = "  ".join(part for part in (left, tags, one_line(run.reason)) if part)
+    note = "; ".join(part for part in (left, tags, one_line(run.reason)) if part)
     return (
         run.run_id,
         run.workflow_id,
@@ -314,27 +314,52 @@ def cancel(store: str | None, run_id: str, reason: str) -> str:
         RunNotFoundError: there is no such run.
     """
 
-    async def ask() -> tuple[RunRow | None, RunRow | None]:
+    async def ask() -> tuple[RunRow | None, RunRow | None, set[str]]:
         async with Engine(check_exists(store), execute=False) as engine:
             before = await engine.store.get_run(run_id)
-            await engine.cancel(run_id, reason=reason)
+            asks = before is None or not _is_undoing(before)  # else it stands how it ends
+            if asks:
+                await engine.cancel(run_id, reason=reason)
             clock = SystemClock()
             until = clock.monotonic() + _PATIENCE
             while True:
-                row = await engine.store.get_run(run_id)
+                row, alive = await engine.store.get_run(run_id), await _alive(engine.store)
                 if row is None or row.status.terminal or clock.monotonic() > until:
-                    return before, row
+                    return before, row, alive
+                if _is_undoing(row) and not (asks and row.worker_id in alive):
+                    return before, row, alive
                 await asyncio.sleep(_LOOK_EVERY)
 
-    before, after = asyncio.run(ask())
+    before, after, alive = asyncio.run(ask())
     if after is None or not after.status.terminal:
-        worker = after.worker_id if after is not None else None
-        return f"asked {worker or 'its worker'} to cancel run {run_id}; it has not answered yet"
+        return _not_yet(run_id, before, after, alive, store)
     if after.status is not RunStatus.CANCELLED:
         raise CliError(f"run {run_id!r} has ended: {after.status.value}", ExitCode.CONFLICT)
     if before is not None and before.status.terminal:
         return f"run {run_id} was cancelled before: {one_line(after.reason)}"
     return f"run {run_id} is cancelled"
+
+
+def _is_undoing(row: RunRow) -> bool:
+    return not row.status.terminal and row.reason.startswith(UNDOING)
+
+
+def _not_yet(
+    run_id: str, before: RunRow | None, after: RunRow | None, alive: set[str], store: str | None
+) -> str:
+    """Return what to say of a cancelled run that has not ended yet."""
+    left = after is not None and after.worker_id not in alive
+    where = f" --store {shlex.quote(store)}" if store else ""
+    go_on = f"; nobody carries it: gorkflow runs resume {run_id} TARGET{where}" if left else ""
+    if before is not None and _is_undoing(before):
+        why = one_line(before.reason.removeprefix(UNDOING))
+        return f"run {run_id} is undoing already, so this has no effect ({why}){go_on}"
+    if after is not None and _is_undoing(after):
+        return f"run {run_id} is undoing what it did, and ends then{go_on}"
+    if left:
+        return f"the cancel of run {run_id} is recorded{go_on}"
+    worker = after.worker_id if after is not None else None
+    return f"asked {worker or 'its worker'} to cancel run {run_id}; it has not answered yet"
 
 
 def send(store: str | None, run_id: str, signal: str, payload: Any) -> None:
