@@ -400,7 +400,7 @@ async def test_what_has_not_begun_there_is_withdrawn(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_strays_in_threads_are_counted() -> None:
+async def test_strays_in_threads_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
 
     @step(timeout=0.05)
@@ -411,6 +411,7 @@ async def test_strays_in_threads_are_counted() -> None:
     async with Engine("memory:") as engine:
         await failure_of(engine, Workflow("w", input=int).then(waits), 1)
         assert engine.stray_threads == 1
+        assert "since nothing can stop them: 1\n" in caplog.text
         gate.set()
         await until(lambda: engine.stray_threads == 0)
     assert engine.stray_threads == 0

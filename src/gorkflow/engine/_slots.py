@@ -117,16 +117,16 @@ class Slots:
             if kind in self._free:
                 self._free[kind] += 1
             logger.warning(
-                "%d handlers run on (%s) though their attempts timed out or were cancelled, since "
-                "nothing can stop them",
-                self.strays,
+                "handlers that run on (%s) though their attempts timed out or were cancelled, "
+                "since nothing can stop them: %d",
                 kind,
+                self.strays,
             )
         else:
             logger.error(
-                "%d threads run on though their attempts timed out or were cancelled; steps that "
-                "need a thread wait until some end. A thread can't be killed: let the handler look "
-                "at ctx.cancelled, or give its calls timeouts of their own",
+                "threads that run on though their attempts timed out or were cancelled: %d; steps "
+                "that need a thread wait until some end. A thread can't be killed: let the handler "
+                "look at ctx.cancelled, or give its calls timeouts of their own",
                 self._strays[kind],
             )
 
