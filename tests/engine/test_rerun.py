@@ -1,6 +1,7 @@
 """Repeating a run: what is kept does not run again, and the new run says where it comes from."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,23 @@ async def test_from_a_step_parallel_branches_are_kept():
         run = await again.info()
         assert (run.origin, run.from_step) == (handle.run_id, "left")
         assert (await handle.info()).origin is None
+
+
+@in_loop
+async def test_the_step_itself_may_be_given():
+    flow = Workflow("flow", input=int).then(first).parallel(left, right).then(both).then(last)
+    async with Engine("memory:") as engine:
+        handle = await engine.start(flow, 1)
+        await handle.result()
+        calls.clear()
+        again = await engine.rerun(handle.run_id, both)
+        assert await again.result() == "got 220"
+        assert calls == ["both", "last"]
+        assert (await again.info()).from_step == "both"
+        wrong: Any
+        for wrong in (5, b"both", ["both"]):
+            with pytest.raises(InputInvalidError, match="a step, its id or its path, not "):
+                await engine.rerun(handle.run_id, wrong)
 
 
 @in_loop

@@ -558,6 +558,15 @@ async def test_cancel_ends_the_run_and_says_why(store: str) -> None:
 
 
 @in_loop
+async def test_the_reason_of_a_cancel_is_a_text() -> None:
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("w", input=Order).sleep(60).then(one), Order(id=1))
+        with pytest.raises(InputInvalidError, match="reason must be a string, not 5"):
+            await handle.cancel(5)  # type: ignore[arg-type]
+        await handle.cancel("a text")
+
+
+@in_loop
 async def test_a_cancelled_thread_is_told_and_its_result_is_ignored() -> None:
     gate, told = Gate(), threading.Event()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from gorkflow._growth import text_problems
 from gorkflow.engine._part import Part
 from gorkflow.engine._signals import ended, message_for
-from gorkflow.errors import RunNotFoundError
+from gorkflow.errors import InputInvalidError, RunNotFoundError
 
 if TYPE_CHECKING:
     from gorkflow.signal import Signal
@@ -54,6 +55,10 @@ class Messaging(Part):
 
         Raises:
             RunNotFoundError: there is no such run.
+            InputInvalidError: the reason is no text.
         """
         service, _ = self._opened()
+        problems = text_problems(reason=reason)
+        if problems:
+            raise InputInvalidError(problems[0])
         await service.cancel(run_id, reason)

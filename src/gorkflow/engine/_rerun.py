@@ -18,6 +18,7 @@ from gorkflow.errors import (
     StoreCorruptError,
 )
 from gorkflow.events import ResultKept, RunCreated
+from gorkflow.node import Node
 from gorkflow.rerun import Result, kept, locate, results
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Reruns(Part):
     async def rerun(
         self,
         origin: str,
-        from_step: str | None = None,
+        from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: Workflow[Any, Out],
         **options: Unpack[StartOptions],
@@ -55,7 +56,7 @@ class Reruns(Part):
     async def rerun(
         self,
         origin: str,
-        from_step: str | None = None,
+        from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: None = None,
         **options: Unpack[StartOptions],
@@ -63,7 +64,7 @@ class Reruns(Part):
     async def rerun(
         self,
         origin: str,
-        from_step: str | None = None,
+        from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: Workflow[Any, Any] | None = None,
         **options: Unpack[StartOptions],
@@ -78,9 +79,9 @@ class Reruns(Part):
         Args:
             origin: the id of the run to repeat.
             from_step: where to begin again: a step, block, choice, nested workflow, sleep or wait,
-                by its path, or by its id where no other has it. It runs when it is reached. Inside
-                a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and an id
-                all of them.
+                itself, by its path, or by its id where no other has it. It runs when it is reached.
+                Inside a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and
+                an id all of them.
             workflow: its workflow, if the engine does not know it yet, and so that the output is
                 typed.
             options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
@@ -99,11 +100,16 @@ class Reruns(Part):
         """
         _, runtime = self._opened()
         check_options(options)
+        if not isinstance(from_step, Node | str | None):
+            raise InputInvalidError(
+                f"from_step must be a step, its id or its path, not {from_step!r}"
+            )
         if workflow is not None:
             self._registry.add(workflow)
         loaded = await _loaded(runtime.store, origin, workflow)
         registry = self._registry if self._execute else None
-        return await self._begin(_driver(runtime, registry, loaded, from_step, options), options)
+        start = from_step.id if isinstance(from_step, Node) else from_step
+        return await self._begin(_driver(runtime, registry, loaded, start, options), options)
 
 
 async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
