@@ -15,7 +15,8 @@ async def repeat(engine: Engine) -> None:
     assert_type(await engine.rerun("r", "check", workflow=orders, run_id="s"), RunHandle[Stock])
     assert_type(await engine.rerun("r"), RunHandle[Any])
     assert_type(await engine.rerun("r", from_step="check", tags={"a": "b"}), RunHandle[Any])
-    await engine.rerun("r", check)  # error
+    assert_type(await engine.rerun("r", check, workflow=orders), RunHandle[Stock])
+    await engine.rerun("r", 5)  # error
     await engine.rerun("r", workflow=check)  # error
     await engine.rerun("r", tags=["a"])  # error
     await engine.rerun(run_id="r")  # error

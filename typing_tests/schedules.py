@@ -35,7 +35,8 @@ async def use(engine: Engine) -> None:
     await engine.schedule(orders, id="s", every=hourly)  # error
     await engine.schedule(nothing, every=hourly)  # error
     await engine.schedule(nothing, None, "s", every=hourly)  # error
-    await engine.schedule(nothing, id="s", every=60)  # error
+    assert_type(await engine.schedule(nothing, id="s", every=60), Schedule)
+    await engine.schedule(nothing, id="s", every="60")  # error
     await engine.schedule(nothing, id="s", cron=5)  # error
     await engine.schedule(nothing, id="s", every=hourly, catch_up="some")  # error
     await engine.schedule(nothing, id="s", every=hourly, overlap=True)  # error
