@@ -44,7 +44,7 @@ class Feed:
     def forget(self, run: Run) -> None:
         """Drop a run. Room is made once most of what is held is dead, so it costs little each."""
         run.deleted = True
-        self.dead += run.row.seq
+        self.dead += run.seq
         if self.dead * 2 > self.held:
             kept = [not run.deleted for run in self.runs]
             self.ends = [*compress(self.ends, kept)]

@@ -69,14 +69,14 @@ class Run:
     @property
     def age(self) -> tuple[float, str]:
         """By which runs are listed."""
-        return self.row.created_at, self.row.run_id
+        return self.written.created_at, self.written.run_id
 
     @property
     def turn(self) -> tuple[int, float, str]:
         """By which runs are claimed."""
-        return -self.row.priority, self.row.created_at, self.row.run_id
+        return -self.written.priority, *self.age
 
     @property
     def has_fresh_mail(self) -> bool:
         """Whether there is mail that its last owner did not know of."""
-        return bool(self.mail) and next(reversed(self.mail)) > self.row.seen
+        return bool(self.mail) and next(reversed(self.mail)) > self.written.seen

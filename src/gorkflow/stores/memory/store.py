@@ -151,7 +151,7 @@ class MemoryStore(Schedules):
 
     def _end(self, run: Run) -> None:
         run.pack()
-        self._ended[run.row.run_id] = run
+        self._ended[run.written.run_id] = run
         while len(self._ended) > self.keep_ended:
             self._delete(next(iter(self._ended)))
 
@@ -205,7 +205,7 @@ class MemoryStore(Schedules):
         for message_id, run in reversed(self._mailed.items()):
             if message_id <= after:
                 break
-            if run.row.worker_id == worker_id:
+            if run.written.worker_id == worker_id:
                 found.append(run.mail[message_id])
         latest = next(reversed(self._mailed), 0)
         return Heartbeat(alive=True, messages=tuple(reversed(found)), upto=max(latest, after))
@@ -230,7 +230,7 @@ class MemoryStore(Schedules):
         free = (
             run
             for run in self._candidates(now + ahead, run_id)
-            if workflow_ids is None or run.row.workflow_id in workflow_ids
+            if workflow_ids is None or run.written.workflow_id in workflow_ids
         )
         claims: list[Claim] = []
         for run in nsmallest(limit, free, key=lambda run: run.turn):
@@ -242,7 +242,7 @@ class MemoryStore(Schedules):
     def _candidates(self, due_by: float, run_id: str | None) -> Iterable[Run]:
         if run_id is not None:
             run = self._live(run_id)
-            return [run] if run is not None and run.row.worker_id is None else []
+            return [run] if run is not None and run.written.worker_id is None else []
         due = {run_id: self._runs[run_id] for run_id in self._places.due(due_by)}
         return (self._places.ready | due | self._places.mailed).values()
 
@@ -312,7 +312,7 @@ class MemoryStore(Schedules):
         run = self._runs.get(run_id)
         if run is None:
             return None
-        return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.row.seq)))
+        return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.seq)))
 
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events of a run above a ``seq``."""
@@ -369,7 +369,7 @@ def _with_origin(old: RunRow, new: RunRow) -> RunRow:
 
 
 def _matches(query: RunFilter, run: Run) -> bool:
-    row = run.row
+    row = run.written
     allowed = statuses(query)
     return (
         (query.workflow_id is None or row.workflow_id == query.workflow_id)

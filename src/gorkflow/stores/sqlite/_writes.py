@@ -40,8 +40,9 @@ class Keys:
         found = db.execute(query("find_key"), (run_id,)).fetchall()
         if not found:
             return None
-        self.note(run_id, found[0][0])
-        return self._known[run_id]
+        key: int = found[0][0]
+        self.note(run_id, key)
+        return key
 
     def guess(self, run_id: str) -> int | None:
         """Return the key as it is remembered."""
