@@ -87,7 +87,7 @@ _EVENTS = {
     "seq": [2, 40, 0, -3],
 }
 _RUN = {
-    "status": ["happy", "", "COMPLETED"],
+    "status": ["happy", "", "COMPLETED", "completed", "pending"],
     "tags": ["{", "[1]", "{}", ""],
     "fingerprint": ["gone", ""],
     "seq": [0, 1, 400, 2**62],
@@ -178,6 +178,9 @@ async def others_go_on(db: Path) -> None:
         await _typed(engine.get_run("bad"))
         await _typed(engine.steps("bad"))
         await _typed(engine.recover("bad"))
+        run = await _typed(engine.get_run("bad"))
+        if run is not None and run.status.terminal:
+            await _typed(engine.handle("bad").outcome())
         await _typed(engine.cancel("bad"))
 
 

@@ -280,6 +280,27 @@ def test_a_damaged_row_harms_its_run_only(path, damage):
     with_store(path, look)
 
 
+def test_an_error_about_a_damaged_row_holds_no_old_view_of_the_others(path):
+    """What a reader had begun to read for it must not stay open for as long as the error lives."""
+
+    async def fill(store):
+        await store.create([new_run("bad"), new_run("good")])
+        await store.append([step_forward(run_row("bad"), 2)])
+
+    async def look(store):
+        errors = await asyncio.gather(
+            *(store.load("bad") for _ in range(8)), return_exceptions=True
+        )
+        assert all(isinstance(error, StoreCorruptError) for error in errors)
+        await store.append([step_forward(run_row("good"), 2)])
+        for _ in range(8):  # whichever of the readers is asked
+            assert len(await store.read_events("good")) == 3
+
+    with_store(path, fill)
+    sql(path, "UPDATE events SET v = 99 WHERE run = 1 AND seq = 2")
+    with_store(path, look)
+
+
 def test_what_can_not_be_stored_of_one_run_leaves_the_others(path):
     async def test(store):
         await store.create([new_run("a"), new_run("b"), new_run("c")])

@@ -12,7 +12,7 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
-from gorkflow.errors import RunError, RunNotFoundError
+from gorkflow.errors import RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
     run_of,
@@ -130,7 +130,11 @@ class Watch:
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
         last = loaded.events[-1]
-        assert isinstance(last, RunFinished)  # its status is terminal
+        if not isinstance(last, RunFinished):
+            raise StoreCorruptError(
+                f"run {run_id!r} is said to be {loaded.row.status}, but its events do not end so; "
+                f"restore it from a backup, or delete it: gorkflow runs delete {run_id}"
+            )
         failed = last.status is RunStatus.FAILED
         return Ended(
             status=last.status,

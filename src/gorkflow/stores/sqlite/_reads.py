@@ -103,7 +103,7 @@ def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> 
     """
     found = db.execute(
         query("read_events"), {"run_id": run_id, "after": after, "limit": max(limit, _ALL)}
-    )
+    ).fetchall()  # whole: a cursor that an unreadable row leaves half read would hold its snapshot
     return [from_row(Row._make(values)) for values in found]
 
 
