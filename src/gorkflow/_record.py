@@ -1,17 +1,16 @@
 """Classes of plain data that are many: cheap to define and to make.
 
 To type checkers a record is a frozen dataclass. At run time it is one with slots whose fields are
-not guarded, and ``==``, ``hash`` and ``repr`` are shared by all records instead of compiled for
-each: that takes 0.16 ms to define and 0.28 µs to make, where ``@dataclass(frozen=True,
-slots=True)`` takes 0.72 ms and 1.6 µs (Python 3.11; five fields). It is for what the engine makes
-for every step or defines by the dozen: events, specs, references. What callers get to see is
-``guarded``: slower to make, and really frozen.
+not guarded; ``==``, ``hash`` and ``repr`` are shared by all records instead of compiled for each,
+and the constructor is compiled when it is first wanted: many a program never makes most of them.
+It is for what the engine makes for every step or defines by the dozen: events, specs, references.
+What callers get to see is ``guarded``: slower to make, and really frozen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import FrozenInstanceError, dataclass, field, fields, make_dataclass
 from operator import attrgetter
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -43,15 +42,46 @@ def values_of(item: Any) -> tuple[Any, ...]:
 
 
 def _made(cls: type[T], *, kw_only: bool, frozen: bool = False) -> type[T]:
-    made: Any = dataclass(slots=True, eq=False, repr=False, kw_only=kw_only, frozen=frozen)(cls)
+    made: Any = dataclass(slots=True, init=False, eq=False, repr=False, kw_only=kw_only)(cls)
     values = attrgetter(*(item.name for item in fields(made)))
     shared: dict[str, Any] = {
         "_values": values, "__eq__": _equal, "__hash__": _hash, "__repr__": _repr
     }  # fmt: skip
+    if frozen:
+        shared |= {"__setattr__": _refuse, "__delattr__": _refuse}
     for name, item in shared.items():
         if name not in made.__dict__:
             setattr(made, name, item)
+    made.__init__ = _Constructor(made, frozen=frozen)
     return cast("type[T]", made)
+
+
+class _Constructor:
+    """The ``__init__`` of a record until somebody asks for it: then it is compiled."""
+
+    def __init__(self, cls: Any, *, frozen: bool) -> None:
+        self._cls = cls
+        self._frozen = frozen
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        cls = self._cls
+        after = getattr(cls, "__post_init__", None)
+        like = make_dataclass(
+            cls.__name__,
+            [(item.name, item.type, item) for item in fields(cls)],
+            namespace={} if after is None else {"__post_init__": after},
+            eq=False,
+            repr=False,
+            frozen=self._frozen,
+        )
+        init = vars(like)["__init__"]
+        init.__qualname__ = f"{cls.__qualname__}.__init__"
+        cls.__init__ = init
+        return init.__get__(instance, owner)
+
+
+def _refuse(self: Any, name: str, *_: object) -> None:
+    raise FrozenInstanceError(f"{name} of a {type(self).__name__} can't be changed; make another")
 
 
 def _equal(self: Any, other: Any) -> Any:
