@@ -9,7 +9,7 @@ from .mutants import MUTANTS
 from .simulation import simulate
 
 SEEDS = 4_000
-"""As many as the random test tries by default, on the machine as it is."""
+"""Twice as many as the random test tries by default, on the machine as it is."""
 
 
 def first_seed_that_fails() -> int | None:
@@ -22,7 +22,14 @@ def first_seed_that_fails() -> int | None:
 
 
 FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
-CHOSEN = [*MUTANTS] if FULL else [*MUTANTS][:20] + [*MUTANTS][20::3]
+RARE = {
+    "a_kept_choice_counts_as_work",
+    "a_timeout_before_the_items_cancels_the_map",
+    "drain_forgets_it_only_once_the_retry_is_due",
+}
+"""One case in a thousand or more shows them: half of the time went into these."""
+SOME = [name for name in [*MUTANTS][:20] + [*MUTANTS][20::3] if name not in RARE]
+CHOSEN = [*MUTANTS] if FULL else SOME
 """By default the first twenty and a third of the others: to catch them all takes a minute."""
 
 
@@ -33,4 +40,5 @@ def test_mutant_is_caught(name, monkeypatch):
 
 
 def test_there_are_enough_mutants():
-    assert len(CHOSEN) >= 10
+    assert len(SOME) >= 40
+    assert RARE <= MUTANTS.keys()
