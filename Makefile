@@ -48,7 +48,6 @@ check: $(READY)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python src
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/project/test_sizes.py tests/project/test_files.py
-	$(if $(wildcard scripts/generate_overloads.py),$(BIN)/python scripts/generate_overloads.py --check)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""Writes src/gorkflow/_overloads.py: signatures per number of inputs and of branches.
+"""Writes src/gorkflow/language/_overloads.py: signatures per number of inputs and of branches.
 
 Python's type system can't say "one parameter per branch" for arguments that are themselves generic,
 so each number is written out. Run it after a change; a test compares the file with what it prints.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-TARGET = Path(__file__).parent.parent / "src" / "gorkflow" / "_overloads.py"
+TARGET = Path(__file__).parent.parent / "src" / "gorkflow" / "language" / "_overloads.py"
 MAX_INPUTS = 5
 MAX_BRANCHES = 10
 
@@ -37,7 +37,7 @@ from typing import (
     overload,
 )
 
-from gorkflow._elements import UNSET, Chain
+from gorkflow.language._elements import UNSET, Chain
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     import uuid
     from typing import Never
 
-    from gorkflow._options import StepOptions
     from gorkflow.context import StepContext
+    from gorkflow.language._options import StepOptions
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 

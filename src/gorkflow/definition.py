@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import flow
-from gorkflow._elements import (
+from gorkflow._record import named_record
+from gorkflow.codec import canonical, codec_of
+from gorkflow.language._elements import (
     Block,
     Chain,
     Choice,
@@ -17,11 +19,9 @@ from gorkflow._elements import (
     Sleep,
     Wait,
 )
-from gorkflow._fit import NOTHING, Value
-from gorkflow._options import StepDefaults, merged
-from gorkflow._record import named_record
-from gorkflow._walk import Place, Record, Walk
-from gorkflow.codec import canonical, codec_of
+from gorkflow.language._fit import NOTHING, Value
+from gorkflow.language._options import StepDefaults, merged
+from gorkflow.language._walk import Place, Record, Walk
 from gorkflow.step import Step
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from gorkflow._options import annotation_problems, id_problems
 from gorkflow.annotations import describe
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._options import annotation_problems, id_problems
 
 if TYPE_CHECKING:
     import builtins

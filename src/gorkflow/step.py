@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._hazards import BlockingCallWarning, StepClosureWarning, unwrapped, watch
-from gorkflow._options import StepDefaults, checked_options, given_options
-from gorkflow._placement import check_placement
-from gorkflow._signature import Param, read_signature
-from gorkflow._source import check_blocking
-from gorkflow._steps import AsyncStep, Step, SyncStep
 from gorkflow.errors import StepInvalidError
+from gorkflow.language._hazards import BlockingCallWarning, StepClosureWarning, unwrapped, watch
+from gorkflow.language._options import StepDefaults, checked_options, given_options
+from gorkflow.language._placement import check_placement
+from gorkflow.language._signature import Param, read_signature
+from gorkflow.language._source import check_blocking
+from gorkflow.language._steps import AsyncStep, Step, SyncStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gorkflow._overloads import StepFactory
+    from gorkflow.language._overloads import StepFactory
 
 __all__ = [
     "AsyncStep",

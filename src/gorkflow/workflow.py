@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
-from gorkflow._elements import (
+from gorkflow.definition import Definition, compile_chain
+from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._elements import (
     UNSET,
     Arm,
     Choice,
@@ -17,9 +19,9 @@ from gorkflow._elements import (
     passthrough,
     timeout_of,
 )
-from gorkflow._fit import NOTHING, Value
-from gorkflow._growth import duplicates, nested, tag_problems, text_problems, with_signals
-from gorkflow._options import (
+from gorkflow.language._fit import NOTHING, Value
+from gorkflow.language._growth import duplicates, nested, tag_problems, text_problems, with_signals
+from gorkflow.language._options import (
     StepDefaults,
     annotation_problems,
     defaults_problems,
@@ -27,13 +29,11 @@ from gorkflow._options import (
     merged,
     unknown_options,
 )
-from gorkflow._overloads import Arms_co, ChoosingMethods
-from gorkflow._pausing import PausingMethods
-from gorkflow._repeating import make_loop, make_map
-from gorkflow._replace import replaced
-from gorkflow._walk import Place, Walk, ids_of, seen_of
-from gorkflow.definition import Definition, compile_chain
-from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._overloads import Arms_co, ChoosingMethods
+from gorkflow.language._pausing import PausingMethods
+from gorkflow.language._repeating import make_loop, make_map
+from gorkflow.language._replace import replaced
+from gorkflow.language._walk import Place, Walk, ids_of, seen_of
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:

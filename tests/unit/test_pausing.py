@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import flow
-from gorkflow._replace import renamed
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._replace import renamed
 from gorkflow.signal import Signal
 from gorkflow.step import step
 from gorkflow.workflow import Workflow, passthrough

@@ -17,8 +17,8 @@ from gorkflow.model import FailureCode
 from gorkflow.refs import item_of
 
 if TYPE_CHECKING:
-    from gorkflow._elements import Condition
     from gorkflow.engine._driver import Driver
+    from gorkflow.language._elements import Condition
 
 _KEYS_TIMEOUT = 10.0  # seconds for the keys of all items together, as for a condition
 _MAX_KEY = 200  # characters as it stands in a path

@@ -17,11 +17,11 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gorkflow._placement import LOCAL, reference_of
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError, encoded
 from gorkflow.engine._shipping import job_of
+from gorkflow.language._placement import LOCAL, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:

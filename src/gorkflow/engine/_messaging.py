@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from gorkflow._growth import text_problems
 from gorkflow.engine._part import Part
 from gorkflow.engine._signals import ended, message_for
 from gorkflow.errors import InputInvalidError, RunNotFoundError
+from gorkflow.language._growth import text_problems
 
 if TYPE_CHECKING:
     from gorkflow.signal import Signal

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._elements import node_problems
 from gorkflow.engine._executors import misplaced
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._elements import node_problems
 from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:

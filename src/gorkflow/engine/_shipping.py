@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gorkflow._placement import reference_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._job import Job, input_annotation, job_to_bytes
+from gorkflow.language._placement import reference_of
 from gorkflow.machine.state import texts
 from gorkflow.model import Completed, Failed
 

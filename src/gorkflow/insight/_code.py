@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any, cast
 
-from gorkflow._hazards import Snapshot, unwrapped
-from gorkflow._source import Call, Dotted, calls_of, found_at
 from gorkflow.definition import Definition
 from gorkflow.flow import StepSpec, undo_path
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
+from gorkflow.language._hazards import Snapshot, unwrapped
+from gorkflow.language._source import Call, Dotted, calls_of, found_at
 from gorkflow.step import Step
 
 _HTTP = ("get", "post", "put", "patch", "delete", "head", "options", "request")

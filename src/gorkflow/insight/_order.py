@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any
 
-from gorkflow._source import context_uses
 from gorkflow.definition import Definition
 from gorkflow.flow import LoopSpec, MapSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
+from gorkflow.language._source import context_uses
 from gorkflow.step import Step
 
 _GIVING = (StepSpec, PassthroughSpec, ParallelSpec, MapSpec, LoopSpec, WorkflowSpec)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._options import did_you_mean
 from gorkflow.flow import undo_path
 from gorkflow.insight import _code, _duration, _limits, _order
 from gorkflow.insight._advice import Advice, Level
 from gorkflow.insight._tree import placed
+from gorkflow.language._options import did_you_mean
 
 if TYPE_CHECKING:
     from gorkflow.step import StepDefaults

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from gorkflow._elements import UNSET
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
 from gorkflow.engine.engine import MAX_PAYLOAD
 from gorkflow.errors import UnavailableError
+from gorkflow.language._elements import UNSET
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
 from gorkflow.overlay import entry_of

@@ -7,14 +7,14 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
-from gorkflow._elements import Chain
-from gorkflow._options import did_you_mean
-from gorkflow._signature import Param, StepSignature
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
 from gorkflow.flow import is_template
+from gorkflow.language._elements import Chain
+from gorkflow.language._options import did_you_mean
+from gorkflow.language._signature import Param, StepSignature
 from gorkflow.node import Node
 from gorkflow.step import AsyncStep, Step
 from gorkflow.testing._rewrite import nodes_of, rewritten

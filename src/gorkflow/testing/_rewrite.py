@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from gorkflow._elements import Chain, Loop, Map
-from gorkflow._placement import LOCAL
 from gorkflow.flow import join_path, undo_path
+from gorkflow.language._elements import Chain, Loop, Map
+from gorkflow.language._placement import LOCAL
 from gorkflow.node import Node
 from gorkflow.step import Step
 from gorkflow.workflow import Workflow

@@ -6,9 +6,9 @@ from datetime import timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gorkflow._elements import UNSET, Element, Sleep, Wait, timeout_of
-from gorkflow._options import id_problems
-from gorkflow._overloads import FluentMethods
+from gorkflow.language._elements import UNSET, Element, Sleep, Wait, timeout_of
+from gorkflow.language._options import id_problems
+from gorkflow.language._overloads import FluentMethods
 from gorkflow.node import In_contra, Out_co
 from gorkflow.policy import LONGEST
 from gorkflow.signal import Signal

@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gorkflow._hazards import BlockingCallWarning, mentions_sleep, unwrapped, warn
+from gorkflow.language._hazards import BlockingCallWarning, mentions_sleep, unwrapped, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

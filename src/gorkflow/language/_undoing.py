@@ -6,14 +6,14 @@ import inspect
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._options import StepDefaults
 from gorkflow.annotations import describe, fits, is_optional, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import UndoSpec
+from gorkflow.language._options import StepDefaults
 from gorkflow.node import Node
 
 if TYPE_CHECKING:
-    from gorkflow._steps import Step
+    from gorkflow.language._steps import Step
 
 OUTPUT = "output"
 

@@ -21,7 +21,7 @@ from typing import (
     overload,
 )
 
-from gorkflow._elements import UNSET, Chain
+from gorkflow.language._elements import UNSET, Chain
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import uuid
     from typing import Never
 
-    from gorkflow._options import StepOptions
     from gorkflow.context import StepContext
+    from gorkflow.language._options import StepOptions
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gorkflow._elements import (
+from gorkflow.annotations import NO_ITEMS, describe, fits, item_of, outcome_of, union_of
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValueInvalidError
+from gorkflow.flow import join_path, undo_path
+from gorkflow.language._elements import (
     Block,
     Chain,
     Choice,
@@ -22,12 +26,8 @@ from gorkflow._elements import (
     Sleep,
     Wait,
 )
-from gorkflow._fit import NOTHING, Value, fit_problems
-from gorkflow._options import StepDefaults, merged
-from gorkflow.annotations import NO_ITEMS, describe, fits, item_of, outcome_of, union_of
-from gorkflow.codec import codec_of
-from gorkflow.errors import ValueInvalidError
-from gorkflow.flow import join_path, undo_path
+from gorkflow.language._fit import NOTHING, Value, fit_problems
+from gorkflow.language._options import StepDefaults, merged
 from gorkflow.step import Step
 
 if TYPE_CHECKING:

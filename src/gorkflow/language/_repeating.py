@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._elements import (
+from gorkflow.annotations import describe, fits
+from gorkflow.language._elements import (
     Condition,
     Loop,
     Map,
@@ -15,8 +16,7 @@ from gorkflow._elements import (
     join_of,
     node_problems,
 )
-from gorkflow._options import id_problems
-from gorkflow.annotations import describe, fits
+from gorkflow.language._options import id_problems
 from gorkflow.node import Node
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gorkflow._elements import Block, Chain, Choice, Element, Loop, Map, Sleep, Wait
 from gorkflow.annotations import describe
+from gorkflow.language._elements import Block, Chain, Choice, Element, Loop, Map, Sleep, Wait
 
 
 def text_problems(**texts: Any) -> list[str]:

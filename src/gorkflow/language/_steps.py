@@ -18,7 +18,9 @@ from typing import (
     overload,
 )
 
-from gorkflow._options import (
+from gorkflow.errors import StepInvalidError
+from gorkflow.flow import StepSpec
+from gorkflow.language._options import (
     StepDefaults,
     StepOptions,
     checked_options,
@@ -29,11 +31,9 @@ from gorkflow._options import (
     resolved_retry,
     resolved_timeout,
 )
-from gorkflow._placement import check_placement, executor_of
-from gorkflow._signature import Param, StepSignature, summary_of
-from gorkflow._undoing import check_undo, undo_spec
-from gorkflow.errors import StepInvalidError
-from gorkflow.flow import StepSpec
+from gorkflow.language._placement import check_placement, executor_of
+from gorkflow.language._signature import Param, StepSignature, summary_of
+from gorkflow.language._undoing import check_undo, undo_spec
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import inspect
 import typing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from gorkflow._options import StepDefaults, annotation_problems, did_you_mean, id_problems
 from gorkflow._record import record
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._options import StepDefaults, annotation_problems, did_you_mean, id_problems
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, Limit, OnFailure, seconds_of
 

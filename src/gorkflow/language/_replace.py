@@ -5,7 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gorkflow._elements import Block, Chain, Choice, Element, Loop, Map, Passthrough, Sleep, Wait
+from gorkflow.language._elements import (
+    Block,
+    Chain,
+    Choice,
+    Element,
+    Loop,
+    Map,
+    Passthrough,
+    Sleep,
+    Wait,
+)
 from gorkflow.node import Node
 from gorkflow.step import Step
 

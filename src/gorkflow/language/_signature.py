@@ -9,11 +9,11 @@ from functools import cached_property
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
-from gorkflow._hazards import caller_frames, unwrapped
 from gorkflow.annotations import describe, is_union
 from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
+from gorkflow.language._hazards import caller_frames, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
