@@ -33,16 +33,15 @@ class Database:
     orphans: int = 0
 
     def read(self) -> "Database":
-        db = sqlite3.connect(self.path)
-        (self.integrity,) = db.execute("PRAGMA integrity_check").fetchone()
-        (self.orphans,) = db.execute(
-            "SELECT COUNT(*) FROM events WHERE run NOT IN (SELECT key FROM runs)"
-        ).fetchone()
-        for (run_id,) in db.execute("SELECT run_id FROM runs ORDER BY created_at").fetchall():
-            loaded = _reads.load(db, run_id)
-            assert loaded is not None
-            self.runs[run_id] = loaded
-        db.close()
+        with closing(sqlite3.connect(self.path)) as db:
+            (self.integrity,) = db.execute("PRAGMA integrity_check").fetchone()
+            (self.orphans,) = db.execute(
+                "SELECT COUNT(*) FROM events WHERE run NOT IN (SELECT key FROM runs)"
+            ).fetchone()
+            for (run_id,) in db.execute("SELECT run_id FROM runs ORDER BY created_at").fetchall():
+                loaded = _reads.load(db, run_id)
+                assert loaded is not None
+                self.runs[run_id] = loaded
         return self
 
     def is_empty(self) -> bool:
@@ -72,16 +71,13 @@ class Database:
 
 def events_of(db: Path, run_id: str) -> list[ev.Event]:
     """Return the events that are recorded by now."""
-    connection = sqlite3.connect(db)
-    try:
+    with closing(sqlite3.connect(db)) as connection:
         found = connection.execute(
             "SELECT runs.run_id, seq_, kind, path, at, v, body, payload FROM runs JOIN "
             "(SELECT run, seq AS seq_, kind, path, at, v, body, payload FROM events) ON run = key "
             "WHERE run_id = ? ORDER BY seq_",
             (run_id,),
         ).fetchall()
-    finally:
-        connection.close()
     return [from_row(Row._make(values)) for values in found]
 
 
