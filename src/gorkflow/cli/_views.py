@@ -79,7 +79,8 @@ def told(board: Board, event: ev.Event) -> str:
 
 def _failed(board: Board, event: ev.StepFailed) -> str:
     note = board.items[event.path].note if event.path in board.items else event.failure.message
-    then = "" if event.retry_at is None else f"; next try in {seconds(event.retry_at - event.at)}"
+    ended = event.at if event.ended_at is None else event.ended_at  # ``at`` is when it was recorded
+    then = "" if event.retry_at is None else f"; next try in {seconds(event.retry_at - ended)}"
     took = _took(event.began_at, event.at)
     return f"{event.path} failed{_attempt(event.attempt)}{took}: {note}{then}"
 
