@@ -1,6 +1,7 @@
 """Durable workflows for Python whose parallel parts run side by side and lose nothing."""
 
 from gorkflow.context import StepContext
+from gorkflow.engine._views import EventFeed
 from gorkflow.engine.blocking import run
 from gorkflow.engine.engine import Engine
 from gorkflow.engine.handle import RunHandle
@@ -84,6 +85,7 @@ __all__ = [
     "EncodingError",
     "Engine",
     "EngineClosedError",
+    "EventFeed",
     "Failed",
     "Failure",
     "FailureCode",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, overload
 
 from gorkflow.engine._part import Part
 from gorkflow.errors import LeaseLostError
@@ -12,9 +12,35 @@ from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gorkflow.engine._watch import Ended
     from gorkflow.step import StepDefaults
     from gorkflow.workflow import Workflow
+
+
+class EventFeed:
+    """The events of all runs, as they are recorded: ``async for event in engine.events()``.
+
+    Args:
+        read: iterates over pages of events after a cursor, each with the cursor after it.
+        after: where to begin; empty: with the first event there is.
+    """
+
+    def __init__(
+        self, read: Callable[[str], AsyncIterator[tuple[list[Event], str]]], after: str
+    ) -> None:
+        self._read = read
+        self.cursor = after
+        """Where to go on later: ``engine.events(after=cursor)``. All events before it were handed
+        out; it moves by pages, so up to a thousand that were, too, may come again."""
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Hand out what is there, then what comes, for ever."""
+        async for events, cursor in self._read(self.cursor):
+            for event in events:
+                yield event
+            self.cursor = cursor
 
 
 class Views(Part):
@@ -69,18 +95,34 @@ class Views(Part):
         self._opened()
         return await self._watch.steps(run_id)
 
-    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Iterate over a run's events as they are recorded, until it has ended.
+    @overload
+    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]: ...
+    @overload
+    def events(self, *, after: str = "") -> EventFeed: ...
+    def events(
+        self, run_id: str | None = None, *, after: int | str | None = None
+    ) -> AsyncIterator[Event] | EventFeed:
+        """Iterate over events as they are recorded: of one run, until it has ended, or of all.
 
         Args:
-            run_id: the run.
-            after: skip events up to this ``seq``: to go on where an earlier iteration stopped.
+            run_id: the run; without it, those of all runs in the order they were recorded, whoever
+                carries them. That goes on for ever.
+            after: where to go on: for one run, the ``seq`` up to which events are skipped; for
+                all, the ``cursor`` of an earlier ``EventFeed``.
 
         Raises:
             RunNotFoundError: there is no such run (raised by the first step of the iteration).
+            TypeError: ``after`` is the wrong one of the two.
+            ValueError: it is no cursor (raised by the first step of the iteration).
         """
         self._opened()
-        return self._watch.events(run_id, after)
+        if run_id is None:
+            if not isinstance(after, str | None):
+                raise TypeError(f"after={after!r} is a seq, and that belongs to a run: name it")
+            return EventFeed(self._watch.feed, after or "")
+        if isinstance(after, str):
+            raise TypeError(f"after={after!r} is a cursor over all runs; of one, give a seq")
+        return self._watch.events(run_id, after or 0)
 
     async def wait(self, run_id: str, *, workflow_id: str | None = None) -> Ended:
         """Wait until a run has ended, here or elsewhere, and return how.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
 _LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
+_ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
 
 @named_record
@@ -63,9 +64,10 @@ class Watch:
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def changed(self, run_id: str) -> None:
-        """Wake those that wait for events of a run."""
-        for event in self._waiting.get(run_id, ()):
-            event.set()
+        """Wake those that wait for events of a run, or of any."""
+        if self._waiting:
+            for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
+                event.set()
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
@@ -107,6 +109,19 @@ class Watch:
                     return  # everything up to the end had been seen before
                 elif await self._is_over(run_id):
                     over = True  # it may have ended after its events were read: look once more
+                else:
+                    delay = await _sleep(woken, delay, self._patience)
+
+    async def feed(self, after: str) -> AsyncIterator[tuple[list[Event], str]]:
+        """Iterate over what is recorded of all runs: some events, and the cursor after them."""
+        with self._woken(_ANY) as woken:
+            delay = _POLL[0]
+            while True:
+                woken.clear()
+                events, after = await self._store.read_all_events(after=after, limit=_PAGE)
+                if events:
+                    yield events, after
+                    delay = _POLL[0]
                 else:
                     delay = await _sleep(woken, delay, self._patience)
 
