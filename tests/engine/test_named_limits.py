@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -148,6 +150,124 @@ async def test_a_step_that_waits_keeps_no_other_from_running():
         gate.open()
         await first.result()
         await second.result()
+
+
+class Slow(MemoryStore):
+    """Takes its time to answer."""
+
+    async def take_limits(self, *args: Any, **kwargs: Any) -> LimitGrant:
+        await asyncio.sleep(0.2)
+        return await super().take_limits(*args, **kwargs)
+
+
+def test_who_comes_while_the_store_is_asked_is_let_in_as_soon_as_there_is_room():
+    """Not only once the one who asked has ended, which may take an hour."""
+    began: dict[int, float] = {}
+
+    @step
+    async def busy(number: int) -> int:
+        await asyncio.sleep(1)
+        return number
+
+    @step(limits=(Limit("wide", concurrency=10),))
+    async def limited(number: int) -> int:
+        began[number] = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        return number
+
+    flow = Workflow("limited", input=int).then(limited)
+
+    async def main() -> None:
+        async with VirtualEngine(Slow(), max_concurrent_steps=2) as engine:
+            handles = [await engine.start(wide(2, busy, "busy"), 1)]
+            for number in range(2):
+                await asyncio.sleep(0.1)
+                handles.append(await engine.start(flow, number))
+            for handle in handles:
+                await handle.result()
+
+    in_virtual_time(main())
+    assert abs(began[0] - began[1]) < 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_step_waits_where_there_is_a_slot_and_room_at_its_limits(seed: int):
+    """Random arrivals, lengths and limits: whoever could run now does, within two seconds."""
+    dice = random.Random(seed)
+    limits = (Limit("a", concurrency=1), Limit("b", concurrency=9), Limit("c", concurrency=9))
+    running: Counter[str] = Counter()
+    waiting: dict[str, set[str]] = {}
+    idle: list[tuple[float, str]] = []
+    slots = 3
+
+    def flow(number: int) -> Workflow[int, int]:
+        taken = tuple(dice.sample(limits, dice.randrange(2)))  # of two, one keeps a place
+        length = dice.choice((1, 1, 60))
+
+        @step(id=f"s{number}", limits=taken)
+        async def work(value: int) -> int:
+            del waiting[f"s{number}"]
+            names = ["slot", *(limit.name for limit in taken)]
+            running.update(names)
+            await asyncio.sleep(length)
+            running.subtract(names)
+            return value
+
+        waiting[f"s{number}"] = {limit.name for limit in taken}
+        return Workflow(f"w{number}", input=int).then(work)
+
+    def could_run(names: set[str]) -> bool:
+        room = {limit.name: limit.concurrency or 0 for limit in limits}
+        return running["slot"] < slots and all(running[name] < room[name] for name in names)
+
+    async def look() -> None:
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(2)
+            now = {name for name, names in waiting.items() if could_run(names)}
+            idle.extend((asyncio.get_running_loop().time(), name) for name in now & before)
+            before = now
+
+    async def main() -> None:
+        async with VirtualEngine(Slow(), max_concurrent_steps=slots) as engine:
+            looking = asyncio.create_task(look())
+            handles = []
+            for number in range(60):
+                handles.append(await engine.start(flow(number), number))
+                await asyncio.sleep(dice.choice((0, 0.1, 0.1, 4)))
+            for handle in handles:
+                await handle.result()
+            looking.cancel()
+
+    in_virtual_time(main())
+    assert idle == []
+
+
+@in_loop
+async def test_nobody_holds_a_limit_while_the_engine_has_no_slot(tmp_path: Path):
+    url, gate = f"sqlite:{tmp_path}/runs.db", Gate()
+
+    @step
+    async def takes_the_slot(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    @step(limits=(Limit("db", concurrency=1),))
+    async def limited(number: int) -> int:
+        return number
+
+    flow = Workflow("limited", input=int).then(limited)
+    async with Engine(url, max_concurrent_steps=1) as busy, Engine(url) as idle:
+        long = await busy.start(wide(1, takes_the_slot, "long"), 1)
+        await until(lambda: gate.arrived, "the slot to be taken")
+        waits = await busy.start(flow, 1)
+        async for event in busy.events(waits.run_id):
+            if event.kind == "run_started":
+                break
+        assert await asyncio.wait_for(idle.run(flow, 2), 10) == 2
+        gate.open()
+        assert await waits.result() == 1
+        await long.result()
 
 
 @in_loop

@@ -72,9 +72,9 @@ class _Sends(logging.Handler):
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
         try:
+            if record.exc_info and not record.exc_text:
+                record.exc_text = logging.Formatter().formatException(record.exc_info)
             self._channel.send(LOG, log_record(record))
-        except OSError:
+        except Exception:  # noqa: BLE001 - to log never fails a program, whatever is wrong with it
             self.handleError(record)

@@ -3,8 +3,9 @@
 A step asks for all of its limits at once, and for the engine's own slot last. Nobody holds a slot
 while waiting for a limit, so limits never keep other steps from running; and who holds a limit
 waits for nothing but a slot, which is freed by steps that wait for nothing: so there is no
-deadlock. At most one step per kind of slot holds its limits while it waits for the slot, so that
-what is let in also starts.
+deadlock. While no slot is free, nobody asks, and other workers may have the limits; unless steps
+without limits queue for slots, too: then one step per kind of slot gets its limits in advance, or
+it would never be the first to take a slot.
 
 Steps that need the same limits form a queue. However long the queues are, one question asks for all
 of them, and only when the answer may be another: when a step here gave something back, when the
@@ -199,8 +200,11 @@ class Limits:
             self._let_in(key, count)
             if count < request.steps:
                 refused.add(key)
-        if any(self._slots.room(key[1]) >= 1 for key in self._queues if key not in refused):
+        others = [key for key in self._queues if key not in refused]
+        if any(self._slots.room(key[1]) >= 1 for key in others):
             self._again = True
+        elif others:
+            self._crowded = True  # those who came while the store was asked
         if any(grant.counts):
             self._delay = _POLL[0]
         if grant.contended:

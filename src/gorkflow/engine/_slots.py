@@ -78,7 +78,9 @@ class Slots:
     def room(self, kind: str) -> float:
         """Return how many more attempts may get their limits: as many as can start, or be next."""
         free = min(self._free_steps, self._free.get(kind, float("inf")))
-        return max(1, free) - self._limited[kind]
+        if free < 1 and any(self._waiting.values()):
+            free = 1  # the next slot goes to one of those who queue for it, so it has to be there
+        return free - self._limited[kind]
 
     def withdraw(self, command: RunStep) -> None:
         """Give back what an attempt got that will not be made."""
@@ -110,6 +112,7 @@ class Slots:
             self._free[kind] += 1
         self._strays[kind] -= 1
         self._serve()
+        self.limits.made_room()
 
     def _abandon(self, kind: str) -> None:
         self._strays[kind] += 1
