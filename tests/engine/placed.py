@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +52,21 @@ def hang(folder: str) -> int:
     note.rename(Path(folder, "pids"))
     time.sleep(600)
     return 0
+
+
+@step(executor="process")
+def hold_the_gil(folder: str) -> int:
+    note = Path(folder, "pids.tmp")
+    note.write_text(str(os.getpid()))
+    note.rename(Path(folder, "pids"))
+    re.match(r"(a+)+$", "a" * 64 + "b")  # takes for ever, and lets no other thread run
+    return 0
+
+
+@step(executor="process")
+def log_nonsense(number: int) -> int:
+    logging.getLogger("placed").warning("%d items", "x")
+    return number
 
 
 @step(executor="process")

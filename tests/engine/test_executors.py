@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,30 +125,62 @@ async def test_closing_the_engine_kills_what_has_no_grace_left(tmp_path: Path) -
 
 
 ORPHAN = """
-import asyncio, sys
+import asyncio, os, sys, time
+from pathlib import Path
 from gorkflow import Engine, Workflow
 from tests.engine import placed
 
+folder, step, forks = sys.argv[1:]
+
 async def main():
     async with Engine("memory:") as engine:
-        await engine.run(Workflow("w", input=str).then(placed.hang), sys.argv[1])
+        await engine.start(Workflow("w", input=str).then(getattr(placed, step)), folder)
+        while not Path(folder, "pids").exists():
+            await asyncio.sleep(0.01)
+        if forks == "forks" and os.fork() == 0:  # as a pool that somebody uses beside us may do
+            time.sleep(600)
+        Path(folder, "ready").touch()
+        await asyncio.sleep(600)
 
 asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize(
+    ("step", "forks"),
+    [
+        ("hang", "alone"),
+        ("hang", "forks"),
+        pytest.param(
+            "hold_the_gil",
+            "alone",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel kills"),
+        ),
+    ],
+)
 @in_loop
-async def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", ORPHAN, str(tmp_path)]
-    parent = await asyncio.to_thread(subprocess.Popen, command)
+async def test_no_process_outlives_the_one_that_started_it(
+    step: str, forks: str, tmp_path: Path
+) -> None:
+    """Whatever the step does, and whoever else was forked from the engine's process."""
+    command = [sys.executable, "-W", "ignore", "-c", ORPHAN, str(tmp_path), step, forks]
+    start = partial(subprocess.Popen, command, start_new_session=True)
+    parent = await asyncio.to_thread(start)
     try:
-        await until((tmp_path / "pids").exists)
+        await until((tmp_path / "ready").exists)
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert all(map(is_alive, pids))
-    finally:
         parent.send_signal(signal.SIGKILL)
+        await until(lambda: not any(map(is_alive, pids)))
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)  # what it forked, too
         parent.wait()
-    await until(lambda: not any(map(is_alive, pids)))
+
+
+@in_loop
+async def test_a_log_record_that_can_not_be_shown_fails_no_step() -> None:
+    async with Engine("memory:") as engine:
+        assert await engine.run(Workflow("w", input=int).then(placed.log_nonsense), 7) == 7
 
 
 @pytest.mark.parametrize(

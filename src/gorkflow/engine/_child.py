@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -14,21 +15,37 @@ from gorkflow.engine._job import run_job
 from gorkflow.engine._processes import BEGAN, LOG, PROGRESS, RESULT, Channel, log_record
 
 
-def main(fd: int, level: int) -> None:
+def main(fd: int, lifeline: int, level: int) -> None:
     """Run jobs.
 
     Args:
         fd: the socket by which they come.
+        lifeline: the pipe whose other end is closed when who sends them is gone.
         level: of the log records that somebody wants.
     """
     channel = Channel(socket.socket(fileno=fd))
     os.set_inheritable(fd, False)
+    os.set_inheritable(lifeline, False)
+    _die_with(lifeline)
     work = _Work(channel)
     threading.Thread(target=work.listen, daemon=True).start()
     root = logging.getLogger()
     root.setLevel(level)
     root.addHandler(_Sends(channel))
     work.go_on()
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill our process group when the other end of a pipe is closed.
+
+    Linux alone can, by a signal of our choice (``F_SETSIG`` in fcntl(2)). Elsewhere the thread that
+    listens has to notice, which a step that never lets go of the GIL prevents.
+    """
+    set_signal = getattr(fcntl, "F_SETSIG", None)
+    if set_signal is not None:
+        fcntl.fcntl(lifeline, set_signal, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
 
 
 class _Work:

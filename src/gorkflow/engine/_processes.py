@@ -7,9 +7,13 @@ talks with us over a socket, in frames: a letter, a length, a body. It gets jobs
 ``began``, log records, progress and the result. A thread of ours waits for these, so that the event
 loop has nothing to do with it.
 
-It is the leader of a process group of its own: what a step starts dies with it, and Ctrl-C in the
-terminal is our business alone. When our end of the socket closes, because we died, it kills itself,
-so no step runs on for a run that another worker takes over.
+It is the leader of a process group of its own: what a step starts dies with it when it is killed,
+and Ctrl-C in the terminal is our business alone.
+
+When we die, it dies, so no step runs on for a run that another worker takes over. Our ends of the
+socket and of a pipe, the lifeline, close then; on Linux the kernel kills the group for the latter,
+whatever it is doing, and elsewhere a thread of it does for the former, if the step lets threads
+run. A fork of ours (a pool of somebody's, say) must not keep these ends open: it closes them.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from gorkflow.errors import ProcessDiedError, UnavailableError
 
@@ -36,8 +41,49 @@ _BOOT = """
 import sys
 sys.path[:] = {path!r}
 from gorkflow.engine._child import main
-main({fd}, {level})
+main({fd}, {lifeline}, {level})
 """
+
+
+class _End(Protocol):
+    """Something whose other end is in another process, which notices when all of this one close."""
+
+    def abandon(self) -> None:
+        """Close it in a fork of this process, where it is of no use."""
+        ...
+
+
+_ends: weakref.WeakSet[_End] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for end in list(_ends):
+        with suppress(OSError):
+            end.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+class Lifeline:
+    """A pipe through which nothing is sent: who reads it learns that the writer is gone."""
+
+    def __init__(self) -> None:
+        self.theirs, self._ours = os.pipe()
+        _ends.add(self)
+
+    def handed_over(self) -> None:
+        """Close the end that another process has now."""
+        os.close(self.theirs)
+
+    def cut(self) -> None:
+        """Close our end, once."""
+        ours, self._ours = self._ours, -1
+        if ours >= 0:
+            os.close(ours)
+
+    abandon = cut
 
 
 class Channel:
@@ -47,6 +93,11 @@ class Channel:
         self._connection = connection
         self._file = connection.makefile("rb")
         self._lock = threading.Lock()
+        _ends.add(self)
+
+    def abandon(self) -> None:
+        """Close our end in a fork of this process; the connection goes on."""
+        os.close(self._connection.detach())
 
     def send(self, kind: str, body: bytes = b"") -> None:
         """Send a frame.
@@ -94,14 +145,18 @@ class Process:
         wanted = logging.getLogger("gorkflow.step").getEffectiveLevel()
         level = min(logging.getLogger().level, wanted)
         path = [item for item in sys.path if isinstance(item, str)]
-        boot = _BOOT.format(path=path, fd=theirs.fileno(), level=level)
+        self._lifeline = Lifeline()
+        boot = _BOOT.format(
+            path=path, fd=theirs.fileno(), lifeline=self._lifeline.theirs, level=level
+        )
         self._popen = subprocess.Popen(  # noqa: S603 - our own interpreter, and our own words
             [sys.executable, "-c", boot],
             stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), self._lifeline.theirs],
             start_new_session=True,
         )
         theirs.close()
+        self._lifeline.handed_over()
         self._channel = Channel(ours)
         self._lock = threading.Lock()
         self._killed = False
@@ -131,6 +186,7 @@ class Process:
         self._end(signal.SIGKILL)
         code = self._popen.wait()
         self._channel.close()
+        self._lifeline.cut()
         if code >= 0:
             return f"the process in which it ran ended by itself, with exit code {code}"
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
@@ -152,6 +208,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self._end(signal.SIGKILL)
             self._popen.wait()
+        self._lifeline.cut()
 
     def _end(self, number: int) -> None:
         with self._lock, suppress(ProcessLookupError, PermissionError):
