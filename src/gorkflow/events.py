@@ -59,6 +59,9 @@ class RunCreated(Event):
     """The path from which it runs again; ``None``: from whatever had not completed."""
     state: tuple[Write, ...] = ()
     """The state that it starts with."""
+    defined_at: float | None = None
+    """Of a rerun: when the first run was created that has its definition, in seconds since the
+    epoch. Of two definitions of a limit, the newer one holds."""
 
 
 @record

@@ -58,6 +58,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **({} if e.origin is None else {"origin": e.origin}),
         **({} if e.from_step is None else {"from_step": e.from_step}),
         **_state(e.state),
+        **({} if e.defined_at is None else {"defined_at": e.defined_at}),
     },
     ev.RunStarted: lambda e: {"deadline": e.deadline, "rules": e.rules},
     ev.StepScheduled: lambda e: {
@@ -127,6 +128,7 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "run_created": lambda b, p: {
         "origin": None,
         "from_step": None,
+        "defined_at": None,
         **b,
         "input": p,
         "state": _writes(b),

@@ -506,6 +506,37 @@ def test_the_newest_definition_holds_for_all_and_that_is_told(caplog: pytest.Log
     )
 
 
+@in_loop
+async def test_a_rerun_does_not_bring_an_older_definition_back(tmp_path: Path):
+    """It was made now, but what it executes is as old as the run that it repeats."""
+    peak = Peak()
+
+    async def work(number: int) -> int:
+        with peak:
+            await asyncio.sleep(0.02)
+        return number
+
+    def flow(most: int) -> Workflow[int, Any]:
+        return wide(4, step(work, id="work", limits=(Limit("api", concurrency=most),)))
+
+    async with Engine(f"sqlite:{tmp_path}/runs.db") as engine:
+        first = await engine.start(flow(4), 1)
+        await first.result()
+        repeated = await engine.rerun(first.run_id, "work-0")
+        await repeated.result()
+        await engine.run(flow(1), 1)
+        peak.most = 0
+        again = await engine.rerun(repeated.run_id, "work-0")  # through both, as old as the first
+        assert await again.result() == (1, 1, 1, 1)
+        both = [
+            await engine.rerun(first.run_id, "work-1"),
+            await engine.rerun(first.run_id, "&work-0"),
+        ]
+        for handle in both:
+            await handle.result()
+    assert peak.most == 1
+
+
 # ---- the language -----------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import Claim, Loaded, RunRow
+    from gorkflow.store import Claim, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -158,6 +158,8 @@ class Claims:
                 "that code, or cancel it",
             )
         machine = replay(run_id, tree, loaded.events)
+        created = loaded.events[0]
+        assert isinstance(created, RunCreated)  # or the replay had failed
         definition = carried_on(definition, tree, loaded.tree)
         values = Values(run_id, definition)
         values.note(loaded.events)
@@ -175,7 +177,8 @@ class Claims:
             machine,
             values,
             self._context,
-            timeout=_timeout(loaded),
+            timeout=created.timeout,
+            defined_at=created.defined_at,
         )
         driver.receive(await self._runtime.store.inbox(run_id))
         self._runs.carry(driver)
@@ -266,8 +269,3 @@ def _released(row: RunRow, due_at: float) -> RunRow:
     if row.status is RunStatus.PENDING and row.due_at is not None:
         due_at = max(due_at, row.due_at)
     return replace(row, worker_id=None, due_at=due_at)
-
-
-def _timeout(loaded: Loaded) -> float | None:
-    first = loaded.events[0] if loaded.events else None
-    return first.timeout if isinstance(first, RunCreated) else None

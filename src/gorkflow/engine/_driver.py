@@ -67,6 +67,7 @@ class Driver:
         values: its recorded values.
         context: the context variables that its handlers see.
         timeout: seconds that the run may take once it is started.
+        defined_at: when its definition was new, if not when it was created.
         opening: for a run that the store doesn't know yet: its first events, as ``post`` has them.
     """
 
@@ -80,6 +81,7 @@ class Driver:
         context: contextvars.Context,
         *,
         timeout: float | None = None,
+        defined_at: float | None = None,
         opening: list[Inbound] | None = None,
     ) -> None:
         self.runtime = runtime
@@ -90,6 +92,7 @@ class Driver:
         self.values = values
         self.context = context
         self.timeout = timeout
+        self.defined_at = row.created_at if defined_at is None else defined_at
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
         self.created: Promise[BaseException | None] = Promise()
@@ -186,8 +189,7 @@ class Driver:
         self._more_mail = False
         if self.mail.unread:
             for sent in self.mail.events(now, signals=self.begun):
-                events.append(sent)
-                events += machine.feed(sent)
+                events += [sent, *machine.feed(sent)]
         self._schedule(events, now)
         rests = self._rests(now)
         self._suspending = rests and self.runtime.recovers
@@ -258,8 +260,7 @@ class Driver:
                 fired = True
                 path, key, _ = deadline
                 event = ev.TimerFired(self.run_id, self.machine.seq + 1, path, now, key)
-                events.append(event)
-                events += self.machine.feed(event)
+                events += [event, *self.machine.feed(event)]
         return fired
 
     def _use_up(self, command: RunStep, events: list[ev.Event], now: float) -> None:
@@ -317,17 +318,20 @@ class Driver:
             case Decide() | Expand():
                 self._attempts[command.path] = evaluate(self, command)
             case StartTimer():
-                fire = partial(self.post, ev.TimerFired, command.path, None, (command.key,))
+                fire = partial(self._fire, command.path, command.key)
                 timer = self.runtime.clock.call_at(command.due, fire)
                 self._timers[command.path, command.key] = timer
             case CancelTimer():
-                set_timer = self._timers.pop((command.path, command.key), None)
-                if set_timer is not None:
+                if (set_timer := self._timers.pop((command.path, command.key), None)) is not None:
                     set_timer.cancel()
             case AwaitSignal() | FinishRun():
                 pass  # the machine knows who waits, and its status says that it is over
             case _:
                 assert_never(command)
+
+    def _fire(self, path: str, key: str) -> None:
+        self._timers.pop((path, key), None)  # a run that sleeps often must not collect them
+        self.post(ev.TimerFired, path, None, (key,))
 
     def call_at(self, due: float, callback: Callable[[], object]) -> None:
         """Call back when ``due`` has come, if the run is still carried here then."""

@@ -174,7 +174,7 @@ class Limits:
         while heads:
             _, index, key, most = heads[0]
             _, driver, _ = self._queues[key][index]
-            self._add(asked, key, driver.row.created_at)
+            self._add(asked, key, driver.defined_at)
             if index + 1 < most:
                 arrival = self._queues[key][index + 1][0]
                 heapq.heapreplace(heads, (arrival, index + 1, key, most))

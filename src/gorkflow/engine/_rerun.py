@@ -174,6 +174,7 @@ def _driver(
         cast("StartOptions", {**same, **given}),
         claimed=registry is not None,
         origin=(row.run_id, start),
+        defined_at=row.created_at if created.defined_at is None else created.defined_at,
         kept=keep,
     )
 

@@ -104,6 +104,7 @@ def driver_for(
     *,
     claimed: bool,
     origin: tuple[str, str | None] | None = None,
+    defined_at: float | None = None,
     kept: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> Driver:
     """Return the driver of a run with this input.
@@ -115,6 +116,7 @@ def driver_for(
         options: for its start.
         claimed: whether this engine will carry it.
         origin: the run that it repeats, and the path from which.
+        defined_at: when its definition was new, if not now; in seconds since the epoch.
         kept: what it keeps of that run, by path: the fields of ``result_kept``.
 
     Raises:
@@ -126,11 +128,20 @@ def driver_for(
     values = Values(row.run_id, definition)
     context = contextvars.copy_context()
     state = _state(options.get("state"), runtime.max_payload)
-    created = (definition.fingerprint, data, timeout, *(origin or (None, None)), state)
+    again = origin or (None, None)
+    created = (definition.fingerprint, data, timeout, *again, state, defined_at)
     opening: list[Inbound] = [(RunCreated, "", None, created)]
     opening += [(ResultKept, path, None, fields) for path, fields in (kept or {}).items()]
     return Driver(
-        runtime, definition, row, machine, values, context, timeout=timeout, opening=opening
+        runtime,
+        definition,
+        row,
+        machine,
+        values,
+        context,
+        timeout=timeout,
+        defined_at=defined_at,
+        opening=opening,
     )
 
 
@@ -172,7 +183,7 @@ async def same_start(store: Store, driver: Driver) -> None:
     elif not first or not isinstance(first[0], RunCreated) or driver.opening is None:
         what = "with another input"
     else:
-        _, data, _, *origin, state = driver.opening[0][3]
+        _, data, _, *origin, state, _ = driver.opening[0][3]
         if [first[0].origin, first[0].from_step] != origin:
             what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
         elif first[0].input != data:
