@@ -22,6 +22,7 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.engine._attempt import Attempt
 from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -635,3 +636,38 @@ async def test_a_cancel_is_recorded_on_return_though_the_run_was_just_being_take
         await engine.cancel("r")
         assert (await engine.get_run("r")).status == RunStatus.CANCELLED
         await recovering
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@in_loop
+async def test_nothing_begins_after_the_process_stood_still_beyond_its_lease(sync: bool) -> None:
+    """Not even what was recorded just before: the next attempt may have begun elsewhere."""
+    begun: list[int] = []
+    ahead = 0.0
+    loop: Any = asyncio.get_running_loop()
+    loop_time = loop.time
+    loop.time = lambda: loop_time() + ahead
+
+    async def in_the_loop(ctx: StepContext, number: int) -> int:
+        begun.append(ctx.attempt)
+        return number
+
+    def in_a_thread(ctx: StepContext, number: int) -> int:
+        begun.append(ctx.attempt)
+        return number
+
+    made = step(in_a_thread, id="made") if sync else step(in_the_loop, id="made")
+    async with Engine("memory:", lease=5.0) as engine:
+        start = Attempt.start
+
+        def stand_still(attempt: Attempt, others: Any) -> None:
+            nonlocal ahead
+            ahead += 20.0 if not ahead else 0.0  # as after SIGSTOP, time, and SIGCONT
+            start(attempt, others)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Attempt, "start", stand_still)
+            handle = await engine.start(Workflow("w", input=int).then(made), 1)
+            assert await handle.result() == 1
+        assert begun == [2]
+        assert engine.stray_threads == 0

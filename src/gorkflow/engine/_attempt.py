@@ -50,6 +50,7 @@ class Attempt:
         "_decided",
         "_ended_at",
         "_handler",
+        "_has_lapsed",
         "_is_lost",
         "_is_stray",
         "_layers",
@@ -86,6 +87,7 @@ class Attempt:
         self._handler: Handler | None = None
         self._timers: tuple[TimerHandle, ...] = ()
         self._timed_out = False
+        self._has_lapsed = False
         self._is_lost = False
         self._decided = False
         self._is_stray = False
@@ -187,6 +189,20 @@ class Attempt:
             clock = self.driver.runtime.clock
             self._timers += (clock.call_at(clock.now() + timeout, self._time_out),)
 
+    def check_wanted(self) -> None:
+        """Make sure, right before the handler begins, that it still should.
+
+        The process may have stood still since the attempt was recorded, and the loop not have come
+        to notice: by now, the next attempt may have begun elsewhere.
+
+        Raises:
+            StepCancelledError: the attempt was cancelled, or the lease has ended.
+        """
+        runtime = self.driver.runtime
+        self._has_lapsed = runtime.loop.time() >= runtime.lease_until
+        if self._has_lapsed or self.cancelled:
+            raise StepCancelledError(f"{self.command.path!r} was cancelled before it began")
+
     def began(self) -> None:
         """Take note that the handler begins."""
         self._began_at = self.driver.runtime.clock.now()
@@ -210,6 +226,8 @@ class Attempt:
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
+        if self._has_lapsed:
+            self.driver.runtime.lapsed()  # which cancels this attempt, among others
         if self._is_stray:
             self.driver.runtime.slots.reclaim(self.command.spec.executor)
             # One that noticed, and left for it, is as it should be.

@@ -110,6 +110,7 @@ class _OnLoop:
         attempt = self._attempt
         output, error = None, None
         try:
+            attempt.check_wanted()
             arguments = attempt.arguments()
             attempt.began()
             value = await attempt.step.call(attempt.context(), arguments)
@@ -151,6 +152,7 @@ class _InThread:
         attempt = self._attempt
         output, error = None, None
         try:
+            attempt.check_wanted()
             arguments = attempt.arguments()
             attempt.began()
             value = attempt.step.call(attempt.context(), arguments)

@@ -39,6 +39,10 @@ class Runtime:
     """Called with a run's id when events of it were recorded."""
     is_shutting_down: Callable[[], bool]
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
+    lease_until: float = field(default=float("inf"))
+    """Loop time from which on others may have our runs, unless the lease is renewed before."""
+    lapsed: Callable[[], None] = field(default=lambda: None)
+    """Called by who sees that this moment has passed: stops all runs."""
     recovers: bool = field(default=False)
     """Whether runs that nobody carries are taken up here. Then one that only waits leaves the
     process: it is claimed when it is due."""

@@ -55,6 +55,7 @@ class Service:
     ) -> None:
         self.runtime = runtime
         runtime.slots.limits = Limits(runtime)
+        runtime.lapsed = self._lapsed
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
@@ -249,7 +250,8 @@ class Service:
         """Take note that the lease was renewed, by a request made at ``asked`` in loop time."""
         if self._lapse is not None:
             self._lapse.cancel()
-        self._lapse = self.runtime.loop.call_at(self._holds_until(asked), self._lapsed)
+        self.runtime.lease_until = self._holds_until(asked)
+        self._lapse = self.runtime.loop.call_at(self.runtime.lease_until, self._lapsed)
 
     def _holds_until(self, asked: float) -> float:
         return asked + self._lease * (1 - _MARGIN)
@@ -257,8 +259,11 @@ class Service:
     def _lapsed(self) -> None:
         """Stop every run before the lease could end: from then on others may carry them on.
 
-        By a timer of its own, since the heartbeat may fail, hang, or have no turn for long.
+        By a timer of its own, since the heartbeat may fail, hang, or have no turn for long; and by
+        whoever is about to begin something, should the whole process have stood still.
         """
+        if self._lapse is not None:
+            self._lapse.cancel()
         logger.error(
             "%s could not renew its lease of %g s; it stops its runs, which go on here or "
             "elsewhere once the store answers",
