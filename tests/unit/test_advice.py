@@ -86,6 +86,28 @@ def test_where_nobody_reads_the_first_its_order_may_matter():
     assert "unless their order matters" in advice.message
 
 
+@step
+def logs_in(ctx: StepContext[dict[str, str]]) -> str:
+    ctx.deps["session"] = "s"
+    return "me"
+
+
+@step
+def in_session(ctx: StepContext[dict[str, str]]) -> str:
+    return ctx.deps["session"]
+
+
+@step(reads=(logs_in,))
+def tells(ctx: StepContext[object], page: str) -> str:
+    return page + ctx.outputs[logs_in]
+
+
+def test_where_several_use_what_the_engine_was_given_their_order_may_matter():
+    advice = single(Workflow("w").then(logs_in).then(in_session).then(tells), "sequential")
+    assert advice.level == "info"
+    assert "unless their order matters" in advice.message
+
+
 def test_all_of_a_row_are_told_of_at_once():
     advice = single(Workflow("w").then(prices).then(sizes).then(names).then(shown), "sequential")
     assert ".parallel(prices, sizes, names)" in advice.message
@@ -410,6 +432,21 @@ def test_what_calls_no_step_is_left_alone(good: Step[Any, Any]):
 
 
 # ---- changed-variable --------------------------------------------------------------------------
+
+
+def test_what_a_step_changes_itself_is_meant_so():
+    count = 1000
+
+    @step
+    def counts() -> int:
+        nonlocal count
+        count += 1
+        return count
+
+    workflow = Workflow("w").then(counts)
+    counts()
+    assert count == 1001
+    assert not told(workflow, "changed-variable")
 
 
 def looped() -> list[Step[Any, Any]]:

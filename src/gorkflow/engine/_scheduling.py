@@ -135,6 +135,8 @@ class Scheduling(Part):
     async def pause_schedule(self, id: str) -> Schedule:
         """Have a schedule start nothing until it is resumed.
 
+        A run that is due within two seconds may be recorded already; it can be cancelled.
+
         Raises:
             ScheduleNotFoundError: there is no such schedule.
         """

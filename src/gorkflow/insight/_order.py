@@ -28,7 +28,7 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
     for place in root.walk():
         if isinstance(place.node, WorkflowSpec):
             for group in _groups(place.inside, definition):
-                yield _advice(group, read)
+                yield _advice(group, read, definition)
 
 
 def _groups(places: tuple[Place, ...], definition: Definition) -> Iterator[list[Place]]:
@@ -96,17 +96,24 @@ def _uses(step: Step[Any, Any]) -> frozenset[str]:
     if not step.takes_context:
         return frozenset()
     uses = context_uses(step.fn)
-    return _READING | {"state"} if uses is None else uses
+    return _READING | {"state", "deps"} if uses is None else uses
 
 
-def _advice(group: list[Place], read: set[str]) -> Advice:
+def _uses_deps(place: Place, definition: Definition) -> bool:
+    steps = [definition.steps.get(inner.path) for inner in place.walk()]
+    return any(step is not None and "deps" in _uses(step) for step in steps)
+
+
+def _advice(group: list[Place], read: set[str], definition: Definition) -> Advice:
     names = ", ".join(
         branch.node.id
         for place in group
         for branch in (place.inside if isinstance(place.node, ParallelSpec) else (place,))
     )
-    # What nobody reads may have been written for its effect, and then the order may matter.
+    # What nobody reads may have been written for its effect, and then the order may matter; and so
+    # it may where several use what the engine was given: a session, say, that one of them opens.
     surely = all(any(inner.node.id in read for inner in place.walk()) for place in group[:-1])
+    surely = surely and sum(_uses_deps(place, definition) for place in group) < 2
     condition = "" if surely else "unless their order matters, "
     return Advice(
         "sequential",

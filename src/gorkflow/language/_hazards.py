@@ -64,10 +64,12 @@ class Snapshot:
             module_too: whether to look at globals, which may change for good reasons.
         """
         names = self.fn.__code__.co_freevars
+        # What it changes itself, it means to: a counter, say.
+        own = {i.argval for i in dis.get_instructions(self.fn) if i.opname == "STORE_DEREF"}
         found = [
             name
             for name, cell, old in zip(names, self.cells, self.contents, strict=True)
-            if old is not None and _content(cell) is not old
+            if name not in own and old is not None and _content(cell) is not old
         ]
         if module_too:
             now = self.fn.__globals__
