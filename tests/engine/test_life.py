@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ from gorkflow import (
     step,
 )
 from gorkflow.engine import _claims
+from gorkflow.engine._attempt import Attempt
+from gorkflow.events import CancelRequested
 from gorkflow.store import Append, NewRun, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -479,3 +482,29 @@ async def test_runs_that_may_kill_their_worker_go_on_one_at_a_time(url: str) -> 
         assert await engine.handle(first, wf).result() == 4
         assert await engine.handle(second, wf).result() == 4
         assert begun == [first, second]
+
+
+@in_loop
+async def test_a_handler_that_is_cancelled_before_its_first_turn_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A task that is cancelled then never runs at all: its slot must not wait for it."""
+
+    @step
+    async def never(number: int) -> int:
+        raise AssertionError
+
+    start = Attempt.start
+
+    def start_and_cancel(attempt: Attempt, others: Any) -> None:
+        start(attempt, others)
+        attempt.driver.post(CancelRequested, "", None, ("at once",))
+        attempt.cancel()
+
+    async with Engine("memory:", max_concurrent_steps=1) as engine:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Attempt, "start", start_and_cancel)
+            handle = await engine.start(Workflow("w", input=int).then(never), 1)
+            assert (await handle.outcome()).status == "cancelled"
+        await until(lambda: engine._opened()[1].slots._free_steps == 1, "the slot to be free")
+    assert "did not stop" not in caplog.text

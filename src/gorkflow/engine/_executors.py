@@ -96,10 +96,11 @@ class Executors:
 class _OnLoop:
     """An async handler: a task."""
 
-    __slots__ = ("_attempt", "task")
+    __slots__ = ("_attempt", "_is_under_way", "task")
 
     def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt = attempt
+        self._is_under_way = False
         attempt.count_down()
         name, context = attempt.command.path, attempt.driver.context.copy()
         self.task: asyncio.Task[None] | None = loop.create_task(
@@ -108,6 +109,7 @@ class _OnLoop:
 
     async def _run(self) -> None:
         attempt = self._attempt
+        self._is_under_way = True
         output, error = None, None
         try:
             attempt.check_wanted()
@@ -133,6 +135,9 @@ class _OnLoop:
     def stop(self) -> bool:
         assert self.task is not None  # it was made at once
         self.task.cancel()
+        if not self._is_under_way:  # then it never will be, and nobody else says that it has ended
+            error = asyncio.CancelledError()
+            self.task.get_loop().call_soon(self._attempt.ended, None, error)
         return True
 
 
