@@ -42,7 +42,7 @@ def is_alive(pid: int) -> bool:
     """Return whether a process runs; one that has ended and was not reaped does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before, or while it is read
         return False
     return state not in {"Z", "X"}
 
