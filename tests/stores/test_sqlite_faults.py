@@ -955,6 +955,18 @@ def test_a_cancelled_caller_does_not_stop_the_store(path):
     with_store(path, test)
 
 
+def test_what_goes_on_while_the_store_is_closed_is_told_so(path):
+    """Nobody serves what queues up behind the end, so it must not wait there for ever."""
+
+    async def test(store):
+        home = store._opened()
+        await store.close()
+        with pytest.raises(StoreError, match="closed meanwhile"):
+            await asyncio.wait_for(home.read(lambda db: None), 5)
+
+    with_store(path, test)
+
+
 def test_threads_end_with_the_store(path):
     import threading
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from gorkflow.errors import StoreError
+
 _logger = logging.getLogger("gorkflow.store")
 _PATIENCE = 5.0
 """Seconds that stopping waits for a thread which hangs in the system."""
@@ -53,6 +55,8 @@ class Lane(Generic[R]):
     def __init__(self, name: str, make: Callable[[], R], *, threads: int = 1) -> None:
         self._make = make
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._stopped = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"gorkflow-{name}-{number}", daemon=True)
             for number in range(threads)
@@ -61,14 +65,23 @@ class Lane(Generic[R]):
             thread.start()
 
     async def run(self, work: Callable[[R], T]) -> T:
-        """Do the work in a thread of this lane."""
+        """Do the work in a thread of this lane.
+
+        Raises:
+            StoreError: it was stopped; nobody would ever come to it.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, loop, future))
+        with self._lock:
+            if self._stopped:
+                raise StoreError("the store was closed meanwhile; open it again")
+            self._queue.put(_Job(work, loop, future))
         return await future
 
     def stop(self) -> None:
         """Finish the work in the queue, close the resources and end the threads. Blocks."""
+        with self._lock:
+            self._stopped = True
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
