@@ -21,7 +21,7 @@ PER_DATABASE = 100  # kills, after which a campaign begins a new file
 @fault("K1", "random kill", "SIGKILL of a process at a random moment of its work")
 def random_kills(size: Size, seed: int) -> Result:
     result = Result()
-    while (left := size.of(40, 200, 1_000, 20_000) - result.injections) > 0:
+    while (left := size.of(15, 150, 1_000, 20_000) - result.injections) > 0:
         part = seed * 1_000 + result.injections // PER_DATABASE
         with a_scene(SESSION) as scene:
             campaign = Campaign(scene, part, result)

@@ -112,10 +112,11 @@ class _OnLoop:
         self._is_under_way = True
         output, error = None, None
         try:
-            attempt.check_wanted()
             arguments = attempt.arguments()
             attempt.began()
-            value = await attempt.step.call(attempt.context(), arguments)
+            context = attempt.context()
+            attempt.check_wanted()  # last, so that nothing comes between
+            value = await attempt.step.call(context, arguments)
             attempt.took()
             output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
         except (KeyboardInterrupt, SystemExit):
@@ -157,10 +158,11 @@ class _InThread:
         attempt = self._attempt
         output, error = None, None
         try:
-            attempt.check_wanted()
             arguments = attempt.arguments()
             attempt.began()
-            value = attempt.step.call(attempt.context(), arguments)
+            context = attempt.context()
+            attempt.check_wanted()  # last, so that nothing comes between
+            value = attempt.step.call(context, arguments)
             attempt.took()
             output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
         except BaseException as caught:  # noqa: BLE001 - outcome as data
