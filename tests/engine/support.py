@@ -4,12 +4,14 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from gorkflow import Engine, StepExecution
+from gorkflow import Engine, StepExecution, StoreError
+from gorkflow.store import Append, Claim, Heartbeat, Loaded, NewRun, Worker, Written
+from gorkflow.stores.memory import MemoryStore
 
 DEADLINE = 20.0  # seconds after which waiting for a condition is a failed test
 STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
@@ -82,3 +84,52 @@ async def die(engine: Engine) -> None:
 async def kinds(engine: Engine, run_id: str) -> list[str]:
     """Return the kinds of a run's events, in order."""
     return [event.kind for event in await engine.store.read_events(run_id)]
+
+
+class Moody:
+    """A memory store that fails or waits when told to. Not an ``Immediate`` one."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+        self.fail: dict[str, int] = {}
+        self.error: Exception = StoreError("the disk is full")
+        self.gates: dict[str, Gate] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.endswith("_now"):
+            raise AttributeError(name)
+        return getattr(self._store, name)
+
+    async def _mood(self, name: str) -> None:
+        if name in self.gates:
+            await self.gates[name].wait_async()
+        if self.fail.get(name, 0):
+            self.fail[name] -= 1
+            raise self.error
+
+    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
+        await self._mood("create")
+        return await self._store.create(batch)
+
+    async def append(self, batch: Sequence[Append]) -> list[Written]:
+        await self._mood("append")
+        return await self._store.append(batch)
+
+    async def load(self, run_id: str) -> Loaded | None:
+        await self._mood("load")
+        return await self._store.load(run_id)
+
+    async def register(self, worker: Worker) -> None:
+        await self._mood("register")
+        await self._store.register(worker)
+
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        await self._mood("heartbeat")
+        return await self._store.heartbeat(worker_id, now, after=after)
+
+    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+        await self._mood("claim")
+        return await self._store.claim(worker_id, **options)
+
+    async def close(self) -> None:
+        """Keep what is stored, for the next engine."""

@@ -1,7 +1,6 @@
 """When the store fails, others interfere, or the program stops at an odd moment."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,60 +21,9 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.engine._attempt import Attempt
-from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
-from gorkflow.stores.memory import MemoryStore
+from gorkflow.store import Claim, Message
 
-from .support import Gate, in_loop, kinds, until
-
-
-class Moody:
-    """A memory store that fails or waits when told to. Not an ``Immediate`` one."""
-
-    def __init__(self) -> None:
-        self._store = MemoryStore()
-        self.fail: dict[str, int] = {}
-        self.error: Exception = StoreError("the disk is full")
-        self.gates: dict[str, Gate] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        if name.endswith("_now"):
-            raise AttributeError(name)
-        return getattr(self._store, name)
-
-    async def _mood(self, name: str) -> None:
-        if name in self.gates:
-            await self.gates[name].wait_async()
-        if self.fail.get(name, 0):
-            self.fail[name] -= 1
-            raise self.error
-
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        await self._mood("create")
-        return await self._store.create(batch)
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        await self._mood("append")
-        return await self._store.append(batch)
-
-    async def load(self, run_id: str) -> Loaded | None:
-        await self._mood("load")
-        return await self._store.load(run_id)
-
-    async def register(self, worker: Worker) -> None:
-        await self._mood("register")
-        await self._store.register(worker)
-
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-        await self._mood("heartbeat")
-        return await self._store.heartbeat(worker_id, now, after=after)
-
-    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
-        await self._mood("claim")
-        return await self._store.claim(worker_id, **options)
-
-    async def close(self) -> None:
-        """Keep what is stored, for the next engine."""
+from .support import Gate, Moody, in_loop, kinds, until
 
 
 @step
@@ -287,85 +235,6 @@ def test_an_engine_belongs_to_one_loop() -> None:
         asyncio.run(engine.open())
 
 
-@pytest.mark.parametrize(("how", "recover"), [("hangs", True), ("raises", False)])
-@in_loop
-async def test_steps_stop_before_a_lease_that_is_not_renewed_can_end(
-    how: str, recover: bool
-) -> None:
-    store = Moody()
-    stopped: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    @step
-    async def holds(ctx: StepContext, number: int) -> int:
-        if ctx.attempt == 1:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                stopped.append(loop.time())
-                raise
-        return ctx.attempt
-
-    lease = 3.0
-    async with Engine(store, lease=lease, recover=recover) as engine:
-        latest = loop.time()  # nothing renews it after this
-        if how == "hangs":
-            store.gates["heartbeat"] = Gate()
-        else:
-            store.fail["heartbeat"] = 1_000
-        handle = await engine.start(Workflow("w", input=int).then(holds), 1)
-        await until(lambda: stopped, "the step to be stopped")
-        assert stopped[0] < latest + lease
-        store.fail.clear()
-        if how == "hangs":
-            store.gates.pop("heartbeat").open()
-        assert await handle.result() == 2  # the run goes on, here, now that the store answers
-
-
-@in_loop
-async def test_a_lapse_stops_what_others_have_taken_over() -> None:
-    store = Moody()
-    gate = Gate()
-
-    @step
-    async def holds(ctx: StepContext, number: int) -> int:
-        if ctx.attempt == 1:
-            await gate.wait_async()
-        return ctx.attempt
-
-    wf = Workflow("w", input=int).then(holds)
-    store.gates["heartbeat"] = Gate()
-    async with Engine(store, lease=0.2, recover=False) as frozen:
-        mine = await frozen.start(wf, 1, run_id="r")
-        lease = asyncio.get_running_loop().time() + 0.3
-        await until(lambda: asyncio.get_running_loop().time() > lease, "the lease to end")
-        other = Engine(store, workflows=[wf])
-        other_store = store.gates.pop("heartbeat")
-        async with other:
-            assert await other.handle("r", wf).result() == 2
-            other_store.open()
-            assert await mine.result() == 2  # what the other one recorded
-    assert (await kinds_of(store, "r")).count("step_completed") == 1
-
-
-async def kinds_of(store: Moody, run_id: str) -> list[str]:
-    return [event.kind for event in await store.read_events(run_id)]
-
-
-@in_loop
-async def test_the_heartbeat_outlives_any_error() -> None:
-    store = Moody()
-    store.error = RuntimeError("what is this")
-    store.fail["heartbeat"] = 2
-    async with Engine(store, lease=0.3) as engine:
-        await until(lambda: store.fail["heartbeat"] == 0, "the failing heartbeats")
-        (worker,) = await store.workers()
-        seen = worker.seen_at
-        while (await store.workers())[0].seen_at == seen:
-            await asyncio.sleep(0.01)
-        assert await engine.run(ONE, 1) == 1
-
-
 @in_loop
 async def test_recovered_runs_keep_the_limit_of_runs(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'runs.db'}"
@@ -561,39 +430,6 @@ async def test_the_deadline_is_that_of_the_attempt_or_the_run() -> None:
         assert await engine.run(wf, 1, timeout=5) < own
 
 
-class SlowToAnswer(Moody):
-    """Registers at once, and says so late."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-        self.gate: Gate | None = None
-
-    async def register(self, worker: Worker) -> None:
-        self.told.append("register")
-        await self._store.register(worker)
-        if self.gate is not None:
-            await self.gate.wait_async()
-
-    async def unregister(self, worker_id: str) -> None:
-        self.told.append("unregister")
-        await self._store.unregister(worker_id)
-
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-        return Heartbeat(alive=self.gate is None)
-
-
-@in_loop
-async def test_closing_while_it_comes_back_after_a_lapse_leaves_no_worker_behind() -> None:
-    store = SlowToAnswer()
-    engine = Engine(store, lease=1.0)
-    await engine.open()
-    store.gate = Gate()  # the next heartbeat finds that the lease has ended
-    await until(lambda: store.gate is not None and store.gate.arrived, "the second registration")
-    await engine.aclose(grace=0)
-    assert store.told == ["register", "register", "unregister"]
-
-
 class Overtaken(Moody):
     """Lets a run be taken over between the post of a message for it and the claim that follows."""
 
@@ -636,38 +472,3 @@ async def test_a_cancel_is_recorded_on_return_though_the_run_was_just_being_take
         await engine.cancel("r")
         assert (await engine.get_run("r")).status == RunStatus.CANCELLED
         await recovering
-
-
-@pytest.mark.parametrize("sync", [False, True])
-@in_loop
-async def test_nothing_begins_after_the_process_stood_still_beyond_its_lease(sync: bool) -> None:
-    """Not even what was recorded just before: the next attempt may have begun elsewhere."""
-    begun: list[int] = []
-    ahead = 0.0
-    loop: Any = asyncio.get_running_loop()
-    loop_time = loop.time
-    loop.time = lambda: loop_time() + ahead
-
-    async def in_the_loop(ctx: StepContext, number: int) -> int:
-        begun.append(ctx.attempt)
-        return number
-
-    def in_a_thread(ctx: StepContext, number: int) -> int:
-        begun.append(ctx.attempt)
-        return number
-
-    made = step(in_a_thread, id="made") if sync else step(in_the_loop, id="made")
-    async with Engine("memory:", lease=5.0) as engine:
-        start = Attempt.start
-
-        def stand_still(attempt: Attempt, others: Any) -> None:
-            nonlocal ahead
-            ahead += 20.0 if not ahead else 0.0  # as after SIGSTOP, time, and SIGCONT
-            start(attempt, others)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Attempt, "start", stand_still)
-            handle = await engine.start(Workflow("w", input=int).then(made), 1)
-            assert await handle.result() == 1
-        assert begun == [2]
-        assert engine.stray_threads == 0

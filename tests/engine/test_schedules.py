@@ -72,7 +72,7 @@ async def look(*engines: Engine) -> None:
     """Do now what each worker does within a second."""
     for engine in engines:
         assert engine._service is not None
-        await engine._service._beat_once()
+        await engine._service._look()
 
 
 async def runs(engine: Engine, schedule: str = "s") -> list[str]:

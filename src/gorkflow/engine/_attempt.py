@@ -110,8 +110,28 @@ class Attempt:
             self._start()
 
     def _start(self) -> None:
-        if not self._decided:
-            self._handler = self.driver.runtime.executors.start(self)
+        if self._decided:
+            return
+        runtime = self.driver.runtime
+        if runtime.lease.holds():
+            self._handler = runtime.executors.start(self)
+        else:
+            self._postpone()
+
+    def _postpone(self) -> None:
+        """Begin as soon as the lease is renewed, unless others have the run by then."""
+        self._has_lapsed = False
+        self._handler = None
+        self._state = None
+        self._is_lost = False
+        self._began_at = 0.0
+        self._stop_timers()
+        self.driver.runtime.lease.when_held(self._start)
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = ()
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -189,19 +209,24 @@ class Attempt:
             clock = self.driver.runtime.clock
             self._timers += (clock.call_at(clock.now() + timeout, self._time_out),)
 
-    def check_wanted(self) -> None:
-        """Make sure, right before the handler begins, that it still should.
+    def may_begin(self) -> bool:
+        """Return, right before the handler begins, whether it should. From any thread.
 
         The process may have stood still since the attempt was recorded, and the loop not have come
-        to notice: by now, the next attempt may have begun elsewhere.
+        to notice: by now, the next attempt may have begun elsewhere. If that can be, the handler
+        begins once the lease is renewed.
+        """
+        self._has_lapsed = not self.driver.runtime.lease.holds()
+        return not self._has_lapsed and not self.cancelled
+
+    def check_wanted(self) -> None:
+        """Make sure that the handler should begin.
 
         Raises:
-            StepCancelledError: the attempt was cancelled, or the lease has ended.
+            StepCancelledError: it should not.
         """
-        runtime = self.driver.runtime
-        self._has_lapsed = runtime.loop.time() >= runtime.lease_until
-        if self._has_lapsed or self.cancelled:
-            raise StepCancelledError(f"{self.command.path!r} was cancelled before it began")
+        if not self.may_begin():
+            raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
 
     def began(self) -> None:
         """Take note that the handler begins."""
@@ -226,8 +251,9 @@ class Attempt:
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
-        if self._has_lapsed:
-            self.driver.runtime.lapsed()  # which cancels this attempt, among others
+        if self._has_lapsed and not self.cancelled:
+            self._postpone()
+            return
         if self._is_stray:
             self.driver.runtime.slots.reclaim(self.command.spec.executor)
             # One that noticed, and left for it, is as it should be.
@@ -249,8 +275,7 @@ class Attempt:
 
     def _decide(self, output: bytes | None = None, error: BaseException | None = None) -> None:
         self._decided = True
-        for timer in self._timers:
-            timer.cancel()
+        self._stop_timers()
         driver, command = self.driver, self.command
         driver.attempt_ended(self)
         driver.runtime.slots.release(command.spec.executor, abandoned=self._is_stray)

@@ -23,7 +23,7 @@ from gorkflow.model import UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
@@ -50,20 +50,12 @@ class Claims:
         runtime: the engine's.
         registry: the workflows it knows.
         runs: those that it carries.
-        keep_alive: makes sure that the worker's lease holds.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        registry: Registry,
-        runs: Runs,
-        keep_alive: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:
         self._runtime = runtime
         self._registry = registry
         self._runs = runs
-        self._keep_alive = keep_alive
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
         self._told: dict[str, str] = {}
@@ -83,7 +75,8 @@ class Claims:
     ) -> list[str]:
         """Take over runs that nobody carries; return their ids.
 
-        The caller has just made sure that the lease holds.
+        The caller has made sure that the lease holds. Should it end meanwhile, what is taken over
+        begins nothing until it is renewed; and what others have taken by then, the store refuses.
 
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.
@@ -98,8 +91,6 @@ class Claims:
             self.left_some = limit < 1
             if self.left_some or self._runtime.closing:
                 return taken
-            if seen:
-                await self._keep_alive()  # a look at many runs may take longer than the lease
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 now=now,

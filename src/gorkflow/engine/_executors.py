@@ -212,7 +212,8 @@ class _InProcess:
     def _taken(self, process: Process | None) -> bool:
         with self._lock:
             self._process = process
-            return not self._stopped
+            stopped = self._stopped
+        return process is None or (not stopped and self._attempt.may_begin())
 
     def _told(self, kind: str, body: bytes) -> None:
         if kind == BEGAN:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
+    from gorkflow.engine._lease import Lease
     from gorkflow.engine._slots import Slots
     from gorkflow.store import Store
 
@@ -39,10 +40,8 @@ class Runtime:
     """Called with a run's id when events of it were recorded."""
     is_shutting_down: Callable[[], bool]
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
-    lease_until: float = field(default=float("inf"))
-    """Loop time from which on others may have our runs, unless the lease is renewed before."""
-    lapsed: Callable[[], None] = field(default=lambda: None)
-    """Called by who sees that this moment has passed: stops all runs."""
+    lease: Lease = field(init=False)
+    """While it holds, nobody else has our runs, and steps may begin."""
     recovers: bool = field(default=False)
     """Whether runs that nobody carries are taken up here. Then one that only waits leaves the
     process: it is claimed when it is due."""

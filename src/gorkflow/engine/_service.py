@@ -1,30 +1,22 @@
-"""The life of an engine among others: its registration, its heartbeat, its mail."""
+"""The life of an engine among others: what it takes over from them, and what they tell it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
+from gorkflow.engine._lease import Lease
 from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
-from gorkflow.errors import (
-    EngineClosedError,
-    LeaseLostError,
-    RunError,
-    StoreCorruptError,
-    StoreError,
-)
+from gorkflow.errors import EngineClosedError, RunError, StoreCorruptError, StoreError
 from gorkflow.events import CancelRequested
-from gorkflow.store import Message, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -32,12 +24,10 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Message
 
 T = TypeVar("T")
 logger = logging.getLogger("gorkflow.engine")
-
-_BEAT = 1.0  # seconds between heartbeats: also how soon another process's cancel is seen
-_MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
 
 
 class Service:
@@ -55,37 +45,36 @@ class Service:
     ) -> None:
         self.runtime = runtime
         runtime.slots.limits = Limits(runtime)
-        runtime.lapsed = self._lapsed
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        self.claims = Claims(runtime, registry, self.runs, self._keep_alive)
+        self.lease = Lease(runtime, self.runs, lease, self._deliver)
+        runtime.lease = self.lease
+        self.claims = Claims(runtime, registry, self.runs)
         self._scheduler = Scheduler(runtime, registry, self.runs)
         self._registry = registry
-        self._lease = lease
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._registered = False
-        self._announced = False
-        self._lapse: asyncio.TimerHandle | None = None
-        self._stopped: set[str] = set()
         self._wake = asyncio.Event()
         self._watched: set[str] = set()
-        self._read_up_to = 0
         self._early: list[Message] = []
+        self._is_worker = False
+        self._visit = asyncio.Lock()
 
     # ---- life -----------------------------------------------------------------------------
 
     async def open(self, *, recover: bool) -> None:
         """Announce this worker, and continue what others left."""
         self.runtime.recovers = recover
-        await self._register()
-        self._spawn(self._beat())
+        self._is_worker = True
+        await self.lease.take()
+        self._spawn(self.lease.beat())
         if recover:
             self._watched.update(self._registry.ids())
             await self._take_what_fits(self._registry.ids())
+        self._spawn(self._look_on())
 
     async def close(self, grace: float) -> None:
         """Stop: give running attempts the grace, then let everything go."""
@@ -103,19 +92,16 @@ class Service:
             self._wake.set()
 
     async def _stop(self) -> None:
-        if self._lapse is not None:
-            self._lapse.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.runs.let_go(CLEANUP)
         await self.runtime.slots.limits.close()
         await self.runtime.committer.drain()
-        if self._announced:
-            try:
-                await self.runtime.store.unregister(self.runtime.worker_id)
-            except StoreError:
-                logger.exception("could not give back the runs; others take them over by lease")
+        try:
+            await self.lease.release()
+        except StoreError:
+            logger.exception("could not give back the runs; others take them over by lease")
         self.runtime.executors.close()
 
     def is_shutting_down(self) -> bool:
@@ -184,18 +170,26 @@ class Service:
         return True
 
     async def _cancel_elsewhere(self, run_id: str, reason: str) -> None:
-        await self._keep_alive()
-        await self.claims.cancel(run_id, reason)
+        if self._is_worker:
+            await self.lease.ensure()
+            await self.claims.cancel(run_id, reason)
+            return
+        async with self._visit:  # a client is a worker for as long as this takes
+            try:
+                await self.lease.take()
+                await self.claims.cancel(run_id, reason)
+            finally:
+                await self.lease.release()
 
     async def _recover_all(self) -> list[str]:
-        await self._keep_alive()
+        await self.lease.ensure()
         await self.claims.give_back(0.0)
         workflow_ids = self._registry.ids()
         self._watched.update(workflow_ids)
         return await self.claims.recover(workflow_ids) if workflow_ids else []
 
     async def _recover_one(self, run_id: str) -> list[str]:
-        await self._keep_alive()
+        await self.lease.ensure()
         await self.claims.give_back(0.0)
         taken = await self.claims.recover(None, run_id)
         self._watched.update(
@@ -220,113 +214,51 @@ class Service:
 
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:
         try:
-            await self._keep_alive()
+            await self.lease.ensure()
             await self._take_what_fits(workflow_ids)
         except StoreError:
             logger.exception("could not look for unfinished runs; trying again later")
 
-    # ---- life among others ----------------------------------------------------------------
+    # ---- what others leave ----------------------------------------------------------------
 
-    async def _register(self) -> None:
-        if self._registered:
-            return
-        now, asked = self.runtime.clock.now(), self.runtime.loop.time()
-        # Before it is: closing may cut us off here, and it happens all the same.
-        self._announced = True
-        await self.runtime.store.register(
-            Worker(
-                worker_id=self.runtime.worker_id,
-                started_at=now,
-                seen_at=now,
-                lease=self._lease,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-            )
-        )
-        self._registered = True
-        self._holds_since(asked)
+    async def _look_on(self) -> None:
+        """Take up what is there to do, again and again.
 
-    def _holds_since(self, asked: float) -> None:
-        """Take note that the lease was renewed, by a request made at ``asked`` in loop time."""
-        if self._lapse is not None:
-            self._lapse.cancel()
-        self.runtime.lease_until = self._holds_until(asked)
-        self._lapse = self.runtime.loop.call_at(self.runtime.lease_until, self._lapsed)
-
-    def _holds_until(self, asked: float) -> float:
-        return asked + self._lease * (1 - _MARGIN)
-
-    def _lapsed(self) -> None:
-        """Stop every run before the lease could end: from then on others may carry them on.
-
-        By a timer of its own, since the heartbeat may fail, hang, or have no turn for long; and by
-        whoever is about to begin something, should the whole process have stood still.
+        Beside the heartbeat: to load many runs, or long ones, may take longer than the lease.
         """
-        if self._lapse is not None:
-            self._lapse.cancel()
-        logger.error(
-            "%s could not renew its lease of %g s; it stops its runs, which go on here or "
-            "elsewhere once the store answers",
-            self.runtime.worker_id,
-            self._lease,
-        )
-        for run_id, driver in list(self.runs.drivers.items()):
-            if driver.created.done():
-                self._stopped.add(run_id)
-                driver.broken(
-                    LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")
-                )
-
-    async def _beat(self) -> None:
         while True:
             with background(), contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_BEAT, self._lease / 3)):
+                async with asyncio.timeout(self.lease.period):
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self._beat_once()
-            except Exception:  # whatever it was: without a heartbeat, others take over our runs
-                logger.exception("the heartbeat failed; trying again")
+                await self._look()
+            except Exception:
+                logger.exception("could not look for work; trying again")
 
-    async def _beat_once(self) -> None:
-        await self._keep_alive()
-        if self._stopped and not self.runtime.closing:
+    async def _look(self) -> None:
+        if self.runtime.closing:
+            await self.claims.give_back(0.0)
+            return
+        await self.lease.ensure()
+        if self.lease.stopped:
             await self._go_on()
-        await self.claims.give_back(0.0 if self.runtime.closing else RETRY)
-        if self.runtime.recovers and not self.runtime.closing:
+        await self.claims.give_back(RETRY)
+        if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
 
     async def _go_on(self) -> None:
         """Take back the runs that were stopped in time, unless others were quicker."""
         await self.claims.give_back(0.0)
-        for run_id in list(self._stopped):
+        for run_id in list(self.lease.stopped):
             try:
-                await self._keep_alive()  # there may be many
                 await self.claims.recover(None, run_id)
             except (RunError, StoreError) as error:
                 logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
                 if isinstance(error, StoreError) and not isinstance(error, StoreCorruptError):
-                    continue  # the store may work again at the next heartbeat
-            self._stopped.discard(run_id)
-
-    async def _keep_alive(self) -> None:
-        """Make sure that our lease holds, without which a claim is worthless; bring the mail."""
-        await self._register()
-        while True:
-            now, asked = self.runtime.clock.now(), self.runtime.loop.time()
-            beat = await self.runtime.store.heartbeat(
-                self.runtime.worker_id, now, after=self._read_up_to
-            )
-            self._deliver(beat.messages)
-            self._read_up_to = max(self._read_up_to, beat.upto)
-            if not beat.alive:
-                await self._renew()
-            elif self.runtime.loop.time() < self._holds_until(asked):
-                self._holds_since(asked)
-            else:
-                continue  # it took so long that what it renewed is over already
-            return
+                    continue  # the store may work again at the next look
+            self.lease.stopped.discard(run_id)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         again, self._early = self._early, []
@@ -336,24 +268,6 @@ class Service:
                 driver.receive((message,))
             elif message not in again:
                 self._early.append(message)  # its run is just being taken over: once more, then
-
-    async def _renew(self) -> None:
-        """Come back after a lapse, and stop what others have taken over meanwhile."""
-        logger.warning("the lease of %s ended before it was renewed", self.runtime.worker_id)
-        self._registered = False
-        await self._register()
-        for run_id, driver in list(self.runs.drivers.items()):
-            if not driver.created.done():
-                continue
-            row = await self.runtime.store.get_run(run_id)
-            if row is not None and row.token == driver.row.token:
-                if row.worker_id == self.runtime.worker_id:
-                    continue
-                self._stopped.add(run_id)  # released, but not taken
-                lost = f"the lease on run {run_id!r} ended while this process did not run"
-            else:
-                lost = f"another worker took over run {run_id!r} while this process did not run"
-            driver.broken(LeaseLostError(run_id, lost))
 
     # ---- tasks ----------------------------------------------------------------------------
 

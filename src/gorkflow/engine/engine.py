@@ -366,8 +366,13 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             RunNotFoundError: there is no such run.
             RunBlockedError: the code at hand can't carry this run on. Without ``run_id`` such runs
                 are left alone, and logged.
+            EngineClosedError: the engine is not open, or a client.
         """
         service, _ = self._opened()
+        if not self._execute:
+            raise EngineClosedError(
+                "a client (execute=False) carries no runs; recover with an engine that does"
+            )
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id)

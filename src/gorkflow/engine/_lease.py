@@ -1,0 +1,232 @@
+"""The lease of a worker: while it is renewed in time, nobody else takes up its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from gorkflow.clock import background
+from gorkflow.errors import LeaseLostError
+from gorkflow.store import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gorkflow.engine._runs import Runs
+    from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Message
+
+logger = logging.getLogger("gorkflow.engine")
+
+BEAT = 1.0
+"""Seconds between heartbeats, at most: also how soon another process's cancel is seen."""
+_MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
+_CHANCE = 1 / 12  # of the lease: what a heartbeat gets at the least before steps are stopped
+
+
+class Lease:
+    """Registers the worker, and renews its lease in a task of its own.
+
+    Args:
+        runtime: the engine's.
+        runs: those that it carries, which are stopped before the lease can end.
+        seconds: without a heartbeat, after which others may take its runs.
+        mail: takes the messages that heartbeats bring.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        runs: Runs,
+        seconds: float,
+        mail: Callable[[Sequence[Message]], None],
+    ) -> None:
+        self._runtime = runtime
+        self._runs = runs
+        self._seconds = seconds
+        self._mail = mail
+        self._mail_up_to = 0
+        self._registered = False
+        self._announced = False
+        self._renewing = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._holds_until = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: list[Callable[[], object]] = []
+        self.stopped: set[str] = set()
+        """Runs that were stopped because of it, and are to go on here if nobody has taken them."""
+
+    @property
+    def period(self) -> float:
+        """Seconds between heartbeats."""
+        return min(BEAT, self._seconds / 3)
+
+    def holds(self) -> bool:
+        """Return whether nobody else can have taken our runs. May be called from any thread."""
+        return self._runtime.loop.time() < self._holds_until
+
+    def when_held(self, call: Callable[[], object]) -> None:
+        """Call as soon as the lease is renewed. What is stopped by its end must not mind."""
+        self._waiting.append(call)
+        self._wake.set()
+
+    # ---- life -----------------------------------------------------------------------------
+
+    async def take(self) -> None:
+        """Register the worker, unless it is.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if not self._registered:
+            asked = self._runtime.loop.time()
+            await self._register()
+            self._hold(asked)
+
+    async def beat(self) -> None:
+        """Renew it again and again, for ever."""
+        while True:
+            with background(), contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.period):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.renew()
+            except Exception:  # whatever it was: without a heartbeat, others take over our runs
+                logger.exception("the heartbeat failed; trying again")
+
+    async def renew(self) -> None:
+        """Make sure that it holds, without which a claim is worthless; bring the mail.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        async with self._renewing:
+            await self.take()
+            while not await self._beat_once():
+                pass
+
+    async def ensure(self) -> None:
+        """Make sure that it holds, unless it does.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if not self.holds():
+            await self.renew()
+
+    async def release(self) -> None:
+        """Give back every run, and be no worker any more.
+
+        Raises:
+            StoreError: the store failed; others take the runs over when the lease has ended.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self._holds_until = float("-inf")
+        if self._announced:
+            self._registered = False
+            await self._runtime.store.unregister(self._runtime.worker_id)
+            self._announced = False
+
+    async def _register(self) -> None:
+        now = self._runtime.clock.now()
+        # Before it is: closing may cut us off here, and it happens all the same.
+        self._announced = True
+        await self._runtime.store.register(
+            Worker(
+                worker_id=self._runtime.worker_id,
+                started_at=now,
+                seen_at=now,
+                lease=self._seconds,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+        )
+        self._registered = True
+
+    async def _beat_once(self) -> bool:
+        now, asked = self._runtime.clock.now(), self._runtime.loop.time()
+        beat = await self._runtime.store.heartbeat(
+            self._runtime.worker_id, now, after=self._mail_up_to
+        )
+        self._mail(beat.messages)
+        self._mail_up_to = max(self._mail_up_to, beat.upto)
+        if not beat.alive:
+            await self._come_back()
+            return False
+        if self._runtime.loop.time() >= self._end_of(asked):
+            return False  # it took so long that what it renewed is over already
+        self._hold(asked)
+        return True
+
+    async def _come_back(self) -> None:
+        """Register again after a lapse, and stop what others have taken over meanwhile."""
+        logger.warning("the lease of %s ended before it was renewed", self._runtime.worker_id)
+        self._registered = False
+        await self._register()
+        for run_id, driver in list(self._runs.drivers.items()):
+            if not driver.created.done():
+                continue
+            row = await self._runtime.store.get_run(run_id)
+            if row is not None and row.token == driver.row.token:
+                if row.worker_id == self._runtime.worker_id:
+                    continue
+                self.stopped.add(run_id)  # released, but not taken
+                lost = f"the lease on run {run_id!r} ended while this process did not run"
+            else:
+                lost = f"another worker took over run {run_id!r} while this process did not run"
+            driver.broken(LeaseLostError(run_id, lost))
+
+    # ---- its end --------------------------------------------------------------------------
+
+    def _end_of(self, asked: float) -> float:
+        """Return until when a renewal holds, by a request made at ``asked`` in loop time."""
+        return asked + self._seconds * (1 - _MARGIN)
+
+    def _hold(self, asked: float) -> None:
+        self._holds_until = self._end_of(asked)
+        self._call_at(self._holds_until - self._seconds * _CHANCE, self._last_chance)
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+    def _last_chance(self) -> None:
+        """Have it renewed now, or else stop.
+
+        The time for that runs from now on: if a handler blocked the loop, this comes late, and no
+        heartbeat has had a turn either. Nothing has been lost by that yet, as far as we know.
+        """
+        self._wake.set()
+        self._call_at(self._runtime.loop.time() + self._seconds * _CHANCE, self._stop)
+
+    def _stop(self) -> None:
+        """Stop every run before the lease could end: from then on others may carry them on.
+
+        By a timer of its own, since the heartbeat may fail or hang.
+        """
+        assert self._timer is not None  # it brought us here
+        if self._runtime.loop.time() - self._timer.when() > self._seconds * _CHANCE / 2:
+            self._last_chance()  # the loop was blocked again
+            return
+        logger.error(
+            "%s could not renew its lease of %g s; it stops its runs, which go on here or "
+            "elsewhere once the store answers",
+            self._runtime.worker_id,
+            self._seconds,
+        )
+        for run_id, driver in list(self._runs.drivers.items()):
+            if driver.created.done():
+                self.stopped.add(run_id)
+                driver.broken(
+                    LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")
+                )
+
+    def _call_at(self, when: float, call: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._runtime.loop.call_at(when, call)
