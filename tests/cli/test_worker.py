@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -97,6 +98,14 @@ def worker(place: Path, *more: str) -> Generator["subprocess.Popen[str]"]:
         process.communicate()
 
 
+def has_open(pid: int, name: str) -> bool:
+    found = False
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found = found or each.readlink().name == name
+    return found
+
+
 def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
     said = process.communicate(timeout=30)[1]
     return process.returncode, said
@@ -153,6 +162,30 @@ def test_the_second_signal_stops_them(place: Path) -> None:
     with worker(place) as process:
         until(lambda: look(place, "a").status == "completed")
     assert look(place, "a").output == "go in attempt 2"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_signals_are_heard_while_it_opens(place: Path, again: bool) -> None:
+    queue(place, (HELD, "a", "go"))
+    lock = os.open(place / "runs.db.write", os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a process that writes, and is frozen
+        with worker(place) as process:
+            until(lambda: has_open(process.pid, "runs.db.write"))
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            while "once more" not in process.stderr.readline():
+                pass
+            if again:
+                process.send_signal(signal.SIGTERM)
+            else:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            code, _ = stop(process)
+    finally:
+        os.close(lock)
+    assert code == 130
+    run = look(place, "a")
+    assert (run.status, run.worker_id) == ("pending", None)
 
 
 def test_what_a_killed_worker_had_goes_on_with_another(place: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
@@ -110,7 +111,9 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
     for number in _SIGNALS:
         signal.signal(number, tell)
     try:
-        await engine.open()
+        first = await _open(engine, told)
+        if first is not None:
+            return _code(first)
         known = ", ".join(sorted(item.id for item in engine.workflows))
         say(f"worker {engine.worker_id} carries runs of {known}; stop it with Ctrl-C or SIGTERM")
         first = await told.get()
@@ -126,6 +129,28 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
     finally:
         await engine.aclose(grace=0)
     say("stopped; what has not ended is kept, and goes on with the next worker")
+    return _code(first)
+
+
+async def _open(engine: Engine, told: asyncio.Queue[signal.Signals]) -> signal.Signals | None:
+    """Open the engine. Returns the signal that came before that was done: then it is not."""
+    opening = asyncio.ensure_future(engine.open())
+    signalled = asyncio.ensure_future(told.get())
+    await asyncio.wait((opening, signalled), return_when=asyncio.FIRST_COMPLETED)
+    if not signalled.done():
+        signalled.cancel()
+        await opening
+        return None
+    first = signalled.result()
+    for number in _SIGNALS:  # it may wait for another process; nothing is begun that can be lost
+        signal.signal(number, lambda *_: os._exit(_code(first)))
+    say(f"{first.name}: stopping, as soon as the store lets go; once more to leave it at that")
+    opening.cancel()
+    await asyncio.wait((opening,))
+    return first
+
+
+def _code(first: signal.Signals) -> ExitCode:
     return ExitCode.INTERRUPTED if first is signal.SIGINT else ExitCode.OK
 
 

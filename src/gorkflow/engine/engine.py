@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from types import TracebackType
@@ -25,6 +26,7 @@ from gorkflow.engine._service import Service
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
@@ -41,6 +43,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
+_users: Counter[int] = Counter()  # open engines by the id of their store
 
 
 def _check_numbers(lease: float, **limits: int | None) -> None:
@@ -62,7 +65,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
     Args:
         store: a ``Store``, or a URL: ``memory:``, ``sqlite:PATH``. ``None``: the environment's
-            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
+            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder. Several engines
+            may share one ``Store``: the first opens it, the last closes it.
         workflows: whose unfinished runs this engine continues; workflows started through it are
             added by themselves.
         execute: ``False``: a client, which starts and looks, and leaves the running to others.
@@ -130,6 +134,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         for workflow in workflows:
             self._registry.add_new(workflow)
         self._entered = False
+        self._changing = Turns()
         self._runtime: Runtime | None = None
         self._service: Service | None = None
         self._watch = Watch(self.store, self._registry)
@@ -191,17 +196,21 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Raises:
             StoreError: the store can't be opened.
         """
-        loop = asyncio.get_running_loop()
-        if self._runtime is not None:
-            if self._runtime.loop is not loop:
-                raise EngineClosedError(
-                    "the engine was opened in another event loop, and not closed there; make one "
-                    "engine per loop"
-                )
-            return
+        if self._runtime is not None and self._runtime.loop is not asyncio.get_running_loop():
+            raise EngineClosedError(
+                "the engine was opened in another event loop, and not closed there; make one "
+                "engine per loop"
+            )
+        async with self._changing:
+            if self._runtime is None:
+                await self._open(recover=recover)
+
+    async def _open(self, *, recover: bool) -> None:
         import random  # as late as possible: it is slow to load
 
+        loop = asyncio.get_running_loop()
         await self.store.open()
+        _users[id(self.store)] += 1
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
@@ -223,7 +232,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             try:
                 await service.open(recover=self._recover and recover)
             except BaseException:
-                await self.aclose(grace=0)
+                await self._close(service, 0.0)
                 raise
 
     def _make_slots(self) -> Slots:
@@ -237,23 +246,29 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         return ThreadPool()
 
     async def aclose(self, *, grace: float = 30.0) -> None:
-        """Stop. Runs that have not ended stay recoverable.
+        """Stop. Runs that have not ended stay recoverable. Returns when the engine is closed.
+
+        The store is closed with the last engine that has it open.
 
         Args:
             grace: seconds that running attempts get to finish and be recorded. Where the engine is
                 being closed already, a shorter one takes the place of what was given before.
         """
-        service = self._service
-        if service is None:
-            return
-        if service.runtime.closing:
-            service.runs.hurry(grace)
-            return
+        if self._service is not None and self._service.runtime.closing:
+            self._service.runs.hurry(grace)
+        async with self._changing:
+            if self._service is not None:
+                await self._close(self._service, grace)
+
+    async def _close(self, service: Service, grace: float) -> None:
         try:
             await service.close(grace)
         finally:
             self._service = self._runtime = None
-            await self.store.close()
+            _users[id(self.store)] -= 1
+            if not _users[id(self.store)]:
+                del _users[id(self.store)]
+                await self.store.close()
 
     # ---- starting -------------------------------------------------------------------------
 

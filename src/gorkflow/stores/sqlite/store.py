@@ -107,6 +107,9 @@ class SqliteStore:
         except BaseException:
             await asyncio.to_thread(home.close)
             raise
+        if self._home is not None:  # another task was quicker
+            await asyncio.to_thread(home.close)
+            return
         self._home = home
         _logger.info("runs are kept in %s", settings.path)
         if others and sqlite3.sqlite_version_info < SAFE_WAL:

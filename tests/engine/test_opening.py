@@ -1,0 +1,150 @@
+"""Opening and closing, by several tasks or engines at once."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow import Engine, RunStatus, StoreError, Workflow, step
+from gorkflow.store import Worker
+from gorkflow.stores import open_store
+from gorkflow.stores.memory import MemoryStore
+
+from .support import STORES, Gate, in_loop, until
+
+
+@step
+async def good(number: int) -> int:
+    return number
+
+
+ONE = Workflow("one", input=int).then(good)
+
+
+class Slow(MemoryStore):
+    """Takes its time to register, and counts; fails when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registered = 0
+        self.fails = 0
+        self.gate = Gate()
+
+    async def register(self, worker: Worker) -> None:
+        await self.gate.wait_async()
+        self.registered += 1
+        if self.fails:
+            self.fails -= 1
+            raise StoreError("not now")
+        await super().register(worker)
+
+
+def others() -> set[Any]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@in_loop
+async def test_opening_twice_at_once_opens_once() -> None:
+    store, before = Slow(), others()
+    engine = Engine(store)
+    both = [asyncio.ensure_future(engine.open()) for _ in range(2)]
+    await until(lambda: store.gate.arrived, "the first")
+    assert not any(each.done() for each in both)
+    store.gate.open()
+    await asyncio.gather(*both)
+    assert store.registered == 1
+    assert await engine.run(ONE, 1) == 1
+    await engine.aclose()
+    assert others() == before
+
+
+@in_loop
+async def test_whoever_waits_for_an_open_that_fails_opens_it() -> None:
+    store = Slow()
+    store.fails = 1
+    engine = Engine(store)
+    both = [asyncio.ensure_future(engine.open()) for _ in range(2)]
+    await until(lambda: store.gate.arrived, "the first")
+    store.gate.open()
+    first, second = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(first, StoreError)
+    assert second is None
+    assert await engine.run(ONE, 1) == 1
+    await engine.aclose()
+
+
+@in_loop
+async def test_closing_what_is_being_opened_closes_it() -> None:
+    store, before = Slow(), others()
+    engine = Engine(store)
+    opening = asyncio.ensure_future(engine.open())
+    await until(lambda: store.gate.arrived, "the opening")
+    closing = asyncio.ensure_future(engine.aclose())
+    store.gate.open()
+    await asyncio.gather(opening, closing)
+    assert not store._open
+    assert others() == before
+
+
+@pytest.mark.parametrize("grace", [0.0, 30.0])
+@in_loop
+async def test_every_close_returns_when_the_engine_is_closed(grace: float) -> None:
+    gate = Gate()
+    cleaned: list[bool] = []
+
+    @step
+    async def slow(number: int) -> int:
+        try:
+            await gate.wait_async()
+        finally:
+            await asyncio.sleep(0.01)  # it cleans up
+            cleaned.append(True)
+        return number
+
+    store = MemoryStore()
+    engine = Engine(store)
+    await engine.open()
+    await engine.start(Workflow("w", input=int).then(slow), 1)
+    await until(lambda: gate.arrived, "the step")
+    first = asyncio.ensure_future(engine.aclose())
+    service = engine._service
+    assert service is not None
+    await until(lambda: service.runtime.closing, "the close")
+    if grace:
+        gate.open()
+    await engine.aclose(grace=grace)
+    assert cleaned
+    assert not store._open
+    await first
+
+
+@STORES
+@in_loop
+async def test_engines_share_a_store_that_the_last_one_closes(url: str, tmp_path: Path) -> None:
+    store: Any = open_store(url.format(tmp_path))
+    gate = Gate()
+
+    @step
+    async def slow(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(slow)
+    async with Engine(store) as engine:
+        handle = await engine.start(wf, 1)
+        async with Engine(store, execute=False) as client:
+            assert (await client.get_run(handle.run_id)).status == RunStatus.RUNNING
+        gate.open()
+        assert await handle.result() == 1
+    with pytest.raises(StoreError, match="not open"):
+        await store.get_run(handle.run_id)
+
+
+@in_loop
+async def test_a_store_that_is_opened_twice_at_once_is_opened_once(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:{tmp_path / 'runs.db'}")
+    await asyncio.gather(*(store.open() for _ in range(3)))
+    await store.close()
+    assert not [thread for thread in threading.enumerate() if "sqlite" in thread.name]
