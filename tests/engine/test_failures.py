@@ -17,13 +17,16 @@ from gorkflow import (
     NonRetryableError,
     RetryAfterError,
     RetryPolicy,
+    RunCancelledError,
     RunFailedError,
+    RunNotFoundError,
     RunStatus,
     StepContext,
     StepStatus,
     Workflow,
     step,
 )
+from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, in_loop, kinds, step_of, until
 
@@ -451,3 +454,28 @@ async def test_one_run_that_fails_leaves_the_others_alone() -> None:
         )
     for number, result in enumerate(results):
         assert isinstance(result, RunFailedError) if number % 3 == 0 else result == number
+
+
+@in_loop
+async def test_whoever_waits_learns_how_a_run_ended_that_the_store_has_forgotten() -> None:
+    gate = Gate()
+
+    @step
+    async def fails(number: int) -> int:
+        await gate.wait_async()
+        raise ValueError(f"not {number}")
+
+    wf = Workflow("w", input=int).then(fails)
+    async with Engine(MemoryStore(keep_ended=0)) as engine:
+        first, second = [await engine.start(wf, number) for number in (1, 2)]
+        waits = asyncio.gather(first.result(), second.result(), return_exceptions=True)
+        await until(lambda: gate.arrived == 2, "both")
+        await second.cancel("not wanted")
+        gate.open()
+        failed, cancelled = await waits
+        assert isinstance(failed, RunFailedError)
+        assert [failure.message for failure in failed.failures] == ["not 1"]
+        assert isinstance(cancelled, RunCancelledError)
+        assert cancelled.reason == "not wanted"
+        with pytest.raises(RunNotFoundError):
+            await first.result()

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StepContext, Workflow, step
 from gorkflow.engine._attempt import Attempt
-from gorkflow.store import Claim, Heartbeat, Message, Worker
+from gorkflow.store import Append, Claim, Heartbeat, Message, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, in_loop, until
@@ -497,3 +499,28 @@ async def test_a_client_takes_over_no_runs() -> None:
             with pytest.raises(EngineClosedError, match="execute=False"):
                 await client.recover(run_id)
         assert (await client.get_run("r")).status == RunStatus.PENDING
+
+
+class TakenAtTheEnd(MemoryStore):
+    """Has others take over a run just before its end is recorded, once."""
+
+    async def append(self, batch: Sequence[Append]) -> list[Written]:
+        return self.append_now(batch)
+
+    def append_now(self, batch: Sequence[Append]) -> list[Written]:
+        for item in batch:
+            if any(event.kind == "run_finished" for event in item.events) and item.row.token == 1:
+                run = self._runs[item.row.run_id]
+                self._release(run.row.worker_id or "", died=False)
+                self._set_row(run, replace(run.row, token=2))
+        return super().append_now(batch)
+
+
+@in_loop
+async def test_an_end_that_was_refused_is_not_what_the_run_returns() -> None:
+    @step
+    async def attempt(ctx: StepContext, number: int) -> int:
+        return ctx.attempt
+
+    async with Engine(TakenAtTheEnd()) as engine:
+        assert await engine.run(Workflow("w", input=int).then(attempt), 1) == 2

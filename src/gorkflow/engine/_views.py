@@ -141,6 +141,8 @@ class Views(Part):
         driver = service.runs.drivers.get(run_id)
         if driver is not None:
             error = await driver.done.wait()
-            if error is not None and not isinstance(error, LeaseLostError):
+            if isinstance(error, LeaseLostError):
+                driver = None  # how it ended here was refused: somebody else carries it to its end
+            elif error is not None:
                 raise error
         return await self._watch.ended(run_id, driver)

@@ -132,11 +132,17 @@ class Watch:
             run_id: the run.
             driver: that carried it to its end here, if one did: what it knows need not be loaded.
         """
-        if driver is not None and driver.machine.status is RunStatus.COMPLETED:
-            result = driver.machine.result
-            assert result is not None  # it has ended
-            output = driver.values.value(result.value)
-            return Ended(status=RunStatus.COMPLETED, output=output)
+        known = None if driver is None else _as_carried(driver)
+        if known is not None and known.status is not RunStatus.FAILED:
+            return known
+        try:
+            return await self._ended(run_id)
+        except RunNotFoundError:
+            if known is None:
+                raise
+            return known  # a store in memory keeps so many: this one is forgotten already
+
+    async def _ended(self, run_id: str) -> Ended:
         with self._woken(run_id) as woken:
             delay = _POLL[0]
             while not await self._is_over(run_id):
@@ -209,6 +215,20 @@ class Watch:
             waiting.discard(event)
             if not waiting:
                 self._waiting.pop(run_id, None)
+
+
+def _as_carried(driver: Driver) -> Ended | None:
+    """Return how a run ended that was carried here, without the outcomes of its steps."""
+    machine, values = driver.machine, driver.values
+    result = machine.result
+    if result is None:
+        return None
+    return Ended(
+        status=machine.status,
+        output=values.value(result.value) if machine.status is RunStatus.COMPLETED else None,
+        reason=result.reason,
+        failures=tuple(values.failure(each) for each in result.failures),
+    )
 
 
 async def _sleep(woken: asyncio.Event, delay: float, longest: float) -> float:
