@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, StepExecution, StoreError
+from gorkflow.engine._attempt import Attempt
 from gorkflow.store import Append, Claim, Heartbeat, Loaded, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -133,3 +134,23 @@ class Moody:
 
     async def close(self) -> None:
         """Keep what is stored, for the next engine."""
+
+
+class StandsStill:
+    """Lets time pass for the loop, as for a process that is stopped and continued."""
+
+    def __init__(self) -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop_time = loop.time
+        self.ahead = 0.0
+        loop.time = lambda: loop_time() + self.ahead
+
+    def before(self, patch: pytest.MonkeyPatch, method: str) -> None:
+        """Have that happen the first time that this method of ``Attempt`` is called."""
+        plain = getattr(Attempt, method)
+
+        def late(*args: Any) -> Any:
+            self.ahead = 20.0
+            return plain(*args)
+
+        patch.setattr(Attempt, method, late)

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StepContext, Workflow, step
-from gorkflow.engine._attempt import Attempt
 from gorkflow.store import Append, Claim, Heartbeat, Message, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
-from .support import Gate, Moody, in_loop, until
+from .support import Gate, Moody, StandsStill, in_loop, until
 
 
 @step
@@ -176,26 +175,6 @@ async def test_a_step_that_blocks_the_loop_beyond_the_lease_costs_nobody_an_atte
         assert await waiting.result() == 1
     assert begun == [("innocent", 1), *((f"guilty{number}", 1) for number in range(3))]
     assert "could not renew" not in caplog.text
-
-
-class StandsStill:
-    """Lets time pass for the loop, as for a process that is stopped and continued."""
-
-    def __init__(self) -> None:
-        loop: Any = asyncio.get_running_loop()
-        loop_time = loop.time
-        self.ahead = 0.0
-        loop.time = lambda: loop_time() + self.ahead
-
-    def before(self, patch: pytest.MonkeyPatch, method: str) -> None:
-        """Have that happen the first time that this method of ``Attempt`` is called."""
-        plain = getattr(Attempt, method)
-
-        def late(*args: Any) -> Any:
-            self.ahead = 20.0
-            return plain(*args)
-
-        patch.setattr(Attempt, method, late)
 
 
 class Beats(MemoryStore):

@@ -78,6 +78,34 @@ class Evaluation:
         """Return the event that answers the command: its class, and its own fields."""
         raise NotImplementedError
 
+    async def _call(
+        self, asked: Callable[[], Any], function: Condition, seconds: float | None
+    ) -> Any:
+        """Call what was made of a function.
+
+        Args:
+            asked: what to call.
+            function: what it was made of.
+            seconds: that it gets once it begins; ``None``: any number.
+        """
+        runtime = self.driver.runtime
+        timeout = asyncio.timeout(None)
+
+        def begins() -> None:
+            timeout.reschedule(None if seconds is None else runtime.loop.time() + seconds)
+
+        try:
+            async with timeout:
+                if not function.is_async:
+                    context = self.driver.context.copy()
+                    return await runtime.functions.call(asked, context, begins)
+                begins()
+                return await asked()
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise TimeoutError(f"{self._asked} took longer than {seconds:g} s") from error
+
     def _code(self, error: BaseException) -> FailureCode:
         return FailureCode.CONDITION
 
@@ -95,16 +123,9 @@ class Decision(Evaluation):
         conditions = self.driver.definition.conditions[template_of(self.command.path)]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
             self._asked = f"condition {arm.condition!r}"
-            timeout = asyncio.timeout(arm.timeout)
-            try:
-                async with timeout:
-                    holds = await self._evaluate(condition)
-            except TimeoutError as error:
-                if not timeout.expired():
-                    raise
-                raise TimeoutError(
-                    f"condition {arm.condition!r} took longer than {arm.timeout:g} s"
-                ) from error
+            wanted = [annotation for _, annotation in condition.params]
+            arguments = self.driver.values.arguments(wanted, self.command.input)
+            holds = await self._call(partial(condition.fn, *arguments), condition, arm.timeout)
             if not isinstance(holds, bool):
                 raise TypeError(
                     f"condition {arm.condition!r} must return True or False, not {holds!r:.100}"
@@ -112,13 +133,6 @@ class Decision(Evaluation):
             if holds:
                 return index
         return len(arms)
-
-    async def _evaluate(self, condition: Condition) -> Any:
-        wanted = [annotation for _, annotation in condition.params]
-        arguments = self.driver.values.arguments(wanted, self.command.input)
-        if condition.is_async:
-            return await condition.fn(*arguments)
-        return await _in_thread(self.driver, partial(condition.fn, *arguments))
 
 
 class Expansion(Evaluation):
@@ -132,15 +146,7 @@ class Expansion(Evaluation):
             return Expanded, (count, None)
         function = self.driver.definition.keys[template_of(self.command.path)]
         self._asked = f"key {function.name!r}"
-        timeout = asyncio.timeout(_KEYS_TIMEOUT)
-        try:
-            async with timeout:
-                keys = await self._evaluate(function, count)
-        except TimeoutError as error:
-            if not timeout.expired():
-                raise
-            message = f"{self._asked} took longer than {_KEYS_TIMEOUT:g} s for {count} items"
-            raise TimeoutError(message) from error
+        keys = await self._call(self._all(function, count), function, _KEYS_TIMEOUT)
         return Expanded, (count, _distinct(self._asked, keys))
 
     def _code(self, error: BaseException) -> FailureCode:
@@ -148,19 +154,20 @@ class Expansion(Evaluation):
         invalid = isinstance(error, ValueInvalidError)
         return FailureCode.VALIDATION if invalid else FailureCode.CONDITION
 
-    async def _evaluate(self, function: Condition, count: int) -> list[Any]:
+    def _all(self, function: Condition, count: int) -> Callable[[], Any]:
+        """Return what asks for the keys of all items: async, if the function is."""
         wanted = [annotation for _, annotation in function.params]
         values, given = self.driver.values, self.command.input
 
         def arguments(index: int) -> tuple[Any, ...]:
             return values.arguments(wanted, item_of(given, index))
 
-        if function.is_async:
+        async def one_by_one() -> list[Any]:
             return [await function.fn(*arguments(index)) for index in range(count)]
-        keys: list[Any] = await _in_thread(
-            self.driver, lambda: [function.fn(*arguments(index)) for index in range(count)]
-        )
-        return keys
+
+        if function.is_async:
+            return one_by_one
+        return lambda: [function.fn(*arguments(index)) for index in range(count)]
 
 
 def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
@@ -192,30 +199,3 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
                 f"{asked} returned {key!r:.100} for items {first} and {index}; keys must differ"
             )
     return tuple(places)
-
-
-async def _in_thread(driver: Driver, work: Callable[[], Any]) -> Any:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-    context = driver.context.copy()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not future.done():
-            future.set_result((value, error))  # set_exception refuses StopIteration
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = context.run(work)
-        except BaseException as caught:  # noqa: BLE001 - handed to whoever waits
-            error = caught
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:
-            return  # the loop is closed, nobody waits any more
-
-    driver.runtime.executors.threads.submit(run)
-    value, error = await future
-    if error is not None:
-        raise error
-    return value

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
+    from gorkflow.engine._functions import Functions
     from gorkflow.engine._lease import Lease
     from gorkflow.engine._slots import Slots
     from gorkflow.store import Store
@@ -27,6 +28,7 @@ class Runtime:
     clock: Clock
     committer: Committer
     executors: Executors
+    functions: Functions
     slots: Slots
     worker_id: str
     deps: object

@@ -16,6 +16,7 @@ from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
+from gorkflow.engine._functions import Functions
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
@@ -74,7 +75,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         defaults: options for steps and workflows that don't set them.
         max_concurrent_runs: more runs than that wait, ``pending``. ``None``: no limit.
         max_concurrent_steps: more attempts than that wait. ``None``: no limit.
-        max_threads: sync steps that may run at a time, in threads.
+        max_threads: sync steps that may run at a time, in threads; as many again are there for
+            sync conditions and keys.
         max_processes: steps with ``executor="process"`` that may run at a time; as many as the
             machine has CPUs unless given.
         executors: where steps with ``executor="name"`` run, by name: any executor of
@@ -142,8 +144,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
     @property
     def stray_threads(self) -> int:
-        """How many threads, and calls on ``executors``, outlive their attempts."""
-        return 0 if self._runtime is None else self._runtime.slots.strays
+        """How many threads, and calls on ``executors``, outlive what waited for them."""
+        runtime = self._runtime
+        return 0 if runtime is None else runtime.slots.strays + runtime.functions.strays
 
     @property
     def carries_others(self) -> bool:
@@ -211,12 +214,14 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         loop = asyncio.get_running_loop()
         await self.store.open()
         _users[id(self.store)] += 1
+        executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
             clock=self._clock,
             committer=Committer(self.store, loop),
-            executors=self._make_executors(),
+            executors=executors,
+            functions=Functions(loop, executors.threads, self._max_threads),
             slots=self._make_slots(),
             worker_id=self.worker_id,
             deps=self._deps,
