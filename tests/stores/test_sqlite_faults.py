@@ -120,6 +120,19 @@ def test_the_default_folder_is_made_private_and_ignored_by_git(tmp_path):
     assert (home / ".gitignore").read_text() == "*\n"
 
 
+def test_the_default_folder_outlasts_a_loss_of_power(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def noted(fd):
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with_store(tmp_path / ".gorkflow" / "runs.db", nothing)
+    assert tmp_path in synced  # SQLite itself sees to the folder of its file, but not to that one
+
+
 def test_a_folder_of_the_user_is_left_as_it_is(tmp_path):
     home = tmp_path / ".gorkflow"
     home.mkdir(mode=0o755)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from gorkflow.errors import StoreError
@@ -82,13 +82,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
     except OSError:
         target.unlink(missing_ok=True)
         raise
-    # Without this the name itself could be lost with the power. Not every system can.
-    with suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _files.sync_names(target.parent)
 
 
 def _claim(target: Path) -> None:

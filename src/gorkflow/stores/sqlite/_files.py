@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from gorkflow.errors import StoreUnavailableError
@@ -55,6 +56,17 @@ def _make_home(folder: Path) -> None:
     except FileExistsError:
         return
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    sync_names(folder.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Make what was just made in a folder outlast the loss of power. Not every system can."""
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def create(path: Path) -> None:
