@@ -74,10 +74,6 @@ class FailureCode(StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     INTERRUPTED = "interrupted"
     """The process died during the step too many times in a row."""
-    BLOCKED = "blocked"
-    HISTORY_TOO_LONG = "history_too_long"
-    INTERNAL = "internal"
-    """A bug in gorkflow."""
 
 
 @guarded(kw_only=True)
