@@ -178,6 +178,9 @@ def test_signals_are_heard_while_it_opens(place: Path, again: bool) -> None:
                 pass
             if again:
                 process.send_signal(signal.SIGTERM)
+                while "not to wait for the store" not in process.stderr.readline():
+                    pass
+                process.send_signal(signal.SIGTERM)
             else:
                 fcntl.flock(lock, fcntl.LOCK_UN)
             code, _ = stop(process)

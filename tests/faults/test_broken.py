@@ -17,7 +17,7 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.engine import _service
+from gorkflow.engine import _lease, _service
 from gorkflow.store import Append, Heartbeat, Written
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -56,7 +56,7 @@ def with_store(
     test: Callable[[FailingStore], Awaitable[None]],
 ) -> Callable[[Path, pytest.MonkeyPatch], None]:
     def wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_service, "_BEAT", 0.02)
+        monkeypatch.setattr(_lease, "BEAT", 0.02)
         monkeypatch.setattr(_service, "RETRY", 0.01)
         asyncio.run(asyncio.wait_for(test(FailingStore(tmp_path / "runs.db")), 30))  # type: ignore[arg-type]
 

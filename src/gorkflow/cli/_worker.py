@@ -110,44 +110,48 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
     # Never taken back: a late signal must not turn an orderly end into a death.
     for number in _SIGNALS:
         signal.signal(number, tell)
+    opening = asyncio.ensure_future(engine.open())
     try:
-        first = await _open(engine, told)
-        if first is not None:
-            return _code(first)
-        known = ", ".join(sorted(item.id for item in engine.workflows))
-        say(f"worker {engine.worker_id} carries runs of {known}; stop it with Ctrl-C or SIGTERM")
-        first = await told.get()
+        first = await _signal_before(opening, told)
+        if first is None:
+            known = ", ".join(sorted(item.id for item in engine.workflows))
+            say(
+                f"worker {engine.worker_id} carries runs of {known}; stop it with Ctrl-C or SIGTERM"
+            )
+            first = await told.get()
         say(f"{first.name}: running steps get {grace:g} s; once more to stop them now")
         closing = asyncio.ensure_future(engine.aclose(grace=grace))
-        again = asyncio.ensure_future(told.get())
-        await asyncio.wait((closing, again), return_when=asyncio.FIRST_COMPLETED)
-        if again.done():
-            say(f"{again.result().name}: stopping now")
+        again = await _signal_before(closing, told)
+        if again is not None:
+            for number in _SIGNALS:
+                signal.signal(number, lambda *_: os._exit(_code(first)))
+            say(f"{again.name}: stopping now; once more not to wait for the store either")
+            opening.cancel()
             await engine.aclose(grace=0)
-        again.cancel()
         await closing
     finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)  # it may fail while we stop
         await engine.aclose(grace=0)
     say("stopped; what has not ended is kept, and goes on with the next worker")
     return _code(first)
 
 
-async def _open(engine: Engine, told: asyncio.Queue[signal.Signals]) -> signal.Signals | None:
-    """Open the engine. Returns the signal that came before that was done: then it is not."""
-    opening = asyncio.ensure_future(engine.open())
-    signalled = asyncio.ensure_future(told.get())
-    await asyncio.wait((opening, signalled), return_when=asyncio.FIRST_COMPLETED)
-    if not signalled.done():
-        signalled.cancel()
-        await opening
-        return None
-    first = signalled.result()
-    for number in _SIGNALS:  # it may wait for another process; nothing is begun that can be lost
-        signal.signal(number, lambda *_: os._exit(_code(first)))
-    say(f"{first.name}: stopping, as soon as the store lets go; once more to leave it at that")
-    opening.cancel()
-    await asyncio.wait((opening,))
-    return first
+async def _signal_before(
+    work: asyncio.Future[None], told: asyncio.Queue[signal.Signals]
+) -> signal.Signals | None:
+    """Wait until some work is done, or a signal comes before that: then return it.
+
+    Raises:
+        GorkflowError: what the work raised.
+    """
+    coming = asyncio.ensure_future(told.get())
+    await asyncio.wait((work, coming), return_when=asyncio.FIRST_COMPLETED)
+    if coming.done():
+        return coming.result()
+    coming.cancel()
+    await work
+    return None
 
 
 def _code(first: signal.Signals) -> ExitCode:

@@ -145,7 +145,7 @@ class Runs:
             leave: called with each run as soon as it has come to rest.
         """
         clock = self._runtime.clock
-        self._rest_until = clock.monotonic() + grace
+        self.hurry(grace)
         while True:
             for driver in list(self.drivers.values()):
                 if not driver.busy:

@@ -122,9 +122,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         self._execute = execute
         self._deps = deps
         self._max_runs = max_concurrent_runs
-        self._max_steps = max_concurrent_steps
         self._max_threads = max_threads
-        self._max_processes = max_processes or os.cpu_count() or 1
+        self._room = (max_concurrent_steps, max_threads, max_processes or os.cpu_count() or 1)
         self._executors = checked(executors or {})
         self._max_payload = max_payload
         self._lease = lease
@@ -137,6 +136,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             self._registry.add_new(workflow)
         self._entered = False
         self._changing = Turns()
+        self._leaving = False
         self._runtime: Runtime | None = None
         self._service: Service | None = None
         self._watch = Watch(self.store, self._registry)
@@ -204,6 +204,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
                 "the engine was opened in another event loop, and not closed there; make one "
                 "engine per loop"
             )
+        self._leaving = False
         async with self._changing:
             if self._runtime is None:
                 await self._open(recover=recover)
@@ -222,13 +223,14 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             committer=Committer(self.store, loop),
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
-            slots=self._make_slots(),
+            slots=Slots(*self._room, lambda driver: driver.submit()),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,
             uniform=random.Random().uniform,
             ended=lambda driver: service.runs.ended(driver),  # noqa: PLW0108 - made below
             changed=self._watch.changed,
+            closing=self._leaving,
             is_shutting_down=lambda: service.is_shutting_down(),  # noqa: PLW0108 - as above
         )
         service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
@@ -239,10 +241,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             except BaseException:
                 await self._close(service, 0.0)
                 raise
-
-    def _make_slots(self) -> Slots:
-        sizes = (self._max_steps, self._max_threads, self._max_processes)
-        return Slots(*sizes, lambda driver: driver.submit())
 
     def _make_executors(self) -> Executors:
         return Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
@@ -259,7 +257,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             grace: seconds that running attempts get to finish and be recorded. Where the engine is
                 being closed already, a shorter one takes the place of what was given before.
         """
-        if self._service is not None and self._service.runtime.closing:
+        self._leaving = True  # it may be opening still: then it takes up nothing
+        if self._service is not None:
+            self._service.runtime.closing = True
             self._service.runs.hurry(grace)
         async with self._changing:
             if self._service is not None:
