@@ -107,6 +107,9 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are on the way out
             loop.call_soon_threadsafe(told.put_nowait, signal.Signals(number))
 
+    def leave(number: int, _: object) -> None:
+        os._exit(_code(signal.Signals(number)))
+
     # Never taken back: a late signal must not turn an orderly end into a death.
     for number in _SIGNALS:
         signal.signal(number, tell)
@@ -124,7 +127,7 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         again = await _signal_before(closing, told)
         if again is not None:
             for number in _SIGNALS:
-                signal.signal(number, lambda *_: os._exit(_code(first)))
+                signal.signal(number, leave)
             say(f"{again.name}: stopping now; once more not to wait for the store either")
             opening.cancel()
             await engine.aclose(grace=0)
