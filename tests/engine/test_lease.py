@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StepContext, Workflow, step
+from gorkflow.engine._attempt import Attempt
+from gorkflow.engine._executors import Executors
 from gorkflow.store import Append, Claim, Heartbeat, Message, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -241,6 +243,29 @@ async def test_what_stood_still_beyond_its_lease_begins_once_that_is_renewed(
         assert stood.ahead
         assert store.beats > before
         assert engine.stray_threads == 0
+
+
+@in_loop
+async def test_a_late_start_that_fails_keeps_no_other_from_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = Executors.start
+    failed: list[str] = []
+
+    def start(executors: Executors, attempt: Attempt) -> Any:
+        if attempt.driver.run_id == "a" and not failed:
+            failed.append("a")
+            raise RuntimeError("can't start new thread")
+        return starts(executors, attempt)
+
+    async with Engine(Beats(), lease=5.0) as engine:
+        StandsStill().before(monkeypatch, "start")
+        monkeypatch.setattr(Executors, "start", start)
+        wf = placed("loop")
+        handles = [await engine.start(wf, str(tmp_path / each), run_id=each) for each in "ab"]
+        assert await handles[1].result() == 1
+        assert await handles[0].result() == 2  # it is given back, and taken up again
+    assert failed == ["a"]
 
 
 @PLACES

@@ -126,7 +126,13 @@ class Attempt:
         self._is_lost = False
         self._began_at = 0.0
         self._stop_timers()
-        self.driver.runtime.lease.when_held(self._start)
+        self.driver.runtime.lease.when_held(self._start_late)
+
+    def _start_late(self) -> None:
+        try:
+            self._start()
+        except Exception as error:  # noqa: BLE001 - no thread can be made, say; others go on
+            self.driver.broken(error)
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
