@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gorkflow.cli._errors import CliError, ExitCode
@@ -107,9 +108,6 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are on the way out
             loop.call_soon_threadsafe(told.put_nowait, signal.Signals(number))
 
-    def leave(number: int, _: object) -> None:
-        os._exit(_code(signal.Signals(number)))
-
     # Never taken back: a late signal must not turn an orderly end into a death.
     for number in _SIGNALS:
         signal.signal(number, tell)
@@ -127,7 +125,7 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         again = await _signal_before(closing, told)
         if again is not None:
             for number in _SIGNALS:
-                signal.signal(number, leave)
+                signal.signal(number, partial(_leave, _code(first)))
             say(f"{again.name}: stopping now; once more not to wait for the store either")
             opening.cancel()
             await engine.aclose(grace=0)
@@ -138,6 +136,10 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         await engine.aclose(grace=0)
     say("stopped; what has not ended is kept, and goes on with the next worker")
     return _code(first)
+
+
+def _leave(code: ExitCode, *_: object) -> None:
+    os._exit(code)
 
 
 async def _signal_before(
