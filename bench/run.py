@@ -222,17 +222,24 @@ class Bench:
         for figure in self._processes():
             yield figure
 
-    def _processes(self) -> Iterator[Figure]:
-        bare, imported = ["-c", "pass"], ["-c", "import gorkflow"]
-        mine, theirs = Series(), Series()
-        _wall(lambda: imported)  # compiles it
+    def _import(self, statement: str) -> Figure:
+        bare, imported, asyncio_alone = Series(), Series(), Series()
+        _wall(lambda: ["-c", statement])  # compiles it
         for _ in range(self.repeat(15)):
-            theirs.values.append(_wall(lambda: bare))
-            mine.values.append(_wall(lambda: imported))
-        over = Series([a - theirs.median for a in mine.values])
-        yield Figure("process", "import gorkflow, over a bare interpreter", "ms", over).judged(
-            f"≤ {IMPORT:g} ms", met=over.median <= IMPORT
+            bare.values.append(_wall(lambda: ["-c", "pass"]))
+            imported.values.append(_wall(lambda: ["-c", statement]))
+            asyncio_alone.values.append(_wall(lambda: ["-c", "import asyncio"]))
+        over, floor = (
+            Series([value - bare.median for value in each.values])
+            for each in (imported, asyncio_alone)
         )
+        name = f"{statement}, over a bare interpreter"
+        return Figure("process", name, "ms", over, floor, "import asyncio")
+
+    def _processes(self) -> Iterator[Figure]:
+        plain = self._import("import gorkflow")
+        yield plain.judged(f"≤ {IMPORT:g} ms", met=plain.ours.median <= IMPORT)
+        yield self._import("from gorkflow import Engine")
         fresh = str(BENCH / "fresh.py")
         for where, url in (("memory", lambda: "memory:"), ("SQLite", self.url)):
             mine, theirs = Series(), Series()

@@ -1,10 +1,8 @@
 """Durable workflows for Python whose parallel parts run side by side and lose nothing."""
 
+from typing import TYPE_CHECKING
+
 from gorkflow.context import StepContext
-from gorkflow.engine._views import EventFeed
-from gorkflow.engine.blocking import run
-from gorkflow.engine.engine import Engine
-from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import (
     DuplicateRunError,
     EncodingError,
@@ -72,6 +70,12 @@ from gorkflow.step import (
     step,
 )
 from gorkflow.workflow import Workflow, passthrough
+
+if TYPE_CHECKING:
+    from gorkflow.engine._views import EventFeed
+    from gorkflow.engine.blocking import run
+    from gorkflow.engine.engine import Engine
+    from gorkflow.engine.handle import RunHandle
 
 __version__ = "0.1.0"
 
@@ -148,3 +152,28 @@ __all__ = [
     "step",
     "tolerate",
 ]
+
+_OF_THE_ENGINE = {
+    "Engine": "gorkflow.engine.engine",
+    "EventFeed": "gorkflow.engine._views",
+    "RunHandle": "gorkflow.engine.handle",
+    "run": "gorkflow.engine.blocking",
+}
+
+if not TYPE_CHECKING:  # else any name would do
+
+    def __getattr__(name: str) -> object:
+        """Import the engine, and asyncio with it, when it is asked for.
+
+        Modules that define steps and the processes that run them can do without.
+        """
+        from importlib import import_module
+
+        if name not in _OF_THE_ENGINE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(_OF_THE_ENGINE[name]), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

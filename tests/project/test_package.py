@@ -10,17 +10,26 @@ from packaging.requirements import Requirement
 import gorkflow
 
 HEAVY = ("beartype", "click", "pydantic", "rich")
+LATER = ("asyncio", "gorkflow.engine", "gorkflow.store")
+"""What only those need who run something."""
 MAX_PACKAGES = 12
 
 
-@pytest.mark.skipif(not hasattr(gorkflow, "__all__"), reason="exports nothing yet")
 def test_all_is_sorted_and_importable():
     assert list(gorkflow.__all__) == sorted(gorkflow.__all__)
     assert not [name for name in gorkflow.__all__ if not hasattr(gorkflow, name)]
+    assert set(gorkflow.__all__) <= set(dir(gorkflow))
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(AttributeError, match="module 'gorkflow' has no attribute 'Engin'"):
+        gorkflow.Engin
+    with pytest.raises(ImportError, match="cannot import name 'Engin'"):
+        exec("from gorkflow import Engin")
 
 
 def test_import_loads_nothing_heavy():
-    code = f"import sys, gorkflow; print(*sys.modules.keys() & {set(HEAVY)})"
+    code = f"import sys, gorkflow; print(*sys.modules.keys() & {set((*HEAVY, *LATER))})"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
