@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -63,6 +62,8 @@ class _Alarm:
     __slots__ = ("_callback", "_due", "_handle", "_loop")
 
     def __init__(self, due: float, callback: Callable[[], object]) -> None:
+        import asyncio  # slow to load, and processes for steps have no timers
+
         self._due = due
         self._callback = callback
         self._loop = asyncio.get_running_loop()

@@ -29,11 +29,20 @@ def test_an_unknown_name_is_an_error():
 
 
 def test_import_loads_nothing_heavy():
-    code = f"import sys, gorkflow; print(*sys.modules.keys() & {set((*HEAVY, *LATER))})"
+    names = (*HEAVY, *LATER)
+    code = f"import sys, gorkflow; print(*sys.modules.keys() & set({names}))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert loaded.stdout.split() == []
+
+
+def test_a_process_for_steps_loads_no_engine():
+    code = f"import sys, gorkflow.engine._child; print(*sys.modules.keys() & set({LATER}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert loaded.stdout.split() == ["gorkflow.engine"]  # the package, which is empty
 
 
 def test_core_install_is_small():

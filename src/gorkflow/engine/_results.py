@@ -5,7 +5,7 @@ Shared by the engine and by the processes that run steps for it.
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,16 @@ def code_of(error: BaseException) -> FailureCode:
             return FailureCode.VALIDATION
         case EncodingError():
             return FailureCode.ENCODING
-        case asyncio.CancelledError():
+        case _ if _is_cancelled(error):
             return FailureCode.CANCELLED
         case _:
             return FailureCode.STEP_FAILED
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    # Whoever raises one has loaded asyncio, which processes for steps can do without.
+    found = sys.modules.get("asyncio.exceptions")
+    return found is not None and isinstance(error, found.CancelledError)
 
 
 def make_failure(
