@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Any, cast
 
 _MAX_TEXT = 300
 _STR = {"type": "str"}
@@ -21,28 +20,86 @@ def survey(schema: Any) -> tuple[set[str], bool]:
     """Return the kinds of schema in it, and whether a field is written under another name."""
     kinds: set[str] = set()
     renamed = False
+    for node in _nodes(schema):
+        kinds.add(str(node.get("type")))
+        if node.get("keys_schema", _STR).get("type") != "str":
+            kinds.add("keys")  # JSON has texts for them: 1.0 and True look like the key 1
+        written = node.get("serialization_alias")
+        if written is not None and written != node.get("validation_alias"):
+            renamed = True
+    return kinds, renamed
+
+
+def union_choices(schema: Any) -> set[object]:
+    """Return what the unions in a schema choose between: classes, and names of other kinds."""
+    nodes = list(_nodes(schema))
+    named = {node["ref"]: node for node in nodes if "ref" in node}
+    choices = [each for node in nodes if node.get("type") == "union" for each in node["choices"]]
+    found: set[object] = set()
+    while choices:
+        choice = choices.pop()
+        if isinstance(choice, tuple):  # with its label
+            choice = cast("tuple[Any, str]", choice)[0]
+        if "schema_ref" in choice:
+            choices.append(named[choice["schema_ref"]])
+        elif "cls" in choice:
+            found.add(choice["cls"])
+        elif "schema" in choice:  # what a validator or a nullable goes round
+            choices.append(choice["schema"])
+        else:
+            found.add(choice["type"])
+    return found
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
     stack: list[Any] = [schema]
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
             node = cast("dict[str, Any]", item)
-            kinds.add(str(node.get("type")))
-            if node.get("keys_schema", _STR).get("type") != "str":
-                kinds.add("keys")  # JSON has texts for them: 1.0 and True look like the key 1
-            written = node.get("serialization_alias")
-            if written is not None and written != node.get("validation_alias"):
-                renamed = True
+            yield node
             stack.extend(value for key, value in node.items() if key != "metadata")
         elif isinstance(item, list | tuple):
             stack.extend(cast("list[Any]", item))
-    return kinds, renamed
 
 
-def union_members(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union; of anything else, itself."""
-    if get_origin(annotation) in {Union, types.UnionType}:
-        return get_args(annotation)
-    return (annotation,)
+def is_choice(value: Any, choices: set[object]) -> bool:
+    """Return whether a value is of a kind that a union chooses between."""
+    kind = cast("type[object]", type(value))
+    return kind in choices or kind.__name__.lower() in choices
+
+
+def mismatches(value: Any, again: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what is of another type in a value that was written and read again, with its place."""
+    stack: list[tuple[str, Any, Any]] = [("", value, again)]
+    while stack:
+        place, old, new = stack.pop()
+        if type(old) is not type(new):
+            yield place, old, new
+        if _are(dict, old, new):
+            pairs = _shared(old, new)
+        elif _are((list, tuple), old, new):
+            items = enumerate(zip(old, new, strict=False))
+            pairs = [(f"[{index}]", *pair) for index, pair in items]
+        else:
+            pairs = _shared(_fields(old), _fields(new))
+        stack.extend((place + step, *pair) for step, *pair in reversed(pairs))
+
+
+def _are(kind: type | tuple[type, ...], *items: Any) -> bool:
+    return all(isinstance(item, kind) for item in items)
+
+
+def _shared(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
+    return [(f".{text_of(key)}", before[key], after[key]) for key in before if key in after]
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    """Return the fields of a model or dataclass, with slots or without."""
+    slots = getattr(item, "__dataclass_fields__", ())
+    return getattr(item, "__dict__", None) or {
+        name: getattr(item, name) for name in slots if hasattr(item, name)
+    }
 
 
 def leaves(root: Any) -> Iterator[tuple[str, Any]]:

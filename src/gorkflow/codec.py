@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any
 
 from gorkflow._plain import (
     dump_message,
     first_line,
+    is_choice,
     leaves,
+    mismatches,
     problem_at,
     survey,
     text_of,
-    union_members,
+    union_choices,
     unsayable,
     without_notes,
 )
@@ -69,8 +71,8 @@ class Codec:
         "_adapter",
         "_digest",
         "_dump",
+        "_has_unions",
         "_is_plain",
-        "_is_union",
         "_null_is_suspect",
         "_read",
         "annotation",
@@ -81,7 +83,7 @@ class Codec:
         self.annotation = annotation
         self._digest: str | None = None
         self._adapter: pydantic.TypeAdapter[Any] | None = None
-        self._is_union = len(union_members(annotation)) > 1
+        self._has_unions = False
         self._is_plain = False
         self._null_is_suspect = True
         self.by_alias = True
@@ -122,6 +124,7 @@ class Codec:
         self.by_alias = not renamed
         self._null_is_suspect = not kinds.isdisjoint(_OPAQUE_SCHEMAS)
         self._is_plain = kinds <= _PLAIN_SCHEMAS
+        self._has_unions = "union" in kinds
         self._dump, self._read = dump, read
         self._adapter = adapter
         return True
@@ -154,7 +157,7 @@ class Codec:
             raise _invalid(error, encoding=True) from error
         if suspect and not _same(value, again):
             self._refuse_disguised(value)
-        if self._is_union and type(again) is not type(value):
+        if self._has_unions:
             self._refuse_confused(value, again)
         return data
 
@@ -274,12 +277,18 @@ class Codec:
                 raise EncodingError(f"{place}: {problem}" if place else problem)
 
     def _refuse_confused(self, value: Any, again: Any) -> None:
-        kinds = {get_origin(item) or item for item in union_members(self.annotation)}
-        if type(value) in kinds and type(again) in kinds:
-            raise ValidationError(
-                f"a {type(value).__name__} reads back as a {type(again).__name__}: give the "
-                "members of the union a Literal field that tells them apart"
-            )
+        """Raise if a member of a union, however deep inside, reads back as another one."""
+        choices: set[object] | None = None
+        for place, old, new in mismatches(value, again):
+            if choices is None:
+                choices = union_choices(self._ready().core_schema)
+            if is_choice(old, choices) and is_choice(new, choices):
+                where = f"{place.removeprefix('.')}: " if place else ""
+                raise ValidationError(
+                    f"{where}a {type(old).__name__} reads back as a {type(new).__name__}; use "
+                    "models or dataclasses as members of the union, with a Literal field that "
+                    "tells them apart"
+                )
 
 
 _cache: dict[Any, Codec] = {}

@@ -327,11 +327,17 @@ class RunFilter:
     """``next_cursor`` of the page before."""
 
     def __post_init__(self) -> None:
-        """Check the status, which nothing would match if it were misspelled.
+        """Check the status, which nothing would match if it were misspelled, and the instants.
 
         Raises:
-            ValueError: there is no such status.
+            ValueError: there is no such status, or an instant has no time zone.
         """
+        for name in ("created_after", "created_before", "finished_before"):
+            at = getattr(self, name)
+            if at is not None and at.tzinfo is None:
+                raise ValueError(
+                    f"{name} {at!r} has no time zone; say which, as in datetime.now(UTC)"
+                )
         if self.status is not None:
             for status in (self.status,) if isinstance(self.status, str) else self.status:
                 if status not in list(RunStatus):

@@ -29,6 +29,38 @@ def test_output_goes_to_stdout_and_all_else_to_stderr(folder: Path):
     assert "\x1b" not in done.stderr
 
 
+LOUD = """
+import os, subprocess
+from gorkflow import Workflow, step
+
+os.write(1, b"imported\\n")
+
+@step(executor="process")
+def elsewhere(number: int) -> int:
+    print("printed")
+    subprocess.run(["echo", "echoed"])
+    return number
+
+@step
+def here(number: int) -> int:
+    os.write(1, b"written\\n")
+    return number
+
+loud = Workflow("loud", input=int).then(elsewhere).then(here)
+"""
+
+
+def test_not_even_processes_write_to_stdout(folder: Path):
+    (folder / "loud.py").write_text(LOUD)
+    done = gorkflow_in(folder, "run", "loud.py", "--input", "7")
+    assert done.stdout == "7\n"
+    for text in ("imported", "printed", "echoed", "written"):
+        assert f"{text}\n" in done.stderr
+    drawn = gorkflow_in(folder, "graph", "loud.py", "--format", "text")
+    assert "imported" not in drawn.stdout
+    assert "elsewhere" in drawn.stdout
+
+
 def test_json_is_all_there_is(folder: Path):
     done = gorkflow_in(folder, "run", "flows:checkout", "--input", "-", "--json", stdin=ORDER)
     assert done.returncode == 0

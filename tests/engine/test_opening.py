@@ -142,6 +142,33 @@ async def test_engines_share_a_store_that_the_last_one_closes(url: str, tmp_path
         await store.get_run(handle.run_id)
 
 
+def test_what_is_no_store_and_what_are_no_defaults_is_told_at_once() -> None:
+    given: Any = 5
+    with pytest.raises(TypeError, match="must be a Store or a URL, such as 'memory:', not 5"):
+        Engine(given)
+    defaults: Any = {"retry": 3}
+    with pytest.raises(ValueError, match="defaults: unknown option 'retry'; did you mean"):
+        Engine("memory:", defaults=defaults)
+
+
+class Unwilling(Slow):
+    async def unregister(self, worker_id: str) -> None:
+        raise StoreError("the disk is full")
+
+
+@in_loop
+async def test_a_store_error_in_the_background_is_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Unwilling()
+    store.gate.open()
+    async with Engine(store):
+        pass
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "others take them over later: the disk is full" in record.getMessage()
+    assert record.exc_info is None
+
+
 @in_loop
 async def test_a_store_that_is_opened_twice_at_once_is_opened_once(tmp_path: Path) -> None:
     store = open_store(f"sqlite:{tmp_path / 'runs.db'}")

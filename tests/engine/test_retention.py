@@ -1,12 +1,13 @@
 """`delete_runs`: old runs go, in short transactions, and nothing else."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from gorkflow.engine import _retention
 from gorkflow.engine.engine import Engine
+from gorkflow.errors import WorkflowInvalidError
 from gorkflow.model import RunFilter, RunStatus, instant
 from gorkflow.step import step
 from gorkflow.store import Store
@@ -149,3 +150,17 @@ async def test_sqlite_deletes_all_that_belongs_to_a_run(tmp_path: Any) -> None:
         assert await store.check() == []
         assert (await store.read_all_events())[0] == []
         assert list(await engine.list_runs(RunFilter(tags={"x": "y"}))) == []
+
+
+@pytest.mark.parametrize("name", ["created_after", "created_before", "finished_before"])
+def test_an_instant_without_a_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} .* has no time zone; say which"):
+        RunFilter(**{name: datetime(2026, 1, 1)})  # type: ignore[arg-type]  # noqa: DTZ001
+
+
+@in_loop
+async def test_a_choice_without_its_end_is_told_by_its_workflow() -> None:
+    begun: Any = Workflow("begun", input=int).when(lambda number: number > 1, good)
+    async with Engine("memory:") as engine:
+        with pytest.raises(WorkflowInvalidError, match=r"'begun' can't be built:\n.*not complete"):
+            await engine.start(begun, 1)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -186,6 +187,67 @@ def test_a_union_member_that_reads_back_as_another_is_refused():
     assert codec.decode(codec.encode(Cat("a"))) == Cat("a")
     with pytest.raises(ValidationError, match="a Dog reads back as a Cat"):
         codec.encode(Dog("a"))
+
+
+@dataclasses.dataclass
+class Cat:
+    name: str
+
+
+@dataclasses.dataclass(slots=True)
+class Dog:
+    name: str
+
+
+class Kennel(BaseModel):
+    animals: list[Cat | Dog] = []
+    best: dict[str, "Cat | Dog | None"] = {}
+
+
+@dataclasses.dataclass(slots=True)
+class House:
+    kennel: Kennel
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "place"),
+    [
+        (list[Cat | Dog], [Cat("a"), Dog("b")], r"\[1\]: "),
+        (dict[str, Cat | Dog], {"x": Dog("b")}, "x: "),
+        (Kennel, Kennel(animals=[Dog("b")]), r"animals\[0\]: "),
+        (House, House(Kennel(best={"a": None, "b": Dog("b")})), r"kennel\.best\.b: "),
+        (tuple[int, Cat | Dog | None], (1, Dog("b")), r"\[1\]: "),
+    ],
+)
+def test_one_inside_is_refused_too(annotation, value, place):
+    with pytest.raises(ValidationError, match=f"^{place}a Dog reads back as a Cat"):
+        codec_of(annotation).encode(value)
+
+
+class Told(BaseModel):
+    kind: Literal["told"] = "told"
+
+
+class Asked(BaseModel):
+    kind: Literal["asked"] = "asked"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (list[Cat | Dog], [Cat("a")]),
+        (list[Told | Asked], [Asked(), Told()]),
+        (list[Told | Asked | None], [Asked(), None]),
+        (list[int | str], [1, "1"]),
+        (dict[str, float | str | None], {"a": 1.0, "b": "c", "d": None}),
+        (list[Annotated[Told | Asked, Field(discriminator="kind")]], [Asked(), Told()]),
+        (Sequence[Told | Asked], (Told(), Asked())),
+        (Kennel, Kennel(animals=[Cat("a")], best={"x": Cat("b"), "y": None})),
+    ],
+)
+def test_members_that_differ_come_back_as_they_were(annotation, value):
+    codec = codec_of(annotation)
+    assert list(codec.decode(codec.encode(value))) == list(value)
 
 
 class Renamed(BaseModel):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
 from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._output import put, say
+from gorkflow.cli._output import put, say, stdout_is_ours
 from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, json_text
 from gorkflow.insight.advice import Advice
@@ -37,7 +36,7 @@ def check(
         CliError: TARGET can't be used, or there is no such code.
         WorkflowInvalidError: a workflow is not complete.
     """
-    with redirect_stdout(sys.stderr), warnings.catch_warnings():
+    with stdout_is_ours(), warnings.catch_warnings():
         for category in (BlockingCallWarning, StepClosureWarning):
             warnings.simplefilter("ignore", category)  # said below, and better
         loaded = load(target)

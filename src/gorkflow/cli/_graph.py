@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
-
+from gorkflow.cli._output import stdout_is_ours
 from gorkflow.cli._target import load
 from gorkflow.insight import diagram
 
@@ -21,6 +19,6 @@ def draw(target: str, workflow_id: str | None, how: str) -> str:
         CliError: TARGET can't be used.
         WorkflowInvalidError: the workflow is not complete.
     """
-    with redirect_stdout(sys.stderr):
+    with stdout_is_ours():
         tree = load(target).choose(workflow_id).compile().tree
     return diagram.mermaid(tree) if how == "mermaid" else diagram.text(tree)

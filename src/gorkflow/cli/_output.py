@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 import click
@@ -36,6 +38,32 @@ def say(text: str) -> None:
         click.echo(text, err=True)
     except OSError:
         _discard(sys.stderr)
+
+
+@contextmanager
+def stdout_is_ours() -> Generator[None]:
+    """Have all that anybody prints meanwhile go to standard error: the output is for a pipe.
+
+    That of processes, too, which know nothing of ``sys.stdout``.
+    """
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    try:
+        ours = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of the two is closed
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with suppress(OSError, ValueError):
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+        os.dup2(ours, 1)
+        os.close(ours)
 
 
 def _discard(stream: TextIO) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -17,7 +16,7 @@ from gorkflow.cli import _plain
 from gorkflow.cli._board import Board
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._input import read_input
-from gorkflow.cli._output import put, say
+from gorkflow.cli._output import put, say, stdout_is_ours
 from gorkflow.cli._stores import check_exists, naming_source
 from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, indented, json_text, one_line
@@ -244,7 +243,7 @@ def _carry(
 ) -> ExitCode:
     try:
         # What the steps print goes where the rest of the talk goes: the output is for a pipe.
-        with redirect_stdout(sys.stderr), _stopped_by_sigterm(wanted):
+        with stdout_is_ours(), _stopped_by_sigterm(wanted):
             target = load(wanted.target)
             if target.engine is not None and wanted.store is not None:
                 raise CliError("the engine of TARGET brings its store; leave out --store")

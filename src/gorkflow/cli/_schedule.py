@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 from gorkflow.cli import _plain
 from gorkflow.cli._errors import CliError
 from gorkflow.cli._input import read_input
-from gorkflow.cli._output import put, say
+from gorkflow.cli._output import put, say, stdout_is_ours
 from gorkflow.cli._stores import check_exists, naming_source, opened
 from gorkflow.cli._target import load
 from gorkflow.cli._text import json_text, table
@@ -47,7 +45,7 @@ def add(wanted: Wanted, options: ScheduleOptions) -> None:
     Raises:
         CliError: the target can't be used, or the input does not fit.
     """
-    with redirect_stdout(sys.stderr):
+    with stdout_is_ours():
         target = load(wanted.target)
         if target.engine is not None and wanted.store is not None:
             raise CliError("the engine of TARGET brings its store; leave out --store")

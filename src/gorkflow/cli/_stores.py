@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.engine.engine import DEFAULT_STORE
+from gorkflow.engine._given import DEFAULT_STORE
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 from gorkflow.stores import open_store

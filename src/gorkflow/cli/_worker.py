@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._output import say
+from gorkflow.cli._output import say, stdout_is_ours
 from gorkflow.cli._stores import naming_source
 from gorkflow.cli._target import Target, load
 from gorkflow.engine.engine import Engine
@@ -48,7 +48,7 @@ def work(wanted: Wanted) -> ExitCode:
     Raises:
         CliError: a target can't be used.
     """
-    with redirect_stdout(sys.stderr), naming_source(wanted.store), _telling():
+    with stdout_is_ours(), naming_source(wanted.store), _telling():
         return asyncio.run(_work(_engine(wanted), wanted.grace))
 
 

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from gorkflow.clock import background
-from gorkflow.errors import LeaseLostError
+from gorkflow.errors import LeaseLostError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Lease:
             self._wake.clear()
             try:
                 await self.renew()
+            except StoreError as error:
+                logger.warning("the heartbeat failed; trying again: %s", error)
             except Exception:  # whatever it was: without a heartbeat, others take over our runs
                 logger.exception("the heartbeat failed; trying again")
 

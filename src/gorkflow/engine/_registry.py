@@ -10,6 +10,8 @@ from gorkflow.language._elements import node_problems
 from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gorkflow.definition import Definition
     from gorkflow.step import StepDefaults
 
@@ -37,8 +39,9 @@ class Registry:
         """
         if not isinstance(workflow, Workflow):
             problems = node_problems((workflow,))
+            begun = getattr(workflow, "_workflow", workflow)  # of a choice that is not complete
             raise WorkflowInvalidError(
-                getattr(workflow, "id", type(workflow).__name__),
+                getattr(begun, "id", type(workflow).__name__),
                 problems or ["it is a single step; write Workflow(…).then(step)"],
             )
         if self._workflows.get(workflow.id) is not workflow:
@@ -48,6 +51,18 @@ class Registry:
             self._definitions[workflow.id] = definition
             self._workflows[workflow.id] = workflow
         return self._definitions[workflow.id]
+
+    def add_all(self, workflows: Iterable[Workflow[Any, Any]]) -> None:
+        """Add those that an engine was given.
+
+        Raises:
+            TypeError: it is one workflow, not several.
+            WorkflowInvalidError: two have the same id, or one does not work with the engine.
+        """
+        if isinstance(workflows, Workflow):
+            raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
+        for workflow in workflows:
+            self.add_new(workflow)
 
     def add_new(self, workflow: Workflow[Any, Any]) -> None:
         """Add a workflow whose id is not taken.

@@ -100,8 +100,8 @@ class Service:
         await self.runtime.committer.drain()
         try:
             await self.lease.release()
-        except StoreError:
-            logger.exception("could not give back the runs; others take them over by lease")
+        except StoreError as error:
+            logger.warning("could not give back the runs; others take them over later: %s", error)
         self.runtime.executors.close()
 
     def is_shutting_down(self) -> bool:
@@ -216,8 +216,8 @@ class Service:
         try:
             await self.lease.ensure()
             await self._take_what_fits(workflow_ids)
-        except StoreError:
-            logger.exception("could not look for unfinished runs; trying again later")
+        except StoreError as error:
+            logger.warning("could not look for unfinished runs; trying again later: %s", error)
 
     # ---- what others leave ----------------------------------------------------------------
 
@@ -233,6 +233,8 @@ class Service:
             self._wake.clear()
             try:
                 await self._look()
+            except StoreError as error:
+                logger.warning("could not look for work; trying again: %s", error)
             except Exception:
                 logger.exception("could not look for work; trying again")
 

@@ -17,6 +17,7 @@ from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._functions import Functions
+from gorkflow.engine._given import check_defaults, check_numbers, store_of
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
@@ -34,7 +35,6 @@ from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
-from gorkflow.stores import open_store
 from gorkflow.workflow import Workflow
 
 logger = logging.getLogger("gorkflow.engine")
@@ -42,23 +42,8 @@ logger = logging.getLogger("gorkflow.engine")
 T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
-DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
 _users: Counter[int] = Counter()  # open engines by the id of their store
-
-
-def _check_numbers(lease: float, **limits: int | None) -> None:
-    if isinstance(lease, bool) or not 0 < lease < float("inf"):
-        raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
-    for name, number in limits.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number!r}")
-
-
-def _store_of(store: Store | str | None) -> Store:
-    if store is None:
-        store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
-    return open_store(store) if isinstance(store, str) else store
 
 
 class Engine(Messaging, Reruns, Retention, Scheduling, Views):
@@ -87,8 +72,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         clock: where the time comes from.
 
     Raises:
-        ValueError: a number is out of its range, or an executor has a name of ours.
-        TypeError: what was given is no executor.
+        ValueError: a number is out of its range, the defaults are none of a step, or an executor
+            has a name of ours.
+        TypeError: what was given is no store, or no executor.
         StoreError: the store's URL can't be understood.
     """
 
@@ -110,7 +96,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         recover: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        _check_numbers(
+        check_numbers(
             lease,
             max_concurrent_runs=max_concurrent_runs,
             max_concurrent_steps=max_concurrent_steps,
@@ -118,7 +104,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             max_processes=max_processes,
             max_payload=max_payload,
         )
-        self.store: Store = _store_of(store)
+        self.store: Store = store_of(store)
         self._execute = execute
         self._deps = deps
         self._max_runs = max_concurrent_runs
@@ -129,11 +115,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         self._lease = lease
         self._recover = recover and execute
         self._clock: Clock = clock or SystemClock()
+        check_defaults(defaults)
         self._registry = Registry(defaults, frozenset(self._executors) if execute else None)
-        if isinstance(workflows, Workflow):
-            raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
-        for workflow in workflows:
-            self._registry.add_new(workflow)
+        self._registry.add_all(workflows)
         self._entered = False
         self._changing = Turns()
         self._leaving = False

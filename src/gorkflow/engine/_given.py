@@ -1,0 +1,55 @@
+"""What an engine is given, checked before anything is made of it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gorkflow.language._options import defaults_problems
+from gorkflow.stores import open_store
+
+if TYPE_CHECKING:
+    from gorkflow.step import StepDefaults
+    from gorkflow.store import Store
+
+DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
+
+
+def check_numbers(lease: float, **limits: int | None) -> None:
+    """Check the numbers of an engine.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+    if isinstance(lease, bool) or not 0 < lease < float("inf"):
+        raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
+    for name, number in limits.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
+def check_defaults(defaults: StepDefaults | None) -> None:
+    """Check the options that steps inherit from an engine.
+
+    Raises:
+        ValueError: one is unknown, can't be inherited, or makes no sense.
+    """
+    problems = [] if defaults is None else defaults_problems(defaults)
+    if problems:
+        raise ValueError(f"the engine's defaults: {'; '.join(problems)}")
+
+
+def store_of(store: Store | str | None) -> Store:
+    """Return the store that is meant.
+
+    Raises:
+        StoreError: a URL that can't be understood.
+        TypeError: it is neither a store nor a URL.
+    """
+    if store is None:
+        store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
+    if isinstance(store, str):
+        return open_store(store)
+    if not callable(getattr(store, "append", None)):
+        raise TypeError(f"store must be a Store or a URL, such as 'memory:', not {store!r:.100}")
+    return store
