@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,19 @@ def test_not_even_processes_write_to_stdout(folder: Path):
     drawn = gorkflow_in(folder, "graph", "loud.py", "--format", "text")
     assert "imported" not in drawn.stdout
     assert "elsewhere" in drawn.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_was_closed_before_it_began_does_not_matter(folder: Path, closed: str):
+    words = [*COMMAND, "run", "flows.py:checkout", "--input", ORDER, "--store", "memory:"]
+    command = f"{shlex.join(words)} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=environment(), capture_output=True, check=False,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert (done.stdout != "") == (">&-" not in closed.replace("2>&-", ""))
+    assert "should not happen" not in done.stderr
 
 
 def test_json_is_all_there_is(folder: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -10,6 +11,9 @@ __all__ = ["main", "version"]
 
 def main() -> NoReturn:
     """Run the command line with the arguments of this process, and exit."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us; this one takes its number
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: PTH123, SIM115
     try:
         from gorkflow.cli._app import cli
 
