@@ -212,7 +212,8 @@ def _checked(text: str) -> str:
     except (CronSimError, ValueError) as error:
         what = str(error).lower() if isinstance(error, CronSimError) else "a number is too long"
         raise InputInvalidError(
-            f"cron {text!r} is not valid ({what}); it must have {_FIELDS}"
+            f"cron {text!r} is not valid, or names a day that never comes ({what}); the fields are "
+            "minute hour day-of-month month day-of-week, such as '0 3 * * *'"
         ) from None
     return " ".join(text.split())
 

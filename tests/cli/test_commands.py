@@ -38,7 +38,7 @@ def run_checkout(invoke: Invoke, run_id: str, *options: str, order: str = '{"id"
         ("{", "--input does not fit Order: Invalid JSON"),
         ("hello", "A text needs its own quotes"),
         ("flows.py", "To read it from the file: --input @flows.py"),
-        ("@nope.json", "No such file"),
+        ("@nope.json", "there is no file 'nope.json'"),
         ("@.", "Is a directory"),
         ("[" * 200_000, "--input does not fit Order"),
         ('{"id": NaN}', "--input does not fit Order"),

@@ -85,7 +85,7 @@ def test_prune_deletes_what_is_old_enough(invoke: Invoke):
 def test_an_age_needs_a_number_and_a_unit(invoke: Invoke, age: str):
     result = invoke("db", "prune", "--older-than", age)
     assert result.exit_code == 2
-    assert "is no age; write a number and s, m, h, d or w" in result.stderr
+    assert "is no length of time; write a number and s, m, h, d or w" in result.stderr
 
 
 def test_prune_needs_an_age(invoke: Invoke):

@@ -444,7 +444,11 @@ async def test_strays_in_threads_are_counted(caplog: pytest.LogCaptureFixture) -
     async with Engine("memory:") as engine:
         await failure_of(engine, Workflow("w", input=int).then(waits), 1)
         assert engine.stray_threads == 1
-        assert "since nothing can stop them: 1\n" in caplog.text
+        assert "step 'waits' of run" in caplog.text
+        assert (
+            "since nothing can stop it; its result will be ignored. Handlers that do so: 1\n"
+            in (caplog.text)
+        )
         gate.set()
         await until(lambda: engine.stray_threads == 0)
     assert engine.stray_threads == 0

@@ -323,7 +323,7 @@ async def test_abandoned_threads_are_replaced_up_to_a_limit_then_steps_wait(
     hold = Workflow("hold", input=int).parallel(*[stuck.options(id=f"s{i}") for i in range(3)])
     async with Engine("memory:", max_threads=1) as engine:
         handle = await engine.start(hold, 1)
-        await until(lambda: "run on though" in caplog.text, "the complaint")
+        await until(lambda: "runs on, as threads do" in caplog.text, "the complaint")
         waiting = await engine.start(Workflow("q", input=int).then(quick), 7)
         assert "step_scheduled" not in await kinds(engine, waiting.run_id)
         gate.open()
@@ -436,7 +436,24 @@ async def test_an_exception_that_misbehaves_is_still_recorded(
     async with Engine(f"sqlite:{tmp_path / 'runs.db'}") as engine:
         with pytest.raises(RunFailedError) as caught:
             await engine.run(Workflow("w", input=int).then(fails), 1)
-    assert caught.value.failures[0].type.endswith(type(error).__name__)
+    (failure,) = caught.value.failures
+    assert failure.type.endswith(type(error).__name__)
+    (failure.message + failure.traceback).encode()  # a log can say it
+
+
+@in_loop
+async def test_the_exceptions_of_a_group_are_told() -> None:
+    @step
+    async def fails(number: int) -> int:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bad.fn(number))
+        return number
+
+    error = await failures_of(Workflow("w", input=int).then(fails))
+    (failure,) = error.failures
+    assert failure.message == (
+        "unhandled errors in a TaskGroup (1 sub-exception): ValueError: bad 1"
+    )
 
 
 @in_loop

@@ -85,6 +85,8 @@ def _read(text: str, option: str = "--input") -> bytes:
         return text.encode(errors="surrogateescape")
     try:
         return _bare(Path(text[1:]).read_bytes())
+    except FileNotFoundError:
+        raise CliError(f"{option} {text}: there is no file {text[1:]!r}") from None
     except (OSError, ValueError) as error:
         raise CliError(f"{option} {text}: {error}") from None
 

@@ -108,7 +108,9 @@ def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
     """
     found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
     if found is None:
-        raise click.BadParameter(f"{given!r} is no age; write a number and s, m, h, d or w: 30d")
+        raise click.BadParameter(
+            f"{given!r} is no length of time; write a number and s, m, h, d or w: 30d"
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

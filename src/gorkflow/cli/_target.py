@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from gorkflow.cli._errors import CliError
 from gorkflow.cli._text import clean
 from gorkflow.engine.engine import Engine
+from gorkflow.language._placement import UNIMPORTABLE
 from gorkflow.step import Step
 from gorkflow.workflow import Workflow
 
@@ -194,7 +195,7 @@ def _module_name(path: Path) -> str:
     name = path.stem
     if name.isidentifier() and name not in sys.modules and name not in sys.stdlib_module_names:
         return name
-    return "_gorkflow_target_" + re.sub(r"\W", "_", name)
+    return UNIMPORTABLE + re.sub(r"\W", "_", name)
 
 
 def _named(module: ModuleType, text: str, name: str) -> Any:

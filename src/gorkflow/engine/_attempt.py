@@ -284,7 +284,8 @@ class Attempt:
         self._stop_timers()
         driver, command = self.driver, self.command
         driver.attempt_ended(self)
-        driver.runtime.slots.release(command.spec.executor, abandoned=self._is_stray)
+        stray = f"step {command.path!r} of run {driver.run_id!r}" if self._is_stray else ""
+        driver.runtime.slots.release(command.spec.executor, abandoned=stray)
         if self.then is not None:
             self.then()
         if output is not None:

@@ -301,10 +301,14 @@ def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) 
     if executor in LOCAL:
         return ""
     if executor != PROCESS and executor not in known:
+        import difflib  # only for this error
+
         have = ", ".join(sorted(map(repr, known))) or "none"
+        near = difflib.get_close_matches(executor, (PROCESS, *known), 1)
+        hint = f"did you mean {near[0]!r}? Or " if near else ""
         return (
             f"step {step.id!r} runs on executor {executor!r}, which this engine does not have "
-            f"(it has {have}); give it one: Engine(executors={{{executor!r}: …}})"
+            f"(it has {have}); {hint}give it one: Engine(executors={{{executor!r}: …}})"
         )
     if _is_found(step):
         return ""

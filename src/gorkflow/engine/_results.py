@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow.codec import codec_of
 from gorkflow.errors import EncodingError, PayloadTooLargeError, ValidationError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _MESSAGE = 4_000
+_MEMBERS = 5  # exceptions of a group that its message tells of
 _TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the end is kept
 
 
@@ -77,6 +78,25 @@ def code_of(error: BaseException) -> FailureCode:
             return FailureCode.STEP_FAILED
 
 
+def _sayable(text: str) -> str:
+    """Return a text without lone surrogates, which neither a log nor a pipe can say."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _members(error: BaseException) -> str:
+    """Return what the first exceptions of a group say, which its own message does not."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ""
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    told: list[str] = []
+    for each in group.exceptions[:_MEMBERS]:
+        try:
+            told.append(f"{type(each).__name__}: {each}")
+        except Exception:  # noqa: BLE001 - its str() is anybody's code
+            told.append(type(each).__name__)
+    return f": {'; '.join(told)}"
+
+
 def _is_cancelled(error: BaseException) -> bool:
     # Whoever raises one has loaded asyncio, which processes for steps can do without.
     found = sys.modules.get("asyncio.exceptions")
@@ -91,6 +111,7 @@ def make_failure(
         message = str(error)
     except Exception as nested:  # noqa: BLE001 - its str() is anybody's code
         message = f"<its str() raised {type(nested).__name__}>"
+    message += _members(error)
     try:
         shown = _from_the_handler(error.__traceback__)
         text = "".join(traceback.format_exception(type(error), error, shown))
@@ -102,8 +123,8 @@ def make_failure(
         attempt=attempt,
         code=code,
         type=exception_name(type(error)),
-        message=message[:_MESSAGE],
-        traceback=text[-_TRACEBACK:],
+        message=_sayable(message[:_MESSAGE]),
+        traceback=_sayable(text[-_TRACEBACK:]),
         at=instant(at),
     )
 

@@ -247,7 +247,8 @@ def _first(row: ScheduleRow, now: float) -> float:
     if (row.cron is None) is (row.every is None):
         given = "both" if row.cron is not None else "neither"
         raise InputInvalidError(
-            f"a schedule takes either cron='0 3 * * *' or every=timedelta(…), but was given {given}"
+            "a schedule takes either cron, such as '0 3 * * *', or every, an interval, but was "
+            f"given {given}"
         )
     if not isinstance(row.timezone, str):
         raise InputInvalidError(f"timezone must be a name, not {row.timezone!r:.100}")

@@ -87,17 +87,17 @@ class Slots:
         self.limits.give_back(command)
         self.release(command.spec.executor)
 
-    def release(self, kind: str, *, abandoned: bool = False) -> None:
+    def release(self, kind: str, *, abandoned: str = "") -> None:
         """Give back the slots of an attempt that ended.
 
         Args:
             kind: where it ran.
-            abandoned: the attempt is decided, but its handler still runs. Up to a limit another
-                thread replaces it; past that the slot stays taken until ``reclaim``.
+            abandoned: what it is called, if it is decided, but its handler still runs. Up to a
+                limit another thread replaces it; past that its slot stays taken until ``reclaim``.
         """
         self._free_steps += 1
         if abandoned:
-            self._abandon(kind)
+            self._abandon(kind, abandoned)
         elif kind in self._free:
             self._free[kind] += 1
         for queue in self._waiting.values():
@@ -114,22 +114,24 @@ class Slots:
         self._serve()
         self.limits.made_room()
 
-    def _abandon(self, kind: str) -> None:
+    def _abandon(self, kind: str, name: str) -> None:
         self._strays[kind] += 1
         if kind != "thread" or self._strays[kind] <= self._max_abandoned:
             if kind in self._free:
                 self._free[kind] += 1
             logger.warning(
-                "handlers that run on (%s) though their attempts timed out or were cancelled, "
-                "since nothing can stop them: %d",
+                "%s runs on (%s), since nothing can stop it; its result will be ignored. Handlers "
+                "that do so: %d",
+                name,
                 kind,
                 self.strays,
             )
         else:
             logger.error(
-                "threads that run on though their attempts timed out or were cancelled: %d; steps "
-                "that need a thread wait until some end. A thread can't be killed: let the handler "
-                "look at ctx.cancelled, or give its calls timeouts of their own",
+                "%s runs on, as threads do that timed out or were cancelled: %d; steps that need a "
+                "thread wait until some end. A thread can't be killed: let the handler look at "
+                "ctx.cancelled, or give its calls timeouts of their own",
+                name,
                 self._strays[kind],
             )
 

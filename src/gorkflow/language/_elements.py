@@ -254,6 +254,8 @@ def _node_problem(node: Any) -> str:
         return f"{name!r} was called; give the step itself: {name}, not {name}(…)"
     if inspect.isroutine(node):
         name = node.__name__
+        if name == "<lambda>":
+            return "a lambda is no step; write a function, with @step above it"
         return f"{name!r} is a plain function; write @step above `def {name}`"
     if isinstance(node, type):
         return f"{node.__name__!r} is a class, not a step"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ def executor_of(options: Mapping[str, Any], *, is_async: bool) -> str:
     """Return where a step runs."""
     chosen: str | None = options.get("executor")
     return chosen or ("loop" if is_async else "thread")
+
+
+UNIMPORTABLE = "_gorkflow_target_"
+"""Begins the names of modules that were loaded from files which no import finds by their names."""
 
 
 def check_placement(
@@ -71,6 +76,12 @@ def _naming_problem(fn: Any, executor: str) -> str:
         why = f"a function inside another ({name}) has none"
     elif fn.__module__ == "__main__":
         why = "what is defined in the program itself (the module __main__) can't be imported there"
+    elif fn.__module__.startswith(UNIMPORTABLE):
+        file = Path(inspect.getfile(fn)).name
+        return (
+            f"executor={executor!r} imports the file of the function in another process, and no "
+            f"import finds {file!r} by its name; rename it, such as my_steps.py"
+        )
     else:
         return ""
     return (

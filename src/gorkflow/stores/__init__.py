@@ -58,6 +58,8 @@ def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
         path = path[2:]
     if path == ":memory:":
         raise StoreError("SQLite's ':memory:' loses runs between connections; write 'memory:'")
+    if path.startswith("~"):
+        raise StoreError(f"{url!r}: '~' means nothing here; write the path in full")
     if not path:
         raise StoreError(f"{url!r} names no file; write 'sqlite:PATH', as in 'sqlite:runs.db'")
     return SqliteStore(path, **options)

@@ -57,7 +57,7 @@ def feed_position(cursor: str) -> int:
             return position
         case _:
             raise ValueError(
-                f"{cursor!r} is no cursor of read_all_events; give the one it returned, or ''"
+                f"{cursor!r} is no cursor of events; give the one that came with some, or ''"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -56,6 +57,12 @@ def _files_around(path: Path) -> Iterator[Finding]:
             Level.PROBLEM, "disk", f"it is on a network file system ({kind})",
             "move the file to a local disk: locks don't protect it there",
         )  # fmt: skip
+    for each in (path, path.parent):
+        if not os.access(each, os.W_OK):
+            yield Finding(
+                Level.PROBLEM, "permissions", f"this user can't write to {str(each)!r}",
+                "run as the user who owns it, or give this one the right to write",
+            )  # fmt: skip
     for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", ".write", ".workers"))):
         try:
             mode = stat.S_IMODE(each.stat().st_mode)
