@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, EngineClosedError, RunStatus, StepContext, Workflow, step
+from gorkflow import (
+    Engine,
+    EngineClosedError,
+    RunStatus,
+    StepContext,
+    StoreError,
+    Workflow,
+    step,
+)
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._executors import Executors
-from gorkflow.store import Append, Claim, Heartbeat, Message, Worker, Written
+from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, StandsStill, in_loop, until
@@ -184,6 +192,14 @@ class Beats(MemoryStore):
 
     beats = 0
     is_taken: bool | None = False
+    fails = 0
+    """How many of the next looks at a run fail."""
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        if self.fails:
+            self.fails -= 1
+            raise StoreError("not now")
+        return await super().get_run(run_id)
 
     async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         self.beats += 1
@@ -268,12 +284,14 @@ async def test_a_late_start_that_fails_keeps_no_other_from_its_own(
     assert failed == ["a"]
 
 
+@pytest.mark.parametrize("fails", [0, 2])
 @PLACES
 @in_loop
 async def test_what_others_took_over_meanwhile_never_begins(
-    where: str, method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    where: str, method: str, fails: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     store = Beats()
+    store.fails = fails
     async with Engine(store, lease=5.0, executors=pool()) as engine:
         store.is_taken = True
         StandsStill().before(monkeypatch, method)
@@ -320,6 +338,40 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         assert not lease.stopped
         gate.open()
         assert await handle.result() == 1
+
+
+@in_loop
+async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Beats()
+    gate = Gate()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    async with Engine(store, lease=6.0) as engine:
+        stood = StandsStill()
+        plain = store.heartbeat
+
+        async def fails(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            stood.ahead += 1.0  # and whoever blocks the loop goes on blocking it
+            if stood.ahead < 40.0:
+                raise StoreError("not now")
+            return await plain(worker_id, now, after=after)
+
+        handle = await engine.start(Workflow("w", input=int).then(holds), 1)
+        await until(lambda: gate.arrived, "the step")
+        monkeypatch.setattr(store, "heartbeat", fails)
+        assert engine._service is not None
+        lease = engine._service.lease
+        await until(lambda: lease.stopped, "the end of patience")
+        assert stood.ahead < 10.0
+        stood.ahead = 40.0
+        assert await handle.result() == 2
 
 
 @in_loop

@@ -52,6 +52,8 @@ class Lease:
         self._mail_up_to = 0
         self._registered = False
         self._announced = False
+        self._lapsed = False
+        self._failed = False
         self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._holds_until = float("-inf")
@@ -97,8 +99,10 @@ class Lease:
             try:
                 await self.renew()
             except StoreError as error:
+                self._failed = True
                 logger.warning("the heartbeat failed; trying again: %s", error)
             except Exception:  # whatever it was: without a heartbeat, others take over our runs
+                self._failed = True
                 logger.exception("the heartbeat failed; trying again")
 
     async def renew(self) -> None:
@@ -108,7 +112,8 @@ class Lease:
             StoreError: the store failed.
         """
         async with self._renewing:
-            await self.take()
+            if not self._registered:
+                await self._register()
             while not await self._beat_once():
                 pass
 
@@ -159,18 +164,21 @@ class Lease:
         self._mail(beat.messages)
         self._mail_up_to = max(self._mail_up_to, beat.upto)
         if not beat.alive:
-            await self._come_back()
+            logger.warning("the lease of %s ended before it was renewed", self._runtime.worker_id)
+            self._lapsed = True
+            self._registered = False
+            await self._register()
             return False
+        if self._lapsed:
+            await self._stop_what_is_lost()
+            self._lapsed = False
         if self._runtime.loop.time() >= self._end_of(asked):
             return False  # it took so long that what it renewed is over already
         self._hold(asked)
         return True
 
-    async def _come_back(self) -> None:
-        """Register again after a lapse, and stop what others have taken over meanwhile."""
-        logger.warning("the lease of %s ended before it was renewed", self._runtime.worker_id)
-        self._registered = False
-        await self._register()
+    async def _stop_what_is_lost(self) -> None:
+        """Stop what others have taken over while the lease did not hold."""
         for run_id, driver in list(self._runs.drivers.items()):
             if not driver.created.done():
                 continue
@@ -191,6 +199,7 @@ class Lease:
         return asked + self._seconds * (1 - _MARGIN)
 
     def _hold(self, asked: float) -> None:
+        self._failed = False
         self._holds_until = self._end_of(asked)
         self._call_at(self._holds_until - self._seconds * _CHANCE, self._last_chance)
         waiting, self._waiting = self._waiting, []
@@ -212,7 +221,8 @@ class Lease:
         By a timer of its own, since the heartbeat may fail or hang.
         """
         assert self._timer is not None  # it brought us here
-        if self._runtime.loop.time() - self._timer.when() > self._seconds * _CHANCE / 2:
+        late = self._runtime.loop.time() - self._timer.when()
+        if late > self._seconds * _CHANCE / 2 and not self._failed:
             self._last_chance()  # the loop was blocked again
             return
         logger.error(
