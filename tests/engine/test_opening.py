@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, RunStatus, StoreError, Workflow, step
-from gorkflow.store import Worker
+from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
+from gorkflow.store import Heartbeat, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
@@ -175,3 +175,101 @@ async def test_a_store_that_is_opened_twice_at_once_is_opened_once(tmp_path: Pat
     await asyncio.gather(*(store.open() for _ in range(3)))
     await store.close()
     assert not [thread for thread in threading.enumerate() if "sqlite" in thread.name]
+
+
+@in_loop
+async def test_entering_twice_at_once_is_refused() -> None:
+    store = Slow()
+    engine = Engine(store)
+    first = asyncio.ensure_future(engine.__aenter__())
+    await until(lambda: store.gate.arrived, "the first")
+    with pytest.raises(EngineClosedError, match="another `async with`"):
+        await engine.__aenter__()
+    store.gate.open()
+    assert await first is engine
+    await engine.aclose()
+
+
+class SlowToOpen(MemoryStore):
+    gate: Gate | None = None
+
+    async def open(self) -> None:
+        await super().open()
+        if self.gate is not None:
+            await self.gate.wait_async()
+
+
+@in_loop
+async def test_a_store_is_not_closed_under_an_engine_that_opens_it() -> None:
+    store = SlowToOpen()
+    first = Engine(store)
+    await first.open()
+    store.gate = Gate()
+    second = Engine(store)
+    opening = asyncio.ensure_future(second.open())
+    await until(lambda: store.gate is not None and store.gate.arrived, "the second")
+    await first.aclose()
+    store.gate.open()
+    await opening
+    assert await second.run(ONE, 1) == 1
+    await second.aclose()
+    assert not store._open
+
+
+class SlowToLeave(MemoryStore):
+    """Takes its time to unregister; counts heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaving = Gate()
+        self.beats = 0
+
+    async def unregister(self, worker_id: str) -> None:
+        await super().unregister(worker_id)
+        await self.leaving.wait_async()
+
+    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        self.beats += 1
+        return await super().heartbeat(worker_id, now, after=after)
+
+
+@in_loop
+async def test_what_is_asked_of_an_engine_that_leaves_does_not_register_it_again() -> None:
+    store = SlowToLeave()
+    async with Engine(store, execute=False) as other:
+        engine = Engine(store)
+        await engine.open()
+        await other.start(ONE, 1, run_id="r")
+        closing = asyncio.ensure_future(engine.aclose())
+        await until(lambda: store.leaving.arrived, "the end")
+        with pytest.raises(EngineClosedError):
+            await engine.recover()
+        assert await store.workers() == []
+        store.leaving.open()
+        await closing
+        assert await store.workers() == []
+
+
+@in_loop
+async def test_the_lease_is_renewed_while_handlers_clean_up() -> None:
+    store = SlowToLeave()
+    store.leaving.open()
+    gate = Gate()
+    renewed: list[int] = []
+
+    @step
+    async def cleans_up(number: int) -> int:
+        try:
+            await gate.wait_async()
+        finally:
+            before = store.beats
+            await until(lambda: store.beats > before + 1, "heartbeats")
+            renewed.append(store.beats)
+        return number
+
+    engine = Engine(store, lease=0.6)
+    await engine.open()
+    await engine.start(Workflow("w", input=int).then(cleans_up), 1)
+    await until(lambda: gate.arrived, "the step")
+    await engine.aclose(grace=0)
+    assert renewed

@@ -129,6 +129,9 @@ class Attempt:
         self.driver.runtime.lease.when_held(self._start_late)
 
     def _start_late(self) -> None:
+        if self.driver.runtime.closing:
+            self.cancel()  # without a result: it begins where the run goes on
+            return
         try:
             self._start()
         except Exception as error:  # noqa: BLE001 - no thread can be made, say; others go on

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from gorkflow.clock import background
-from gorkflow.errors import LeaseLostError, StoreError
+from gorkflow.errors import EngineClosedError, LeaseLostError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Lease:
         self._mail_up_to = 0
         self._registered = False
         self._announced = False
+        self._released = False
         self._lapsed = False
         self._failed = False
         self._renewing = asyncio.Lock()
@@ -84,6 +85,7 @@ class Lease:
         Raises:
             StoreError: the store failed.
         """
+        self._released = False
         if not self._registered:
             asked = self._runtime.loop.time()
             await self._register()
@@ -110,8 +112,11 @@ class Lease:
 
         Raises:
             StoreError: the store failed.
+            EngineClosedError: it was given back.
         """
         async with self._renewing:
+            if self._released:
+                raise EngineClosedError("the engine is closed, and carries no more runs")
             if not self._registered:
                 await self._register()
             while not await self._beat_once():
@@ -122,6 +127,7 @@ class Lease:
 
         Raises:
             StoreError: the store failed.
+            EngineClosedError: it was given back.
         """
         if not self.holds():
             await self.renew()
@@ -132,6 +138,7 @@ class Lease:
         Raises:
             StoreError: the store failed; others take the runs over when the lease has ended.
         """
+        self._released = True
         if self._timer is not None:
             self._timer.cancel()
         self._holds_until = float("-inf")

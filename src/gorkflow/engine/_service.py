@@ -19,7 +19,7 @@ from gorkflow.errors import EngineClosedError, RunError, StoreCorruptError, Stor
 from gorkflow.events import CancelRequested
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
@@ -61,6 +61,7 @@ class Service:
         self._watched: set[str] = set()
         self._early: list[Message] = []
         self._is_worker = False
+        self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
 
     # ---- life -----------------------------------------------------------------------------
@@ -70,7 +71,7 @@ class Service:
         self.runtime.recovers = recover
         self._is_worker = True
         await self.lease.take()
-        self._spawn(self.lease.beat())
+        self._beat = self._spawn(self.lease.beat())
         if recover:
             self._watched.update(self._registry.ids())
             await self._take_what_fits(self._registry.ids())
@@ -92,17 +93,24 @@ class Service:
             self._wake.set()
 
     async def _stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # The heartbeat goes on while handlers clean up, or others would have their runs too early.
+        await self._end_of(task for task in self._tasks if task is not self._beat)
         await self.runs.let_go(CLEANUP)
         await self.runtime.slots.limits.close()
         await self.runtime.committer.drain()
+        await self._end_of(self._tasks)
         try:
             await self.lease.release()
         except StoreError as error:
             logger.warning("could not give back the runs; others take them over later: %s", error)
         self.runtime.executors.close()
+
+    @staticmethod
+    async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+        cancelled = list(tasks)
+        for task in cancelled:
+            task.cancel()
+        await asyncio.gather(*cancelled, return_exceptions=True)
 
     def is_shutting_down(self) -> bool:
         """Return whether somebody is cancelling all tasks of the loop, ours among them."""

@@ -159,8 +159,12 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
                 "the engine is in use by another `async with`, which closes it; enter it once and "
                 "hand it on"
             )
-        await self.open()
         self._entered = True
+        try:
+            await self.open()
+        except BaseException:
+            self._entered = False
+            raise
         return self
 
     async def __aexit__(
@@ -197,8 +201,12 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         import random  # as late as possible: it is slow to load
 
         loop = asyncio.get_running_loop()
-        await self.store.open()
         _users[id(self.store)] += 1
+        try:
+            await self.store.open()
+        except BaseException:
+            await self._leave_store()
+            raise
         executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,
@@ -254,10 +262,13 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             await service.close(grace)
         finally:
             self._service = self._runtime = None
-            _users[id(self.store)] -= 1
-            if not _users[id(self.store)]:
-                del _users[id(self.store)]
-                await self.store.close()
+            await self._leave_store()
+
+    async def _leave_store(self) -> None:
+        _users[id(self.store)] -= 1
+        if not _users[id(self.store)]:
+            del _users[id(self.store)]
+            await self.store.close()
 
     # ---- starting -------------------------------------------------------------------------
 
