@@ -100,6 +100,7 @@ def test_a_url_names_it():
         ("runs.db", "write 'sqlite:runs.db'"),
         ("sqlite::memory:", "write 'memory:'"),
         ("sqlite:", "names no file"),
+        ("sqlite:~/runs.db", "write the path in full"),
         ("sqlite://host/db", "names a host"),
         ("sqlite:a.db?synchronos=full", "did you mean 'synchronous'"),
         ("sqlite:a.db?synchronous=off", "'full' or 'normal'"),

@@ -489,6 +489,16 @@ def test_loose_permissions_are_told(path):
     assert loose.advice == f"chmod 600 {str(path)!r}"
 
 
+def test_what_can_not_be_written_is_told(path, monkeypatch):
+    with_store(path, fill)
+    access = os.access
+    # The tests may run as root, who may write anywhere.
+    monkeypatch.setattr(os, "access", lambda at, mode: at != path and access(at, mode))
+    [finding] = of(examined(path), "permissions")
+    assert finding.level is Level.PROBLEM
+    assert finding.text == f"this user can't write to {str(path)!r}"
+
+
 def test_workers_are_told_with_their_process(path):
     async def test(store):
         await store.register(worker("here", host="box", pid=7))
