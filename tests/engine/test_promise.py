@@ -15,9 +15,9 @@ async def test_all_who_wait_get_the_value_and_so_do_those_who_come_late():
     promise = Promise()
     waiters = [asyncio.create_task(promise.wait()) for _ in range(3)]
     await asyncio.sleep(0)
-    assert not promise.done()
+    assert not promise.is_set
     promise.set_result("value")
-    assert promise.done()
+    assert promise.is_set
     assert promise.result() == "value"
     assert await asyncio.gather(*waiters) == ["value"] * 3
     assert await promise.wait() == "value"

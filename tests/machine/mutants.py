@@ -613,7 +613,7 @@ def a_run_waits_while_conditions_are_evaluated(patch: Patch) -> None:
 @mutant
 def next_due_is_the_latest(patch: Patch) -> None:
     def mutated(self: Any) -> float | None:
-        return max((timer.due for timer in self._timers.values()), default=None)
+        return max((timer.due for timer in self.timers.values()), default=None)
 
     patch.setattr(Machine, "next_due", mutated)
 
@@ -994,7 +994,7 @@ def a_cancel_ends_the_undoing(patch: Patch) -> None:
                 self.frames.clear()
                 self.running.clear()
                 self._open.clear()
-                self._timers.clear()
+                self.timers.clear()
                 self.conclude(self.undoing)
             else:
                 cancel(self, reason)

@@ -96,7 +96,7 @@ def test_a_signal_that_is_in_time_withdraws_the_timeout():
     timer = StartTimer("ok", "wait", 1_005.0)
     assert timer in drive.machine.open_commands()
     drive.receive("ok")
-    assert not drive.machine.awaits_timer("ok", "wait")
+    assert ("ok", "wait") not in drive.machine.timers
     with pytest.raises(HistoryError):
         drive.fire("ok", "wait")
 

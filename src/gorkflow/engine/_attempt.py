@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Handler
     from gorkflow.machine import RunStep
-    from gorkflow.overlay import Write
+    from gorkflow.overlay import Overlay, Write
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -45,52 +45,37 @@ _OF_OUTPUTS = frozenset(
 class Attempt:
     """A running attempt. Also the host that its ``StepContext`` asks."""
 
-    __slots__ = (
-        "_began_at",
-        "_decided",
-        "_ended_at",
-        "_handler",
-        "_has_lapsed",
-        "_is_lost",
-        "_is_stray",
-        "_layers",
-        "_state",
-        "_timed_out",
-        "_timers",
-        "cancelled",
-        "command",
-        "driver",
-        "due",
-        "step",
-        "then",
-        "writes",
-    )
+    # Set on the class, so that an attempt of which none of it comes true sets none of it.
+    cancelled = False
+    due: float | None = None
+    """The earliest deadline around the step, in seconds since the epoch."""
+    then: Callable[[], object] | None = None
+    """Called once the handler has ended, or was given up."""
+    writes: tuple[Write, ...] = ()
+    """What the handler wrote into the state, once it has ended."""
+    _layers: tuple[Overlay, ...] = ()
+    _state: State | None = None
+    _began_at = 0.0
+    _ended_at = 0.0
+    _handler: Handler | None = None
+    _timers: tuple[TimerHandle, ...] = ()
+    _timed_out = False
+    _has_lapsed = False
+    _is_lost = False
+    _decided = False
+    _is_stray = False
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
         self.driver = driver
         self.command = command
-        self.step = driver.definition.steps[template_of(command.path)]
-        self.cancelled = False
-        self.then: Callable[[], object] | None = None
-        """Called once the handler has ended, or was given up."""
-        deadline = driver.machine.deadline(command.path)
-        self.due = None if deadline is None else deadline.due
-        """The earliest deadline around the step, in seconds since the epoch."""
+        steps, path = driver.definition.steps, command.path
+        self.step = steps[path] if path in steps else steps[template_of(path)]
         # Taken now, for later there may be no branch any more: a thread may outlive it.
-        stateless = driver.machine.state is None
-        self._layers = () if stateless else layers(driver.machine, command.path)
-        self._state: State | None = None
-        self.writes: tuple[Write, ...] = ()
-        """What the handler wrote into the state, once it has ended."""
-        self._began_at = 0.0
-        self._ended_at = 0.0
-        self._handler: Handler | None = None
-        self._timers: tuple[TimerHandle, ...] = ()
-        self._timed_out = False
-        self._has_lapsed = False
-        self._is_lost = False
-        self._decided = False
-        self._is_stray = False
+        machine = driver.machine
+        if machine.timers and (deadline := machine.deadline(path)) is not None:
+            self.due = deadline.due
+        if machine.state is not None:
+            self._layers = layers(machine, path)
 
     # ---- what the driver calls ------------------------------------------------------------
 
@@ -103,7 +88,7 @@ class Attempt:
             others: the attempts whose handlers run, by path.
         """
         undone = undone_path(self.command.path)
-        before = None if undone is None else others.get(undone)
+        before = others.get(undone) if undone else None
         if isinstance(before, Attempt):
             before.then = self._start
         else:
@@ -284,7 +269,8 @@ class Attempt:
 
     def _decide(self, output: bytes | None = None, error: BaseException | None = None) -> None:
         self._decided = True
-        self._stop_timers()
+        if self._timers:
+            self._stop_timers()
         driver, command = self.driver, self.command
         driver.attempt_ended(self)
         stray = f"step {command.path!r} of run {driver.run_id!r}" if self._is_stray else ""
@@ -293,7 +279,7 @@ class Attempt:
             self.then()
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
-            driver.post(StepCompleted, command.path, command.attempt, fields)
+            driver.take_result(StepCompleted, command.path, command.attempt, fields)
         elif self._timed_out or not self.cancelled:
             self._post_failure(error)
 

@@ -102,9 +102,9 @@ class Driver:
         self.noted: list[Promise[None]] = []  # resolved when what was fed so far is durable
         self.opening = opening
         self._new = opening is not None
-        self._inbox: list[Inbound] = []
+        self._inbox: list[Inbound] = [*opening] if opening else []
         self._todo: deque[Command] = deque()
-        self._submitted = False
+        self._submitted = self._new  # by who starts it, when all is posted that comes first
         self._writing = False
         self._suspending = False
         self._more_mail = False
@@ -136,6 +136,17 @@ class Driver:
         self._inbox.append((event, path, attempt, fields))
         self.submit()
 
+    def take_result(
+        self, event: Callable[..., ev.Event], path: str, attempt: int, fields: tuple[Any, ...]
+    ) -> None:
+        """Have the result of a handler recorded, as the last act of the task in which it ran."""
+        self._inbox.append((event, path, attempt, fields))
+        if self._attempts:
+            self.submit()  # theirs may join it
+        elif not self._submitted and not self.done.is_set:
+            self._submitted = True
+            self.runtime.committer.commit(self)
+
     def receive(self, messages: Iterable[Message]) -> None:
         """Take in what was sent to the run. Messages it knows already are passed over."""
         if self.mail.put(messages):
@@ -147,7 +158,7 @@ class Driver:
 
     def submit(self) -> None:
         """Ask for a transition to be written."""
-        if not self._submitted and not self.done.done():
+        if not self._submitted and not self.done.is_set:
             self._submitted = True
             self.runtime.committer.submit(self)
 
@@ -167,13 +178,13 @@ class Driver:
 
     def wants(self, command: RunStep) -> bool:
         """Return whether a step that waits for its slots still should run."""
-        return not self.done.done() and self.machine.wants(command)
+        return not self.done.is_set and self.machine.wants(command)
 
     # ---- a transition ---------------------------------------------------------------------
 
     def transition(self) -> NewRun | Append | None:
         """Feed what has gathered, and return what is to be written; ``None``: nothing."""
-        if self.done.done():
+        if self.done.is_set:
             return None
         machine = self.machine
         before = machine.seq
@@ -181,13 +192,17 @@ class Driver:
         now = max(self.runtime.clock.now(), machine.at)
         inbox, self._inbox = self._inbox, []
         for event, path, attempt, fields in inbox:
-            if self._is_late(event, path, attempt, fields):
+            if attempt is not None:
+                if not machine.expects(path, attempt):
+                    logger.info(_TOO_LATE, self.run_id, path, attempt)
+                    continue
+            elif self._is_void(event, path, fields):
                 continue
             fed = event(self.run_id, machine.seq + 1, path, now, *fields)
             events.append(fed)
             events += machine.feed(fed)
         self._more_mail = False
-        if self.mail.unread:
+        if self.mail.seen and self.mail.unread:
             for sent in self.mail.events(now, signals=self.begun):
                 events += [sent, *machine.feed(sent)]
         self._schedule(events, now)
@@ -207,46 +222,45 @@ class Driver:
 
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
-        if self._attempts or self.admitted or not self.begun or not self.machine.is_waiting:
+        machine = self.machine
+        if machine.running or self._attempts or self.admitted or not self.begun:
             return False
-        due = self.machine.next_due()
+        if not machine.is_waiting:
+            return False
+        due = machine.next_due()
         return due is None or due > now + NAP
 
-    def _is_late(self, event: Any, path: str, attempt: int | None, fields: tuple[Any, ...]) -> bool:
-        machine = self.machine
-        if attempt is not None:
-            if machine.expects(path, attempt):
-                return False
-            logger.info(_TOO_LATE, self.run_id, path, attempt)
-            return True
-        timer = event is ev.TimerFired
-        return not machine.awaits_timer(path, fields[0]) if timer else machine.status.terminal
+    def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
+        if event is ev.TimerFired:
+            return (path, fields[0]) not in self.machine.timers
+        return self.machine.status.terminal
 
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
+        machine = self.machine
         self._admit()
-        while self.machine.has_timers and self._meet_deadlines(events, now):
+        while machine.timers and self._meet_deadlines(events, now):
             self._admit()
         if not self.admitted:
             return
         admitted, self.admitted = self.admitted, []
         for command in admitted:
-            if self.machine.wants(command) and not self.runtime.closing:
+            if machine.wants(command) and not self.runtime.closing:
                 self._use_up(command, events, now)
             else:
                 self.runtime.slots.withdraw(command)
 
     def _admit(self) -> None:
-        commands = self.machine.take_commands()
+        machine, runtime = self.machine, self.runtime
+        commands = machine.take_commands()
         if not self.begun:
             return  # it was cancelled, and has something to undo: ``resume`` sees to that
         for asked in commands:
-            if not self.machine.wants(asked):
-                continue
             if not isinstance(asked, RunStep):
-                self._todo.append(asked)
-            elif not self.runtime.closing and self.runtime.slots.admit(self, asked):
-                self.admitted.append(asked)
+                if machine.wants(asked):
+                    self._todo.append(asked)
+            elif not runtime.closing and runtime.slots.admit(self, asked):
+                self.admitted.append(asked)  # if it is wanted, which is seen next
 
     def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
         """Let the deadlines that have passed stop what would start now; return whether one did.
@@ -284,9 +298,9 @@ class Driver:
         """Go on, now that the store has answered."""
         self._submitted = self._writing = False
         error = None if written is Written.OK else refusal(self.row, written)
-        if not self.created.done():
+        if not self.created.is_set:
             self.created.set_result(error)
-        if self.done.done():
+        if self.done.is_set:
             return  # given up while it was being written
         if error is not None:
             self.broken(error)
@@ -355,7 +369,7 @@ class Driver:
     @property
     def is_broken(self) -> bool:
         """Whether this engine gave the run up, though the store may still have it as ours."""
-        error = self.done.result() if self.done.done() else None
+        error = self.done.result() if self.done.is_set else None
         return error is not None and not isinstance(error, NOT_RECORDED | EngineClosedError)
 
     # ---- the end --------------------------------------------------------------------------
@@ -366,7 +380,7 @@ class Driver:
         The store keeps what it has; whoever claims the run goes on from that.
         """
         self._writing = False
-        if self.created.done() and not isinstance(error, NOT_RECORDED):
+        if self.created.is_set and not isinstance(error, NOT_RECORDED):
             logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
         self._close(error)
 
@@ -376,10 +390,10 @@ class Driver:
 
     def _close(self, error: BaseException | None) -> None:
         """Let go of everything that the run holds here: timers, slots, handlers, those who wait."""
-        if self.done.done():
+        if self.done.is_set:
             return
         self.done.set_result(error)
-        if not self._writing and not self.created.done():
+        if not self._writing and not self.created.is_set:
             self.created.set_result(error)  # else the store's answer decides that
         for timer in self._timers.values():
             timer.cancel()

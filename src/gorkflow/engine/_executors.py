@@ -101,7 +101,8 @@ class _OnLoop:
     def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt = attempt
         self._is_under_way = False
-        attempt.count_down()
+        if attempt.command.spec.timeout is not None:
+            attempt.count_down()
         name, context = attempt.command.path, attempt.driver.context.copy()
         self.task: asyncio.Task[None] | None = loop.create_task(
             self._run(), name=name, context=context

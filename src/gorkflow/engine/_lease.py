@@ -187,7 +187,7 @@ class Lease:
     async def _stop_what_is_lost(self) -> None:
         """Stop what others have taken over while the lease did not hold."""
         for run_id, driver in list(self._runs.drivers.items()):
-            if not driver.created.done():
+            if not driver.created.is_set:
                 continue
             row = await self._runtime.store.get_run(run_id)
             if row is not None and row.token == driver.row.token:
@@ -239,7 +239,7 @@ class Lease:
             self._seconds,
         )
         for run_id, driver in list(self._runs.drivers.items()):
-            if driver.created.done():
+            if driver.created.is_set:
                 self.stopped.add(run_id)
                 driver.broken(
                     LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")

@@ -16,17 +16,14 @@ class Promise(Generic[T]):
     second turn of the loop for each run.
     """
 
-    __slots__ = ("_done", "_value", "_waiting")
+    __slots__ = ("_value", "_waiting", "is_set")
 
     _value: T
 
     def __init__(self) -> None:
-        self._done = False
+        self.is_set = False
+        """Whether there is a value."""
         self._waiting: list[asyncio.Future[None]] = []
-
-    def done(self) -> bool:
-        """Return whether the value is set."""
-        return self._done
 
     def result(self) -> T:
         """Return the value; only once it is set."""
@@ -34,8 +31,8 @@ class Promise(Generic[T]):
 
     def set_result(self, value: T) -> None:
         """Set the value, once, and wake those who wait."""
-        assert not self._done
-        self._done = True
+        assert not self.is_set
+        self.is_set = True
         self._value = value
         for waiter in self._waiting:
             if not waiter.done():
@@ -44,13 +41,13 @@ class Promise(Generic[T]):
 
     async def wait(self) -> T:
         """Return the value as soon as it is set."""
-        if not self._done:
+        if not self.is_set:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             try:
                 await waiter
             except asyncio.CancelledError:
-                if not self._done:
+                if not self.is_set:
                     self._waiting.remove(waiter)
                 raise
         return self._value

@@ -82,10 +82,9 @@ class Runs:
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
         self.drivers[driver.run_id] = driver
-        for event in driver.opening or ():
-            driver.post(*event)
         if driver.row.worker_id is not None:
             self._when_due(driver, self._admit)
+        self._runtime.committer.commit(driver)
         error = await driver.created.wait()
         if error is not None:
             raise error.with_traceback(None)  # shared by all that were to be recorded with it
@@ -108,7 +107,7 @@ class Runs:
             admit(driver)
 
     def _admit(self, driver: Driver) -> None:
-        if driver.done.done() or self._runtime.closing:
+        if driver.done.is_set or self._runtime.closing:
             return
         if self._max_runs is not None and len(self._live) >= self._max_runs:
             place = (-driver.row.priority, next(self._arrivals), driver)
@@ -213,7 +212,7 @@ class Suspects:
     def _next(self) -> None:
         while self._waiting and self._current is None:
             driver = heapq.heappop(self._waiting)[2]
-            if not driver.done.done():
+            if not driver.done.is_set:
                 self._current = driver
                 clock = self._runtime.clock
                 driver.call_at(clock.now() + _PROBATION, partial(self.left, driver))

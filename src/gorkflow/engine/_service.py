@@ -161,7 +161,7 @@ class Service:
         finally:
             for wait in waits:
                 wait.cancel()
-        if recorded.done():
+        if recorded.is_set:
             return True
         return driver.done.result() is None and driver.machine.status.terminal
 

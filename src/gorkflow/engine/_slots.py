@@ -104,7 +104,8 @@ class Slots:
             if queue:
                 self._serve()
                 break
-        self.limits.made_room()
+        if self.limits.crowded:
+            self.limits.made_room()
 
     def reclaim(self, kind: str) -> None:
         """Take note that an abandoned handler has ended."""

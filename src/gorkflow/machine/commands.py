@@ -87,7 +87,7 @@ Command = Question | CancelStep | CancelTimer | FinishRun
 def answers(event: ev.Event, question: Question | None) -> bool:
     """Return whether an event is an answer to an open command."""
     # No `match`: class patterns take longer than all the rest, and half of all events come by here.
-    if isinstance(event, ev.StepScheduled) and isinstance(question, RunStep):
+    if type(event) is ev.StepScheduled and type(question) is RunStep:
         return event.attempt == question.attempt and event.input == question.input
     if isinstance(event, ev.Decided) and isinstance(question, Decide):
         return 0 <= event.choice <= len(question.spec.arms)

@@ -43,6 +43,12 @@ class Frame:
     __slots__ = ("asking", "due", "guard", "index", "input", "known", "live", "machine", "parent",
                  "path", "scope", "spec", "stopping")  # fmt: skip
 
+    input: Ref
+    due: float
+    """The earliest deadline around the node, in seconds since the epoch; its own counts too."""
+    guard: Frame | None
+    """The frame whose deadline that is."""
+
     isolates = False
     """Whether each child writes state of its own, until this node has completed: it is a block."""
 
@@ -61,11 +67,10 @@ class Frame:
         self.spec = spec
         self.index = index
         """Which child of its parent it is."""
-        self.input: Ref = None if parent is None else parent.input
-        self.due: float = NEVER if parent is None else parent.due
-        """The earliest deadline around the node, in seconds since the epoch; its own counts too."""
-        self.guard: Frame | None = None if parent is None else parent.guard
-        """The frame whose deadline that is."""
+        if parent is None:
+            self.input, self.due, self.guard = None, NEVER, None
+        else:
+            self.input, self.due, self.guard = parent.input, parent.due, parent.guard
         self.stopping: Strength | None = None
         self.live = True
         self.asking = False

@@ -87,6 +87,8 @@ class Machine:
         """The frames that events can be about, by path."""
         self.running: dict[str, int] = {}
         """The attempts that were scheduled and have no result yet, by path."""
+        self.timers: dict[tuple[str, str], StartTimer] = {}
+        """The open timers, by path and key: those of which ``timer_fired`` would be taken."""
         self.kept: Mapping[str, Kept] = {}
         """The results that the run starts with, by path."""
         self.state: Overlay | None = None
@@ -99,7 +101,6 @@ class Machine:
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide | Expand] = {}
-        self._timers: dict[tuple[str, str], StartTimer] = {}
         self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
         self._received: set[int] = set()  # the messages that brought a signal
         self._commands: list[Command] = []
@@ -115,18 +116,23 @@ class Machine:
         """
         if event.seq != self.seq + 1 or event.at < self.at or event.run_id != self.run_id:
             raise self._impossible(event, f"expected seq {self.seq + 1} not before {self.at!r}")
-        self._derived = []
-        before = self.seq, self.at
+        self._derived = derived = []
+        before = self.at
         self.seq, self.at = event.seq, event.at
         try:
             if type(event) in _ABOUT_THE_RUN:
                 self._feed_run(event)
             else:
-                self._feed_frame(event)
+                frame = self.frames.get(event.path)
+                if frame is None:
+                    raise self._impossible(event, f"nothing is live at {event.path!r}")
+                if type(event) is not ev.StepCompleted:  # else the frame alone knows
+                    self._take_answer(event, frame)
+                frame.receive(event)
         except HistoryError:
-            self.seq, self.at = before
+            self.seq, self.at = event.seq - 1, before
             raise
-        return self._derived
+        return derived
 
     def take_commands(self) -> list[Command]:
         """Return the commands issued since the last call, in order."""
@@ -138,7 +144,7 @@ class Machine:
         if isinstance(command, (RunStep, Decide, Expand)):
             return self._open.get(command.path) is command
         if isinstance(command, StartTimer):
-            return self._timers.get((command.path, command.key)) is command
+            return self.timers.get((command.path, command.key)) is command
         if isinstance(command, AwaitSignal):
             return self._waits.get(command.signal, {}).get(command.path) is command
         return True
@@ -146,7 +152,7 @@ class Machine:
     def open_commands(self) -> list[Question]:
         """Return what remains to be done: commands not answered yet. Used after a replay."""
         waits = [wait for same in self._waits.values() for wait in same.values()]
-        return [*self._open.values(), *waits, *self._timers.values()]
+        return [*self._open.values(), *waits, *self.timers.values()]
 
     def running_attempts(self) -> list[tuple[str, int]]:
         """Return path and number of the attempts that were scheduled and have no result yet."""
@@ -157,14 +163,9 @@ class Machine:
         """Whether nothing goes on but timers and waits for signals."""
         return self.status is RUNNING and not self._open and not self.running
 
-    @property
-    def has_timers(self) -> bool:
-        """Whether any timer is open."""
-        return bool(self._timers)
-
     def next_due(self) -> float | None:
         """Return when the earliest open timer is due, in seconds since the epoch."""
-        return min((timer.due for timer in self._timers.values()), default=None)
+        return min((timer.due for timer in self.timers.values()), default=None)
 
     @property
     def undoing(self) -> Ended | None:
@@ -196,19 +197,17 @@ class Machine:
 
     def expects(self, path: str, attempt: int) -> bool:
         """Return whether a result of this attempt would be taken; else it comes too late."""
+        if self.running.get(path) == attempt:
+            return True
         frame = self.frames.get(path)
         return frame is not None and frame.expects(attempt)
 
-    def awaits_timer(self, path: str, key: str) -> bool:
-        """Return whether ``timer_fired`` would be taken."""
-        return (path, key) in self._timers
-
     def deadline(self, path: str) -> StartTimer | None:
         """Return the timer of the earliest deadline around a live step. Nothing starts after it."""
-        frame = self.frames.get(path) if self._timers else None
+        frame = self.frames.get(path) if self.timers else None
         if frame is None or frame.guard is None:
             return None
-        return self._timers.get((frame.guard.path, "timeout" if frame.guard.parent else "deadline"))
+        return self.timers.get((frame.guard.path, "timeout" if frame.guard.parent else "deadline"))
 
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
@@ -230,14 +229,9 @@ class Machine:
 
     # ---- events ---------------------------------------------------------------------------
 
-    def _feed_frame(self, event: ev.Event) -> None:
-        frame = self.frames.get(event.path)
-        if frame is None:
-            raise self._impossible(event, f"nothing is live at {event.path!r}")
-        cls = type(event)
-        if cls is ev.StepCompleted:
-            pass  # the frame alone knows
-        elif cls in _ANSWERS:
+    def _take_answer(self, event: ev.Event, frame: Frame) -> None:
+        """Make sure that an event is of those that were asked for, and ask for it no more."""
+        if type(event) in _ANSWERS:
             if not answers(event, self._open.get(event.path)):
                 raise self._impossible(event, f"nothing asked for it at {event.path!r}")
             del self._open[event.path]
@@ -245,10 +239,9 @@ class Machine:
             self._take_signal(event, frame)
         elif (
             isinstance(event, ev.TimerFired)
-            and self._timers.pop((event.path, event.key), None) is None
+            and self.timers.pop((event.path, event.key), None) is None
         ):
             raise self._impossible(event, f"nothing asked for it at {event.path!r}")
-        frame.receive(event)
 
     def _take_signal(self, event: ev.SignalReceived, frame: Frame) -> None:
         signal = frame.spec.signal if isinstance(frame, WaitFrame) else ""
@@ -300,7 +293,7 @@ class Machine:
         self.running.clear()
         self._open.clear()
         self._waits.clear()
-        self._timers.clear()
+        self.timers.clear()
         if self.undo is not None and ended.status is not StepStatus.COMPLETED:
             self.undo.begin(ended, _RUN_STATUS[ended.status])
         else:
@@ -333,7 +326,7 @@ class Machine:
         if isinstance(command, (RunStep, Decide, Expand)):
             self._open[command.path] = command
         elif isinstance(command, StartTimer):
-            self._timers[command.path, command.key] = command
+            self.timers[command.path, command.key] = command
         else:
             self._waits.setdefault(command.signal, {})[command.path] = command
         self._commands.append(command)
@@ -370,14 +363,14 @@ class Machine:
             self.running.pop(path, None)
             if isinstance(frame, WaitFrame):
                 del self._waits[frame.spec.signal][path]
-            if self._timers:
+            if self.timers:
                 self._cancel_timers(path)
         if isinstance(frame, WorkflowFrame):
             self.scopes.pop(path, None)
 
     def _cancel_timers(self, path: str) -> None:
         for key in ("retry", "timeout", "deadline", "sleep", "wait"):
-            if self._timers.pop((path, key), None) is not None:
+            if self.timers.pop((path, key), None) is not None:
                 self.command(CancelTimer(path, key))
 
     def _impossible(self, event: ev.Event, why: str) -> HistoryError:

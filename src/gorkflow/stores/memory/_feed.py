@@ -33,13 +33,12 @@ class Feed:
 
     def add(self, run: Run, before: int, size: int) -> None:
         """Add what was recorded of a run."""
-        if size:
-            self.last += size
-            self.held += size
-            self.ends.append(self.last)
-            self.runs.append(run)
-            self.befores.append(before)
-            self.sizes.append(size)
+        self.last += size
+        self.held += size
+        self.ends.append(self.last)
+        self.runs.append(run)
+        self.befores.append(before)
+        self.sizes.append(size)
 
     def forget(self, run: Run) -> None:
         """Drop a run. Room is made once most of what is held is dead, so it costs little each."""

@@ -114,21 +114,23 @@ class MemoryStore(Schedules):
         """Do what ``append`` does."""
         self._check_open()
         for item in batch:
-            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
+            first = item.expected_seq + 1
+            check_events(item.row.run_id, item.events, first, first + len(item.events) - 1)
         return [self._append(item) for item in batch]
 
     def _append(self, item: Append) -> Written:
-        row = item.row
-        run = self._live(row.run_id)
-        if run is None:
+        row, events = item.row, item.events
+        run = self._runs.get(row.run_id)
+        if run is None or run.seq != item.expected_seq:
             return Written.FENCED
         old = run.written
-        if run.seq != item.expected_seq or old.token != row.token:
+        if old.token != row.token or old.status.terminal:
             return Written.FENCED
         if item.consumed:
             self._drop(number for number in item.consumed if number in run.mail)
-        self._feed.add(run, run.seq, len(item.events))
-        run.add(item.events)
+        if events:
+            self._feed.add(run, run.seq, len(events))
+            run.add(events)
         if item.changed:
             self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
         return Written.OK
