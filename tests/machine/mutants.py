@@ -538,7 +538,7 @@ def the_newest_wait_gets_the_signal(patch: Patch) -> None:
 @mutant
 def a_signal_goes_to_any_wait(patch: Patch) -> None:
     def mutated(self: Any, event: Any, _frame: Any) -> None:
-        self._received.add(event.inbox_id)
+        self._received[event.inbox_id] = None
 
     patch.setattr(Machine, "_take_signal", mutated)
 

@@ -279,7 +279,7 @@ class Attempt:
             self.then()
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
-            driver.take_result(StepCompleted, command.path, command.attempt, fields)
+            driver.post(StepCompleted, command.path, command.attempt, fields, last=True)
         elif self._timed_out or not self.cancelled:
             self._post_failure(error)
 
@@ -307,7 +307,7 @@ class Attempt:
         began_at = self._began_at or None
         unknown = self._is_unknown(failure.code)
         result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
-        driver.post(StepFailed, command.path, command.attempt, result)
+        driver.post(StepFailed, command.path, command.attempt, result, last=True)
 
     def _is_unknown(self, code: FailureCode) -> bool:
         """Return whether the handler may have done its work in spite of the failure."""

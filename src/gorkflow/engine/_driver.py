@@ -15,15 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
-from gorkflow.codec import codec_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Evaluation, evaluate
 from gorkflow.engine._mail import Mail
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._refusal import NOT_RECORDED, refusal
 from gorkflow.engine._summary import log_end, summary
-from gorkflow.errors import EngineClosedError
-from gorkflow.flow import template_of
 from gorkflow.machine import (
     AwaitSignal,
     CancelStep,
@@ -99,18 +96,17 @@ class Driver:
         """Resolved when the run is durable, or with why it can't be."""
         self.done: Promise[BaseException | None] = Promise()
         """Resolved when the run has ended or is suspended, or with why it can't be carried on."""
-        self.noted: list[Promise[None]] = []  # resolved when what was fed so far is durable
-        self.opening = opening
-        self._new = opening is not None
-        self._inbox: list[Inbound] = [*opening] if opening else []
+        self.noted: tuple[Promise[None], ...] = ()  # resolved when what was fed so far is durable
+        self.opening = opening  # until it is recorded
+        self._inbox: list[Inbound] = [*(opening or ())]
         self._todo: deque[Command] = deque()
-        self._submitted = self._new  # by who starts it, when all is posted that comes first
-        self._writing = False
-        self._suspending = False
-        self._more_mail = False
+        self._submitted = (
+            opening is not None
+        )  # by who starts it, when all is posted that comes first
+        self._writing = self._more_mail = False
         self.begun = False
         """Whether it had its turn; until then, it can only be cancelled."""
-        self.mail = Mail(machine, self._check_payload)
+        self.mail = Mail(machine, definition.payloads)
         self._attempts: dict[str, Attempt | Evaluation] = {}
         self._timers: dict[tuple[str, str], TimerHandle] = {}
         if opening is None:
@@ -124,6 +120,8 @@ class Driver:
         path: str,
         attempt: int | None,
         fields: tuple[Any, ...],
+        *,
+        last: bool = False,
     ) -> None:
         """Have an event recorded, if it is still of interest by then.
 
@@ -132,20 +130,10 @@ class Driver:
             path: where it happened.
             attempt: the attempt it is the result of; ``None`` where it is not a result.
             fields: what follows ``at`` in the event.
+            last: whether that is the last act of a task or callback.
         """
         self._inbox.append((event, path, attempt, fields))
-        self.submit()
-
-    def take_result(
-        self, event: Callable[..., ev.Event], path: str, attempt: int, fields: tuple[Any, ...]
-    ) -> None:
-        """Have the result of a handler recorded, as the last act of the task in which it ran."""
-        self._inbox.append((event, path, attempt, fields))
-        if self._attempts:
-            self.submit()  # theirs may join it
-        elif not self._submitted and not self.done.is_set:
-            self._submitted = True
-            self.runtime.committer.commit(self)
+        self.submit(last=last)
 
     def receive(self, messages: Iterable[Message]) -> None:
         """Take in what was sent to the run. Messages it knows already are passed over."""
@@ -153,13 +141,14 @@ class Driver:
             self._more_mail = True  # where a transition is being written, the next one reads it
             self.submit()
 
-    def _check_payload(self, path: str, payload: bytes) -> None:
-        codec_of(self.definition.payloads[template_of(path)]).decode(payload)
-
-    def submit(self) -> None:
-        """Ask for a transition to be written."""
-        if not self._submitted and not self.done.is_set:
-            self._submitted = True
+    def submit(self, *, last: bool = False) -> None:
+        """Ask for a transition to be written; see ``post``."""
+        if self._submitted or self.done.is_set:
+            return
+        self._submitted = True
+        if last and not self._attempts:  # else theirs may join it
+            self.runtime.committer.commit(self)
+        else:
             self.runtime.committer.submit(self)
 
     def resume(self) -> None:
@@ -207,18 +196,23 @@ class Driver:
                 events += [sent, *machine.feed(sent)]
         self._schedule(events, now)
         rests = self._rests(now)
-        self._suspending = rests and self.runtime.recovers
-        if not events and not self._suspending:
+        leaves = rests and self.runtime.recovers
+        if not events and not leaves:
             self._submitted = False
             return None
         self._writing = True
         self.values.note(events)
-        row = summary(self, now, rests=rests, keeps=not self._suspending)
+        row = summary(self, now, rests=rests, keeps=not leaves)
         changed, self.row = row is not self.row, row
-        if self._new:
+        if self.opening is not None:
             return NewRun(row, self.definition.text, events)
-        consumed, self.mail.consumed = self.mail.consumed, []
+        consumed, self.mail.consumed = self.mail.consumed, ()
         return Append(row, events, before, consumed, changed)
+
+    def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
+        if event is ev.TimerFired:
+            return (path, fields[0]) not in self.machine.timers
+        return self.machine.status.terminal
 
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
@@ -229,11 +223,6 @@ class Driver:
             return False
         due = machine.next_due()
         return due is None or due > now + NAP
-
-    def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
-        if event is ev.TimerFired:
-            return (path, fields[0]) not in self.machine.timers
-        return self.machine.status.terminal
 
     def _schedule(self, events: list[ev.Event], now: float) -> None:
         """Record every step that has its slots as scheduled, and keep the other commands."""
@@ -305,17 +294,19 @@ class Driver:
         if error is not None:
             self.broken(error)
             return
-        self._new = False
-        while self.noted:
-            self.noted.pop().set_result(None)
+        self.opening = None
+        if self.noted:
+            for promise in self.noted:
+                promise.set_result(None)
+            self.noted = ()
         while self._todo:
             self.perform(self._todo.popleft())
         self.runtime.changed(self.run_id)
         if self.machine.status.terminal:
             log_end(self.row)
-            self._close(None)
+            self.close()
         elif self.row.worker_id is None:
-            self._close(None)  # queued, or suspended: whoever claims it goes on with it
+            self.close()  # queued, or suspended: whoever claims it goes on with it
         elif self._more_mail or self._inbox or self.admitted:
             self.submit()
 
@@ -366,12 +357,6 @@ class Driver:
         """Whether a handler is running or something is being written."""
         return bool(self._attempts) or self._submitted
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether this engine gave the run up, though the store may still have it as ours."""
-        error = self.done.result() if self.done.is_set else None
-        return error is not None and not isinstance(error, NOT_RECORDED | EngineClosedError)
-
     # ---- the end --------------------------------------------------------------------------
 
     def broken(self, error: BaseException) -> None:
@@ -382,14 +367,13 @@ class Driver:
         self._writing = False
         if self.created.is_set and not isinstance(error, NOT_RECORDED):
             logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
-        self._close(error)
+        self.close(error)
 
-    def give_up(self, error: BaseException | None = None) -> None:
-        """Stop at once: attempts stay without a result; who waits for the end gets the error."""
-        self._close(error)
+    def close(self, error: BaseException | None = None) -> None:
+        """Let go of everything that the run holds here: timers, slots, handlers, those who wait.
 
-    def _close(self, error: BaseException | None) -> None:
-        """Let go of everything that the run holds here: timers, slots, handlers, those who wait."""
+        Attempts that run stay without a result; who waits for the end gets the error.
+        """
         if self.done.is_set:
             return
         self.done.set_result(error)

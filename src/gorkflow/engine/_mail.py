@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.events import CancelRequested, Event, SignalReceived
+from gorkflow.flow import template_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from gorkflow.machine import Machine
     from gorkflow.store import Message
 
@@ -25,20 +28,19 @@ class Mail:
 
     Args:
         machine: of the run; knows who waits for what.
-        check: called with the path that waits and a payload; raises ``ValueInvalidError`` where
-            the payload is not of the type that is waited for.
+        payloads: the annotations of what is waited for, by the template of the path that waits.
     """
 
-    __slots__ = ("_cancels", "_check", "_machine", "_signals", "consumed", "seen")
+    __slots__ = ("_cancels", "_machine", "_payloads", "_signals", "consumed", "seen")
 
-    def __init__(self, machine: Machine, check: Callable[[str, bytes], object]) -> None:
+    def __init__(self, machine: Machine, payloads: Mapping[str, Any]) -> None:
         self.seen = 0
         """The id of the latest message that was put in."""
-        self.consumed: list[int] = []
+        self.consumed: tuple[int, ...] = ()
         """The messages that ``events`` made use of, since whoever records them emptied this."""
         self._machine = machine
-        self._check = check
-        self._cancels: deque[Message] = deque()
+        self._payloads = payloads
+        self._cancels: dict[int, Message] = {}
         self._signals: dict[str, deque[Message]] = {}
 
     @property
@@ -54,7 +56,7 @@ class Mail:
                 continue
             self.seen = message.id
             if message.kind == "cancel":
-                self._cancels.append(message)
+                self._cancels[message.id] = message
             else:
                 self._signals.setdefault(message.body, deque()).append(message)
         return self.seen > before
@@ -70,8 +72,8 @@ class Mail:
         """
         machine = self._machine
         while self._cancels and not machine.status.terminal:
-            message = self._cancels.popleft()
-            self.consumed.append(message.id)
+            message = self._cancels.pop(next(iter(self._cancels)))
+            self.consumed += (message.id,)
             yield CancelRequested(machine.run_id, machine.seq + 1, "", now, message.body)
         progress = signals and bool(self._signals)
         while progress:
@@ -80,7 +82,7 @@ class Mail:
                 while (found := self._next(name)) is not None:
                     progress = True  # what it sets off may wait for a name already looked at
                     path, message = found
-                    self.consumed.append(message.id)
+                    self.consumed += (message.id,)
                     yield SignalReceived(
                         machine.run_id,
                         machine.seq + 1,
@@ -99,7 +101,7 @@ class Mail:
                 return None
             message = waiting.popleft()
             try:
-                self._check(waiters[0], message.payload or b"null")
+                codec_of(self._payloads[template_of(waiters[0])]).decode(message.payload or b"null")
             except ValueInvalidError as error:
                 # It stays in the store, to be looked at; the run waits on for a better one.
                 logger.error(  # noqa: TRY400 - not ours: the sender's mistake

@@ -23,7 +23,8 @@ class Promise(Generic[T]):
     def __init__(self) -> None:
         self.is_set = False
         """Whether there is a value."""
-        self._waiting: list[asyncio.Future[None]] = []
+        # A dict, since an empty one, unlike a list, is nothing to the garbage collector.
+        self._waiting: dict[asyncio.Future[None], None] = {}
 
     def result(self) -> T:
         """Return the value; only once it is set."""
@@ -34,20 +35,19 @@ class Promise(Generic[T]):
         assert not self.is_set
         self.is_set = True
         self._value = value
-        for waiter in self._waiting:
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiting = []
 
     async def wait(self) -> T:
         """Return the value as soon as it is set."""
         if not self.is_set:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
+            self._waiting[waiter] = None
             try:
                 await waiter
             except asyncio.CancelledError:
-                if not self.is_set:
-                    self._waiting.remove(waiter)
+                self._waiting.pop(waiter, None)
                 raise
         return self._value

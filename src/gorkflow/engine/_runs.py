@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gorkflow.engine._refusal import duplicate
+from gorkflow.engine._refusal import NOT_RECORDED, duplicate
 from gorkflow.errors import EngineClosedError
 from gorkflow.events import RunStarted
 from gorkflow.model import RunStatus
@@ -78,7 +78,7 @@ class Runs:
             # What a duplicate finds in the store must be whole; and if the rival could not be
             # recorded, the id is free again.
             if await rival.created.wait() is None:
-                driver.give_up()
+                driver.close()
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
         self.drivers[driver.run_id] = driver
@@ -129,8 +129,9 @@ class Runs:
         del self.drivers[driver.run_id]
         self._live.discard(driver.run_id)
         self._suspects.left(driver)
-        if driver.is_broken:
-            self._dropped(driver)
+        why = driver.done.result()
+        if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
+            self._dropped(driver)  # given up here, though the store may still have it as ours
         while self._waiting and (self._max_runs is None or len(self._live) < self._max_runs):
             self._admit(heapq.heappop(self._waiting)[2])
         if not self._waiting:
@@ -167,7 +168,7 @@ class Runs:
         error = EngineClosedError(LEFT)
         tasks = [task for d in self.drivers.values() for task in d.tasks()]
         for driver in list(self.drivers.values()):
-            driver.give_up(error)
+            driver.close(error)
         if tasks:
             await asyncio.wait(tasks, timeout=cleanup)
 

@@ -51,6 +51,7 @@ class Service:
             dropped=self._dropped,
             room=self._look_for_more,
         )
+        runtime.committer.carried = self.runs.drivers
         self.lease = Lease(runtime, self.runs, lease, self._deliver)
         runtime.lease = self.lease
         self.claims = Claims(runtime, registry, self.runs)
@@ -87,7 +88,7 @@ class Service:
 
     def _leave(self, driver: Driver) -> None:
         """Give a run that rests to the other workers, who need not wait until we are gone."""
-        driver.give_up(EngineClosedError(LEFT))
+        driver.close(EngineClosedError(LEFT))
         if driver.row.worker_id is not None:
             self.claims.drop(driver.run_id, driver.row.token)
             self._wake.set()
@@ -150,7 +151,7 @@ class Service:
         recorded: Promise[None] = Promise()
 
         def requested(*fields: Any) -> CancelRequested:
-            driver.noted.append(recorded)
+            driver.noted += (recorded,)
             return CancelRequested(*fields)
 
         driver.post(requested, "", None, (reason,))

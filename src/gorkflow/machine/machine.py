@@ -102,7 +102,7 @@ class Machine:
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Decide | Expand] = {}
         self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
-        self._received: set[int] = set()  # the messages that brought a signal
+        self._received: dict[int, None] = {}  # the messages that brought a signal
         self._commands: list[Command] = []
         self._derived: list[ev.Event] = []
 
@@ -116,7 +116,7 @@ class Machine:
         """
         if event.seq != self.seq + 1 or event.at < self.at or event.run_id != self.run_id:
             raise self._impossible(event, f"expected seq {self.seq + 1} not before {self.at!r}")
-        self._derived = derived = []
+        self._derived = []
         before = self.at
         self.seq, self.at = event.seq, event.at
         try:
@@ -132,7 +132,7 @@ class Machine:
         except HistoryError:
             self.seq, self.at = event.seq - 1, before
             raise
-        return derived
+        return self._derived
 
     def take_commands(self) -> list[Command]:
         """Return the commands issued since the last call, in order."""
@@ -249,7 +249,7 @@ class Machine:
             raise self._impossible(event, f"{event.path!r} is not next to get a signal")
         if event.inbox_id in self._received:
             raise self._impossible(event, f"message {event.inbox_id} was received before")
-        self._received.add(event.inbox_id)
+        self._received[event.inbox_id] = None
 
     def _feed_run(self, event: ev.Event) -> None:
         live = not self.status.terminal
