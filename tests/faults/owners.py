@@ -173,10 +173,10 @@ def _stop_until_done(
     scene.call("queue_planned", seed=part, count=runs)
     ways = ((signal.SIGTERM,), (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,))
     cut_off: set[tuple[str, str, int]] = set()
-    while ask(scene.db, "SELECT COUNT(*) FROM runs WHERE finished_at IS NULL") != [(0,)]:
+    while _unfinished(scene):
         before = len(scene.lines())
         pid = crowd.worker()
-        eventually(lambda: len(scene.lines()) > before, "it to begin")  # noqa: B023 - used at once
+        _begun(scene, before)
         time.sleep(dice.uniform(0, 0.05))
         way = dice.choice(ways)
         code = crowd.stop(pid, *way)
@@ -187,6 +187,20 @@ def _stop_until_done(
         # Told once, it records what it began; what another one left it may not have come to yet.
         assert len(way) > 1 or cut_off <= earlier, f"{cut_off - earlier} were cut off"
     check_all_ended(scene, part)
+
+
+def _unfinished(scene: Scene) -> list[tuple[int | str | None, ...]]:
+    return ask(scene.db, "SELECT run_id, status, worker_id FROM runs WHERE finished_at IS NULL")
+
+
+def _begun(scene: Scene, before: int) -> None:
+    """Wait until a worker has begun a step; or has none to begin, where runs only have to end."""
+    try:
+        eventually(lambda: len(scene.lines()) > before or not _unfinished(scene), "it to begin")
+    except AssertionError as error:
+        workers = ask(scene.db, "SELECT * FROM workers")
+        told = f"{error}\nleft: {_unfinished(scene)}\nworkers: {workers}"
+        raise AssertionError(f"{told}\n{scene.server.tail()}") from None
 
 
 def _cut_off(database: Database) -> set[tuple[str, str, int]]:
