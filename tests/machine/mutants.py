@@ -687,14 +687,26 @@ def a_kept_default_is_no_default(patch: Patch) -> None:
 # ---- maps and loops -------------------------------------------------------------------------
 
 
+def _item_gets(patch: Patch, given: Callable[[Any, int], Any]) -> None:
+    def make(child_at: Any) -> Any:
+        def mutated(self: Any, index: int) -> Any:
+            child = child_at(self, index)
+            child.input = given(self, index)
+            return child
+
+        return mutated
+
+    _instead(patch, MapFrame, "child_at", make)
+
+
 @mutant
 def items_get_the_whole_list(patch: Patch) -> None:
-    patch.setattr(MapFrame, "given", lambda self, _index: self.input)
+    _item_gets(patch, lambda frame, _index: frame.input)
 
 
 @mutant
 def items_get_their_neighbours(patch: Patch) -> None:
-    patch.setattr(MapFrame, "given", lambda self, index: refs.item_of(self.input, index + 1))
+    _item_gets(patch, lambda frame, index: refs.item_of(frame.input, index + 1))
 
 
 @mutant

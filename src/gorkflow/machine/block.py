@@ -26,8 +26,8 @@ class BlockFrame(Frame):
     A branch has a frame only while it is live; before, it is a number in a queue.
     """
 
-    __slots__ = ("children", "conflict", "decided_at", "entered_at", "filling", "judging",
-                 "overlays", "queue", "results", "tally", "verdict")  # fmt: skip
+    __slots__ = ("children", "conflict", "decided_at", "enough", "entered_at", "filling",
+                 "judging", "overlays", "queue", "results", "tally", "verdict")  # fmt: skip
 
     isolates = True
 
@@ -41,8 +41,8 @@ class BlockFrame(Frame):
         """Return what the path of a branch ends with, after the node's id."""
         raise NotImplementedError
 
-    def given(self, index: int) -> Ref:
-        """Return the input of a branch."""
+    def child_at(self, index: int) -> Frame:
+        """Return the frame of a branch, not started yet."""
         raise NotImplementedError
 
     def composed(self, values: tuple[Ref, ...]) -> Ref:
@@ -66,6 +66,7 @@ class BlockFrame(Frame):
         self.children: dict[int, Frame] = {}
         self.results: list[Ended | None] = [None] * total
         self.tally = joins.Tally(total)
+        self.enough = joins.enough(self.spec.join, total)
         self.verdict: StepStatus | None = None
         self.decided_at = 0  # seq of block_decided
         self.overlays: dict[int, Overlay] | None = None
@@ -101,19 +102,21 @@ class BlockFrame(Frame):
         limit = self.spec.max_concurrency or len(self.results)
         while self.queue and len(self.children) < limit:
             index = self.queue.popleft()
-            child = self.make_child(self.branch(index), index, mark=self.mark(index))
-            child.input = self.given(index)
-            self.children[index] = child
+            child = self.children[index] = self.child_at(index)
             child.start()
         self.filling = False
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         del self.children[child.index]
         self._count(child.index, ended)
-        if self.judging:
+        if not self.judging:
+            return
+        # Most branches decide nothing, and that is seen without asking.
+        more = ended.status is COMPLETED and (self.children or self.queue)
+        if not more or self.tally.completed >= self.enough:
             self._judge()
-            if self.verdict is None:
-                self._fill()
+        if self.verdict is None and self.queue:
+            self._fill()
 
     def _count(self, index: int, ended: Ended) -> None:
         if ended.optional and self.spec.join.kind == "all":

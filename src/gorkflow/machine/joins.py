@@ -33,26 +33,29 @@ def verdict(join: Join, tally: Tally) -> StepStatus | None:
     it impossible, and all have ended.
     """
     done = tally.completed + tally.failed + tally.cancelled == tally.total
-    match join.kind:
-        case "all":
-            needed = tally.total
-        case "first":
-            needed = 1
-        case "at_least":
-            needed = join.count or 1
-        case "settled":
-            return COMPLETED if done else None
-        case "tolerate":
-            if tally.failed > tolerated(join, tally.total):
-                return FAILED
-            return COMPLETED if done else None
-        case _:
-            assert_never(join.kind)
+    if join.kind in {"settled", "tolerate"}:
+        if join.kind == "tolerate" and tally.failed > tolerated(join, tally.total):
+            return FAILED
+        return COMPLETED if done else None
+    needed = enough(join, tally.total)
     if tally.completed >= needed:
         return COMPLETED
     if tally.total - tally.failed < needed:
         return FAILED
     return CANCELLED if done else None
+
+
+def enough(join: Join, total: int) -> int:
+    """Return how many completed branches it takes before they can decide a block."""
+    match join.kind:
+        case "all" | "settled" | "tolerate":
+            return total
+        case "first":
+            return 1
+        case "at_least":
+            return join.count or 1
+        case _:
+            assert_never(join.kind)
 
 
 def met(join: Join, total: int, completed: int) -> bool:

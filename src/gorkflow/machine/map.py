@@ -9,6 +9,7 @@ from gorkflow.flow import NodeSpec, item_mark
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.block import BlockFrame
 from gorkflow.machine.commands import Expand
+from gorkflow.machine.frame import Frame
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.refs import ListOf, Ref, item_of
 
@@ -43,8 +44,10 @@ class MapFrame(Asking, BlockFrame):
     def mark(self, index: int) -> str:
         return item_mark(index, self.keys)
 
-    def given(self, index: int) -> Ref:
-        return item_of(self.input, index)
+    def child_at(self, index: int) -> Frame:
+        child = self.make_child(self.spec.body, index, mark=self.mark(index))
+        child.input = item_of(self.input, index)
+        return child
 
     def composed(self, values: tuple[Ref, ...]) -> Ref:
         return ListOf(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gorkflow.flow import NodeSpec
 from gorkflow.machine.block import BlockFrame
+from gorkflow.machine.frame import Frame
 from gorkflow.refs import Ref
 
 
@@ -23,8 +24,8 @@ class ParallelFrame(BlockFrame):
     def mark(self, index: int) -> str:
         return ""
 
-    def given(self, index: int) -> Ref:
-        return self.input
+    def child_at(self, index: int) -> Frame:
+        return self.make_child(self.spec.branches[index], index)
 
     def composed(self, values: tuple[Ref, ...]) -> Ref:
         return values
