@@ -132,16 +132,20 @@ class Lease:
         if not self.holds():
             await self.renew()
 
+    def end(self) -> None:
+        """Renew it no more, and let nothing begin: the half of ``release`` that nobody cuts off."""
+        self._released = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._holds_until = float("-inf")
+
     async def release(self) -> None:
         """Give back every run, and be no worker any more.
 
         Raises:
             StoreError: the store failed; others take the runs over when the lease has ended.
         """
-        self._released = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._holds_until = float("-inf")
+        self.end()
         if self._announced:
             self._registered = False
             await self._runtime.store.unregister(self._runtime.worker_id)

@@ -159,18 +159,13 @@ class Runs:
         """Shorten what is left of the grace to this many seconds."""
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
-    async def let_go(self, cleanup: float) -> None:
-        """Give up every run, and wait for the handlers that are told to stop.
-
-        Args:
-            cleanup: seconds that they get.
-        """
+    def let_go(self) -> list[asyncio.Task[None]]:
+        """Give up every run; return the tasks of the handlers that are told to stop."""
         error = EngineClosedError(LEFT)
         tasks = [task for d in self.drivers.values() for task in d.tasks()]
         for driver in list(self.drivers.values()):
             driver.give_up(error)
-        if tasks:
-            await asyncio.wait(tasks, timeout=cleanup)
+        return tasks
 
 
 class Suspects:
