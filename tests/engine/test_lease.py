@@ -19,6 +19,7 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.clock import SystemClock
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._executors import Executors
 from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
@@ -303,6 +304,53 @@ async def test_what_others_took_over_meanwhile_never_begins(
     assert not (tmp_path / "begun").exists()
 
 
+class Ahead(SystemClock):
+    """A time of day that goes on while the loop's stands still, as when the machine sleeps."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+@in_loop
+async def test_a_lease_that_is_over_by_the_time_of_day_does_not_hold(tmp_path: Path) -> None:
+    """For others judge by that: nothing begins before a renewal, which is sound again at once."""
+    store, clock = Beats(), Ahead()
+    async with Engine(store, lease=5.0, clock=clock) as engine:
+        assert engine._service is not None
+        lease = engine._service.lease
+        await until(lambda: store.beats, "a renewal")
+        handle = await engine.start(placed("loop"), str(tmp_path / "begun"))
+        clock.ahead = 20.0
+        before = store.beats
+        assert not lease.holds()
+        assert await handle.result() == 1
+        assert store.beats > before
+        assert lease.holds()
+
+
+@in_loop
+async def test_a_renewal_that_is_over_by_the_time_of_day_renews_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, clock = Beats(), Ahead()
+    async with Engine(store, lease=5.0, clock=clock) as engine:
+        assert engine._service is not None
+        lease = engine._service.lease
+        plain = store.heartbeat
+
+        async def sleeps(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            beat = await plain(worker_id, now, after=after)
+            clock.ahead = 20.0
+            return beat
+
+        monkeypatch.setattr(store, "heartbeat", sleeps)
+        await lease.renew()
+        assert clock.ahead
+        assert lease.holds()
+
+
 @pytest.mark.parametrize("again", [False, True])
 @in_loop
 async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
@@ -333,7 +381,7 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         await until(lambda: gate.arrived, "the step")
         assert engine._service is not None
         lease = engine._service.lease
-        stood.ahead = lease._holds_until + 0.1 - time.monotonic()
+        stood.ahead = lease._holds_until.loop + 0.1 - time.monotonic()
         await until(lease.holds, "the renewal")
         assert not lease.stopped
         gate.open()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gorkflow.clock import background
 from gorkflow.errors import EngineClosedError, LeaseLostError, StoreError
@@ -26,6 +26,22 @@ BEAT = 1.0
 """Seconds between heartbeats, at most: also how soon another process's cancel is seen."""
 _MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
 _CHANCE = 1 / 12  # of the lease: what a heartbeat gets at the least before steps are stopped
+
+
+class _Moment(NamedTuple):
+    """A moment by two clocks: the loop's, and the time of day.
+
+    Others judge by the latter, which goes on while the machine sleeps; but it may be set back.
+    """
+
+    loop: float
+    day: float
+
+    def after(self, seconds: float) -> _Moment:
+        return _Moment(self.loop + seconds, self.day + seconds)
+
+
+_NEVER = _Moment(float("-inf"), float("-inf"))
 
 
 class Lease:
@@ -57,7 +73,7 @@ class Lease:
         self._failed = False
         self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._holds_until = float("-inf")
+        self._holds_until = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Callable[[], object]] = []
         self.stopped: set[str] = set()
@@ -70,7 +86,11 @@ class Lease:
 
     def holds(self) -> bool:
         """Return whether nobody else can have taken our runs. May be called from any thread."""
-        return self._runtime.loop.time() < self._holds_until
+        return self._is_before(self._holds_until)
+
+    def _is_before(self, end: _Moment) -> bool:
+        runtime = self._runtime
+        return runtime.loop.time() < end.loop and runtime.clock.now() < end.day
 
     def when_held(self, call: Callable[[], object]) -> None:
         """Call as soon as the lease is renewed. What is stopped by its end must not mind."""
@@ -87,9 +107,7 @@ class Lease:
         """
         self._released = False
         if not self._registered:
-            asked = self._runtime.loop.time()
-            await self._register()
-            self._hold(asked)
+            self._hold(await self._register())
 
     async def beat(self) -> None:
         """Renew it again and again, for ever."""
@@ -137,7 +155,7 @@ class Lease:
         self._released = True
         if self._timer is not None:
             self._timer.cancel()
-        self._holds_until = float("-inf")
+        self._holds_until = _NEVER
 
     async def release(self) -> None:
         """Give back every run, and be no worker any more.
@@ -151,26 +169,31 @@ class Lease:
             await self._runtime.store.unregister(self._runtime.worker_id)
             self._announced = False
 
-    async def _register(self) -> None:
-        now = self._runtime.clock.now()
+    def _now(self) -> _Moment:
+        return _Moment(self._runtime.loop.time(), self._runtime.clock.now())
+
+    async def _register(self) -> _Moment:
+        """Announce the worker; return when that was asked for."""
+        asked = self._now()
         # Before it is: closing may cut us off here, and it happens all the same.
         self._announced = True
         await self._runtime.store.register(
             Worker(
                 worker_id=self._runtime.worker_id,
-                started_at=now,
-                seen_at=now,
+                started_at=asked.day,
+                seen_at=asked.day,
                 lease=self._seconds,
                 host=socket.gethostname(),
                 pid=os.getpid(),
             )
         )
         self._registered = True
+        return asked
 
     async def _beat_once(self) -> bool:
-        now, asked = self._runtime.clock.now(), self._runtime.loop.time()
+        asked = self._now()
         beat = await self._runtime.store.heartbeat(
-            self._runtime.worker_id, now, after=self._mail_up_to
+            self._runtime.worker_id, asked.day, after=self._mail_up_to
         )
         self._mail(beat.messages)
         self._mail_up_to = max(self._mail_up_to, beat.upto)
@@ -183,7 +206,7 @@ class Lease:
         if self._lapsed:
             await self._stop_what_is_lost()
             self._lapsed = False
-        if self._runtime.loop.time() >= self._end_of(asked):
+        if not self._is_before(self._end_of(asked)):
             return False  # it took so long that what it renewed is over already
         self._hold(asked)
         return True
@@ -205,14 +228,14 @@ class Lease:
 
     # ---- its end --------------------------------------------------------------------------
 
-    def _end_of(self, asked: float) -> float:
-        """Return until when a renewal holds, by a request made at ``asked`` in loop time."""
-        return asked + self._seconds * (1 - _MARGIN)
+    def _end_of(self, asked: _Moment) -> _Moment:
+        """Return until when a renewal holds that was asked for then."""
+        return asked.after(self._seconds * (1 - _MARGIN))
 
-    def _hold(self, asked: float) -> None:
+    def _hold(self, asked: _Moment) -> None:
         self._failed = False
         self._holds_until = self._end_of(asked)
-        self._call_at(self._holds_until - self._seconds * _CHANCE, self._last_chance)
+        self._call_at(self._holds_until.loop - self._seconds * _CHANCE, self._last_chance)
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()
