@@ -15,6 +15,7 @@ from gorkflow import (
     EngineClosedError,
     RunStatus,
     StepContext,
+    StoreCorruptError,
     StoreError,
     Workflow,
     step,
@@ -195,8 +196,14 @@ class Beats(MemoryStore):
     is_taken: bool | None = False
     fails = 0
     """How many of the next looks at a run fail."""
+    is_corrupt = False
+    """Whether the run ``r`` can't be read."""
+    has_lapsed = False
+    """Whether the next heartbeat finds that the lease is over, though nobody took anything."""
 
     async def get_run(self, run_id: str) -> RunRow | None:
+        if self.is_corrupt and run_id == "r":
+            raise StoreCorruptError("no row of ours")
         if self.fails:
             self.fails -= 1
             raise StoreError("not now")
@@ -204,6 +211,9 @@ class Beats(MemoryStore):
 
     async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         self.beats += 1
+        if self.has_lapsed:
+            self.has_lapsed = False
+            return Heartbeat(alive=False)
         if not self.is_taken:
             return await super().heartbeat(worker_id, now, after=after)
         await self.unregister(worker_id)
@@ -349,6 +359,30 @@ async def test_a_renewal_that_is_over_by_the_time_of_day_renews_nothing(
         await lease.renew()
         assert clock.ahead
         assert lease.holds()
+
+
+@in_loop
+async def test_a_run_that_cant_be_read_after_a_lapse_is_lost_alone() -> None:
+    store = Beats()
+    gate = Gate()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        await gate.wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(store, lease=5.0, recover=False) as engine:
+        lost, kept = [await engine.start(wf, 1, run_id=run_id) for run_id in "rs"]
+        await until(lambda: gate.arrived == 2, "the steps")
+        assert engine._service is not None
+        store.has_lapsed = True
+        store.is_corrupt = True
+        await engine._service.lease.renew()
+        with pytest.raises(StoreCorruptError, match="no row of ours"):
+            await lost.result()
+        gate.open()
+        assert await kept.result() == 1
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from gorkflow.clock import background
-from gorkflow.errors import EngineClosedError, LeaseLostError, StoreError
+from gorkflow.errors import EngineClosedError, LeaseLostError, StoreCorruptError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
@@ -216,7 +216,11 @@ class Lease:
         for run_id, driver in list(self._runs.drivers.items()):
             if not driver.created.done():
                 continue
-            row = await self._runtime.store.get_run(run_id)
+            try:
+                row = await self._runtime.store.get_run(run_id)
+            except StoreCorruptError as error:
+                driver.broken(error)  # nobody can carry it on; the others are no worse for it
+                continue
             if row is not None and row.token == driver.row.token:
                 if row.worker_id == self._runtime.worker_id:
                     continue
