@@ -457,6 +457,42 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
 
 
 @in_loop
+async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Beats()
+    gate = Gate()
+    answer = asyncio.Event()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    async with Engine(store, lease=6.0) as engine:
+        stood = StandsStill()
+        plain = store.heartbeat
+
+        async def hangs(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            await answer.wait()
+            return await plain(worker_id, now, after=after)
+
+        handle = await engine.start(Workflow("w", input=int).then(holds), 1)
+        await until(lambda: gate.arrived, "the step")
+        monkeypatch.setattr(store, "heartbeat", hangs)
+        assert engine._service is not None
+        lease = engine._service.lease
+        while not lease.stopped and stood.ahead < 60.0:
+            stood.ahead += 1.0  # handlers block the loop, which is late for everything
+            for _ in range(10):
+                await asyncio.sleep(0)
+        assert lease.stopped
+        answer.set()
+        assert await handle.result() == 2
+
+
+@in_loop
 async def test_a_heartbeat_that_is_answered_too_late_renews_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -71,6 +71,7 @@ class Lease:
         self._released = False
         self._lapsed = False
         self._failed = False
+        self._hangs = False
         self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._holds_until = _NEVER
@@ -195,6 +196,7 @@ class Lease:
         beat = await self._runtime.store.heartbeat(
             self._runtime.worker_id, asked.day, after=self._mail_up_to
         )
+        self._hangs = False
         self._mail(beat.messages)
         self._mail_up_to = max(self._mail_up_to, beat.upto)
         if not beat.alive:
@@ -248,20 +250,24 @@ class Lease:
         """Have it renewed now, or else stop.
 
         The time for that runs from now on: if a handler blocked the loop, this comes late, and no
-        heartbeat has had a turn either. Nothing has been lost by that yet, as far as we know.
+        heartbeat has had a turn either. Nothing has been lost by that yet, as far as we know. But
+        one that has been under way since the chance before this one had its turn, and failed.
         """
+        self._failed = self._failed or self._hangs
+        self._hangs = self._renewing.locked()
         self._wake.set()
         self._call_at(self._runtime.loop.time() + self._seconds * _CHANCE, self._stop)
 
     def _stop(self) -> None:
         """Stop every run before the lease could end: from then on others may carry them on.
 
-        By a timer of its own, since the heartbeat may fail or hang.
+        By a timer of its own, since the heartbeat may fail or hang. As long as it does neither, and
+        only the loop is blocked, it gets another chance.
         """
         assert self._timer is not None  # it brought us here
         late = self._runtime.loop.time() - self._timer.when()
         if late > self._seconds * _CHANCE / 2 and not self._failed:
-            self._last_chance()  # the loop was blocked again
+            self._last_chance()
             return
         logger.error(
             "%s could not renew its lease of %g s; it stops its runs, which go on here or "
