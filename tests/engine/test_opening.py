@@ -1,6 +1,7 @@
 """Opening and closing, by several tasks or engines at once."""
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
+from gorkflow.engine._shared import _known
 from gorkflow.store import Heartbeat, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
@@ -214,6 +216,57 @@ async def test_a_store_is_not_closed_under_an_engine_that_opens_it() -> None:
     assert await second.run(ONE, 1) == 1
     await second.aclose()
     assert not store._open
+
+
+class SlowToClose(MemoryStore):
+    """Takes its time to close, and can't be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing = Gate()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    async def close(self) -> None:
+        await self.closing.wait_async()
+        await super().close()
+
+
+@in_loop
+async def test_a_store_is_not_opened_while_it_is_being_closed() -> None:
+    store = SlowToClose()
+    first, second, third = (Engine(store) for _ in range(3))
+    await first.open()
+    closing = asyncio.ensure_future(first.aclose())
+    await until(lambda: store.closing.arrived, "the close")
+    opening = [asyncio.ensure_future(each.open()) for each in (second, third)]
+    for _ in range(3):
+        await asyncio.sleep(0)  # they have begun to wait
+    opening[1].cancel()  # which is nothing to the others
+    with pytest.raises(asyncio.CancelledError):
+        await opening[1]
+    assert not opening[0].done()
+    store.closing.open()
+    await asyncio.gather(closing, opening[0])
+    assert await second.run(ONE, 1) == 1
+    await second.aclose()
+    assert not store._open
+
+
+@in_loop
+async def test_of_a_store_that_is_gone_nothing_is_known() -> None:
+    """Or another one might take its place in memory, and would never be closed."""
+    store = MemoryStore()
+    place = id(store)
+    engine = Engine(store, execute=False)
+    await engine.open()  # and nobody closes it
+    assert place in _known
+    del engine, store
+    gc.collect()
+    assert place not in _known
 
 
 class SlowToLeave(MemoryStore):

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from types import TracebackType
@@ -25,6 +24,7 @@ from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
+from gorkflow.engine._shared import shared
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
@@ -43,7 +43,6 @@ T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 MAX_PAYLOAD = 4 * 1024 * 1024
-_users: Counter[int] = Counter()  # open engines by the id of their store
 
 
 class Engine(Messaging, Reruns, Retention, Scheduling, Views):
@@ -105,6 +104,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             max_payload=max_payload,
         )
         self.store: Store = store_of(store)
+        self._shared = shared(self.store)
         self._execute = execute
         self._deps = deps
         self._max_runs = max_concurrent_runs
@@ -201,12 +201,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         import random  # as late as possible: it is slow to load
 
         loop = asyncio.get_running_loop()
-        _users[id(self.store)] += 1
-        try:
-            await self.store.open()
-        except BaseException:
-            await self._leave_store()
-            raise
+        await self._shared.enter()
         executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,
@@ -262,13 +257,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             await service.close(grace)
         finally:
             self._service = self._runtime = None
-            await self._leave_store()
-
-    async def _leave_store(self) -> None:
-        _users[id(self.store)] -= 1
-        if not _users[id(self.store)]:
-            del _users[id(self.store)]
-            await self.store.close()
+            await self._shared.leave()
 
     # ---- starting -------------------------------------------------------------------------
 
