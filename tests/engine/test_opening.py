@@ -43,6 +43,15 @@ class Slow(MemoryStore):
         await super().register(worker)
 
 
+class SlowToOpen(MemoryStore):
+    gate: Gate | None = None
+
+    async def open(self) -> None:
+        await super().open()
+        if self.gate is not None:
+            await self.gate.wait_async()
+
+
 def others() -> set[Any]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
@@ -77,15 +86,45 @@ async def test_whoever_waits_for_an_open_that_fails_opens_it() -> None:
     await engine.aclose()
 
 
+@pytest.mark.parametrize("execute", [True, False])
+@pytest.mark.parametrize("is_cut_off", [False, True])
 @in_loop
-async def test_closing_what_is_being_opened_closes_it() -> None:
+async def test_closing_what_is_being_opened_closes_it(is_cut_off: bool, execute: bool) -> None:
+    """Though nobody waits for it any more; then it can be opened again."""
+    store, before = SlowToOpen(), others()
+    store.gate = Gate()
+    engine = Engine(store, execute=execute)
+    opening = asyncio.ensure_future(engine.open())
+    await until(lambda: store.gate is not None and store.gate.arrived, "the opening")
+    closing = asyncio.ensure_future(engine.aclose())
+    await asyncio.sleep(0)  # it has begun
+    if is_cut_off:
+        closing.cancel()
+    store.gate.open()
+    with pytest.raises(EngineClosedError, match="while it was being opened"):
+        await opening
+    await asyncio.wait([closing])
+    assert not store._open
+    assert others() == before
+    async with engine:
+        assert (await engine.start(ONE, 1)).run_id
+    assert not store._open
+
+
+@in_loop
+async def test_closing_what_takes_up_runs_already_closes_it() -> None:
     store, before = Slow(), others()
     engine = Engine(store)
     opening = asyncio.ensure_future(engine.open())
     await until(lambda: store.gate.arrived, "the opening")
     closing = asyncio.ensure_future(engine.aclose())
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(EngineClosedError, match="is being closed"):
+        await engine.start(ONE, 1)
     store.gate.open()
-    await asyncio.gather(opening, closing)
+    with pytest.raises(EngineClosedError, match="while it was being opened"):
+        await opening
+    await closing
     assert not store._open
     assert others() == before
 
@@ -190,15 +229,6 @@ async def test_entering_twice_at_once_is_refused() -> None:
     store.gate.open()
     assert await first is engine
     await engine.aclose()
-
-
-class SlowToOpen(MemoryStore):
-    gate: Gate | None = None
-
-    async def open(self) -> None:
-        await super().open()
-        if self.gate is not None:
-            await self.gate.wait_async()
 
 
 @in_loop

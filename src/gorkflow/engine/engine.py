@@ -186,15 +186,16 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
         Raises:
             StoreError: the store can't be opened.
+            EngineClosedError: ``aclose`` was called meanwhile.
         """
         if self._runtime is not None and self._runtime.loop is not asyncio.get_running_loop():
             raise EngineClosedError(
                 "the engine was opened in another event loop, and not closed there; make one "
                 "engine per loop"
             )
-        self._leaving = False
         async with self._changing:
             if self._runtime is None:
+                self._leaving = False
                 await self._open(recover=recover)
 
     async def _open(self, *, recover: bool) -> None:
@@ -222,12 +223,14 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         )
         service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
         self._service = service
-        if self._execute:
-            try:
+        try:
+            if self._execute:
                 await service.open(recover=self._recover and recover)
-            except BaseException:
-                await self._close(service, 0.0)
-                raise
+            if self._leaving:  # and who asked for that need not be there any more
+                raise EngineClosedError("the engine was closed while it was being opened")
+        except BaseException:
+            await self._close(service, 0.0)
+            raise
 
     def _make_executors(self) -> Executors:
         return Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
