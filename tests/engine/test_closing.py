@@ -13,7 +13,7 @@ import pytest
 from gorkflow import Engine, StepContext, Workflow, step
 from gorkflow.stores import open_store
 
-from .support import STORES, Gate, in_loop, until
+from .support import STORES, Gate, Moody, in_loop, until
 
 
 def others() -> set[Any]:
@@ -110,3 +110,41 @@ def test_a_loop_that_ends_in_the_middle_of_a_close_leaves_no_task_pending(
     asyncio.run(main())  # cancels every task that is left
     gc.collect()
     assert "destroyed" not in caplog.text
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@in_loop
+async def test_what_waits_for_the_lease_does_not_hold_up_the_close(when: str) -> None:
+    """It has not begun; and the renewal may never come."""
+    store, begun = Moody(), Gate()
+
+    @step
+    async def good(number: int) -> int:
+        return number
+
+    @step
+    async def ends_late(ctx: StepContext, number: int) -> int:
+        await begun.wait_async()
+        return number
+
+    async with Engine(store, lease=60.0, recover=False) as engine:
+        assert engine._service is not None
+        service = engine._service
+        handle = await engine.start(Workflow("w", input=int).then(ends_late).then(good), 1)
+        await until(lambda: begun.arrived, "the first step")
+        store.gates["heartbeat"] = Gate()
+        service.lease._holds_until = service.lease._holds_until.after(-60.0)
+        if when == "meanwhile":
+            store.gates["append"] = Gate()  # the second step is just being scheduled
+        begun.open()
+        if when == "meanwhile":
+            await until(lambda: store.gates["append"].arrived, "the second step")
+        else:
+            await until(lambda: service.lease._waiting, "the second step")
+        closing = asyncio.ensure_future(engine.aclose(grace=3600.0))
+        await asyncio.sleep(0)  # it has begun
+        if when == "meanwhile":
+            store.gates["append"].open()
+        await asyncio.wait_for(closing, 30.0)
+        events = await store.read_events(handle.run_id)
+        assert [event.kind for event in events][-1] == "step_scheduled"

@@ -98,6 +98,12 @@ class Lease:
         self._waiting.append(call)
         self._wake.set()
 
+    def wait_no_more(self) -> None:
+        """Call now what waits for the renewal: it is there, or the engine is being closed."""
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
     # ---- life -----------------------------------------------------------------------------
 
     async def take(self) -> None:
@@ -242,9 +248,7 @@ class Lease:
         self._failed = False
         self._holds_until = self._end_of(asked)
         self._call_at(self._holds_until.loop - self._seconds * _CHANCE, self._last_chance)
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            call()
+        self.wait_no_more()
 
     def _last_chance(self) -> None:
         """Have it renewed now, or else stop.

@@ -137,15 +137,13 @@ class Runs:
         if not self._waiting:
             self._room()
 
-    async def rest(self, grace: float, leave: Callable[[Driver], None]) -> None:
-        """Wait until no handler runs and nothing is being written, at most ``grace`` seconds.
+    async def rest(self, leave: Callable[[Driver], None]) -> None:
+        """Wait until no handler runs and nothing is being written, or the grace is over.
 
         Args:
-            grace: seconds.
             leave: called with each run as soon as it has come to rest.
         """
         clock = self._runtime.clock
-        self.hurry(grace)
         while True:
             for driver in list(self.drivers.values()):
                 if not driver.busy:

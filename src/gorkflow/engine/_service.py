@@ -79,11 +79,17 @@ class Service:
 
     async def close(self, grace: float) -> None:
         """Stop: give running attempts the grace, then let everything go."""
-        self.runtime.closing = True
+        self.hurry(grace)
         try:
-            await self.runs.rest(grace, self._leave)
+            await self.runs.rest(self._leave)
         finally:
             await self._stop()
+
+    def hurry(self, grace: float) -> None:
+        """Begin nothing more, and shorten what is left of the grace to this many seconds."""
+        self.runtime.closing = True
+        self.runs.hurry(grace)
+        self.lease.wait_no_more()
 
     def _leave(self, driver: Driver) -> None:
         """Give a run that rests to the other workers, who need not wait until we are gone."""

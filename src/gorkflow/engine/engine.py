@@ -241,7 +241,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     async def aclose(self, *, grace: float = 30.0) -> None:
         """Stop. Runs that have not ended stay recoverable. Returns when the engine is closed.
 
-        The store is closed with the last engine that has it open.
+        The store is closed with the last engine that has it open. Cancelled, it waits for no
+        handler any more, and leaves nothing behind all the same.
 
         Args:
             grace: seconds that running attempts get to finish and be recorded. Where the engine is
@@ -249,8 +250,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         """
         self._leaving = True  # it may be opening still: then it takes up nothing
         if self._service is not None:
-            self._service.runtime.closing = True
-            self._service.runs.hurry(grace)
+            self._service.hurry(grace)
         async with self._changing:
             if self._service is not None:
                 await self._close(self._service, grace)
