@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, StepContext, Workflow, step
+from gorkflow import Engine, Limit, StepContext, Workflow, step
 from gorkflow.stores import open_store
+from gorkflow.stores.memory import MemoryStore
 
 from .support import STORES, Gate, Moody, in_loop, until
 
@@ -50,7 +51,7 @@ def cut_off(work: Coroutine[Any, Any, None], at: int, *, again: bool) -> Generat
 @STORES
 @in_loop
 async def test_a_close_that_is_cut_off_anywhere_leaves_nothing_behind(
-    url: str, again: bool, tmp_path: Path
+    url: str, again: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No task of ours, which would renew the lease for ever; so that others get the runs."""
     gate = Gate()
@@ -81,6 +82,7 @@ async def test_a_close_that_is_cut_off_anywhere_leaves_nothing_behind(
             if waited < at:
                 break
     assert at > 4
+    assert "could not renew" not in caplog.text  # which its timer would say
 
 
 @STORES
@@ -148,3 +150,25 @@ async def test_what_waits_for_the_lease_does_not_hold_up_the_close(when: str) ->
         await asyncio.wait_for(closing, 30.0)
         events = await store.read_events(handle.run_id)
         assert [event.kind for event in events][-1] == "step_scheduled"
+
+
+@in_loop
+async def test_a_close_does_not_wait_for_limits_that_were_asked_for() -> None:
+    store, asked, before = MemoryStore(), asyncio.Event(), others()
+
+    async def hangs(*_: Any, **__: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    store.take_limits = hangs  # type: ignore[assignment, method-assign]
+
+    @step(limits=(Limit("api", concurrency=1),))
+    async def good(number: int) -> int:
+        return number
+
+    engine = Engine(store)
+    await engine.open()
+    await engine.start(Workflow("w", input=int).then(good), 1)
+    await asked.wait()
+    await engine.aclose()
+    assert others() == before

@@ -418,6 +418,8 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         await until(lambda: gate.arrived, "the step")
         assert engine._service is not None
         lease = engine._service.lease
+        monkeypatch.setattr(lease, "_failed", True)  # one has failed, long ago
+        await lease.renew()
         for _ in range(2):
             blocks = again
             stood.ahead = lease._holds_until.loop + 0.1 - time.monotonic()
