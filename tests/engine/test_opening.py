@@ -10,11 +10,11 @@ import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
 from gorkflow.engine._shared import _known
-from gorkflow.store import Heartbeat, Worker
+from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
-from .support import STORES, Gate, in_loop, until
+from .support import STORES, Gate, Moody, in_loop, until
 
 
 @step
@@ -127,6 +127,41 @@ async def test_closing_what_takes_up_runs_already_closes_it() -> None:
     await closing
     assert not store._open
     assert others() == before
+
+
+@in_loop
+async def test_what_was_taken_up_before_that_has_its_grace() -> None:
+    store, gate, loaded = Moody(), Gate(), Gate()
+
+    async def load(run_id: str) -> Loaded | None:
+        if run_id == "late":
+            await loaded.wait_async()
+        return await store._store.load(run_id)
+
+    store.load = load  # type: ignore[method-assign]
+
+    @step
+    async def slow(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(slow)
+    async with Engine(store, execute=False) as client:
+        early = await client.start(wf, 1, run_id="early")
+        await client.start(wf, 1, run_id="late")
+        engine = Engine(store, workflows=[wf])
+        opening = asyncio.ensure_future(engine.open())
+        await until(lambda: gate.arrived and loaded.arrived, "the takeover")
+        closing = asyncio.ensure_future(engine.aclose())
+        await asyncio.sleep(0)  # it has begun
+        closing.cancel()
+        loaded.open()
+        runs = store._store._runs
+        await until(lambda: runs["late"].row.worker_id is None, "what begins no more to be left")
+        gate.open()
+        with pytest.raises(EngineClosedError, match="while it was being opened"):
+            await opening
+        assert (await early.info()).status == RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("grace", [0.0, 30.0])

@@ -226,11 +226,12 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         try:
             if self._execute:
                 await service.open(recover=self._recover and recover)
-            if self._leaving:  # and who asked for that need not be there any more
-                raise EngineClosedError("the engine was closed while it was being opened")
         except BaseException:
             await self._close(service, 0.0)
             raise
+        if self._leaving:  # who asked for that, and gave what it took up a grace, may be gone
+            await self._close(service, float("inf"))
+            raise EngineClosedError("the engine was closed while it was being opened")
 
     def _make_executors(self) -> Executors:
         return Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
