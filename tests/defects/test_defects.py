@@ -1,8 +1,7 @@
 """The checklist "never again": one test per defect of the original that no other test here covers.
 
 Those that a promise of the seed page is about are in `test_seed_page.py`, which names them too.
-Not here, because there is no shared state in this release: the deadline that branches share when
-they write state.
+The deadline that branches share when they write state is in `tests/engine/test_state.py`.
 """
 
 import asyncio

@@ -15,10 +15,12 @@ from gorkflow import (
     EngineClosedError,
     RunStatus,
     StepContext,
+    StoreCorruptError,
     StoreError,
     Workflow,
     step,
 )
+from gorkflow.clock import SystemClock
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._executors import Executors
 from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
@@ -194,8 +196,14 @@ class Beats(MemoryStore):
     is_taken: bool | None = False
     fails = 0
     """How many of the next looks at a run fail."""
+    is_corrupt = False
+    """Whether the run ``r`` can't be read."""
+    has_lapsed = False
+    """Whether the next heartbeat finds that the lease is over, though nobody took anything."""
 
     async def get_run(self, run_id: str) -> RunRow | None:
+        if self.is_corrupt and run_id == "r":
+            raise StoreCorruptError("no row of ours")
         if self.fails:
             self.fails -= 1
             raise StoreError("not now")
@@ -203,6 +211,9 @@ class Beats(MemoryStore):
 
     async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
         self.beats += 1
+        if self.has_lapsed:
+            self.has_lapsed = False
+            return Heartbeat(alive=False)
         if not self.is_taken:
             return await super().heartbeat(worker_id, now, after=after)
         await self.unregister(worker_id)
@@ -303,6 +314,77 @@ async def test_what_others_took_over_meanwhile_never_begins(
     assert not (tmp_path / "begun").exists()
 
 
+class Ahead(SystemClock):
+    """A time of day that goes on while the loop's stands still, as when the machine sleeps."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+@in_loop
+async def test_a_lease_that_is_over_by_the_time_of_day_does_not_hold(tmp_path: Path) -> None:
+    """For others judge by that: nothing begins before a renewal, which is sound again at once."""
+    store, clock = Beats(), Ahead()
+    async with Engine(store, lease=5.0, clock=clock) as engine:
+        assert engine._service is not None
+        lease = engine._service.lease
+        await until(lambda: store.beats, "a renewal")
+        handle = await engine.start(placed("loop"), str(tmp_path / "begun"))
+        clock.ahead = 20.0
+        before = store.beats
+        assert not lease.holds()
+        assert await handle.result() == 1
+        assert store.beats > before
+        assert lease.holds()
+
+
+@in_loop
+async def test_a_renewal_that_is_over_by_the_time_of_day_renews_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, clock = Beats(), Ahead()
+    async with Engine(store, lease=5.0, clock=clock) as engine:
+        assert engine._service is not None
+        lease = engine._service.lease
+        plain = store.heartbeat
+
+        async def sleeps(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            beat = await plain(worker_id, now, after=after)
+            clock.ahead = 20.0
+            return beat
+
+        monkeypatch.setattr(store, "heartbeat", sleeps)
+        await lease.renew()
+        assert clock.ahead
+        assert lease.holds()
+
+
+@in_loop
+async def test_a_run_that_cant_be_read_after_a_lapse_is_lost_alone() -> None:
+    store = Beats()
+    gate = Gate()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        await gate.wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(holds)
+    async with Engine(store, lease=5.0, recover=False) as engine:
+        lost, kept = [await engine.start(wf, 1, run_id=run_id) for run_id in "rs"]
+        await until(lambda: gate.arrived == 2, "the steps")
+        assert engine._service is not None
+        store.has_lapsed = True
+        store.is_corrupt = True
+        await engine._service.lease.renew()
+        with pytest.raises(StoreCorruptError, match="no row of ours"):
+            await lost.result()
+        gate.open()
+        assert await kept.result() == 1
+
+
 @pytest.mark.parametrize("again", [False, True])
 @in_loop
 async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
@@ -317,13 +399,16 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         await gate.wait_async()
         return ctx.attempt
 
-    async with Engine(store, lease=30.0) as engine:
+    async with Engine(store, lease=12.0) as engine:
         stood = StandsStill()
         plain = store.heartbeat
+        blocks = False
 
         async def blocked(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-            if again and stood.ahead < 30.0:
-                stood.ahead += 7.5
+            nonlocal blocks
+            if blocks:
+                blocks = False
+                stood.ahead += 3.0
                 for _ in range(10):
                     await asyncio.sleep(0)
             return await plain(worker_id, now, after=after)
@@ -333,9 +418,13 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         await until(lambda: gate.arrived, "the step")
         assert engine._service is not None
         lease = engine._service.lease
-        stood.ahead = lease._holds_until + 0.1 - time.monotonic()
-        await until(lease.holds, "the renewal")
-        assert not lease.stopped
+        monkeypatch.setattr(lease, "_failed", True)  # one has failed, long ago
+        await lease.renew()
+        for _ in range(2):
+            blocks = again
+            stood.ahead = lease._holds_until.loop + 0.1 - time.monotonic()
+            await until(lease.holds, "the renewal")
+            assert not lease.stopped
         gate.open()
         assert await handle.result() == 1
 
@@ -371,6 +460,42 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
         await until(lambda: lease.stopped, "the end of patience")
         assert stood.ahead < 10.0
         stood.ahead = 40.0
+        assert await handle.result() == 2
+
+
+@in_loop
+async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Beats()
+    gate = Gate()
+    answer = asyncio.Event()
+
+    @step
+    async def holds(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    async with Engine(store, lease=6.0) as engine:
+        stood = StandsStill()
+        plain = store.heartbeat
+
+        async def hangs(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+            await answer.wait()
+            return await plain(worker_id, now, after=after)
+
+        handle = await engine.start(Workflow("w", input=int).then(holds), 1)
+        await until(lambda: gate.arrived, "the step")
+        monkeypatch.setattr(store, "heartbeat", hangs)
+        assert engine._service is not None
+        lease = engine._service.lease
+        while not lease.stopped and stood.ahead < 60.0:
+            stood.ahead += 1.0  # handlers block the loop, which is late for everything
+            for _ in range(10):
+                await asyncio.sleep(0)
+        assert lease.stopped
+        answer.set()
         assert await handle.result() == 2
 
 

@@ -1,6 +1,7 @@
 """Opening and closing, by several tasks or engines at once."""
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
-from gorkflow.store import Heartbeat, Worker
+from gorkflow.engine._shared import _known
+from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
-from .support import STORES, Gate, in_loop, until
+from .support import STORES, Gate, Moody, in_loop, until
 
 
 @step
@@ -39,6 +41,15 @@ class Slow(MemoryStore):
             self.fails -= 1
             raise StoreError("not now")
         await super().register(worker)
+
+
+class SlowToOpen(MemoryStore):
+    gate: Gate | None = None
+
+    async def open(self) -> None:
+        await super().open()
+        if self.gate is not None:
+            await self.gate.wait_async()
 
 
 def others() -> set[Any]:
@@ -75,17 +86,82 @@ async def test_whoever_waits_for_an_open_that_fails_opens_it() -> None:
     await engine.aclose()
 
 
+@pytest.mark.parametrize("execute", [True, False])
+@pytest.mark.parametrize("is_cut_off", [False, True])
 @in_loop
-async def test_closing_what_is_being_opened_closes_it() -> None:
+async def test_closing_what_is_being_opened_closes_it(is_cut_off: bool, execute: bool) -> None:
+    """Though nobody waits for it any more; then it can be opened again."""
+    store, before = SlowToOpen(), others()
+    store.gate = Gate()
+    engine = Engine(store, execute=execute)
+    opening = asyncio.ensure_future(engine.open())
+    await until(lambda: store.gate is not None and store.gate.arrived, "the opening")
+    closing = asyncio.ensure_future(engine.aclose())
+    await asyncio.sleep(0)  # it has begun
+    if is_cut_off:
+        closing.cancel()
+    store.gate.open()
+    with pytest.raises(EngineClosedError, match="while it was being opened"):
+        await opening
+    await asyncio.wait([closing])
+    assert not store._open
+    assert others() == before
+    async with engine:
+        assert (await engine.start(ONE, 1)).run_id
+    assert not store._open
+
+
+@in_loop
+async def test_closing_what_takes_up_runs_already_closes_it() -> None:
     store, before = Slow(), others()
     engine = Engine(store)
     opening = asyncio.ensure_future(engine.open())
     await until(lambda: store.gate.arrived, "the opening")
     closing = asyncio.ensure_future(engine.aclose())
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(EngineClosedError, match="is being closed"):
+        await engine.start(ONE, 1)
     store.gate.open()
-    await asyncio.gather(opening, closing)
+    with pytest.raises(EngineClosedError, match="while it was being opened"):
+        await opening
+    await closing
     assert not store._open
     assert others() == before
+
+
+@in_loop
+async def test_what_was_taken_up_before_that_has_its_grace() -> None:
+    store, gate, loaded = Moody(), Gate(), Gate()
+
+    async def load(run_id: str) -> Loaded | None:
+        if run_id == "late":
+            await loaded.wait_async()
+        return await store._store.load(run_id)
+
+    store.load = load  # type: ignore[method-assign]
+
+    @step
+    async def slow(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wf = Workflow("w", input=int).then(slow)
+    async with Engine(store, execute=False) as client:
+        early = await client.start(wf, 1, run_id="early")
+        await client.start(wf, 1, run_id="late")
+        engine = Engine(store, workflows=[wf])
+        opening = asyncio.ensure_future(engine.open())
+        await until(lambda: gate.arrived and loaded.arrived, "the takeover")
+        closing = asyncio.ensure_future(engine.aclose())
+        await asyncio.sleep(0)  # it has begun
+        closing.cancel()
+        loaded.open()
+        runs = store._store._runs
+        await until(lambda: runs["late"].row.worker_id is None, "what begins no more to be left")
+        gate.open()
+        with pytest.raises(EngineClosedError, match="while it was being opened"):
+            await opening
+        assert (await early.info()).status == RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("grace", [0.0, 30.0])
@@ -190,15 +266,6 @@ async def test_entering_twice_at_once_is_refused() -> None:
     await engine.aclose()
 
 
-class SlowToOpen(MemoryStore):
-    gate: Gate | None = None
-
-    async def open(self) -> None:
-        await super().open()
-        if self.gate is not None:
-            await self.gate.wait_async()
-
-
 @in_loop
 async def test_a_store_is_not_closed_under_an_engine_that_opens_it() -> None:
     store = SlowToOpen()
@@ -214,6 +281,57 @@ async def test_a_store_is_not_closed_under_an_engine_that_opens_it() -> None:
     assert await second.run(ONE, 1) == 1
     await second.aclose()
     assert not store._open
+
+
+class SlowToClose(MemoryStore):
+    """Takes its time to close, and can't be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing = Gate()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    async def close(self) -> None:
+        await self.closing.wait_async()
+        await super().close()
+
+
+@in_loop
+async def test_a_store_is_not_opened_while_it_is_being_closed() -> None:
+    store = SlowToClose()
+    first, second, third = (Engine(store) for _ in range(3))
+    await first.open()
+    closing = asyncio.ensure_future(first.aclose())
+    await until(lambda: store.closing.arrived, "the close")
+    opening = [asyncio.ensure_future(each.open()) for each in (second, third)]
+    for _ in range(3):
+        await asyncio.sleep(0)  # they have begun to wait
+    opening[1].cancel()  # which is nothing to the others
+    with pytest.raises(asyncio.CancelledError):
+        await opening[1]
+    assert not opening[0].done()
+    store.closing.open()
+    await asyncio.gather(closing, opening[0])
+    assert await second.run(ONE, 1) == 1
+    await second.aclose()
+    assert not store._open
+
+
+@in_loop
+async def test_of_a_store_that_is_gone_nothing_is_known() -> None:
+    """Or another one might take its place in memory, and would never be closed."""
+    store = MemoryStore()
+    place = id(store)
+    engine = Engine(store, execute=False)
+    await engine.open()  # and nobody closes it
+    assert place in _known
+    del engine, store
+    gc.collect()
+    assert place not in _known
 
 
 class SlowToLeave(MemoryStore):

@@ -8,8 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import (
+    Completed,
     DuplicateRunError,
     Engine,
+    Failed,
     InputInvalidError,
     RunFailedError,
     StateConflictError,
@@ -19,6 +21,7 @@ from gorkflow import (
     testing,
 )
 from gorkflow import events as ev
+from gorkflow.testing.clock import START
 
 from .placed_state import elsewhere, there, writes_and_fails
 from .support import STORES, Gate, in_loop, until
@@ -238,6 +241,41 @@ async def test_a_conflict_that_a_join_gets_over_is_handled():
     assert result.status == "completed"
     assert [(f.code, f.handled) for f in result.run.failures] == [("state_conflict", True)]
     assert result.run.state == {"begun": {"text": "yes"}, "n": 1}
+
+
+@in_loop
+async def test_branches_that_write_state_keep_deadlines_of_their_own():
+    """One that runs out of time takes its writes with it, and nobody else's time or writes."""
+
+    @step
+    async def writes(ctx: StepContext, number: int) -> float:
+        assert ctx.deadline is not None
+        ctx.state.append("log", ctx.path)
+        ctx.state.incr("n", number)
+        return ctx.deadline.timestamp()
+
+    @step
+    async def lasts(ctx: StepContext, deadline: float) -> float:
+        ctx.state["slept"] = ctx.path
+        await asyncio.sleep(60)
+        return deadline
+
+    def branch(name: str, timeout: float) -> Workflow[int, float]:
+        return Workflow(name, input=int, timeout=timeout).then(writes).then(lasts)
+
+    flow = Workflow("outer", input=int).then(begin)
+    flow = flow.parallel(branch("short", 30), branch("long", 600), join="settled")
+    result = await testing.run(flow, 1)
+    short, long = result.output
+    assert isinstance(short, Failed)
+    assert isinstance(long, Completed)
+    assert long.value == START.timestamp() + 600
+    assert result.run.state == {
+        "begun": {"text": "yes"},
+        "log": ["long/writes"],
+        "n": 2,
+        "slept": "long/lasts",
+    }
 
 
 @in_loop

@@ -100,27 +100,24 @@ class Attempt:
         runtime = self.driver.runtime
         if runtime.lease.holds():
             self._handler = runtime.executors.start(self)
+        elif runtime.closing:
+            self.cancel()  # without a result: it begins where the run goes on
         else:
-            self._postpone()
-
-    def _postpone(self) -> None:
-        """Begin as soon as the lease is renewed, unless others have the run by then."""
-        self._has_lapsed = False
-        self._handler = None
-        self._state = None
-        self._is_lost = False
-        self._began_at = 0.0
-        self._stop_timers()
-        self.driver.runtime.lease.when_held(self._start_late)
+            runtime.lease.when_held(self._start_late)  # unless others have the run by then
 
     def _start_late(self) -> None:
-        if self.driver.runtime.closing:
-            self.cancel()  # without a result: it begins where the run goes on
-            return
         try:
             self._start()
         except Exception as error:  # noqa: BLE001 - no thread can be made, say; others go on
             self.driver.broken(error)
+
+    def _begin_again(self) -> None:
+        """Begin as if for the first time, and not before the lease is renewed."""
+        self._stop_timers()
+        self._handler = None
+        self._has_lapsed = self._is_lost = False
+        self._began_at = self._ended_at = 0.0
+        self._start_late()
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
@@ -208,7 +205,8 @@ class Attempt:
 
         The process may have stood still since the attempt was recorded, and the loop not have come
         to notice: by now, the next attempt may have begun elsewhere. If that can be, the handler
-        begins once the lease is renewed.
+        begins once the lease is renewed. Executors that were given can't ask: what waits in them
+        begins when they like.
         """
         self._has_lapsed = not self.driver.runtime.lease.holds()
         return not self._has_lapsed and not self.cancelled
@@ -246,7 +244,7 @@ class Attempt:
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
         if self._has_lapsed and not self.cancelled:
-            self._postpone()
+            self._begin_again()
             return
         if self._is_stray:
             self.driver.runtime.slots.reclaim(self.command.spec.executor)

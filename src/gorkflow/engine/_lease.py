@@ -7,10 +7,10 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gorkflow.clock import background
-from gorkflow.errors import EngineClosedError, LeaseLostError, StoreError
+from gorkflow.errors import EngineClosedError, LeaseLostError, StoreCorruptError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
@@ -26,6 +26,22 @@ BEAT = 1.0
 """Seconds between heartbeats, at most: also how soon another process's cancel is seen."""
 _MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
 _CHANCE = 1 / 12  # of the lease: what a heartbeat gets at the least before steps are stopped
+
+
+class _Moment(NamedTuple):
+    """A moment by two clocks: the loop's, and the time of day.
+
+    Others judge by the latter, which goes on while the machine sleeps; but it may be set back.
+    """
+
+    loop: float
+    day: float
+
+    def after(self, seconds: float) -> _Moment:
+        return _Moment(self.loop + seconds, self.day + seconds)
+
+
+_NEVER = _Moment(float("-inf"), float("-inf"))
 
 
 class Lease:
@@ -55,9 +71,10 @@ class Lease:
         self._released = False
         self._lapsed = False
         self._failed = False
+        self._hangs = False
         self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._holds_until = float("-inf")
+        self._holds_until = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Callable[[], object]] = []
         self.stopped: set[str] = set()
@@ -70,12 +87,22 @@ class Lease:
 
     def holds(self) -> bool:
         """Return whether nobody else can have taken our runs. May be called from any thread."""
-        return self._runtime.loop.time() < self._holds_until
+        return self._is_before(self._holds_until)
+
+    def _is_before(self, end: _Moment) -> bool:
+        runtime = self._runtime
+        return runtime.loop.time() < end.loop and runtime.clock.now() < end.day
 
     def when_held(self, call: Callable[[], object]) -> None:
         """Call as soon as the lease is renewed. What is stopped by its end must not mind."""
         self._waiting.append(call)
         self._wake.set()
+
+    def wait_no_more(self) -> None:
+        """Call now what waits for the renewal: it is there, or the engine is being closed."""
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -87,9 +114,7 @@ class Lease:
         """
         self._released = False
         if not self._registered:
-            asked = self._runtime.loop.time()
-            await self._register()
-            self._hold(asked)
+            self._hold(await self._register())
 
     async def beat(self) -> None:
         """Renew it again and again, for ever."""
@@ -132,42 +157,52 @@ class Lease:
         if not self.holds():
             await self.renew()
 
+    def end(self) -> None:
+        """Renew it no more, and let nothing begin: the half of ``release`` that nobody cuts off."""
+        self._released = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._holds_until = _NEVER
+
     async def release(self) -> None:
         """Give back every run, and be no worker any more.
 
         Raises:
             StoreError: the store failed; others take the runs over when the lease has ended.
         """
-        self._released = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._holds_until = float("-inf")
+        self.end()
         if self._announced:
             self._registered = False
             await self._runtime.store.unregister(self._runtime.worker_id)
             self._announced = False
 
-    async def _register(self) -> None:
-        now = self._runtime.clock.now()
+    def _now(self) -> _Moment:
+        return _Moment(self._runtime.loop.time(), self._runtime.clock.now())
+
+    async def _register(self) -> _Moment:
+        """Announce the worker; return when that was asked for."""
+        asked = self._now()
         # Before it is: closing may cut us off here, and it happens all the same.
         self._announced = True
         await self._runtime.store.register(
             Worker(
                 worker_id=self._runtime.worker_id,
-                started_at=now,
-                seen_at=now,
+                started_at=asked.day,
+                seen_at=asked.day,
                 lease=self._seconds,
                 host=socket.gethostname(),
                 pid=os.getpid(),
             )
         )
         self._registered = True
+        return asked
 
     async def _beat_once(self) -> bool:
-        now, asked = self._runtime.clock.now(), self._runtime.loop.time()
+        asked = self._now()
         beat = await self._runtime.store.heartbeat(
-            self._runtime.worker_id, now, after=self._mail_up_to
+            self._runtime.worker_id, asked.day, after=self._mail_up_to
         )
+        self._hangs = False
         self._mail(beat.messages)
         self._mail_up_to = max(self._mail_up_to, beat.upto)
         if not beat.alive:
@@ -179,7 +214,7 @@ class Lease:
         if self._lapsed:
             await self._stop_what_is_lost()
             self._lapsed = False
-        if self._runtime.loop.time() >= self._end_of(asked):
+        if not self._is_before(self._end_of(asked)):
             return False  # it took so long that what it renewed is over already
         self._hold(asked)
         return True
@@ -189,7 +224,11 @@ class Lease:
         for run_id, driver in list(self._runs.drivers.items()):
             if not driver.created.is_set:
                 continue
-            row = await self._runtime.store.get_run(run_id)
+            try:
+                row = await self._runtime.store.get_run(run_id)
+            except StoreCorruptError as error:
+                driver.broken(error)  # nobody can carry it on; the others are no worse for it
+                continue
             if row is not None and row.token == driver.row.token:
                 if row.worker_id == self._runtime.worker_id:
                     continue
@@ -201,36 +240,38 @@ class Lease:
 
     # ---- its end --------------------------------------------------------------------------
 
-    def _end_of(self, asked: float) -> float:
-        """Return until when a renewal holds, by a request made at ``asked`` in loop time."""
-        return asked + self._seconds * (1 - _MARGIN)
+    def _end_of(self, asked: _Moment) -> _Moment:
+        """Return until when a renewal holds that was asked for then."""
+        return asked.after(self._seconds * (1 - _MARGIN))
 
-    def _hold(self, asked: float) -> None:
+    def _hold(self, asked: _Moment) -> None:
         self._failed = False
         self._holds_until = self._end_of(asked)
-        self._call_at(self._holds_until - self._seconds * _CHANCE, self._last_chance)
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            call()
+        self._call_at(self._holds_until.loop - self._seconds * _CHANCE, self._last_chance)
+        self.wait_no_more()
 
     def _last_chance(self) -> None:
         """Have it renewed now, or else stop.
 
         The time for that runs from now on: if a handler blocked the loop, this comes late, and no
-        heartbeat has had a turn either. Nothing has been lost by that yet, as far as we know.
+        heartbeat has had a turn either. Nothing has been lost by that yet, as far as we know. But
+        one that has been under way since the chance before this one had its turn, and failed.
         """
+        self._failed = self._failed or self._hangs
+        self._hangs = self._renewing.locked()
         self._wake.set()
         self._call_at(self._runtime.loop.time() + self._seconds * _CHANCE, self._stop)
 
     def _stop(self) -> None:
         """Stop every run before the lease could end: from then on others may carry them on.
 
-        By a timer of its own, since the heartbeat may fail or hang.
+        By a timer of its own, since the heartbeat may fail or hang. As long as it does neither, and
+        only the loop is blocked, it gets another chance.
         """
         assert self._timer is not None  # it brought us here
         late = self._runtime.loop.time() - self._timer.when()
         if late > self._seconds * _CHANCE / 2 and not self._failed:
-            self._last_chance()  # the loop was blocked again
+            self._last_chance()
             return
         logger.error(
             "%s could not renew its lease of %g s; it stops its runs, which go on here or "

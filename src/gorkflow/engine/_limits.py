@@ -104,13 +104,11 @@ class Limits:
         if self.crowded:
             self._ask()
 
-    async def close(self) -> None:
-        """Ask no more. What is held is given back when the worker leaves."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """Ask no more; return what still asks. What is held, the worker gives back at its end."""
         self._closed = True
         self._cancel_timers()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        return [] if self._task is None else [self._task]
 
     # ---- asking ---------------------------------------------------------------------------
 

@@ -137,15 +137,13 @@ class Runs:
         if not self._waiting:
             self._room()
 
-    async def rest(self, grace: float, leave: Callable[[Driver], None]) -> None:
-        """Wait until no handler runs and nothing is being written, at most ``grace`` seconds.
+    async def rest(self, leave: Callable[[Driver], None]) -> None:
+        """Wait until no handler runs and nothing is being written, or the grace is over.
 
         Args:
-            grace: seconds.
             leave: called with each run as soon as it has come to rest.
         """
         clock = self._runtime.clock
-        self.hurry(grace)
         while True:
             for driver in list(self.drivers.values()):
                 if not driver.busy:
@@ -159,18 +157,13 @@ class Runs:
         """Shorten what is left of the grace to this many seconds."""
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
-    async def let_go(self, cleanup: float) -> None:
-        """Give up every run, and wait for the handlers that are told to stop.
-
-        Args:
-            cleanup: seconds that they get.
-        """
+    def let_go(self) -> list[asyncio.Task[None]]:
+        """Give up every run; return the tasks of the handlers that are told to stop."""
         error = EngineClosedError(LEFT)
         tasks = [task for d in self.drivers.values() for task in d.tasks()]
         for driver in list(self.drivers.values()):
             driver.close(error)
-        if tasks:
-            await asyncio.wait(tasks, timeout=cleanup)
+        return tasks
 
 
 class Suspects:

@@ -80,11 +80,17 @@ class Service:
 
     async def close(self, grace: float) -> None:
         """Stop: give running attempts the grace, then let everything go."""
-        self.runtime.closing = True
+        self.hurry(grace)
         try:
-            await self.runs.rest(grace, self._leave)
+            await self.runs.rest(self._leave)
         finally:
             await self._stop()
+
+    def hurry(self, grace: float) -> None:
+        """Begin nothing more, and shorten what is left of the grace to this many seconds."""
+        self.runtime.closing = True
+        self.runs.hurry(grace)
+        self.lease.wait_no_more()
 
     def _leave(self, driver: Driver) -> None:
         """Give a run that rests to the other workers, who need not wait until we are gone."""
@@ -94,17 +100,28 @@ class Service:
             self._wake.set()
 
     async def _stop(self) -> None:
+        """Let everything go. Who is cancelled meanwhile waits for no handler and no write."""
+        runtime = self.runtime
         # The heartbeat goes on while handlers clean up, or others would have their runs too early.
-        await self._end_of(task for task in self._tasks if task is not self._beat)
-        await self.runs.let_go(CLEANUP)
-        await self.runtime.slots.limits.close()
-        await self.runtime.committer.drain()
-        await self._end_of(self._tasks)
+        tasks = [task for task in self._tasks if task is not self._beat]
+        tasks += runtime.slots.limits.close()
+        cleaning = self.runs.let_go()
         try:
-            await self.lease.release()
-        except StoreError as error:
-            logger.warning("could not give back the runs; others take them over later: %s", error)
-        self.runtime.executors.close()
+            await self._end_of(tasks)
+            if cleaning:
+                await asyncio.wait(cleaning, timeout=CLEANUP)
+            await runtime.committer.drain()
+        finally:
+            # First what needs no waiting: should that be cut off, too, we are gone all the same.
+            self.lease.end()
+            runtime.executors.close()
+            await self._end_of(self._tasks)
+            try:
+                await self.lease.release()
+            except StoreError as error:
+                logger.warning(
+                    "could not give back the runs; others take them over later: %s", error
+                )
 
     @staticmethod
     async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:

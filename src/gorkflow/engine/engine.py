@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from types import TracebackType
@@ -25,6 +24,7 @@ from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
+from gorkflow.engine._shared import shared
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
@@ -43,7 +43,6 @@ T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 MAX_PAYLOAD = 4 * 1024 * 1024
-_users: Counter[int] = Counter()  # open engines by the id of their store
 
 
 class Engine(Messaging, Reruns, Retention, Scheduling, Views):
@@ -105,6 +104,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             max_payload=max_payload,
         )
         self.store: Store = store_of(store)
+        self._shared = shared(self.store)
         self._execute = execute
         self._deps = deps
         self._max_runs = max_concurrent_runs
@@ -186,27 +186,23 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
         Raises:
             StoreError: the store can't be opened.
+            EngineClosedError: ``aclose`` was called meanwhile.
         """
         if self._runtime is not None and self._runtime.loop is not asyncio.get_running_loop():
             raise EngineClosedError(
                 "the engine was opened in another event loop, and not closed there; make one "
                 "engine per loop"
             )
-        self._leaving = False
         async with self._changing:
             if self._runtime is None:
+                self._leaving = False
                 await self._open(recover=recover)
 
     async def _open(self, *, recover: bool) -> None:
         import random  # as late as possible: it is slow to load
 
         loop = asyncio.get_running_loop()
-        _users[id(self.store)] += 1
-        try:
-            await self.store.open()
-        except BaseException:
-            await self._leave_store()
-            raise
+        await self._shared.enter()
         executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,
@@ -227,12 +223,15 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         )
         service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
         self._service = service
-        if self._execute:
-            try:
+        try:
+            if self._execute:
                 await service.open(recover=self._recover and recover)
-            except BaseException:
-                await self._close(service, 0.0)
-                raise
+        except BaseException:
+            await self._close(service, 0.0)
+            raise
+        if self._leaving:  # who asked for that, and gave what it took up a grace, may be gone
+            await self._close(service, float("inf"))
+            raise EngineClosedError("the engine was closed while it was being opened")
 
     def _make_executors(self) -> Executors:
         return Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
@@ -243,7 +242,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     async def aclose(self, *, grace: float = 30.0) -> None:
         """Stop. Runs that have not ended stay recoverable. Returns when the engine is closed.
 
-        The store is closed with the last engine that has it open.
+        The store is closed with the last engine that has it open. Cancelled, it waits for no
+        handler any more, and leaves nothing behind all the same.
 
         Args:
             grace: seconds that running attempts get to finish and be recorded. Where the engine is
@@ -251,8 +251,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         """
         self._leaving = True  # it may be opening still: then it takes up nothing
         if self._service is not None:
-            self._service.runtime.closing = True
-            self._service.runs.hurry(grace)
+            self._service.hurry(grace)
         async with self._changing:
             if self._service is not None:
                 await self._close(self._service, grace)
@@ -262,13 +261,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             await service.close(grace)
         finally:
             self._service = self._runtime = None
-            await self._leave_store()
-
-    async def _leave_store(self) -> None:
-        _users[id(self.store)] -= 1
-        if not _users[id(self.store)]:
-            del _users[id(self.store)]
-            await self.store.close()
+            await self._shared.leave()
 
     # ---- starting -------------------------------------------------------------------------
 
