@@ -87,10 +87,7 @@ class Lease:
 
     def holds(self) -> bool:
         """Return whether nobody else can have taken our runs. May be called from any thread."""
-        return self._is_before(self._holds_until)
-
-    def _is_before(self, end: _Moment) -> bool:
-        runtime = self._runtime
+        runtime, end = self._runtime, self._holds_until
         return runtime.loop.time() < end.loop and runtime.clock.now() < end.day
 
     def when_held(self, call: Callable[[], object]) -> None:
@@ -214,7 +211,8 @@ class Lease:
         if self._lapsed:
             await self._stop_what_is_lost()
             self._lapsed = False
-        if not self._is_before(self._end_of(asked)):
+        self._holds_until = self._end_of(asked)
+        if not self.holds():
             return False  # it took so long that what it renewed is over already
         self._hold(asked)
         return True
