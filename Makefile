@@ -7,7 +7,8 @@ export FOLDER
 
 BIN   := .venv/bin
 READY := .venv/.ready
-TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Three workers for two cores: half of the time, tests wait for processes and leases.
+TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: help setup demo test test-all check format bench soak clean
 
