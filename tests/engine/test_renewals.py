@@ -10,6 +10,7 @@ from gorkflow import Engine, RunCancelledError, RunFailedError, StepContext, Wor
 from gorkflow.engine import _executors
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._lease import _NEVER, Lease
+from gorkflow.engine._values import Values
 from gorkflow.events import StepFailed
 from gorkflow.store import Claim, Heartbeat, Worker
 from gorkflow.stores.memory import MemoryStore
@@ -255,14 +256,14 @@ async def test_a_vain_beginning_leaves_no_trace(
     """The next one fails before its handler begins; nothing is known of one that did."""
     failed: list[float] = []
     name = "job_of" if where == "process" else "arguments"
-    owner: Any = _executors if where == "process" else Attempt
+    owner: Any = _executors if where == "process" else Values
     plain = getattr(owner, name)
 
-    def fails(attempt: Attempt) -> Any:
+    def fails(*args: Any) -> Any:
         if lapses and not failed:
             failed.append(time.time())
             raise ValueError("not today")
-        return plain(attempt)
+        return plain(*args)
 
     monkeypatch.setattr(owner, name, fails)
     store = MemoryStore()

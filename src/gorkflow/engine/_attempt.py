@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
-from gorkflow.engine._results import RemoteError, code_of, make_failure
+from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
@@ -165,14 +165,33 @@ class Attempt:
 
     # ---- what runs the handler asks and tells ----------------------------------------------
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Return what to call the handler with."""
-        return self.driver.values.arguments(self.step.wanted, self.command.input)
+    def call(self) -> Any:
+        """Call the handler, where it shall run; what an async one returns is still to be awaited.
 
-    def context(self) -> StepContext[Any] | None:
-        """Return the handler's context, if it takes one."""
-        if not self.step.takes_context:
-            return None
+        Raises:
+            StepCancelledError: it should not begin any more.
+            ValidationError: its input does not match its parameters.
+        """
+        driver, step = self.driver, self.step
+        arguments = driver.values.arguments(step.wanted, self.command.input)
+        self.began()
+        context = self._context() if step.takes_context else None
+        if not self.may_begin():  # last, so that nothing comes between
+            raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
+        return step.call(context, arguments)
+
+    def returned(self, value: Any) -> bytes:
+        """Take note that the handler has returned, and return its output as JSON.
+
+        Raises:
+            EncodingError: it can't be written as JSON.
+            ValidationError: it does not match the annotation.
+            PayloadTooLargeError: it is over the limit.
+        """
+        self.took()
+        return encoded(value, self.step.output, self.driver.runtime.max_payload)
+
+    def _context(self) -> StepContext[Any]:
         deps = self.driver.runtime.deps
         return StepContext(self, **self.ids(), deadline=self._deadline(), deps=deps)
 
@@ -210,15 +229,6 @@ class Attempt:
         """
         self._has_lapsed = not self.driver.runtime.lease.holds()
         return not self._has_lapsed and not self.cancelled
-
-    def check_wanted(self) -> None:
-        """Make sure that the handler should begin.
-
-        Raises:
-            StepCancelledError: it should not.
-        """
-        if not self.may_begin():
-            raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
 
     def began(self) -> None:
         """Take note that the handler begins."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
-from gorkflow.engine._results import RemoteError, encoded
+from gorkflow.engine._results import RemoteError
 from gorkflow.engine._shipping import job_of
 from gorkflow.language._placement import LOCAL, reference_of
 from gorkflow.step import Step
@@ -113,13 +113,7 @@ class _OnLoop:
         self._is_under_way = True
         output, error = None, None
         try:
-            arguments = attempt.arguments()
-            attempt.began()
-            context = attempt.context()
-            attempt.check_wanted()  # last, so that nothing comes between
-            value = await attempt.step.call(context, arguments)
-            attempt.took()
-            output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
+            output = attempt.returned(await attempt.call())
         except (KeyboardInterrupt, SystemExit):
             raise  # not a failure of the step: somebody wants the program to stop
         except BaseException as caught:
@@ -159,13 +153,7 @@ class _InThread:
         attempt = self._attempt
         output, error = None, None
         try:
-            arguments = attempt.arguments()
-            attempt.began()
-            context = attempt.context()
-            attempt.check_wanted()  # last, so that nothing comes between
-            value = attempt.step.call(context, arguments)
-            attempt.took()
-            output = encoded(value, attempt.step.output, attempt.driver.runtime.max_payload)
+            output = attempt.returned(attempt.call())
         except BaseException as caught:  # noqa: BLE001 - outcome as data
             error = caught
         self._executors.post(partial(self._ended, output, error), attempt)

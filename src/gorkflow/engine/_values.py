@@ -107,7 +107,10 @@ class Values:
         """
         found = self._bytes.get(ref) if type(ref) is int else None
         if found is not None:  # what one step returned, as nearly always
-            return self._decoded(found[0], self._annotation_at(found[1]), wanted)
+            given = self._annotation_at(found[1])
+            if given is wanted is not Any:
+                return codec_of(given).decode(found[0])
+            return self._decoded(found[0], given, wanted)
         ref, made_at = self._followed(ref)
         if isinstance(ref, Ended):
             return self.outcome(ref)
