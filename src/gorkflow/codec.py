@@ -358,6 +358,15 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
+def _told(problem: Any) -> str:
+    """Return what pydantic says of a value; where its type is wrong, with that type."""
+    told: str = problem["msg"]
+    if not problem["type"].endswith("_type"):
+        return told
+    value = problem["input"]
+    return f"{told}, not {'None' if value is None else type(value).__name__}"
+
+
 def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError | EncodingError:
     """Return the error that tells what pydantic, or a validator, said about a value."""
     import pydantic
@@ -369,12 +378,12 @@ def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError
     if not isinstance(error, pydantic.ValidationError):
         return ValidationError(f"a validator raised {type(error).__name__}: {text_of(error)}")
     try:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_context=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
         return ValidationError("a validator's error could not be shown")
     if encoding and details and details[0]["type"] == "json_invalid":
         return EncodingError(f"it can't be read back: {details[0]['msg']}")
-    lines = [problem_at(item["loc"], item["msg"]) for item in details[:_MAX_PROBLEMS]]
+    lines = [problem_at(item["loc"], _told(item)) for item in details[:_MAX_PROBLEMS]]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
     return ValidationError("; ".join(lines))

@@ -476,3 +476,17 @@ def test_importing_the_language_loads_neither_pydantic_nor_beartype():
         "assert not {'pydantic', 'beartype', 'pydantic_core'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "told"),
+    [
+        (int, "7", "Input should be a valid integer, not str"),
+        (str, None, "Input should be a valid string, not None"),
+        (dict[str, list[int]], {"a": [1, "2"]}, "a.1: Input should be a valid integer, not str"),
+    ],
+)
+def test_what_is_of_another_type_is_told_with_its_type(annotation: Any, value: object, told: str):
+    with pytest.raises(ValidationError) as caught:
+        codec_of(annotation).encode(value)
+    assert told in str(caught.value)
