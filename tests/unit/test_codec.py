@@ -483,7 +483,7 @@ def test_importing_the_language_loads_neither_pydantic_nor_beartype():
     [
         (int, "7", "Input should be a valid integer, not str"),
         (str, None, "Input should be a valid string, not None"),
-        (dict[str, list[int]], {"a": [1, "2"]}, "a.1: Input should be a valid integer, not str"),
+        (dict[str, list[int]], {"a": [1, "2"]}, "a[1]: Input should be a valid integer, not str"),
     ],
 )
 def test_what_is_of_another_type_is_told_with_its_type(annotation: Any, value: object, told: str):
