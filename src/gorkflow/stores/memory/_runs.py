@@ -13,6 +13,10 @@ from gorkflow.store import Message, RunRow
 _Plain = tuple[Any, ...]
 
 
+def _plain(events: Sequence[Event]) -> list[_Plain]:
+    return [(event.kind, *values_of(event)) for event in events]
+
+
 class Run:
     """All that is kept of one run.
 
@@ -23,16 +27,15 @@ class Run:
 
     __slots__ = ("deleted", "events", "mail", "seq", "written")
 
-    def __init__(self, row: RunRow, events: list[Event]) -> None:
+    def __init__(self, row: RunRow, events: Sequence[Event]) -> None:
         self.written = row
         """The summary as it was written last. Most appends change nothing in it but ``seq``, and so
         leave it as it is."""
         self.seq = row.seq
         """Of the latest event."""
-        self.events: list[Event] | tuple[_Plain, ...] = events
-        """Of a live run as they are. Of one that has ended, the kind and the fields of each: plain
-        tuples are nothing to the garbage collector, which would else go over all these events again
-        and again."""
+        self.events = _plain(events)
+        """The kind and the fields of each: plain tuples are nothing to the garbage collector, which
+        would else go over all these events again and again."""
         self.mail: dict[int, Message] = {}
         """By id, which rises."""
         self.deleted = False
@@ -49,20 +52,12 @@ class Run:
         self.written = row
 
     def add(self, events: Sequence[Event]) -> None:
-        """Add events to a live run."""
-        assert isinstance(self.events, list)  # what has ended goes on no more
-        self.events.extend(events)
+        """Add events."""
+        self.events += _plain(events)
         self.seq += len(events)
-
-    def pack(self) -> None:
-        """Keep the events in less room, now that there will be no more of them."""
-        if isinstance(self.events, list):
-            self.events = tuple([(event.kind, *values_of(event)) for event in self.events])
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return events with ``seq`` above ``after``, in order, at most ``limit``."""
-        if isinstance(self.events, list):
-            return self.events[after : after + limit]
         some = self.events[after : after + limit]
         return [EVENT_TYPES[kind](*fields) for kind, *fields in some]
 

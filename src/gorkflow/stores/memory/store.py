@@ -94,7 +94,7 @@ class MemoryStore(Schedules):
         run_id = new.row.run_id
         if run_id in self._runs:
             return Written.DUPLICATE
-        run = Run(new.row, list(new.events))
+        run = Run(new.row, new.events)
         if self._places.occupied(run):
             return Written.OCCUPIED
         self._trees.setdefault(new.row.fingerprint, new.tree)
@@ -152,7 +152,6 @@ class MemoryStore(Schedules):
             self._places.add(run)
 
     def _end(self, run: Run) -> None:
-        run.pack()
         self._ended[run.written.run_id] = run
         while len(self._ended) > self.keep_ended:
             self._delete(next(iter(self._ended)))
