@@ -39,8 +39,13 @@ class Clock(Protocol):
 class SystemClock:
     """The system's clocks."""
 
-    now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
+    def now(self) -> float:
+        """Return the time of day, in seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return the system's monotonic time, in seconds."""
+        return time.monotonic()
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""

@@ -95,10 +95,11 @@ class Stop:
     cancel: float = NEVER
     due: float = NEVER
     """The earliest deadline around the node, in seconds: no attempt is made from then on."""
-    tick: float = 0.5
+    tick: float = 1 / 64
     """What one event sets off takes no time, but has an order: whoever decides, stops the others
-    this much later. Halved at each block, so all that happens inside comes before what follows
-    from it outside, and it all adds up to less than one ``seq``."""
+    this much later. Divided again at each block, so all that happens inside, where a few blocks may
+    follow each other in the same moment, comes before what follows from it outside; and it all adds
+    up to less than one ``seq``."""
 
     @property
     def first(self) -> float:
@@ -623,7 +624,7 @@ class Reference:
         path = join_path(prefix, spec.id)
         expired = self._fired(path, "timeout")
         due = min(stop.due, self._due(since, spec.timeout))
-        inner = Stop(stop.drain, min(stop.cancel, expired), due, stop.tick / 2)
+        inner = Stop(stop.drain, min(stop.cancel, expired), due, stop.tick / 64)
         alone = self._left_alone(spec, prefix, since, branches, inner)
         verdict, now, ended = self._verdict(spec, since, branches, alone, stop.cancel, expired)
         lives, turns = [*alone.lives], alone.turns

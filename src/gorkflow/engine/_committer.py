@@ -52,7 +52,8 @@ class Committer:
         That is where the store answers at once, and no other run is carried: to take the same
         steps with many runs in turn is quicker than all steps with each. Else it is submitted.
 
-        Only for the last act of a task or callback, of a run in which nothing goes on.
+        Only for a run in which nothing goes on, and where nothing comes after: the last act of a
+        task or callback, or of what records a new run.
         """
         if self._immediate is None or self._is_settling or len(self.carried) > 1:
             self.submit(driver)

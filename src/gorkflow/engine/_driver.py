@@ -100,9 +100,8 @@ class Driver:
         self.opening = opening  # until it is recorded
         self._inbox: list[Inbound] = [*(opening or ())]
         self._todo: deque[Command] = deque()
-        self._submitted = (
-            opening is not None
-        )  # by who starts it, when all is posted that comes first
+        # A new run is submitted by who starts it, when all is posted that comes first.
+        self._submitted = opening is not None
         self._writing = self._more_mail = False
         self.begun = False
         """Whether it had its turn; until then, it can only be cancelled."""
@@ -191,7 +190,7 @@ class Driver:
             events.append(fed)
             events += machine.feed(fed)
         self._more_mail = False
-        if self.mail.seen and self.mail.unread:
+        if self.mail.unread:
             for sent in self.mail.events(now, signals=self.begun):
                 events += [sent, *machine.feed(sent)]
         self._schedule(events, now)
@@ -217,9 +216,7 @@ class Driver:
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
         machine = self.machine
-        if machine.running or self._attempts or self.admitted or not self.begun:
-            return False
-        if not machine.is_waiting:
+        if self._attempts or self.admitted or not self.begun or not machine.is_waiting:
             return False
         due = machine.next_due()
         return due is None or due > now + NAP

@@ -70,7 +70,7 @@ class Limits:
         """What the store has as held by us."""
         self._task: asyncio.Task[None] | None = None
         self._again = False
-        self.crowded = False
+        self._crowded = False
         """Whether some didn't ask since there was no slot for them."""
         self._timer: TimerHandle | None = None
         self._give_back_timer: TimerHandle | None = None
@@ -101,7 +101,7 @@ class Limits:
 
     def made_room(self) -> None:
         """Take note that a slot has become free."""
-        if self.crowded:
+        if self._crowded:
             self._ask()
 
     def close(self) -> list[asyncio.Task[None]]:
@@ -154,7 +154,7 @@ class Limits:
 
     def _next(self) -> list[_Asked]:
         """Return the next steps to ask for, in the order of their arrival."""
-        self.crowded = False
+        self._crowded = False
         heads: list[tuple[int, int, Key, float]] = []
         for key, queue in list(self._queues.items()):
             while queue and not queue[0][1].wants(queue[0][2]):
@@ -166,7 +166,7 @@ class Limits:
             if room >= 1:
                 heads.append((queue[0][0], 0, key, min(room, len(queue))))
             if room < len(queue):
-                self.crowded = True
+                self._crowded = True
         heapq.heapify(heads)
         asked: list[_Asked] = []
         while heads:
@@ -202,7 +202,7 @@ class Limits:
         if any(self._slots.room(key[1]) >= 1 for key in others):
             self._again = True
         elif others:
-            self.crowded = True  # those who came while the store was asked
+            self._crowded = True  # those who came while the store was asked
         if any(grant.counts):
             self._delay = _POLL[0]
         if grant.contended:

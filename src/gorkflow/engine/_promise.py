@@ -23,7 +23,7 @@ class Promise(Generic[T]):
     def __init__(self) -> None:
         self.is_set = False
         """Whether there is a value."""
-        # A dict, since an empty one, unlike a list, is nothing to the garbage collector.
+        # A dict: an empty one is nothing to the garbage collector, up to Python 3.13 at least.
         self._waiting: dict[asyncio.Future[None], None] = {}
 
     def result(self) -> T:

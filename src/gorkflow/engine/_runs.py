@@ -79,6 +79,7 @@ class Runs:
             # recorded, the id is free again.
             if await rival.created.wait() is None:
                 driver.close()
+                await asyncio.sleep(0)  # as below
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
         self.drivers[driver.run_id] = driver
@@ -86,6 +87,10 @@ class Runs:
             self._when_due(driver, self._admit)
         self._runtime.committer.commit(driver)
         error = await driver.created.wait()
+        if driver.done.is_set:
+            # Refused, left to others, or over already. Whoever starts such runs in a loop must not
+            # keep everybody else from having a turn.
+            await asyncio.sleep(0)
         if error is not None:
             raise error.with_traceback(None)  # shared by all that were to be recorded with it
 

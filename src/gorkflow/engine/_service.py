@@ -87,7 +87,7 @@ class Service:
             await self._stop()
 
     def hurry(self, grace: float) -> None:
-        """Begin nothing more, and shorten what is left of the grace to this many seconds."""
+        """Schedule nothing more, and shorten what is left of the grace to this many seconds."""
         self.runtime.closing = True
         self.runs.hurry(grace)
         self.lease.wait_no_more()

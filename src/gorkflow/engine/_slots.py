@@ -104,8 +104,7 @@ class Slots:
             if queue:
                 self._serve()
                 break
-        if self.limits.crowded:
-            self.limits.made_room()
+        self.limits.made_room()
 
     def reclaim(self, kind: str) -> None:
         """Take note that an abandoned handler has ended."""

@@ -242,8 +242,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     async def aclose(self, *, grace: float = 30.0) -> None:
         """Stop. Runs that have not ended stay recoverable. Returns when the engine is closed.
 
-        The store is closed with the last engine that has it open. Cancelled, it waits for no
-        handler any more, and leaves nothing behind all the same.
+        The store is closed with the last engine that has it open. Cancelled, this waits no more for
+        handlers that clean up, nor for what is being written, and gives the runs back all the same.
 
         Args:
             grace: seconds that running attempts get to finish and be recorded. Where the engine is

@@ -115,7 +115,7 @@ class BlockFrame(Frame):
         more = ended.status is COMPLETED and (self.children or self.queue)
         if not more or self.tally.completed >= self.enough:
             self._judge()
-        if self.verdict is None and self.queue:
+        if self.queue:  # then there is no verdict yet
             self._fill()
 
     def _count(self, index: int, ended: Ended) -> None:
