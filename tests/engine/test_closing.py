@@ -172,3 +172,28 @@ async def test_a_close_does_not_wait_for_limits_that_were_asked_for() -> None:
     await asked.wait()
     await engine.aclose()
     assert others() == before
+
+
+@in_loop
+async def test_a_close_waits_for_what_is_being_written() -> None:
+    gate = Gate()
+
+    @step
+    async def waits(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    store = Moody()
+    engine = Engine(store)
+    await engine.open()
+    await engine.start(Workflow("w", input=int).then(waits), 1, run_id="r")
+    await until(lambda: gate.arrived, "the step")
+    writing = store.gates["append"] = Gate()
+    gate.open()
+    await until(lambda: writing.arrived, "the result")
+    closing = asyncio.ensure_future(engine.aclose(grace=0))
+    await until(lambda: not engine._service.runs.drivers, "the run to be given up")
+    assert not closing.done()
+    writing.open()
+    await closing
+    assert (await store._store.read_events("r"))[-1].kind == "run_finished"

@@ -391,3 +391,23 @@ async def test_the_lease_is_renewed_while_handlers_clean_up() -> None:
     await until(lambda: gate.arrived, "the step")
     await engine.aclose(grace=0)
     assert renewed
+
+
+class Hesitant(MemoryStore):
+    """Can't be opened the first time."""
+
+    async def open(self) -> None:
+        if not vars(self).setdefault("asked", False):
+            self.asked = True
+            raise StoreError("not yet")
+        await super().open()
+
+
+@in_loop
+async def test_an_engine_that_could_not_open_the_store_does_not_count() -> None:
+    store = Hesitant()
+    with pytest.raises(StoreError, match="not yet"):
+        await Engine(store).open()
+    async with Engine(store):
+        assert store._open
+    assert not store._open
