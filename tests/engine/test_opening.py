@@ -406,8 +406,9 @@ class Hesitant(MemoryStore):
 @in_loop
 async def test_an_engine_that_could_not_open_the_store_does_not_count() -> None:
     store = Hesitant()
+    engine = Engine(store)
     with pytest.raises(StoreError, match="not yet"):
-        await Engine(store).open()
-    async with Engine(store):
+        await engine.open()
+    async with engine:
         assert store._open
     assert not store._open
