@@ -14,7 +14,7 @@ TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 help:
 	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
-	@echo "make test      the tests, in about three minutes"
+	@echo "make test      the tests, in three to four minutes"
 	@echo "make test-all  the same, at length"
 	@echo "make check     format, lint, types, layers, sizes"
 	@echo "make format    write the format that check wants"
