@@ -324,7 +324,12 @@ async def test_another_engine_goes_on_where_one_stopped(tmp_path):
     url = f"sqlite:{tmp_path}/runs.db"
     engine = await Engine(url).__aenter__()
     handle = await engine.start(workflow, 4, run_id="r")
-    await until(lambda: gate.arrived and "inner[3]/hold" in calls)
+    recorded: set[str] = set()
+    while not {f"inner[{key}]/hold" for key in (0, 2, 3)} <= recorded:
+        await asyncio.sleep(0.002)
+        events = await engine.store.read_events("r")
+        recorded = {event.path for event in events if event.kind == "step_completed"}
+    await until(lambda: gate.arrived, "the one that is held")
     await engine.aclose(grace=0)
     gate.open()
     calls.clear()
