@@ -32,6 +32,11 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return wrapper
 
 
+def others() -> set[Any]:
+    """Return every task of the loop but the one that asks."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
 async def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
     """Wait until a condition holds, and return what it returned."""
     end = time.monotonic() + DEADLINE

@@ -14,11 +14,7 @@ from gorkflow import Engine, Limit, StepContext, Workflow, step
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
-from .support import STORES, Gate, Moody, in_loop, until
-
-
-def others() -> set[Any]:
-    return asyncio.all_tasks() - {asyncio.current_task()}
+from .support import STORES, Gate, Moody, in_loop, others, until
 
 
 @types.coroutine

@@ -14,7 +14,7 @@ from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
-from .support import STORES, Gate, Moody, in_loop, until
+from .support import STORES, Gate, Moody, in_loop, others, until
 
 
 @step
@@ -50,10 +50,6 @@ class SlowToOpen(MemoryStore):
         await super().open()
         if self.gate is not None:
             await self.gate.wait_async()
-
-
-def others() -> set[Any]:
-    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 @in_loop

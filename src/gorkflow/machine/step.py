@@ -26,13 +26,13 @@ class StepFrame(Frame):
         self.failures = 0
         self.failed_at = 0  # seq of the latest failure
         self.interruptions = 0  # that count, since the latest failure
-        machine, path = self.machine, self.path
-        if machine.kept and (kept := machine.kept.get(path)) is not None:
+        machine = self.machine
+        if machine.kept and (kept := machine.kept.get(self.path)) is not None:
             if kept.state:
                 write(machine, self, kept.state)
             self.end(COMPLETED, value=kept.seq)
             return
-        machine.frames[path] = self
+        machine.enter(self)
         self._make_ready()
 
     def _make_ready(self) -> None:

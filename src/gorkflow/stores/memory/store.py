@@ -114,17 +114,16 @@ class MemoryStore(Schedules):
         """Do what ``append`` does."""
         self._check_open()
         for item in batch:
-            first = item.expected_seq + 1
-            check_events(item.row.run_id, item.events, first, first + len(item.events) - 1)
+            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
         return [self._append(item) for item in batch]
 
     def _append(self, item: Append) -> Written:
         row, events = item.row, item.events
-        run = self._runs.get(row.run_id)
-        if run is None or run.seq != item.expected_seq:
+        run = self._live(row.run_id)
+        if run is None:
             return Written.FENCED
         old = run.written
-        if old.token != row.token or old.status.terminal:
+        if run.seq != item.expected_seq or old.token != row.token:
             return Written.FENCED
         if item.consumed:
             self._drop(number for number in item.consumed if number in run.mail)
