@@ -114,7 +114,6 @@ class Attempt:
     def _begin_again(self) -> None:
         """Begin as if for the first time, and not before the lease is renewed."""
         self._stop_timers()
-        self._handler = None
         self._has_lapsed = self._is_lost = False
         self._began_at = self._ended_at = 0.0
         self._start_late()
@@ -253,6 +252,7 @@ class Attempt:
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
+        self._handler = None  # else the two would keep each other until the garbage collector comes
         if self._has_lapsed and not self.cancelled:
             self._begin_again()
             return

@@ -121,6 +121,7 @@ class _OnLoop:
             if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
                 raise  # the attempt has no result, and runs again
         attempt.ended(output, error)
+        error = None  # its traceback has this frame, which would be a cycle
 
     def _means_nothing(self) -> bool:
         """Return whether we were cancelled because the whole program stops."""
@@ -157,6 +158,7 @@ class _InThread:
         except BaseException as caught:  # noqa: BLE001 - outcome as data
             error = caught
         self._executors.post(partial(self._ended, output, error), attempt)
+        error = None  # as above
 
     def _ended(self, output: bytes | None, error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -196,7 +198,9 @@ class _InProcess:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
             error = caught
-        self._executors.post(lambda: self._attempt.ended_after(ran, output, error), self._attempt)
+        ended = partial(self._attempt.ended_after, ran, output, error)
+        self._executors.post(ended, self._attempt)
+        error = None  # as above
 
     def _taken(self, process: Process | None) -> bool:
         with self._lock:
@@ -255,7 +259,9 @@ class _Elsewhere:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
             error = caught
-        self._executors.post(lambda: self._attempt.ended_after(ran, output, error), self._attempt)
+        ended = partial(self._attempt.ended_after, ran, output, error)
+        self._executors.post(ended, self._attempt)
+        error = None  # as above
 
     def stop(self) -> bool:
         return self._future is None or self._future.cancel()

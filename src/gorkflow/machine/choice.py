@@ -54,6 +54,7 @@ class ChoiceFrame(Asking):
         self.outer.results[node.id] = Ended(path, StepStatus.SKIPPED, value, reason=why)
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
+        del self.child  # so that no cycle is left
         self.end(
             ended.status,
             value=ended.value,

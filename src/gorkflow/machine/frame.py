@@ -116,6 +116,7 @@ class Frame:
         """Leave the node: remember how it ended, and tell the parent."""
         ended = Ended(self.path, status, value, failures, reason, optional)
         self.live = False
+        self.guard = None  # which may be the frame itself
         self.machine.leave(self)
         if self.known and self.scope is not None:
             self.scope.results[self.spec.id] = ended

@@ -43,6 +43,7 @@ class LoopFrame(Asking):
         return self.iteration
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
+        del self.child  # so that no cycle is left
         if ended.status is not StepStatus.COMPLETED and not ended.optional:
             self.end(ended.status, failures=ended.failures, reason=ended.reason)
             return
