@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from gorkflow import (
     step,
     tolerate,
 )
+from gorkflow.engine._start import new_id
 
 from .support import Gate, in_loop, kinds, step_of, until
 
@@ -679,3 +681,13 @@ async def test_a_running_step_shows_its_open_attempt() -> None:
         assert running.started_at is not None
         gate.open()
         await handle.result()
+
+
+def test_a_fresh_id_is_a_uuid_that_sorts_by_time():
+    now = 1_795_762_376.094
+    ids = [new_id(now + later) for later in (0, 0.001, 3600)]
+    assert ids == sorted(ids)
+    assert {uuid.UUID(each).version for each in ids} == {7}
+    assert {uuid.UUID(each).variant for each in ids} == {uuid.RFC_4122}
+    assert [uuid.UUID(ids[0]).int >> 80, str(uuid.UUID(ids[0]))] == [int(now * 1000), ids[0]]
+    assert len({new_id(now) for _ in range(100)}) == 100

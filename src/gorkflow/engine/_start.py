@@ -53,6 +53,9 @@ class StartOptions(TypedDict, total=False):
     """What ``ctx.state`` begins with."""
 
 
+# Of a UUID: the bits that tell its version and variant, and what they are here.
+_FIXED = 0xF << 76 | 0b11 << 62
+_VERSION_7 = 7 << 76 | 0b10 << 62
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
 _MAX_PRIORITY = 1_000_000
 _MAX_TEXT = 1_000  # characters of a tag or resource id: they are for finding, not for storing
@@ -64,10 +67,8 @@ def new_id(now: float) -> str:
     Args:
         now: seconds since the epoch.
     """
-    raw = bytearray(int(now * 1000).to_bytes(6, "big") + os.urandom(10))
-    raw[6] = 0x70 | (raw[6] & 0x0F)
-    raw[8] = 0x80 | (raw[8] & 0x3F)
-    text = raw.hex()
+    number = int(now * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    text = f"{number & ~_FIXED | _VERSION_7:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
@@ -335,6 +336,8 @@ def _exclusive(options: StartOptions) -> bool:
 
 
 def _tags(definition: Definition, given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    if given is None and not definition.tags:
+        return ()
     own = {} if given is None else dict(checked_tags(given))
     return checked_tags({**definition.tags, **own})
 
