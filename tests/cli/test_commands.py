@@ -179,6 +179,16 @@ def test_list_filters_pages_and_aligns(invoke: Invoke):
     assert invoke("runs", "list", "--workflow", "none").stderr == "no runs\n"
 
 
+def test_list_says_when_what_waits_is_due(invoke: Invoke):
+    async def main():
+        async with Engine(STORE) as engine:
+            await engine.start(as_patient(), run_id="r1", delay=3600)
+            return (await engine.get_run("r1")).due_at
+
+    due = asyncio.run(main()).astimezone()
+    assert invoke("runs", "list").stdout.rstrip().endswith(f"due {due:%Y-%m-%d %H:%M:%S}")
+
+
 def test_show_needs_no_code(invoke: Invoke, folder: Path):
     run_checkout(invoke, "r1", "--tag", "a=b")
     (folder / "flows.py").unlink()

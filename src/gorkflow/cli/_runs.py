@@ -90,7 +90,8 @@ def _is_left(run: Run, alive: set[str]) -> bool:
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
     left = "nobody carries it" if _is_left(run, alive) else ""
-    note = "; ".join(part for part in (left, tags, one_line(run.reason)) if part)
+    due = f"due {moment(run.due_at)}" if run.due_at else ""
+    note = "; ".join(part for part in (left, due, tags, one_line(run.reason)) if part)
     return (
         run.run_id,
         run.workflow_id,
