@@ -241,7 +241,8 @@ _CENTURY = 100 * 365 * 86_400.0
 class RetryAfterError(StepSignal):
     """Raise it in a step to set the delay before the next attempt.
 
-    It uses up an attempt like any failure: without retries left the step fails.
+    It uses up an attempt like any failure: without retries left the step fails. Where a subclass
+    leaves ``delay`` unset, or sets it to what is no delay, the step's policy decides.
 
     Args:
         delay: seconds, or a ``timedelta``.

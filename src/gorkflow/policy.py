@@ -154,8 +154,20 @@ def thrown(error: BaseException) -> Thrown:
     """Return what a policy looks at in an exception."""
     names = frozenset(exception_name(cls) for cls in type(error).__mro__)
     is_final = isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception)
-    delay = error.delay if isinstance(error, RetryAfterError) else None
+    delay = _asked_delay(error) if isinstance(error, RetryAfterError) else None
     return Thrown(names, is_final, delay)
+
+
+def _asked_delay(error: RetryAfterError) -> float | None:
+    """Return the seconds it asks for; ``None``: a subclass has not set any, or none that can be."""
+    try:
+        delay: object = error.delay
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if isinstance(seconds, int | float) and 0 <= seconds <= LONGEST:
+            return float(seconds)
+        return None
+    except Exception:  # noqa: BLE001 - it is user code, and the failure must be recorded
+        return None
 
 
 _NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)

@@ -193,3 +193,37 @@ async def test_a_close_waits_for_what_is_being_written() -> None:
     writing.open()
     await closing
     assert (await store._store.read_events("r"))[-1].kind == "run_finished"
+
+
+@pytest.mark.parametrize("how", ["first", "timeout", "cancel"])
+@in_loop
+async def test_handlers_that_their_run_left_behind_may_clean_up(how: str) -> None:
+    said: list[str] = []
+
+    @step
+    async def quick(number: int) -> int:
+        return number
+
+    @step
+    async def loser(number: int) -> int:
+        said.append("begins")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            said.append("cleaned up")
+        return number
+
+    both: Any = Workflow("both", input=int)
+    if how == "first":
+        both = both.parallel(quick, loser, join="first")
+    else:
+        both = both.parallel(loser, timeout=0.02 if how == "timeout" else None)
+    async with Engine("memory:") as engine:
+        handle = await engine.start(both, 1)
+        await until(lambda: said, "the step")
+        if how == "cancel":
+            await handle.cancel()
+        await handle.outcome()
+        assert said == ["begins"]
+    assert said == ["begins", "cleaned up"]

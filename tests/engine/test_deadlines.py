@@ -1,11 +1,21 @@
 """Deadlines reach the branches, and nothing starts after them."""
 
+import math
 from typing import Any
 
 import pytest
 
-from gorkflow import Engine, RetryAfterError, RunFailedError, StepContext, Workflow, step
+from gorkflow import (
+    Engine,
+    RetryAfterError,
+    RunFailedError,
+    Signal,
+    StepContext,
+    Workflow,
+    step,
+)
 from gorkflow.clock import SystemClock
+from gorkflow.events import RunStarted
 
 from .support import Gate, in_loop, step_of, until
 
@@ -90,3 +100,34 @@ class Jumping(SystemClock):
 
     def call_at(self, when: float, callback: Any) -> Any:
         return super().call_at(when + 60, callback)
+
+
+@pytest.mark.parametrize(("own", "given", "holds"), [
+    (None, math.inf, None),
+    (60, math.inf, 60),
+    (60, 90, 60),
+    (60, 30, 30),
+    (None, 30, 30),
+])  # fmt: skip
+@in_loop
+async def test_the_shorter_timeout_of_a_run_holds(
+    own: float | None, given: float, holds: float | None
+) -> None:
+    wf = Workflow("w", input=int, timeout=own).wait_for(Signal("go", int))
+    async with Engine("memory:") as engine:
+        handle = await engine.start(wf, 1, timeout=given)
+        started = (await engine.store.read_events(handle.run_id))[1]
+        assert isinstance(started, RunStarted)
+        deadline = None if holds is None else pytest.approx(started.at + holds)
+        assert started.deadline == deadline
+        page = await engine.list_runs()
+        assert [run.run_id for run in page] == [handle.run_id]
+        await handle.cancel()
+
+
+@in_loop
+async def test_a_delayed_run_begins_where_nobody_else_would_take_it() -> None:
+    async with Engine("memory:", recover=False) as engine:
+        handle = await engine.start(Workflow("w").then(when_due), delay=60)
+        assert (await handle.info()).worker_id == engine.worker_id
+        await handle.cancel()

@@ -1,6 +1,7 @@
 """What happens when something fails: joins, drains, retries, timeouts, poisoned values."""
 
 import asyncio
+import gc
 import logging
 import threading
 from datetime import timedelta
@@ -26,6 +27,7 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.events import StepFailed
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, in_loop, kinds, step_of, until
@@ -496,3 +498,60 @@ async def test_whoever_waits_learns_how_a_run_ended_that_the_store_has_forgotten
         assert cancelled.reason == "not wanted"
         with pytest.raises(RunNotFoundError):
             await first.result()
+
+
+class SlowDownError(RetryAfterError):
+    """A subclass that does as it likes."""
+
+    def __init__(self, **attributes: object) -> None:
+        Exception.__init__(self, "slow down")
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "waited"),
+    [
+        ({}, 0.01),
+        ({"delay": float("nan")}, 0.01),
+        ({"delay": float("inf")}, 0.01),
+        ({"delay": -5}, 0.01),
+        ({"delay": "soon"}, 0.01),
+        ({"delay": timedelta(milliseconds=2)}, 0.002),
+    ],
+    ids=["unset", "nan", "inf", "negative", "text", "timedelta"],
+)
+@in_loop
+async def test_a_delay_that_is_none_leaves_it_to_the_policy(
+    attributes: dict[str, object], waited: float
+) -> None:
+    @step(retries=QUICK)
+    async def moody(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            raise SlowDownError(**attributes)
+        return number
+
+    async with Engine("memory:") as engine:
+        assert await engine.run(Workflow("w", input=int).then(moody), 1, run_id="r") == 1
+        events = await engine.store.read_events("r")
+    failed = next(event for event in events if isinstance(event, StepFailed))
+    assert failed.retry_at is not None
+    assert failed.ended_at is not None
+    assert failed.retry_at - failed.ended_at == pytest.approx(waited, abs=1e-4)
+
+
+@in_loop
+async def test_a_log_handler_that_raises_loses_no_failure() -> None:
+    class Down(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ConnectionError("the log server is down")
+
+    seen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: seen.append(said))
+    logger, down = logging.getLogger("gorkflow.step"), Down()
+    logger.addHandler(down)
+    try:
+        error = await failures_of(Workflow("w", input=int).then(bad))
+        assert error.failures[0].message == "bad 1"
+        await until(lambda: gc.collect() and seen, "what the program's handler raised")
+    finally:
+        logger.removeHandler(down)

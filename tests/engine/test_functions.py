@@ -7,7 +7,7 @@ from contextvars import copy_context
 import pytest
 
 from gorkflow import Completed, Engine, Failed, RunCancelledError, Workflow, step
-from gorkflow.engine._functions import Functions
+from gorkflow.engine._functions import Functions, NoThreadError
 from gorkflow.engine._threads import ThreadPool
 
 from .support import Gate, StandsStill, in_loop, until
@@ -146,5 +146,25 @@ async def test_a_thread_that_can_not_be_had_costs_no_place() -> None:
     functions = Functions(asyncio.get_running_loop(), threads, 1)
     threads.close()
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(NoThreadError, match="closed"):
             await functions.call(lambda: 1, copy_context(), lambda: None)
+
+
+@in_loop
+async def test_a_condition_without_a_thread_is_asked_again_by_whoever_goes_on() -> None:
+    wf = Workflow("w", input=int).then_if(lambda number: number > 0, good)
+    async with Engine("memory:", workflows=[wf], recover=False) as engine:
+        threads = engine._runtime.executors.threads
+        submit, refused = threads.submit, []
+
+        def refuses(work) -> None:
+            refused.append(work)
+            threads.submit = submit  # the next one is to be had
+            raise RuntimeError("can't start new thread")
+
+        threads.submit = refuses
+        handle = await engine.start(wf, 1)
+        with pytest.raises(NoThreadError, match="can't start new thread"):
+            await handle.result()
+        await engine.recover(handle.run_id)
+        assert await handle.result() == 1

@@ -1,4 +1,4 @@
-"""What a run leaves behind: nothing that only the garbage collector could free.
+"""What steps, and runs that end, leave behind: nothing that only the garbage collector could free.
 
 Else the memory of each step, and all that its handler held, stays until the collector comes; and
 it comes the more often.
@@ -7,6 +7,7 @@ it comes the more often.
 import asyncio
 import gc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -52,6 +53,30 @@ async def fails(number: int) -> int:
 
 @step(continue_on_error=True)
 def fails_in_thread(number: int) -> int:
+    raise ValueError(number)
+
+
+@step(executor="process")
+def inc_in_process(number: int) -> int:
+    return number + 1
+
+
+@step(executor="process", continue_on_error=True)
+def fails_in_process(number: int) -> int:
+    raise ValueError(number)
+
+
+@step(executor="pool")
+def inc_in_pool(number: int) -> int:
+    return number + 1
+
+
+@step(executor="pool", continue_on_error=True)
+def fails_in_pool(number: int) -> int:
+    raise ValueError(number)
+
+
+def unsure(number: int) -> bool:
     raise ValueError(number)
 
 
@@ -101,6 +126,9 @@ SHAPES: dict[str, Workflow[Any, Any]] = {
     "retry": flow("retry").then(fails_once),
     "failure": flow("failure").then(fails),
     "failure in a thread": flow("failure-thread").then(fails_in_thread),
+    "process": flow("process").then(inc_in_process).then(fails_in_process),
+    "executor": flow("executor").then(inc_in_pool).then(fails_in_pool),
+    "condition that fails": flow("unsure").then_if(unsure, inc),
     "timeout": flow("timeout").then(slow),
     "deadline": Workflow("deadline", input=int, timeout=60).then(inc),
     "block's timeout": flow("late").parallel(inc, waits, timeout=0.01),
@@ -123,14 +151,15 @@ async def test_nothing_waits_for_the_collector(shape: str, url: str, tmp_path: A
         kinds = map(type, gc.get_objects())  # to ask the objects themselves may run code of theirs
         return Counter(kind.__name__ for kind in kinds if issubclass(kind, PARTS))
 
-    async with Engine(url.format(tmp_path)) as engine:
-        await outcome(engine, workflow)  # fills the caches
-        gc.collect()
-        gc.disable()
-        try:
-            before = there()
-            for _ in range(3):
-                await outcome(engine, workflow)
-            await until(lambda: there() <= before, "everything freed")
-        finally:
-            gc.enable()
+    with ThreadPoolExecutor(1) as pool:
+        async with Engine(url.format(tmp_path), executors={"pool": pool}) as engine:
+            await outcome(engine, workflow)  # fills the caches
+            gc.collect()
+            gc.disable()
+            try:
+                before = there()
+                for _ in range(3):
+                    await outcome(engine, workflow)
+                await until(lambda: there() <= before, "everything freed")
+            finally:
+                gc.enable()

@@ -6,6 +6,7 @@ import logging
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -691,3 +692,30 @@ def test_a_fresh_id_is_a_uuid_that_sorts_by_time():
     assert {uuid.UUID(each).variant for each in ids} == {uuid.RFC_4122}
     assert [uuid.UUID(ids[0]).int >> 80, str(uuid.UUID(ids[0]))] == [int(now * 1000), ids[0]]
     assert len({new_id(now) for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(
+    ("annotation", "one", "other", "same"),
+    [
+        (dict[str, int], {"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        (set[str], ["x", "y"], ["y", "x"], True),
+        (list[str], ["x", "y"], ["y", "x"], False),
+        (dict[str, object], {"a": 1}, {"a": True}, False),
+        (Any, {"a": 12}, {"a": 21}, False),
+    ],
+)
+@in_loop
+async def test_the_order_of_keys_and_sets_makes_no_other_input(annotation, one, other, same):
+    @step
+    async def noted(value: annotation) -> int:
+        return 1
+
+    wf = Workflow("w", input=annotation).then(noted)
+    async with Engine("memory:") as engine:
+        await engine.run(wf, one, run_id="r")
+        again = engine.run(wf, other, run_id="r", if_exists="return")
+        if same:
+            assert await again == 1
+        else:
+            with pytest.raises(DuplicateRunError, match="another input"):
+                await again

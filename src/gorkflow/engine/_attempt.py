@@ -90,7 +90,7 @@ class Attempt:
         undone = undone_path(self.command.path)
         before = others.get(undone) if undone else None
         if isinstance(before, Attempt):
-            before.then = self._start
+            before.then = self._start_late
         else:
             self._start()
 
@@ -310,12 +310,14 @@ class Attempt:
         fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
         late = retry_at is not None and self.due is not None and retry_at >= self.due
         what_next = _what_next(delay, late=late)
-        logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
         ended_at = self._ended_at or now
         began_at = self._began_at or None
         unknown = self._is_unknown(failure.code)
         result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
-        driver.post(StepFailed, command.path, command.attempt, result, last=True)
+        try:
+            logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
+        finally:  # a handler of the program's may raise, but the run has to go on
+            driver.post(StepFailed, command.path, command.attempt, result, last=True)
 
     def _is_unknown(self, code: FailureCode) -> bool:
         """Return whether the handler may have done its work in spite of the failure."""

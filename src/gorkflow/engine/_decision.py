@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import make_failure
 from gorkflow.errors import ValidationError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed
@@ -59,6 +60,9 @@ class Evaluation:
             answer, fields = await self._answer()
         except (KeyboardInterrupt, SystemExit):
             raise
+        except NoThreadError as error:
+            self.driver.attempt_ended(self)
+            self.driver.broken(error)  # whoever claims the run asks again
         except BaseException as error:
             self.driver.attempt_ended(self)
             if isinstance(error, asyncio.CancelledError) and self._means_nothing():
@@ -69,6 +73,7 @@ class Evaluation:
             if self._asked not in failure.message:
                 raised = f"{self._asked} raised {type(error).__name__}"
                 failure = replace(failure, message=f"{raised}: {failure.message}")
+            error.__traceback__ = None  # it has frames that have the error, which would be a cycle
             self.driver.post(StepFailed, path, 1, (1, failure, None, None))
         else:
             self.driver.attempt_ended(self)

@@ -198,8 +198,8 @@ class _InProcess:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
             error = caught
-        ended = partial(self._attempt.ended_after, ran, output, error)
-        self._executors.post(ended, self._attempt)
+        attempt = self._attempt
+        self._executors.post(partial(attempt.ended_after, ran, output, error), attempt)
         error = None  # as above
 
     def _taken(self, process: Process | None) -> bool:
@@ -250,6 +250,7 @@ class _Elsewhere:
 
     def _done(self, future: Future[bytes]) -> None:
         """Take the result, in whichever thread the executor calls back."""
+        self._future = None  # it keeps its callbacks, and so us
         output: bytes | None = None
         error: BaseException | None = None
         ran = 0.0
@@ -259,12 +260,13 @@ class _Elsewhere:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
             error = caught
-        ended = partial(self._attempt.ended_after, ran, output, error)
-        self._executors.post(ended, self._attempt)
+        attempt = self._attempt
+        self._executors.post(partial(attempt.ended_after, ran, output, error), attempt)
         error = None  # as above
 
     def stop(self) -> bool:
-        return self._future is None or self._future.cancel()
+        future = self._future
+        return future is None or future.cancel()  # or it has ended, and says so any moment
 
 
 def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:

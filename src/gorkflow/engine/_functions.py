@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.engine")
 
 
+class NoThreadError(Exception):
+    """There is no thread to be had now, which says nothing about the function."""
+
+
 class Functions:
     """Calls functions in threads, so many at a time; the others wait in line.
 
@@ -48,15 +52,16 @@ class Functions:
 
         Raises:
             BaseException: what the function raised.
+            NoThreadError: it could not be called.
         """
         await self._room.acquire()
         begins()
         future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         try:
             self._threads.submit(lambda: self._run(function, context, future))
-        except BaseException:  # there are no more threads to be had, say
+        except Exception as why:
             self._room.release()
-            raise
+            raise NoThreadError(str(why)) from why
         try:
             value, error = await future
         finally:

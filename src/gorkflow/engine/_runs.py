@@ -54,6 +54,7 @@ class Runs:
         self._dropped = dropped
         self._room = room
         self._live: set[str] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
         self._suspects = Suspects(runtime, self._admit)
@@ -133,6 +134,9 @@ class Runs:
             return
         del self.drivers[driver.run_id]
         self._live.discard(driver.run_id)
+        for task in driver.tasks():
+            self._cleaning.add(task)
+            task.add_done_callback(self._cleaning.discard)
         self._suspects.left(driver)
         why = driver.done.result()
         if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
@@ -163,12 +167,10 @@ class Runs:
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
     def let_go(self) -> list[asyncio.Task[None]]:
-        """Give up every run; return the tasks of the handlers that are told to stop."""
-        error = EngineClosedError(LEFT)
-        tasks = [task for d in self.drivers.values() for task in d.tasks()]
+        """Give up every run; return the tasks of handlers that were told to stop, now or before."""
         for driver in list(self.drivers.values()):
-            driver.close(error)
-        return tasks
+            driver.close(EngineClosedError(LEFT))
+        return [*self._cleaning]
 
 
 class Suspects:

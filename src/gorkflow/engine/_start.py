@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf, isinf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from gorkflow.annotations import describe
@@ -41,7 +42,7 @@ class StartOptions(TypedDict, total=False):
     """More to find it by; added to the workflow's own."""
     timeout: float | timedelta | None
     """Seconds that the run may take, from when it begins, after any delay; the shorter of this and
-    the workflow's own holds."""
+    the workflow's own holds. ``math.inf``: as if unset."""
     delay: float | timedelta | None
     """Seconds until the run begins; it is recorded at once."""
     priority: int
@@ -187,13 +188,26 @@ async def same_start(store: Store, driver: Driver) -> None:
         _, data, _, *origin, state, _ = driver.opening[0][3]
         if [first[0].origin, first[0].from_step] != origin:
             what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
-        elif first[0].input != data:
+        elif not _is_same(driver.definition.input, first[0].input, data):
             what = "with another input"
         elif first[0].state != state:
             what = "with another state"
         else:
             return
     raise DuplicateRunError(run_id, f"run {run_id!r} exists already, {what}; use another run_id")
+
+
+def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
+    """Whether two inputs are equal, in whatever order the items of sets and dicts were written."""
+    if one == other or one is None or other is None:
+        return one == other
+    if sorted(one) != sorted(other):
+        return False  # for 1 and true are equal, too, once they are decoded
+    codec = codec_of(annotation)
+    try:
+        return bool(codec.decode(one) == codec.decode(other))
+    except Exception:  # noqa: BLE001 - the comparison may be user code
+        return False
 
 
 def check_options(options: StartOptions) -> None:
@@ -281,7 +295,8 @@ def _timeout(definition: Definition, timeout: float | timedelta | None) -> float
         seconds = seconds_of(timeout, "timeout")
     except (TypeError, ValueError) as error:
         raise InputInvalidError(str(error)) from error
-    return seconds if own is None else min(own, seconds)
+    shorter = min(seconds, inf if own is None else own)
+    return None if isinf(shorter) else shorter
 
 
 def _delay(delay: float | timedelta | None) -> float:
