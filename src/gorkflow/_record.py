@@ -48,7 +48,7 @@ def _made(cls: type[T], *, kw_only: bool, frozen: bool = False) -> type[T]:
         "_values": values, "__eq__": _equal, "__hash__": _hash, "__repr__": _repr
     }  # fmt: skip
     if frozen:
-        shared |= {"__setattr__": _refuse, "__delattr__": _refuse}
+        shared |= {"__setattr__": _refuse, "__delattr__": _refuse, "__reduce__": _reduce}
     for name, item in shared.items():
         if name not in made.__dict__:
             setattr(made, name, item)
@@ -82,6 +82,18 @@ class _Constructor:
 
 def _refuse(self: Any, name: str, *_: object) -> None:
     raise FrozenInstanceError(f"{name} of a {type(self).__name__} can't be changed; make another")
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    """Let it be copied and pickled, which else would set its fields one by one."""
+    return _remade, (type(self), [getattr(self, item.name) for item in fields(self)])
+
+
+def _remade(cls: type[Any], values: list[Any]) -> Any:
+    item: Any = object.__new__(cls)
+    for each, value in zip(fields(cls), values, strict=True):
+        object.__setattr__(item, each.name, value)
+    return item
 
 
 def _equal(self: Any, other: Any) -> Any:

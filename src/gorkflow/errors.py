@@ -48,6 +48,14 @@ if TYPE_CHECKING:
 class GorkflowError(Exception):
     """The root of every error of this library."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be copied, and cross to other processes, whatever its constructor takes."""
+        return _remade, (type(self), self.args), vars(self)
+
+
+def _remade(cls: type[GorkflowError], args: tuple[object, ...]) -> GorkflowError:
+    return cls.__new__(cls, *args)
+
 
 class StepInvalidError(GorkflowError):
     """What was given to ``@step`` can't be a step; the message says what to write instead."""

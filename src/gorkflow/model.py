@@ -331,7 +331,12 @@ class RunFilter:
 
         Raises:
             ValueError: there is no such status, or an instant has no time zone.
+            TypeError: a field holds something of another kind.
         """
+        for name, kind in _FILTER_TYPES.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+                raise TypeError(f"{name} must be of type {kind.__name__}, not {value!r:.100}")
         for name in ("created_after", "created_before", "finished_before"):
             at = getattr(self, name)
             if at is not None and at.tzinfo is None:
@@ -343,6 +348,18 @@ class RunFilter:
                 if status not in list(RunStatus):
                     known = ", ".join(RunStatus)
                     raise ValueError(f"there is no run status {status!r}; there are: {known}")
+
+
+_FILTER_TYPES: dict[str, type] = {
+    "workflow_id": str,
+    "resource_id": str,
+    "tags": Mapping,
+    "created_after": datetime,
+    "created_before": datetime,
+    "finished_before": datetime,
+    "limit": int,
+    "cursor": str,
+}
 
 
 class Page(Sequence[T_co]):

@@ -14,7 +14,7 @@ from gorkflow.store import Heartbeat
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 
-from .support import die, in_loop, until
+from .support import Gate, die, in_loop, until
 
 TIMES = 12
 """Interruptions in a row: from the third on that counts, a run waits its turn; the eleventh such
@@ -158,3 +158,27 @@ async def test_a_death_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         await until(lambda: began[-1:] == [("r", 6)], "its attempt")
         assert "'r' lost its worker 3 times in a row" in caplog.text
         assert await counted(engine.store, "r") == [True, False, True, False, True]
+
+
+@in_loop
+async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path / 'runs.db'}"
+    gate = Gate()
+
+    @step
+    async def waits(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    wf = Workflow("w", input=int).then(waits)
+    carrier = Engine(url)
+    await carrier.open()
+    await carrier.start(wf, 1, run_id="r")
+    await until(lambda: gate.arrived, "the step")
+    async with Engine(url, recover=False, lease=3) as follower:
+        handle = await follower.start(wf, 1, run_id="r", if_exists="return")
+        assert (await handle.info()).worker_id == carrier.worker_id
+        await die(carrier)
+        assert await handle.result() == 2
+        await until(lambda: not follower._service._followed, "nothing to follow any more")

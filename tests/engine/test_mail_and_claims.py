@@ -364,7 +364,7 @@ def test_the_blocking_run_goes_on_with_what_a_dead_process_left(tmp_path: Path) 
     assert run(ONE, 1, store=url, run_id="r", if_exists="return") == 1
 
 
-@pytest.mark.parametrize("lease", [0, -1, float("inf"), True])
+@pytest.mark.parametrize("lease", [0, -1, float("inf")])
 def test_a_lease_is_some_seconds(lease: float) -> None:
     with pytest.raises(ValueError, match="lease must be more than 0 seconds"):
         Engine("memory:", lease=lease)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -408,3 +409,19 @@ async def test_an_engine_that_could_not_open_the_store_does_not_count() -> None:
     async with engine:
         assert store._open
     assert not store._open
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("max_threads", "5", "max_threads must be a whole number, not '5'"),
+        ("max_threads", 1.5, "max_threads must be a whole number, not 1.5"),
+        ("max_concurrent_runs", True, "max_concurrent_runs must be a whole number, not True"),
+        ("lease", "30", "lease must be a number of seconds, not '30'"),
+        ("execute", "no", "execute must be True or False, not 'no'"),
+        ("recover", 0, "recover must be True or False, not 0"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_named(option: str, value: object, says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        Engine("memory:", **{option: value})  # type: ignore[arg-type]

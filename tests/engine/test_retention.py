@@ -1,5 +1,6 @@
 """`delete_runs`: old runs go, in short transactions, and nothing else."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -164,3 +165,17 @@ async def test_a_choice_without_its_end_is_told_by_its_workflow() -> None:
     async with Engine("memory:") as engine:
         with pytest.raises(WorkflowInvalidError, match=r"'begun' can't be built:\n.*not complete"):
             await engine.start(begun, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("limit", "5", "limit must be of type int, not '5'"),
+        ("created_before", "2020", "created_before must be of type datetime, not '2020'"),
+        ("workflow_id", 5, "workflow_id must be of type str, not 5"),
+        ("tags", ["a"], "tags must be of type Mapping, not ['a']"),
+    ],
+)
+def test_filters_of_the_wrong_kind_are_named(name: str, value: object, says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        RunFilter(**{name: value})  # type: ignore[arg-type]

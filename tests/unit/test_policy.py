@@ -115,6 +115,7 @@ def test_a_delay_is_seconds_or_a_timedelta(delay: Any):
         ({"jitter": 1.1}, ValueError),
         ({"retry_on": ValueError}, TypeError),
         ({"retry_on": "ValueError"}, TypeError),
+        ({"retry_on": ("ValueError",)}, ValueError),
         ({"give_up_on": (5,)}, TypeError),
     ],
 )

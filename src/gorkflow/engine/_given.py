@@ -15,17 +15,35 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 
 
-def check_numbers(lease: float, **limits: int | None) -> None:
+def check_numbers(lease: object, **limits: object) -> None:
     """Check the numbers of an engine.
 
     Raises:
         ValueError: one is out of its range.
+        TypeError: it is no such number.
     """
-    if isinstance(lease, bool) or not 0 < lease < float("inf"):
+    if isinstance(lease, bool) or not isinstance(lease, int | float):
+        raise TypeError(f"lease must be a number of seconds, not {lease!r:.100}")
+    if not 0 < lease < float("inf"):
         raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
     for name, number in limits.items():
-        if number is not None and number < 1:
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{name} must be a whole number, not {number!r:.100}")
+        if number < 1:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
+def check_switches(**switches: object) -> None:
+    """Check what is either on or off.
+
+    Raises:
+        TypeError: one is neither ``True`` nor ``False``.
+    """
+    for name, switch in switches.items():
+        if not isinstance(switch, bool):
+            raise TypeError(f"{name} must be True or False, not {switch!r:.100}")
 
 
 def check_defaults(defaults: StepDefaults | None) -> None:

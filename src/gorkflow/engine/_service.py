@@ -60,6 +60,7 @@ class Service:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._watched: set[str] = set()
+        self._followed: set[str] = set()
         self._early: list[Message] = []
         self._is_worker = False
         self._beat: asyncio.Task[None] | None = None
@@ -148,6 +149,11 @@ class Service:
         if run_id is None:
             return await self._whole(self._recover_all())
         return await self._whole(self._recover_one(run_id))
+
+    async def follow(self, run_id: str) -> None:
+        """Take over one run, now or as soon as whoever carries it is gone."""
+        if not await self.recover(run_id):
+            self._followed.add(run_id)
 
     async def cancel(self, run_id: str, reason: str) -> None:
         """Cancel a run, wherever it is."""
@@ -272,9 +278,21 @@ class Service:
         if self.lease.stopped:
             await self._go_on()
         await self.claims.give_back(RETRY)
+        await self._take_followed()
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
+
+    async def _take_followed(self) -> None:
+        for run_id in list(self._followed):
+            row = await self.runtime.store.get_run(run_id)
+            try:
+                if row is not None and not row.status.terminal:
+                    await self.claims.recover(None, run_id)
+                    continue
+            except RunError as error:
+                logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
+            self._followed.discard(run_id)
 
     async def _go_on(self) -> None:
         """Take back the runs that were stopped in time, unless others were quicker."""

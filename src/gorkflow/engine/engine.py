@@ -16,7 +16,7 @@ from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._functions import Functions
-from gorkflow.engine._given import check_defaults, check_numbers, store_of
+from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
@@ -73,7 +73,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     Raises:
         ValueError: a number is out of its range, the defaults are none of a step, or an executor
             has a name of ours.
-        TypeError: what was given is no store, or no executor.
+        TypeError: what was given is no store, no executor, or no such number.
         StoreError: the store's URL can't be understood.
     """
 
@@ -103,6 +103,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             max_processes=max_processes,
             max_payload=max_payload,
         )
+        check_switches(execute=execute, recover=recover)
         self.store: Store = store_of(store)
         self._shared = shared(self.store)
         self._execute = execute
@@ -347,7 +348,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
                 raise
             await same_start(self.store, driver)
             if self._execute and not self._recover:
-                await service.recover(driver.run_id)  # nobody else may be there to carry it on
+                await service.follow(driver.run_id)  # nobody else may be there to carry it on
         return RunHandle(self, driver.run_id)
 
     def handle(self, run_id: str, workflow: Workflow[Any, Out] | None = None) -> RunHandle[Out]:
