@@ -28,9 +28,9 @@ from gorkflow import (
     WorkflowInvalidError,
     step,
 )
-from gorkflow.engine import _claims
+from gorkflow.engine import _claims, _executors
 from gorkflow.engine._executors import Executors
-from gorkflow.engine._job import Job, job_to_bytes
+from gorkflow.engine._job import Job, job_to_bytes, result_of
 from gorkflow.engine._processes import ProcessPool
 
 from . import placed
@@ -394,6 +394,26 @@ async def test_any_executor_will_do(make: Any) -> None:
             failure = await failure_of(engine, Workflow("r", input=int).then(quick), 1)
             assert (failure.type, failure.attempt) == ("builtins.LookupError", 2)
         assert pool.submit(int, "1").result() == 1  # the engine did not shut it down
+
+
+@in_loop
+async def test_the_clock_of_another_machine_puts_no_beginning_before_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slow(answer: bytes) -> tuple[float, bytes, tuple[Any, ...]]:
+        _, output, writes = result_of(answer)
+        return 3600.0, output, writes
+
+    monkeypatch.setattr(_executors, "result_of", slow)
+    with ThreadPoolExecutor(1) as pool:
+        async with Engine("memory:", executors={"elsewhere": pool}) as engine:
+            handle = await engine.start(Workflow("w", input=int).then(placed.far), 21)
+            assert await handle.result() == 42
+            found = await step_of(engine, handle.run_id, "far")
+    assert found.started_at is not None
+    assert found.scheduled_at is not None
+    assert found.started_at >= found.scheduled_at
+    assert found.attempts[0].queued == 0
 
 
 @in_loop

@@ -15,7 +15,7 @@ from gorkflow.policy import tolerate
 from gorkflow.refs import ref_from_json, ref_to_json
 
 from .drive import Drive, block, chain, choice, out, passthrough, step
-from .simulation import RUN, snapshot
+from .simulation import RUN, a_failure, snapshot
 
 A, B, C, D = map(step, "abcd")
 
@@ -86,6 +86,23 @@ def test_decision_for_an_arm_that_does_not_exist_is_refused(number):
     drive = Drive(choice("?", A, otherwise=B))
     with pytest.raises(HistoryError):
         drive.decide("?", number)
+
+
+def test_a_condition_is_not_tried_again():
+    drive = Drive(choice("?", A, otherwise=B))
+    failed = ev.StepFailed(RUN, 3, "?", drive.at, 1, a_failure("?", 1), None, drive.at + 5)
+    with pytest.raises(HistoryError, match="can't happen"):
+        drive.machine.feed(failed)
+    drive.condition_fails("?")
+
+
+def test_a_timeout_leaves_a_block_that_fails_by_itself_its_own_failure():
+    inner = chain("w", block(A, B), timeout=5)
+    drive = Drive(inner)
+    drive.begin()
+    drive.fail("w/a")  # the block drains, and b runs on
+    drive.fire("w")
+    assert drive.failures == [("step_failed", "w/a")]
 
 
 def test_only_the_running_attempt_is_expected():

@@ -5,10 +5,13 @@ What their joins decide is in ``test_joins.py``; maps and loops in each other: `
 
 import pytest
 
+from gorkflow import events as ev
 from gorkflow.errors import HistoryError
+from gorkflow.machine import CancelStep, Machine
 from gorkflow.policy import at_least, tolerate
 
 from .drive import COMPLETED, Drive, block, chain, mapped, out, step
+from .simulation import RUN
 
 A, B, C = map(step, "abc")
 DONE = ("completed", b"1", None, 7)
@@ -168,6 +171,16 @@ def test_a_timeout_may_come_before_the_items_are_known():
     drive.fire("*a")
     assert drive.failures == [("timeout", "*a")]
     drive.replays()
+
+
+def test_whoever_asks_for_the_items_is_told_when_the_time_is_up():
+    machine = Machine(RUN, chain("run", mapped(A, timeout=5)))
+    machine.feed(ev.RunCreated(RUN, 1, "", 0.0, "fingerprint", None))
+    machine.feed(ev.RunStarted(RUN, 2, "", 0.0, None))
+    machine.take_commands()
+    machine.feed(ev.TimerFired(RUN, 4, "*a", 5.0, "timeout"))
+    stopped = [c.path for c in machine.take_commands() if isinstance(c, CancelStep)]
+    assert stopped == ["*a"]
 
 
 @pytest.mark.parametrize("stage", ["asking", "running"])
