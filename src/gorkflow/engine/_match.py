@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
+from gorkflow.engine import _conditions
 from gorkflow.engine._executors import misplaced
 from gorkflow.errors import StoreCorruptError
 from gorkflow.flow import (
     ChoiceSpec,
     LoopSpec,
     MapSpec,
+    NodeSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
@@ -70,7 +72,9 @@ def differences(
         problems.append("the type of the workflow's input has changed")
     for path, node in walk(tree):
         if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
-            problems += _function_differences(path, node, definition, ended=path in ended)
+            problems += _function_differences(
+                path, node, here.get(path), definition, ended=path in ended
+            )
         elif isinstance(node, StepSpec):
             now = here.get(path)
             problems += _step_differences(path, node, now, ended=path in ended)
@@ -88,13 +92,20 @@ def differences(
 
 
 def _function_differences(
-    path: str, then: MapSpec | ChoiceSpec | LoopSpec, definition: Definition, *, ended: bool
+    path: str,
+    then: MapSpec | ChoiceSpec | LoopSpec,
+    now: NodeSpec | None,
+    definition: Definition,
+    *,
+    ended: bool,
 ) -> list[str]:
+    if ended:
+        return []
     if isinstance(then, MapSpec):
-        gone = then.keyed and path not in definition.keys and not ended
+        gone = then.keyed and path not in definition.keys
         return [f"the key function of {path!r} is gone"] if gone else []
-    same = len(definition.conditions.get(path, ())) == len(then.arms)
-    return [] if same or ended else [f"the conditions of {path!r} have changed"]
+    changed = _conditions.problem(path, then, now)
+    return [] if changed is None else [changed]
 
 
 def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
@@ -167,4 +178,5 @@ def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definit
         for path, node in walk(tree)
         if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
     }
-    return replace(definition, tree=tree, text=text, defaults_of=defaults)
+    conditions = _conditions.in_order_of(tree, definition.tree, definition.conditions)
+    return replace(definition, tree=tree, text=text, conditions=conditions, defaults_of=defaults)
