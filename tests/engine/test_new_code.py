@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gorkflow import Engine, RunBlockedError, RunFailedError, Signal, Workflow, step
+from gorkflow import (
+    Engine,
+    Outcome,
+    RunBlockedError,
+    RunFailedError,
+    Signal,
+    Workflow,
+    step,
+)
 
 from .support import broken, in_loop
 
@@ -117,3 +126,68 @@ async def test_a_run_whose_conditions_are_gone_is_blocked(url: str) -> None:
         match = "the conditions of 'size' have changed: 'big' and 'positive' are gone"
         with pytest.raises(RunBlockedError, match=match):
             await engine.recover(run_id)
+
+
+# ---- what a run can't reach any more need not be there ------------------------------------------
+
+
+@step
+async def last(text: str, _: int) -> str:
+    return text
+
+
+@step
+async def fails(number: int) -> int:
+    raise ValueError
+
+
+@step
+async def same(number: int) -> int:
+    return number
+
+
+@step
+async def counted(outcomes: tuple[Outcome[int], ...]) -> str:
+    return str(len(outcomes))
+
+
+async def suspended(url: str, workflow: Workflow[int, str], number: int) -> str:
+    """Start a run, and let it go when it waits."""
+    async with Engine(url) as engine:
+        handle = await engine.start(workflow, number)
+        while (await handle.info()).status != "suspended":
+            await asyncio.sleep(0.002)
+        return handle.run_id
+
+
+@in_loop
+async def test_an_arm_that_was_not_taken_may_change(url: str) -> None:
+    def flow(*inside: Any) -> Workflow[int, str]:
+        other: Any = Workflow("negative", input=int)
+        for each in inside:
+            other = other.then(each)
+        choice = Workflow("w", input=int).when(positive, is_positive).otherwise(other)
+        return choice.wait_for(go).then(last)
+
+    now = flow(is_big)
+    run_id = await suspended(url, flow(same, is_other), 5)
+    async with Engine(url, workflows=[now]) as engine:
+        await engine.send(run_id, go, 1)
+        assert await engine.handle(run_id, now).result() == "positive"
+
+
+@in_loop
+async def test_what_comes_after_a_failed_step_of_a_branch_may_change(url: str) -> None:
+    def flow(*after: Any) -> Workflow[int, str]:
+        branch: Any = Workflow("branch", input=int).then(fails)
+        for each in after:
+            branch = branch.then(each)
+        other = Workflow("other", input=int).wait_for(go).then(taken)
+        block = Workflow("w", input=int).parallel(branch, other, join="settled")
+        return block.then(counted)
+
+    run_id = await suspended(url, flow(same), 5)
+    now = flow()
+    async with Engine(url, workflows=[now]) as engine:
+        await engine.send(run_id, go, 1)
+        assert await engine.handle(run_id, now).result() == "2"

@@ -271,4 +271,6 @@ def test_a_body_of_another_type_does_not_fit():
 
     problem = ["the output type of step 'inc[]' has changed"]
     assert fits(listed.map(inc), listed.map(text_of)) == problem
-    assert fits(listed.map(inc), listed.map(text_of), over("*inc")) == problem
+    begun = ev.StepScheduled("r", 1, "inc[0]", 0.0, 1, None, 0.0)
+    assert fits(listed.map(inc), listed.map(text_of), begun, over("*inc")) == problem
+    assert fits(listed.map(inc), listed.map(text_of), over("*inc")) == []  # there was no item
