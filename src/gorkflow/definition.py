@@ -58,7 +58,8 @@ class Definition:
     function returns, also where ``continue_on_error`` may put ``None`` in its place."""
     readable: Mapping[str, frozenset[str]]
     """Ids of the nodes that each step may read through its context, by the step's path. An id
-    stands for the node in the nearest workflow around the step that has it."""
+    stands for the node in the nearest workflow around the step that has it, and for no other
+    while that one has not ended."""
     defaults_of: Mapping[str, tuple[bytes, Any]]
     """The ``default=`` of choices and waits that have one, as JSON and its annotation, by path."""
     payloads: Mapping[str, Any]

@@ -85,10 +85,10 @@ class ParallelSpec:
 
 @named_record
 class ArmSpec:
-    """One arm of a choice: a condition, found in the code by the choice's id and its place."""
+    """One arm of a choice: a condition, found in the code by the choice's id and its own name."""
 
     condition: str
-    """The condition's name, for people."""
+    """The condition's name; of a lambda, one that says its line."""
     node: NodeSpec
     timeout: float | None = 10.0
     """Seconds that the condition may take."""

@@ -337,6 +337,22 @@ async def test_reading_what_was_not_declared_says_what_to_write() -> None:
 
 
 @in_loop
+async def test_an_id_never_means_a_step_outside_and_then_a_sibling() -> None:
+    @step
+    async def nosy(ctx: StepContext, value: int) -> int:
+        return int(ctx.outputs["one"])
+
+    @step(id="one")
+    async def sibling(value: int) -> int:
+        return 77
+
+    inner = Workflow("inner", input=int).parallel(nosy, sibling)
+    async with Engine("memory:") as engine:
+        with pytest.raises(RunFailedError, match="may not read 'one'"):
+            await engine.run(Workflow("w", input=Order).then(one).then(inner), Order(id=5))
+
+
+@in_loop
 async def test_context_variables_are_those_of_the_start() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 

@@ -184,6 +184,26 @@ def test_what_is_inside_a_nested_workflow_stays_there():
     assert chosen.readable["p2"] == {"prepare"}
 
 
+@pytest.mark.parametrize("shape", ["beside", "later", "instead", "deeper"])
+def test_an_id_of_the_workflow_around_never_stands_for_a_node_outside(shape):
+    reader, shadow = check.options(id="reader"), check.options(id="p")
+    start = Workflow("n", input=Order)
+    inside = {
+        "beside": start.parallel(reader, shadow),
+        "later": start.parallel(reader, check).then(step(ignore, id="p")),
+        "instead": start.when(big, reader).otherwise(shadow),
+        "deeper": start.parallel(Workflow("m", input=Order).then(reader), shadow),
+    }[shape]
+    twice = orders.parallel(prepare.options(id="p"), prepare.options(id="q"), join="first")
+    readable = twice.then(inside).compile().readable
+    path = "n/m/reader" if shape == "deeper" else "n/reader"
+    assert readable[path] == {"q"}
+
+
+def ignore() -> int:
+    return 1
+
+
 def take(stock: Stock) -> int:
     return 1
 

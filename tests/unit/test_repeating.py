@@ -209,6 +209,11 @@ def fits(then: Workflow[Any, Any], now: Workflow[Any, Any], *events: ev.Event) -
     return differences(then.compile().tree, now.compile(), events)
 
 
+def no_longer(path: str, which: str) -> str:
+    told = "gone, or no longer to be told from others"
+    return f"the conditions of {path!r} have changed: {which} {told}"
+
+
 def completed(path: str) -> ev.Event:
     return ev.StepCompleted("r", 1, path, 0.0, 1, b"1", 0.0)
 
@@ -237,7 +242,7 @@ def test_a_key_function_must_stay_until_the_map_is_over():
 def test_the_body_of_a_map_must_stay_until_all_items_are_over():
     then, now = listed.map(page).then(total), listed.then(total)
     gone = ["step 'page[]/inc' is gone", "step 'page[]/triple#' is gone"]
-    looped = ["the conditions of 'page[]/@triple' have changed"]
+    looped = [no_longer("page[]/@triple", "'done' is")]
     assert sorted(fits(then, now)) == sorted(gone + looped)
     assert sorted(fits(then, now, completed("page[0]/inc"))) == sorted(gone + looped)
     assert fits(then, now, over("*page")) == []
@@ -245,7 +250,7 @@ def test_the_body_of_a_map_must_stay_until_all_items_are_over():
 
 def test_a_loop_must_stay_until_its_condition_held():
     then, now = start.loop(inc, until=done, max_iterations=5).then(name), start.then(name)
-    gone = ["the conditions of '@inc' have changed", "step 'inc#' is gone"]
+    gone = [no_longer("@inc", "'done' is"), "step 'inc#' is gone"]
     assert fits(then, now) == gone
     assert fits(then, now, completed("inc#1"), said("@inc", 1)) == gone
     assert fits(then, now, completed("inc#1"), said("@inc", 0)) == []
@@ -253,7 +258,7 @@ def test_a_loop_must_stay_until_its_condition_held():
 
 def test_a_choice_must_stay_until_it_is_made():
     then, now = start.then_if(done, inc).then(name), start.then(name)
-    gone = ["the conditions of '?inc' have changed", "step 'inc' is gone"]
+    gone = [no_longer("?inc", "'done' is"), "step 'inc' is gone"]
     skipped = ev.StepSkipped("r", 2, "inc", 0.0, "")
     assert fits(then, now) == gone
     assert fits(then, now, said("?inc", 1), skipped) == []
@@ -266,4 +271,6 @@ def test_a_body_of_another_type_does_not_fit():
 
     problem = ["the output type of step 'inc[]' has changed"]
     assert fits(listed.map(inc), listed.map(text_of)) == problem
-    assert fits(listed.map(inc), listed.map(text_of), over("*inc")) == problem
+    begun = ev.StepScheduled("r", 1, "inc[0]", 0.0, 1, None, 0.0)
+    assert fits(listed.map(inc), listed.map(text_of), begun, over("*inc")) == problem
+    assert fits(listed.map(inc), listed.map(text_of), over("*inc")) == []  # there was no item

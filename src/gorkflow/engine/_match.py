@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gorkflow import events as ev
+from gorkflow.engine import _conditions
 from gorkflow.engine._executors import misplaced
+from gorkflow.engine._reach import Reach
 from gorkflow.errors import StoreCorruptError
 from gorkflow.flow import (
     ChoiceSpec,
     LoopSpec,
     MapSpec,
+    NodeSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
     from_json,
-    join_path,
     undo_path,
     walk,
 )
 
 if TYPE_CHECKING:
+    from gorkflow import events as ev
     from gorkflow.definition import Definition
     from gorkflow.store import Loaded
-
-
-_ENDS = ev.StepCompleted | ev.StepCancelled | ev.StepSkipped | ev.SignalReceived | ev.ResultKept
 
 
 def tree_of(loaded: Loaded) -> WorkflowSpec:
@@ -58,70 +57,41 @@ def differences(
     Args:
         tree: what the run executes.
         definition: the code at hand.
-        events: the run's history; steps that have ended are not needed any more.
+        events: the run's history; of a rerun, what it keeps.
         executors: the names that the engine has executors for; ``None``: it does not matter.
     """
     if definition.tree == tree:
         return []
-    ended = _ended(tree, events)
+    reach = Reach(tree, events)
     here = dict(walk(definition.tree))
     problems: list[str] = []
     if tree.input_schema != definition.tree.input_schema:
         problems.append("the type of the workflow's input has changed")
     for path, node in walk(tree):
+        now = here.get(path)
         if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
-            problems += _function_differences(path, node, definition, ended=path in ended)
+            if reach.asks(path, node):
+                problems += _function_differences(path, node, now, definition)
         elif isinstance(node, StepSpec):
-            now = here.get(path)
-            problems += _step_differences(path, node, now, ended=path in ended)
-            problems += _undo_differences(path, node, now, ended=undo_path(path) in ended)
-            placed = {path: node.executor}
-            if node.undo is not None:
-                placed[undo_path(path)] = node.undo.step.executor
-            for at, executor in placed.items():
-                code = definition.steps.get(at)
-                if code is not None and executors is not None and at not in ended:
-                    problems += filter(None, [misplaced(code, executor, executors)])
-        elif isinstance(node, WaitSpec):
-            problems += _wait_differences(path, node, here.get(path), ended=path in ended)
+            problems += _reached_differences(path, node, now, reach)
+            if executors is not None:
+                problems += _misplaced(path, node, definition, reach, executors)
+        elif isinstance(node, WaitSpec) and reach.matters(path):
+            problems += _wait_differences(path, node, now, ended=not reach.begins(path))
     return problems
 
 
 def _function_differences(
-    path: str, then: MapSpec | ChoiceSpec | LoopSpec, definition: Definition, *, ended: bool
+    path: str,
+    then: MapSpec | ChoiceSpec | LoopSpec,
+    now: NodeSpec | None,
+    definition: Definition,
 ) -> list[str]:
     if isinstance(then, MapSpec):
-        gone = then.keyed and path not in definition.keys and not ended
+        gone = then.keyed and path not in definition.keys
         return [f"the key function of {path!r} is gone"] if gone else []
-    same = len(definition.conditions.get(path, ())) == len(then.arms)
-    return [] if same or ended else [f"the conditions of {path!r} have changed"]
-
-
-def _ended(tree: WorkflowSpec, events: Iterable[ev.Event]) -> set[str]:
-    """Return where in the tree nothing begins any more.
-
-    What is inside a map or loop has ended once the map or loop has: an item may end before others
-    begin.
-    """
-    ended: set[str] = set()
-    nodes = dict(walk(tree))
-    for event in events:
-        over_with = isinstance(event, _ENDS | ev.BlockDecided)
-        failed = isinstance(event, ev.StepFailed) and event.retry_at is None
-        # A loop whose condition did not hold asks it again; a choice is made once.
-        decided = isinstance(event, ev.Decided) and (
-            event.choice == 0 or isinstance(nodes.get(event.path), ChoiceSpec)
-        )
-        if over_with or failed or decided:
-            ended.add(event.path)
-    over: list[str] = []
-    for path, node in nodes.items():
-        if isinstance(node, MapSpec | LoopSpec) and path in ended:
-            mark = "[]" if isinstance(node, MapSpec) else "#"
-            over.append(join_path(path.rpartition("/")[0], node.body.id) + mark)
-        elif any(path == inside or path.startswith(f"{inside}/") for inside in over):
-            ended.add(path)
-    return ended
+    changed = _conditions.problem(path, then, now)
+    return [] if changed is None else [changed]
 
 
 def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) -> list[str]:
@@ -131,6 +101,15 @@ def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) ->
         return [] if ended else [f"{path!r} waits for another signal than {then.signal!r}"]
     same = then.schema == now.schema
     return [] if same else [f"the type of signal {then.signal!r} has changed"]
+
+
+def _reached_differences(path: str, then: StepSpec, now: object, reach: Reach) -> list[str]:
+    problems: list[str] = []
+    if reach.matters(path):
+        problems += _step_differences(path, then, now, ended=not reach.begins(path))
+    if reach.undoes(path):
+        problems += _undo_differences(path, then, now)
+    return problems
 
 
 def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:
@@ -146,9 +125,9 @@ def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) ->
     return problems
 
 
-def _undo_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:
-    """Return what keeps the code from undoing a step: it may have to until the run has ended."""
-    if then.undo is None or ended:
+def _undo_differences(path: str, then: StepSpec, now: object) -> list[str]:
+    """Return what keeps the code from undoing a step."""
+    if then.undo is None:
         return []
     if not isinstance(now, StepSpec) or now.undo is None:
         return [f"the undo step of {path!r} is gone"]
@@ -156,6 +135,20 @@ def _undo_differences(path: str, then: StepSpec, now: object, *, ended: bool) ->
     if then.undo.inputs != now.undo.inputs:
         problems.append(f"the undo step of {path!r} is given other inputs")
     return problems
+
+
+def _misplaced(
+    path: str, then: StepSpec, definition: Definition, reach: Reach, executors: frozenset[str]
+) -> Iterator[str]:
+    """Yield what keeps a step, and the one that undoes it, from running where it should."""
+    placed = {path: then.executor} if reach.begins(path) else {}
+    if then.undo is not None and reach.undoes(path):
+        placed[undo_path(path)] = then.undo.step.executor
+    for at, executor in placed.items():
+        code = definition.steps.get(at)
+        problem = "" if code is None else misplaced(code, executor, executors)
+        if problem:
+            yield problem
 
 
 def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
@@ -167,4 +160,5 @@ def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definit
         for path, node in walk(tree)
         if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
     }
-    return replace(definition, tree=tree, text=text, defaults_of=defaults)
+    conditions = _conditions.in_order_of(tree, definition.tree, definition.conditions)
+    return replace(definition, tree=tree, text=text, conditions=conditions, defaults_of=defaults)

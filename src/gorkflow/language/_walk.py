@@ -164,13 +164,16 @@ class Walk:
     def _workflow(self, workflow: Chain[Any, Any], value: Value, place: Place) -> Value:
         if not workflow.elements:
             self.problems.append(f"workflow {workflow.id!r} is empty; give it a step with .then(…)")
+        # What it calls by an id is its own node, also while that has not ended: a reader must not
+        # get the one outside first, and that one later.
+        ids = value.ids.difference(*map(seen_of, workflow.elements))
         if workflow.input is None:
-            inner = Value(NOTHING, ids=value.ids)
+            inner = Value(NOTHING, ids=ids)
         else:
             self.problems += fit_problems(
                 workflow.id, (("input", workflow.input),), value, what="workflow"
             )
-            inner = Value(workflow.input, ids=value.ids)
+            inner = Value(workflow.input, ids=ids)
         if self._record is None and not place.defaults.get("continue_on_error"):
             # It was walked when it was made; only inherited options or the scope around could
             # change what was found.
