@@ -318,10 +318,11 @@ def final_failures(
         elif isinstance(event, ev.StepCancelled) and event.failure is not None:
             found[event.path, event.failure] = event.failure
         elif isinstance(event, ev.BlockDecided):
-            found.update({(made.path, 0): made for made in _machine_made(event.output)})
+            made = (*_machine_made(event.output), *event.failures)
+            found.update({(item.path, 0): item for item in made})
         elif isinstance(event, ev.UndoStarted | ev.RunFinished):
             unhandled = set(event.failures)
-            made = (item for item in event.failures if isinstance(item, Failure))
+            made = tuple(item for item in event.failures if isinstance(item, Failure))
             found.update({(item.path, 0): item for item in made})
     order = [path for path, _ in walk(tree, unfolded(events))]
     order += map(undo_path, undone_paths(events))
