@@ -28,6 +28,14 @@ still leads where it led. Since 1, a retry that would start after a deadline is 
 Since 2, a verdict tells which branches failed and may, and has the failures that are told nowhere
 else."""
 
+DRAINED = "drained"
+"""The reason that what a drain withdrew is given."""
+
+
+def was_met(join: object, block: str) -> str:
+    """Return the reason that the rest of a block is given when its join was met."""
+    return f"{join} of {block} was met"
+
 
 @record
 class Event:

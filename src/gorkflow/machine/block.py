@@ -153,7 +153,7 @@ class BlockFrame(Frame):
     def _announce(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
             if self.children or self.queue:
-                self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
+                self._stop_rest("cancel", ev.was_met(self.spec.join, self.spec.id))
             if self.overlays and (conflicts := self._merge(self.overlays)):
                 self._fail_over(conflicts)
                 return
