@@ -22,9 +22,19 @@ from gorkflow.model import Failure, RunStatus
 from gorkflow.overlay import Write
 from gorkflow.refs import FailureRef, Ref
 
-RULES = 1
+RULES = 2
 """The version of the machine's rules. A run goes by those it was started under, so that its history
-still leads where it led. Since 1, a retry that would start after a deadline is not waited for."""
+still leads where it led. Since 1, a retry that would start after a deadline is not waited for.
+Since 2, a verdict tells which branches failed and may, and has the failures that are told nowhere
+else."""
+
+DRAINED = "drained"
+"""The reason that what a drain withdrew is given."""
+
+
+def was_met(join: object, block: str) -> str:
+    """Return the reason that the rest of a block is given when its join was met."""
+    return f"{join} of {block} was met"
 
 
 @record
@@ -266,6 +276,9 @@ class BlockDecided(Event):
     """One line for people: what was met or can't be met any more, by whom, after how long."""
     output: Ref
     """The value of the block, when completed."""
+    failures: tuple[Failure, ...] = ()
+    """Those that the machine made, as by a timeout, and that nothing else tells: they have no
+    event, the block does not fail of them, and they are no outcomes in its output."""
 
 
 @record

@@ -24,11 +24,10 @@ from gorkflow.model import (
 )
 from gorkflow.refs import Default, Ended, FailureRef, ListOf, Ref
 from gorkflow.store import RunRow
-from gorkflow.unfolding import Unfolding
+from gorkflow.unfolding import unfolded
+from gorkflow.unreached import NOT_REACHED, withdrawn
 
 _Shown = StepSpec | SleepSpec | WaitSpec
-NOT_REACHED = "not reached"
-"""The reason of a step that its run ended without."""
 KEPT = "kept from the run that this one repeats"
 """The reason of a step that a rerun did not run."""
 
@@ -69,6 +68,11 @@ class _Record:
     undone: StepStatus | None = None
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
+    @property
+    def done(self) -> bool:
+        """Whether it ended, or was skipped; not where its run ended without it."""
+        return self.finished_at is not None or self.status is StepStatus.SKIPPED
+
     def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
         """End the open attempt."""
         queued = None if began_at is None else max(0.0, began_at - self.ready_at)
@@ -106,12 +110,13 @@ def _step_records(
     """Yield what is known of every step, sleep and wait, in declared order."""
     events = [*events]
     records, skipped, finished = _fold(events, reader)
+    given_up = withdrawn(tree, events) if finished else None
     to_undo, undo = undone_paths(events), dict[str, StepSpec]()
     for path in to_undo:
         records.setdefault(undo_path(path), _Record())
     for path, node in walk(tree, unfolded(events)):
         if isinstance(node, _Shown):
-            record = records.get(path) or _unreached(path, skipped, finished=finished)
+            record = records.get(path) or _unreached(path, skipped, given_up)
             if isinstance(node, StepSpec) and node.undo is not None:
                 undo[path] = node.undo.step
                 undone = records.get(undo_path(path))
@@ -124,14 +129,6 @@ def _step_records(
 def undone_paths(events: Iterable[ev.Event]) -> tuple[str, ...]:
     """Return the paths of the steps that a run undoes, in the order in which that begins."""
     return next((event.paths for event in events if isinstance(event, ev.UndoStarted)), ())
-
-
-def unfolded(events: Iterable[ev.Event]) -> Unfolding:
-    """Return which items and iterations a run had, for ``walk``."""
-    unfolding = Unfolding()
-    for event in events:
-        unfolding.note(event)
-    return unfolding
 
 
 def _fold(
@@ -253,16 +250,16 @@ _FOLDS: dict[type, Callable[[_Record, Any, Reader], None]] = {
 }
 
 
-def _unreached(path: str, skipped: dict[str, str], *, finished: bool) -> _Record:
-    """Return the record of a step without events."""
+def _unreached(path: str, skipped: dict[str, str], given_up: dict[str, str] | None) -> _Record:
+    """Return the record of a step without events; in a run that ended, it was given up."""
     prefix = path
     while prefix:
         if prefix in skipped:
             return _Record(status=StepStatus.SKIPPED, reason=skipped[prefix])
         prefix = prefix.rpartition("/")[0]
-    if finished:
-        return _Record(status=StepStatus.CANCELLED, reason=NOT_REACHED)
-    return _Record()
+    if given_up is None:
+        return _Record()
+    return _Record(status=StepStatus.CANCELLED, reason=given_up.get(path, NOT_REACHED))
 
 
 def _execution(
@@ -318,10 +315,11 @@ def final_failures(
         elif isinstance(event, ev.StepCancelled) and event.failure is not None:
             found[event.path, event.failure] = event.failure
         elif isinstance(event, ev.BlockDecided):
-            found.update({(made.path, 0): made for made in _machine_made(event.output)})
+            made = (*_machine_made(event.output), *event.failures)
+            found.update({(item.path, 0): item for item in made})
         elif isinstance(event, ev.UndoStarted | ev.RunFinished):
             unhandled = set(event.failures)
-            made = (item for item in event.failures if isinstance(item, Failure))
+            made = tuple(item for item in event.failures if isinstance(item, Failure))
             found.update({(item.path, 0): item for item in made})
     order = [path for path, _ in walk(tree, unfolded(events))]
     order += map(undo_path, undone_paths(events))
@@ -367,7 +365,7 @@ def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: 
     output = last.output if isinstance(last, ev.RunFinished) else None
     created = first if isinstance(first, ev.RunCreated) else None
     records = [record for _, _, record in _step_records(tree, events, reader)]
-    done = sum(1 for r in records if r.status.terminal and r.reason != NOT_REACHED)
+    done = sum(1 for record in records if record.done)
     completed = row.status is RunStatus.COMPLETED
     return replace(
         summary_of(row),

@@ -91,7 +91,8 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **({} if e.keys is None else {"keys": list(e.keys)}), **_state(e.state),
     },
     ev.BlockDecided: lambda e: {
-        "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output)
+        "verdict": e.verdict, "reason": e.reason, "output": ref_to_json(e.output),
+        **({"failures": failures_to_json(e.failures)} if e.failures else {}),
     },
     ev.CancelRequested: lambda e: {"reason": e.reason},
     ev.UndoStarted: lambda e: {
@@ -149,7 +150,11 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
     "signal_received": lambda b, p: {**b, "payload": p},
     "expanded": lambda b, _: {**b, "keys": _keys(b)},
     "result_kept": lambda b, p: {**b, "output": p, "keys": _keys(b), "state": _writes(b)},
-    "block_decided": lambda b, _: {**b, "output": ref_from_json(b["output"])},
+    "block_decided": lambda b, _: {
+        **b,
+        "output": ref_from_json(b["output"]),
+        "failures": tuple(map(Failure.from_json, b.get("failures", ()))),
+    },
     "undo_started": lambda b, _: {
         **b,
         "status": RunStatus(b["status"]),
@@ -219,7 +224,7 @@ def _step_completed(e: ev.StepCompleted) -> str | None:
 
 def _block_decided(e: ev.BlockDecided) -> str | None:
     output = _ref(e.output)
-    if output is None:
+    if output is None or e.failures:
         return None
     return f'{{"verdict":{_text(e.verdict)},"reason":{_text(e.reason)},"output":{output}}}'
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, MapSpec, item_mark, iteration_mark
@@ -41,3 +41,11 @@ class Unfolding:
             return ("[]",)
         count, keys = self._items[path]
         return [item_mark(index, keys) for index in range(count)]
+
+
+def unfolded(events: Iterable[ev.Event]) -> Unfolding:
+    """Return which items and iterations a run had, for ``walk``."""
+    unfolding = Unfolding()
+    for event in events:
+        unfolding.note(event)
+    return unfolding

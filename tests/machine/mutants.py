@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from gorkflow import events as ev
 from gorkflow import overlay, refs
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
 from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
@@ -358,7 +359,46 @@ def only_the_innermost_deadline_counts(patch: Patch) -> None:
 
 @mutant
 def new_rules_hold_for_old_runs(patch: Patch) -> None:
-    patch.setattr(Machine, "rules", property(lambda _: 1, lambda _, __: None), raising=False)
+    patch.setattr(Machine, "rules", property(lambda _: ev.RULES, lambda _, __: None), raising=False)
+
+
+@mutant
+def new_verdicts_hold_for_old_runs(patch: Patch) -> None:
+    patch.setattr(block, "_TELLS", 1)
+
+
+@mutant
+def what_a_block_went_on_from_is_told_nowhere(patch: Patch) -> None:
+    patch.setattr(BlockFrame, "_untold", lambda _self, _verdict: ())
+
+
+@mutant
+def a_cancelled_block_forgets_what_failed_in_it(patch: Patch) -> None:
+    def make(untold: Any) -> Any:
+        return lambda self, verdict: () if verdict is CANCELLED else untold(self, verdict)
+
+    _instead(patch, BlockFrame, "_untold", make)
+
+
+@mutant
+def what_a_block_fails_of_is_told_twice(patch: Patch) -> None:
+    def make(untold: Any) -> Any:
+        return lambda self, verdict: untold(self, CANCELLED if verdict is FAILED else verdict)
+
+    _instead(patch, BlockFrame, "_untold", make)
+
+
+@mutant
+def a_block_fails_of_what_may_fail(patch: Patch) -> None:
+    def make(end: Any) -> Any:
+        def mutated(self: Any, status: Any, **fields: Any) -> None:
+            if status is FAILED and self.tally.tolerated:
+                fields["failures"] = tuple(f for r in self.results for f in r.failures)
+            end(self, status, **fields)
+
+        return mutated
+
+    _instead(patch, ParallelFrame, "end", make)
 
 
 @mutant

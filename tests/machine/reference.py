@@ -124,6 +124,8 @@ class Life:
     failures: tuple[Symbol, ...] = ()
     why: str = ""
     optional: bool = False
+    tolerated: tuple[Symbol, ...] = ()
+    """What it failed of, where it counts as completed all the same."""
     records: tuple[Symbol, ...] = ()
     """What must be in the history because of this node: ``(seq of the cause, what, path, …)``."""
     open: tuple[Symbol, ...] = ()
@@ -736,7 +738,7 @@ class Reference:
             return block
         taken = [life for life in lives if life.status is COMPLETED]
         if verdict is COMPLETED and not self.hopeful and conflicting(taken):
-            return _in_conflict(block, now)
+            return _in_conflict(block, now, self._untold(lives))
         delta = deltas(taken) if verdict is COMPLETED else ()
         output: Symbol = None
         if verdict is COMPLETED:
@@ -747,7 +749,10 @@ class Reference:
                 output = next((life.value for life in taken), None)
             if isinstance(spec, MapSpec) and spec.join.kind != "first":
                 output = ("list", output)
-        block = replace(block, records=((now, "block_decided", path, verdict.value, output),))
+        outcomes = verdict is COMPLETED and spec.join.kind not in {"all", "first"}
+        untold = () if outcomes else self._untold(lives, fails=verdict is FAILED)
+        record = (now, "block_decided", path, verdict.value, output, untold)
+        block = replace(block, records=(record,))
         end = max((life.at for life in lives), default=now)
         if end == NEVER:
             return block
@@ -757,18 +762,33 @@ class Reference:
             return replace(block, failures=tuple(failures) or (("validation", path, 0),))
         return replace(block, why=why if verdict is CANCELLED else "")
 
+    def _untold(self, lives: Iterable[Life], *, fails: bool = False) -> tuple[Symbol, ...]:
+        """Return what branches failed of, as far as no event tells: attempt 0, and no record.
+
+        Without that of which the block fails, if it does: whatever is around it has that.
+        """
+        if self.rules < 2:
+            return ()
+        return tuple(
+            (code, path, attempt)
+            for life in lives
+            for code, path, attempt in (*(() if fails else life.failures), *life.tolerated)
+            if attempt == 0
+            and not any(it[1:4] == ("step_failed", path, 0) for it in life.gather("records"))
+        )
+
 
 def _flat(life: Life) -> list[Life]:
     """Return what has no parts, of all below a node."""
     return [leaf for part in life.parts for leaf in _flat(part)] if life.parts else [life]
 
 
-def _in_conflict(block: Life, now: float) -> Life:
+def _in_conflict(block: Life, now: float, untold: tuple[Symbol, ...]) -> Life:
     """A block whose join was met, by branches that do not go together."""
     path = block.path
     records = (
         (now, "step_failed", path, 0, "state_conflict"),
-        (now, "block_decided", path, "failed", None),
+        (now, "block_decided", path, "failed", None, untold),
     )
     end = max(life.at for life in block.parts)
     failures = (("state_conflict", path, 0),)
@@ -800,7 +820,14 @@ def _begun(branch: Branch, prefix: str, start: float, stop: Stop) -> tuple[Any, 
 def _as_seen(spec: ParallelSpec | MapSpec, branch: NodeSpec, life: Life) -> Life:
     """What the block makes of a branch's end: only ``all`` lets ``None`` stand in."""
     if spec.join.kind == "all" and isinstance(branch, StepSpec) and life.optional:
-        return replace(life, status=COMPLETED, value=None, failures=(), optional=False)
+        return replace(
+            life,
+            status=COMPLETED,
+            value=None,
+            failures=(),
+            optional=False,
+            tolerated=life.failures,
+        )
     return life
 
 

@@ -94,7 +94,8 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
     if isinstance(event, ev.WaitOpened):
         return (event.signal, event.due is not None)
     if isinstance(event, ev.BlockDecided):
-        return (event.verdict, symbol(history, event.output))
+        untold = tuple(failure_symbol(history, failure) for failure in event.failures)
+        return (event.verdict, symbol(history, event.output), untold)
     if isinstance(event, ev.UndoStarted):
         failures = tuple(failure_symbol(history, f) for f in event.failures)
         return (event.status.value, failures, event.paths)

@@ -4,7 +4,7 @@ from itertools import permutations, product
 
 import pytest
 
-from gorkflow.machine.joins import Tally, reason, tolerated, verdict
+from gorkflow.machine.joins import TOLERATED, Tally, reason, tolerated, verdict
 from gorkflow.policy import Join, at_least, tolerate
 
 from .drive import CANCELLED, COMPLETED, FAILED, Drive, block, mapped, out, step
@@ -147,9 +147,10 @@ def test_percent_is_rounded_down_from_the_number_as_written(percent, branches, a
 def _reason(join, status, results, after):
     tally = Tally(
         total=sum(map(len, results.values())),
-        completed=len(results.get(COMPLETED, ())),
+        completed=len(results.get(COMPLETED, ())) + len(results.get(TOLERATED, ())),
         failed=len(results.get(FAILED, ())),
         cancelled=len(results.get(CANCELLED, ())),
+        tolerated=len(results.get(TOLERATED, ())),
     )
     return reason(join, status, tally, lambda status, number: results[status][:number], after)
 
@@ -172,6 +173,13 @@ def test_reason_of_a_block_that_was_drained():
     results = {COMPLETED: ["a"], CANCELLED: ["b"]}
     assert _reason(Join("all"), CANCELLED, results, 3) == (
         "1 of 2 cancelled (b); all can't be met after 3 s; a completed"
+    )
+
+
+def test_reason_of_a_block_that_went_on_from_failures():
+    results = {COMPLETED: ["a"], TOLERATED: ["b", "c"]}
+    assert _reason(Join("all"), COMPLETED, results, 3) == (
+        "1 of 3 completed (a); all met after 3 s; b, c failed, and may"
     )
 
 

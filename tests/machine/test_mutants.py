@@ -23,6 +23,7 @@ def first_seed_that_fails() -> int | None:
 
 FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
 RARE = {
+    "a_cancelled_block_forgets_what_failed_in_it",
     "a_kept_choice_counts_as_work",
     "a_timeout_before_the_items_cancels_the_map",
     "drain_forgets_it_only_once_the_retry_is_due",

@@ -226,6 +226,45 @@ def test_timed_out_branch_with_continue_on_error_gives_none_under_all():
     assert drive.output == (out("a"), None)
 
 
+def test_the_verdict_says_that_it_went_on_from_what_timed_out():
+    drive = Drive(block(A, step("b", continue_on_error=True), timeout=5))
+    drive.begin()
+    drive.complete("a")
+    drive.fire("&a")
+    verdict = drive.verdict("&a")
+    assert verdict.reason == "1 of 2 completed (a); all met after 0 s; b failed, and may"
+    assert [(it.path, it.code, it.attempt) for it in verdict.failures] == [("b", "timeout", 0)]
+    assert drive.output == (out("a"), None)
+    drive.replays()
+
+
+def test_the_verdict_says_so_of_any_failure_and_why_it_was_not_tried_again():
+    drive = Drive(block(A, step("b", continue_on_error=True), C, timeout=5))
+    drive.begin()
+    drive.fail("b", retry=7.0)
+    drive.fail("a")
+    assert drive.verdict("&a").reason == (
+        "1 of 3 failed (a); all can't be met after 0 s; b failed, and may; "
+        "b is not retried: that would be 2 s after the timeout of block '&a'"
+    )
+    assert drive.verdict("&a").failures == ()  # its event tells
+    drive.complete("c")
+    assert drive.failures == [("step_failed", "a")]
+
+
+@pytest.mark.parametrize("rules", [0, 1])
+def test_verdicts_of_runs_that_began_under_older_rules_stay_as_they_were(rules):
+    drive = Drive(block(A, step("b", continue_on_error=True), timeout=5), rules=rules)
+    drive.begin()
+    drive.complete("a")
+    drive.fire("&a")
+    verdict = drive.verdict("&a")
+    assert (verdict.reason, verdict.failures) == (
+        "2 of 2 completed (a, b); all met after 0 s", ()
+    )  # fmt: skip
+    drive.replays()
+
+
 def test_nested_workflow_times_out_as_a_whole():
     drive = Drive(block(chain("w", A, B, timeout=9), C, join="settled"))
     drive.begin()

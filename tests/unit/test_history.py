@@ -10,7 +10,7 @@ from gorkflow.flow import UndoSpec
 from gorkflow.history import KEPT, final_failures, step_executions, step_outcomes
 from gorkflow.model import StepStatus
 from gorkflow.policy import tolerate
-from tests.machine.drive import Drive, block, chain, sleep, step, wait
+from tests.machine.drive import Drive, block, chain, mapped, sleep, step, wait
 
 
 def shown(drive):
@@ -69,6 +69,73 @@ def test_it_is_listed_also_where_none_stands_in_for_it():
     assert drive.status == "completed"
     assert failures(drive) == [("a", "interrupted", 11, True)]
     assert outcomes(drive)["a"].failure.code == "interrupted"
+
+
+# ---- what the machine made, and the run went on from -----------------------------------------
+
+
+def test_a_branch_that_timed_out_is_listed_where_none_stands_in_for_it():
+    drive = Drive(block(step("a"), replace(step("b"), continue_on_error=True), timeout=5))
+    drive.begin()
+    drive.complete("a")
+    drive.fire("&a")
+    assert (drive.status, failures(drive)) == ("completed", [("b", "timeout", 0, True)])
+
+
+def losing(node):
+    """A run whose first block goes on without a branch of this node, ``w``, and another step."""
+    return Drive(block(chain("w", node, step("then")), step("b"), join="first"))
+
+
+def test_what_timed_out_in_a_losing_branch_is_listed():
+    drive = losing(block(step("a"), step("c"), timeout=5))
+    drive.begin("w/a", "w/c")
+    drive.complete("w/a")
+    drive.fire("w/&a")
+    drive.begin("b")
+    drive.complete("b")
+    assert (drive.status, failures(drive)) == ("completed", [("w/c", "timeout", 0, True)])
+
+
+def test_so_is_a_nested_workflow():
+    drive = losing(chain("v", step("a"), timeout=5))
+    drive.fire("w/v")
+    drive.begin("b")
+    drive.complete("b")
+    assert (drive.status, failures(drive)) == ("completed", [("w/v", "timeout", 0, True)])
+
+
+def test_so_is_a_map_without_time_or_items():
+    for join, code in (("all", "timeout"), ("first", "validation")):
+        drive = losing(mapped(step("a"), join=join, timeout=5))
+        if code == "timeout":
+            drive.fire("w/*a")
+        else:
+            drive.expand("w/*a", 0)
+        drive.begin("b")
+        drive.complete("b")
+        assert (drive.status, failures(drive)) == ("completed", [("w/*a", code, 0, True)])
+
+
+def test_what_was_tolerated_is_listed_though_its_block_was_cancelled():
+    inner = block(chain("v", step("a"), timeout=5), step("c"), join="settled")
+    drive = losing(inner)
+    drive.fire("w/v")
+    drive.begin("b")
+    drive.complete("b")
+    assert drive.verdict("w/&v").verdict == "cancelled"
+    assert (drive.status, failures(drive)) == ("completed", [("w/v", "timeout", 0, True)])
+
+
+def test_what_a_run_fails_of_is_listed_once_and_is_not_handled():
+    flaky = replace(step("b"), continue_on_error=True)
+    drive = Drive(block(chain("w", block(step("a"), flaky, timeout=5)), step("c")))
+    drive.begin()
+    drive.fire("w/&a")
+    drive.complete("c")
+    assert drive.status == "failed"
+    told = [("w/a", "timeout", 0, False), ("w/b", "timeout", 0, True)]
+    assert failures(drive) == told
 
 
 # ---- while a run is undone -------------------------------------------------------------------

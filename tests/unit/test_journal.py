@@ -36,6 +36,7 @@ BY_ANNOTATION = {
     "tuple[Write, ...]": WRITES,
     "tuple[str, ...] | None": st.none() | st.lists(TEXT, max_size=3).map(tuple),
     "tuple[str, ...]": st.lists(TEXT, max_size=2).map(tuple),
+    "tuple[Failure, ...]": st.lists(FAILURES, max_size=2).map(tuple),
     "tuple[FailureRef, ...]": st.lists(st.integers(1) | FAILURES, max_size=2).map(tuple),
 }
 
@@ -157,6 +158,16 @@ def test_only_an_interruption_that_does_not_count_says_so():
     assert not from_row(row).counts
     with pytest.raises(StoreCorruptError):
         from_row(row._replace(body=row.body.replace("false", "0")))
+
+
+def test_only_a_verdict_that_has_failures_says_so():
+    body = '{"verdict":"completed","reason":"","output":[4,null]}'
+    row = Row("r", 3, "block_decided", "&a", 1.5, 1, body, None)  # as it always was
+    verdict = from_row(row)
+    assert verdict.failures == ()
+    assert json.loads(to_row(verdict).body) == json.loads(body)
+    with pytest.raises(StoreCorruptError):
+        from_row(row._replace(body=body.replace("[4", '[],"failures":[4')))
 
 
 def damaged():

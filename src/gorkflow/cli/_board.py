@@ -29,6 +29,7 @@ from gorkflow.flow import (
 )
 from gorkflow.insight.waiting import Queue, limits_of
 from gorkflow.model import RunStatus, StepStatus
+from gorkflow.unreached import NOT_REACHED, Unreached
 
 ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
 
@@ -115,6 +116,7 @@ class Board:
         self.by_status: dict[StepStatus, dict[str, Item]] = {status: {} for status in StepStatus}
         self.steps = 0
         self._queue = Queue(run_id, tree)
+        self._unreached = Unreached(tree)
         self.counted: dict[str, Item] = {}
         """The steps inside maps and loops, by template."""
         for node in tree.nodes:
@@ -145,6 +147,7 @@ class Board:
 
     def feed(self, event: ev.Event) -> None:
         """Take note of an event."""
+        self._unreached.note(event)
         if isinstance(event, ev.RunStarted):
             self.status = RunStatus.RUNNING
             self.root.began = event.at
@@ -156,11 +159,9 @@ class Board:
             self._set_queued(path)
         item = self.items.get(template_of(event.path))
         fold = _FOLDS.get(type(event))
-        if item is None:
-            return
-        if item.repeats is not None:
+        if item is not None and item.repeats is not None:
             self._count(item, event)
-        elif fold is not None and item.path == event.path:
+        elif item is not None and fold is not None and item.path == event.path:
             fold(self, item, event)
 
     def _set_queued(self, path: str) -> None:
@@ -295,8 +296,9 @@ class Board:
         self._give_up_rest()
 
     def _give_up_rest(self) -> None:
+        withdrawn = self._unreached.withdrawn()
         for item in list(self.by_status[StepStatus.PENDING].values()):
-            self._set(item, StepStatus.CANCELLED, None, "not reached")
+            self._set(item, StepStatus.CANCELLED, None, withdrawn.get(item.path, NOT_REACHED))
         for item in self.counted.values():
             if item.repeats and "" in item.repeats:
                 self._repeat(item, "", StepStatus.CANCELLED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 
 from gorkflow import events as ev
@@ -18,6 +19,7 @@ from gorkflow.refs import Ended, FailureRef, Ref
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
 _CONFLICTS = 5  # keys that a message names
+_TELLS = 2  # the rules by which a verdict tells what the block went on from
 
 
 class BlockFrame(Frame):
@@ -120,9 +122,16 @@ class BlockFrame(Frame):
 
     def _count(self, index: int, ended: Ended) -> None:
         if ended.optional and self.spec.join.kind == "all":
-            ended = Ended(ended.path, COMPLETED)
+            ended = self._tolerated(ended)
         self.results[index] = ended
         self._tally(ended.status, 1)
+
+    def _tolerated(self, ended: Ended) -> Ended:
+        """Return what counts in place of a failure that `all` goes on from."""
+        if self.machine.rules < _TELLS:
+            return Ended(ended.path, COMPLETED)
+        self.tally.tolerated += 1
+        return replace(ended, status=COMPLETED)
 
     def _tally(self, status: StepStatus, number: int) -> None:
         if status is COMPLETED:
@@ -144,7 +153,7 @@ class BlockFrame(Frame):
     def _announce(self, verdict: StepStatus) -> None:
         if verdict is COMPLETED:
             if self.children or self.queue:
-                self._stop_rest("cancel", f"{self.spec.join} of {self.spec.id} was met")
+                self._stop_rest("cancel", ev.was_met(self.spec.join, self.spec.id))
             if self.overlays and (conflicts := self._merge(self.overlays)):
                 self._fail_over(conflicts)
                 return
@@ -156,8 +165,21 @@ class BlockFrame(Frame):
         self._record(verdict, self._reason(verdict), output)
 
     def _record(self, verdict: StepStatus, reason: str, output: Ref = None) -> None:
-        event = self.machine.emit(ev.BlockDecided, self.path, verdict.value, reason, output)
-        self.decided_at = event.seq
+        fields = (verdict.value, reason, output, self._untold(verdict))
+        self.decided_at = self.machine.emit(ev.BlockDecided, self.path, *fields).seq
+
+    def _untold(self, verdict: StepStatus) -> tuple[Failure, ...]:
+        """Return the failures without an event that nobody would hear of but for the verdict.
+
+        Of those that the block fails of, whoever is around it hears; others may be in its output.
+        """
+        failed = self.tally.failed or self.tally.tolerated
+        outcomes = verdict is COMPLETED and self.spec.join.kind not in {"all", "first"}
+        if not failed or outcomes or self.machine.rules < _TELLS:
+            return ()
+        passed_on = FAILED if verdict is FAILED and not self.conflict else None
+        ended = (r for r in self.results if r is not None and r.status is not passed_on)
+        return tuple(f for r in ended for f in r.failures if isinstance(f, Failure))
 
     def _merge(self, overlays: dict[int, Overlay]) -> list[Conflict]:
         """Take what the branches wrote that completed, unless they conflict; return where."""
@@ -191,7 +213,8 @@ class BlockFrame(Frame):
         elif self.conflict:
             self.end(FAILED, failures=(self.conflict,))
         elif verdict is FAILED:
-            failures = tuple(f for r in self.results if r is not None for f in r.failures)
+            failed = (r for r in self.results if r is not None and r.status is FAILED)
+            failures = tuple(f for r in failed for f in r.failures)
             self.end(FAILED, failures=failures or (self._too_few(),))
         else:
             self.end(CANCELLED, reason=DRAINED)
@@ -272,15 +295,15 @@ class BlockFrame(Frame):
     def _reason(self, verdict: StepStatus) -> str:
         after = self.machine.at - self.entered_at
         reason = joins.reason(self.spec.join, verdict, self.tally, self._first, after)
-        if not self.tally.failed:
+        if not self.tally.failed and not self.tally.tolerated:
             return reason
-        late = [r.reason for r in self.results if r is not None and r.status is FAILED and r.reason]
+        late = [r.reason for r in self.results if r is not None and r.failures and r.reason]
         return "; ".join([reason, *late[:1]])  # one line for people
 
-    def _first(self, status: StepStatus, number: int) -> list[str]:
+    def _first(self, how: str, number: int) -> list[str]:
         """Return what the first branches that ended so are called, in declared order."""
         ended = enumerate(self.results)
-        found = (self._label(i) for i, r in ended if r is not None and r.status is status)
+        found = (self._label(i) for i, r in ended if r is not None and joins.told(r) == how)
         return list(islice(found, number))
 
 

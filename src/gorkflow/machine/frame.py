@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from gorkflow.machine.machine import Machine
     from gorkflow.machine.sequence import WorkflowFrame
 
-DRAINED = "drained"
-"""The reason that what a drain withdrew is given."""
+DRAINED = ev.DRAINED
 
 NEVER = float("inf")
 

@@ -11,8 +11,11 @@ from typing import assert_never
 
 from gorkflow.model import StepStatus
 from gorkflow.policy import Join
+from gorkflow.refs import Ended
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
+TOLERATED = "failed, and may"
+"""How a branch ended that failed, but counts as completed: ``None`` stands in for it."""
 
 
 @dataclass(slots=True)
@@ -23,6 +26,13 @@ class Tally:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    tolerated: int = 0
+    """Of the completed ones, those that failed, and may."""
+
+
+def told(ended: Ended) -> str:
+    """Return how a branch ended, in the words of a verdict's reason."""
+    return TOLERATED if ended.optional and ended.status is COMPLETED else ended.status
 
 
 def verdict(join: Join, tally: Tally) -> StepStatus | None:
@@ -77,7 +87,7 @@ def reason(
     join: Join,
     status: StepStatus,
     tally: Tally,
-    first: Callable[[StepStatus, int], list[str]],
+    first: Callable[[str, int], list[str]],
     after: float,
 ) -> str:
     """Return the verdict in words.
@@ -86,14 +96,15 @@ def reason(
         join: the block's join.
         status: the verdict.
         tally: how the branches ended.
-        first: given a status and a number, the first so many branches that ended so.
+        first: given how, in the words of ``told``, and a number: the first so many that ended so.
         after: seconds since the block was entered.
     """
     met = "met" if status is COMPLETED else "can't be met"
-    numbers = {
-        COMPLETED: tally.completed,
+    numbers: dict[str, int] = {
+        COMPLETED: tally.completed - tally.tolerated,
         FAILED: tally.failed,
         CANCELLED: tally.cancelled,
+        TOLERATED: tally.tolerated,
     }
     ended = numbers.pop(status)
     shown = f" ({names(first(status, _NAMED), ended)})" if ended else ""
