@@ -16,6 +16,7 @@ from gorkflow.cli import _plain
 from gorkflow.cli._board import Board
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._input import read_input
+from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import put, say, stdout_is_ours
 from gorkflow.cli._stores import check_exists, naming_source
 from gorkflow.cli._target import Target, load
@@ -253,7 +254,7 @@ def _carry(
                 engine = target.engine or Engine(wanted.store)
                 wanted.lasting = not isinstance(engine.store, MemoryStore)
                 carrier = _Carrier(engine, target, workflow, view, log)
-                found = asyncio.run(_follow(wanted, carrier, begin))
+                found = run_in_loop(_follow(wanted, carrier, begin))
     except KeyboardInterrupt:
         what = "terminated" if wanted.terminated else "interrupted"
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
