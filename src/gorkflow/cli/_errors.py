@@ -35,6 +35,10 @@ class ExitCode(IntEnum):
     """By SIGTERM."""
 
 
+STORE = "gorkflow.store"
+"""Where click keeps, for all commands of one call, what ``--store`` was given."""
+
+
 class CliError(click.ClickException):
     """Ends the command with a message.
 
@@ -66,7 +70,7 @@ class Group(click.Group):
         except Exception as error:
             if os.environ.get("GORKFLOW_DEBUG") or _is_broken_pipe(error):
                 raise
-            raise explained(error) from None
+            raise explained(error, ctx.meta.get(STORE)) from None
 
 
 def _is_broken_pipe(error: Exception) -> bool:
@@ -90,11 +94,18 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
 )
 
 
-def explained(error: Exception) -> CliError:
-    """Return the error as a message and an exit code."""
+def explained(error: Exception, store: str | None) -> CliError:
+    """Return the error as a message and an exit code.
+
+    Args:
+        error: what was raised.
+        store: what ``--store`` was given, for the commands that the error advises.
+    """
+    from gorkflow.cli._stores import in_same_store
+
     for kind, code in _CODES:
         if isinstance(error, kind):
-            return CliError(str(error), code)
+            return CliError(in_same_store(str(error), store), code)
     if isinstance(error, OSError):
         return CliError(str(error), ExitCode.STORE)
     if isinstance(error, ModuleNotFoundError) and error.name == "cronsim":

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gorkflow.cli._errors import Group
+from gorkflow.cli._errors import STORE, Group
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
@@ -63,9 +63,15 @@ def _write_example(formatter: click.HelpFormatter, lines: tuple[str, ...]) -> No
             formatter.write(f"{' ' * formatter.current_indent}{line}\n")
 
 
+def _note_store(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
+    if given:
+        ctx.meta[STORE] = given
+    return given
+
+
 def store_option(command: _Command) -> _Command:
     """Add ``--store``."""
-    return click.option("--store", metavar="URL", help=_STORE_HELP)(command)
+    return click.option("--store", metavar="URL", callback=_note_store, help=_STORE_HELP)(command)
 
 
 def json_option(command: _Command) -> _Command:
