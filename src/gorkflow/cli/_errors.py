@@ -52,7 +52,26 @@ class CliError(click.ClickException):
         vars(self)["exit_code"] = int(code)  # click declares it for the class
 
 
-class Group(click.Group):
+class Command(click.Command):
+    """A command whose help, and whatever else it writes before it begins, may meet a full disk."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what was typed; ``--help`` and ``--version`` are answered here.
+
+        Raises:
+            CliError: the answer can't be written.
+        """
+        from gorkflow.cli._output import unwritten
+
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:
+            if _is_broken_pipe(error):
+                raise
+            raise unwritten(error) from None
+
+
+class Group(Command, click.Group):
     """A group of commands that never show a traceback of ours."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gorkflow.cli._errors import STORE, Group
+from gorkflow.cli._errors import STORE, Command, Group
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
@@ -19,7 +19,7 @@ _STORE_HELP = (
 )
 
 
-class Example(click.Command):
+class Example(Command):
     """A command whose help ends with an example.
 
     Args:
