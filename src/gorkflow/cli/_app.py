@@ -89,6 +89,11 @@ def run_command(
     The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
     run to be continued with `gorkflow runs resume`.
     """
+    if input_text == state_text == "-":
+        raise click.UsageError(
+            "only one of --input and --state can be '-': standard input is read once; give the "
+            "other one as @FILE"
+        )
     from gorkflow.cli import _run
     from gorkflow.cli._input import read_state
 
