@@ -94,6 +94,8 @@ def run_command(
             "only one of --input and --state can be '-': standard input is read once; give the "
             "other one as @FILE"
         )
+    if exclusive and resource is None:
+        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
     from gorkflow.cli import _run
     from gorkflow.cli._input import read_state
 

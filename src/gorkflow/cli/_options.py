@@ -64,7 +64,9 @@ def _write_example(formatter: click.HelpFormatter, lines: tuple[str, ...]) -> No
 
 
 def _note_store(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
-    if given:
+    if given == "":
+        raise click.BadParameter("it is empty; write sqlite:PATH or memory:, or leave it out")
+    if given is not None:
         ctx.meta[STORE] = given
     return given
 
@@ -92,14 +94,17 @@ def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     """Return what ``--tag`` was given.
 
     Raises:
-        BadParameter: one is not ``NAME=VALUE``.
+        BadParameter: one is not ``NAME=VALUE``, or has two values.
     """
     tags: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        tags[name] = value
+        if tags.setdefault(name, value) != value:
+            raise click.BadParameter(
+                f"tag {name!r} has two values, {tags[name]!r} and {value!r}; give it one"
+            )
     return tags
 
 
