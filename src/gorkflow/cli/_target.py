@@ -145,7 +145,9 @@ def _called(text: str, function: Callable[..., Any]) -> Any:
     except TypeError:
         raise CliError(f"{text!r} takes arguments; name a function without any") from None
     if inspect.iscoroutinefunction(function):
-        raise CliError(f"{text!r} is async; name a plain function that returns an Engine")
+        raise CliError(
+            f"{text!r} is async; name a plain function that returns an Engine or a Workflow"
+        )
     return _guarded(f"{text!r} could not be called", function)
 
 
