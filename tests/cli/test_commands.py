@@ -205,6 +205,14 @@ def test_show_needs_no_code(invoke: Invoke, folder: Path):
     assert [event["seq"] for event in body["events"]] == list(range(1, len(body["events"]) + 1))
 
 
+def test_runs_are_found_by_their_resource(invoke: Invoke):
+    run_checkout(invoke, "r1", "--resource", "order-7")
+    run_checkout(invoke, "r2", "--resource", "order-8")
+    run_checkout(invoke, "r3")
+    found = json.loads(invoke("runs", "list", "--resource", "order-7", "--json").stdout)
+    assert [run["run_id"] for run in found["runs"]] == ["r1"]
+
+
 def test_sleeps_and_waits_are_told_and_shown(invoke: Invoke):
     told = invoke("run", "flows.py:pausing", "--run-id", "p").stderr
     assert re.search(r"nap sleeps for \S+ m?s\n", told)

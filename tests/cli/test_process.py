@@ -211,10 +211,13 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code(folder: Path, comman
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_a_full_disk_under_the_output_is_told(folder: Path):
+@pytest.mark.parametrize(
+    "command", ["graph flows.py:wide", "--version", "--help", "run --help", "runs list --help"]
+)
+def test_a_full_disk_under_the_output_is_told(folder: Path, command: str):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "graph", "flows.py:wide"],
+            [*COMMAND, *command.split()],
             cwd=folder,
             env=environment(),
             stdout=full,
@@ -223,7 +226,9 @@ def test_a_full_disk_under_the_output_is_told(folder: Path):
             check=False,
         )
     assert done.returncode == 3
-    assert done.stderr.endswith("Error: can't write the output: No space left on device\n")
+    assert done.stderr.removeprefix("imported\n") == (
+        "Error: can't write to standard output: No space left on device\n"
+    )
 
 
 def test_help_and_version_import_nothing_heavy(folder: Path):

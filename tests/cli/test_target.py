@@ -98,7 +98,7 @@ def test_good_targets(invoke: Invoke, target: str):
         ("syntax.py", "def f(:\n"),
         ("relative.py", "A file of a package is named as module"),
         ("invalid.py", "Workflow('a b')\n"),
-        ("makers.py:later", "is async"),
+        ("makers.py:later", "is async; name a plain function that returns an Engine or a Workflow"),
         ("makers.py:needs", "takes arguments"),
         ("makers.py:wrong", "returns 7, not a Workflow or Engine"),
         ("makers.py:raises", "could not be called:"),
@@ -132,6 +132,13 @@ def test_an_import_that_fails_shows_the_last_lines_of_its_traceback(invoke: Invo
 def test_debug_shows_ours_too(invoke: Invoke, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GORKFLOW_DEBUG", "1")
     assert isinstance(invoke("run", "broken.py").exception, ValueError)
+
+
+def test_a_function_may_return_a_workflow_or_an_engine(invoke: Invoke):
+    for target in ("makers.py:direct", "flows.py:make_engine"):
+        ran = invoke("run", target, "--workflow", "checkout", "--input", '{"id": 7}')
+        assert (ran.exit_code, ran.stdout) == (0, '{"text": "ok", "cents": 700}\n')
+    assert "that returns an Engine or a Workflow" in " ".join(invoke("run", "-h").stdout.split())
 
 
 def test_a_workflow_is_chosen_by_its_id(invoke: Invoke):

@@ -18,6 +18,11 @@ def main() -> NoReturn:
         from gorkflow.cli._app import cli
 
         cli(prog_name="gorkflow")
+    except SystemExit as stop:
+        from gorkflow.cli._leaving import leave_behind
+
+        leave_behind(stop.code)
+        raise
     except KeyboardInterrupt:  # while our own modules were being imported
         pass
     sys.exit(130)

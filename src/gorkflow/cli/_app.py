@@ -84,11 +84,19 @@ def run_command(
     """Run a workflow and follow it to its end.
 
     TARGET is path/file.py or package.module, with :name where it has more than one workflow. It may
-    name a Workflow, an Engine that knows workflows, or a function that returns one of them.
+    name a Workflow, an Engine that knows workflows, or a function without arguments that returns an
+    Engine or a Workflow.
 
     The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
     run to be continued with `gorkflow runs resume`.
     """
+    if input_text == state_text == "-":
+        raise click.UsageError(
+            "only one of --input and --state can be '-': standard input is read once; give the "
+            "other one as @FILE"
+        )
+    if exclusive and resource is None:
+        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
     from gorkflow.cli import _run
     from gorkflow.cli._input import read_state
 

@@ -49,6 +49,7 @@ def runs_group(ctx: click.Context, store: str | None) -> None:
     metavar="NAME=VALUE",
     help="Only with this tag.",
 )
+@click.option("--resource", metavar="ID", help="Only runs about this, as `run --resource` said.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."
 )
@@ -58,7 +59,7 @@ def runs_group(ctx: click.Context, store: str | None) -> None:
 @click.pass_obj
 def list_command(
     group_store: str | None, *, status: tuple[str, ...], workflow: str | None, tags: dict[str, str],
-    limit: int, cursor: str | None, store: str | None, as_json: bool,
+    resource: str | None, limit: int, cursor: str | None, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first."""
     from gorkflow.cli import _runs
@@ -68,6 +69,7 @@ def list_command(
         workflow_id=workflow,
         status=[RunStatus(item) for item in status] or None,
         tags=tags,
+        resource_id=resource,
         limit=limit,
         cursor=cursor,
     )

@@ -56,8 +56,8 @@ def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> ti
     help="Or an interval: a number and s, m, h, d or w, as in 15m.",
 )  # fmt: skip
 @click.option(
-    "--timezone", default="UTC", show_default=True, metavar="NAME",
-    help="By whose clocks the rule goes, as in Europe/Berlin.",
+    "--timezone", metavar="NAME",
+    help="By whose clocks the rule goes, as in Europe/Berlin.  [default: UTC]",
 )  # fmt: skip
 @click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of each run.")
 @click.option(
@@ -78,13 +78,16 @@ def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> ti
 @click.pass_obj
 def add_command(
     group_store: str | None, *, target: str, cron: str | None, every: timedelta | None,
-    timezone: str, input_text: str | None, catch_up: str, overlap: str, schedule_id: str | None,
-    workflow: str | None, tags: dict[str, str], store: str | None, as_json: bool,
+    timezone: str | None, input_text: str | None, catch_up: str, overlap: str,
+    schedule_id: str | None, workflow: str | None, tags: dict[str, str], store: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Add a schedule, or change the one of this id.
 
     TARGET is what `gorkflow run` takes. Needs --cron or --every.
     """
+    if every is not None and timezone is not None:
+        raise click.UsageError("--timezone is for --cron; an interval knows no time zone")
     from gorkflow.cli import _schedule
 
     options = cast(
@@ -92,7 +95,7 @@ def add_command(
         {
             "cron": cron,
             "every": every,
-            "timezone": timezone,
+            "timezone": timezone or "UTC",
             "catch_up": catch_up,
             "overlap": overlap,
             "tags": tags,

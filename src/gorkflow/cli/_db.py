@@ -102,7 +102,7 @@ def check(url: str | None, *, as_json: bool) -> ExitCode:
     found, runs = asyncio.run(work())
     if not found:
         found = [Finding(Level.OK, "store", f"{counted(runs)} checked, nothing is damaged")]
-    return _findings.show(found, as_json=as_json, runs=runs)
+    return _findings.show(found, url, as_json=as_json, runs=runs)
 
 
 def backup(url: str | None, path: str) -> str:

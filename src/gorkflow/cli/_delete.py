@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gorkflow.cli._db import counted, maintainable
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._output import say
-from gorkflow.cli._stores import opened
+from gorkflow.cli._stores import opened, same_store
 from gorkflow.clock import SystemClock
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.store import Store
@@ -26,13 +26,14 @@ def delete(url: str | None, run_ids: Sequence[str], *, force: bool) -> str:
         CliError: one is carried by a living worker, or needs ``force``.
         RunNotFoundError: there is no such run.
     """
+    where = same_store(url)
 
     async def work() -> int:
         async with opened(url) as store:
             keeper = maintainable(store)
             now = SystemClock().now()
             alive = {worker.worker_id for worker in await store.workers(now=now)}
-            troubles = {run_id: await _trouble(store, run_id, alive) for run_id in run_ids}
+            troubles = {each: await _trouble(store, each, alive, where) for each in run_ids}
             for run_id, trouble in troubles.items():
                 if trouble and not force:
                     raise CliError(
@@ -46,14 +47,14 @@ def delete(url: str | None, run_ids: Sequence[str], *, force: bool) -> str:
                     continue
                 say(f"run {run_id!r} {trouble}; it is deleted all the same")
                 if not await keeper.discard(run_id, now):
-                    raise _carried(run_id, "a worker")
+                    raise _carried(run_id, "a worker", where)
             await keeper.tidy()
             return len(troubles)
 
     return f"{counted(asyncio.run(work()))} deleted"
 
 
-async def _trouble(store: Store, run_id: str, alive: set[str]) -> str:
+async def _trouble(store: Store, run_id: str, alive: set[str], where: str) -> str:
     """Return why a run needs force to be deleted; empty: it doesn't."""
     try:
         row = await store.get_run(run_id)
@@ -64,13 +65,13 @@ async def _trouble(store: Store, run_id: str, alive: set[str]) -> str:
     if row.status.terminal:
         return ""
     if row.worker_id in alive:
-        raise _carried(run_id, row.worker_id)
+        raise _carried(run_id, row.worker_id, where)
     return f"has not ended ({row.status.value}), though nobody alive carries it"
 
 
-def _carried(run_id: str, worker: str | None) -> CliError:
+def _carried(run_id: str, worker: str | None, where: str) -> CliError:
     return CliError(
         f"run {run_id!r} is carried by {worker}, which is alive, and was not deleted; cancel it "
-        f"first: gorkflow runs cancel {run_id}",
+        f"first: gorkflow runs cancel {run_id}{where}",
         ExitCode.CONFLICT,
     )

@@ -53,7 +53,7 @@ def examine(url: str | None, *, as_json: bool) -> ExitCode:
             await store.close()
         return [*found, *told]
 
-    return _findings.show(asyncio.run(work()), as_json=as_json)
+    return _findings.show(asyncio.run(work()), url, as_json=as_json)
 
 
 @dataclass(slots=True)

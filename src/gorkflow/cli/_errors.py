@@ -35,6 +35,10 @@ class ExitCode(IntEnum):
     """By SIGTERM."""
 
 
+STORE = "gorkflow.store"
+"""Where click keeps, for all commands of one call, what ``--store`` was given."""
+
+
 class CliError(click.ClickException):
     """Ends the command with a message.
 
@@ -48,7 +52,26 @@ class CliError(click.ClickException):
         vars(self)["exit_code"] = int(code)  # click declares it for the class
 
 
-class Group(click.Group):
+class Command(click.Command):
+    """A command whose help, and whatever else it writes before it begins, may meet a full disk."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what was typed; ``--help`` and ``--version`` are answered here.
+
+        Raises:
+            CliError: the answer can't be written.
+        """
+        from gorkflow.cli._output import unwritten
+
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:
+            if _is_broken_pipe(error):
+                raise
+            raise unwritten(error) from None
+
+
+class Group(Command, click.Group):
     """A group of commands that never show a traceback of ours."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -66,7 +89,7 @@ class Group(click.Group):
         except Exception as error:
             if os.environ.get("GORKFLOW_DEBUG") or _is_broken_pipe(error):
                 raise
-            raise explained(error) from None
+            raise explained(error, ctx.meta.get(STORE)) from None
 
 
 def _is_broken_pipe(error: Exception) -> bool:
@@ -90,11 +113,18 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
 )
 
 
-def explained(error: Exception) -> CliError:
-    """Return the error as a message and an exit code."""
+def explained(error: Exception, store: str | None) -> CliError:
+    """Return the error as a message and an exit code.
+
+    Args:
+        error: what was raised.
+        store: what ``--store`` was given, for the commands that the error advises.
+    """
+    from gorkflow.cli._stores import in_same_store
+
     for kind, code in _CODES:
         if isinstance(error, kind):
-            return CliError(str(error), code)
+            return CliError(in_same_store(str(error), store), code)
     if isinstance(error, OSError):
         return CliError(str(error), ExitCode.STORE)
     if isinstance(error, ModuleNotFoundError) and error.name == "cronsim":

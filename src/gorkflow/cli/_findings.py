@@ -8,6 +8,7 @@ from typing import Any
 
 from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._output import put
+from gorkflow.cli._stores import in_same_store
 from gorkflow.cli._text import clean, json_text
 from gorkflow.maintenance import Finding, Level
 
@@ -19,14 +20,21 @@ _MARKS = {
 }
 
 
-def show(findings: Sequence[Finding], *, as_json: bool, **more: Any) -> ExitCode:
+def show(findings: Sequence[Finding], store: str | None, *, as_json: bool, **more: Any) -> ExitCode:
     """Print what was found, and return the exit code that says whether all is well.
 
     Args:
         findings: what was found.
+        store: what ``--store`` was given, for the commands that they advise.
         as_json: as one object, with ``healthy`` and ``findings``.
         more: further fields of that object.
     """
+    findings = [
+        each._replace(
+            text=in_same_store(each.text, store), advice=in_same_store(each.advice, store)
+        )
+        for each in findings
+    ]
     healthy = all(each.level is not Level.PROBLEM for each in findings)
     if as_json:
         body = {"healthy": healthy, **more, "findings": [each._asdict() for each in findings]}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gorkflow.cli._errors import Group
+from gorkflow.cli._errors import STORE, Command, Group
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
@@ -19,7 +19,7 @@ _STORE_HELP = (
 )
 
 
-class Example(click.Command):
+class Example(Command):
     """A command whose help ends with an example.
 
     Args:
@@ -63,9 +63,17 @@ def _write_example(formatter: click.HelpFormatter, lines: tuple[str, ...]) -> No
             formatter.write(f"{' ' * formatter.current_indent}{line}\n")
 
 
+def _note_store(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
+    if given == "":
+        raise click.BadParameter("it is empty; write sqlite:PATH or memory:, or leave it out")
+    if given is not None:
+        ctx.meta[STORE] = given
+    return given
+
+
 def store_option(command: _Command) -> _Command:
     """Add ``--store``."""
-    return click.option("--store", metavar="URL", help=_STORE_HELP)(command)
+    return click.option("--store", metavar="URL", callback=_note_store, help=_STORE_HELP)(command)
 
 
 def json_option(command: _Command) -> _Command:
@@ -86,14 +94,17 @@ def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     """Return what ``--tag`` was given.
 
     Raises:
-        BadParameter: one is not ``NAME=VALUE``.
+        BadParameter: one is not ``NAME=VALUE``, or has two values.
     """
     tags: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        tags[name] = value
+        if tags.setdefault(name, value) != value:
+            raise click.BadParameter(
+                f"tag {name!r} has two values, {tags[name]!r} and {value!r}; give it one"
+            )
     return tags
 
 

@@ -28,8 +28,13 @@ def put(text: str, *, nl: bool = True) -> None:
     except BrokenPipeError:
         _discard(sys.stdout)
     except OSError as error:
-        _discard(sys.stdout)
-        raise CliError(f"can't write the output: {error.strerror}", ExitCode.STORE) from None
+        raise unwritten(error) from None
+
+
+def unwritten(error: OSError) -> CliError:
+    """Return what to tell where standard output can't be written; forgets what waits to be."""
+    _discard(sys.stdout)
+    return CliError(f"can't write to standard output: {error.strerror}", ExitCode.STORE)
 
 
 def say(text: str) -> None:

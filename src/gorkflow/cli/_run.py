@@ -16,8 +16,9 @@ from gorkflow.cli import _plain
 from gorkflow.cli._board import Board
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._input import read_input
+from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import put, say, stdout_is_ours
-from gorkflow.cli._stores import check_exists, naming_source
+from gorkflow.cli._stores import check_exists, naming_source, same_store
 from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, indented, json_text, one_line
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
@@ -112,7 +113,7 @@ def resume(wanted: Wanted) -> ExitCode:
             return False
         carrier.engine.handle(run_id, _fitting(carrier.target, row))
         if not await _recovered(carrier, run_id):
-            await _explain_not_taken(carrier.engine, run_id)
+            await _explain_not_taken(carrier.engine, run_id, same_store(wanted.store))
         return False
 
     return _carry(wanted, _look_into(wanted), begin)
@@ -173,7 +174,8 @@ def queue_rerun(
     put(json_text(found.to_json(), short=None) if as_json else run.run_id)
     if run.status is RunStatus.PENDING:
         say(
-            f"it waits for a worker that knows workflow {run.workflow_id!r}: gorkflow worker TARGET"
+            f"it waits for a worker that knows workflow {run.workflow_id!r}: "
+            f"gorkflow worker TARGET{same_store(store)}"
         )
 
 
@@ -210,12 +212,12 @@ async def _recovered(carrier: _Carrier, run_id: str) -> bool:
         carrier.log.muted = False
 
 
-async def _explain_not_taken(engine: Engine, run_id: str) -> None:
+async def _explain_not_taken(engine: Engine, run_id: str, where: str) -> None:
     row = await engine.store.get_run(run_id)
     if row is not None and row.worker_id is not None and row.worker_id != engine.worker_id:
         raise CliError(
             f"run {run_id!r} is carried on by {row.worker_id}, which is alive; "
-            f"watch it with `gorkflow runs show {run_id}`",
+            f"watch it with `gorkflow runs show {run_id}{where}`",
             ExitCode.CONFLICT,
         )
 
@@ -253,7 +255,7 @@ def _carry(
                 engine = target.engine or Engine(wanted.store)
                 wanted.lasting = not isinstance(engine.store, MemoryStore)
                 carrier = _Carrier(engine, target, workflow, view, log)
-                found = asyncio.run(_follow(wanted, carrier, begin))
+                found = run_in_loop(_follow(wanted, carrier, begin))
     except KeyboardInterrupt:
         what = "terminated" if wanted.terminated else "interrupted"
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
@@ -332,8 +334,8 @@ async def _watched(carrier: _Carrier, board: Board, seen: int) -> None:
 def _what_now(wanted: Wanted, what: str) -> str:
     if wanted.run_id is None or not wanted.lasting:
         return what
-    store = f" --store {shlex.quote(wanted.store)}" if wanted.store else ""
-    command = f"gorkflow runs resume {wanted.run_id} {shlex.quote(wanted.target)}{store}"
+    target = shlex.quote(wanted.target)
+    command = f"gorkflow runs resume {wanted.run_id} {target}{same_store(wanted.store)}"
     return f"{what}; what is done is kept, go on with\n  {command}"
 
 
@@ -365,7 +367,7 @@ def _failed(wanted: Wanted, run: Run, undo: list[StepExecution]) -> str:
     if wanted.lasting:
         untold = not wanted.tracebacks and any(failure.traceback for failure in run.failures)
         hint = " --traceback" if untold else ""
-        lines.append(f"see: gorkflow runs show {run.run_id}{hint}")
+        lines.append(f"see: gorkflow runs show {run.run_id}{hint}{same_store(wanted.store)}")
     return "\n".join(lines)
 
 

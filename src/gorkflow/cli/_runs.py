@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,7 @@ from gorkflow.cli import _plain
 from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.cli._output import put, say
 from gorkflow.cli._run import failure_lines
-from gorkflow.cli._stores import check_exists, opened
+from gorkflow.cli._stores import check_exists, opened, same_store
 from gorkflow.cli._text import (
     clock,
     indented,
@@ -52,7 +51,8 @@ def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
                 return await reader.list_runs(query), await _alive(reader)
             except ValueError:  # all else was checked as it was typed
                 raise CliError(
-                    f"--cursor {query.cursor!r} is none; `gorkflow runs list` names it below a page"
+                    f"--cursor {query.cursor!r} is none; `gorkflow runs list{same_store(store)}` "
+                    "names it below a page"
                 ) from None
 
     found, alive = asyncio.run(page())
@@ -134,8 +134,7 @@ def show_run(
         return
     note = ""
     if _is_left(found.run, alive):
-        where = f" --store {shlex.quote(store)}" if store else ""
-        note = f"nobody carries it: gorkflow runs resume {run_id} TARGET{where}"
+        note = f"nobody carries it: gorkflow runs resume {run_id} TARGET{same_store(store)}"
     parts = [
         _facts(found.run, note),
         _steps(found.steps),
@@ -350,7 +349,7 @@ def _not_yet(
 ) -> str:
     """Return what to say of a cancelled run that has not ended yet."""
     left = after is not None and after.worker_id not in alive
-    where = f" --store {shlex.quote(store)}" if store else ""
+    where = same_store(store)
     go_on = f"; nobody carries it: gorkflow runs resume {run_id} TARGET{where}" if left else ""
     if before is not None and _is_undoing(before):
         why = one_line(before.reason.removeprefix(UNDOING))

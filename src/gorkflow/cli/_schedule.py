@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from gorkflow.cli import _plain
 from gorkflow.cli._errors import CliError
 from gorkflow.cli._input import read_input
 from gorkflow.cli._output import put, say, stdout_is_ours
-from gorkflow.cli._stores import check_exists, naming_source, opened
+from gorkflow.cli._stores import check_exists, naming_source, opened, same_store
 from gorkflow.cli._target import load
 from gorkflow.cli._text import json_text, table
 from gorkflow.clock import SystemClock
@@ -64,7 +65,7 @@ def add(wanted: Wanted, options: ScheduleOptions) -> None:
     put(json_text(_to_json(made), short=None) if wanted.as_json else made.id)
     say(
         f"{_state(made)}; workers that know workflow {made.workflow_id!r} start its runs: "
-        f"gorkflow worker {wanted.target}"
+        f"gorkflow worker {shlex.quote(wanted.target)}{same_store(wanted.store)}"
     )
 
 
@@ -79,7 +80,7 @@ def show_list(store: str | None, *, as_json: bool) -> None:
     if as_json:
         put(json_text({"schedules": [_to_json(each) for each in found]}, short=None))
     elif not found:
-        say("no schedules; `gorkflow schedule add TARGET` makes one")
+        say(f"no schedules; `gorkflow schedule add TARGET{same_store(store)}` makes one")
     else:
         head = ("SCHEDULE", "WORKFLOW", "WHEN", "ZONE", "NEXT", "NOTE")
         put("\n".join(table(head, map(_row, found))))
@@ -105,7 +106,8 @@ def show_next(store: str | None, schedule_id: str, count: int, *, as_json: bool)
         put(json_text({"id": found.id, "paused": found.paused, "due": times}, short=None))
         return
     if found.paused:
-        say("it is paused; `gorkflow schedule resume` has it go on")
+        again = f"gorkflow schedule resume {shlex.quote(schedule_id)}{same_store(store)}"
+        say(f"it is paused; `{again}` has it go on")
     put("\n".join(times))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,6 +14,23 @@ from gorkflow.engine._given import DEFAULT_STORE
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 from gorkflow.stores import open_store
+
+_ADVISED = re.compile(r"\bgorkflow (runs|db|schedule|worker)\b[^`\n]*(?=`|$)", re.MULTILINE)
+"""In backticks, or at the end of a line."""
+
+
+def same_store(url: str | None) -> str:
+    """Return the option that has a command that we advise look into the same store.
+
+    Args:
+        url: what ``--store`` was given; ``None``: nothing, and nothing is needed.
+    """
+    return f" --store {shlex.quote(url)}" if url else ""
+
+
+def in_same_store(text: str, url: str | None) -> str:
+    """Return advice of those who know no command line, with its commands about the same store."""
+    return _ADVISED.sub(lambda found: found[0] + same_store(url), text)
 
 
 @contextmanager

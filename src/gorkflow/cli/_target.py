@@ -82,7 +82,7 @@ def load(text: str) -> Target:
     place, name = _split(text)
     if not place:
         raise CliError(f"{text!r} names no module or file; write flows.py or package.flows:name")
-    if not _NAME.fullmatch(place) and Path(place).is_dir():
+    if (_is_file(place) or not _NAME.fullmatch(place)) and Path(place).is_dir():
         raise CliError(f"{place!r} is a folder; name a file in it")
     module = _load_file(place) if _is_file(place) else _load_module(place)
     if name is None:
@@ -145,7 +145,9 @@ def _called(text: str, function: Callable[..., Any]) -> Any:
     except TypeError:
         raise CliError(f"{text!r} takes arguments; name a function without any") from None
     if inspect.iscoroutinefunction(function):
-        raise CliError(f"{text!r} is async; name a plain function that returns an Engine")
+        raise CliError(
+            f"{text!r} is async; name a plain function that returns an Engine or a Workflow"
+        )
     return _guarded(f"{text!r} could not be called", function)
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import say, stdout_is_ours
 from gorkflow.cli._stores import naming_source
 from gorkflow.cli._target import Target, load
@@ -49,7 +50,7 @@ def work(wanted: Wanted) -> ExitCode:
         CliError: a target can't be used.
     """
     with stdout_is_ours(), naming_source(wanted.store), _telling():
-        return asyncio.run(_work(_engine(wanted), wanted.grace))
+        return run_in_loop(_work(_engine(wanted), wanted.grace))
 
 
 def _engine(wanted: Wanted) -> Engine:

@@ -1,0 +1,54 @@
+"""Options and targets that make no sense, and what is said of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Invoke
+
+
+def test_standard_input_is_for_one_option(invoke: Invoke):
+    result = invoke("run", "flows.py:tallied", "--input", "-", "--state", "-", stdin="7")
+    assert result.exit_code == 2
+    assert "only one of --input and --state can be '-'" in result.stderr
+
+
+def test_an_exclusive_run_needs_a_resource(invoke: Invoke):
+    result = invoke("run", "flows.py:tallied", "--input", "7", "--exclusive")
+    assert result.exit_code == 2
+    assert "--exclusive needs --resource ID" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("run", "flows.py:tallied", "--input", "7"), ("runs", "list"), ("doctor",)]
+)
+def test_an_empty_store_is_no_store(invoke: Invoke, command: tuple[str, ...]):
+    result = invoke(*command, "--store", "")
+    assert result.exit_code == 2
+    assert "it is empty; write sqlite:PATH or memory:, or leave it out" in result.stderr
+
+
+def test_a_tag_has_one_value(invoke: Invoke):
+    command = ("run", "flows.py:tallied", "--input", "7", "--tag", "a=1")
+    assert invoke(*command, "--tag", "a=1", "--tag", "b=2").exit_code == 0
+    result = invoke(*command, "--tag", "a=2")
+    assert result.exit_code == 2
+    assert "tag 'a' has two values, '1' and '2'" in result.stderr
+
+
+def test_a_folder_is_called_a_folder_whatever_its_name(invoke: Invoke):
+    Path("d.py").mkdir()
+    for target in ("d.py", "d.py:flow", "./d.py"):
+        result = invoke("run", target)
+        assert result.exit_code == 2
+        assert "d.py' is a folder; name a file in it" in result.stderr
+
+
+def test_an_interval_knows_no_time_zone(invoke: Invoke):
+    command = ("schedule", "add", "flows.py:failing", "--timezone", "Europe/Berlin")
+    result = invoke(*command, "--every", "1h")
+    assert result.exit_code == 2
+    assert "--timezone is for --cron" in result.stderr
+    added = invoke(*command, "--cron", "0 3 * * *", "--json")
+    assert json.loads(added.stdout)["timezone"] == "Europe/Berlin"
