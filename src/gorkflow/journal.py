@@ -206,6 +206,17 @@ def _ref(ref: Ref) -> str | None:
     return None
 
 
+def _run_created(e: ev.RunCreated) -> str | None:
+    odd = e.timeout, e.origin, e.from_step, e.defined_at
+    if e.state or any(item is not None for item in odd):
+        return None
+    return f'{{"fingerprint":{_text(e.fingerprint)},"timeout":null}}'
+
+
+def _run_started(e: ev.RunStarted) -> str | None:
+    return None if e.deadline is not None else f'{{"deadline":null,"rules":{e.rules}}}'
+
+
 def _step_scheduled(e: ev.StepScheduled) -> str | None:
     taken = _ref(e.input)
     if taken is None or e.limits or type(e.ready_at) is not float or not isfinite(e.ready_at):
@@ -238,6 +249,8 @@ def _run_finished(e: ev.RunFinished) -> str | None:
 
 
 _SHORT_CUTS: dict[type[ev.Event], Callable[[Any], str | None]] = {
+    ev.RunCreated: _run_created,
+    ev.RunStarted: _run_started,
     ev.StepScheduled: _step_scheduled,
     ev.StepCompleted: _step_completed,
     ev.BlockDecided: _block_decided,

@@ -76,6 +76,14 @@ def test_samples_come_back_equal(event):
 @pytest.mark.parametrize(
     ("event", "body"),
     [
+        (ev.RunCreated("r", 1, "", 1.5, "f", b"1"), '{"fingerprint":"f","timeout":null}'),
+        (ev.RunCreated("r", 1, "", 1.5, "f", b"1", 60), '{"fingerprint":"f","timeout":60}'),
+        (
+            ev.RunCreated("r", 1, "", 1.5, "f", b"1", defined_at=0.5),
+            '{"fingerprint":"f","timeout":null,"defined_at":0.5}',
+        ),
+        (ev.RunStarted("r", 2, "", 1.5, None, 7), '{"deadline":null,"rules":7}'),
+        (ev.RunStarted("r", 2, "", 1.5, 9.5, 7), '{"deadline":9.5,"rules":7}'),
         (ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5), '{"attempt":1,"input":2,"ready_at":0.5}'),
         (
             ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),
