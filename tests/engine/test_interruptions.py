@@ -160,8 +160,11 @@ async def test_a_death_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         assert await counted(engine.store, "r") == [True, False, True, False, True]
 
 
+@pytest.mark.parametrize("when", ["made", "opened"])
 @in_loop
-async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(tmp_path: Path) -> None:
+async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(
+    when: str, tmp_path: Path
+) -> None:
     url = f"sqlite:{tmp_path / 'runs.db'}"
     gate = Gate()
 
@@ -176,9 +179,11 @@ async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(tmp_path: Pa
     await carrier.open()
     await carrier.start(wf, 1, run_id="r")
     await until(lambda: gate.arrived, "the step")
-    async with Engine(url, recover=False, lease=3) as follower:
-        handle = await follower.start(wf, 1, run_id="r", if_exists="return")
-        assert (await handle.info()).worker_id == carrier.worker_id
-        await die(carrier)
-        assert await handle.result() == 2
-        await until(lambda: not follower._service._followed, "nothing to follow any more")
+    follower = Engine(url, recover=when == "opened", lease=3)
+    await follower.open(recover=False)  # as commands about one run do
+    handle = await follower.start(wf, 1, run_id="r", if_exists="return")
+    assert (await handle.info()).worker_id == carrier.worker_id
+    await die(carrier)
+    assert await handle.result() == 2
+    await until(lambda: not follower._service._followed, "nothing to follow any more")
+    await follower.aclose()

@@ -347,7 +347,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             if options.get("if_exists") != "return":
                 raise
             await same_start(self.store, driver)
-            if self._execute and not self._recover:
+            if self._execute and not runtime.recovers:
                 await service.follow(driver.run_id)  # nobody else may be there to carry it on
         return RunHandle(self, driver.run_id)
 
