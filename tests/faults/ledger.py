@@ -68,4 +68,6 @@ class Line:
 def read(path: Path) -> list[Line]:
     if not path.exists():
         return []
-    return [Line(n, **json.loads(text)) for n, text in enumerate(path.read_text().splitlines())]
+    # Who reads while others write may find the beginning of a line: it is whole the next time.
+    whole = path.read_text().rpartition("\n")[0]
+    return [Line(n, **json.loads(text)) for n, text in enumerate(whole.splitlines())]
