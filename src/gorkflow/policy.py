@@ -67,7 +67,7 @@ class RetryPolicy:
     keeps its policy as data and may outlive the code that made it.
 
     Raises:
-        ValueError: a number is out of its range, or the name of an exception has no module.
+        ValueError: a number is out of its range.
         TypeError: ``retry_on`` or ``give_up_on`` holds something that is no exception class.
     """
 
@@ -116,12 +116,11 @@ def _names(field_name: str, types: ExceptionTypes) -> tuple[str, ...]:
             isinstance(item, type) and issubclass(item, BaseException)
         ):
             raise TypeError(f"{field_name} must hold exception classes, not {item!r}")
-        if isinstance(item, str) and "." not in item:
-            raise ValueError(
-                f"{field_name} must hold exception classes, or their names with their modules, as "
-                f"'builtins.ValueError'; not {item!r}"
-            )
-    return tuple(item if isinstance(item, str) else exception_name(item) for item in types)
+    return tuple(_whole(item) if isinstance(item, str) else exception_name(item) for item in types)
+
+
+def _whole(name: str) -> str:
+    return name if "." in name else f"builtins.{name}"  # as Python finds it
 
 
 def backoff_delay(policy: RetryPolicy, attempt: int) -> float:

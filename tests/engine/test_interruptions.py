@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, StepContext, Workflow, step
+from gorkflow import Engine, StepContext, StoreCorruptError, Workflow, step
 from gorkflow.events import StepInterrupted
 from gorkflow.store import Heartbeat
 from gorkflow.stores.memory import MemoryStore
@@ -187,3 +187,33 @@ async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(
     assert await handle.result() == 2
     await until(lambda: not follower._service._followed, "nothing to follow any more")
     await follower.aclose()
+
+
+@in_loop
+async def test_a_followed_run_that_can_not_be_read_keeps_no_other_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, gate = MemoryStore(), Gate()
+
+    @step
+    async def waits(ctx: StepContext, number: int) -> int:
+        if ctx.attempt == 1:
+            await gate.wait_async()
+        return ctx.attempt
+
+    async def damaged(run_id: str) -> Any:
+        if run_id == "a":
+            raise StoreCorruptError("damaged: a")
+        return await load(run_id)
+
+    wf, load = Workflow("w", input=int).then(waits), store.load
+    carrier = Engine(store, recover=False)
+    await carrier.open()
+    async with Engine(store, recover=False, lease=1) as follower:
+        for run_id in ("a", "b"):
+            await carrier.start(wf, 1, run_id=run_id)
+            await follower.start(wf, 1, run_id=run_id, if_exists="return")
+        monkeypatch.setattr(store, "load", damaged)
+        await carrier.aclose(grace=0)
+        assert await follower.handle("b").result() == 2
+        await until(lambda: not follower._service._followed, "nothing to follow any more")

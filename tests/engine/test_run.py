@@ -717,6 +717,7 @@ def test_a_fresh_id_is_a_uuid_that_sorts_by_time():
         (set[str], ["x", "y"], ["y", "x"], True),
         (list[str], ["x", "y"], ["y", "x"], False),
         (dict[str, object], {"a": 1}, {"a": True}, False),
+        (dict[str, object], {"a": 1, "b": True}, {"a": True, "b": 1}, False),
         (Any, {"a": 12}, {"a": 21}, False),
     ],
 )

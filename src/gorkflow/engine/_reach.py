@@ -47,9 +47,15 @@ class Reach:
         self._answers: dict[str, int] = {}  # of choices and loops; of maps: that there is one
         self._begun: set[str] = set()  # steps and waits, by template
         self._kept: set[str] = set()  # the same, by a rerun
-        self._undoing: tuple[str, ...] | None = None
+        self._undoing: set[str] | None = None  # what is left of it, by template
+        to_undo: tuple[str, ...] | None = None
         for event in events:
             self._note(event)
+            if isinstance(event, ev.UndoStarted):
+                to_undo = event.paths
+        if to_undo is not None:
+            left = (path for path in to_undo if undo_path(path) not in self._ends)
+            self._undoing = set(map(template_of, left))
         self._over: set[str] = set()
         self._chain(tree, "", over="" in self._ends)
 
@@ -69,8 +75,7 @@ class Reach:
         """Return whether the step may have to be undone; a kept one belongs to another run."""
         if self._undoing is None:
             return self.begins(path) or path in self._begun
-        left = (undone for undone in self._undoing if undo_path(undone) not in self._ends)
-        return path in map(template_of, left)
+        return path in self._undoing
 
     def _note(self, event: ev.Event) -> None:
         path = event.path
@@ -87,8 +92,6 @@ class Reach:
             self._answers[path] = event.choice
         elif isinstance(event, ev.Expanded):
             self._answers[path] = event.count
-        elif isinstance(event, ev.UndoStarted):
-            self._undoing = event.paths
 
     def _chain(self, workflow: WorkflowSpec, path: str, *, over: bool) -> bool:
         """Find what is over in a workflow; return whether it ended before its last node did."""

@@ -238,6 +238,8 @@ class Service:
 
     def _dropped(self, driver: Driver) -> None:
         self.claims.drop(driver.run_id, driver.row.token)
+        if not self.runtime.recovers:
+            self._followed.add(driver.run_id)  # nobody else may be there to carry it on
 
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""
@@ -285,14 +287,15 @@ class Service:
 
     async def _take_followed(self) -> None:
         for run_id in list(self._followed):
-            row = await self.runtime.store.get_run(run_id)
             try:
-                if row is not None and not row.status.terminal:
+                row = await self.runtime.store.get_run(run_id)
+                over = row is None or row.status.terminal
+                if not over:
                     await self.claims.recover(None, run_id)
-                    continue
-            except RunError as error:
-                logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
-            self._followed.discard(run_id)
+            except (RunError, StoreError) as error:
+                over = _is_hopeless(run_id, error)
+            if over:
+                self._followed.discard(run_id)
 
     async def _go_on(self) -> None:
         """Take back the runs that were stopped in time, unless others were quicker."""
@@ -301,9 +304,8 @@ class Service:
             try:
                 await self.claims.recover(None, run_id)
             except (RunError, StoreError) as error:
-                logger.error("run %r can't go on here: %s", run_id, error)  # noqa: TRY400
-                if isinstance(error, StoreError) and not isinstance(error, StoreCorruptError):
-                    continue  # the store may work again at the next look
+                if not _is_hopeless(run_id, error):
+                    continue
             self.lease.stopped.discard(run_id)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
@@ -332,3 +334,10 @@ class Service:
             if task.cancelled() and self.runtime.closing:
                 raise EngineClosedError("the engine was closed before it was done") from None
             raise
+
+
+def _is_hopeless(run_id: str, error: RunError | StoreError) -> bool:
+    """Say why a run can't be taken over, and return whether that will not change."""
+    logger.error("run %r can't go on here: %s", run_id, error)
+    # Else the store may work again at the next look.
+    return not isinstance(error, StoreError) or isinstance(error, StoreCorruptError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -201,13 +202,21 @@ def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
     """Whether two inputs are equal, in whatever order the items of sets and dicts were written."""
     if one == other or one is None or other is None:
         return one == other
-    if sorted(one) != sorted(other):
-        return False  # for 1 and true are equal, too, once they are decoded
     codec = codec_of(annotation)
     try:
-        return bool(codec.decode(one) == codec.decode(other))
+        equal = bool(codec.decode(one) == codec.decode(other))
+        return equal and _unordered(json.loads(one)) == _unordered(json.loads(other))
     except Exception:  # noqa: BLE001 - the comparison may be user code
         return False
+
+
+def _unordered(value: Any) -> str:
+    """Return JSON in which no order counts; in Python, 1 and True are equal, too."""
+    if isinstance(value, dict):
+        return f"{{{','.join(sorted(f'{key!r}:{_unordered(v)}' for key, v in value.items()))}}}"
+    if isinstance(value, list):
+        return f"[{','.join(sorted(map(_unordered, value)))}]"
+    return repr(value)
 
 
 def check_options(options: StartOptions) -> None:
