@@ -213,9 +213,12 @@ def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
 def _unordered(value: Any) -> str:
     """Return JSON in which no order counts; in Python, 1 and True are equal, too."""
     if isinstance(value, dict):
-        return f"{{{','.join(sorted(f'{key!r}:{_unordered(v)}' for key, v in value.items()))}}}"
+        fields: dict[str, Any] = value
+        parts = (f"{name!r}:{_unordered(item)}" for name, item in fields.items())
+        return f"{{{','.join(sorted(parts))}}}"
     if isinstance(value, list):
-        return f"[{','.join(sorted(map(_unordered, value)))}]"
+        items: list[Any] = value
+        return f"[{','.join(sorted(map(_unordered, items)))}]"
     return repr(value)
 
 
