@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from math import inf, isinf
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
@@ -59,6 +59,7 @@ class StartOptions(TypedDict, total=False):
 _FIXED = 0xF << 76 | 0b11 << 62
 _VERSION_7 = 7 << 76 | 0b10 << 62
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+-]{0,199}")
+_Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | float | bool | None"
 _MAX_PRIORITY = 1_000_000
 _MAX_TEXT = 1_000  # characters of a tag or resource id: they are for finding, not for storing
 
@@ -210,15 +211,13 @@ def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
         return False
 
 
-def _unordered(value: Any) -> str:
+def _unordered(value: _Json) -> str:
     """Return JSON in which no order counts; in Python, 1 and True are equal, too."""
     if isinstance(value, dict):
-        fields: dict[str, Any] = value
-        parts = (f"{name!r}:{_unordered(item)}" for name, item in fields.items())
+        parts = (f"{name!r}:{_unordered(item)}" for name, item in value.items())
         return f"{{{','.join(sorted(parts))}}}"
     if isinstance(value, list):
-        items: list[Any] = value
-        return f"[{','.join(sorted(map(_unordered, items)))}]"
+        return f"[{','.join(sorted(map(_unordered, value)))}]"
     return repr(value)
 
 
