@@ -87,6 +87,25 @@ class Executors:
                 attempt.driver.run_id,
             )
 
+    def tell(self, attempt: Attempt, answer: Callable[[], bytes]) -> None:
+        """Tell an attempt, from any thread, how its job ended.
+
+        Args:
+            attempt: whose job it was.
+            answer: returns what the job gave, or raises why there is nothing.
+        """
+        output: bytes | None = None
+        error: BaseException | None = None
+        ran = 0.0
+        try:
+            ran, output, attempt.writes = result_of(answer())
+        except RemoteError as caught:
+            error, ran = caught, caught.ran
+        except Exception as caught:  # noqa: BLE001 - outcome as data
+            error = caught
+        self.post(partial(attempt.ended_after, ran, output, error), attempt)
+        error = None  # its traceback has this frame, which would be a cycle
+
     def close(self) -> None:
         """Let threads and processes end."""
         self.threads.close()
@@ -188,19 +207,8 @@ class _InProcess:
             executors.threads.submit(lambda: self._run(job))
 
     def _run(self, job: bytes) -> None:
-        output: bytes | None = None
-        error: BaseException | None = None
-        ran = 0.0
-        try:
-            answer = self._executors.processes.run(job, self._told, self._taken)
-            ran, output, self._attempt.writes = result_of(answer)
-        except RemoteError as caught:
-            error, ran = caught, caught.ran
-        except Exception as caught:  # noqa: BLE001 - outcome as data
-            error = caught
-        attempt = self._attempt
-        self._executors.post(partial(attempt.ended_after, ran, output, error), attempt)
-        error = None  # as above
+        run = self._executors.processes.run
+        self._executors.tell(self._attempt, lambda: run(job, self._told, self._taken))
 
     def _taken(self, process: Process | None) -> bool:
         with self._lock:
@@ -251,18 +259,7 @@ class _Elsewhere:
     def _done(self, future: Future[bytes]) -> None:
         """Take the result, in whichever thread the executor calls back."""
         self._future = None  # it keeps its callbacks, and so us
-        output: bytes | None = None
-        error: BaseException | None = None
-        ran = 0.0
-        try:
-            ran, output, self._attempt.writes = result_of(future.result())
-        except RemoteError as caught:
-            error, ran = caught, caught.ran
-        except Exception as caught:  # noqa: BLE001 - outcome as data
-            error = caught
-        attempt = self._attempt
-        self._executors.post(partial(attempt.ended_after, ran, output, error), attempt)
-        error = None  # as above
+        self._executors.tell(self._attempt, future.result)
 
     def stop(self) -> bool:
         future = self._future
