@@ -17,6 +17,7 @@ from gorkflow.flow import (
     template_of,
     undo_path,
 )
+from gorkflow.history import undone_paths
 
 _MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _ENDS: dict[type, str] = {
@@ -47,15 +48,12 @@ class Reach:
         self._answers: dict[str, int] = {}  # of choices and loops; of maps: that there is one
         self._begun: set[str] = set()  # steps and waits, by template
         self._kept: set[str] = set()  # the same, by a rerun
-        self._undoing: set[str] | None = None  # what is left of it, by template
-        to_undo: tuple[str, ...] | None = None
+        events = [*events]
         for event in events:
             self._note(event)
-            if isinstance(event, ev.UndoStarted):
-                to_undo = event.paths
-        if to_undo is not None:
-            left = (path for path in to_undo if undo_path(path) not in self._ends)
-            self._undoing = set(map(template_of, left))
+        self._undoing = undone_paths(events)
+        left = (path for path in self._undoing if undo_path(path) not in self._ends)
+        self._to_undo = {template_of(path) for path in left}
         self._over: set[str] = set()
         self._chain(tree, "", over="" in self._ends)
 
@@ -73,9 +71,9 @@ class Reach:
 
     def undoes(self, path: str) -> bool:
         """Return whether the step may have to be undone; a kept one belongs to another run."""
-        if self._undoing is None:
+        if not self._undoing:
             return self.begins(path) or path in self._begun
-        return path in self._undoing
+        return path in self._to_undo
 
     def _note(self, event: ev.Event) -> None:
         path = event.path
