@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gorkflow import events as ev
+from gorkflow.events import DRAINED
 from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep
-from gorkflow.machine.frame import DRAINED
 from gorkflow.machine.state import texts
 from gorkflow.model import Failure, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref

@@ -10,7 +10,7 @@ from itertools import islice
 from gorkflow import events as ev
 from gorkflow.flow import NodeSpec, StepSpec, join_path
 from gorkflow.machine import joins
-from gorkflow.machine.frame import DRAINED, NEVER, Frame, Strength
+from gorkflow.machine.frame import NEVER, Frame, Strength
 from gorkflow.machine.kept import is_instant
 from gorkflow.machine.state import overlay_of
 from gorkflow.model import Failure, FailureCode, StepStatus
@@ -160,7 +160,7 @@ class BlockFrame(Frame):
         elif verdict is FAILED and self.spec.on_failure == "cancel":
             self._stop_rest("cancel", f"{self._first_failed()} failed")
         elif verdict is FAILED:
-            self._stop_rest("drain", DRAINED)
+            self._stop_rest("drain", ev.DRAINED)
         output = self._output() if verdict is COMPLETED else None
         self._record(verdict, self._reason(verdict), output)
 
@@ -217,7 +217,7 @@ class BlockFrame(Frame):
             failures = tuple(f for r in failed for f in r.failures)
             self.end(FAILED, failures=failures or (self._too_few(),))
         else:
-            self.end(CANCELLED, reason=DRAINED)
+            self.end(CANCELLED, reason=ev.DRAINED)
 
     def _too_few(self) -> Failure:
         """Return the failure of a join that could not be met from the start."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gorkflow.machine.machine import Machine
     from gorkflow.machine.sequence import WorkflowFrame
 
-DRAINED = ev.DRAINED
-
 NEVER = float("inf")
 
 Strength = Literal["drain", "cancel"]

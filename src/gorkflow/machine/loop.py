@@ -6,7 +6,7 @@ from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, iteration_mark
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import Decide
-from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.refs import Ended
 
@@ -54,7 +54,7 @@ class LoopFrame(Asking):
     def _goes_on(self) -> bool:
         """Return whether the next iteration may begin at once; else see to what is next."""
         if self.stopping:
-            self.end(StepStatus.CANCELLED, reason=DRAINED)
+            self.end(StepStatus.CANCELLED, reason=ev.DRAINED)
             return False
         kept = self.machine.kept.get(self.path)
         if kept is not None and kept.choice is not None and self.iteration <= kept.choice:

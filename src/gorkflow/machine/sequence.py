@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gorkflow import events as ev
-from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import Failure, FailureCode, StepStatus
 from gorkflow.refs import Ended
 
@@ -34,7 +34,7 @@ class WorkflowFrame(Frame):
         # A loop, not recursion through child_ended: a chain may be longer than the stack.
         while index < len(nodes):
             if self.stopping:
-                self.end(CANCELLED, reason=DRAINED)
+                self.end(CANCELLED, reason=ev.DRAINED)
                 return
             self.child = child = self.make_child(nodes[index], index, self)
             child.input = self.value

@@ -6,7 +6,7 @@ from typing import Literal
 
 from gorkflow import events as ev
 from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
-from gorkflow.machine.frame import DRAINED, Frame, Strength
+from gorkflow.machine.frame import Frame, Strength
 from gorkflow.machine.state import write
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
@@ -123,7 +123,7 @@ class StepFrame(Frame):
         Args:
             late: why, where it is not because of a drain.
         """
-        reason = late or DRAINED
+        reason = late or ev.DRAINED
         if not self.failures:
             self._cancel(reason)
             return
