@@ -94,12 +94,16 @@ def _shared(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[tuple[s
     return [(f".{text_of(key)}", before[key], after[key]) for key in before if key in after]
 
 
-def _fields(item: Any) -> dict[str, Any]:
-    """Return the fields of a model or dataclass, with slots or without."""
-    slots = getattr(item, "__dataclass_fields__", ())
-    return getattr(item, "__dict__", None) or {
-        name: getattr(item, name) for name in slots if hasattr(item, name)
-    }
+def _fields(item: Any) -> Mapping[Any, Any]:
+    """Return the fields of a model or dataclass, with slots or without; of all else nothing.
+
+    An enum member, for one, leads to its class, which leads to its members, round and round.
+    """
+    kind = type(item)
+    if hasattr(kind, "__pydantic_fields__"):
+        return vars(item)
+    slots = getattr(kind, "__dataclass_fields__", ())
+    return {name: getattr(item, name) for name in slots if hasattr(item, name)}
 
 
 def leaves(root: Any) -> Iterator[tuple[str, Any]]:
