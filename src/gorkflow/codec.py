@@ -1,94 +1,61 @@
-"""Values to JSON bytes and back: the only place that knows pydantic, and it imports it late.
+"""Values to records and back, and the judgement of values that people give.
 
-Every value crosses a step boundary as strict JSON and is rebuilt with an annotation. What can't
-make the trip unchanged fails where it was produced, by name: it is written, then read back under
-its own annotation before anybody gets to see it.
+Recording is ours (``gorkflow.values``): what comes back equals what went, or is rejected by name
+before anybody sees it; to read it again runs no validator. Judging is pydantic's: an input, or a
+value that goes to a parameter of another type. This is the only module that knows pydantic, and it
+imports it late.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._plain import (
-    dump_message,
-    first_line,
-    is_choice,
-    leaves,
-    mismatches,
-    problem_at,
-    survey,
-    text_of,
-    union_choices,
-    unsayable,
-    without_notes,
+from gorkflow.errors import (
+    EncodingError,
+    PayloadTooLargeError,
+    UnreadableError,
+    ValidationError,
+    ValueInvalidError,
 )
-from gorkflow.errors import EncodingError, ValidationError
+from gorkflow.values.kind import (
+    DEEP,
+    Kind,
+    Misfit,
+    Open,
+    TooLarge,
+    Unreadable,
+    Writing,
+    plain,
+    tame,
+    too_deep,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pydantic
 
 _MAX_PROBLEMS = 5
-# Bytes that betray a value JSON has no word for: a non-finite float is written as null, NaN or
-# Infinity; a lone surrogate in a key as U+FFFD; a secret as asterisks.
-_REPLACED = b"\xef\xbf\xbd"
-_MASKED = b'"**********"'
-# Schemas that can hold a non-finite float behind a null, as far as the schema can tell.
-_OPAQUE_SCHEMAS = frozenset(
-    {
-        "any",
-        "callable",
-        "complex",
-        "custom-error",
-        "decimal",
-        "float",
-        "function-after",
-        "function-before",
-        "function-plain",
-        "function-wrap",
-        "generator",
-        "is-instance",
-        "json",
-        "lax-or-strict",
-    }
-)
-# Schemas of which JSON says all: what reads back equal was of the annotation.
-_PLAIN_SCHEMAS = frozenset({"None", "none", "bool", "dict", "int", "list", "nullable", "str"})
-_UNEXPECTED = re.compile(
-    r"PydanticSerializationUnexpectedValue\(Expected `([^`]*)`"
-    r".*?\[(?:field_name='(\w+)', )?input_value=.*?input_type=([\w.]+)\]",
-    re.DOTALL,
-)
+_MAX_TEXT = 300
+_MAX_PLACE = 100
+_ROOM = 2**28  # parts and characters of a value, where no limit is given
+_WINDOW = 2_000  # a number of over 4,300 digits fills at least one window of so many
+_NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator"})
 
 
 class Codec:
     """Writes and reads the values of one annotation. Get it with ``codec_of``."""
 
-    __slots__ = (
-        "_adapter",
-        "_digest",
-        "_dump",
-        "_has_unions",
-        "_is_plain",
-        "_null_is_suspect",
-        "_read",
-        "annotation",
-        "by_alias",
-    )
+    __slots__ = ("_adapter", "_digest", "_is_judged", "_kind", "_to_json", "annotation")
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
         self._digest: str | None = None
         self._adapter: pydantic.TypeAdapter[Any] | None = None
-        self._has_unions = False
-        self._is_plain = False
-        self._null_is_suspect = True
-        self.by_alias = True
-        self._dump: Callable[..., bytes] = self._unprepared
-        self._read: Callable[..., Any] = self._unprepared
+        self._kind: Kind | None = None
+        self._is_judged = False
+        self._to_json: Callable[..., bytes]
 
     def __repr__(self) -> str:
         """Return the annotation it stands for."""
@@ -101,100 +68,142 @@ class Codec:
             Whether it is ready; not so when it names classes that are still to be defined.
 
         Raises:
-            ValidationError: no value of this annotation can be written as JSON.
+            ValidationError: If no value of this annotation can be read back.
         """
-        import pydantic
-        from pydantic.errors import PydanticUndefinedAnnotation
-
-        if self._adapter is not None:
+        if self._kind is not None:
             return True
+        from pydantic_core import to_json
+
+        from gorkflow.values.compiler import Compiler, NotDefinedYet
+
+        compiler = Compiler(_foreign)
         try:
-            adapter = _adapter_of(self.annotation)
-            schema = adapter.core_schema
-            dump, read = adapter.serializer.to_json, adapter.validator.validate_json
-        except PydanticUndefinedAnnotation:
+            is_open = self.annotation is Open
+            kind = _open_kind() if is_open else compiler.kind(self.annotation)
+            adapter = _adapter_of(Any if is_open else self.annotation)
+        except (NotDefinedYet, _NotDefinedYet):
             return False
-        except pydantic.PydanticUserError as error:
-            if error.code == "class-not-fully-defined":
-                return False
-            raise ValidationError(first_line(error)) from None
-        except Exception as error:
-            raise ValidationError(first_line(error)) from error
-        kinds, renamed = survey(schema)
-        self.by_alias = not renamed
-        self._null_is_suspect = not kinds.isdisjoint(_OPAQUE_SCHEMAS)
-        self._is_plain = kinds <= _PLAIN_SCHEMAS
-        self._has_unions = "union" in kinds
-        self._dump, self._read = dump, read
+        except Misfit as misfit:
+            raise ValidationError(_at(misfit)) from None
+        self._is_judged = compiler.judged
         self._adapter = adapter
+        self._to_json = to_json
+        self._kind = kind
         return True
 
-    def encode(self, value: Any) -> bytes:
-        """Return the value as strict JSON, checked to read back under the annotation.
+    def encode(self, value: Any, limit: int | None = None) -> bytes:
+        """Return the record of a value: strict JSON that reads back as an equal value.
+
+        Args:
+            value: the value.
+            limit: bytes that the record may have; ``None``: as many as there are.
 
         Raises:
-            EncodingError: it holds something that JSON can't say: NaN, an infinity, a lone
-                surrogate, an unknown class, a cycle, too many levels.
-            ValidationError: it does not match the annotation.
+            EncodingError: If it holds something that can't be kept: a lone surrogate, a cycle, too
+                many levels, an object that has no annotation.
+            ValidationError: If it does not match the annotation, or would not come back as it is.
+            PayloadTooLargeError: If the record is over the limit.
         """
-        if self._is_plain and (data := self._encode_plain(value)) is not None:
-            return data
+        kind = self._kind or self._ready()
+        writing = Writing(_ROOM if limit is None else limit)
         try:
-            data = self._dump(value, by_alias=self.by_alias, round_trip=True, warnings="error")
-        except BaseException as error:
-            self._explain_dump(value, error)
-            raise
-        if b"NaN" in data or b"Infinity" in data:
-            self._refuse_disguised(value)
-        suspect = (
-            (self._null_is_suspect and b"null" in data) or _REPLACED in data or _MASKED in data
-        )
-        try:
-            again = self._read(data, strict=True, by_alias=True, by_name=True)
-        except BaseException as error:
-            if suspect:
-                self._refuse_disguised(value)
-            raise _invalid(error, encoding=True) from error
-        if suspect and not _same(value, again):
-            self._refuse_disguised(value)
-        if self._has_unions:
-            self._refuse_confused(value, again)
+            record = kind.dump(value, writing)
+            data = self._to_json(record, inf_nan_mode="constants")
+            if b"NaN" in data or b"Infinity" in data or _has_long_number(data):
+                data = self._to_json(tame(record))
+        except Misfit as misfit:
+            raise _refusal(misfit) from None
+        except TooLarge:
+            raise _too_large(limit or _ROOM) from None
+        except RecursionError:
+            raise _refusal(too_deep()) from None
+        except Exception as error:
+            raise EncodingError(_dump_message(error)) from error
+        if limit is not None and len(data) > limit:
+            raise _too_large(limit, len(data))
+        if writing.deepest > DEEP:
+            self._check_depth(data)
+        if self._is_judged:
+            self._judge(value, data)
         return data
 
-    def _encode_plain(self, value: Any) -> bytes | None:
-        """Return a plain value as JSON; ``None`` where it takes a closer look.
+    def accept(self, value: Any, limit: int | None = None) -> bytes:
+        """Return the record of a value that somebody gives: a dict may stand for a model.
 
-        To have pydantic refuse what is of another type takes three times as long as all of this.
-        """
-        try:
-            data = self._dump(value, round_trip=True, warnings=False)
-            again = self._read(data, strict=True)
-            same = type(again) is type(value) and again == value
-        except BaseException as error:
-            if _is_ours(error):
-                return None
-            raise
-        return data if same is True else None  # a subclass may say anything
-
-    def decode(self, data: bytes) -> Any:
-        """Return the value that strict JSON stands for.
+        Args:
+            value: the value.
+            limit: bytes that the record may have.
 
         Raises:
-            ValidationError: it does not match the annotation, or is no JSON.
+            ValueInvalidError: If it does not match the annotation, or can't be kept.
+        """
+        if not self._is_judged:
+            try:
+                return self.encode(value, limit)
+            except PayloadTooLargeError:
+                raise
+            except ValueInvalidError as error:
+                refused = error
+            try:
+                value = self.validate(value)
+            except ValueInvalidError:
+                if isinstance(refused, EncodingError):
+                    raise refused from None
+                raise
+            return self.encode(value, limit)
+        return self.encode(self.validate(value), limit)
+
+    def decode(self, data: bytes) -> Any:
+        """Return the value that a record stands for. Nothing is judged anew.
+
+        Raises:
+            ValidationError: If it is not the record of such a value.
+            UnreadableError: If only the type's own function can read it, and that has failed.
+        """
+        kind = self._kind or self._ready()
+        record = read_json(data)
+        try:
+            return kind.load(record)
+        except Misfit as misfit:
+            raise ValidationError(_at(misfit)) from None
+        except Unreadable as error:
+            raise UnreadableError(str(error)) from error
+        except Exception as error:
+            raise ValidationError(f"the record is damaged: {_text_of(error)}") from error
+
+    def understand(self, data: bytes) -> Any:
+        """Return the value of a record that was written under another annotation, or by a person.
+
+        Raises:
+            ValidationError: If it does not match this one.
         """
         try:
-            return self._read(data, strict=True, by_alias=True, by_name=True)
-        except BaseException as error:
-            raise _invalid(error) from error
+            value = self.decode(data)
+        except UnreadableError:
+            raise
+        except ValidationError as error:
+            return self._judged_json(data, error)
+        return self.validate(value) if self._is_judged else value
+
+    def _judged_json(self, data: bytes, first: ValidationError) -> Any:
+        """Return the value that plain data stands for: whoever wrote it did not know the type."""
+        assert self._adapter is not None
+        try:
+            text = self._to_json(view(data))
+            return self._adapter.validate_json(text, strict=True, by_alias=True, by_name=True)
+        except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
+            raise _invalid(error) from first
 
     def decode_lax(self, data: bytes | str) -> Any:
         """Return the value that JSON typed by a person stands for: ``"7"`` is good enough for 7.
 
         Raises:
-            ValidationError: it does not match the annotation, or is no JSON.
+            ValidationError: If it does not match the annotation, or is not JSON.
         """
+        self._ready()
+        assert self._adapter is not None
         try:
-            return self._read(data, by_alias=True, by_name=True)
+            return self._adapter.validate_json(data, by_alias=True, by_name=True)
         except BaseException as error:
             raise _invalid(error) from error
 
@@ -202,98 +211,75 @@ class Codec:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model.
 
         Raises:
-            ValidationError: it does not match the annotation.
+            ValidationError: If it does not match the annotation.
         """
-        adapter = self._ready()
+        self._ready()
+        adapter = self._adapter
+        assert adapter is not None
         try:
             return adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
         except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
             first = _invalid(error)
-        from pydantic_core import to_json
-
         # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
         # about numbers and strings but knows how to make a model.
         try:
-            data = to_json(value, by_alias=True, inf_nan_mode="constants")
+            data = self._to_json(
+                value, by_alias=True, inf_nan_mode="constants", bytes_mode="base64"
+            )
         except Exception:  # noqa: BLE001 - no JSON either; the first error says more
             raise first from None
-        return self.decode(data)
+        try:
+            return adapter.validate_json(data, strict=True, by_alias=True, by_name=True)
+        except BaseException as error:
+            raise _invalid(error) from error
 
     def digest(self) -> str:
-        """Return a short fingerprint of the JSON schema: the same shape gives the same digest."""
+        """Return a short fingerprint of the shape: annotations whose records read alike have one.
+
+        Names of classes, the order of fields, descriptions and the release of pydantic don't count.
+        """
         if self._digest is None:
             import hashlib  # slow to load, and only needed once a workflow is compiled
 
-            self._digest = hashlib.sha256(self._shape().encode()).hexdigest()[:16]
+            shape = json.dumps(self._ready().shape({}), sort_keys=True)
+            self._digest = hashlib.sha256(shape.encode()).hexdigest()[:16]
         return self._digest
 
-    def _shape(self) -> str:
-        try:
-            schema = self._ready().json_schema()
-            return json.dumps(without_notes(schema), sort_keys=True)
-        except Exception:  # noqa: BLE001 - an annotation without a schema still has a name
-            return repr(self.annotation).split(" at 0x", 1)[0]
-
-    def _ready(self) -> pydantic.TypeAdapter[Any]:
-        if self._adapter is None and not self.prepare():
+    def _ready(self) -> Kind:
+        if self._kind is None and not self.prepare():
             raise ValidationError(
                 f"{self.annotation!r} names a class that is not defined yet; define it before use"
             )
+        assert self._kind is not None
+        return self._kind
+
+    def _check_depth(self, data: bytes) -> None:
+        """Raise if what was written is nested deeper than can be read."""
+        try:
+            read_json(data)
+        except ValidationError:
+            raise _refusal(too_deep()) from None
+
+    def _judge(self, value: Any, data: bytes) -> None:
+        """Raise if the constraints of the annotation don't hold."""
         assert self._adapter is not None
-        return self._adapter
+        for each in (lambda: value, lambda: self.decode(data)):  # as it was, or as it is recorded
+            try:
+                self._adapter.validate_python(each(), strict=True, by_alias=True, by_name=True)
+            except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
+                refusal = _invalid(error)
+            else:
+                return
+        raise refusal
 
-    def _unprepared(self, value: Any, **how: Any) -> Any:
-        """Prepare on first use, then do what was asked."""
-        self._ready()
-        if "round_trip" in how:
-            return self._dump(value, **{**how, "by_alias": self.by_alias})
-        return self._read(value, **how)
 
-    def _explain_dump(self, value: Any, error: BaseException) -> None:
-        """Raise what is wrong with a value that could not be written."""
-        if isinstance(error, ValidationError) or not _is_ours(error):
-            return
-        try:
-            self._ready().validate_python(value, strict=True, by_alias=True, by_name=True)
-        except BaseException as mismatch:
-            if isinstance(error, RecursionError) or "Circular" in text_of(error):
-                raise EncodingError("it contains itself, or is nested too deep for JSON") from error
-            raise _invalid(mismatch) from mismatch
-        unexpected = _UNEXPECTED.search(str(error))
-        if unexpected is not None:
-            expected, field, given = unexpected.groups()
-            place = f"{field}: " if field else ""
-            raise ValidationError(f"{place}expected {expected}, not a value of type {given}")
-        raise EncodingError(dump_message(error)) from error
-
-    def _refuse_disguised(self, value: Any) -> None:
-        """Raise if a suspicious piece of JSON hides a value that JSON can't say."""
-        try:
-            plain = self._ready().dump_python(value, round_trip=True, warnings=False)
-        except Exception as error:
-            raise EncodingError(dump_message(error)) from error
-        for place, leaf in leaves(plain):
-            if problem := unsayable(leaf):
-                raise EncodingError(f"{place}: {problem}" if place else problem)
-
-    def _refuse_confused(self, value: Any, again: Any) -> None:
-        """Raise if a member of a union, however deep inside, reads back as another one."""
-        choices: set[object] | None = None
-        for place, old, new in mismatches(value, again):
-            if choices is None:
-                choices = union_choices(self._ready().core_schema)
-            if is_choice(old, choices) and is_choice(new, choices):
-                where = f"{place.removeprefix('.')}: " if place else ""
-                raise ValidationError(
-                    f"{where}a {type(old).__name__} reads back as a {type(new).__name__}; use "
-                    "models or dataclasses as members of the union, with a Literal field that "
-                    "tells them apart"
-                )
+class _NotDefinedYet(Exception):  # noqa: N818
+    """Pydantic can't finish a schema."""
 
 
 _cache: dict[Any, Codec] = {}
 _by_identity: dict[int, tuple[Any, Codec]] = {}
-_MAX_IDENTITIES = 10_000
+_MAX_CACHED = 10_000
 
 
 def codec_of(annotation: Any) -> Codec:
@@ -303,7 +289,7 @@ def codec_of(annotation: Any) -> Codec:
     if same is not None:
         return same[1]
     codec = _equal_codec(annotation)
-    if len(_by_identity) >= _MAX_IDENTITIES:
+    if len(_by_identity) >= _MAX_CACHED:
         _by_identity.clear()
     _by_identity[id(annotation)] = (annotation, codec)  # with it, so that its identity stays taken
     return codec
@@ -323,34 +309,133 @@ def _equal_codec(annotation: Any) -> Codec:
         key = annotation if isinstance(annotation, type) else (annotation, repr(annotation))
         codec = _cache.get(key)
         if codec is None:
+            if len(_cache) >= _MAX_CACHED:
+                _cache.clear()
             codec = _cache[key] = Codec(annotation)
     except Exception:  # noqa: BLE001 - unhashable, or metadata with an odd __eq__ or __repr__
         codec = Codec(annotation)
     return codec
 
 
+def _open_kind() -> Kind:
+    from gorkflow.values.plain import Free
+    from gorkflow.values.scalars import SCALARS
+
+    return Free(SCALARS, lambda cls: codec_of(cls)._ready())  # noqa: SLF001 - our own class
+
+
+def read_json(data: bytes | str) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValidationError: If it is not JSON.
+    """
+    from pydantic_core import from_json
+
+    try:
+        return from_json(data)
+    except ValueError as error:
+        raise ValidationError(f"it is not JSON: {_text_of(error)}") from None
+
+
+def view(data: bytes | str) -> Any:
+    """Return what a record says, as plain data for people: no class is needed to read it.
+
+    Raises:
+        ValidationError: If it is not JSON.
+    """
+    return plain(read_json(data))
+
+
+def views(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what records say, by key, as plain data for people."""
+    return {key: view(text) for key, text in texts.items()}
+
+
 def _adapter_of(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    """Return what pydantic makes of an annotation.
+
+    Raises:
+        ValidationError: If it can't make anything of it.
+    """
     import pydantic
+    from pydantic.errors import PydanticUndefinedAnnotation
 
-    # Bytes need not be UTF-8, and a NaN must show. Models say for themselves how they do it, and
-    # refuse to be told.
-    config = pydantic.ConfigDict(
-        ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
-    )
+    # Models say for themselves how they do it, and refuse to be told.
+    config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
     try:
-        return pydantic.TypeAdapter(annotation, config=config)
+        try:
+            return pydantic.TypeAdapter(annotation, config=config)
+        except pydantic.PydanticUserError as error:
+            if error.code != "type-adapter-config-unused":
+                raise
+            return pydantic.TypeAdapter(annotation)
+    except PydanticUndefinedAnnotation as error:
+        raise _NotDefinedYet from error
     except pydantic.PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise
-        return pydantic.TypeAdapter(annotation)
+        if error.code == "class-not-fully-defined":
+            raise _NotDefinedYet from error
+        raise ValidationError(_first_line(error)) from None
+    except Exception as error:
+        raise ValidationError(_first_line(error)) from error
 
 
-def _same(value: Any, again: Any) -> bool:
-    """Return whether a value came back equal, so that nothing in it was disguised."""
+def _foreign(annotation: Any, free: Kind) -> Kind:
+    """Return the kind of a type that brings a schema of its own for pydantic.
+
+    Raises:
+        Misfit: If no value of it can be read back.
+    """
+    from pydantic_core import to_json
+
+    from gorkflow.annotations import describe
+    from gorkflow.values.union import Foreign
+
+    if hasattr(annotation, "get_secret_value"):
+        raise Misfit("a secret would be masked; hand on what it is stored under, not the secret")
     try:
-        return bool(value == again)
-    except Exception:  # noqa: BLE001 - somebody else's __eq__
-        return False
+        adapter = _adapter_of(annotation)
+    except ValidationError as error:
+        raise Misfit(str(error)) from None
+    schema: Any = adapter.core_schema
+    if schema.get("type") in _NO_VALUES:
+        raise Misfit("none of its values can be read back")
+
+    def write(value: Any) -> Any:
+        return adapter.dump_python(value, mode="json", round_trip=True, warnings="error")
+
+    def read(inner: Any, strict: bool) -> Any:  # noqa: FBT001
+        return adapter.validate_json(to_json(inner), strict=strict, by_alias=True, by_name=True)
+
+    return Foreign(describe(annotation), free, write, read)
+
+
+def _has_long_number(data: bytes) -> bool:
+    """Return whether there may be a number with more digits than can be read."""
+    starts = range(0, len(data) - _WINDOW, _WINDOW)
+    return any(data[start : start + _WINDOW].isdigit() for start in starts)
+
+
+# ---- wording ----------------------------------------------------------------------------------
+
+
+def _at(misfit: Misfit) -> str:
+    place = misfit.place.removeprefix(".")
+    if len(place) > _MAX_PLACE:
+        place = f"{place[:_MAX_PLACE]}…"
+    return _short(f"{place}: {misfit.reason}" if place else misfit.reason)
+
+
+def _refusal(misfit: Misfit) -> ValidationError | EncodingError:
+    return (EncodingError if misfit.unsayable else ValidationError)(_at(misfit))
+
+
+def _too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
+    found = "more" if size is None else f"{size:,} bytes"
+    return PayloadTooLargeError(
+        f"it is {found} as JSON, over the limit of {limit:,} bytes; store it elsewhere and hand on "
+        "where, or raise Engine(max_payload=…)"
+    )
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -358,17 +443,17 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def _told(problem: Any) -> str:
+def _said(problem: Any) -> str:
     """Return what pydantic says of a value; where its type is wrong, with that type."""
-    told: str = problem["msg"]
+    said: str = problem["msg"]
     if not problem["type"].endswith("_type"):
-        return told
+        return said
     value = problem["input"]
-    return f"{told}, not {'None' if value is None else type(value).__name__}"
+    return f"{said}, not {'None' if value is None else type(value).__name__}"
 
 
-def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError | EncodingError:
-    """Return the error that tells what pydantic, or a validator, said about a value."""
+def _invalid(error: BaseException) -> ValidationError:
+    """Return the error that says what pydantic, or a validator, said about a value."""
     import pydantic
 
     if isinstance(error, ValidationError) or not _is_ours(error):
@@ -376,14 +461,55 @@ def _invalid(error: BaseException, *, encoding: bool = False) -> ValidationError
     if isinstance(error, RecursionError):
         return ValidationError("it is nested too deep")
     if not isinstance(error, pydantic.ValidationError):
-        return ValidationError(f"a validator raised {type(error).__name__}: {text_of(error)}")
+        return ValidationError(f"a validator raised {type(error).__name__}: {_text_of(error)}")
     try:
         details = error.errors(include_url=False, include_context=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
         return ValidationError("a validator's error could not be shown")
-    if encoding and details and details[0]["type"] == "json_invalid":
-        return EncodingError(f"it can't be read back: {details[0]['msg']}")
-    lines = [problem_at(item["loc"], _told(item)) for item in details[:_MAX_PROBLEMS]]
+    lines = [_problem_at(item["loc"], _said(item)) for item in details[:_MAX_PROBLEMS]]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
     return ValidationError("; ".join(lines))
+
+
+def _problem_at(loc: tuple[int | str, ...], message: str) -> str:
+    """Return what is wrong at a place inside a value."""
+    place = ""
+    for part in loc:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else part
+    return f"{_short(place)}: {_short(message)}" if place else _short(message)
+
+
+def _dump_message(error: BaseException) -> str:
+    """Return why a record could not be written, in our words."""
+    text = _text_of(error).removeprefix("Error serializing to JSON: ")
+    if "surrogates" in text:
+        return (
+            "it holds a lone surrogate, which UTF-8 can't say; decode the text with "
+            "errors='replace'"
+        )
+    if "Circular" in text or "depth exceeded" in text:
+        return "it contains itself, or is nested too deep for JSON"
+    return text
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error, without pydantic's advice."""
+    line = (_text_of(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(". Set `arbitrary_types_allowed")[0]
+
+
+def _text_of(item: Any) -> str:
+    """Return ``str(item)``, whatever that does."""
+    try:
+        return _short(str(item))
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        return f"<{type(item).__name__}>"
+
+
+def _short(text: str) -> str:
+    """Return a text cut to a length that fits a message."""
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"

@@ -244,9 +244,12 @@ class StepContext(Generic[Deps]):
             raise UnavailableError(
                 f"workflow {self.workflow_id!r} takes no input; declare one with input="
             )
-        if codec is None or needs_validation(codec.annotation, annotation):
-            codec = codec_of(annotation)
-        value: T = codec.decode(data)
+        if codec is None:
+            value: T = codec_of(annotation).understand(data)
+        else:
+            value = codec.decode(data)
+            if needs_validation(codec.annotation, annotation):
+                value = codec_of(annotation).validate(value)
         return value
 
     @overload

@@ -8,6 +8,7 @@
   x ValueInvalidError           a value that can't cross a step boundary
     + EncodingError             not representable as strict JSON
     + ValidationError           does not match the annotation
+    + UnreadableError           its type's own function can't read what it wrote
     + PayloadTooLargeError      over the limit
   x RunError                    about one run
     + RunFailedError            it failed; lists every unhandled failure
@@ -97,6 +98,13 @@ class EncodingError(ValueInvalidError):
 
 class ValidationError(ValueInvalidError):
     """A value does not match the annotation that it crosses the boundary under."""
+
+
+class UnreadableError(ValueInvalidError):
+    """Only a type's own function can read a recorded value, and that function has failed.
+
+    The run is blocked, not failed: it continues once the function reads the value again.
+    """
 
 
 class PayloadTooLargeError(ValueInvalidError):

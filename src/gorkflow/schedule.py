@@ -188,7 +188,7 @@ def run_id_of(schedule_id: str, at: int) -> str:
 
 def schedule_of(row: ScheduleRow) -> Schedule:
     """Return what callers see of a schedule."""
-    from gorkflow.codec import codec_of
+    from gorkflow.codec import view
 
     try:
         where: tzinfo = zone(row.timezone)
@@ -200,7 +200,7 @@ def schedule_of(row: ScheduleRow) -> Schedule:
         cron=row.cron,
         every=None if row.every is None else timedelta(seconds=row.every),
         timezone=row.timezone,
-        input=None if row.input is None else codec_of(Any).decode(row.input),
+        input=None if row.input is None else view(row.input),
         catch_up=row.catch_up,
         overlap=row.overlap,
         tags=types.MappingProxyType(dict(row.tags)),

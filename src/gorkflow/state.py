@@ -10,7 +10,6 @@ from typing import Any, TypeVar, overload
 from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,
-    PayloadTooLargeError,
     UnavailableError,
     ValidationError,
     ValueInvalidError,
@@ -28,6 +27,7 @@ from gorkflow.overlay import (
     read,
     write_of,
 )
+from gorkflow.values.kind import Open
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -67,7 +67,7 @@ class State(MutableMapping[str, Any]):
     # ---- reading --------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        """Return a copy of a value, as plain JSON data.
+        """Return a copy of a value; models and dataclasses come as plain data: see ``read``.
 
         Raises:
             KeyError: there is none.
@@ -75,7 +75,7 @@ class State(MutableMapping[str, Any]):
         text = self._text(key)
         if text is None:
             raise KeyError(_missing(key))
-        return json.loads(text)
+        return codec_of(Open).decode(text.encode())
 
     @overload
     def read(self, key: str, annotation: type[T]) -> T: ...
@@ -99,7 +99,7 @@ class State(MutableMapping[str, Any]):
                 raise KeyError(_missing(key))
             return default
         try:
-            return codec_of(annotation).decode(text.encode())
+            return codec_of(annotation).understand(text.encode())
         except ValidationError as error:
             raise ValidationError(f"state key {key!r}: {error}") from None
 
@@ -209,16 +209,9 @@ class State(MutableMapping[str, Any]):
 
     def _encoded(self, key: str, value: Any) -> str:
         try:
-            data = codec_of(Any).encode(value)
+            return codec_of(Open).encode(value, self._limit).decode()
         except ValueInvalidError as error:
             raise type(error)(f"state key {key!r:.100}: {error}") from None
-        if len(data) > self._limit:
-            raise PayloadTooLargeError(
-                f"state key {key!r:.100}: the value is {len(data):,} bytes as JSON, over the limit "
-                f"of {self._limit:,}; store it elsewhere and write where, or raise "
-                "Engine(max_payload=…)"
-            )
-        return data.decode()
 
     def _write(self, key: str, op: str, text: str) -> None:
         with self._lock:

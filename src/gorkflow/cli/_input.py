@@ -10,7 +10,7 @@ from typing import Any
 
 from gorkflow.annotations import describe
 from gorkflow.cli._errors import CliError
-from gorkflow.codec import codec_of
+from gorkflow.codec import codec_of, read_json
 from gorkflow.errors import ValidationError
 from gorkflow.workflow import Workflow
 
@@ -55,7 +55,7 @@ def read_payload(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return codec_of(Any).decode(_read(text, "--payload"))
+        return read_json(_read(text, "--payload"))
     except ValidationError as error:
         hint = ""
         if text[:1] not in "@-[{":
@@ -72,7 +72,7 @@ def read_state(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        state: dict[str, Any] = codec_of(dict[str, Any]).decode(_read(text, "--state"))
+        state: dict[str, Any] = codec_of(dict[str, Any]).validate(read_json(_read(text, "--state")))
     except ValidationError as error:
         raise CliError(f"--state is no JSON object, as '{{\"budget\": 10}}': {error}") from None
     return state

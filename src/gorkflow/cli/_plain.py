@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
@@ -10,6 +9,7 @@ from enum import Enum
 from typing import Any, cast
 
 from gorkflow import events as ev
+from gorkflow.codec import view, views
 from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, template_of, walk
 from gorkflow.history import run_of, step_executions
@@ -73,7 +73,7 @@ async def record(reader: RunReader, run_id: str) -> Record:
     tree = from_json(loaded.tree)
     values = Values(run_id, tree, loaded.events)
     run = run_of(loaded.row, tree, loaded.events, values)
-    run = replace(run, state=state_of(run_id, tree, loaded.events))
+    run = replace(run, state=views(state_of(run_id, tree, loaded.events)))
     steps = step_executions(run_id, tree, loaded.events, values)
     return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
 
@@ -122,7 +122,7 @@ class Values:
             if ref not in self._bytes:
                 raise HistoryError(self._run_id, f"event {ref} of {self._run_id!r} holds no value")
             data = self._bytes[ref]
-            return None if data is None else json.loads(data)
+            return None if data is None else view(data)
         if isinstance(ref, tuple):
             return [self.value(item) for item in ref]
         if isinstance(ref, ListOf):
@@ -165,7 +165,7 @@ class Values:
     def _default(self, ref: Default) -> Any:
         for path, node in walk(self._tree):
             if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
-                return json.loads(node.default or "null")
+                return view((node.default or "null").encode())
         raise HistoryError(self._run_id, f"run {self._run_id!r} has no default at {ref.path!r}")
 
 
@@ -191,7 +191,7 @@ def event_to_json(event: ev.Event) -> dict[str, Any]:
     for field in fields(event):
         value = getattr(event, field.name)
         if isinstance(value, bytes):
-            value = json.loads(value)
+            value = view(value)
         elif field.name == "at":
             value = instant(value)
         body[field.name] = to_json(value)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast
 
 from gorkflow._record import named_record
 from gorkflow.clock import SystemClock
-from gorkflow.codec import Codec, codec_of
+from gorkflow.codec import Codec, codec_of, view
 from gorkflow.context import Outputs, StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.errors import NonRetryableError, UnavailableError
@@ -263,7 +263,9 @@ class _Host:
                 f"the output of {node_id!r} holds outcomes, which don't cross to another process; "
                 "let a step in between return what of them is needed"
             )
-        return Completed(told["path"], codec_of(self.annotations.get(node_id, Any)).decode(data))
+        annotation = self.annotations.get(node_id, Any)
+        value = view(data) if annotation is Any else codec_of(annotation).decode(data)
+        return Completed(told["path"], value)
 
     def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
         return self._job.run_input, None

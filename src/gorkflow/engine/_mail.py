@@ -81,7 +81,7 @@ class Mail:
             for name in list(self._signals):
                 while (found := self._next(name)) is not None:
                     progress = True  # what it sets off may wait for a name already looked at
-                    path, message = found
+                    path, message, payload = found
                     self.consumed += (message.id,)
                     yield SignalReceived(
                         machine.run_id,
@@ -89,19 +89,20 @@ class Mail:
                         path,
                         now,
                         message.id,
-                        message.payload or b"null",
+                        payload,
                     )
 
-    def _next(self, name: str) -> tuple[str, Message] | None:
-        """Return the oldest waiter for a signal and the message it gets."""
+    def _next(self, name: str) -> tuple[str, Message, bytes] | None:
+        """Return the oldest waiter for a signal, the message it gets, and the payload in that."""
         waiting = self._signals[name]
         while waiting:
             waiters = self._machine.waiters(name)
             if not waiters:
                 return None
             message = waiting.popleft()
+            codec = codec_of(self._payloads[template_of(waiters[0])])
             try:
-                codec_of(self._payloads[template_of(waiters[0])]).decode(message.payload or b"null")
+                payload = codec.encode(codec.understand(message.payload or b"null"))
             except ValueInvalidError as error:
                 # It stays in the store, to be looked at; the run waits on for a better one.
                 logger.error(  # noqa: TRY400 - not ours: the sender's mistake
@@ -114,6 +115,6 @@ class Mail:
                     error,
                 )
             else:
-                return waiters[0], message
+                return waiters[0], message, payload
         del self._signals[name]
         return None

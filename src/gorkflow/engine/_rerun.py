@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
@@ -176,6 +175,7 @@ def _driver(
         origin=(row.run_id, start),
         defined_at=row.created_at if created.defined_at is None else created.defined_at,
         kept=keep,
+        state=created.state,
     )
 
 
@@ -186,7 +186,6 @@ def _same(row: RunRow, created: RunCreated) -> StartOptions:
         "timeout": created.timeout,
         "priority": row.priority,
         "exclusive": row.exclusive,
-        "state": {write.key: json.loads(write.text) for write in created.state},
     }
 
 

@@ -10,7 +10,12 @@ import traceback
 from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import EncodingError, PayloadTooLargeError, ValidationError
+from gorkflow.errors import (
+    EncodingError,
+    PayloadTooLargeError,
+    ValidationError,
+    ValueInvalidError,
+)
 from gorkflow.model import Failure, FailureCode, instant
 from gorkflow.policy import Thrown, exception_name
 
@@ -52,15 +57,9 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
         PayloadTooLargeError: it is over the limit.
     """
     try:
-        data = codec_of(annotation).encode(value)
-    except (EncodingError, ValidationError) as error:
+        return codec_of(annotation).encode(value, limit)
+    except ValueInvalidError as error:
         raise type(error)(f"its output: {error}") from None
-    if len(data) > limit:
-        raise PayloadTooLargeError(
-            f"the output is {len(data):,} bytes as JSON, over the limit of {limit:,}; store "
-            "it elsewhere and return where, or raise Engine(max_payload=…)"
-        )
-    return data
 
 
 def code_of(error: BaseException) -> FailureCode:

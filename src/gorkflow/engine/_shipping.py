@@ -27,12 +27,12 @@ def job_of(attempt: Attempt) -> bytes:
     wanted = step.wanted
     data = b""
     if wanted:
-        # The bytes that were recorded; where outcomes are in it, which have none, what they say.
-        recorded = values.json(command.input)
-        if recorded is None:
+        given = input_annotation(wanted)
+        recorded = values.record_as(given, command.input)
+        if recorded is None:  # it is made of several, or of another type
             arguments = values.arguments(wanted, command.input)
             value = arguments[0] if len(wanted) == 1 else arguments
-            recorded = codec_of(input_annotation(wanted)).encode(value)
+            recorded = codec_of(given).encode(value)
         data = recorded
     job = Job(
         function=reference_of(step.fn),
@@ -62,7 +62,7 @@ def _with_readable(job: Job, attempt: Attempt) -> Job:
             told["failure"] = outcome.failure.to_json()
         elif not isinstance(outcome, Completed):
             told["reason"] = outcome.reason
-        elif (data := values.json(ended.value)) is not None:
+        elif (data := values.record(ended.value)) is not None:
             outputs[node_id] = data
         outcomes[node_id] = told
     return replace(

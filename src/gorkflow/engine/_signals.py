@@ -9,7 +9,6 @@ from gorkflow.codec import codec_of
 from gorkflow.engine._match import tree_of
 from gorkflow.errors import (
     InputInvalidError,
-    PayloadTooLargeError,
     RunEndedError,
     RunNotFoundError,
     ValueInvalidError,
@@ -17,6 +16,7 @@ from gorkflow.errors import (
 from gorkflow.flow import WaitSpec, WorkflowSpec, walk
 from gorkflow.signal import Signal
 from gorkflow.store import Message
+from gorkflow.values.kind import Open
 
 if TYPE_CHECKING:
     from gorkflow.engine._registry import Registry
@@ -65,9 +65,9 @@ async def message_for(
                 f"{describe(annotation)}; send it with the type that its workflow was started with"
             )
     else:
-        annotation = Any if definition is None else definition.payloads.get(path, Any)
-        if codec_of(annotation).digest() != wait.schema:
-            annotation = Any  # the run was started with other code; its worker knows the type
+        annotation = Open if definition is None else definition.payloads.get(path, Open)
+        if annotation is not Open and codec_of(annotation).digest() != wait.schema:
+            annotation = Open  # the run was started with other code; its worker knows the type
     data = _encoded(name, annotation, payload, runtime.max_payload)
     return Message(0, run_id, "signal", name, runtime.clock.now(), data)
 
@@ -96,14 +96,7 @@ def _waiting(row: RunRow, tree: WorkflowSpec, name: str) -> tuple[str, WaitSpec]
 
 
 def _encoded(name: str, annotation: Any, payload: object, limit: int) -> bytes:
-    codec = codec_of(annotation)
     try:
-        data = codec.encode(codec.validate(payload))
-        if len(data) > limit:
-            raise PayloadTooLargeError(
-                f"it is {len(data):,} bytes as JSON, over the limit of {limit:,}; store it "
-                "elsewhere and send where, or raise Engine(max_payload=…)"
-            )
+        return codec_of(annotation).accept(payload, limit)
     except ValueInvalidError as error:
         raise InputInvalidError(f"the payload of signal {name!r} is not valid: {error}") from None
-    return data

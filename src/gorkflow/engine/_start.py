@@ -110,6 +110,7 @@ def driver_for(
     origin: tuple[str, str | None] | None = None,
     defined_at: float | None = None,
     kept: Mapping[str, tuple[Any, ...]] | None = None,
+    state: tuple[Write, ...] = (),
 ) -> Driver:
     """Return the driver of a run with this input.
 
@@ -122,6 +123,7 @@ def driver_for(
         origin: the run that it repeats, and the path from which.
         defined_at: when its definition was new, if not now; in seconds since the epoch.
         kept: what it keeps of that run, by path: the fields of ``result_kept``.
+        state: what its state begins with, unless the options say it.
 
     Raises:
         InputInvalidError: an option is not valid.
@@ -131,7 +133,8 @@ def driver_for(
     machine = Machine(row.run_id, definition.tree)
     values = Values(row.run_id, definition)
     context = contextvars.copy_context()
-    state = _state(options.get("state"), runtime.max_payload)
+    if options.get("state") is not None:
+        state = _state(options.get("state"), runtime.max_payload)
     again = origin or (None, None)
     created = (definition.fingerprint, data, timeout, *again, state, defined_at)
     opening: list[Inbound] = [(RunCreated, "", None, created)]
@@ -277,9 +280,8 @@ def checked_input(definition: Definition, value: object, limit: int) -> bytes | 
                 f"{value!r:.100}; declare it with Workflow(…, input=Type)"
             )
         return None
-    codec = codec_of(definition.input)
     try:
-        data = codec.encode(codec.validate(value))
+        return codec_of(definition.input).accept(value, limit)
     except ValueInvalidError as error:
         if value is None:
             raise InputInvalidError(
@@ -289,13 +291,6 @@ def checked_input(definition: Definition, value: object, limit: int) -> bytes | 
         raise InputInvalidError(
             f"the input of workflow {definition.workflow_id!r} is not valid: {error}"
         ) from None
-    if len(data) > limit:
-        raise InputInvalidError(
-            f"the input of workflow {definition.workflow_id!r} is {len(data):,} bytes as JSON, "
-            f"over the limit of {limit:,}; store it elsewhere and pass where, or raise "
-            "Engine(max_payload=…)"
-        )
-    return data
 
 
 def _timeout(definition: Definition, timeout: float | timedelta | None) -> float | None:

@@ -6,13 +6,14 @@ Every value is rebuilt from its recorded bytes each time, so no two branches eve
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from gorkflow import events as ev
 from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
-from gorkflow.codec import Codec, codec_of
+from gorkflow.codec import Codec, codec_of, view
 from gorkflow.errors import HistoryError, ValidationError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
@@ -104,6 +105,7 @@ class Values:
 
         Raises:
             ValidationError: the value does not match.
+            UnreadableError: only its type's own function can read it, and that has failed.
         """
         found = self._bytes.get(ref) if type(ref) is int else None
         if found is not None:  # what one step returned, as nearly always
@@ -123,30 +125,28 @@ class Values:
 
     def _decoded(self, data: bytes, given: Any, wanted: Any) -> Any:
         if self.definition is None:
-            return json.loads(data)
+            return view(data)
+        value = codec_of(given).decode(data)
         if wanted is not given and wanted is not Any and needs_validation(given, wanted):
-            given = wanted
-        return codec_of(given).decode(data)
+            return codec_of(wanted).validate(value)
+        return value
 
     def _received_tuple(self, refs: tuple[Ref, ...], wanted: Any, made_at: str) -> Any:
         items = _item_annotations(wanted, len(refs))
         if items is not None:
             return tuple([self.received(r, item) for r, item in zip(refs, items, strict=True)])
-        if wanted is not Any and needs_validation(self._tuple_annotation(refs, made_at), wanted):
-            data = self.json(refs)
-            if data is not None:
-                return codec_of(wanted).decode(data)
-        return tuple([self.received(r, Any) for r in refs])
+        found = tuple([self.received(r, Any) for r in refs])
+        if wanted is Any or not needs_validation(self._tuple_annotation(refs, made_at), wanted):
+            return found
+        return found if _has_outcomes(refs) else codec_of(wanted).validate(found)
 
     def _received_list(self, refs: ListOf, wanted: Any, made_at: str) -> Any:
         item = Any if get_origin(wanted) is None else item_of(wanted)
-        if item is NO_ITEMS or (item is Any and wanted is not Any):
-            item = Any
-            if needs_validation(self._annotation_at(made_at), wanted):
-                data = self.json(refs)
-                if data is not None:
-                    return codec_of(wanted).decode(data)
-        return [self.received(r, item) for r in refs.items]
+        judged = item is NO_ITEMS or (item is Any and wanted is not Any)
+        found = [self.received(r, Any if judged else item) for r in refs.items]
+        if not judged or not needs_validation(self._annotation_at(made_at), wanted):
+            return found
+        return found if _has_outcomes(refs.items) else codec_of(wanted).validate(found)
 
     def count(self, ref: Ref) -> int:
         """Return how many items a list has.
@@ -264,17 +264,25 @@ class Values:
         recorded = self._recorded(ref)
         return None if recorded is None else recorded[1]
 
-    def json(self, ref: Ref) -> bytes | None:
-        """Return the JSON of a value; ``None`` where outcomes are in it, which have none."""
+    def record(self, ref: Ref) -> bytes | None:
+        """Return the record of a value; ``None`` where outcomes are in it, which have none."""
         ref, _ = self._followed(ref)
         if isinstance(ref, Ended):
             return None
         if isinstance(ref, tuple | ListOf):
-            parts = [self.json(item) for item in (ref if isinstance(ref, tuple) else ref.items)]
+            parts = [self.record(item) for item in (ref if isinstance(ref, tuple) else ref.items)]
             known = [part for part in parts if part is not None]
-            return b"[" + b",".join(known) + b"]" if len(known) == len(parts) else None
+            if len(known) < len(parts):
+                return None
+            items = b"[" + b",".join(known) + b"]"
+            return items if isinstance(ref, ListOf) else TUPLE + items + b"}"
         recorded = self._recorded(ref)
         return b"null" if recorded is None else recorded[0]
+
+    def record_as(self, wanted: Any, ref: Ref) -> bytes | None:
+        """Return the record of a value if it was written under this annotation."""
+        found = self._bytes.get(ref) if type(ref) is int else None
+        return found[0] if found is not None and self._annotation_at(found[1]) is wanted else None
 
     def _default(self, ref: Default) -> tuple[bytes, Any]:
         if self.definition is not None:
@@ -286,19 +294,27 @@ class Values:
 
 
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is of no use here
+TUPLE = b'{"$":"tuple","$v":'
+"""What the record of a tuple begins with."""
+_SEQUENCE = re.compile(r'(?:\{"\$":"(?:tuple|deque)","\$v":)?\[')
+
+
+def _has_outcomes(refs: Sequence[Ref]) -> bool:
+    return any(isinstance(ref, Ended) for ref in refs)
 
 
 def _items(data: bytes) -> list[bytes]:
-    """Return the items of a JSON list, each with its exact bytes.
+    """Return the records of the items of a list, tuple or deque, each with its exact bytes.
 
     Raises:
-        ValidationError: it is no list.
+        ValidationError: It is neither.
     """
     text = data.decode()
-    if not text.startswith("["):
-        raise ValidationError(f"the value to map over is no list, but {text:.100}")
+    begin = _SEQUENCE.match(text)
+    if begin is None:
+        raise ValidationError(f"the value to map over is not a list, but {text:.100}")
     items: list[bytes] = []
-    at = _past_space(text, 1)
+    at = _past_space(text, begin.end())
     while text[at] != "]":
         _, end = _decoder.raw_decode(text, at)
         items.append(text[at:end].encode())

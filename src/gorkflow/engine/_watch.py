@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._record import named_record
 from gorkflow.clock import background
+from gorkflow.codec import views
 from gorkflow.engine._match import carried_on, differences, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import RunError, RunNotFoundError, StoreCorruptError
@@ -74,7 +75,7 @@ class Watch:
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
         run = run_of(loaded.row, tree, loaded.events, values)
-        return replace(run, state=state_of(run_id, tree, loaded.events))
+        return replace(run, state=views(state_of(run_id, tree, loaded.events)))
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""

@@ -322,8 +322,7 @@ class Walk:
 
     def _default(self, what: str, default: Any, annotation: Any, path: str) -> None:
         try:
-            codec = codec_of(annotation)
-            data = codec.encode(codec.validate(default))
+            data = codec_of(annotation).accept(default)
         except ValueInvalidError as error:
             self.problems.append(f"the default of {what} is no {describe(annotation)}: {error}")
         else:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
@@ -39,8 +37,8 @@ def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Mach
     return machine
 
 
-def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> dict[str, Any]:
-    """Return the state of a run, as it is seen outside of parallel branches: plain data, by key.
+def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> dict[str, str]:
+    """Return the state of a run, as it is seen outside of parallel branches: records, by key.
 
     Raises:
         HistoryError: the history contradicts the tree or itself.
@@ -48,4 +46,4 @@ def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> di
     if not any(getattr(event, "state", ()) for event in history):
         return {}
     machine = replay(run_id, tree, history)
-    return {key: json.loads(text) for key, text in texts(machine).items()}
+    return dict(texts(machine))

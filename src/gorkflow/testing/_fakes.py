@@ -140,8 +140,7 @@ def _function(shape: _Shape, fake: Any, problems: list[str]) -> Callable[..., An
 
 def _of_value(shape: _Shape, value: Any, problems: list[str]) -> Callable[..., Any]:
     try:
-        codec = codec_of(shape.output)
-        codec.encode(codec.validate(value))
+        codec_of(shape.output).accept(value)
     except ValueInvalidError as error:
         problems.append(
             f"the fake of {shape.label} is {value!r:.100}, but the step gives "
