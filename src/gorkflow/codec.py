@@ -194,6 +194,14 @@ class Codec:
         except BaseException as error:  # noqa: BLE001 - _invalid raises what is no verdict
             raise _invalid(error) from first
 
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is of the annotation as it is, constraints aside."""
+        try:
+            self._ready().dump(value, Writing(_ROOM))
+        except (Misfit, TooLarge, RecursionError):
+            return False
+        return True
+
     def decode_lax(self, data: bytes | str) -> Any:
         """Return the value that JSON typed by a person stands for: ``"7"`` is good enough for 7.
 
@@ -321,7 +329,14 @@ def _open_kind() -> Kind:
     from gorkflow.values.plain import Free
     from gorkflow.values.scalars import SCALARS
 
-    return Free(SCALARS, lambda cls: codec_of(cls)._ready())  # noqa: SLF001 - our own class
+    def of_class(cls: type) -> Kind | None:
+        codec = codec_of(cls)
+        try:
+            return codec._kind if codec.prepare() else None  # noqa: SLF001 - our own class
+        except ValidationError:
+            return None
+
+    return Free(SCALARS, of_class)
 
 
 def read_json(data: bytes | str) -> Any:

@@ -238,6 +238,8 @@ class Run:
     """Decoded to the workflow's type where the workflow is known, else plain JSON."""
     output: Any = None
     """The same; ``None`` until the run completed. A failed run has no output."""
+    plain: str = ""
+    """Why the input or output is plain data though the workflow is known; empty: it is not."""
     failures: tuple[Failure, ...] = ()
     """All final failures in declared order, those the run went on from too (``handled``)."""
     reason: str = ""
@@ -293,6 +295,8 @@ class StepExecution:
     """The latest attempt, from 1; 0 before the first."""
     input: Any = None
     output: Any = None
+    plain: str = ""
+    """Why the input or output is plain data though the workflow is known; empty: it is not."""
     failure: Failure | None = None
     """The latest."""
     reason: str = ""

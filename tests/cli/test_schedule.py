@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gorkflow.codec import view
 from gorkflow.schedule import ScheduleRow
 from gorkflow.stores.sqlite import SqliteStore
 from tests.cli.conftest import Invoke
@@ -57,7 +58,7 @@ def test_a_schedule_is_added_under_the_id_of_its_workflow(invoke: Invoke) -> Non
     (row,) = rows()
     assert (row.workflow_id, row.cron, row.timezone) == ("checkout", "0 3 * * *", "Europe/Berlin")
     assert (row.catch_up, row.overlap) == ("last", "allow")
-    assert json.loads(row.input or b"") == {"id": 7, "note": ""}
+    assert view(row.input or b"") == {"id": 7, "note": ""}
 
 
 def test_all_options_are_kept(invoke: Invoke) -> None:

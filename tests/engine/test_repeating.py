@@ -245,7 +245,7 @@ async def test_what_is_no_list_when_it_arrives_fails_the_map():
 
     workflow = Workflow("w", input=int).then(something).map(passthrough(int))
     async with Engine("memory:") as engine:
-        with pytest.raises(RunFailedError, match="no list, but"):
+        with pytest.raises(RunFailedError, match="not a list, but"):
             await engine.run(workflow, 2)
 
 

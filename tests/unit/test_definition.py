@@ -128,9 +128,9 @@ def test_conditions_and_defaults_are_found_by_the_choice_path():
     assert condition.name == "big"
     assert not condition.is_async
     assert condition(Order(id=4)) is True
-    assert definition.defaults_of == {"nested/?check": (b'{"available":false}', Stock)}
+    assert definition.defaults_of == {"nested/?check": (b'{"$":"Stock","available":false}', Stock)}
     nested: Any = definition.tree.nodes[0]
-    assert nested.nodes[0].default == '{"available":false}'
+    assert nested.nodes[0].default == '{"$":"Stock","available":false}'
 
 
 async def both(stock: Stock, count: int) -> bool:

@@ -228,7 +228,7 @@ def test_what_does_not_fit_the_pair_is_named():
 
 def test_a_default_stands_in_after_the_timeout():
     wait = nodes(orders.wait_for(approved, timeout=timedelta(days=1), default=Approval(by="x")))[0]
-    assert (wait.timeout, wait.default) == (86_400.0, '{"by":"x"}')
+    assert (wait.timeout, wait.default) == (86_400.0, '{"$":"Approval","by":"x"}')
     none = orders.wait_for(Signal("note", str | None), timeout=5, default=None)
     assert nodes(none)[0].default == "null"
     assert nodes(orders.wait_for(approved, timeout=5))[0].default is None

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import events as ev
+from gorkflow.codec import codec_of
 from gorkflow.engine._match import carried_on, differences
 from gorkflow.engine._values import Values
 from gorkflow.refs import Default
@@ -46,17 +47,20 @@ FLOW = (
     .then(ship)
 )
 SCHEMA = FLOW.compile().tree.nodes[1].schema  # type: ignore[union-attr]
+INPUT = codec_of(Order).encode(Order(id=7))
+BIG = codec_of(BigOrder).encode(BigOrder(id=7, lines=3))
+ANN = codec_of(Approval).encode(Approval(by="ann"))
 HISTORY = (
-    ev.RunCreated("r", 1, "", 0.0, "f", b'{"id":7}'),
+    ev.RunCreated("r", 1, "", 0.0, "f", INPUT),
     ev.RunStarted("r", 2, "", 0.0, None),
-    ev.StepCompleted("r", 3, "prepare", 0.0, 1, b'{"id":7,"lines":3}', 0.0),
+    ev.StepCompleted("r", 3, "prepare", 0.0, 1, BIG, 0.0),
     ev.WaitOpened("r", 4, "approved", 0.0, "approved", SCHEMA, None),
-    ev.SignalReceived("r", 5, "approved", 0.0, 1, b'{"by":"ann"}'),
+    ev.SignalReceived("r", 5, "approved", 0.0, 1, ANN),
 )
 KEPT = (
-    ev.RunCreated("r", 1, "", 0.0, "f", b'{"id":7}'),
-    ev.ResultKept("r", 2, "prepare", 0.0, "completed", b'{"id":7,"lines":3}', None, 3),
-    ev.ResultKept("r", 3, "approved", 0.0, "received", b'{"by":"ann"}', None, 5),
+    ev.RunCreated("r", 1, "", 0.0, "f", INPUT),
+    ev.ResultKept("r", 2, "prepare", 0.0, "completed", BIG, None, 3),
+    ev.ResultKept("r", 3, "approved", 0.0, "received", ANN, None, 5),
 )
 
 

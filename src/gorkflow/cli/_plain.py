@@ -108,6 +108,10 @@ class Values:
             elif isinstance(event, ev.RunCreated):
                 self._bytes[_INPUT] = event.input
 
+    def shown(self, ref: Ref) -> tuple[Any, str]:
+        """Return the value; all are plain data here."""
+        return self.value(ref), ""
+
     def value(self, ref: Ref) -> Any:
         """Return the value.
 

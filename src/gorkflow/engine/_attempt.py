@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
-from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
+from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure, unreadable
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
@@ -172,7 +172,8 @@ class Attempt:
             ValidationError: its input does not match its parameters.
         """
         driver, step = self.driver, self.step
-        arguments = driver.values.arguments(step.wanted, self.command.input)
+        again = self.command.attempt > 1 or undone_path(self.command.path) is not None
+        arguments = driver.values.arguments(step.wanted, self.command.input, again=again)
         self.began()
         context = self._context() if step.takes_context else None
         if not self.may_begin():  # last, so that nothing comes between
@@ -288,6 +289,8 @@ class Attempt:
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
             driver.post(StepCompleted, command.path, command.attempt, fields, last=True)
+        elif (refused := unreadable(driver.run_id, command.path, error)) is not None:
+            driver.broken(refused)
         elif self._timed_out or not self.cancelled:
             self._post_failure(error)
 

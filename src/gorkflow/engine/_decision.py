@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._functions import NoThreadError
-from gorkflow.engine._results import make_failure
+from gorkflow.engine._results import make_failure, unreadable
 from gorkflow.errors import ValidationError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed
 from gorkflow.flow import template_of
@@ -67,6 +67,9 @@ class Evaluation:
             self.driver.attempt_ended(self)
             if isinstance(error, asyncio.CancelledError) and self._means_nothing():
                 raise
+            if (refused := unreadable(self.driver.run_id, path, error)) is not None:
+                self.driver.broken(refused)
+                return
             now = self.driver.runtime.clock.now()
             code = self._code(error)
             failure = make_failure(path, self.command.spec.id, 1, code, error, now)

@@ -151,12 +151,20 @@ def _misplaced(
             yield problem
 
 
+def _default_annotation(definition: Definition, path: str) -> Any:
+    """Return the annotation of a default that the code may not have any more."""
+    found = definition.defaults_of.get(path)
+    if found is not None:
+        return found[1]
+    return definition.payloads.get(path, definition.outputs.get(path, Any))
+
+
 def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
     """Return the code's functions under the tree that a run was started with, options included."""
     if definition.text == text:
         return definition
     defaults = {
-        path: (node.default.encode(), definition.defaults_of.get(path, (b"", Any))[1])
+        path: (node.default.encode(), _default_annotation(definition, path))
         for path, node in walk(tree)
         if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
     }

@@ -13,6 +13,8 @@ from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,
     PayloadTooLargeError,
+    RunBlockedError,
+    UnreadableError,
     ValidationError,
     ValueInvalidError,
 )
@@ -60,6 +62,19 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
         return codec_of(annotation).encode(value, limit)
     except ValueInvalidError as error:
         raise type(error)(f"its output: {error}") from None
+
+
+def unreadable(run_id: str, path: str, error: BaseException | None) -> RunBlockedError | None:
+    """Return what blocks a run if a recorded value could not be read; ``None``: nothing does."""
+    failure = error.failure if isinstance(error, RemoteError) else None
+    name = exception_name(UnreadableError)
+    if not isinstance(error, UnreadableError) and (failure is None or failure.type != name):
+        return None
+    return RunBlockedError(
+        run_id,
+        f"run {run_id!r} can't go on: a value for {path!r} can't be read: {error}. Mend that "
+        "type, or cancel the run",
+    )
 
 
 def code_of(error: BaseException) -> FailureCode:

@@ -5,16 +5,17 @@ Every value is rebuilt from its recorded bytes each time, so no two branches eve
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from gorkflow import events as ev
 from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
 from gorkflow.codec import Codec, codec_of, view
-from gorkflow.errors import HistoryError, ValidationError
+from gorkflow.errors import HistoryError, ValidationError, ValueInvalidError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
@@ -27,6 +28,15 @@ T = TypeVar("T")
 _WITHOUT_VALUE = frozenset({ev.StepScheduled, ev.RunStarted, ev.RunFinished})
 INPUT = 1
 """The ``seq`` that stands for the run's input: that of ``run_created``."""
+
+
+def _validated(value: Any, wanted: Any) -> Any:
+    return codec_of(wanted).validate(value)
+
+
+def _kept(value: Any, wanted: Any) -> Any:
+    codec = codec_of(wanted)
+    return value if codec.holds(value) else codec.validate(value)
 
 
 class Values:
@@ -80,24 +90,28 @@ class Values:
         """
         return self.received(ref, Any)
 
-    def arguments(self, wanted: Sequence[Any], ref: Ref) -> tuple[Any, ...]:
+    def arguments(self, wanted: Sequence[Any], ref: Ref, *, again: bool = False) -> tuple[Any, ...]:
         """Return what to call a function with, each argument a fresh object.
 
         Args:
             wanted: the annotations of its parameters. None: it gets nothing; one: the whole value;
                 more: the items of a tuple.
             ref: the value.
+            again: whether a function got it before: then only its type counts. What a validator
+                said of it then may not hold any more, such as that a file exists.
 
         Raises:
             ValidationError: a value does not match the annotation that it is received under.
+            UnreadableError: only a type's own function can read it, and that has failed.
         """
         if not wanted:
             return ()
+        fit = _kept if again else _validated
         if len(wanted) == 1:
-            return (self.received(ref, wanted[0]),)
-        return tuple(self.received(ref, tuple[tuple(wanted)]))  # type: ignore[misc]
+            return (self.received(ref, wanted[0], fit),)
+        return tuple(self.received(ref, tuple[tuple(wanted)], fit))  # type: ignore[misc]
 
-    def received(self, ref: Ref, wanted: Any) -> Any:
+    def received(self, ref: Ref, wanted: Any, fit: Callable[[Any, Any], Any] = _validated) -> Any:
         """Return a fresh object for a reference.
 
         It is of the producer's type; where that does not warrant ``wanted``, it is validated into
@@ -112,41 +126,45 @@ class Values:
             given = self._annotation_at(found[1])
             if given is wanted is not Any:
                 return codec_of(given).decode(found[0])
-            return self._decoded(found[0], given, wanted)
+            return self._decoded(found[0], given, wanted, fit)
         ref, made_at = self._followed(ref)
         if isinstance(ref, Ended):
             return self.outcome(ref)
         if isinstance(ref, tuple):
-            return self._received_tuple(ref, wanted, made_at)
+            return self._received_tuple(ref, wanted, made_at, fit)
         if isinstance(ref, ListOf):
-            return self._received_list(ref, wanted, made_at)
+            return self._received_list(ref, wanted, made_at, fit)
         recorded = self._recorded(ref)
-        return None if recorded is None else self._decoded(*recorded, wanted)
+        return None if recorded is None else self._decoded(*recorded, wanted, fit)
 
-    def _decoded(self, data: bytes, given: Any, wanted: Any) -> Any:
+    def _decoded(self, data: bytes, given: Any, wanted: Any, fit: Callable[[Any, Any], Any]) -> Any:
         if self.definition is None:
             return view(data)
         value = codec_of(given).decode(data)
         if wanted is not given and wanted is not Any and needs_validation(given, wanted):
-            return codec_of(wanted).validate(value)
+            return fit(value, wanted)
         return value
 
-    def _received_tuple(self, refs: tuple[Ref, ...], wanted: Any, made_at: str) -> Any:
+    def _received_tuple(
+        self, refs: tuple[Ref, ...], wanted: Any, made_at: str, fit: Callable[[Any, Any], Any]
+    ) -> Any:
         items = _item_annotations(wanted, len(refs))
         if items is not None:
-            return tuple([self.received(r, item) for r, item in zip(refs, items, strict=True)])
+            return tuple([self.received(r, item, fit) for r, item in zip(refs, items, strict=True)])
         found = tuple([self.received(r, Any) for r in refs])
         if wanted is Any or not needs_validation(self._tuple_annotation(refs, made_at), wanted):
             return found
-        return found if _has_outcomes(refs) else codec_of(wanted).validate(found)
+        return found if _has_outcomes(refs) else fit(found, wanted)
 
-    def _received_list(self, refs: ListOf, wanted: Any, made_at: str) -> Any:
+    def _received_list(
+        self, refs: ListOf, wanted: Any, made_at: str, fit: Callable[[Any, Any], Any]
+    ) -> Any:
         item = Any if get_origin(wanted) is None else item_of(wanted)
         judged = item is NO_ITEMS or (item is Any and wanted is not Any)
-        found = [self.received(r, Any if judged else item) for r in refs.items]
+        found = [self.received(r, Any if judged else item, fit) for r in refs.items]
         if not judged or not needs_validation(self._annotation_at(made_at), wanted):
             return found
-        return found if _has_outcomes(refs.items) else codec_of(wanted).validate(found)
+        return found if _has_outcomes(refs.items) else fit(found, wanted)
 
     def count(self, ref: Ref) -> int:
         """Return how many items a list has.
@@ -284,6 +302,11 @@ class Values:
         found = self._bytes.get(ref) if type(ref) is int else None
         return found[0] if found is not None and self._annotation_at(found[1]) is wanted else None
 
+    def forget_types(self) -> None:
+        """Return plain data from now on."""
+        if self.definition is not None:
+            self._tree, self.definition, self._lists = self.definition.tree, None, {}
+
     def _default(self, ref: Default) -> tuple[bytes, Any]:
         if self.definition is not None:
             return self.definition.defaults_of[template_of(ref.path)]
@@ -291,6 +314,41 @@ class Values:
             if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
                 return (node.default or "null").encode(), Any
         raise HistoryError(self.run_id, f"run {self.run_id!r} has no default at {ref.path!r}")
+
+
+class Shown:
+    """Reads values for views: what can't be read as its type any more is plain data.
+
+    Args:
+        values: of the run.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def shown(self, ref: Ref) -> tuple[Any, str]:
+        """Return a value, and why it is plain data; empty: it is not."""
+        try:
+            return self._values.value(ref), ""
+        except ValueInvalidError as error:
+            return self._plain.value(ref), str(error)
+
+    def failure(self, ref: FailureRef) -> Failure:
+        """Return the failure that a reference means."""
+        return self._values.failure(ref)
+
+    def outcome(self, ended: Ended) -> Outcome[Any]:
+        """Return how a step or branch ended."""
+        try:
+            return self._values.outcome(ended)
+        except ValueInvalidError:
+            return self._plain.outcome(ended)
+
+    @property
+    def _plain(self) -> Values:
+        found = copy.copy(self._values)
+        found.forget_types()
+        return found
 
 
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is of no use here

@@ -12,7 +12,7 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import carried_on, differences, tree_of
-from gorkflow.engine._values import Values
+from gorkflow.engine._values import Shown, Values
 from gorkflow.errors import RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
@@ -74,7 +74,7 @@ class Watch:
         """Return a run in full."""
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
-        run = run_of(loaded.row, tree, loaded.events, values)
+        run = run_of(loaded.row, tree, loaded.events, Shown(values))
         return replace(run, state=views(state_of(run_id, tree, loaded.events)))
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
@@ -86,7 +86,7 @@ class Watch:
         """Return all steps of a run."""
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
-        steps = step_executions(run_id, tree, loaded.events, values)
+        steps = step_executions(run_id, tree, loaded.events, Shown(values))
         return with_limits(steps, tree, loaded.events)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
@@ -158,12 +158,13 @@ class Watch:
                 f"restore it from a backup, or delete it: gorkflow runs delete {run_id}"
             )
         failed = last.status is RunStatus.FAILED
+        shown = Shown(values)
         return Ended(
             status=last.status,
             output=values.value(last.output),
             reason=last.reason,
-            failures=unhandled_failures(loaded.events, values),
-            outcomes=step_outcomes(tree, loaded.events, values) if failed else {},
+            failures=unhandled_failures(loaded.events, shown),
+            outcomes=step_outcomes(tree, loaded.events, shown) if failed else {},
         )
 
     async def check_workflow(self, run_id: str, workflow_id: str) -> None:

@@ -388,7 +388,7 @@ class Free(Kind):
     labels = frozenset({"*"})
 
     def __init__(
-        self, known: dict[type, Kind], class_kind: Callable[[type], Kind] | None = None
+        self, known: dict[type, Kind], class_kind: Callable[[type], Kind | None] | None = None
     ) -> None:
         self._known = known
         scalars = (*known.values(), Native(int), Float())
@@ -437,6 +437,8 @@ class Free(Kind):
 
     @staticmethod
     def _refusal(value: Any) -> str:
+        if hasattr(value, "get_secret_value"):
+            return "a secret would be masked; hand on what it is stored under, not the secret"
         return (
             f"a value of type {type_name(value)} can't be read back without an annotation that "
             "names its type; annotate it, in place of Any, object, dict or list"
