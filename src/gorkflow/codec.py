@@ -47,7 +47,7 @@ _NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator"})
 class Codec:
     """Writes and reads the values of one annotation. Get it with ``codec_of``."""
 
-    __slots__ = ("_adapter", "_digest", "_is_judged", "_kind", "_to_json", "annotation")
+    __slots__ = ("_adapter", "_digest", "_is_judged", "_is_sure", "_kind", "_to_json", "annotation")
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -55,6 +55,7 @@ class Codec:
         self._adapter: pydantic.TypeAdapter[Any] | None = None
         self._kind: Kind | None = None
         self._is_judged = False
+        self._is_sure = True
         self._to_json: Callable[..., bytes]
 
     def __repr__(self) -> str:
@@ -76,7 +77,13 @@ class Codec:
 
         from gorkflow.values.compiler import Compiler, NotDefinedYet
 
-        compiler = Compiler(_foreign)
+        foreign: list[Kind] = []
+
+        def made(annotation: Any, free: Kind) -> Kind:
+            foreign.append(_foreign(annotation, free))
+            return foreign[-1]
+
+        compiler = Compiler(made)
         try:
             is_open = self.annotation is Open
             kind = _open_kind() if is_open else compiler.kind(self.annotation)
@@ -86,6 +93,7 @@ class Codec:
         except Misfit as misfit:
             raise ValidationError(_at(misfit)) from None
         self._is_judged = compiler.judged
+        self._is_sure = not foreign
         self._adapter = adapter
         self._to_json = to_json
         self._kind = kind
@@ -252,6 +260,12 @@ class Codec:
             shape = json.dumps(self._ready().shape({}), sort_keys=True)
             self._digest = hashlib.sha256(shape.encode()).hexdigest()[:16]
         return self._digest
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether what was recorded can be read for ever, since no type's own function has to."""
+        self._ready()
+        return self._is_sure
 
     def _ready(self) -> Kind:
         if self._kind is None and not self.prepare():

@@ -290,6 +290,17 @@ class CancelRequested(Event):
 
 
 @record
+class TypesAccepted(Event):
+    """Somebody said that the types of other code fit the run, though they do not seem to."""
+
+    kind = "types_accepted"
+    fingerprint: str
+    """Of the definition that was accepted."""
+    problems: tuple[str, ...]
+    """Each type that did not fit."""
+
+
+@record
 class UndoStarted(Event):
     """*Derived.* The run is going to end as failed or cancelled, and undoes first what it did."""
 
@@ -335,6 +346,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ResultKept,
         BlockDecided,
         CancelRequested,
+        TypesAccepted,
         UndoStarted,
         RunFinished,
     )

@@ -95,6 +95,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **({"failures": failures_to_json(e.failures)} if e.failures else {}),
     },
     ev.CancelRequested: lambda e: {"reason": e.reason},
+    ev.TypesAccepted: lambda e: {"fingerprint": e.fingerprint, "problems": list(e.problems)},
     ev.UndoStarted: lambda e: {
         "status": e.status.value, "failures": failures_to_json(e.failures), "reason": e.reason,
         "paths": e.paths,
@@ -155,6 +156,7 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
         "output": ref_from_json(b["output"]),
         "failures": tuple(map(Failure.from_json, b.get("failures", ()))),
     },
+    "types_accepted": lambda b, _: {**b, "problems": _names(b["problems"])},
     "undo_started": lambda b, _: {
         **b,
         "status": RunStatus(b["status"]),

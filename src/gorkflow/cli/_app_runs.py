@@ -142,17 +142,24 @@ def send_command(
     click.echo(f"signal {signal!r} is recorded for run {run_id}", err=True)
 
 
+accept_types_option = click.option(
+    "--accept-types", is_flag=True,
+    help="Continue though recorded values or types of steps don't fit the code; it is recorded.",
+)  # fmt: skip
+
+
 @runs_group.command(
     "resume", cls=Example, example=("gorkflow runs resume RUN_ID shop.py:checkout",)
 )
 @click.argument("run_id")
 @click.argument("target")
+@accept_types_option
 @store_option
 @json_option
 @traceback_option
 @click.pass_context
 def resume_command(
-    ctx: click.Context, *, run_id: str, target: str, store: str | None,
+    ctx: click.Context, *, run_id: str, target: str, accept_types: bool, store: str | None,
     as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
     """Continue a run that was interrupted, with the code of TARGET, and follow it to its end.
@@ -164,7 +171,7 @@ def resume_command(
     wanted = _run.Wanted(
         target=target, store=store or ctx.obj, run_id=run_id, as_json=as_json, tracebacks=tracebacks
     )
-    ctx.exit(_run.resume(wanted))
+    ctx.exit(_run.resume(wanted, accept_types=accept_types))
 
 
 @runs_group.command(

@@ -99,7 +99,7 @@ def _taken(error: DuplicateRunError, options: StartOptions) -> str:
     )
 
 
-def resume(wanted: Wanted) -> ExitCode:
+def resume(wanted: Wanted, *, accept_types: bool = False) -> ExitCode:
     """Continue a run with the code of TARGET and follow it."""
     run_id = wanted.run_id
     assert run_id is not None  # it is an argument of the command
@@ -112,7 +112,7 @@ def resume(wanted: Wanted) -> ExitCode:
             carrier.view.say(f"run {run_id} has already ended: {row.status.value}")
             return False
         carrier.engine.handle(run_id, _fitting(carrier.target, row))
-        if not await _recovered(carrier, run_id):
+        if not await _recovered(carrier, run_id, accept_types=accept_types):
             await _explain_not_taken(carrier.engine, run_id, same_store(wanted.store))
         return False
 
@@ -203,11 +203,11 @@ def _look_into(wanted: Wanted) -> Callable[[Target], None]:
     return prepare
 
 
-async def _recovered(carrier: _Carrier, run_id: str) -> bool:
+async def _recovered(carrier: _Carrier, run_id: str, *, accept_types: bool = False) -> bool:
     """Continue a run; return whether this process carries it now."""
     carrier.log.muted = True  # what it says about this run comes back as an error
     try:
-        return bool(await carrier.engine.recover(run_id))
+        return bool(await carrier.engine.recover(run_id, accept_types=accept_types))
     finally:
         carrier.log.muted = False
 

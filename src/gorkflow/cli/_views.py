@@ -116,6 +116,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.ResultKept: lambda _, e: f"{e.path} has its result already",
     ev.StepSkipped: lambda _, e: f"{e.path} skipped: {e.reason}",
     ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
+    ev.TypesAccepted: lambda _, e: f"types accepted: {'; '.join(e.problems)}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
     ev.UndoStarted: lambda _, e: f"undoing {names([*e.paths])}",
 }

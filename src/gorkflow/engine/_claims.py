@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gorkflow.engine._driver import Driver
-from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,
@@ -17,7 +17,7 @@ from gorkflow.errors import (
     StoreCorruptError,
     StoreError,
 )
-from gorkflow.events import CancelRequested, RunCreated
+from gorkflow.events import CancelRequested, RunCreated, TypesAccepted
 from gorkflow.machine import replay
 from gorkflow.model import UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.machine import Machine
     from gorkflow.store import Claim, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
@@ -59,6 +60,7 @@ class Claims:
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
         self._told: dict[str, str] = {}
+        self._unreadable: set[str] = set()
         self.left_some = False
         """Whether the latest look left runs that there was no room for."""
 
@@ -72,6 +74,7 @@ class Claims:
         run_id: str | None = None,
         *,
         room: Callable[[], int] | None = None,
+        accept_types: bool = False,
     ) -> list[str]:
         """Take over runs that nobody carries; return their ids.
 
@@ -82,6 +85,7 @@ class Claims:
             workflow_ids: runs of these workflows; ``None``: of any.
             run_id: only this run. It is an error then if it can't be carried on.
             room: how many may be taken now; ``None``: all there are.
+            accept_types: whether runs go on whose types don't fit.
         """
         taken: list[str] = []
         seen: set[str] = set()
@@ -104,11 +108,15 @@ class Claims:
                 if claim.row.run_id in seen:  # put back just now, and due again so soon
                     self.drop(claim.row.run_id, claim.row.token)
             seen.update(claim.row.run_id for claim in claims)
-            taken += await self._take_over_all(fresh, strict=run_id is not None)
+            taken += await self._take_over_all(
+                fresh, strict=run_id is not None, accept_types=accept_types
+            )
             if not fresh or run_id is not None:
                 return taken
 
-    async def _take_over_all(self, claims: list[Claim], *, strict: bool) -> list[str]:
+    async def _take_over_all(
+        self, claims: list[Claim], *, strict: bool, accept_types: bool
+    ) -> list[str]:
         taken: list[str] = []
         open_claims = {claim.row.run_id: claim.row.token for claim in claims}
         try:
@@ -116,7 +124,7 @@ class Claims:
                 if self._runtime.closing:
                     break
                 try:
-                    await self._take_over(claim)
+                    await self._take_over(claim, accept_types=accept_types)
                     taken.append(claim.row.run_id)
                 except Exception as error:  # a run that breaks must not stop the others
                     await self._put_back(claim, error)
@@ -128,7 +136,7 @@ class Claims:
                 self.drop(run_id, token)
         return taken
 
-    async def _take_over(self, claim: Claim) -> None:
+    async def _take_over(self, claim: Claim, *, accept_types: bool) -> None:
         run_id = claim.row.run_id
         loaded = await self._runtime.store.load(run_id)
         if loaded is None:
@@ -142,13 +150,15 @@ class Claims:
                 "does not know; give it to Engine(workflows=…)",
             )
         problems = differences(tree, definition, loaded.events, self._registry.executors)
-        if problems:
-            raise RunBlockedError(
-                run_id,
-                f"run {run_id!r} was started with other code: {'; '.join(problems)}. Run it with "
-                "that code, or cancel it",
-            )
+        thorough = run_id in self._unreadable
+        unfit = type_differences(tree, definition, loaded.events, thorough=thorough)
+        if problems or (unfit and not accept_types):
+            raise _blocked(run_id, problems, unfit)
+        self._unreadable.discard(run_id)
         machine = replay(run_id, tree, loaded.events)
+        row = claim.row
+        if unfit:
+            row = await self._accept(claim, machine, definition.fingerprint, unfit)
         created = loaded.events[0]
         assert isinstance(created, RunCreated)  # or the replay had failed
         definition = carried_on(definition, tree, loaded.tree)
@@ -164,7 +174,7 @@ class Claims:
         driver = Driver(
             self._runtime,
             definition,
-            claim.row,
+            row,
             machine,
             values,
             self._context,
@@ -173,6 +183,23 @@ class Claims:
         )
         driver.receive(await self._runtime.store.inbox(run_id))
         self._runs.carry(driver)
+
+    async def _accept(
+        self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]
+    ) -> RunRow:
+        """Record that somebody said that these types fit; return the row from then on."""
+        run_id = claim.row.run_id
+        now = max(self._runtime.clock.now(), machine.at)
+        event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
+        machine.feed(event)
+        row = replace(claim.row, seq=machine.seq)
+        if await self._runtime.store.append([Append(row, [event], claim.row.seq)]) != [Written.OK]:
+            raise LeaseLostError(run_id, f"run {run_id!r} was taken over meanwhile")
+        return row
+
+    def unreadable(self, run_id: str) -> None:
+        """Have every value of a run read before it is taken over, since one could not be."""
+        self._unreadable.add(run_id)
 
     async def _put_back(self, claim: Claim, error: Exception) -> None:
         """Give back a run that can't be carried on here, to be looked at again later."""
@@ -253,6 +280,18 @@ class Claims:
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         await store.append([Append(row, events, loaded.row.seq, asked)])
+
+
+def _blocked(run_id: str, problems: list[str], unfit: list[str]) -> RunBlockedError:
+    """Return why the code at hand can't go on with a run, and what to do."""
+    way = "Run it with that code"
+    if not problems:
+        way += f", say that the types fit (gorkflow runs resume {run_id} --accept-types)"
+    return RunBlockedError(
+        run_id,
+        f"run {run_id!r} was started with other code: {'; '.join([*problems, *unfit])}. {way}, or "
+        "cancel it",
+    )
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gorkflow import events as ev
 from gorkflow.engine import _conditions
 from gorkflow.engine._executors import misplaced
+from gorkflow.engine._fits import unfit_types
 from gorkflow.engine._reach import Reach
 from gorkflow.errors import StoreCorruptError
 from gorkflow.flow import (
@@ -24,7 +26,6 @@ from gorkflow.flow import (
 )
 
 if TYPE_CHECKING:
-    from gorkflow import events as ev
     from gorkflow.definition import Definition
     from gorkflow.store import Loaded
 
@@ -47,12 +48,12 @@ def tree_of(loaded: Loaded) -> WorkflowSpec:
 def differences(
     tree: WorkflowSpec,
     definition: Definition,
-    events: Iterable[ev.Event],
+    events: Sequence[ev.Event],
     executors: frozenset[str] | None = None,
 ) -> list[str]:
-    """Return what keeps the code from carrying on a run; empty: it can.
+    """Return what keeps the code from running a run on, types aside; empty: nothing does.
 
-    Every function that the run can still reach must exist with the same input and output schema.
+    Every function that the run can still reach must exist.
 
     Args:
         tree: what the run executes.
@@ -65,8 +66,6 @@ def differences(
     reach = Reach(tree, events)
     here = dict(walk(definition.tree))
     problems: list[str] = []
-    if tree.input_schema != definition.tree.input_schema:
-        problems.append("the type of the workflow's input has changed")
     for path, node in walk(tree):
         now = here.get(path)
         if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
@@ -99,8 +98,7 @@ def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) ->
         return [] if ended else [f"the wait {path!r} for signal {then.signal!r} is gone"]
     if then.signal != now.signal:
         return [] if ended else [f"{path!r} waits for another signal than {then.signal!r}"]
-    same = then.schema == now.schema
-    return [] if same else [f"the type of signal {then.signal!r} has changed"]
+    return []
 
 
 def _reached_differences(path: str, then: StepSpec, now: object, reach: Reach) -> list[str]:
@@ -115,14 +113,9 @@ def _reached_differences(path: str, then: StepSpec, now: object, reach: Reach) -
 def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:
     if not isinstance(now, StepSpec):
         return [] if ended else [f"step {path!r} is gone"]
-    problems: list[str] = []
-    if then.output_schema != now.output_schema:
-        problems.append(f"the output type of step {path!r} has changed")
-    if not ended and then.input_schema != now.input_schema:
-        problems.append(f"the input type of step {path!r} has changed")
     if not ended and (then.executor == "loop") != (now.executor == "loop"):
-        problems.append(f"step {path!r} has changed between async and sync")
-    return problems
+        return [f"step {path!r} has changed between async and sync"]
+    return []
 
 
 def _undo_differences(path: str, then: StepSpec, now: object) -> list[str]:
@@ -159,14 +152,36 @@ def _default_annotation(definition: Definition, path: str) -> Any:
     return definition.payloads.get(path, definition.outputs.get(path, Any))
 
 
+def type_differences(
+    tree: WorkflowSpec, definition: Definition, events: Sequence[ev.Event], *, thorough: bool
+) -> list[str]:
+    """Return what of the types does not fit; empty: all does.
+
+    Args:
+        tree: what the run executes.
+        definition: the code at hand.
+        events: the run's history; of a rerun, what it keeps.
+        thorough: whether to read every value, since one could not be read before.
+    """
+    accepted = [event for event in events if isinstance(event, ev.TypesAccepted)]
+    if accepted and accepted[-1].fingerprint == definition.fingerprint:
+        return []
+    return unfit_types(tree, definition, events, Reach(tree, events), thorough=thorough)
+
+
 def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
     """Return the code's functions under the tree that a run was started with, options included."""
     if definition.text == text:
         return definition
+    conditions = _conditions.in_order_of(tree, definition.tree, definition.conditions)
+    return replace(read_by(definition, tree, text), conditions=conditions)
+
+
+def read_by(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
+    """Return the code's types under the tree that a run was started with: enough to look at it."""
     defaults = {
         path: (node.default.encode(), _default_annotation(definition, path))
         for path, node in walk(tree)
         if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
     }
-    conditions = _conditions.in_order_of(tree, definition.tree, definition.conditions)
-    return replace(definition, tree=tree, text=text, conditions=conditions, defaults_of=defaults)
+    return replace(definition, tree=tree, text=text, defaults_of=defaults)

@@ -15,7 +15,13 @@ from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
-from gorkflow.errors import EngineClosedError, RunError, StoreCorruptError, StoreError
+from gorkflow.errors import (
+    EngineClosedError,
+    RunBlockedError,
+    RunError,
+    StoreCorruptError,
+    StoreError,
+)
 from gorkflow.events import CancelRequested
 
 if TYPE_CHECKING:
@@ -143,12 +149,12 @@ class Service:
             self._spawn(self._recover_quietly([workflow_id]))
         self._watched.add(workflow_id)
 
-    async def recover(self, run_id: str | None) -> list[str]:
+    async def recover(self, run_id: str | None, *, accept_types: bool = False) -> list[str]:
         """Take over runs that nobody carries; return their ids."""
         # In a task of its own: were it cancelled half-way, runs would be ours and not carried.
         if run_id is None:
-            return await self._whole(self._recover_all())
-        return await self._whole(self._recover_one(run_id))
+            return await self._whole(self._recover_all(accept_types=accept_types))
+        return await self._whole(self._recover_one(run_id, accept_types=accept_types))
 
     async def follow(self, run_id: str) -> None:
         """Take over one run, now or as soon as whoever carries it is gone."""
@@ -213,17 +219,19 @@ class Service:
             finally:
                 await self.lease.release()
 
-    async def _recover_all(self) -> list[str]:
+    async def _recover_all(self, *, accept_types: bool) -> list[str]:
         await self.lease.ensure()
         await self.claims.give_back(0.0)
         workflow_ids = self._registry.ids()
         self._watched.update(workflow_ids)
-        return await self.claims.recover(workflow_ids) if workflow_ids else []
+        if not workflow_ids:
+            return []
+        return await self.claims.recover(workflow_ids, accept_types=accept_types)
 
-    async def _recover_one(self, run_id: str) -> list[str]:
+    async def _recover_one(self, run_id: str, *, accept_types: bool) -> list[str]:
         await self.lease.ensure()
         await self.claims.give_back(0.0)
-        taken = await self.claims.recover(None, run_id)
+        taken = await self.claims.recover(None, run_id, accept_types=accept_types)
         self._watched.update(
             self.runs.drivers[taken_id].definition.workflow_id
             for taken_id in taken
@@ -237,6 +245,8 @@ class Service:
             await self.claims.recover(workflow_ids, room=self.runs.room)
 
     def _dropped(self, driver: Driver) -> None:
+        if isinstance(driver.done.result(), RunBlockedError):
+            self.claims.unreadable(driver.run_id)
         self.claims.drop(driver.run_id, driver.row.token)
         if not self.runtime.recovers:
             self._followed.add(driver.run_id)  # nobody else may be there to carry it on

@@ -52,6 +52,8 @@ class Values:
         self, run_id: str, definition: Definition | None, tree: WorkflowSpec | None = None
     ) -> None:
         self.run_id = run_id
+        self._accepted = False
+        """Whether somebody said that other types fit, so that what they recorded is judged anew."""
         self.definition = definition
         self._tree = tree
         self._bytes: dict[int, tuple[bytes, str]] = {}
@@ -66,6 +68,8 @@ class Values:
         for event in events:
             if type(event) in _WITHOUT_VALUE:
                 continue  # half of all events
+            if type(event) is ev.TypesAccepted:
+                self._accepted = True
             if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
             elif isinstance(event, ev.SignalReceived):
@@ -124,7 +128,7 @@ class Values:
         found = self._bytes.get(ref) if type(ref) is int else None
         if found is not None:  # what one step returned, as nearly always
             given = self._annotation_at(found[1])
-            if given is wanted is not Any:
+            if given is wanted is not Any and not self._accepted:
                 return codec_of(given).decode(found[0])
             return self._decoded(found[0], given, wanted, fit)
         ref, made_at = self._followed(ref)
@@ -140,7 +144,8 @@ class Values:
     def _decoded(self, data: bytes, given: Any, wanted: Any, fit: Callable[[Any, Any], Any]) -> Any:
         if self.definition is None:
             return view(data)
-        value = codec_of(given).decode(data)
+        codec = codec_of(given)
+        value = codec.understand(data) if self._accepted else codec.decode(data)
         if wanted is not given and wanted is not Any and needs_validation(given, wanted):
             return fit(value, wanted)
         return value

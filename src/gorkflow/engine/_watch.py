@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.codec import views
-from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._match import read_by, tree_of
 from gorkflow.engine._values import Shown, Values
 from gorkflow.errors import RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
@@ -193,10 +193,8 @@ class Watch:
             raise RunNotFoundError(run_id)
         definition = self._registry.get(loaded.row.workflow_id)
         tree = tree_of(loaded)
-        if definition is not None and differences(tree, definition, ()):
-            definition = None  # other code wrote it: its types are not ours
         if definition is not None:
-            definition = carried_on(definition, tree, loaded.tree)
+            definition = read_by(definition, tree, loaded.tree)
         values = Values(run_id, definition, tree)
         values.note(loaded.events)
         return loaded, values

@@ -362,11 +362,14 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             self._registry.add(workflow)
         return RunHandle(self, run_id, None if workflow is None else workflow.id)
 
-    async def recover(self, run_id: str | None = None) -> list[str]:
+    async def recover(self, run_id: str | None = None, *, accept_types: bool = False) -> list[str]:
         """Continue unfinished runs of known workflows that no live engine holds.
 
         Args:
             run_id: only this run.
+            accept_types: run on also where recorded values or the types of steps do not fit the
+                code at hand. That is recorded with the run; values are then judged anew, and a step
+                fails that gets one which does not fit.
 
         Returns:
             The ids of the runs that this engine now carries and did not before.
@@ -384,4 +387,4 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             )
         if run_id is not None and await self.store.get_run(run_id) is None:
             raise RunNotFoundError(run_id)
-        return await service.recover(run_id)
+        return await service.recover(run_id, accept_types=accept_types)

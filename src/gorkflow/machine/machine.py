@@ -55,7 +55,9 @@ from gorkflow.refs import Ended
 E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
-_ABOUT_THE_RUN = frozenset({ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested})
+_ABOUT_THE_RUN = frozenset(
+    {ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested, ev.TypesAccepted}
+)
 _ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
@@ -273,7 +275,7 @@ class Machine:
             root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
             self._cancel(event.reason)
-        else:
+        elif not isinstance(event, ev.TypesAccepted) or not live or self.seq == 1:
             raise self._impossible(event, f"the run is {self.status.value}")
 
     def _keep(self, event: ev.ResultKept) -> None:
