@@ -56,6 +56,7 @@ async def first(value: tuple[int, int]) -> int:
 @step
 async def shown(
     number: int,
+    *,
     text: str = "",
     day: date | None = None,
     price: Decimal = Decimal(0),

@@ -134,7 +134,7 @@ class Claims:
         if loaded is None:
             raise RunNotFoundError(run_id)
         tree = tree_of(loaded)
-        definition = self._registry.get(claim.row.workflow_id)
+        definition = self._registry.of_run(run_id, claim.row.workflow_id)
         if definition is None:
             raise RunBlockedError(
                 run_id,

@@ -81,8 +81,9 @@ class Reruns(Part):
                 itself, by its path, or by its id where no other has it. It runs when it is reached.
                 Inside a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and
                 an id all of them.
-            workflow: its workflow, if the engine does not know it yet, and so that the output is
-                typed.
+            workflow: its workflow, with the functions to use, and so that the output is typed.
+                Without it: those of the run itself, where this engine began or carried it, else
+                those that the engine knows by the workflow's id.
             options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
                 ``run_id`` and ``delay``; ``tags`` are added to that run's.
 
@@ -103,12 +104,11 @@ class Reruns(Part):
             raise InputInvalidError(
                 f"from_step must be a step, its id or its path, not {from_step!r}"
             )
-        if workflow is not None:
-            self._registry.add(workflow)
+        code = None if workflow is None else self._registry.add(workflow)
         loaded = await _loaded(runtime.store, origin, workflow)
         registry = self._registry if self._execute else None
         start = from_step.id if isinstance(from_step, Node) else from_step
-        return await self._begin(_driver(runtime, registry, loaded, start, options), options)
+        return await self._begin(_driver(runtime, registry, code, loaded, start, options), options)
 
 
 async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
@@ -134,6 +134,7 @@ async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None
 def _driver(
     runtime: Runtime,
     registry: Registry | None,
+    code: Definition | None,
     loaded: Loaded,
     from_step: str | None,
     options: StartOptions,
@@ -143,6 +144,7 @@ def _driver(
     Args:
         runtime: the engine's.
         registry: the workflows that it knows; ``None``: it will not carry the run, and needs none.
+        code: the functions to use, if some were given.
         loaded: the run to repeat.
         from_step: where to begin again.
         options: as the caller gave them.
@@ -158,7 +160,8 @@ def _driver(
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
-        definition = _definition(registry, loaded, tree, keep)
+        code = code or registry.of_run(row.run_id, row.workflow_id)
+        definition = _definition(code, loaded, tree, keep, registry.executors)
     same = _same(row, created)
     given = {name: value for name, value in options.items() if value is not None}
     return driver_for(
@@ -190,11 +193,14 @@ def _same(row: RunRow, created: RunCreated) -> StartOptions:
 
 
 def _definition(
-    registry: Registry, loaded: Loaded, tree: WorkflowSpec, keep: Mapping[str, Result]
+    code: Definition | None,
+    loaded: Loaded,
+    tree: WorkflowSpec,
+    keep: Mapping[str, Result],
+    executors: frozenset[str] | None,
 ) -> Definition:
     """Return the code at hand under the tree of the run that is repeated."""
     run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
-    code = registry.get(workflow_id)
     if code is None:
         raise RunBlockedError(
             run_id,
@@ -202,7 +208,7 @@ def _definition(
             "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
         )
     ended = [ResultKept(run_id, 0, path, 0.0, *result) for path, result in keep.items()]
-    problems = differences(tree, code, ended, registry.executors)
+    problems = differences(tree, code, ended, executors)
     if problems:
         raise RunBlockedError(
             run_id,

@@ -48,10 +48,11 @@ class Service:
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
+            own=registry.own,
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        runtime.committer.carried = self.runs.drivers
+        runtime.committer.carried = registry.own.carried = self.runs.drivers
         self.lease = Lease(runtime, self.runs, lease, self._deliver)
         runtime.lease = self.lease
         self.claims = Claims(runtime, registry, self.runs)
@@ -281,6 +282,7 @@ class Service:
             await self._go_on()
         await self.claims.give_back(RETRY)
         await self._take_followed()
+        await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))

@@ -191,7 +191,7 @@ class Watch:
         loaded = await self._store.load(run_id)
         if loaded is None:
             raise RunNotFoundError(run_id)
-        definition = self._registry.get(loaded.row.workflow_id)
+        definition = self._registry.of_run(run_id, loaded.row.workflow_id)
         tree = tree_of(loaded)
         if definition is not None and differences(tree, definition, ()):
             definition = None  # other code wrote it: its types are not ours

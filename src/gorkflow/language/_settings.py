@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import StepInvalidError, ValueInvalidError
+from gorkflow.language._options import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
 Recorded: TypeAlias = "tuple[tuple[str, str], ...]"
 """Settings as a flow tree has them: JSON by parameter, sorted by name."""
 
 
-def recorded(label: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+def recorded(
+    label: str, inputs: Container[str], known: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, str]:
     """Return settings as they are recorded: as JSON, by parameter.
 
     Args:
         label: how errors name the step.
-        known: the annotations of the parameters.
+        inputs: the parameters that are inputs.
+        known: the annotations of the others.
         given: the values.
 
     Raises:
-        StepInvalidError: one can't be recorded; the message names it and says what to write.
+        StepInvalidError: there is no such parameter, or a value can't be recorded; the message
+            names it and says what to write.
     """
     texts: dict[str, str] = {}
     for name, value in given.items():
+        if name not in known:
+            raise StepInvalidError(f"{label}: {name!r} {_why_not(name, inputs, known)}")
         annotation = known[name]
         try:
             texts[name] = codec_of(annotation).encode(value).decode()
@@ -39,6 +46,14 @@ def recorded(label: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> 
                 "objects in through deps: Engine(deps=…), and ctx.deps in the step"
             ) from None
     return texts
+
+
+def _why_not(name: str, inputs: Container[str], known: Mapping[str, Any]) -> str:
+    if name in inputs:
+        return "is an input; only parameters with a default can be fixed"
+    if known:
+        return f"is no parameter; {did_you_mean(name, sorted(known))}"
+    return "is no parameter, and no parameter has a default"
 
 
 def decoded(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -18,13 +18,11 @@ from typing import (
     overload,
 )
 
-from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec
 from gorkflow.language._options import (
     StepDefaults,
     StepOptions,
     checked_options,
-    did_you_mean,
     given_options,
     merged,
     resolved_limits,
@@ -177,18 +175,8 @@ class Step(Node[In_contra, Out_co]):
             StepInvalidError: there is no such setting, it can't be recorded, or the id is not
                 valid.
         """
-        known = self.parameters
-        for name in settings:
-            if name in known:
-                continue
-            if any(name == param.name for param in self.params):
-                why = "is an input; only parameters with a default can be fixed"
-            elif known:
-                why = f"is no parameter; {did_you_mean(name, sorted(known))}"
-            else:
-                why = "is no parameter, and no parameter has a default"
-            raise StepInvalidError(f"step {self.id!r}: {name!r} {why}")
-        texts = recorded(f"step {self.id!r}", known, settings)
+        inputs = [param.name for param in self.params]
+        texts = recorded(f"step {self.id!r}", inputs, self.parameters, settings)
         return self._copy({"id": id}, {**dict(self._settings), **texts})
 
     def renamed(self, node_id: str) -> Self:
