@@ -19,7 +19,7 @@ from gorkflow.errors import (
 )
 from gorkflow.events import CancelRequested, RunCreated
 from gorkflow.machine import replay
-from gorkflow.model import UNDOING, RunStatus
+from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
@@ -185,9 +185,11 @@ class Claims:
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         mail = await self._runtime.store.inbox(claim.row.run_id)
         seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
-        row = replace(_released(claim.row, due_at), reason=str(error), seen=seen)
+        reason = f"{BLOCKED if isinstance(error, RunBlockedError) else ''}{error}"
+        row = replace(_released(claim.row, due_at), reason=reason, seen=seen)
         if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
+        self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
 
     async def give_back(self, delay: float) -> None:
         """Let go of the dropped runs, so that they go on: with us again, or with others.
