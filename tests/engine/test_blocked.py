@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import core_schema
 
 from gorkflow import (
     Completed,
@@ -21,7 +22,7 @@ from gorkflow import (
 )
 from gorkflow.engine import _claims, _driver
 
-from .support import Moody, calls, in_loop, until
+from .support import Moody, broken, calls, in_loop, until
 
 go = Signal("go", int)
 
@@ -181,6 +182,61 @@ async def test_what_a_run_has_to_undo_is_waited_for_likewise(url: str) -> None:
         with pytest.raises(RunFailedError):
             await engine.handle(run_id).result()
     assert calls == ["undone"]
+
+
+class Odd:
+    """A type that only its own function can read, which may fail."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Odd) and self.text == other.text
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        def read(text: str) -> Odd:
+            if "odd" in broken:
+                raise ValueError("not today")
+            return text if isinstance(text, Odd) else cls(text)
+
+        return core_schema.no_info_plain_validator_function(
+            read, serialization=core_schema.plain_serializer_function_ser_schema(lambda it: it.text)
+        )
+
+
+@step
+async def odd(number: int) -> Odd:
+    return Odd(str(number))
+
+
+@step
+async def told(value: tuple[Odd, int], to: Odd | None = None) -> str:
+    return f"{value[0].text} to {None if to is None else to.text}"
+
+
+@pytest.mark.parametrize("last", [told, told.bind("told", to=Odd("bob"))], ids=["value", "setting"])
+@in_loop
+async def test_a_value_that_its_type_can_not_read_now_blocks_the_run_for_all_who_wait(
+    last: Any, url: str
+) -> None:
+    workflow = Workflow("odd", input=int).then(odd).wait_for(go).then(last)
+    async with Engine(url, lease=0.9) as engine, Engine(url, execute=False) as client:
+        handle = await engine.start(workflow, 1)
+        await until(lambda: not engine._service.runs.drivers)  # type: ignore[union-attr]
+        broken.add("odd")
+        elsewhere = asyncio.ensure_future(client.handle(handle.run_id).result())
+        patient = asyncio.ensure_future(handle.result(wait_blocked=True))
+        await handle.send(go, 1)
+        for waiting in (handle.result(), elsewhere):
+            with pytest.raises(RunBlockedError, match=r"(?s)'told' can't be read.*not today"):
+                await waiting
+        assert not patient.done()
+        broken.clear()
+        await engine.recover(handle.run_id)
+        assert await patient == ("1 to None" if last is told else "1 to bob")
 
 
 @in_loop

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel
@@ -67,9 +68,14 @@ async def shown(
     pair: tuple[int, str] = (0, ""),
     rules: list[Rule] | None = None,
     plain: Any = None,
+    at: datetime | None = None,
+    names: frozenset[str] = frozenset(),
+    ratio: float = 0.0,
     bare=1,
 ) -> str:
-    return repr((text, day, price, color, point, rule, pause, pair, rules, plain, bare))
+    return repr(
+        (text, day, price, color, point, rule, pause, pair, rules, plain, at, names, ratio, bare)
+    )
 
 
 VALUES: dict[str, Any] = {
@@ -82,8 +88,11 @@ VALUES: dict[str, Any] = {
     "pause": timedelta(seconds=5),
     "pair": (1, "b"),
     "rules": [Rule(name="s")],
-    "plain": {"a": [1, 2.5, None]},
-    "bare": "word",
+    "plain": {"a": [1, 2.5, None], 3: (4, {5})},
+    "at": datetime(2026, 1, 2, tzinfo=ZoneInfo("Europe/Berlin")),
+    "names": frozenset({"n"}),
+    "ratio": -0.0,
+    "bare": (1, date(2026, 1, 2)),
 }
 
 
@@ -153,7 +162,7 @@ async def test_code_that_can_not_take_the_setting_any_more_is_named(url: str) ->
     run_id = await started(url, mail("alice"))
     for code, match in (
         (without, "'send' has no parameter 'to' any more"),
-        (other, """'send' can't take the run's setting to="alice" any more"""),
+        (other, "'send' can't take the run's setting to='alice' any more"),
     ):
         async with Engine(url, workflows=[start.then(code)], recover=False) as engine:
             with pytest.raises(RunBlockedError, match=match):
@@ -267,7 +276,7 @@ def test_what_can_not_be_recorded_is_refused_where_it_is_bound(name: str, value:
 
 
 def test_a_setting_of_another_type_than_its_parameter_is_refused() -> None:
-    with pytest.raises(StepInvalidError, match=r"the setting 'to' \(str\) .*valid string, not int"):
+    with pytest.raises(StepInvalidError, match=r"the setting 'to' \(str\) .*not int"):
         notify.bind("b", to=3)
 
 

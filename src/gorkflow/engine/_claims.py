@@ -58,12 +58,21 @@ class Claims:
         self._runs = runs
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
+        self._blocked: dict[str, RunBlockedError] = {}
         self._told: dict[str, str] = {}
         self.left_some = False
         """Whether the latest look left runs that there was no room for."""
 
-    def drop(self, run_id: str, token: int) -> None:
-        """Have a run given back that is ours in the store, but not carried."""
+    def drop(self, run_id: str, token: int, why: BaseException | None = None) -> None:
+        """Have a run given back that is ours in the store, but not carried.
+
+        Args:
+            run_id: the run.
+            token: our lease on it.
+            why: what it was given up for, if for something.
+        """
+        if isinstance(why, RunBlockedError):
+            self._blocked[run_id] = why
         self._dropped[run_id] = max(token, self._dropped.get(run_id, token))
 
     async def recover(
@@ -185,7 +194,10 @@ class Claims:
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         mail = await self._runtime.store.inbox(claim.row.run_id)
         seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
-        reason = f"{BLOCKED if isinstance(error, RunBlockedError) else ''}{error}"
+        # Where the workflow is not even known here, that says nothing about others.
+        known = self._registry.of_run(claim.row.run_id, claim.row.workflow_id) is not None
+        blocked = known and isinstance(error, RunBlockedError)
+        reason = f"{BLOCKED if blocked else ''}{error}"
         row = replace(_released(claim.row, due_at), reason=reason, seen=seen)
         if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
@@ -203,8 +215,12 @@ class Claims:
                 row = await store.get_run(run_id)
             except StoreCorruptError:
                 row = None  # nobody can carry it on
+            why = self._blocked.pop(run_id, None)
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
-                await store.append([Append(_released(row, now + delay), (), row.seq)])
+                row = _released(row, now + (delay if why is None else _LOOK_AGAIN))
+                row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
+                await store.append([Append(row, (), row.seq)])
+                self._runtime.changed(run_id)
             if self._dropped.get(run_id) == token:
                 del self._dropped[run_id]
 

@@ -15,7 +15,13 @@ from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
-from gorkflow.errors import EngineClosedError, RunError, StoreCorruptError, StoreError
+from gorkflow.errors import (
+    EngineClosedError,
+    RunBlockedError,
+    RunError,
+    StoreCorruptError,
+    StoreError,
+)
 from gorkflow.events import CancelRequested
 
 if TYPE_CHECKING:
@@ -238,7 +244,10 @@ class Service:
             await self.claims.recover(workflow_ids, room=self.runs.room)
 
     def _dropped(self, driver: Driver) -> None:
-        self.claims.drop(driver.run_id, driver.row.token)
+        why = driver.done.result()
+        self.claims.drop(driver.run_id, driver.row.token, why)
+        if isinstance(why, RunBlockedError):
+            self._wake.set()  # so that whoever waits elsewhere learns it soon
         if not self.runtime.recovers:
             self._followed.add(driver.run_id)  # nobody else may be there to carry it on
 

@@ -147,8 +147,10 @@ class Views(Part):
             driver = service.runs.drivers.get(run_id)
             if driver is not None:
                 error = await driver.done.wait()
-                if isinstance(error, LeaseLostError):
-                    driver = None  # how it ended here was refused: somebody else ends it
+                if isinstance(error, LeaseLostError) or (
+                    wait_blocked and isinstance(error, RunBlockedError)
+                ):
+                    driver = None  # it was given up here: somebody else ends it
                 elif error is not None:
                     raise error
             try:

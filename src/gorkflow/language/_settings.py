@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gorkflow.annotations import describe
-from gorkflow.codec import codec_of
+from gorkflow.codec import codec_of, view
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.language._options import did_you_mean
 
@@ -37,7 +37,7 @@ def recorded(
             raise StepInvalidError(f"{label}: {name!r} {_why_not(name, inputs, known)}")
         annotation = known[name]
         try:
-            texts[name] = codec_of(annotation).encode(value).decode()
+            texts[name] = codec_of(annotation).accept(value).decode()
         except ValueInvalidError as error:
             of_type = "which has no annotation" if annotation is Any else describe(annotation)
             raise StepInvalidError(
@@ -84,5 +84,6 @@ def misfits(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> list[
         try:
             decoded(known, [(name, text)])
         except ValueInvalidError as error:
-            problems.append(f"can't take the run's setting {name}={text:.100} any more: {error}")
+            given = f"{name}={view(text)!r:.100}"
+            problems.append(f"can't take the run's setting {given} any more: {error}")
     return problems
