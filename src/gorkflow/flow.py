@@ -23,7 +23,7 @@ from typing import Any, ClassVar, cast
 from gorkflow._record import named_record
 from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
 
-_SPARSE = frozenset({"limits", "undo"})
+_SPARSE = frozenset({"limits", "settings", "undo"})
 """Fields that are left out of the text when empty: trees without them keep their fingerprints."""
 
 
@@ -48,6 +48,8 @@ class StepSpec:
     input_schema: str = ""
     """Digest of the JSON schema of what the step takes."""
     output_schema: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What ``bind`` fixed: JSON by parameter, sorted by name."""
     undo: UndoSpec | None = None
 
 
@@ -380,6 +382,7 @@ _SPECS: dict[str, Callable[..., Any]] = {
 }
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "reads": tuple,
+    "settings": lambda pairs: tuple((name, text) for name, text in pairs),
     "limits": lambda limits: tuple(Limit(**limit) for limit in limits),
     "retry": lambda body: RetryPolicy(**body),
     "join": lambda body: Join(**body),

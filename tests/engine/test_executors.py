@@ -347,11 +347,6 @@ def test_each_kind_of_function_has_its_places() -> None:
     assert placed.pid.spec({}).executor == "process"
 
 
-def test_settings_have_to_cross_as_json() -> None:
-    with pytest.raises(StepInvalidError, match=r"the setting factor=\{1\} has to cross"):
-        placed.weigh.bind("w", factor={1})
-
-
 def test_the_name_must_lead_to_the_function() -> None:
     with pytest.raises(WorkflowInvalidError, match="placed:hidden' by that name, and finds some"):
         Engine("memory:", workflows=[Workflow("w", input=int).then(placed.found_no_more)])

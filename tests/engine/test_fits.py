@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from gorkflow import Engine, RunBlockedError, RunFailedError, RunStatus, Signal, Workflow, step
 from gorkflow import events as ev
@@ -36,8 +36,8 @@ def flow(
 
 
 def one_model(name: str, **fields: Any) -> type[BaseModel]:
-    return type(name, (BaseModel,), {"__annotations__": {k: t for k, (t, *_) in fields.items()},
-                                     **{k: d[0] for k, (_, *d) in fields.items() if d}})  # fmt: skip
+    """Return a model; each field is its type, and its default if it has one."""
+    return create_model(name, **{key: (kind, *default or [...]) for key, (kind, *default) in fields.items()})
 
 
 class Color(enum.Enum):
@@ -227,7 +227,7 @@ async def test_reruns_go_by_the_same_rule(tmp_path):
         with pytest.raises(RunBlockedError, match="size: the recorded value has no such field"):
             await engine.rerun("r", workflow=bad)
         handle = await engine.rerun("r", workflow=bad, accept_types=True)
-        await handle.wait()
+        await handle.outcome()
         events = (await engine.store.load(handle.run_id)).events  # type: ignore[union-attr]
         assert any(isinstance(event, ev.TypesAccepted) for event in events)
         assert (await handle.info()).status is RunStatus.FAILED  # it needs a size, after all

@@ -25,13 +25,13 @@ def long_workflow(began: list[tuple[str, int]], times: int = TIMES) -> Workflow[
     """Return a workflow whose step does not end in so many attempts."""
 
     @step(retries=1)
-    async def long(ctx: StepContext, number: int) -> int:
+    async def long(ctx: StepContext, number: int, attempts: int = 0) -> int:
         began.append((ctx.run_id, ctx.attempt))
-        if ctx.attempt <= times:
+        if ctx.attempt <= attempts:
             await asyncio.sleep(3600)
         return number
 
-    return Workflow("w", input=int).then(long)
+    return Workflow("w", input=int).then(long.bind("long", attempts=times))
 
 
 async def counted(store: Any, run_id: str) -> list[bool]:

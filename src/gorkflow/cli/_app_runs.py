@@ -189,6 +189,7 @@ def resume_command(
     help="Where to begin again: a path, or an id.  [default: at what did not complete]",
 )  # fmt: skip
 @click.option("--run-id", "new_id", metavar="ID", help="The id of the new run.")
+@accept_types_option
 @click.option(
     "--tag",
     "tags",
@@ -203,7 +204,8 @@ def resume_command(
 @click.pass_context
 def rerun_command(
     ctx: click.Context, *, run_id: str, target: str | None, from_step: str | None,
-    new_id: str | None, tags: dict[str, str], store: str | None, as_json: bool, tracebacks: bool,
+    new_id: str | None, tags: dict[str, str], accept_types: bool, store: str | None,
+    as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
     """Repeat a run that has ended, as a new run that keeps what need not be done again.
 
@@ -220,7 +222,7 @@ def rerun_command(
         _run.queue_rerun(store, run_id, from_step, options, as_json=as_json)
         return
     wanted = _run.Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
-    ctx.exit(_run.rerun(wanted, run_id, from_step, options))
+    ctx.exit(_run.rerun(wanted, run_id, from_step, options, accept_types=accept_types))
 
 
 @runs_group.command("delete", cls=Example, example=("gorkflow runs delete RUN_ID OTHER_RUN_ID",))

@@ -13,6 +13,7 @@ from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._output import put
 from gorkflow.cli._stores import opened
 from gorkflow.cli._text import indented, json_text, one_line, seconds, table
+from gorkflow.codec import views
 from gorkflow.flow import NodeSpec, WorkflowSpec, children, undone_path, walk
 from gorkflow.model import Failure, Run, StepExecution
 
@@ -151,6 +152,8 @@ def _options(node: NodeSpec | None) -> Json:
         return {}
     inside = {"nodes", "branches", "arms", "otherwise"}
     own = {field.name: getattr(node, field.name) for field in fields(node)}
+    if "settings" in own:
+        own["settings"] = views(dict(own["settings"]))
     plain = {name: _plain.to_json(value) for name, value in own.items() if name not in inside}
     if "arms" in own:
         plain["conditions"] = [[arm.condition, arm.timeout] for arm in own["arms"]]

@@ -14,7 +14,7 @@ from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.errors import StoreError
 from gorkflow.maintenance import Finding, Level
-from gorkflow.model import UNDOING, RunFilter, RunStatus
+from gorkflow.model import BLOCKED, UNDOING, RunFilter, RunStatus
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import RunReader, RunRow, Store
 
@@ -114,6 +114,10 @@ class _Ward:
             self.untaken.setdefault(row.workflow_id, _Group()).add(row, age)
 
 
+def _why(row: RunRow) -> str:
+    return one_line(row.reason.removeprefix(BLOCKED))[:_REASON]
+
+
 async def _of_runs(store: RunReader, now: float) -> list[Finding]:
     alive = {worker.worker_id for worker in await store.workers(now=now)}
     ward = _Ward()
@@ -170,7 +174,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         )  # fmt: skip
     for row in ward.blocked.some:
         yield Finding(
-            Level.PROBLEM, "blocked", f"run {row.run_id}: {one_line(row.reason)[:_REASON]}",
+            Level.PROBLEM, "blocked", f"run {row.run_id}: {_why(row)}",
             f"do what it says, or `gorkflow runs cancel {row.run_id}`",
         )  # fmt: skip
     if ward.blocked.count > _SHOWN:

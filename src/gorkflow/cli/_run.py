@@ -119,7 +119,14 @@ def resume(wanted: Wanted, *, accept_types: bool = False) -> ExitCode:
     return _carry(wanted, _look_into(wanted), begin)
 
 
-def rerun(wanted: Wanted, origin: str, from_step: str | None, options: StartOptions) -> ExitCode:
+def rerun(
+    wanted: Wanted,
+    origin: str,
+    from_step: str | None,
+    options: StartOptions,
+    *,
+    accept_types: bool = False,
+) -> ExitCode:
     """Repeat a run with the code of TARGET and follow the new one.
 
     Args:
@@ -127,6 +134,7 @@ def rerun(wanted: Wanted, origin: str, from_step: str | None, options: StartOpti
         origin: the run to repeat.
         from_step: where to begin again; ``None``: at what did not complete.
         options: as ``Engine.rerun`` takes them.
+        accept_types: whether types that don't fit the code are no hindrance.
     """
 
     async def begin(carrier: _Carrier) -> bool:
@@ -140,7 +148,9 @@ def rerun(wanted: Wanted, origin: str, from_step: str | None, options: StartOpti
         known = await engine.store.get_run(run_id) is not None
         wanted.run_id = None if known else run_id
         try:
-            await engine.rerun(origin, from_step, workflow=workflow, **chosen)
+            await engine.rerun(
+                origin, from_step, workflow=workflow, accept_types=accept_types, **chosen
+            )
         except DuplicateRunError as error:
             raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
         return True

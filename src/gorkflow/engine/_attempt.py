@@ -178,7 +178,7 @@ class Attempt:
         context = self._context() if step.takes_context else None
         if not self.may_begin():  # last, so that nothing comes between
             raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
-        return step.call(context, arguments)
+        return step.call(context, arguments, self.command.spec.settings)
 
     def returned(self, value: Any) -> bytes:
         """Take note that the handler has returned, and return its output as JSON.

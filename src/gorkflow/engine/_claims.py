@@ -19,7 +19,7 @@ from gorkflow.errors import (
 )
 from gorkflow.events import CancelRequested, RunCreated, TypesAccepted
 from gorkflow.machine import replay
-from gorkflow.model import UNDOING, RunStatus
+from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
@@ -59,13 +59,22 @@ class Claims:
         self._runs = runs
         self._context = contextvars.copy_context()
         self._dropped: dict[str, int] = {}
+        self._blocked: dict[str, RunBlockedError] = {}
         self._told: dict[str, str] = {}
         self._unreadable: set[str] = set()
         self.left_some = False
         """Whether the latest look left runs that there was no room for."""
 
-    def drop(self, run_id: str, token: int) -> None:
-        """Have a run given back that is ours in the store, but not carried."""
+    def drop(self, run_id: str, token: int, why: BaseException | None = None) -> None:
+        """Have a run given back that is ours in the store, but not carried.
+
+        Args:
+            run_id: the run.
+            token: our lease on it.
+            why: what it was given up for, if for something.
+        """
+        if isinstance(why, RunBlockedError):
+            self._blocked[run_id] = why
         self._dropped[run_id] = max(token, self._dropped.get(run_id, token))
 
     async def recover(
@@ -142,7 +151,7 @@ class Claims:
         if loaded is None:
             raise RunNotFoundError(run_id)
         tree = tree_of(loaded)
-        definition = self._registry.get(claim.row.workflow_id)
+        definition = self._registry.of_run(run_id, claim.row.workflow_id)
         if definition is None:
             raise RunBlockedError(
                 run_id,
@@ -199,6 +208,8 @@ class Claims:
 
     def unreadable(self, run_id: str) -> None:
         """Have every value of a run read before it is taken over, since one could not be."""
+        if len(self._unreadable) > _TOLD:
+            self._unreadable.clear()
         self._unreadable.add(run_id)
 
     async def _put_back(self, claim: Claim, error: Exception) -> None:
@@ -212,9 +223,14 @@ class Claims:
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         mail = await self._runtime.store.inbox(claim.row.run_id)
         seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
-        row = replace(_released(claim.row, due_at), reason=str(error), seen=seen)
+        # Where the workflow is not even known here, that says nothing about others.
+        known = self._registry.of_run(claim.row.run_id, claim.row.workflow_id) is not None
+        blocked = known and isinstance(error, RunBlockedError)
+        reason = f"{BLOCKED if blocked else ''}{error}"
+        row = replace(_released(claim.row, due_at), reason=reason, seen=seen)
         if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
             logger.info("run %r was taken over meanwhile", row.run_id)
+        self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
 
     async def give_back(self, delay: float) -> None:
         """Let go of the dropped runs, so that they go on: with us again, or with others.
@@ -228,8 +244,12 @@ class Claims:
                 row = await store.get_run(run_id)
             except StoreCorruptError:
                 row = None  # nobody can carry it on
+            why = self._blocked.pop(run_id, None)
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
-                await store.append([Append(_released(row, now + delay), (), row.seq)])
+                row = _released(row, now + (delay if why is None else _LOOK_AGAIN))
+                row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
+                await store.append([Append(row, (), row.seq)])
+                self._runtime.changed(run_id)
             if self._dropped.get(run_id) == token:
                 del self._dropped[run_id]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
@@ -185,7 +186,8 @@ class _Arrivals:
                 return union_of([found, None]) if node.continue_on_error else found
             case WaitSpec():
                 payload = self._definition.payloads.get(path, Any)
-                return payload if value is _NOTHING else tuple[value, payload]
+                pair: Any = GenericAlias(tuple, (value, payload))
+                return payload if value is _NOTHING else pair
             case MapSpec():
                 item = Any if value is _NOTHING else item_of(value)
                 self._node(node.body, prefix, "[]", Any if item is NO_ITEMS else item)

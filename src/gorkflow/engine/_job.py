@@ -47,7 +47,7 @@ class Job:
     function: str
     """``module:name``."""
     settings: Mapping[str, str]
-    """What ``bind`` fixed, as JSON."""
+    """The settings that are recorded with the run: JSON by parameter."""
     ids: Mapping[str, Any]
     """The ids of the attempt, as ``StepContext`` takes them."""
     timeout: float | None
@@ -127,16 +127,11 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     try:
         found = found_step(job.function)
         arguments = _arguments(found.wanted, job.input)
-        settings = {name: json.loads(text) for name, text in job.settings.items()}
         context = _context(job, found, report) if found.takes_context else None
         if began is not None:
             began()
         before = _clock.monotonic()
-        value = (
-            found.fn(context, *arguments, **settings)
-            if found.takes_context
-            else found.fn(*arguments, **settings)
-        )
+        value = found.call(context, arguments, tuple(job.settings.items()))
         ran = _clock.monotonic() - before
         writes = () if context is None else context.written()
         output = encoded(value, found.output, job.max_payload)

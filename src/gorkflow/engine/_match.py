@@ -24,6 +24,7 @@ from gorkflow.flow import (
     undo_path,
     walk,
 )
+from gorkflow.language._settings import misfits
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -73,6 +74,7 @@ def differences(
                 problems += _function_differences(path, node, now, definition)
         elif isinstance(node, StepSpec):
             problems += _reached_differences(path, node, now, reach)
+            problems += _setting_differences(path, node, definition, reach)
             if executors is not None:
                 problems += _misplaced(path, node, definition, reach, executors)
         elif isinstance(node, WaitSpec) and reach.matters(path):
@@ -108,6 +110,22 @@ def _reached_differences(path: str, then: StepSpec, now: object, reach: Reach) -
     if reach.undoes(path):
         problems += _undo_differences(path, then, now)
     return problems
+
+
+def _setting_differences(
+    path: str, then: StepSpec, definition: Definition, reach: Reach
+) -> Iterator[str]:
+    """Yield what keeps a step, and the one that undoes it, from taking the run's own settings.
+
+    What the code at hand binds does not matter.
+    """
+    taken = {path: then.settings} if reach.begins(path) else {}
+    if then.undo is not None and reach.undoes(path):
+        taken[undo_path(path)] = then.undo.step.settings
+    for at, settings in taken.items():
+        step = definition.steps.get(at)
+        for problem in () if step is None else misfits(step.parameters, settings):
+            yield f"step {at!r} {problem}"
 
 
 def _step_differences(path: str, then: StepSpec, now: object, *, ended: bool) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._executors import misplaced
+from gorkflow.engine._own import Own
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._closures import can_stand_in, same_workflow, unrecorded
 from gorkflow.language._elements import node_problems
 from gorkflow.workflow import Workflow
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
     from gorkflow.definition import Definition
     from gorkflow.step import StepDefaults
+
+logger = logging.getLogger("gorkflow.engine")
+_NAMED = 3  # functions that one warning names
 
 
 class Registry:
@@ -28,15 +34,29 @@ class Registry:
         self.executors = executors
         """The names that steps may run on; ``None``: they don't run here."""
         self.defaults = defaults
+        self.own = Own(carries=executors is not None)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
+        self._looked_at: dict[str, Definition | None] = {}
 
     def add(self, workflow: Workflow[Any, Any]) -> Definition:
         """Compile a workflow and remember it under its id, in place of an older one.
 
+        Runs that have begun keep the functions of the older one.
+
         Raises:
             WorkflowInvalidError: it does not work with the engine's defaults or executors.
         """
+        if self._workflows.get(getattr(workflow, "id", "")) is not workflow:
+            definition = self._compiled(workflow)
+            known = self._definitions.get(workflow.id)
+            # One that is made anew for each request must not be kept with each run.
+            if known is None or not can_stand_in(known, definition):
+                self._definitions[workflow.id] = definition
+            self._workflows[workflow.id] = workflow
+        return self._definitions[workflow.id]
+
+    def _compiled(self, workflow: Workflow[Any, Any]) -> Definition:
         if not isinstance(workflow, Workflow):
             problems = node_problems((workflow,))
             begun = getattr(workflow, "_workflow", workflow)  # of a choice that is not complete
@@ -44,13 +64,10 @@ class Registry:
                 getattr(begun, "id", type(workflow).__name__),
                 problems or ["it is a single step; write Workflow(…).then(step)"],
             )
-        if self._workflows.get(workflow.id) is not workflow:
-            definition = workflow.compile(self.defaults)
-            if self.executors is not None:
-                self._check_places(definition, self.executors)
-            self._definitions[workflow.id] = definition
-            self._workflows[workflow.id] = workflow
-        return self._definitions[workflow.id]
+        definition = workflow.compile(self.defaults)
+        if self.executors is not None:
+            self._check_places(definition, self.executors)
+        return definition
 
     def add_all(self, workflows: Iterable[Workflow[Any, Any]]) -> None:
         """Add those that an engine was given.
@@ -65,12 +82,13 @@ class Registry:
             self.add_new(workflow)
 
     def add_new(self, workflow: Workflow[Any, Any]) -> None:
-        """Add a workflow whose id is not taken.
+        """Add a workflow whose id is not taken by a different one.
 
         Raises:
             WorkflowInvalidError: it is, or the workflow does not work with the engine.
         """
-        if self._workflows.get(getattr(workflow, "id", ""), workflow) is not workflow:
+        known = self._definitions.get(getattr(workflow, "id", ""))
+        if known is not None and not same_workflow(known, self._compiled(workflow)):
             raise WorkflowInvalidError(
                 workflow.id, ["two workflows of this engine have this id; rename one of them"]
             )
@@ -84,9 +102,30 @@ class Registry:
         if problems:
             raise WorkflowInvalidError(definition.workflow_id, problems)
 
+    def name_unrecorded(self, definition: Definition) -> None:
+        """Warn, once for a workflow, of the data that its functions hold and no run records."""
+        workflow_id = definition.workflow_id
+        if self._looked_at.get(workflow_id, definition) is None:
+            return  # it was said
+        if self._looked_at.get(workflow_id) is definition:
+            return
+        found = [f"{who} uses {', '.join(names)}" for _, who, names in unrecorded(definition)]
+        self._looked_at[workflow_id] = None if found else definition
+        if found:
+            logger.warning(
+                "workflow %r: %s; that is not recorded with its runs, and another process uses "
+                "what it has itself. Make it part of the input, or a setting of a step: bind(…)",
+                workflow_id,
+                "; ".join(found[:_NAMED]) + ("; …" if len(found) > _NAMED else ""),
+            )
+
     def get(self, workflow_id: str) -> Definition | None:
-        """Return the definition of a workflow; ``None``: not known."""
+        """Return the definition of a workflow, the latest; ``None``: not known."""
         return self._definitions.get(workflow_id)
+
+    def of_run(self, run_id: str, workflow_id: str) -> Definition | None:
+        """Return the definition that a run has, else the latest of its workflow."""
+        return self.own.get(run_id) or self.get(workflow_id)
 
     def ids(self) -> list[str]:
         """Return the ids of all known workflows."""

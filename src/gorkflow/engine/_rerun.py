@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from gorkflow.definition import without_code
-from gorkflow.engine._match import carried_on, differences, tree_of
+from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._part import Part
 from gorkflow.engine._start import StartOptions, check_options, driver_for
 from gorkflow.errors import (
@@ -18,10 +18,10 @@ from gorkflow.errors import (
 )
 from gorkflow.events import ResultKept, RunCreated
 from gorkflow.node import Node
-from gorkflow.rerun import Result, kept, locate, results
+from gorkflow.rerun import kept, locate, results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from gorkflow.definition import Definition
     from gorkflow.engine._driver import Driver
@@ -49,6 +49,7 @@ class Reruns(Part):
         from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: Workflow[Any, Out],
+        accept_types: bool = False,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Out]: ...
     @overload
@@ -58,6 +59,7 @@ class Reruns(Part):
         from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: None = None,
+        accept_types: bool = False,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Any]: ...
     async def rerun(
@@ -66,6 +68,7 @@ class Reruns(Part):
         from_step: Node[Any, Any] | str | None = None,
         *,
         workflow: Workflow[Any, Any] | None = None,
+        accept_types: bool = False,
         **options: Unpack[StartOptions],
     ) -> RunHandle[Any]:
         """Repeat a run that has ended, as a new run that keeps what need not be done again.
@@ -81,8 +84,11 @@ class Reruns(Part):
                 itself, by its path, or by its id where no other has it. It runs when it is reached.
                 Inside a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and
                 an id all of them.
-            workflow: its workflow, if the engine does not know it yet, and so that the output is
-                typed.
+            workflow: its workflow, with the functions to use, and so that the output is typed.
+                Without it: those of the run itself, where this engine began or carried it, else
+                those that the engine knows by the workflow's id.
+            accept_types: repeat it also where recorded values or the types of steps do not fit the
+                code at hand. That is recorded with the new run.
             options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
                 ``run_id`` and ``delay``; ``tags`` are added to that run's.
 
@@ -103,12 +109,12 @@ class Reruns(Part):
             raise InputInvalidError(
                 f"from_step must be a step, its id or its path, not {from_step!r}"
             )
-        if workflow is not None:
-            self._registry.add(workflow)
+        code = None if workflow is None else self._registry.add(workflow)
         loaded = await _loaded(runtime.store, origin, workflow)
         registry = self._registry if self._execute else None
         start = from_step.id if isinstance(from_step, Node) else from_step
-        return await self._begin(_driver(runtime, registry, loaded, start, options), options)
+        driver = _driver(runtime, registry, code, loaded, start, options, accept_types=accept_types)
+        return await self._begin(driver, options)
 
 
 async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
@@ -134,18 +140,23 @@ async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None
 def _driver(
     runtime: Runtime,
     registry: Registry | None,
+    code: Definition | None,
     loaded: Loaded,
     from_step: str | None,
     options: StartOptions,
+    *,
+    accept_types: bool,
 ) -> Driver:
     """Return the driver of a run that repeats another one.
 
     Args:
         runtime: the engine's.
         registry: the workflows that it knows; ``None``: it will not carry the run, and needs none.
+        code: the functions to use, if some were given.
         loaded: the run to repeat.
         from_step: where to begin again.
         options: as the caller gave them.
+        accept_types: whether types that don't fit are no hindrance.
     """
     row = loaded.row
     created = loaded.events[0] if loaded.events else None
@@ -155,10 +166,18 @@ def _driver(
     done = results(tree, loaded.events)
     start = None if from_step is None else locate(tree, from_step, done)
     keep = kept(tree, done, start)
+    accepted: tuple[str, tuple[str, ...]] | None = None
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
-        definition = _definition(registry, loaded, tree, keep)
+        code = code or registry.of_run(row.run_id, row.workflow_id)
+        ended = [ResultKept(row.run_id, 0, path, 0.0, *result) for path, result in keep.items()]
+        definition = _definition(code, loaded, tree, ended, registry.executors)
+        unfit = type_differences(tree, code, [created, *ended], thorough=False) if code else []
+        if unfit and not accept_types:
+            raise _blocked(row.run_id, unfit)
+        if unfit:
+            accepted = (definition.fingerprint, tuple(unfit))
     same = _same(row, created)
     given = {name: value for name, value in options.items() if value is not None}
     return driver_for(
@@ -176,6 +195,7 @@ def _driver(
         defined_at=row.created_at if created.defined_at is None else created.defined_at,
         kept=keep,
         state=created.state,
+        accepted=accepted,
     )
 
 
@@ -190,23 +210,29 @@ def _same(row: RunRow, created: RunCreated) -> StartOptions:
 
 
 def _definition(
-    registry: Registry, loaded: Loaded, tree: WorkflowSpec, keep: Mapping[str, Result]
+    code: Definition | None,
+    loaded: Loaded,
+    tree: WorkflowSpec,
+    ended: Sequence[ResultKept],
+    executors: frozenset[str] | None,
 ) -> Definition:
     """Return the code at hand under the tree of the run that is repeated."""
     run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
-    code = registry.get(workflow_id)
     if code is None:
         raise RunBlockedError(
             run_id,
             f"run {run_id!r} belongs to workflow {workflow_id!r}, which this engine does not know; "
             "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
         )
-    ended = [ResultKept(run_id, 0, path, 0.0, *result) for path, result in keep.items()]
-    problems = differences(tree, code, ended, registry.executors)
+    problems = differences(tree, code, ended, executors)
     if problems:
-        raise RunBlockedError(
-            run_id,
-            f"run {run_id!r} can't be repeated with this code, since it was started with other "
-            f"code: {'; '.join(problems)}. Repeat it with that code, or start a new run",
-        )
+        raise _blocked(run_id, problems)
     return carried_on(code, tree, loaded.tree)
+
+
+def _blocked(run_id: str, problems: Sequence[str]) -> RunBlockedError:
+    return RunBlockedError(
+        run_id,
+        f"run {run_id!r} can't be repeated with this code, since it was started with other code: "
+        f"{'; '.join(problems)}. Repeat it with that code, or start a new run",
+    )

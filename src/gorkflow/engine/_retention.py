@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -74,11 +74,22 @@ async def batches(store: RunReader, query: RunFilter) -> AsyncIterator[list[RunR
         query = replace(query, cursor=page.next_cursor)
 
 
-async def delete(store: Store, query: RunFilter) -> int:
-    """Delete the runs of a filter, a batch at a time; return how many."""
+async def delete(
+    store: Store, query: RunFilter, forget: Callable[[list[str]], object] | None = None
+) -> int:
+    """Delete the runs of a filter, a batch at a time; return how many.
+
+    Args:
+        store: where they are.
+        query: the filter.
+        forget: called with the ids of each batch.
+    """
     deleted = 0
     async for batch in batches(store, query):
-        deleted += await store.delete_runs([row.run_id for row in batch])
+        run_ids = [row.run_id for row in batch]
+        deleted += await store.delete_runs(run_ids)
+        if forget is not None:
+            forget(run_ids)
     if deleted and isinstance(store, Maintainable):
         await store.tidy()
     return deleted
@@ -114,4 +125,4 @@ class Retention(Part):
         _, runtime = self._opened()
         now = runtime.clock.now()
         query = ended(before, now=now, workflow_id=workflow_id, status=status)
-        return await delete(runtime.store, query)
+        return await delete(runtime.store, query, self._registry.own.forget)

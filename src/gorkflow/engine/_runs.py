@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gorkflow.engine._driver import Driver
+    from gorkflow.engine._own import Own
     from gorkflow.engine._runtime import Runtime
 
 logger = logging.getLogger("gorkflow.engine")
@@ -36,6 +37,7 @@ class Runs:
     Args:
         runtime: the engine's.
         max_runs: runs that may be live at a time; the others wait. ``None``: no limit.
+        own: takes the definitions of runs that leave.
         dropped: called with a run that this engine gave up though the store has it as ours.
         room: called when a run has left and none that waits here took its place.
     """
@@ -45,12 +47,14 @@ class Runs:
         runtime: Runtime,
         *,
         max_runs: int | None,
+        own: Own,
         dropped: Callable[[Driver], None],
         room: Callable[[], None],
     ) -> None:
         self.drivers: dict[str, Driver] = {}
         self._runtime = runtime
         self._max_runs = max_runs
+        self._own = own
         self._dropped = dropped
         self._room = room
         self._live: set[str] = set()
@@ -139,6 +143,10 @@ class Runs:
             task.add_done_callback(self._cleaning.discard)
         self._suspects.left(driver)
         why = driver.done.result()
+        if driver.machine.status.terminal and why is None:
+            self._own.end(driver.run_id, driver.definition)
+        elif not isinstance(why, NOT_RECORDED):
+            self._own.keep(driver.run_id, driver.definition)  # it may come back
         if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
         while self._waiting and (self._max_runs is None or len(self._live) < self._max_runs):

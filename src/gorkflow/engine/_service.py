@@ -54,10 +54,11 @@ class Service:
         self.runs = Runs(
             runtime,
             max_runs=max_runs,
+            own=registry.own,
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        runtime.committer.carried = self.runs.drivers
+        runtime.committer.carried = registry.own.carried = self.runs.drivers
         self.lease = Lease(runtime, self.runs, lease, self._deliver)
         runtime.lease = self.lease
         self.claims = Claims(runtime, registry, self.runs)
@@ -245,9 +246,11 @@ class Service:
             await self.claims.recover(workflow_ids, room=self.runs.room)
 
     def _dropped(self, driver: Driver) -> None:
-        if isinstance(driver.done.result(), RunBlockedError):
+        why = driver.done.result()
+        self.claims.drop(driver.run_id, driver.row.token, why)
+        if isinstance(why, RunBlockedError):
             self.claims.unreadable(driver.run_id)
-        self.claims.drop(driver.run_id, driver.row.token)
+            self._wake.set()  # so that whoever waits elsewhere learns it soon
         if not self.runtime.recovers:
             self._followed.add(driver.run_id)  # nobody else may be there to carry it on
 
@@ -291,6 +294,7 @@ class Service:
             await self._go_on()
         await self.claims.give_back(RETRY)
         await self._take_followed()
+        await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def job_of(attempt: Attempt) -> bytes:
         data = recorded
     job = Job(
         function=reference_of(step.fn),
-        settings={name: json.dumps(value) for name, value in step.settings.items()},
+        settings=dict(command.spec.settings),
         ids=attempt.ids(),
         timeout=command.spec.timeout,
         due=attempt.due,

@@ -48,7 +48,7 @@ async def message_for(
     if row.status.terminal:
         raise ended(run_id, row.status.value)
     name = signal.name if isinstance(signal, Signal) else signal
-    definition = registry.get(row.workflow_id)
+    definition = registry.of_run(run_id, row.workflow_id)
     if definition is not None and definition.fingerprint == row.fingerprint:
         tree = definition.tree
     else:

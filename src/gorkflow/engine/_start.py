@@ -16,7 +16,7 @@ from gorkflow.codec import codec_of
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
-from gorkflow.events import ResultKept, RunCreated
+from gorkflow.events import ResultKept, RunCreated, TypesAccepted
 from gorkflow.machine import Machine
 from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.state import initial
@@ -111,6 +111,7 @@ def driver_for(
     defined_at: float | None = None,
     kept: Mapping[str, tuple[Any, ...]] | None = None,
     state: tuple[Write, ...] = (),
+    accepted: tuple[str, tuple[str, ...]] | None = None,
 ) -> Driver:
     """Return the driver of a run with this input.
 
@@ -124,6 +125,7 @@ def driver_for(
         defined_at: when its definition was new, if not now; in seconds since the epoch.
         kept: what it keeps of that run, by path: the fields of ``result_kept``.
         state: what its state begins with, unless the options say it.
+        accepted: of a rerun with code whose types don't fit: the fields of ``types_accepted``.
 
     Raises:
         InputInvalidError: an option is not valid.
@@ -139,6 +141,8 @@ def driver_for(
     created = (definition.fingerprint, data, timeout, *again, state, defined_at)
     opening: list[Inbound] = [(RunCreated, "", None, created)]
     opening += [(ResultKept, path, None, fields) for path, fields in (kept or {}).items()]
+    if accepted is not None:
+        opening.append((TypesAccepted, "", None, accepted))
     return Driver(
         runtime,
         definition,

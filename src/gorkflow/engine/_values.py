@@ -68,21 +68,27 @@ class Values:
         for event in events:
             if type(event) in _WITHOUT_VALUE:
                 continue  # half of all events
-            if type(event) is ev.TypesAccepted:
-                self._accepted = True
             if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
-            elif isinstance(event, ev.SignalReceived):
+            else:
+                self._note_other(event)
+
+    def _note_other(self, event: ev.Event) -> None:
+        match event:
+            case ev.SignalReceived():
                 self._bytes[event.seq] = (event.payload, event.path)
-            elif isinstance(event, ev.ResultKept):
-                if event.output is not None:
-                    self._bytes[event.seq] = (event.output, event.path)
-            elif isinstance(event, ev.BlockDecided):
+            case ev.ResultKept(output=bytes(output)):
+                self._bytes[event.seq] = (output, event.path)
+            case ev.BlockDecided():
                 self._composed[event.seq] = (event.output, event.path)
-            elif isinstance(event, ev.StepFailed):
+            case ev.StepFailed():
                 self._failures[event.seq] = event.failure
-            elif isinstance(event, ev.RunCreated) and event.input is not None:
-                self._bytes[event.seq] = (event.input, "")
+            case ev.RunCreated(input=bytes(data)):
+                self._bytes[event.seq] = (data, "")
+            case ev.TypesAccepted():
+                self._accepted = True
+            case _:
+                pass
 
     # ---- values ---------------------------------------------------------------------------
 

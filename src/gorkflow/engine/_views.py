@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
 from gorkflow.engine._part import Part
-from gorkflow.errors import LeaseLostError
+from gorkflow.errors import LeaseLostError, RunBlockedError
 from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
 
@@ -124,25 +124,52 @@ class Views(Part):
             raise TypeError(f"after={after!r} is a cursor over all runs; of one, give a seq")
         return self._watch.events(run_id, after or 0)
 
-    async def wait(self, run_id: str, *, workflow_id: str | None = None) -> Ended:
+    async def wait(
+        self, run_id: str, *, workflow_id: str | None = None, wait_blocked: bool = False
+    ) -> Ended:
         """Wait until a run has ended, here or elsewhere, and return how.
 
         Args:
             run_id: the run.
             workflow_id: the workflow that it is believed to be of; ``None``: of any.
+            wait_blocked: wait on where the code at hand can't go on with the run, until other code
+                ends it.
 
         Raises:
+            RunBlockedError: the code at hand can't go on with the run; says why.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow.
         """
         service, _ = self._opened()
         if workflow_id is not None:
             await self._watch.check_workflow(run_id, workflow_id)
-        driver = service.runs.drivers.get(run_id)
-        if driver is not None:
-            error = await driver.done.wait()
-            if isinstance(error, LeaseLostError):
-                driver = None  # how it ended here was refused: somebody else carries it to its end
-            elif error is not None:
-                raise error
-        return await self._watch.ended(run_id, driver)
+        while True:
+            driver = service.runs.drivers.get(run_id)
+            if driver is not None:
+                error = await driver.done.wait()
+                if isinstance(error, LeaseLostError) or (
+                    wait_blocked and isinstance(error, RunBlockedError)
+                ):
+                    driver = None  # it was given up here: somebody else ends it
+                elif error is not None:
+                    raise error
+            try:
+                return await self._watch.ended(run_id, driver, wait_blocked=wait_blocked)
+            except RunBlockedError:
+                if not await self._looks_again(run_id):
+                    raise
+
+    async def _looks_again(self, run_id: str) -> bool:
+        """Look whether a run that is blocked, for others or before, goes on with the code here.
+
+        Raises:
+            RunBlockedError: it does not; says why.
+        """
+        service, runtime = self._opened()
+        row = await runtime.store.get_run(run_id)
+        if not runtime.recovers or runtime.closing or row is None:
+            return False
+        if self._registry.of_run(run_id, row.workflow_id) is None:
+            return False
+        await service.recover(run_id)
+        return True  # or somebody else has it by now

@@ -13,7 +13,7 @@ from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
 from gorkflow.engine._values import Shown, Values
-from gorkflow.errors import RunError, RunNotFoundError, StoreCorruptError
+from gorkflow.errors import RunBlockedError, RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
     run_of,
@@ -24,14 +24,14 @@ from gorkflow.history import (
 )
 from gorkflow.insight.waiting import with_limits
 from gorkflow.machine import state_of
-from gorkflow.model import Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
+from gorkflow.model import BLOCKED, Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
-    from gorkflow.store import Loaded, Store
+    from gorkflow.store import Loaded, RunRow, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
 _LOOKS = 200  # looks a second that are enough, for all who wait together
@@ -91,8 +91,7 @@ class Watch:
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
-        if await self._store.get_run(run_id) is None:
-            raise RunNotFoundError(run_id)
+        await self._row(run_id)
         with self._woken(run_id) as woken:
             delay = _POLL[0]
             over = False
@@ -108,7 +107,7 @@ class Watch:
                     delay = _POLL[0]
                 elif over:
                     return  # everything up to the end had been seen before
-                elif await self._is_over(run_id):
+                elif (await self._row(run_id)).status.terminal:
                     over = True  # it may have ended after its events were read: look once more
                 else:
                     delay = await _sleep(woken, delay, self._patience)
@@ -126,27 +125,33 @@ class Watch:
                 else:
                     delay = await _sleep(woken, delay, self._patience)
 
-    async def ended(self, run_id: str, driver: Driver | None) -> Ended:
+    async def ended(self, run_id: str, driver: Driver | None, *, wait_blocked: bool) -> Ended:
         """Wait until a run has ended, and return how.
 
         Args:
             run_id: the run.
             driver: that carried it to its end here, if one did: what it knows need not be loaded.
+            wait_blocked: whether to wait on where no worker's code fits.
+
+        Raises:
+            RunBlockedError: a worker that looked at it can't go on with it, and none has it now.
         """
         known = None if driver is None else _as_carried(driver)
         if known is not None and known.status is not RunStatus.FAILED:
             return known
         try:
-            return await self._ended(run_id)
+            return await self._ended(run_id, wait_blocked=wait_blocked)
         except RunNotFoundError:
             if known is None:
                 raise
             return known  # a store in memory keeps so many: this one is forgotten already
 
-    async def _ended(self, run_id: str) -> Ended:
+    async def _ended(self, run_id: str, *, wait_blocked: bool) -> Ended:
         with self._woken(run_id) as woken:
             delay = _POLL[0]
-            while not await self._is_over(run_id):
+            while not (row := await self._row(run_id)).status.terminal:
+                if row.reason.startswith(BLOCKED) and row.worker_id is None and not wait_blocked:
+                    raise RunBlockedError(run_id, row.reason.removeprefix(BLOCKED))
                 delay = await _sleep(woken, delay, self._patience)
                 woken.clear()
         loaded, values = await self._load(run_id)
@@ -181,17 +186,17 @@ class Watch:
                 "engine.handle its own workflow, or none",
             )
 
-    async def _is_over(self, run_id: str) -> bool:
+    async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)
         if row is None:
             raise RunNotFoundError(run_id)
-        return row.status.terminal
+        return row
 
     async def _load(self, run_id: str) -> tuple[Loaded, Values]:
         loaded = await self._store.load(run_id)
         if loaded is None:
             raise RunNotFoundError(run_id)
-        definition = self._registry.get(loaded.row.workflow_id)
+        definition = self._registry.of_run(run_id, loaded.row.workflow_id)
         tree = tree_of(loaded)
         if definition is not None:
             definition = read_by(definition, tree, loaded.tree)

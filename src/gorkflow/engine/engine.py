@@ -34,7 +34,7 @@ from gorkflow.engine._watch import Watch
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
-from gorkflow.store import Store
+from gorkflow.store import Immediate, Store
 from gorkflow.workflow import Workflow
 
 logger = logging.getLogger("gorkflow.engine")
@@ -332,6 +332,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         """
         _, runtime = self._opened()
         definition = self._registry.add(workflow)
+        if not isinstance(self.store, Immediate):  # it outlives the process
+            self._registry.name_unrecorded(definition)
         driver = new_driver(runtime, definition, input, options, claimed=self._execute)
         return await self._begin(driver, options)
 

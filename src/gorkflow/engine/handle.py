@@ -10,6 +10,7 @@ from gorkflow.events import Event
 from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
 
 if TYPE_CHECKING:
+    from gorkflow.engine._watch import Ended
     from gorkflow.engine.engine import Engine
     from gorkflow.signal import Signal
 
@@ -35,10 +36,15 @@ class RunHandle(Generic[Out_co]):
         """Return the run's id."""
         return f"RunHandle({self.run_id!r})"
 
-    async def result(self) -> Out_co:
+    async def result(self, *, wait_blocked: bool = False) -> Out_co:
         """Wait until the run has ended, and return its output.
 
+        Args:
+            wait_blocked: wait on where the code at hand can't go on with the run, until other code
+                ends it.
+
         Raises:
+            RunBlockedError: the code at hand can't go on with the run; says why.
             RunFailedError: it failed; lists every unhandled failure. A ``StateConflictError`` where
                 branches left different values under one key of the state.
             RunCancelledError: it was cancelled.
@@ -46,7 +52,7 @@ class RunHandle(Generic[Out_co]):
             RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed; the run goes on when an engine recovers it.
         """
-        ended = await self._engine.wait(self.run_id, workflow_id=self._workflow_id)
+        ended = await self._ended(wait_blocked=wait_blocked)
         match ended.status:
             case RunStatus.COMPLETED:
                 return ended.output  # type: ignore[no-any-return]
@@ -57,15 +63,19 @@ class RunHandle(Generic[Out_co]):
                 error = StateConflictError if conflict else RunFailedError
                 raise error(self.run_id, ended.failures, ended.outcomes)
 
-    async def outcome(self) -> Outcome[Out_co]:
+    async def outcome(self, *, wait_blocked: bool = False) -> Outcome[Out_co]:
         """Wait until the run has ended, and return how, without raising for it.
 
+        Args:
+            wait_blocked: as of ``result``.
+
         Raises:
+            RunBlockedError: the code at hand can't go on with the run; says why.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed.
         """
-        ended = await self._engine.wait(self.run_id, workflow_id=self._workflow_id)
+        ended = await self._ended(wait_blocked=wait_blocked)
         match ended.status:
             case RunStatus.COMPLETED:
                 return Completed("", ended.output)
@@ -73,6 +83,11 @@ class RunHandle(Generic[Out_co]):
                 return Cancelled("", ended.reason)
             case _:
                 return Failed("", ended.failures[0])
+
+    async def _ended(self, *, wait_blocked: bool) -> Ended:
+        return await self._engine.wait(
+            self.run_id, workflow_id=self._workflow_id, wait_blocked=wait_blocked
+        )
 
     async def info(self) -> Run:
         """Return the run as it is now.

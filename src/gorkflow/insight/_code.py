@@ -10,6 +10,7 @@ from gorkflow.definition import Definition
 from gorkflow.flow import StepSpec, undo_path
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
+from gorkflow.language._closures import unrecorded
 from gorkflow.language._hazards import Snapshot, unwrapped
 from gorkflow.language._source import Call, Dotted, calls_of, found_at
 from gorkflow.step import Step
@@ -73,14 +74,18 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
     for path, step in definition.steps.items():
         inner = unwrapped(step.fn)
         by_code[getattr(inner, "__code__", inner)][path] = step
+    told: set[str] = set()
     for steps in by_code.values():
-        yield from _changed(steps)
+        changed = list(_changed(steps))
+        told.update(advice.path for advice in changed)
+        yield from changed
         path, step = next(iter(steps.items()))
         calls = calls_of(step.fn)
         yield from _inner_steps(path, _steps(steps), calls)
         stopping = [path for path in steps if path in on_loop]
         if stopping:
             yield from _blocking(stopping[0], f"async {_steps(stopping)}", calls)
+    yield from (advice for advice in _unrecorded(definition) if advice.path not in told)
 
 
 def _of_conditions(definition: Definition) -> Iterator[Advice]:
@@ -91,6 +96,18 @@ def _of_conditions(definition: Definition) -> Iterator[Advice]:
             if condition.is_async:
                 who = f"async function {condition.name!r} of {path!r}"
                 yield from _blocking(path, who, calls_of(condition.fn))
+
+
+def _unrecorded(definition: Definition) -> Iterator[Advice]:
+    for path, who, names in unrecorded(definition):
+        yield Advice(
+            "unrecorded-value",
+            path,
+            f"{who} uses {named(names)}, which no run records: a run keeps it as long as its "
+            "process lives, and another process uses what it has itself. Make it part of the "
+            "input, or a setting of a step: step.bind(id, …)",
+            "info",
+        )
 
 
 def _steps(paths: Collection[str]) -> str:

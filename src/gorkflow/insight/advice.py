@@ -30,6 +30,7 @@ CODES = frozenset(
         "shared-limit",
         "step-in-step",
         "unbounded",
+        "unrecorded-value",
     }
 )
 """Every kind of advice."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import StepInvalidError
@@ -33,7 +31,6 @@ def check_placement(
     label: str,
     *,
     is_async: bool,
-    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Raise unless a function can run where it should.
 
@@ -42,7 +39,6 @@ def check_placement(
         options: those of the step.
         label: how errors name it.
         is_async: whether it is a coroutine function.
-        settings: what ``bind`` fixed.
 
     Raises:
         StepInvalidError: it can't; the message says what to write.
@@ -60,7 +56,7 @@ def check_placement(
             "async def only; leave executor out, and it runs in a thread"
         )
     elif executor not in LOCAL:
-        problem = _naming_problem(fn, executor) or _settings_problem(settings, executor)
+        problem = _naming_problem(fn, executor)
     if problem:
         raise StepInvalidError(f"{label}: {problem}")
 
@@ -88,20 +84,6 @@ def _naming_problem(fn: Any, executor: str) -> str:
         f"executor={executor!r} finds the function in another process by its name, and {why}; "
         "write it at the top level of a module of its own, and import it from there"
     )
-
-
-def _settings_problem(settings: Mapping[str, Any], executor: str) -> str:
-    for name, value in settings.items():
-        try:
-            crosses = json.loads(json.dumps(value, allow_nan=False)) == value
-        except (TypeError, ValueError):
-            crosses = False
-        if not crosses:
-            return (
-                f"the setting {name}={value!r:.80} has to cross to executor={executor!r} as JSON, "
-                "and can't; bind a string, number, list or dict"
-            )
-    return ""
 
 
 def reference_of(fn: Any) -> str:

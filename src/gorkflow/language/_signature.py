@@ -16,7 +16,7 @@ from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.language._hazards import caller_frames, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _EMPTY = Parameter.empty
 
@@ -36,8 +36,8 @@ class StepSignature:
     takes_context: bool
     params: tuple[Param, ...]
     output: Any
-    settings: frozenset[str]
-    """Parameters that are never inputs; ``bind`` can fix them."""
+    settings: Mapping[str, Any]
+    """The annotations of the parameters that are never inputs; ``bind`` can fix them."""
 
     @cached_property
     def wanted(self) -> tuple[Any, ...]:
@@ -76,11 +76,11 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
     parameters = list(signature.parameters.values())
     takes_context = bool(parameters) and _is_context(hints.get(parameters[0].name))
     inputs = _inputs(parameters[1:] if takes_context else parameters, hints, label)
-    settings = frozenset(
-        item.name
+    settings = {
+        item.name: hints.get(item.name, Any)
         for item in parameters[takes_context:]
         if item.default is not _EMPTY and item.kind is not Parameter.POSITIONAL_ONLY
-    )
+    }
     result = StepSignature(
         is_async=inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inner),
         takes_context=takes_context,

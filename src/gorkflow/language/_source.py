@@ -112,6 +112,35 @@ def context_uses(fn: Callable[..., Any]) -> frozenset[str] | None:
     return frozenset(uses) if len(uses) == mentions else None
 
 
+def computed_defaults(fn: FunctionType) -> frozenset[str]:
+    """Return the parameters whose default was computed by the function around this one.
+
+    A literal, or a global, is the same in every process. So is what stands outside any function.
+    Without its source a lambda is taken to have computed all of them, as in ``lambda x, n=n: …``.
+    """
+    if "<locals>" not in fn.__qualname__:
+        return frozenset()
+    is_lambda = fn.__code__.co_name == "<lambda>"
+    node = _lambda_of(fn) if is_lambda else _definition_of(fn)
+    if node is None:
+        names = fn.__code__.co_varnames if is_lambda else ()
+        return frozenset(names)
+    inputs = [*node.args.posonlyargs, *node.args.args]
+    given = [*zip(reversed(inputs), reversed(node.args.defaults), strict=False)]
+    given += [
+        (item, value)
+        for item, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        if value is not None
+    ]
+    return frozenset(item.arg for item, value in given if _is_computed(value, fn))
+
+
+def _is_computed(node: ast.expr, fn: FunctionType) -> bool:
+    names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+    local = names - fn.__globals__.keys() - vars(builtins).keys()
+    return bool(local) or not names.isdisjoint(fn.__code__.co_varnames)  # n=n
+
+
 def found_at(dotted: str) -> Any:
     """Return what a full name stands for, if its module is imported; else ``None``."""
     parts = dotted.split(".")
@@ -216,21 +245,49 @@ def _definition_of(fn: Any) -> _Def | None:
     code = getattr(fn, "__code__", None)
     if code is None:
         return None
-    linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, getattr(fn, "__globals__", None))
-    return _definitions("".join(lines)).get((code.co_name, code.co_firstlineno))
+    return _definitions(_text_of(fn)).get((code.co_name, code.co_firstlineno))
+
+
+def _lambda_of(fn: FunctionType) -> ast.Lambda | None:
+    """Return the source of a lambda, where only one of its line takes the same parameters."""
+    code = fn.__code__
+    count = code.co_argcount + code.co_kwonlyargcount
+    found = [
+        node
+        for node in ast.walk(_tree(_text_of(fn)))
+        if isinstance(node, ast.Lambda)
+        and node.lineno == code.co_firstlineno
+        and _parameters(node) == code.co_varnames[:count]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _parameters(node: ast.Lambda) -> tuple[str, ...]:
+    args = node.args
+    return tuple(item.arg for item in (*args.posonlyargs, *args.args, *args.kwonlyargs))
+
+
+def _text_of(fn: Any) -> str:
+    name = fn.__code__.co_filename
+    linecache.checkcache(name)
+    return "".join(linecache.getlines(name, getattr(fn, "__globals__", None)))
+
+
+@lru_cache(maxsize=16)
+def _tree(text: str) -> ast.AST:
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in notebooks
+    try:
+        tree: ast.AST = compile(text, "<source>", "exec", flags, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
+    return tree
 
 
 @lru_cache(maxsize=16)
 def _definitions(text: str) -> dict[tuple[str, int], _Def]:
     """Return every ``def`` in a text, by name and first line, as code objects have them."""
-    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in notebooks
-    try:
-        tree: ast.AST = compile(text, "<source>", "exec", flags, dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return {}
     return {
         (node.name, min([node.lineno, *(item.lineno for item in node.decorator_list)])): node
-        for node in ast.walk(tree)
+        for node in ast.walk(_tree(text))
         if isinstance(node, _Def)
     }

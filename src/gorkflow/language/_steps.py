@@ -18,13 +18,11 @@ from typing import (
     overload,
 )
 
-from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec
 from gorkflow.language._options import (
     StepDefaults,
     StepOptions,
     checked_options,
-    did_you_mean,
     given_options,
     merged,
     resolved_limits,
@@ -32,6 +30,7 @@ from gorkflow.language._options import (
     resolved_timeout,
 )
 from gorkflow.language._placement import check_placement, executor_of
+from gorkflow.language._settings import Recorded, decoded, recorded
 from gorkflow.language._signature import Param, StepSignature, summary_of
 from gorkflow.language._undoing import check_undo, undo_spec
 from gorkflow.node import In_contra, Node, Out_co
@@ -71,14 +70,13 @@ class Step(Node[In_contra, Out_co]):
     """What the function is annotated to return."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
-    settings: Mapping[str, Any]
-    """Fixed by ``bind``, by parameter name."""
     snapshot: object
     """What the function's variables held when the step was made; for ``gorkflow check``."""
     undone_by: Step[Any, Any] | None
     """What undoes it, should the run fail; given by ``undo``."""
     _options: Mapping[str, Any]
     _signature: StepSignature
+    _settings: Recorded
     _specs: dict[Any, StepSpec]
 
     def __init__(
@@ -86,7 +84,7 @@ class Step(Node[In_contra, Out_co]):
         fn: Callable[..., Any],
         signature: StepSignature,
         options: Mapping[str, Any],
-        settings: Mapping[str, Any],
+        settings: Mapping[str, str],
         *,
         snapshot: object = None,
         undone_by: Step[Any, Any] | None = None,
@@ -102,7 +100,7 @@ class Step(Node[In_contra, Out_co]):
             wanted=signature.wanted,
             output=signature.output,
             reads=tuple(options.get("reads", ())),
-            settings=MappingProxyType(dict(settings)),
+            _settings=tuple(sorted(settings.items())),
             _options=options,
             _signature=signature,
             snapshot=snapshot,
@@ -129,46 +127,61 @@ class Step(Node[In_contra, Out_co]):
         """Return the id."""
         return f"<step {self.id!r}>"
 
-    def call(self, ctx: StepContext[Any] | None, args: tuple[Any, ...]) -> Any:
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What ``bind`` fixed, by parameter; fresh objects each time."""
+        return MappingProxyType(decoded(self.parameters, self._settings))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The annotations of the parameters that ``bind`` can fix, by name."""
+        return self._signature.settings
+
+    def call(
+        self,
+        ctx: StepContext[Any] | None,
+        args: tuple[Any, ...],
+        settings: Recorded | None = None,
+    ) -> Any:
         """Call the function as the engine does.
 
         Args:
             ctx: for functions that take one.
             args: the inputs, spread.
+            settings: those of the run, as they are recorded; the step's own unless given.
 
         Returns:
             What the function returns; of an async one, the awaitable.
+
+        Raises:
+            ValidationError: a setting does not match its parameter.
         """
         if self.takes_context:
             args = (ctx, *args)
-        return self.fn(*args, **self.settings) if self.settings else self.fn(*args)
+        texts = self._settings if settings is None else settings
+        return self.fn(*args, **decoded(self.parameters, texts)) if texts else self.fn(*args)
 
     def bind(self, id: str, /, **settings: Any) -> Self:
         """Return a copy under another id with some of its settings fixed.
 
+        Settings are recorded with every run. A run keeps its own, also where newer code binds
+        others.
+
         Args:
             id: of the copy.
-            **settings: parameters that have a default, by name.
+            **settings: parameters that have a default, by name; data of the parameters' types.
 
         Raises:
-            StepInvalidError: there is no such setting, or the id is none.
+            StepInvalidError: there is no such setting, it can't be recorded, or the id is not
+                valid.
         """
-        known = self._signature.settings
-        for name in settings:
-            if name in known:
-                continue
-            if any(name == param.name for param in self.params):
-                why = "is an input; only parameters with a default can be fixed"
-            elif known:
-                why = f"is no parameter; {did_you_mean(name, sorted(known))}"
-            else:
-                why = "is no parameter, and no parameter has a default"
-            raise StepInvalidError(f"step {self.id!r}: {name!r} {why}")
-        return self._copy({"id": id}, {**self.settings, **settings})
+        inputs = [param.name for param in self.params]
+        texts = recorded(f"step {self.id!r}", inputs, self.parameters, settings)
+        return self._copy({"id": id}, {**dict(self._settings), **texts})
 
     def renamed(self, node_id: str) -> Self:
         """Return a copy under another id."""
-        return self._copy({"id": node_id}, self.settings)
+        return self._copy({"id": node_id}, dict(self._settings))
 
     def with_function(
         self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
@@ -179,7 +192,9 @@ class Step(Node[In_contra, Out_co]):
         not handed to the function.
         """
         options = {name: item for name, item in self._options.items() if name != "executor"}
-        signature = replace(self._signature, is_async=is_async, takes_context=takes_context)
+        signature = replace(
+            self._signature, is_async=is_async, takes_context=takes_context, settings={}
+        )
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
         made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
@@ -192,19 +207,18 @@ class Step(Node[In_contra, Out_co]):
             StepInvalidError: the other step can't do that.
         """
         check_undo(self, step)
-        return self._with(self._options, self.settings, step)
+        return self._with(self._options, dict(self._settings), step)
 
-    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, str]) -> Self:
         options = {**self._options, **given_options(changes)}
         if "id" in changes and "name" not in changes:
             options.pop("name", None)
         checked_options(options, f"step {self.id!r}")
-        label, is_async = f"step {self.id!r}", self.is_async
-        check_placement(self.fn, options, label, is_async=is_async, settings=settings)
+        check_placement(self.fn, options, f"step {self.id!r}", is_async=self.is_async)
         return self._with(options, settings, self.undone_by)
 
     def _with(
-        self, options: Mapping[str, Any], settings: Mapping[str, Any], undo: Step[Any, Any] | None
+        self, options: Mapping[str, Any], settings: Mapping[str, str], undo: Step[Any, Any] | None
     ) -> Self:
         return type(self)(
             self.fn, self._signature, options, settings, snapshot=self.snapshot, undone_by=undo
@@ -241,6 +255,7 @@ class Step(Node[In_contra, Out_co]):
                 limits=self.limits(defaults),
                 input_schema=self._signature.input_digest,
                 output_schema=self._signature.output_digest,
+                settings=self._settings,
                 undo=None if self.undone_by is None else undo_spec(self, self.undone_by, defaults),
             )
         return found
@@ -263,7 +278,7 @@ class Step(Node[In_contra, Out_co]):
             Raises:
                 StepInvalidError: an option is unknown or out of range.
             """
-            return self._copy(options, self.settings)
+            return self._copy(options, dict(self._settings))
 
         def undo(self, step: Step[Any, Any], /) -> Self:
             """Return a copy that another step undoes, should the run fail or be cancelled.

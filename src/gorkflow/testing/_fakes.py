@@ -103,7 +103,7 @@ def _stand_in(node: Node[Any, Any], fake: Any, problems: list[str]) -> Node[Any,
         takes_context=True,
         params=shape.params,
         output=shape.output,
-        settings=frozenset(),
+        settings={},
     )
     made: AsyncStep[Any, Any, Any] = AsyncStep(fn, signature, {"id": node.id}, {})
     return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from gorkflow.flow import join_path, undo_path
@@ -47,13 +46,9 @@ def in_threads(workflow: Workflow[In, Out]) -> Workflow[In, Out]:
     if not any(map(_is_elsewhere, nodes_of(workflow).values())):
         return workflow
 
-    def change(step: Step[Any, Any]) -> Step[Any, Any]:
-        if not _is_elsewhere(step):
-            return step
-        fn = partial(step.fn, **step.settings)
-        return step.with_function(fn, is_async=False, takes_context=step.takes_context)
-
-    return steps_rewritten(workflow, change)
+    return steps_rewritten(
+        workflow, lambda step: step.options(executor="thread") if _is_elsewhere(step) else step
+    )
 
 
 def _is_elsewhere(node: Node[Any, Any]) -> bool:

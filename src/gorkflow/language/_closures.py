@@ -1,0 +1,234 @@
+"""Functions as values: which of them are the same, and which data they hold.
+
+A function is its code, its defaults and what it closes over. Where it stands in a file, and its
+name, are not part of it: a lambda that is made anew for each request is the same each time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from itertools import islice
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from gorkflow.language._hazards import PACKAGE
+from gorkflow.language._source import computed_defaults
+from gorkflow.language._steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gorkflow.definition import Definition
+
+_SCALARS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, PurePath, Enum)
+_MOST = 10_000  # values that are compared; what holds more is taken for another
+_LINE = re.compile(r"<lambda in line \d+>")
+_DEEP = 5  # levels of lists and the like that are looked into for data
+_NOTHING: Any = object()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two functions are the same: equal code, defaults and closed-over values."""
+    try:
+        return _Comparison().same(one, other)
+    except Exception:  # noqa: BLE001 - somebody else's __eq__ or __repr__, or nested too deep
+        return False
+
+
+def is_bare(fn: Callable[..., Any]) -> bool:
+    """Return whether a function holds nothing that may change: another one can stand in for it."""
+    return (
+        type(fn) is FunctionType
+        and not fn.__closure__
+        and all(type(value) in _SCALARS or type(value) is str for _, value in _defaults(fn))
+    )
+
+
+class _Comparison:
+    def __init__(self) -> None:
+        self._met: set[tuple[int, int]] = set()
+        self._alive: list[Any] = []  # what was made to be compared, so that its id stays taken
+
+    def same(self, one: Any, other: Any) -> bool:
+        if one is other:
+            return True
+        if type(one) is not type(other) or len(self._met) > _MOST:
+            return False
+        if type(one) is str:
+            return bool(one == other)
+        pair = id(one), id(other)
+        if pair in self._met:
+            return True  # it is being compared: a function that calls itself, say
+        self._met.add(pair)
+        mine, theirs = _parts(one), _parts(other)
+        self._alive.append((mine, theirs))
+        if mine is None or theirs is None:
+            return (one == other) is True
+        return len(mine) == len(theirs) and all(map(self.same, mine, theirs))
+
+
+def _parts(item: Any) -> Sequence[Any] | None:
+    """Return what a value is compared by; ``None``: it knows itself."""
+    value: Any = item
+    parts: Sequence[Any] | None = None
+    if isinstance(item, FunctionType):
+        scope = id(value.__globals__)
+        parts = (scope, value.__code__, dict(_defaults(value)), _contents(value))
+    elif isinstance(item, CodeType):
+        parts = _shape(value)
+    elif isinstance(item, MethodType):
+        parts = (value.__func__, value.__self__)
+    elif isinstance(item, partial):
+        parts = (value.func, value.args, value.keywords)
+    elif isinstance(item, Step):
+        parts = (value.spec({}), value.fn)
+    elif isinstance(item, tuple | list):
+        parts = value
+    elif isinstance(item, dict):
+        parts = (value.keys(), [value[key] for key in sorted(value, key=repr)])
+    elif isinstance(item, _SCALARS):
+        parts = (repr(value),)  # 0.0 and -0.0, an instant in two zones: not the same
+    return parts
+
+
+def _shape(code: CodeType) -> tuple[Any, ...]:
+    """Return what a code object does: neither where it stands, nor what it is called."""
+    return (
+        code.co_code,
+        code.co_exceptiontable,
+        code.co_flags,
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+        (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars),
+        tuple(map(_constant, code.co_consts)),
+    )
+
+
+def _constant(item: Any) -> Any:
+    value: Any = item
+    if isinstance(item, CodeType):
+        return _shape(item)
+    if isinstance(item, tuple):
+        return tuple(map(_constant, value))
+    if isinstance(item, frozenset):
+        return frozenset(map(_constant, value))
+    return type(value), repr(value)  # 1 and True are equal, and so are 0.0 and -0.0
+
+
+def _contents(fn: FunctionType) -> tuple[Any, ...]:
+    return tuple([_content(cell) for cell in fn.__closure__ or ()])
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return _NOTHING
+
+
+def _defaults(fn: FunctionType) -> Iterator[tuple[str, Any]]:
+    code, values = fn.__code__, fn.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    yield from zip(names[len(names) - len(values) :], values, strict=True)
+    yield from (fn.__kwdefaults__ or {}).items()
+
+
+# ---- the functions of a workflow --------------------------------------------------------------
+
+
+def functions_of(definition: Definition) -> Iterator[tuple[str, str, Any]]:
+    """Yield every function of a workflow: the node's path, words for it, and the function."""
+    for path, step in definition.steps.items():
+        yield path, f"step {path!r}", step.fn
+    for path, conditions in definition.conditions.items():
+        for each in conditions:
+            yield path, f"condition {each.name!r} of {path!r}", each.fn
+    for path, key in definition.keys.items():
+        yield path, f"key {key.name!r} of {path!r}", key.fn
+
+
+def same_workflow(one: Definition, other: Definition) -> bool:
+    """Return whether two workflows are the same: equal nodes, options, settings and functions."""
+    if one is other:
+        return True
+    # A lambda is called by its line, and may be written in two places.
+    texts = [_LINE.sub("<lambda>", each.text) for each in (one, other)]
+    if texts[0] != texts[1] or one.tags != other.tags:
+        return False
+    pairs = zip(functions_of(one), functions_of(other), strict=True)
+    return all(same(mine[2], theirs[2]) for mine, theirs in pairs)
+
+
+def can_stand_in(one: Definition, other: Definition) -> bool:
+    """Return whether one workflow does what the other does, now and later."""
+    return (
+        one.text == other.text
+        and all(is_bare(fn) for _, _, fn in functions_of(other))
+        and same_workflow(one, other)
+    )
+
+
+# ---- what is not recorded ---------------------------------------------------------------------
+
+
+def unrecorded(definition: Definition) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the functions that hold data: the node's path, words for it, and the variables.
+
+    Another process has the function, found by the workflow's id, but not the data.
+    """
+    told: set[Any] = set()
+    for path, who, fn in functions_of(definition):
+        names = list(dict.fromkeys(_held(fn, set())))
+        key = getattr(fn, "__code__", fn), *names
+        if names and key not in told:
+            told.add(key)  # a step that stands in many branches is named once
+            yield path, who, names
+
+
+def _held(fn: Any, met: set[int]) -> Iterator[str]:
+    """Yield the names under which a function holds data."""
+    if id(fn) in met:
+        return
+    met.add(id(fn))
+    if isinstance(fn, partial):
+        yield from _held(fn.func, met)
+        numbered = ((f"argument {n}", value) for n, value in enumerate(fn.args, 1))
+        yield from _named((*numbered, *fn.keywords.items()), met)
+    elif isinstance(fn, MethodType):
+        yield from _named([("self", fn.__self__)], met)
+        yield from _held(fn.__func__, met)
+    elif isinstance(fn, FunctionType):
+        yield from _named(zip(fn.__code__.co_freevars, _contents(fn), strict=True), met)
+        given = [(name, value) for name, value in _defaults(fn) if _is_data(value)]
+        computed = computed_defaults(fn) if given else ()
+        yield from (name for name, _ in given if name in computed)
+    elif _is_data(fn):
+        yield type(fn).__name__
+
+
+def _named(items: Iterable[tuple[str, Any]], met: set[int]) -> Iterator[str]:
+    for name, value in items:
+        if isinstance(value, FunctionType | MethodType | partial):
+            yield from _held(value, met)
+        elif _is_data(value):
+            yield name
+
+
+def _is_data(item: Any, depth: int = 0) -> bool:
+    """Return whether a value is data: not a live object, a class or a module."""
+    value: Any = item
+    if isinstance(item, (str, bytes, bytearray, *_SCALARS)):
+        return True
+    if isinstance(item, dict | list | tuple | set | frozenset):
+        inside = value.values() if isinstance(item, dict) else value
+        return depth < _DEEP and any(_is_data(each, depth + 1) for each in islice(inside, _MOST))
+    cls = value.__class__
+    if isinstance(item, type) or cls.__module__.partition(".")[0] == PACKAGE:
+        return False
+    return dataclasses.is_dataclass(cls) or hasattr(cls, "__pydantic_fields__")
