@@ -37,7 +37,8 @@ def flow(
 
 def one_model(name: str, **fields: Any) -> type[BaseModel]:
     """Return a model; each field is its type, and its default if it has one."""
-    return create_model(name, **{key: (kind, *default or [...]) for key, (kind, *default) in fields.items()})
+    whole = {key: field if len(field) > 1 else (*field, ...) for key, field in fields.items()}
+    return create_model(name, **whole)
 
 
 class Color(enum.Enum):

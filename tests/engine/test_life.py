@@ -268,7 +268,7 @@ async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
     async def charge(number: int) -> int:
         return number
 
-    @step(id="charge")
+    @step(id="charge_card")
     async def changed(number: int) -> str:
         return str(number)
 
@@ -277,7 +277,7 @@ async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
         await client.start(before, 4, run_id="r")
     caplog.set_level(logging.ERROR)
     async with Engine(url, workflows=[Workflow("w", input=int).then(changed)]) as engine:
-        assert "output type of step 'charge' has changed" in caplog.text
+        assert "step 'charge' is gone" in caplog.text
         with pytest.raises(RunBlockedError, match="charge"):
             await engine.recover("r")
         run = await engine.get_run("r")
@@ -413,7 +413,7 @@ async def test_a_process_without_the_code_reads_a_run_in_full(url: str) -> None:
 
 
 @in_loop
-async def test_results_have_their_types_as_long_as_the_code_fits(url: str) -> None:
+async def test_results_have_their_types_whatever_became_of_the_code(url: str) -> None:
     @step
     async def stamp(number: int) -> date:
         return date(2026, 1, number)
@@ -426,7 +426,7 @@ async def test_results_have_their_types_as_long_as_the_code_fits(url: str) -> No
         assert await engine.handle("r", retried).result() == date(2026, 1, 5)
     async with Engine(url) as engine:
         renamed = Workflow("w", input=int).then(stamp.options(id="other"))
-        assert await engine.handle("r", renamed).result() == "2026-01-05"  # type: ignore[comparison-overlap]
+        assert await engine.handle("r", renamed).result() == date(2026, 1, 5)
 
 
 @in_loop

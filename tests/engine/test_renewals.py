@@ -259,11 +259,11 @@ async def test_a_vain_beginning_leaves_no_trace(
     owner: Any = _executors if where == "process" else Values
     plain = getattr(owner, name)
 
-    def fails(*args: Any) -> Any:
+    def fails(*args: Any, **options: Any) -> Any:
         if lapses and not failed:
             failed.append(time.time())
             raise ValueError("not today")
-        return plain(*args)
+        return plain(*args, **options)
 
     monkeypatch.setattr(owner, name, fails)
     store = MemoryStore()

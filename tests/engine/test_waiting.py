@@ -352,7 +352,7 @@ async def test_a_wait_that_times_out_goes_on_with_its_default(store: Any) -> Non
 
 @in_loop
 async def test_mail_for_a_run_that_can_not_be_carried_on_wakes_it_once(store: Any) -> None:
-    @step(id="tell")
+    @step(id="tell_all")
     async def other(number: int, verdict: Verdict) -> int:
         return number
 

@@ -7,7 +7,7 @@ import pytest
 
 from gorkflow import Workflow, WorkflowInvalidError, at_least, passthrough, step, tolerate
 from gorkflow import events as ev
-from gorkflow.engine._match import differences
+from gorkflow.engine._match import differences, type_differences
 from gorkflow.insight.diagram import mermaid, text
 
 
@@ -206,7 +206,11 @@ flowchart TD
 
 
 def fits(then: Workflow[Any, Any], now: Workflow[Any, Any], *events: ev.Event) -> list[str]:
-    return differences(then.compile().tree, now.compile(), events)
+    tree, code = then.compile().tree, now.compile()
+    return [
+        *differences(tree, code, events),
+        *type_differences(tree, code, events, thorough=False),
+    ]
 
 
 def no_longer(path: str, which: str) -> str:
@@ -269,8 +273,10 @@ def test_a_body_of_another_type_does_not_fit():
     async def text_of(number: int) -> str:
         return str(number)
 
-    problem = ["the output type of step 'inc[]' has changed"]
-    assert fits(listed.map(inc), listed.map(text_of)) == problem
+    problem = ["the output of step 'inc[]' can't be read as str: expected str, not int"]
+    assert fits(listed.map(inc), listed.map(text_of)) == []
     begun = ev.StepScheduled("r", 1, "inc[0]", 0.0, 1, None, 0.0)
-    assert fits(listed.map(inc), listed.map(text_of), begun, over("*inc")) == problem
+    done = ev.StepCompleted("r", 2, "inc[0]", 0.0, 1, b"2", 0.0)
+    assert fits(listed.map(inc), listed.map(text_of), begun, done) == problem
+    assert fits(listed.map(inc), listed.map(text_of), begun, done, over("*inc")) == problem
     assert fits(listed.map(inc), listed.map(text_of), over("*inc")) == []  # there was no item
