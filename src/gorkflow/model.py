@@ -225,8 +225,7 @@ UNDOING = "undoing: "
 """What the reason of a run begins with while it is undone, before what failed or cancelled it.
 Where a worker finds that it can't go on with that, the reason is what keeps it from that."""
 BLOCKED = "blocked: "
-"""What the reason of a live run begins with that a worker looked at and can't go on with, since its
-code does not fit."""
+"""What the reason of a live run begins with where the code of who looked at it does not fit."""
 
 
 @guarded(kw_only=True)

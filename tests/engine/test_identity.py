@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from gorkflow import (
     Engine,
@@ -284,6 +285,24 @@ async def test_types_are_the_run_s_own_in_views(url: str) -> None:
             await run.send(go, 1)
         assert [await run.result() for run in runs] == [1, "one"]
         assert [(await run.info()).output for run in runs] == [1, "one"]
+
+
+@in_loop
+async def test_a_class_that_is_made_anew_is_the_run_s_own(url: str) -> None:
+    def flow() -> Any:
+        class Item(BaseModel):
+            size: int
+
+        @step
+        async def same_one(item: Item) -> Item:
+            return item
+
+        return Item, Workflow("w", input=Item).then(same_one)
+
+    async with Engine(url) as engine:
+        for number in range(3):
+            item, workflow = flow()
+            assert type(await engine.run(workflow, item(size=number))) is item
 
 
 @in_loop

@@ -169,6 +169,39 @@ async def test_code_that_can_not_take_the_setting_any_more_is_named(url: str) ->
                 await engine.recover(run_id)
 
 
+class Renamed(BaseModel):
+    name: str
+    limits: dict[str, int] = {}
+    more: int = 5
+
+
+@pytest.mark.parametrize(
+    ("then", "value", "now", "expected"),
+    [
+        (str, "a", str | None, "a"),
+        (int, 3, int | None, 3),
+        (Rule, Rule(name="r"), Renamed, Renamed(name="r", limits={}, more=5)),
+        (list[int], [1], list[int | None], [1]),
+    ],
+    ids=["optional", "union", "renamed", "items"],
+)
+@in_loop
+async def test_a_parameter_whose_type_grew_takes_what_was_recorded(
+    url: str, then: Any, value: Any, now: Any, expected: Any
+) -> None:
+    def flow(kind: Any, *given: Any) -> Workflow[int, str]:
+        @step
+        async def uses(number: int, to: kind = None) -> str:
+            return repr(to)
+
+        last = uses.bind("uses", to=given[0]) if given else uses
+        return Workflow("w", input=int).wait_for(go).then(first).then(last)
+
+    run_id = await started(url, flow(then, value))
+    async with Engine(url, workflows=[flow(now)]) as engine:
+        assert await engine.handle(run_id).result() == repr(expected)
+
+
 @in_loop
 async def test_no_attempt_sees_what_another_made_of_a_setting() -> None:
     lists: list[list[int]] = []

@@ -136,7 +136,7 @@ class Views(Part):
                 ends it.
 
         Raises:
-            RunBlockedError: the code at hand can't go on with the run; says why.
+            RunBlockedError: If the code at hand can't go on with the run; says why.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow.
         """
@@ -163,7 +163,7 @@ class Views(Part):
         """Look whether a run that is blocked, for others or before, goes on with the code here.
 
         Raises:
-            RunBlockedError: it does not; says why.
+            RunBlockedError: If it does not; says why.
         """
         service, runtime = self._opened()
         row = await runtime.store.get_run(run_id)

@@ -134,7 +134,7 @@ class Watch:
             wait_blocked: whether to wait on where no worker's code fits.
 
         Raises:
-            RunBlockedError: a worker that looked at it can't go on with it, and none has it now.
+            RunBlockedError: If a worker that looked at it can't go on with it, and none has it now.
         """
         known = None if driver is None else _as_carried(driver)
         if known is not None and known.status is not RunStatus.FAILED:

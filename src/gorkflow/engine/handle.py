@@ -44,7 +44,7 @@ class RunHandle(Generic[Out_co]):
                 ends it.
 
         Raises:
-            RunBlockedError: the code at hand can't go on with the run; says why.
+            RunBlockedError: If the code at hand can't go on with the run; says why.
             RunFailedError: it failed; lists every unhandled failure. A ``StateConflictError`` where
                 branches left different values under one key of the state.
             RunCancelledError: it was cancelled.
@@ -70,7 +70,7 @@ class RunHandle(Generic[Out_co]):
             wait_blocked: as of ``result``.
 
         Raises:
-            RunBlockedError: the code at hand can't go on with the run; says why.
+            RunBlockedError: If the code at hand can't go on with the run; says why.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed.

@@ -28,7 +28,7 @@ def recorded(
         given: the values.
 
     Raises:
-        StepInvalidError: there is no such parameter, or a value can't be recorded; the message
+        StepInvalidError: If there is no such parameter, or a value can't be recorded; the message
             names it and says what to write.
     """
     texts: dict[str, str] = {}
@@ -64,7 +64,7 @@ def decoded(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> dict[
         texts: as they are recorded.
 
     Raises:
-        ValidationError: one does not match its parameter.
+        ValidationError: If one does not match its parameter.
     """
     return {name: codec_of(known[name]).decode(text.encode()) for name, text in texts}
 

@@ -154,7 +154,7 @@ class Step(Node[In_contra, Out_co]):
             What the function returns; of an async one, the awaitable.
 
         Raises:
-            ValidationError: a setting does not match its parameter.
+            ValidationError: If a setting does not match its parameter.
         """
         if self.takes_context:
             args = (ctx, *args)
@@ -172,7 +172,7 @@ class Step(Node[In_contra, Out_co]):
             **settings: parameters that have a default, by name; data of the parameters' types.
 
         Raises:
-            StepInvalidError: there is no such setting, it can't be recorded, or the id is not
+            StepInvalidError: If there is no such setting, it can't be recorded, or the id is not
                 valid.
         """
         inputs = [param.name for param in self.params]
