@@ -239,7 +239,7 @@ def recover_one(db: str, witness: str, workflow: str, expect: list[str]) -> int:
     return 0
 
 
-@step(id="stays")
+@step(id="leaves")
 async def stays_otherwise(ctx: StepContext, value: int) -> str:
     begin(ctx, value)
     return str(end(ctx, value))
@@ -261,7 +261,7 @@ def find_blocked(db: str, witness: str) -> int:
             info = await engine.get_run(RUN)
             assert info.status.value == "running"
             assert "'stays'" in info.reason, info.reason
-            assert "type" in info.reason, info.reason
+            assert "is gone" in info.reason, info.reason
             assert info.worker_id is None
             try:
                 await engine.recover(RUN)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.engine._values import Values
+from gorkflow.engine._values import Shown, Values
 from gorkflow.flow import from_json
 from gorkflow.history import run_of
 from gorkflow.journal import Row, from_row
@@ -64,7 +64,7 @@ class Database:
         loaded = self.runs[run_id]
         values = Values(run_id, None)
         values.note(loaded.events)
-        run = run_of(loaded.row, from_json(loaded.tree), loaded.events, values)
+        run = run_of(loaded.row, from_json(loaded.tree), loaded.events, Shown(values))
         failures = sorted([f.path, f.code.value, f.type] for f in run.failures if not f.handled)
         return [run.status.value, run.output, failures]
 

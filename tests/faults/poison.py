@@ -196,7 +196,7 @@ ERRORS: dict[str, Make] = {
 INPUTS: dict[str, Make] = {
     "nothing": lambda: None,
     "another type": lambda: [1],
-    "too large a number": lambda: {"number": 10**5_000},
+    "a number with a point": lambda: {"number": 1.5},
     "a validator that breaks": lambda: {"number": 13},
     "a validator that says no": lambda: {"number": 14},
     "no number": lambda: {"number": "x\ud800"},
