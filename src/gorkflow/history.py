@@ -35,8 +35,8 @@ KEPT = "kept from the run that this one repeats"
 class Reader(Protocol):
     """Turns references into values."""
 
-    def shown(self, ref: Ref) -> tuple[Any, str]:
-        """Return the value, and why it is plain data though its type is known; mostly empty."""
+    def shown(self, given: Ref, made: Ref) -> tuple[Any, Any, str]:
+        """Return an input, an output, and why one is plain data though its type is known."""
         ...
 
     def failure(self, ref: FailureRef) -> Failure:
@@ -265,8 +265,7 @@ def _unreached(path: str, skipped: dict[str, str], given_up: dict[str, str] | No
 def _execution(
     run_id: str, path: str, spec: _Shown, record: _Record, reader: Reader
 ) -> StepExecution:
-    given, why_given = reader.shown(record.input)
-    made, why_made = reader.shown(record.output)
+    given, made, plain = reader.shown(record.input, record.output)
     return StepExecution(
         run_id=run_id,
         path=path,
@@ -276,7 +275,7 @@ def _execution(
         attempt=record.attempt,
         input=given,
         output=made,
-        plain=_why_plain(why_given, why_made),
+        plain=plain,
         failure=None if record.failure is None else reader.failure(record.failure),
         reason=record.reason,
         undone=record.undone,
@@ -286,12 +285,6 @@ def _execution(
         finished_at=_instant(record.finished_at),
         attempts=(*record.attempts, *_open_attempt(record)),
     )
-
-
-def _why_plain(given: str, made: str) -> str:
-    """Return why the input or the output of something is plain data."""
-    reasons = {"input": given, "output": made}
-    return "; ".join(f"its {what} is plain data: {why}" for what, why in reasons.items() if why)
 
 
 def _open_attempt(record: _Record) -> Iterable[Attempt]:
@@ -376,13 +369,12 @@ def run_of(row: RunRow, tree: WorkflowSpec, events: Sequence[ev.Event], reader: 
     records = [record for _, _, record in _step_records(tree, events, reader)]
     done = sum(1 for record in records if record.done)
     completed = row.status is RunStatus.COMPLETED
-    given, why_given = reader.shown(1)
-    made, why_made = reader.shown(output if completed else None)
+    given, made, plain = reader.shown(1, output if completed else None)
     return replace(
         summary_of(row),
         input=given,
         output=made,
-        plain=_why_plain(why_given, why_made),
+        plain=plain,
         failures=final_failures(tree, events, reader),
         progress=Progress(done=done, total=len(records)),
         origin=None if created is None else created.origin,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.engine._values import Shown, Values
+from gorkflow.engine._shown import Shown
+from gorkflow.engine._values import Values
 from gorkflow.flow import from_json
 from gorkflow.history import run_of
 from gorkflow.journal import Row, from_row

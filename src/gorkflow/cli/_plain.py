@@ -108,9 +108,9 @@ class Values:
             elif isinstance(event, ev.RunCreated):
                 self._bytes[_INPUT] = event.input
 
-    def shown(self, ref: Ref) -> tuple[Any, str]:
-        """Return the value; all are plain data here."""
-        return self.value(ref), ""
+    def shown(self, given: Ref, made: Ref) -> tuple[Any, Any, str]:
+        """Return an input and an output; all are plain data here."""
+        return self.value(given), self.value(made), ""
 
     def value(self, ref: Ref) -> Any:
         """Return the value.

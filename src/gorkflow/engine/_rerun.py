@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from gorkflow.definition import without_code
+from gorkflow.engine._driver import Inbound
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._part import Part
 from gorkflow.engine._start import StartOptions, check_options, driver_for
@@ -16,7 +17,7 @@ from gorkflow.errors import (
     RunNotFoundError,
     StoreCorruptError,
 )
-from gorkflow.events import ResultKept, RunCreated
+from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
 from gorkflow.node import Node
 from gorkflow.rerun import kept, locate, results
 
@@ -166,57 +167,54 @@ def _driver(
     done = results(tree, loaded.events)
     start = None if from_step is None else locate(tree, from_step, done)
     keep = kept(tree, done, start)
-    accepted: tuple[str, tuple[str, ...]] | None = None
+    more: list[Inbound] = [(ResultKept, path, None, fields) for path, fields in keep.items()]
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
         code = code or registry.of_run(row.run_id, row.workflow_id)
         ended = [ResultKept(row.run_id, 0, path, 0.0, *result) for path, result in keep.items()]
-        definition = _definition(code, loaded, tree, ended, registry.executors)
-        unfit = type_differences(tree, code, [created, *ended], thorough=False) if code else []
-        if unfit and not accept_types:
-            raise _blocked(row.run_id, unfit)
+        places = registry.executors
+        definition, unfit = _definition(
+            code, loaded, tree, [created, *ended], places, accept=accept_types
+        )
         if unfit:
-            accepted = (definition.fingerprint, tuple(unfit))
-    same = _same(row, created)
-    given = {name: value for name, value in options.items() if value is not None}
+            more.append((TypesAccepted, "", None, (definition.fingerprint, tuple(unfit))))
+    told: Any = {"version": row.workflow_version, "fingerprint": row.fingerprint}
     return driver_for(
         runtime,
-        replace(
-            definition,
-            version=row.workflow_version,
-            tags=dict(row.tags),
-            fingerprint=row.fingerprint,
-        ),
+        replace(definition, tags=dict(row.tags), **told),
         created.input,
-        cast("StartOptions", {**same, **given}),
+        _options(row, created, options),
         claimed=registry is not None,
         origin=(row.run_id, start),
         defined_at=row.created_at if created.defined_at is None else created.defined_at,
-        kept=keep,
         state=created.state,
-        accepted=accepted,
+        more=more,
     )
 
 
-def _same(row: RunRow, created: RunCreated) -> StartOptions:
-    """Return the options of a run that a rerun has as well, unless told otherwise."""
-    return {
+def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOptions:
+    """Return the options of a rerun: those of the run that it repeats, unless told otherwise."""
+    same = {
         "resource_id": row.resource_id,
         "timeout": created.timeout,
         "priority": row.priority,
         "exclusive": row.exclusive,
     }
+    told = {name: value for name, value in given.items() if value is not None}
+    return cast("StartOptions", {**same, **told})
 
 
 def _definition(
     code: Definition | None,
     loaded: Loaded,
     tree: WorkflowSpec,
-    ended: Sequence[ResultKept],
+    history: Sequence[Event],
     executors: frozenset[str] | None,
-) -> Definition:
-    """Return the code at hand under the tree of the run that is repeated."""
+    *,
+    accept: bool,
+) -> tuple[Definition, list[str]]:
+    """Return the code at hand under the tree of the run, and which types were accepted."""
     run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
     if code is None:
         raise RunBlockedError(
@@ -224,10 +222,11 @@ def _definition(
             f"run {run_id!r} belongs to workflow {workflow_id!r}, which this engine does not know; "
             "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
         )
-    problems = differences(tree, code, ended, executors)
-    if problems:
-        raise _blocked(run_id, problems)
-    return carried_on(code, tree, loaded.tree)
+    problems = differences(tree, code, history, executors)
+    unfit = type_differences(tree, code, history, thorough=False)
+    if problems or (unfit and not accept):
+        raise _blocked(run_id, [*problems, *unfit])
+    return carried_on(code, tree, loaded.tree), unfit
 
 
 def _blocked(run_id: str, problems: Sequence[str]) -> RunBlockedError:

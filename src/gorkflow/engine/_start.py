@@ -6,7 +6,7 @@ import contextvars
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import inf, isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
@@ -16,7 +16,7 @@ from gorkflow.codec import codec_of
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
-from gorkflow.events import ResultKept, RunCreated, TypesAccepted
+from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
 from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.state import initial
@@ -109,9 +109,8 @@ def driver_for(
     claimed: bool,
     origin: tuple[str, str | None] | None = None,
     defined_at: float | None = None,
-    kept: Mapping[str, tuple[Any, ...]] | None = None,
     state: tuple[Write, ...] = (),
-    accepted: tuple[str, tuple[str, ...]] | None = None,
+    more: Iterable[Inbound] = (),
 ) -> Driver:
     """Return the driver of a run with this input.
 
@@ -123,9 +122,8 @@ def driver_for(
         claimed: whether this engine will carry it.
         origin: the run that it repeats, and the path from which.
         defined_at: when its definition was new, if not now; in seconds since the epoch.
-        kept: what it keeps of that run, by path: the fields of ``result_kept``.
         state: what its state begins with, unless the options say it.
-        accepted: of a rerun with code whose types don't fit: the fields of ``types_accepted``.
+        more: what is recorded right after that it was created.
 
     Raises:
         InputInvalidError: an option is not valid.
@@ -139,10 +137,6 @@ def driver_for(
         state = _state(options.get("state"), runtime.max_payload)
     again = origin or (None, None)
     created = (definition.fingerprint, data, timeout, *again, state, defined_at)
-    opening: list[Inbound] = [(RunCreated, "", None, created)]
-    opening += [(ResultKept, path, None, fields) for path, fields in (kept or {}).items()]
-    if accepted is not None:
-        opening.append((TypesAccepted, "", None, accepted))
     return Driver(
         runtime,
         definition,
@@ -152,7 +146,7 @@ def driver_for(
         context,
         timeout=timeout,
         defined_at=defined_at,
-        opening=opening,
+        opening=[(RunCreated, "", None, created), *more],
     )
 
 

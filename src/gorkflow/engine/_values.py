@@ -5,7 +5,6 @@ Every value is rebuilt from its recorded bytes each time, so no two branches eve
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 from gorkflow import events as ev
 from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
 from gorkflow.codec import Codec, codec_of, view
-from gorkflow.errors import HistoryError, ValidationError, ValueInvalidError
+from gorkflow.errors import HistoryError, ValidationError
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
@@ -325,41 +324,6 @@ class Values:
             if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
                 return (node.default or "null").encode(), Any
         raise HistoryError(self.run_id, f"run {self.run_id!r} has no default at {ref.path!r}")
-
-
-class Shown:
-    """Reads values for views: what can't be read as its type any more is plain data.
-
-    Args:
-        values: of the run.
-    """
-
-    def __init__(self, values: Values) -> None:
-        self._values = values
-
-    def shown(self, ref: Ref) -> tuple[Any, str]:
-        """Return a value, and why it is plain data; empty: it is not."""
-        try:
-            return self._values.value(ref), ""
-        except ValueInvalidError as error:
-            return self._plain.value(ref), str(error)
-
-    def failure(self, ref: FailureRef) -> Failure:
-        """Return the failure that a reference means."""
-        return self._values.failure(ref)
-
-    def outcome(self, ended: Ended) -> Outcome[Any]:
-        """Return how a step or branch ended."""
-        try:
-            return self._values.outcome(ended)
-        except ValueInvalidError:
-            return self._plain.outcome(ended)
-
-    @property
-    def _plain(self) -> Values:
-        found = copy.copy(self._values)
-        found.forget_types()
-        return found
 
 
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is of no use here

@@ -12,7 +12,8 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
-from gorkflow.engine._values import Shown, Values
+from gorkflow.engine._shown import Shown
+from gorkflow.engine._values import Values
 from gorkflow.errors import RunBlockedError, RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
