@@ -231,6 +231,24 @@ async def test_a_process_that_died_idle_is_replaced() -> None:
 
 
 @in_loop
+async def test_groups_and_causes_that_come_from_there_are_judged_as_here() -> None:
+    quick = RetryPolicy(retries=1, initial_interval=0.01, retry_on=("UnreachableError",))
+    anything, named = placed.raises_a_group, placed.raises_a_group.options(retries=quick)
+    with ThreadPoolExecutor() as pool:
+        async with Engine("memory:", executors={"pool": pool}) as engine:
+            for executor in ("process", "pool"):
+                for node, how, attempts in (
+                    (anything, "final", 1),
+                    (anything, "mixed", 2),
+                    (named, "named", 2),
+                    (named, "mixed", 1),
+                ):
+                    workflow = Workflow("w", input=str).then(node.options(executor=executor))
+                    failure = await failure_of(engine, workflow, how)
+                    assert (how, failure.attempt) == (how, attempts)
+
+
+@in_loop
 async def test_what_it_raises_is_judged_as_here() -> None:
     workflow = Workflow("w", input=str).then(placed.raises)
     async with Engine("memory:") as engine:

@@ -78,6 +78,38 @@ async def test_every_failure_is_listed_in_declared_order_with_its_traceback() ->
 
 
 @in_loop
+async def test_what_a_task_group_raises_is_judged_by_what_is_in_it() -> None:
+    async def fetch() -> None:
+        raise NonRetryableError("no such page")
+
+    @step(retries=QUICK)
+    async def final(number: int) -> int:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fetch())
+        return number
+
+    @step(retries=QUICK)
+    def caused(number: int) -> int:
+        try:
+            raise NonRetryableError("no such page")
+        except NonRetryableError as error:
+            raise LookupError(number) from error
+
+    error = await failures_of(Workflow("w", input=int).parallel(final, caused))
+    assert [failure.attempt for failure in error.failures] == [1, 1]
+    assert "NonRetryableError: no such page" in error.failures[0].message
+
+
+@in_loop
+async def test_a_name_that_no_exception_goes_by_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    policy = RetryPolicy(retries=2, retry_on=("ConnectionError", "ReadTimout"))
+    wf = Workflow("w", input=int).then(bad.options(retries=policy))
+    (failure,) = (await failures_of(wf)).failures
+    assert failure.attempt == 1
+    assert "names 'ReadTimout', as no exception class here is called" in caplog.text
+
+
+@in_loop
 async def test_a_drain_lets_running_steps_finish_and_starts_nothing_new() -> None:
     gate = Gate()
     started: list[str] = []

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure, unreadable
+from gorkflow.engine._retries import retry_delay, thrown, unknown_names
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
 from gorkflow.machine.state import layers
 from gorkflow.model import FailureCode, Outcome, instant
-from gorkflow.policy import retry_delay, thrown
 from gorkflow.state import State
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._executors import Handler
     from gorkflow.machine import RunStep
     from gorkflow.overlay import Overlay, Write
+    from gorkflow.policy import RetryPolicy
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -312,7 +313,7 @@ class Attempt:
         retry_at = None if delay is None else now + delay
         fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
         late = retry_at is not None and self.due is not None and retry_at >= self.due
-        what_next = _what_next(delay, late=late)
+        what_next = _what_next(command.spec.retry, delay, late=late)
         ended_at = self._ended_at or now
         began_at = self._began_at or None
         unknown = self._is_unknown(failure.code)
@@ -356,7 +357,13 @@ class Attempt:
         logger.debug("run %r: %s: %s of %s %s", run_id, path, done, total, message)
 
 
-def _what_next(delay: float | None, *, late: bool) -> str:
+def _what_next(policy: RetryPolicy, delay: float | None, *, late: bool) -> str:
     if late:
         return f"; a next attempt, in {delay:.3g} s, would start after the deadline"
-    return "" if delay is None else f"; next attempt in {delay:.3g} s"
+    if delay is not None:
+        return f"; next attempt in {delay:.3g} s"
+    unknown = unknown_names(policy)
+    if not unknown:
+        return ""
+    names = ", ".join(map(repr, unknown))
+    return f"; its retry policy names {names}, as no exception class here is called: misspelt?"

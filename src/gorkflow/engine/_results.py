@@ -10,6 +10,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow.codec import codec_of
+from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
     EncodingError,
     PayloadTooLargeError,
@@ -19,7 +20,7 @@ from gorkflow.errors import (
     ValueInvalidError,
 )
 from gorkflow.model import Failure, FailureCode, instant
-from gorkflow.policy import Thrown, exception_name
+from gorkflow.policy import exception_name
 
 if TYPE_CHECKING:
     from types import TracebackType
