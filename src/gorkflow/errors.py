@@ -124,8 +124,14 @@ class RunError(GorkflowError):
         super().__init__(message)
 
 
+SHOWN = 5
+"""Failures whose tracebacks are shown together."""
+_LINES = 40
+"""Lines of each: the last ones, where it was raised."""
+
+
 class RunFailedError(RunError):
-    """A run failed.
+    """A run failed. Notes of the error show where the steps raised what they did.
 
     Args:
         run_id: the run.
@@ -140,6 +146,23 @@ class RunFailedError(RunError):
         self.outcomes = outcomes
         lines = "".join(f"\n  - {failure}" for failure in self.failures)
         super().__init__(run_id, f"run {run_id!r} failed:{lines}")
+        told = [(each, lines) for each in self.failures if (lines := shown(each.traceback))]
+        for failure, lines in told[:SHOWN]:
+            self.add_note(f"\n{failure.path or 'the run'} failed:\n{lines}")
+        if len(told) > SHOWN:
+            self.add_note(f"\n… and {len(told) - SHOWN} more; `failures` has their tracebacks")
+
+
+def shown(traceback: str) -> str:
+    """Return the last lines of a recorded traceback, as many as people read.
+
+    Empty where it has no line of code: the failure's message says all that is in it then.
+    """
+    if 'File "' not in traceback:
+        return ""
+    lines = traceback.rstrip().split("\n")
+    left = len(lines) - _LINES
+    return "\n".join(lines if left <= 0 else [f"  … {left} lines before", *lines[left:]])
 
 
 class StateConflictError(RunFailedError):

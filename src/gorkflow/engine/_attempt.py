@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
-from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure, unreadable
+from gorkflow.engine._results import (
+    RemoteError,
+    code_of,
+    encoded,
+    exc_info,
+    make_failure,
+    unreadable,
+)
 from gorkflow.engine._retries import retry_delay, thrown, unknown_names
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
@@ -319,7 +326,11 @@ class Attempt:
         unknown = self._is_unknown(failure.code)
         result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
         try:
-            logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
+            is_final = retry_at is None or late
+            told = exc_info(error) if is_final else None
+            logger.warning(
+                "run %r: %s%s", driver.run_id, failure, what_next, exc_info=told, extra=fields
+            )
         finally:  # a handler of the program's may raise, but the run has to go on
             driver.post(StepFailed, command.path, command.attempt, result, last=True)
 

@@ -15,6 +15,7 @@ from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
+from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
 from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
 from gorkflow.engine._messaging import Messaging
@@ -291,8 +292,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Takes what ``start`` takes, and raises what ``start`` and ``RunHandle.result`` raise.
         Cancelling the wait does not cancel the run.
         """
-        handle = await self.start(workflow, input, **options)
-        return await handle.result()
+        with FRAMELESS:
+            handle = await self.start(workflow, input, **options)
+            return await handle.result()
 
     @overload
     async def start(
@@ -330,12 +332,13 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             StoreError: the store failed; the run was not recorded.
             TypeError: an option is not known.
         """
-        _, runtime = self._opened()
-        definition = self._registry.add(workflow)
-        if not isinstance(self.store, Immediate):  # it outlives the process
-            self._registry.name_unrecorded(definition)
-        driver = new_driver(runtime, definition, input, options, claimed=self._execute)
-        return await self._begin(driver, options)
+        with FRAMELESS:
+            _, runtime = self._opened()
+            definition = self._registry.add(workflow)
+            if not isinstance(self.store, Immediate):  # it outlives the process
+                self._registry.name_unrecorded(definition)
+            driver = new_driver(runtime, definition, input, options, claimed=self._execute)
+            return await self._begin(driver, options)
 
     async def _begin(self, driver: Driver, options: StartOptions) -> RunHandle[Any]:
         service, runtime = self._opened()
