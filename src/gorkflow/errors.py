@@ -22,6 +22,7 @@
     + RunNotEndedError          it is still going on, and can't be repeated yet
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
+  x DeadlockError               a step would wait for a run that waits for the step
   x ProcessDiedError            the process in which a step ran ended before the step did
   x ScheduleNotFoundError       there is no such schedule
   x EngineClosedError           the engine is closed, or was never opened
@@ -239,6 +240,10 @@ class ScheduleNotFoundError(GorkflowError):
 
 class EngineClosedError(GorkflowError):
     """The engine is closed, or was not opened with ``async with``."""
+
+
+class DeadlockError(GorkflowError):
+    """A step waits for a run that needs a limit which the step itself holds. Never retried."""
 
 
 class ProcessDiedError(GorkflowError):

@@ -72,6 +72,8 @@ class Attempt:
     _is_lost = False
     _decided = False
     _is_stray = False
+    waits = 0
+    """Runs that the handler waits for; meanwhile others have its slots. See ``_within``."""
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
         self.driver = driver
@@ -130,6 +132,11 @@ class Attempt:
         for timer in self._timers:
             timer.cancel()
         self._timers = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is decided; its handler may run on."""
+        return self._decided
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -285,6 +292,8 @@ class Attempt:
     # ---- the result -----------------------------------------------------------------------
 
     def _decide(self, output: bytes | None = None, error: BaseException | None = None) -> None:
+        if self.waits:
+            self.driver.runtime.slots.take_back(self.command.spec.executor)
         self._decided = True
         if self._timers:
             self._stop_timers()

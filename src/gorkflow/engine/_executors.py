@@ -22,6 +22,7 @@ from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError
 from gorkflow.engine._shipping import job_of
+from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.language._hazards import is_async_function, unwrapped
 from gorkflow.language._placement import LOCAL, reference_of
@@ -140,7 +141,7 @@ class _OnLoop:
         self._is_under_way = False
         if begun is None and attempt.command.spec.timeout is not None:
             attempt.count_down()
-        coroutine, context = begun or (None, attempt.driver.context.copy())
+        coroutine, context = begun or (None, context_of(attempt))
         self.task: asyncio.Task[None] | None = loop.create_task(
             self._run(coroutine), name=attempt.command.path, context=context
         )
@@ -182,7 +183,7 @@ class _InThread:
         self._attempt = attempt
         self._executors = executors
         self._rest: _OnLoop | None = None
-        self._context = context = attempt.driver.context.copy()
+        self._context = context = context_of(attempt)
         attempt.count_down()
         executors.threads.submit(lambda: context.run(self._run))
 

@@ -155,7 +155,7 @@ def _traceback(error: BaseException) -> str:
         if each is not None:
             each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
             if not each.stack:
-                each.stack = None  # type: ignore[assignment]  # then it has no heading either
+                vars(each)["stack"] = None  # then it has no heading either
             todo += [each.__cause__, each.__context__, *(each.exceptions or ())]
     return "".join(told.format())
 

@@ -17,6 +17,7 @@ from typing import cast
 
 from gorkflow._record import guarded
 from gorkflow.errors import (
+    DeadlockError,
     NonRetryableError,
     RetryAfterError,
     StepCancelledError,
@@ -27,7 +28,7 @@ from gorkflow.policy import LONGEST, RetryPolicy, backoff_delay, exception_name
 Names = frozenset[str]
 """All that an error is called: the names of its class and of all that this inherits from."""
 
-_NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)
+_NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError, DeadlockError)
 _MOST = 100_000
 """Exceptions that are looked at: a ``__cause__`` can be a property that makes ever new ones."""
 

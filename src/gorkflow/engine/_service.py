@@ -162,6 +162,12 @@ class Service:
         if not await self.recover(run_id):
             self._followed.add(run_id)
 
+    def let_in(self, run_id: str) -> None:
+        """Have a run begin or go on though there is no room: a step has to do with it."""
+        self.runs.let_in(run_id)
+        if run_id not in self.runs.drivers:
+            self._wake.set()
+
     async def cancel(self, run_id: str, reason: str) -> None:
         """Cancel a run, wherever it is."""
         if await self._cancel_here(run_id, reason):
@@ -298,6 +304,16 @@ class Service:
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
+            await self._take_inside()
+
+    async def _take_inside(self) -> None:
+        """Take up what steps here wait for, though there is no room for others."""
+        for run_id in self.runs.inside - self.runs.drivers.keys():
+            row = await self.runtime.store.get_run(run_id)
+            if row is None or row.status.terminal:
+                self.runs.inside.discard(run_id)
+            elif await self.claims.has_work(row):
+                await self.claims.recover(None, run_id)
 
     async def _take_followed(self) -> None:
         for run_id in list(self._followed):

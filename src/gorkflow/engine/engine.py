@@ -32,6 +32,7 @@ from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
+from gorkflow.engine._within import calling, check_limits
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
@@ -293,6 +294,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Cancelling the wait does not cancel the run.
         """
         with FRAMELESS:
+            check_limits(self._registry.add(workflow), options.get("run_id"), self.store)
             handle = await self.start(workflow, input, **options)
             return await handle.result()
 
@@ -346,6 +348,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             raise EngineClosedError("the engine is being closed; it starts no more runs")
         if self._registry.get(driver.row.workflow_id) is not None:
             service.watch_for(driver.row.workflow_id)
+        if calling() is not None:
+            service.let_in(driver.run_id)
         try:
             await service.runs.start(driver)
         except DuplicateRunError:
