@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ class _Frameless:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if isinstance(error, GorkflowError) and not os.environ.get("GORKFLOW_DEBUG"):
-            error.__traceback__ = None
+        # Ctrl-C shows a CancelledError, too.
+        if isinstance(error, GorkflowError | asyncio.CancelledError):
+            error.__traceback__ = error.__traceback__ if os.environ.get("GORKFLOW_DEBUG") else None
 
 
 FRAMELESS = _Frameless()

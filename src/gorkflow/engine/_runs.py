@@ -60,6 +60,10 @@ class Runs:
         self._live: set[str] = set()
         self.inside: set[str] = set()
         """Runs that steps started or wait for: they need no place of their own."""
+        self.resting: dict[str, None] = {}
+        """Runs that were suspended here, or queued, and have not come back."""
+        self.left: list[str] = []
+        """Runs that were let go though they had not ended, as the engine was closed."""
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
@@ -104,6 +108,7 @@ class Runs:
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
         self.drivers[driver.run_id] = driver
+        self.resting.pop(driver.run_id, None)
         if _interruptions(driver) >= _SUSPECT:
             self._suspects.add(driver)
         else:
@@ -166,6 +171,10 @@ class Runs:
             self._dropped(driver)  # given up here, though the store may still have it as ours
         if driver.machine.status.terminal:
             self.inside.discard(driver.run_id)
+        elif why is None:
+            self.resting[driver.run_id] = None
+        elif isinstance(why, EngineClosedError) and driver.opening is None:
+            self.left.append(driver.run_id)
         while self._waiting and not self._is_full():
             self._admit(heapq.heappop(self._waiting)[2])
         if not self._waiting:

@@ -11,6 +11,7 @@ from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._lease import Lease
+from gorkflow.engine._left import still_waiting
 from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
@@ -99,6 +100,11 @@ class Service:
         self.runtime.closing = True
         self.runs.hurry(grace)
         self.lease.wait_no_more()
+
+    async def unfinished(self) -> list[str]:
+        """Return the runs that were let go, or rest, and that nobody carries now."""
+        resting = await still_waiting(self.runtime.store, self.runs.resting)
+        return [*self.runs.left, *resting]
 
     def _leave(self, driver: Driver) -> None:
         """Give a run that rests to the other workers, who need not wait until we are gone."""

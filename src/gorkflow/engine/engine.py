@@ -18,6 +18,7 @@ from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
 from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
+from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
@@ -260,11 +261,15 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
                 await self._close(self._service, grace)
 
     async def _close(self, service: Service, grace: float) -> None:
+        left: list[str] = []
         try:
             await service.close(grace)
+            left = await service.unfinished()
         finally:
             self._service = self._runtime = None
             await self._shared.leave()
+            if left:
+                tell(self.store, left, kept=self._shared.is_open)
 
     # ---- starting -------------------------------------------------------------------------
 
