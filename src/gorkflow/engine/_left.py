@@ -36,13 +36,15 @@ async def still_waiting(store: Store, run_ids: Iterable[str]) -> list[str]:
 
 
 def tell(store: Store, run_ids: list[str], *, kept: bool) -> None:
-    """Log that runs are left.
+    """Log that runs are left, if some are.
 
     Args:
         store: that has them.
         run_ids: these.
         kept: whether another engine here has the store open.
     """
+    if not run_ids:
+        return
     from gorkflow.stores.memory import MemoryStore  # a process loads only the store that it uses
 
     count, first = len(run_ids), run_ids[0]

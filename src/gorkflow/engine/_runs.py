@@ -169,16 +169,21 @@ class Runs:
             self._own.keep(driver.run_id, driver.definition)  # it may come back
         if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
+        self._remember(driver)
+        while self._waiting and not self._is_full():
+            self._admit(heapq.heappop(self._waiting)[2])
+        if not self._waiting:
+            self._room()
+
+    def _remember(self, driver: Driver) -> None:
+        """Take note of a run that has not ended."""
+        why = driver.done.result()
         if driver.machine.status.terminal:
             self.inside.discard(driver.run_id)
         elif why is None:
             self.resting[driver.run_id] = None
         elif isinstance(why, EngineClosedError) and driver.opening is None:
             self.left.append(driver.run_id)
-        while self._waiting and not self._is_full():
-            self._admit(heapq.heappop(self._waiting)[2])
-        if not self._waiting:
-            self._room()
 
     async def rest(self, leave: Callable[[Driver], None]) -> None:
         """Wait until no handler runs and nothing is being written, or the grace is over.

@@ -16,6 +16,7 @@ from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
+from gorkflow.engine._within import calling
 from gorkflow.errors import (
     EngineClosedError,
     RunBlockedError,
@@ -73,6 +74,8 @@ class Service:
         self._is_worker = False
         self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
+        self.unfinished: list[str] = []
+        """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -94,17 +97,14 @@ class Service:
             await self.runs.rest(self._leave)
         finally:
             await self._stop()
+        resting = await still_waiting(self.runtime.store, self.runs.resting)
+        self.unfinished = [*self.runs.left, *resting]
 
     def hurry(self, grace: float) -> None:
         """Schedule nothing more, and shorten what is left of the grace to this many seconds."""
         self.runtime.closing = True
         self.runs.hurry(grace)
         self.lease.wait_no_more()
-
-    async def unfinished(self) -> list[str]:
-        """Return the runs that were let go, or rest, and that nobody carries now."""
-        resting = await still_waiting(self.runtime.store, self.runs.resting)
-        return [*self.runs.left, *resting]
 
     def _leave(self, driver: Driver) -> None:
         """Give a run that rests to the other workers, who need not wait until we are gone."""
@@ -167,6 +167,12 @@ class Service:
         """Take over one run, now or as soon as whoever carries it is gone."""
         if not await self.recover(run_id):
             self._followed.add(run_id)
+
+    async def start(self, driver: Driver) -> None:
+        """Record a new run and begin it, as ``Runs.start``; a step's own needs no room."""
+        if calling() is not None:
+            self.let_in(driver.run_id)
+        await self.runs.start(driver)
 
     def let_in(self, run_id: str) -> None:
         """Have a run begin or go on though there is no room: a step has to do with it."""

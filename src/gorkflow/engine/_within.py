@@ -24,7 +24,7 @@ from gorkflow.errors import DeadlockError
 from gorkflow.flow import StepSpec, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from gorkflow.definition import Definition
     from gorkflow.engine._attempt import Attempt
@@ -52,7 +52,7 @@ def _running(found: weakref.ref[Attempt] | None) -> Attempt | None:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def waiting() -> Generator[None]:
     """While this lasts, others may have the slots of the step that called us, if one did."""
     attempt = calling()
     if attempt is None:

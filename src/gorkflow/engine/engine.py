@@ -33,7 +33,7 @@ from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
-from gorkflow.engine._within import calling, check_limits
+from gorkflow.engine._within import check_limits
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
@@ -261,15 +261,12 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
                 await self._close(self._service, grace)
 
     async def _close(self, service: Service, grace: float) -> None:
-        left: list[str] = []
         try:
             await service.close(grace)
-            left = await service.unfinished()
         finally:
             self._service = self._runtime = None
             await self._shared.leave()
-            if left:
-                tell(self.store, left, kept=self._shared.is_open)
+            tell(self.store, service.unfinished, kept=self._shared.is_open)
 
     # ---- starting -------------------------------------------------------------------------
 
@@ -353,10 +350,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             raise EngineClosedError("the engine is being closed; it starts no more runs")
         if self._registry.get(driver.row.workflow_id) is not None:
             service.watch_for(driver.row.workflow_id)
-        if calling() is not None:
-            service.let_in(driver.run_id)
         try:
-            await service.runs.start(driver)
+            await service.start(driver)
         except DuplicateRunError:
             if options.get("if_exists") != "return":
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
@@ -40,6 +40,12 @@ class StepSignature:
     """The annotations of the parameters that are never inputs; ``bind`` can fix them."""
     defaulted: tuple[str, ...] = ()
     """Those of them that stand where inputs do: one may have meant them to be inputs."""
+
+    def of_stand_in(self, *, is_async: bool, takes_context: bool) -> StepSignature:
+        """Return that of a function with the same types and no settings."""
+        return replace(
+            self, is_async=is_async, takes_context=takes_context, settings={}, defaulted=()
+        )
 
     @cached_property
     def wanted(self) -> tuple[Any, ...]:

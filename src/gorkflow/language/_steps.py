@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -196,13 +195,7 @@ class Step(Node[In_contra, Out_co]):
         not handed to the function.
         """
         options = {name: item for name, item in self._options.items() if name != "executor"}
-        signature = replace(
-            self._signature,
-            is_async=is_async,
-            takes_context=takes_context,
-            settings={},
-            defaulted=(),
-        )
+        signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
         made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
