@@ -20,6 +20,7 @@ import fnmatch
 import hashlib
 import io
 import json
+import logging
 import os
 import stat
 import sys
@@ -634,6 +635,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = Folder(folder=given.folder, out=given.out)
     folder.ignore += given.ignore or []
+    logging.getLogger("gorkflow").addHandler(logging.NullHandler())  # what fails is told below
     try:
         report = run(folder_report, folder, store=given.store)
     except GorkflowError as error:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from gorkflow.context import StepContext
 from gorkflow.errors import (
+    DeadlockError,
     DuplicateRunError,
     EncodingError,
     EngineClosedError,
@@ -85,6 +86,7 @@ __all__ = [
     "BlockingCallWarning",
     "Cancelled",
     "Completed",
+    "DeadlockError",
     "DuplicateRunError",
     "EncodingError",
     "Engine",

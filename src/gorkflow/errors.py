@@ -22,6 +22,7 @@
     + RunNotEndedError          it is still going on, and can't be repeated yet
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
+  x DeadlockError               a step would wait for a run that waits for the step
   x ProcessDiedError            the process in which a step ran ended before the step did
   x ScheduleNotFoundError       there is no such schedule
   x EngineClosedError           the engine is closed, or was never opened
@@ -124,8 +125,14 @@ class RunError(GorkflowError):
         super().__init__(message)
 
 
+SHOWN = 5
+"""Failures whose tracebacks are shown together."""
+_LINES = 40
+"""Lines of each: the last ones, where it was raised."""
+
+
 class RunFailedError(RunError):
-    """A run failed.
+    """A run failed. Notes of the error show where the steps raised what they did.
 
     Args:
         run_id: the run.
@@ -140,6 +147,23 @@ class RunFailedError(RunError):
         self.outcomes = outcomes
         lines = "".join(f"\n  - {failure}" for failure in self.failures)
         super().__init__(run_id, f"run {run_id!r} failed:{lines}")
+        told = [(each, lines) for each in self.failures if (lines := shown(each.traceback))]
+        for failure, lines in told[:SHOWN]:
+            self.add_note(f"\n{failure.path or 'the run'} failed:\n{lines}")
+        if len(told) > SHOWN:
+            self.add_note(f"\n… and {len(told) - SHOWN} more; `failures` has their tracebacks")
+
+
+def shown(traceback: str) -> str:
+    """Return the last lines of a recorded traceback, as many as people read.
+
+    Empty where it has no line of code: the failure's message says all that is in it then.
+    """
+    if 'File "' not in traceback:
+        return ""
+    lines = traceback.rstrip().split("\n")
+    left = len(lines) - _LINES
+    return "\n".join(lines if left <= 0 else [f"  … {left} lines before", *lines[left:]])
 
 
 class StateConflictError(RunFailedError):
@@ -216,6 +240,10 @@ class ScheduleNotFoundError(GorkflowError):
 
 class EngineClosedError(GorkflowError):
     """The engine is closed, or was not opened with ``async with``."""
+
+
+class DeadlockError(GorkflowError):
+    """A step waits for a run that needs a limit which the step itself holds. Never retried."""
 
 
 class ProcessDiedError(GorkflowError):

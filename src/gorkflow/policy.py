@@ -1,20 +1,13 @@
-"""Policies as plain data, and the pure functions that judge by them: retries, joins, limits."""
+"""Policies as plain data: retries, joins, limits."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import KW_ONLY
 from datetime import timedelta
 from typing import Literal
 
 from gorkflow._record import guarded
-from gorkflow.errors import (
-    NonRetryableError,
-    RetryAfterError,
-    StepCancelledError,
-    ValueInvalidError,
-)
 
 Backoff = Literal["exponential", "linear", "constant"]
 OnFailure = Literal["drain", "cancel"]
@@ -64,10 +57,12 @@ class RetryPolicy:
     """When a failed attempt is followed by another, and after how long.
 
     The classes in ``retry_on`` and ``give_up_on`` are kept by qualified name, because a started run
-    keeps its policy as data and may outlive the code that made it.
+    keeps its policy as data and may outlive the code that made it. A text names every class that is
+    called so, with or without its module: ``"httpx.ReadTimeout"``, ``"ReadTimeout"``. Both are
+    looked for in the error, in what it was raised from, and in the errors of a group.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or a text can't be the name of a class.
         TypeError: ``retry_on`` or ``give_up_on`` holds something that is no exception class.
     """
 
@@ -111,16 +106,20 @@ class RetryPolicy:
 def _names(field_name: str, types: ExceptionTypes) -> tuple[str, ...]:
     if isinstance(types, str) or not isinstance(types, tuple | list):
         raise TypeError(f"{field_name} must be a tuple of exception classes, not {types!r}")
-    for item in types:
-        if not isinstance(item, str) and not (
-            isinstance(item, type) and issubclass(item, BaseException)
-        ):
-            raise TypeError(f"{field_name} must hold exception classes, not {item!r}")
-    return tuple(_whole(item) if isinstance(item, str) else exception_name(item) for item in types)
+    return tuple(_name(field_name, item) for item in types)
 
 
-def _whole(name: str) -> str:
-    return name if "." in name else f"builtins.{name}"  # as Python finds it
+def _name(field_name: str, item: type[BaseException] | str) -> str:
+    if isinstance(item, str):
+        if not all(item.split(".")):
+            raise ValueError(
+                f"{field_name} must hold exception classes or their names, such as "
+                f"'httpx.ReadTimeout' or 'ReadTimeout', not {item!r:.100}"
+            )
+        return item
+    if not (isinstance(item, type) and issubclass(item, BaseException)):
+        raise TypeError(f"{field_name} must hold exception classes, not {item!r}")
+    return exception_name(item)
 
 
 def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
@@ -140,72 +139,6 @@ def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
         except OverflowError:
             delay = policy.max_interval
     return min(delay, policy.max_interval)
-
-
-@guarded()
-class Thrown:
-    """What a policy looks at in an exception, as data that can cross from another process."""
-
-    names: frozenset[str]
-    """The qualified names of its class and of all that it inherits from."""
-    is_final: bool = False
-    """Never tried again, whatever the policy says."""
-    delay: float | None = None
-    """Seconds after which it asked to be tried again."""
-
-
-def thrown(error: BaseException) -> Thrown:
-    """Return what a policy looks at in an exception."""
-    names = frozenset(exception_name(cls) for cls in type(error).__mro__)
-    is_final = isinstance(error, _NEVER_RETRIED) or not isinstance(error, Exception)
-    delay = _asked_delay(error) if isinstance(error, RetryAfterError) else None
-    return Thrown(names, is_final, delay)
-
-
-def _asked_delay(error: RetryAfterError) -> float | None:
-    """Return the seconds it asks for; ``None``: a subclass has not set any, or none that can be."""
-    try:
-        delay: object = error.delay
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if isinstance(seconds, int | float) and 0 <= seconds <= LONGEST:
-            return float(seconds)
-        return None
-    except Exception:  # noqa: BLE001 - it is user code, and the failure must be recorded
-        return None
-
-
-_NEVER_RETRIED = (NonRetryableError, ValueInvalidError, StepCancelledError)
-
-
-def retry_delay(
-    policy: RetryPolicy,
-    failures: int,
-    error: BaseException | Thrown,
-    uniform: Callable[[float, float], float],
-) -> float | None:
-    """Return the seconds until the next attempt, or ``None`` when there is to be none.
-
-    Args:
-        policy: the step's policy.
-        failures: attempts that failed so far, this one included. Interrupted ones don't count.
-        error: what the attempt raised.
-        uniform: draws the jitter, as ``random.uniform``.
-    """
-    seen = error if isinstance(error, Thrown) else thrown(error)
-    if failures > policy.retries or not is_retryable(policy, seen):
-        return None
-    if seen.delay is not None:
-        return seen.delay
-    delay = backoff_delay(policy, failures)
-    return delay * uniform(1 - policy.jitter, 1 + policy.jitter) if policy.jitter else delay
-
-
-def is_retryable(policy: RetryPolicy, error: BaseException | Thrown) -> bool:
-    """Return whether the policy would try again after this error, retries left aside."""
-    seen = error if isinstance(error, Thrown) else thrown(error)
-    if seen.is_final or not seen.names.isdisjoint(map(str, policy.give_up_on)):
-        return False
-    return seen.delay is not None or not seen.names.isdisjoint(map(str, policy.retry_on))
 
 
 JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]

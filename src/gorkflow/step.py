@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import StepInvalidError
-from gorkflow.language._hazards import BlockingCallWarning, StepClosureWarning, unwrapped, watch
+from gorkflow.language._hazards import (
+    BlockingCallWarning,
+    StepClosureWarning,
+    is_async_function,
+    unwrapped,
+    watch,
+)
 from gorkflow.language._options import StepDefaults, checked_options, given_options
 from gorkflow.language._placement import check_placement
 from gorkflow.language._signature import Param, read_signature
@@ -77,10 +83,11 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
         chosen["id"] = name
     checked_options(chosen, f"step {label}")
     check_placement(fn, chosen, f"step {label}", is_async=signature.is_async)
-    if signature.is_async:
-        check_blocking(unwrapped(fn), chosen["id"])
+    inner = unwrapped(fn)
+    if signature.is_async and is_async_function(inner):  # else it may run in a thread inside
+        check_blocking(inner, chosen["id"])
     kinds: dict[bool, type[Step[Any, Any]]] = {True: AsyncStep, False: SyncStep}
-    snapshot = watch(unwrapped(fn), chosen["id"])
+    snapshot = watch(inner, chosen["id"])
     return kinds[signature.is_async](fn, signature, chosen, {}, snapshot=snapshot)
 
 

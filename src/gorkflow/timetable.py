@@ -27,6 +27,13 @@ _DAY = 86_400
 _WINDOW = 3600  # seconds of the first look back for what was missed
 _LONGEST = timedelta(days=36_500)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what clocks on the wall show has no zone
+_RANGES = {
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day-of-month": (1, 31),
+    "month": (1, 12),
+    "day-of-week": (0, 7),
+}
 _FIELDS = "five fields: minute hour day-of-month month day-of-week, such as '0 3 * * *'"
 
 
@@ -209,13 +216,35 @@ def _checked(text: str) -> str:
         ) from error
     try:
         CronSim(text, _EPOCH)
+        _check_steps(text)
     except (CronSimError, ValueError) as error:
         what = str(error).lower() if isinstance(error, CronSimError) else "a number is too long"
+        name = what.removeprefix("bad ")
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            what += f": it goes from {low} to {high}, in steps of 1 or more"
         raise InputInvalidError(
             f"cron {text!r} is not valid, or names a day that never comes ({what}); the fields are "
             "minute hour day-of-month month day-of-week, such as '0 3 * * *'"
         ) from None
     return " ".join(text.split())
+
+
+def _check_steps(text: str) -> None:
+    """Check that no step is longer than its field: ``*/90`` minutes would be once an hour.
+
+    Raises:
+        InputInvalidError: one is.
+    """
+    for field, (name, (low, high)) in zip(text.split(), _RANGES.items(), strict=True):
+        for term in field.split(","):
+            _, _, step = term.partition("/")
+            if step and int(step) > high:
+                raise InputInvalidError(
+                    f"cron {text!r} is not valid: {term:.20} has a step of {step:.20}, but "
+                    f"{name} goes from {low} to {high}, and a step counts anew in each field; for "
+                    "a longer interval give every=timedelta(…)"
+                )
 
 
 @lru_cache(maxsize=100)

@@ -274,7 +274,8 @@ def test_instants_are_local_and_bytes_are_text(invoke: Invoke, monkeypatch: pyte
 
 
 def test_show_tells_failures_apart(invoke: Invoke):
-    invoke("run", "flows.py:failing", "--run-id", "f")
+    told = invoke("run", "flows.py:failing", "--run-id", "f").stderr
+    assert "\n        raise NonRetryableError" in told[told.index("run f failed:") :]
     text = invoke("runs", "show", "f", "--events").stdout
     assert "\nfailures:\n  bad  step_failed  gorkflow.errors.NonRetryableError: there" in text
     assert "\ntotal  cancelled                             not reached\n" in text

@@ -111,7 +111,7 @@ def test_bad_targets(invoke: Invoke, target: str, says: str):
     assert result.exit_code == 2
     assert says in result.stderr
     assert result.stdout == ""
-    assert "gorkflow/cli" not in result.stderr
+    assert "_target.py" not in result.stderr
     assert "importlib" not in result.stderr
 
 

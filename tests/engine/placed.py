@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gorkflow import NonRetryableError, Outcome, RetryAfterError, StepContext, step
+from gorkflow import NonRetryableError, Outcome, RetryAfterError, RetryPolicy, StepContext, step
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,20 @@ def hold_the_gil(folder: str) -> int:
 def log_nonsense(number: int) -> int:
     logging.getLogger("placed").warning("%d items", "x")
     return number
+
+
+@step(executor="process", retries=RetryPolicy(retries=1, initial_interval=0.01))
+def raises_a_group(how: str) -> int:
+    inside = {
+        "final": [ValueError("no"), NonRetryableError("never")],
+        "named": [UnreachableError("no"), UnreachableError("no")],
+        "mixed": [UnreachableError("no"), ValueError("no")],
+    }
+    raise LookupError(how) from ExceptionGroup("several", inside[how])
+
+
+class UnreachableError(Exception):
+    """Loaded by who runs the step; its policy names it."""
 
 
 @step(executor="process")

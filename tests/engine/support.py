@@ -5,15 +5,19 @@ import functools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gorkflow
 from gorkflow import Engine, StepExecution, StoreError
 from gorkflow.engine._attempt import Attempt
 from gorkflow.store import Append, Claim, Heartbeat, Loaded, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
+OURS = str(Path(gorkflow.__file__).parent)
+"""The folder of the package, which the clone around it may be called like."""
 DEADLINE = 20.0  # seconds after which waiting for a condition is a failed test
 STORES = pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
 calls: list[str] = []

@@ -35,7 +35,7 @@ from gorkflow.engine._processes import ProcessPool
 
 from . import placed
 from .placed import Parcel
-from .support import in_loop, step_of, until
+from .support import OURS, in_loop, step_of, until
 
 
 def is_alive(pid: int) -> bool:
@@ -231,13 +231,31 @@ async def test_a_process_that_died_idle_is_replaced() -> None:
 
 
 @in_loop
+async def test_groups_and_causes_that_come_from_there_are_judged_as_here() -> None:
+    quick = RetryPolicy(retries=1, initial_interval=0.01, retry_on=("UnreachableError",))
+    anything, named = placed.raises_a_group, placed.raises_a_group.options(retries=quick)
+    with ThreadPoolExecutor() as pool:
+        async with Engine("memory:", executors={"pool": pool}) as engine:
+            for executor in ("process", "pool"):
+                for node, how, attempts in (
+                    (anything, "final", 1),
+                    (anything, "mixed", 2),
+                    (named, "named", 2),
+                    (named, "mixed", 1),
+                ):
+                    workflow = Workflow("w", input=str).then(node.options(executor=executor))
+                    failure = await failure_of(engine, workflow, how)
+                    assert (how, failure.attempt) == (how, attempts)
+
+
+@in_loop
 async def test_what_it_raises_is_judged_as_here() -> None:
     workflow = Workflow("w", input=str).then(placed.raises)
     async with Engine("memory:") as engine:
         failure = await failure_of(engine, workflow, "final")
         assert (failure.attempt, failure.message) == (1, "not again")
         assert 'raise NonRetryableError("not again")' in failure.traceback
-        assert "gorkflow/engine" not in failure.traceback
+        assert OURS not in failure.traceback
         failure = await failure_of(engine, workflow, "nan")
         assert (failure.attempt, failure.code) == (1, "validation")
         policy = RetryPolicy(retries=3, retry_on=(KeyError,))

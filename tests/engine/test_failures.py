@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import logging
+import pickle
 import threading
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from gorkflow import (
     Engine,
     Failed,
     FailureCode,
+    InputInvalidError,
     NonRetryableError,
     RetryAfterError,
     RetryPolicy,
@@ -25,12 +28,13 @@ from gorkflow import (
     StepContext,
     StepStatus,
     Workflow,
+    run,
     step,
 )
 from gorkflow.events import StepFailed
 from gorkflow.stores.memory import MemoryStore
 
-from .support import Gate, in_loop, kinds, step_of, until
+from .support import OURS, Gate, in_loop, kinds, step_of, until
 
 QUICK = RetryPolicy(retries=2, initial_interval=0.01, jitter=0)
 
@@ -75,6 +79,38 @@ async def test_every_failure_is_listed_in_declared_order_with_its_traceback() ->
     assert "raise ValueError" in error.failures[1].traceback
     assert isinstance(error.outcomes["good"], Completed)
     assert isinstance(error.outcomes["early"], Failed)
+
+
+@in_loop
+async def test_what_a_task_group_raises_is_judged_by_what_is_in_it() -> None:
+    async def fetch() -> None:
+        raise NonRetryableError("no such page")
+
+    @step(retries=QUICK)
+    async def final(number: int) -> int:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fetch())
+        return number
+
+    @step(retries=QUICK)
+    def caused(number: int) -> int:
+        try:
+            raise NonRetryableError("no such page")
+        except NonRetryableError as error:
+            raise LookupError(number) from error
+
+    error = await failures_of(Workflow("w", input=int).parallel(final, caused))
+    assert [failure.attempt for failure in error.failures] == [1, 1]
+    assert "NonRetryableError: no such page" in error.failures[0].message
+
+
+@in_loop
+async def test_a_name_that_no_exception_goes_by_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    policy = RetryPolicy(retries=2, retry_on=("ConnectionError", "ReadTimout"))
+    wf = Workflow("w", input=int).then(bad.options(retries=policy))
+    (failure,) = (await failures_of(wf)).failures
+    assert failure.attempt == 1
+    assert "names 'ReadTimout', as no exception class here is called" in caplog.text
 
 
 @in_loop
@@ -553,3 +589,141 @@ async def test_a_log_handler_that_raises_loses_no_failure() -> None:
         await until(lambda: gc.collect() and seen, "what the program's handler raised")
     finally:
         logger.removeHandler(down)
+
+
+# ---- what the caller sees ---------------------------------------------------------------------
+
+
+def divide(number: int) -> float:
+    return 1 / number
+
+
+@step
+async def divides(number: int) -> float:
+    return divide(0)
+
+
+@step(retries=QUICK)
+def divides_in_a_thread(number: int) -> float:
+    try:
+        return divide(0)
+    except ZeroDivisionError as error:
+        raise ValueError("not that") from error
+
+
+def seen(error: BaseException) -> str:
+    """Return what Python prints of an error that nobody caught."""
+    return "".join(traceback.format_exception(error))
+
+
+def here(number: int) -> bool:
+    return divide(0) > number
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+def test_a_failure_ends_with_the_lines_of_the_step_and_none_of_ours(url: str, tmp_path: Path):
+    store = url.format(tmp_path)
+    checks = Workflow("checks", input=int).then_if(here, good, default=0)
+    for node in (divides, divides_in_a_thread, checks):
+        workflow = Workflow("w", input=int).then(node)
+        with pytest.raises(RunFailedError) as caught:
+            run(workflow, 1, store=store)
+        text = seen(caught.value)
+        assert OURS not in text
+        assert "in divide\n    return 1 / number" in text[text.index("failed:") :]
+
+        @in_loop
+        async def by_hand(workflow: Workflow[int, Any] = workflow) -> None:
+            async with Engine(store) as engine:
+                handle = await engine.start(workflow, 1)
+                for call in (lambda: engine.run(workflow, 1), handle.result):
+                    with pytest.raises(RunFailedError) as caught:
+                        await call()
+                    assert OURS not in seen(caught.value)
+                    assert "return 1 / number" in seen(caught.value)
+
+        by_hand()
+
+
+@in_loop
+async def test_a_failure_that_is_read_from_the_store_shows_the_lines_too(tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(store) as engine:
+        handle = await engine.start(Workflow("w", input=int).then(divides), 1)
+        await handle.outcome()
+    async with Engine(store) as engine:
+        with pytest.raises(RunFailedError) as caught:
+            await engine.handle(handle.run_id).result()
+    assert "return 1 / number" in seen(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert seen(again).endswith("".join(caught.value.__notes__[-1:]) + "\n")
+    assert again.failures == caught.value.failures
+
+
+@in_loop
+async def test_several_failures_are_shown_and_many_are_bounded() -> None:
+    @step
+    def digs(number: int) -> int:
+        error: Exception = ValueError("the first")
+        for turn in range(60):
+            try:
+                raise LookupError(turn) from error
+            except LookupError as caught:
+                error = caught
+        raise error
+
+    error = await failures_of(Workflow("w", input=int).parallel(bad, divides, digs))
+    assert [note.split()[0] for note in error.__notes__] == ["bad", "divides", "digs"]
+    assert 'raise ValueError(f"bad {number}")' in error.__notes__[0]
+    assert len(error.__notes__[2].splitlines()) < 50
+    assert "lines before" in error.__notes__[2]
+
+    several = Workflow("w", input=int).then(list_of_ten).map(bad)
+    error = await failures_of(several)
+    assert len(error.__notes__) == 6
+    assert "and 5 more" in error.__notes__[-1]
+
+
+@step
+async def list_of_ten(number: int) -> list[int]:
+    return list(range(10))
+
+
+@in_loop
+async def test_an_error_of_the_caller_shows_no_lines_of_ours() -> None:
+    workflow = Workflow("w", input=int).then(good)
+    async with Engine("memory:") as engine:
+        for call in (engine.run, engine.start):
+            with pytest.raises(InputInvalidError) as caught:
+                await call(workflow, "seven")  # type: ignore[call-overload]
+            assert OURS not in seen(caught.value)
+
+
+def test_nor_does_one_of_the_blocking_call(monkeypatch: pytest.MonkeyPatch):
+    workflow = Workflow("w", input=int).then(good)
+    with pytest.raises(InputInvalidError) as caught:
+        run(workflow, "seven", store="memory:")  # type: ignore[call-overload]
+    assert OURS not in seen(caught.value)
+    monkeypatch.setenv("GORKFLOW_DEBUG", "1")
+    with pytest.raises(InputInvalidError) as caught:
+        run(workflow, "seven", store="memory:")  # type: ignore[call-overload]
+    assert OURS in seen(caught.value)
+
+
+@in_loop
+async def test_the_log_of_a_final_failure_has_the_exception(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await failures_of(Workflow("w", input=int).then(divides_in_a_thread))
+    told = [record for record in caplog.records if record.name == "gorkflow.step"]
+    assert [record.exc_info is not None for record in told] == [False, False, True]
+    kind, error, _ = told[-1].exc_info or (None, None, None)
+    assert (kind, str(error)) == (ValueError, "not that")
+    text = logging.Formatter("%(message)s").format(told[-1])
+    assert "return 1 / number" in text
+    assert OURS not in text
+    caplog.clear()
+    await failures_of(Workflow("w", input=int).then_if(here, good, default=0))
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "return 1 / number" in caplog.text

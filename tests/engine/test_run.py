@@ -38,7 +38,7 @@ from gorkflow import (
 )
 from gorkflow.engine._start import new_id
 
-from .support import Gate, in_loop, kinds, step_of, until
+from .support import OURS, Gate, in_loop, kinds, step_of, until
 
 
 class Order(BaseModel):
@@ -672,7 +672,7 @@ async def test_failures_say_where_they_come_from_and_show_the_users_code_only() 
                 await engine.run(wf, Order(id=1))
             messages.append(caught.value.failures[0])
         assert messages[0].message.startswith("its output:")
-        assert "gorkflow/" not in messages[1].traceback
+        assert OURS not in messages[1].traceback
         assert "raise ValueError" in messages[1].traceback
         assert messages[2].message.startswith("condition 'divides' raised ZeroDivisionError")
         with pytest.raises(InputInvalidError, match="tags"):

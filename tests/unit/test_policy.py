@@ -1,6 +1,8 @@
 """Retries, back-off, durations and joins, as pure functions."""
 
+import json
 import random
+from asyncio import CancelledError
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gorkflow.engine._retries import is_retryable, retry_delay, unknown_names
 from gorkflow.errors import (
     EncodingError,
     NonRetryableError,
@@ -20,8 +23,6 @@ from gorkflow.policy import (
     RetryPolicy,
     at_least,
     backoff_delay,
-    is_retryable,
-    retry_delay,
     seconds_of,
     tolerate,
 )
@@ -83,6 +84,144 @@ def test_which_errors_are_tried_again(policy: RetryPolicy, error: BaseException,
     assert is_retryable(policy, error) is expected
 
 
+class ReadTimeoutError(OSError):
+    class SlowError(Exception):
+        """Called by more than one name, and so is its base."""
+
+
+def local_class() -> type[Exception]:
+    class LocalError(Exception):
+        pass
+
+    return LocalError
+
+
+def caused(error: BaseException, *causes: BaseException) -> BaseException:
+    """Return an exception raised from another, and that from the next, …"""
+    last = error
+    for cause in causes:
+        last.__cause__ = cause
+        last = cause
+    return error
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("several", errors)
+
+
+ON_IO = RetryPolicy(retry_on=(OSError,))
+NO_IO = RetryPolicy(give_up_on=(OSError,))
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "expected"),
+    [
+        (RetryPolicy(), group(ValueError(), OSError()), True),
+        (RetryPolicy(), group(ValueError(), NonRetryableError()), False),
+        (RetryPolicy(), group(ValueError(), group(OSError(), NonRetryableError())), False),
+        (RetryPolicy(), group(RetryAfterError(1), NonRetryableError()), False),
+        (RetryPolicy(), group(ValueError(), ValidationError()), False),
+        (RetryPolicy(), BaseExceptionGroup("x", [ValueError(), KeyboardInterrupt()]), False),
+        (ON_IO, group(OSError(), group(ConnectionError())), True),
+        (ON_IO, group(OSError(), group(ValueError())), False),
+        (ON_IO, group(OSError(), RetryAfterError(1)), True),
+        (ON_IO, group(ValueError(), RetryAfterError(1)), False),
+        (ON_IO, group(caused(ValueError(), OSError())), True),
+        (NO_IO, group(ValueError(), group(ConnectionError())), False),
+        (NO_IO, group(ValueError(), caused(ValueError(), OSError())), False),
+        (RetryPolicy(retry_on=(ExceptionGroup,)), group(ValueError()), True),
+        (RetryPolicy(give_up_on=(ExceptionGroup,)), group(ValueError()), False),
+        # Along __cause__.
+        (RetryPolicy(), caused(ValueError(), KeyError(), NonRetryableError()), False),
+        (RetryPolicy(), caused(ValueError(), ValidationError()), False),
+        (RetryPolicy(), caused(TimeoutError(), CancelledError()), True),  # as asyncio.timeout
+        (ON_IO, caused(ValueError(), KeyError(), ConnectionError()), True),
+        (ON_IO, caused(ValueError(), RetryAfterError(1)), True),
+        (ON_IO, caused(ValueError(), group(OSError(), OSError())), True),
+        (ON_IO, caused(ValueError(), group(OSError(), KeyError())), False),
+        (NO_IO, caused(ValueError(), KeyError(), ConnectionError()), False),
+        (NO_IO, caused(RetryAfterError(1), OSError()), True),  # it has had the last word
+        (RetryPolicy(), caused(RetryAfterError(1), NonRetryableError()), True),
+        (RetryPolicy(), caused(NonRetryableError(), RetryAfterError(1)), False),
+    ],
+)
+def test_groups_and_causes_count(policy: RetryPolicy, error: BaseException, expected: bool):
+    assert is_retryable(policy, error) is expected
+
+
+def test_what_was_being_handled_does_not_count():
+    error = ValueError()
+    error.__context__ = NonRetryableError()
+    assert is_retryable(RetryPolicy(), error)
+    assert not is_retryable(ON_IO, error)
+    error.__context__ = ConnectionError()
+    assert not is_retryable(ON_IO, error)
+
+
+def test_the_longest_delay_that_was_asked_for_counts():
+    error = group(RetryAfterError(3), group(caused(ValueError(), RetryAfterError(7)), OSError()))
+    assert retry_delay(RetryPolicy(), 1, error, middle) == 7
+    assert retry_delay(RetryPolicy(), 1, caused(KeyError(), RetryAfterError(2)), middle) == 2
+
+
+def test_causes_that_go_in_circles_and_without_end():
+    error, other = ValueError(), OSError()
+    caused(error, other, error)
+    assert is_retryable(ON_IO, error)
+    inside = group(error)
+    error.__cause__ = inside
+    assert not is_retryable(ON_IO, inside)
+    deep: Exception = NonRetryableError()
+    for _ in range(5_000):
+        deep = group(deep)
+    assert not is_retryable(RetryPolicy(), deep)
+
+    class EndlessError(Exception):
+        @property  # type: ignore[misc]
+        def __cause__(self) -> BaseException:
+            return EndlessError()
+
+    assert is_retryable(RetryPolicy(), EndlessError())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "expected"),
+    [
+        ("ReadTimeoutError", ReadTimeoutError(), True),
+        (f"{__name__}.ReadTimeoutError", ReadTimeoutError(), True),
+        ("test_policy.ReadTimeoutError", ReadTimeoutError(), True),
+        ("SlowError", ReadTimeoutError.SlowError(), True),
+        ("ReadTimeoutError.SlowError", ReadTimeoutError.SlowError(), True),
+        ("ReadTimeoutError", ReadTimeoutError.SlowError(), False),
+        ("LocalError", local_class()(), True),
+        ("OSError", ReadTimeoutError(), True),
+        ("TimeoutError", ReadTimeoutError(), False),
+        ("IOError", ReadTimeoutError(), True),  # as builtins calls it
+        ("json.JSONDecodeError", json.JSONDecodeError("", "", 0), True),  # is json.decoder's own
+        ("asyncio.TimeoutError", TimeoutError(), True),
+        ("socket.timeout", TimeoutError(), True),
+        ("other.ReadTimeoutError", ReadTimeoutError(), False),
+    ],
+)
+def test_a_text_names_each_class_that_is_called_so(name: str, error: Exception, expected: bool):
+    assert is_retryable(RetryPolicy(retry_on=(name,)), error) is expected
+    assert is_retryable(RetryPolicy(give_up_on=(name,)), error) is not expected
+
+
+def test_names_that_nothing_is_called_by_are_known():
+    given = (
+        "ReadTimeoutError",
+        "ReadTimoutError",
+        "json.JSONDecodeError",
+        "SlowError",
+        OSError,
+        "no.such.Error",
+    )
+    assert unknown_names(RetryPolicy(retry_on=given)) == ("ReadTimoutError", "no.such.Error")
+    assert unknown_names(RetryPolicy(give_up_on=("Missspelt",))) == ("Missspelt",)
+    assert unknown_names(RetryPolicy()) == ()
+
+
 def test_a_step_may_set_the_next_delay():
     policy = RetryPolicy(retries=1)
     assert retry_delay(policy, 1, RetryAfterError(timedelta(minutes=2)), middle) == 120
@@ -118,6 +257,8 @@ def test_a_delay_is_seconds_or_a_timedelta(delay: Any):
         ({"retry_on": ValueError}, TypeError),
         ({"retry_on": "ValueError"}, TypeError),
         ({"give_up_on": (5,)}, TypeError),
+        ({"give_up_on": ("",)}, ValueError),
+        ({"retry_on": ("httpx.",)}, ValueError),
     ],
 )
 def test_a_policy_out_of_range_is_refused(options: dict[str, Any], error: type[Exception]):

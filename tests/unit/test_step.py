@@ -280,21 +280,86 @@ def test_methods_partials_and_callables_make_steps_with_an_id():
     assert partial.params == (("right", list[Order]),)
 
 
-def test_a_decorated_async_function_stays_async():
-    def logged(fn: Any) -> Any:
-        @functools.wraps(fn)
-        def inner(*args: Any, **kwargs: Any) -> Any:
-            return fn(*args, **kwargs)
+async def fetched(x: int) -> int:
+    return x
 
-        return inner
 
-    @step
-    @logged
-    async def wrapped(x: int) -> int:
+def computed(x: int) -> int:
+    return x
+
+
+class Fetcher:
+    async def __call__(self, x: int) -> int:
         return x
 
-    assert wrapped.is_async
-    assert wrapped.params == (("x", int),)
+    async def method(self, x: int) -> int:
+        return x
+
+
+def handing_on(fn: Any) -> Any:
+    @functools.wraps(fn)
+    def inner(*args: Any) -> Any:
+        return fn(*args)
+
+    return inner
+
+
+def awaiting(fn: Any) -> Any:
+    @functools.wraps(fn)
+    async def inner(*args: Any) -> Any:
+        return await fn(*args)
+
+    return inner
+
+
+def in_a_thread(fn: Any) -> Any:
+    @functools.wraps(fn)
+    async def inner(*args: Any) -> Any:
+        return await asyncio.to_thread(fn, *args)
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("fn", "is_async"),
+    [
+        (fetched, True),
+        (computed, False),
+        (handing_on(fetched), False),
+        (handing_on(awaiting(fetched)), False),
+        (awaiting(fetched), True),
+        (awaiting(handing_on(fetched)), True),
+        (in_a_thread(computed), True),
+        (functools.partial(fetched), True),
+        (functools.partial(handing_on(fetched)), False),
+        (functools.partial(functools.partial(in_a_thread(computed))), True),
+        (Fetcher(), True),
+        (functools.partial(Fetcher()), True),
+        (Fetcher().method, True),
+        (functools.partial(Fetcher().method), True),
+        (handing_on(Fetcher().method), False),
+        (functools.lru_cache(computed), False),
+    ],
+)
+def test_the_outermost_function_says_whether_a_step_is_async(fn: Any, is_async: bool):
+    made = step(fn, id="made")
+    assert made.is_async is is_async
+    assert made.params == (("x", int),)
+
+
+def test_what_an_async_wrapper_calls_may_block_in_a_thread_of_its_own():
+    def waits(x: int) -> int:
+        time.sleep(0)
+        return x
+
+    step(in_a_thread(waits))
+    with pytest.warns(BlockingCallWarning):
+
+        @step
+        @awaiting
+        async def blocks(x: int) -> int:
+            time.sleep(0)  # noqa: ASYNC251 - that is the point
+            return x
 
 
 def test_annotations_may_name_local_classes():

@@ -296,3 +296,53 @@ except ModuleNotFoundError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("60\ncron rules need the package cronsim: pip install")
+
+
+FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
+
+
+@pytest.mark.parametrize(
+    ("index", "field"),
+    [
+        (0, "*/90"),
+        (0, "*/60"),
+        (0, "0/90"),
+        (0, "10-20/60"),
+        (0, "5,*/90"),
+        (0, f"*/{'9' * 60}"),
+        (1, "*/36"),
+        (1, "8/24"),
+        (2, "*/45"),
+        (2, "L/32"),
+        (3, "*/13"),
+        (3, "JAN-JUN/18"),
+        (4, "*/8"),
+        (4, "MON/14"),
+    ],
+)
+def test_a_step_that_is_longer_than_its_field_is_refused(index: int, field: str):
+    rule = ["0", "0", "*", "*", "*"]
+    rule[index] = field
+    with pytest.raises(InputInvalidError, match=f"has a step of .*, but {FIELDS[index]} goes"):
+        CronRule(" ".join(rule), "UTC")
+
+
+@pytest.mark.parametrize("rule", ["*/59 * * * *", "5-10/5 */23 */31 JAN/12 */7", "59/1 * L * *"])
+def test_a_step_within_its_field_is_taken(rule: str):
+    CronRule(rule, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("5-70 * * * *", "bad minute: it goes from 0 to 59"),
+        ("*/0 * * * *", "bad minute: it goes from 0 to 59, in steps of 1 or more"),
+        ("0 24 * * *", "bad hour: it goes from 0 to 23"),
+        ("0 0 0 * *", "bad day-of-month: it goes from 1 to 31"),
+        ("0 0 * 1-13 *", "bad month: it goes from 1 to 12"),
+        ("0 0 * * 8", "bad day-of-week: it goes from 0 to 7"),
+    ],
+)
+def test_a_number_outside_of_its_field_is_refused_with_the_range(rule: str, reason: str):
+    with pytest.raises(InputInvalidError, match=reason):
+        CronRule(rule, "UTC")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from gorkflow.errors import WorkflowInvalidError
+from gorkflow.context import StepContext
+from gorkflow.errors import StepInvalidError, WorkflowInvalidError
 from gorkflow.model import Outcome
 from gorkflow.policy import Join, at_least, tolerate
 from gorkflow.step import Step, step
@@ -505,3 +507,65 @@ def test_replace_checks_the_new_node_on_both_sides():
     )
     assert "takes 2 inputs" in problem_of(lambda: block.replace(check, confirm))
     assert "plain function" in problem_of(lambda: block.replace(check, check.fn))
+
+
+@step
+def with_default(number: int | None = None) -> str:
+    return f"got {number}"
+
+
+@step
+def with_defaults(ctx: StepContext, number: int = 1, name: str = "") -> str:
+    return f"got {number}"
+
+
+@step
+def with_setting(*, number: int | None = None) -> str:
+    return f"got {number}"
+
+
+@step
+def many() -> list[int]:
+    return [1]
+
+
+@step
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        (lambda w: w.then(with_default), "int as input: 'number' has a default"),
+        (lambda w: w.then(with_defaults), "'number', 'name' have defaults"),
+        (lambda w: w.then(many).then(with_default), "from 'many': 'number' has"),
+        (lambda w: w.parallel(with_default, with_setting), "'number' has"),
+        (lambda w: w.then(many).map(with_default), "int from 'many': 'number' has"),
+        (lambda w: w.loop(with_default, until=lambda: True, max_iterations=2), "'number' has"),
+        (lambda w: w.then_if(lambda: True, with_default, default=""), "'number' has"),
+        (lambda w: w.then_if(lambda n=3: n > 2, with_setting, default=""), "'n' has a default"),
+        (lambda w: w.then(many).map(with_setting, key=lambda key="": key), "'key' has a default"),
+    ],
+)
+def test_a_value_is_not_dropped_for_a_default(
+    build: Callable[[Workflow[Any, Any]], Any], names: str
+):
+    with pytest.raises(WorkflowInvalidError, match=names) as caught:
+        build(Workflow("w", input=int))
+    assert "would drop what it gets" in str(caught.value)
+    assert "write `*, n" in str(caught.value) or "write `*, key" in str(caught.value)
+
+
+def test_a_default_is_fine_where_nothing_comes_or_it_was_meant():
+    for node in (with_default, with_defaults):
+        Workflow("w").then(node).compile()
+        Workflow("w").then(nothing).then(node).compile()
+        Workflow("w", input=int).then(node.bind("bound", number=3)).compile()
+    Workflow("w", input=int).then(with_setting).compile()
+
+
+def test_an_undo_step_does_not_drop_what_it_gets_for_a_default():
+    with pytest.raises(StepInvalidError, match=r"would drop .*: 'number' has a default"):
+        many.undo(with_default)
+    many.undo(with_setting)

@@ -86,7 +86,7 @@ def json_option(command: _Command) -> _Command:
 def traceback_option(command: _Command) -> _Command:
     """Add ``--traceback``."""
     return click.option(
-        "--traceback", "tracebacks", is_flag=True, help="Show where each failure was raised."
+        "--traceback", "tracebacks", is_flag=True, help="Show the whole traceback of each failure."
     )(command)
 
 

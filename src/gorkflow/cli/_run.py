@@ -25,7 +25,7 @@ from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.engine import Engine
-from gorkflow.errors import DuplicateRunError, RunNotFoundError
+from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
 from gorkflow.flow import from_json, undone_path
 from gorkflow.machine.joins import names
 from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
@@ -368,9 +368,10 @@ def _failed(wanted: Wanted, run: Run, undo: list[StepExecution]) -> str:
         lines = [f"run {run.run_id} was cancelled: {one_line(run.reason)}"]
     else:
         lines = [f"run {run.run_id} failed:"]
-    for failure in run.failures:
-        if not failure.handled:
-            lines += failure_lines(failure, tracebacks=wanted.tracebacks)
+    unhandled = [failure for failure in run.failures if not failure.handled]
+    for number, failure in enumerate(unhandled):
+        some = shown(failure.traceback) if number < SHOWN else ""
+        lines += failure_lines(failure, failure.traceback if wanted.tracebacks else some)
     done = [undone_path(step.path) or "" for step in undo if step.status is StepStatus.COMPLETED]
     if undo:
         lines.append(f"undone: {names(done) or 'nothing'} ({len(done)} of {len(undo)})")
@@ -381,13 +382,13 @@ def _failed(wanted: Wanted, run: Run, undo: list[StepExecution]) -> str:
     return "\n".join(lines)
 
 
-def failure_lines(failure: Failure, *, tracebacks: bool) -> list[str]:
-    """Return a failure for people: where, what kind, what it said."""
+def failure_lines(failure: Failure, traceback: str) -> list[str]:
+    """Return a failure for people: where, what kind, what it said, and this traceback."""
     where = failure.path or "the run"
     tries = f" (attempt {failure.attempt})" if failure.attempt > 1 else ""
     name = failure.type.removeprefix("builtins.")
     says = f"{name}: {failure.message}" if name else failure.message
     lines = [f"  {one_line(where)}{tries}  {failure.code.value}  {one_line(says)}"]
-    if tracebacks and failure.traceback:
-        lines.append(indented(clean(failure.traceback)))
+    if traceback:
+        lines.append(indented(clean(traceback)))
     return lines

@@ -263,7 +263,7 @@ def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:
         if found:
             lines = [f"{title}:"]
             for failure in found:
-                lines += failure_lines(failure, tracebacks=tracebacks)
+                lines += failure_lines(failure, failure.traceback if tracebacks else "")
             parts.append(lines)
     return parts
 

@@ -13,6 +13,7 @@ from gorkflow import events as ev
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import say
 from gorkflow.cli._text import clean, clock, one_line, seconds
+from gorkflow.engine._left import LEFT_RUNS
 from gorkflow.machine.joins import names
 from gorkflow.model import Failure
 
@@ -155,6 +156,8 @@ class LogLines(logging.Handler):
         """Show a record, unless the view shows what it tells anyway."""
         args = record.args if isinstance(record.args, tuple) else ()
         if self.muted or any(isinstance(item, Failure) for item in args):
+            return
+        if hasattr(record, LEFT_RUNS):  # the command says how to go on
             return
         try:
             line = f"{clock(record.created)} {record.levelname.lower()}: {self.format(record)}"

@@ -19,6 +19,7 @@ from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import say, stdout_is_ours
 from gorkflow.cli._stores import naming_source
 from gorkflow.cli._target import Target, load
+from gorkflow.engine._left import LEFT_RUNS
 from gorkflow.engine.engine import Engine
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
@@ -173,6 +174,7 @@ def _telling() -> Generator[None]:
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(lambda record: not hasattr(record, LEFT_RUNS))  # the last line says it
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

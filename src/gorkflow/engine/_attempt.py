@@ -11,13 +11,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
-from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure, unreadable
+from gorkflow.engine._results import (
+    RemoteError,
+    code_of,
+    encoded,
+    exc_info,
+    make_failure,
+    unreadable,
+)
+from gorkflow.engine._retries import retry_delay, thrown, unknown_names
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
 from gorkflow.machine.state import layers
 from gorkflow.model import FailureCode, Outcome, instant
-from gorkflow.policy import retry_delay, thrown
 from gorkflow.state import State
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._executors import Handler
     from gorkflow.machine import RunStep
     from gorkflow.overlay import Overlay, Write
+    from gorkflow.policy import RetryPolicy
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -64,6 +72,8 @@ class Attempt:
     _is_lost = False
     _decided = False
     _is_stray = False
+    waits = 0
+    """Runs that the handler waits for; meanwhile others have its slots. See ``_within``."""
 
     def __init__(self, driver: Driver, command: RunStep) -> None:
         self.driver = driver
@@ -122,6 +132,11 @@ class Attempt:
         for timer in self._timers:
             timer.cancel()
         self._timers = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is decided; its handler may run on."""
+        return self._decided
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -277,6 +292,8 @@ class Attempt:
     # ---- the result -----------------------------------------------------------------------
 
     def _decide(self, output: bytes | None = None, error: BaseException | None = None) -> None:
+        if self.waits:
+            self.driver.runtime.slots.take_back(self.command.spec.executor)
         self._decided = True
         if self._timers:
             self._stop_timers()
@@ -312,13 +329,17 @@ class Attempt:
         retry_at = None if delay is None else now + delay
         fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
         late = retry_at is not None and self.due is not None and retry_at >= self.due
-        what_next = _what_next(delay, late=late)
+        what_next = _what_next(command.spec.retry, delay, late=late)
         ended_at = self._ended_at or now
         began_at = self._began_at or None
         unknown = self._is_unknown(failure.code)
         result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
         try:
-            logger.warning("run %r: %s%s", driver.run_id, failure, what_next, extra=fields)
+            is_final = retry_at is None or late
+            told = exc_info(error) if is_final else None
+            logger.warning(
+                "run %r: %s%s", driver.run_id, failure, what_next, exc_info=told, extra=fields
+            )
         finally:  # a handler of the program's may raise, but the run has to go on
             driver.post(StepFailed, command.path, command.attempt, result, last=True)
 
@@ -356,7 +377,13 @@ class Attempt:
         logger.debug("run %r: %s: %s of %s %s", run_id, path, done, total, message)
 
 
-def _what_next(delay: float | None, *, late: bool) -> str:
+def _what_next(policy: RetryPolicy, delay: float | None, *, late: bool) -> str:
     if late:
         return f"; a next attempt, in {delay:.3g} s, would start after the deadline"
-    return "" if delay is None else f"; next attempt in {delay:.3g} s"
+    if delay is not None:
+        return f"; next attempt in {delay:.3g} s"
+    unknown = unknown_names(policy)
+    if not unknown:
+        return ""
+    names = ", ".join(map(repr, unknown))
+    return f"; its retry policy names {names}, as no exception class here is called: misspelt?"

@@ -123,6 +123,14 @@ class Claims:
             if not fresh or run_id is not None:
                 return taken
 
+    async def has_work(self, row: RunRow) -> bool:
+        """Return whether a run has something to do now, as ``Store.claim`` judges it."""
+        if row.due_at is None and row.status is not RunStatus.SUSPENDED:
+            return True
+        if row.due_at is not None and row.due_at <= self._runtime.clock.now() + AHEAD:
+            return True
+        return any(message.id > row.seen for message in await self._runtime.store.inbox(row.run_id))
+
     async def _take_over_all(
         self, claims: list[Claim], *, strict: bool, accept_types: bool
     ) -> list[str]:

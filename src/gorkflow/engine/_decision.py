@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._functions import NoThreadError
-from gorkflow.engine._results import make_failure, unreadable
+from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.errors import ValidationError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed
 from gorkflow.flow import template_of
@@ -20,6 +21,8 @@ from gorkflow.refs import item_of
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.language._elements import Condition
+
+logger = logging.getLogger("gorkflow.step")
 
 _KEYS_TIMEOUT = 10.0  # seconds for the keys of all items together, as for a condition
 _MAX_KEY = 200  # characters as it stands in a path
@@ -70,17 +73,27 @@ class Evaluation:
             if (refused := unreadable(self.driver.run_id, path, error)) is not None:
                 self.driver.broken(refused)
                 return
-            now = self.driver.runtime.clock.now()
-            code = self._code(error)
-            failure = make_failure(path, self.command.spec.id, 1, code, error, now)
-            if self._asked not in failure.message:
-                raised = f"{self._asked} raised {type(error).__name__}"
-                failure = replace(failure, message=f"{raised}: {failure.message}")
-            error.__traceback__ = None  # it has frames that have the error, which would be a cycle
-            self.driver.post(StepFailed, path, 1, (1, failure, None, None))
+            try:
+                self._post_failure(error)
+            finally:
+                error.__traceback__ = None  # it has frames that have the error: a cycle
         else:
             self.driver.attempt_ended(self)
             self.driver.post(answer, path, 1, fields)
+
+    def _post_failure(self, error: BaseException) -> None:
+        driver, path = self.driver, self.command.path
+        now, code = driver.runtime.clock.now(), self._code(error)
+        failure = make_failure(path, self.command.spec.id, 1, code, error, now)
+        if self._asked not in failure.message:
+            raised = f"{self._asked} raised {type(error).__name__}"
+            failure = replace(failure, message=f"{raised}: {failure.message}")
+        fields = {"run_id": driver.run_id, "path": path, "attempt": 1}
+        told = exc_info(error)
+        try:
+            logger.warning("run %r: %s", driver.run_id, failure, exc_info=told, extra=fields)
+        finally:  # a handler of the program's may raise, but the run has to go on
+            driver.post(StepFailed, path, 1, (1, failure, None, None))
 
     async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
         """Return the event that answers the command: its class, and its own fields."""

@@ -8,23 +8,29 @@ Everything else, what a result means and when it comes too late, is the attempt'
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError
 from gorkflow.engine._shipping import job_of
+from gorkflow.engine._within import context_of
+from gorkflow.errors import StepCancelledError
+from gorkflow.language._hazards import is_async_function, unwrapped
 from gorkflow.language._placement import LOCAL, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from gorkflow.engine._attempt import Attempt
     from gorkflow.engine._threads import ThreadPool
 
@@ -37,8 +43,10 @@ BUILT_IN = (*LOCAL, PROCESS)
 class Handler(Protocol):
     """A handler that was started."""
 
-    task: asyncio.Task[None] | None
-    """The task in which it runs, if it does."""
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task in which it runs, if it does."""
+        ...
 
     def stop(self) -> bool:
         """Stop it. Return whether that can be done: it then says so when it has ended."""
@@ -113,26 +121,37 @@ class Executors:
 
 
 class _OnLoop:
-    """An async handler: a task."""
+    """An async handler: a task.
+
+    Args:
+        attempt: whose handler it is.
+        loop: the engine's.
+        begun: what the handler has given to be awaited, and its context, if it was called already.
+    """
 
     __slots__ = ("_attempt", "_is_under_way", "task")
 
-    def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        loop: asyncio.AbstractEventLoop,
+        begun: tuple[Coroutine[Any, Any, Any], Context] | None = None,
+    ) -> None:
         self._attempt = attempt
         self._is_under_way = False
-        if attempt.command.spec.timeout is not None:
+        if begun is None and attempt.command.spec.timeout is not None:
             attempt.count_down()
-        name, context = attempt.command.path, attempt.driver.context.copy()
+        coroutine, context = begun or (None, context_of(attempt))
         self.task: asyncio.Task[None] | None = loop.create_task(
-            self._run(), name=name, context=context
+            self._run(coroutine), name=attempt.command.path, context=context
         )
 
-    async def _run(self) -> None:
+    async def _run(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         attempt = self._attempt
         self._is_under_way = True
         output, error = None, None
         try:
-            output = attempt.returned(await attempt.call())
+            output = attempt.returned(await (coroutine or attempt.call()))
         except (KeyboardInterrupt, SystemExit):
             raise  # not a failure of the step: somebody wants the program to stop
         except BaseException as caught:
@@ -160,24 +179,40 @@ class _OnLoop:
 class _InThread:
     """A plain function in one of our threads, which nothing can stop."""
 
-    task: asyncio.Task[None] | None = None
-
     def __init__(self, attempt: Attempt, executors: Executors) -> None:
         self._attempt = attempt
         self._executors = executors
+        self._rest: _OnLoop | None = None
+        self._context = context = context_of(attempt)
         attempt.count_down()
-        context = attempt.driver.context.copy()
         executors.threads.submit(lambda: context.run(self._run))
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        return None if self._rest is None else self._rest.task
 
     def _run(self) -> None:
         attempt = self._attempt
         output, error = None, None
         try:
-            output = attempt.returned(attempt.call())
+            value = attempt.call()
+            if inspect.iscoroutine(value) and is_async_function(unwrapped(attempt.step.fn)):
+                self._executors.post(partial(self._go_on, value), attempt)
+                return
+            output = attempt.returned(value)
         except BaseException as caught:  # noqa: BLE001 - outcome as data
             error = caught
         self._executors.post(partial(self._ended, output, error), attempt)
         error = None  # as above
+
+    def _go_on(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Await what a plain function around an async one has handed on instead of its result."""
+        attempt = self._attempt
+        if attempt.cancelled:
+            coroutine.close()
+            attempt.ended(None, StepCancelledError("it was stopped before it began"))
+        else:
+            self._rest = _OnLoop(attempt, self._executors.loop, (coroutine, self._context))
 
     def _ended(self, output: bytes | None, error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -185,7 +220,7 @@ class _InThread:
         self._attempt.ended(output, error)
 
     def stop(self) -> bool:
-        return False
+        return self._rest is not None and self._rest.stop()
 
 
 class _InProcess:

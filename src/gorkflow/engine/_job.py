@@ -18,6 +18,7 @@ from gorkflow.clock import SystemClock
 from gorkflow.codec import Codec, codec_of, view
 from gorkflow.context import Outputs, StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
+from gorkflow.engine._retries import Thrown, thrown
 from gorkflow.errors import NonRetryableError, UnavailableError
 from gorkflow.model import (
     Cancelled,
@@ -31,7 +32,6 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.overlay import Write, writes_from_json, writes_to_json
-from gorkflow.policy import Thrown, thrown
 from gorkflow.state import State, layer_of
 from gorkflow.step import Step, step
 
@@ -150,6 +150,7 @@ def _failed(job: Job, error: BaseException, ran: float) -> bytes:
     head = {
         "ran": ran,
         "failure": failure.to_json(),
+        "errors": [sorted(names) for names in seen.errors],
         "names": sorted(seen.names),
         "is_final": seen.is_final,
         "delay": seen.delay,
@@ -296,5 +297,6 @@ def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
     head, parts = unpack(data)
     if parts:
         return head["ran"], parts[0], writes_from_json(head.get("state", ()))
-    seen = Thrown(frozenset(head["names"]), head["is_final"], head["delay"])
+    errors = frozenset(map(frozenset[str], head["errors"]))
+    seen = Thrown(errors, frozenset(head["names"]), head["is_final"], head["delay"])
     raise RemoteError(Failure.from_json(head["failure"]), seen, head["ran"])

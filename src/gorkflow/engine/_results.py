@@ -5,11 +5,15 @@ Shared by the engine and by the processes that run steps for it.
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 from gorkflow.codec import codec_of
+from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
     EncodingError,
     PayloadTooLargeError,
@@ -19,11 +23,9 @@ from gorkflow.errors import (
     ValueInvalidError,
 )
 from gorkflow.model import Failure, FailureCode, instant
-from gorkflow.policy import Thrown, exception_name
+from gorkflow.policy import exception_name
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _MESSAGE = 4_000
 _MEMBERS = 5  # exceptions of a group that its message tells of
 _TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the end is kept
@@ -98,17 +100,19 @@ def _sayable(text: str) -> str:
 
 
 def _members(error: BaseException) -> str:
-    """Return what the first exceptions of a group say, which its own message does not."""
-    if not isinstance(error, BaseExceptionGroup):
-        return ""
-    group = cast("BaseExceptionGroup[BaseException]", error)
+    """Return what the first exceptions of a group say, nested ones too; its message does not."""
+    todo: list[BaseException] = [error]
     told: list[str] = []
-    for each in group.exceptions[:_MEMBERS]:
-        try:
-            told.append(f"{type(each).__name__}: {each}")
-        except Exception:  # noqa: BLE001 - its str() is anybody's code
-            told.append(type(each).__name__)
-    return f": {'; '.join(told)}"
+    while todo and len(told) < _MEMBERS:
+        each = todo.pop()
+        if isinstance(each, BaseExceptionGroup):
+            todo += reversed(cast("BaseExceptionGroup[BaseException]", each).exceptions)
+        elif each is not error:
+            try:
+                told.append(f"{type(each).__name__}: {each}")
+            except Exception:  # noqa: BLE001 - its str() is anybody's code
+                told.append(type(each).__name__)
+    return f": {'; '.join(told)}" if told else ""
 
 
 def _is_cancelled(error: BaseException) -> bool:
@@ -127,8 +131,7 @@ def make_failure(
         message = f"<its str() raised {type(nested).__name__}>"
     message += _members(error)
     try:
-        shown = _from_the_handler(error.__traceback__)
-        text = "".join(traceback.format_exception(type(error), error, shown))
+        text = _traceback(error)
     except Exception as nested:  # noqa: BLE001 - formatting runs anybody's code, too
         text = f"<its traceback can't be shown: {type(nested).__name__}>"
     return Failure(
@@ -143,9 +146,40 @@ def make_failure(
     )
 
 
-def _from_the_handler(frames: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of ours at its beginning."""
-    found = frames
-    while found is not None and found.tb_frame.f_globals.get("__name__", "").startswith("gorkflow"):
+def _traceback(error: BaseException) -> str:
+    """Return the traceback of an exception, and of those behind it, without frames of ours."""
+    told = traceback.TracebackException(type(error), error, error.__traceback__)
+    todo: list[traceback.TracebackException | None] = [told]
+    while todo:
+        each = todo.pop()
+        if each is not None:
+            each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
+            if not each.stack:
+                vars(each)["stack"] = None  # then it has no heading either
+            todo += [each.__cause__, each.__context__, *(each.exceptions or ())]
+    return "".join(told.format())
+
+
+def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
+    """Return an exception for a log record.
+
+    The frames of ours at its beginning are taken off: a log that keeps its records would keep the
+    run with them.
+    """
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
         found = found.tb_next
-    return found or frames
+    error.__traceback__ = found
+    return type(error), error, found
+
+
+def _as_recorded(record: logging.LogRecord) -> bool:
+    """Have a log show an exception as the failure tells of it: what a log can say, all of it."""
+    if record.exc_info and isinstance(record.args, tuple):
+        for item in record.args:
+            if isinstance(item, Failure):
+                record.exc_text = item.traceback.rstrip()
+    return True
+
+
+logging.getLogger("gorkflow.step").addFilter(_as_recorded)

@@ -58,6 +58,12 @@ class Runs:
         self._dropped = dropped
         self._room = room
         self._live: set[str] = set()
+        self.inside: set[str] = set()
+        """Runs that steps started or wait for: they need no place of their own."""
+        self.resting: dict[str, None] = {}
+        """Runs that were suspended here, or queued, and have not come back."""
+        self.left: list[str] = []
+        """Runs that were let go though they had not ended, as the engine was closed."""
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
@@ -102,6 +108,7 @@ class Runs:
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
         self.drivers[driver.run_id] = driver
+        self.resting.pop(driver.run_id, None)
         if _interruptions(driver) >= _SUSPECT:
             self._suspects.add(driver)
         else:
@@ -119,7 +126,7 @@ class Runs:
     def _admit(self, driver: Driver) -> None:
         if driver.done.is_set or self._runtime.closing:
             return
-        if self._max_runs is not None and len(self._live) >= self._max_runs:
+        if self._is_full() and driver.run_id not in self.inside:
             place = (-driver.row.priority, next(self._arrivals), driver)
             heapq.heappush(self._waiting, place)
             return
@@ -131,6 +138,19 @@ class Runs:
             driver.post(RunStarted, "", None, (deadline,))
         else:
             driver.resume()
+
+    def _is_full(self) -> bool:
+        return self._max_runs is not None and len(self._live) >= self._max_runs
+
+    def let_in(self, run_id: str) -> None:
+        """Let a run begin beyond the limit, now or when it comes here: a step has to do with it."""
+        self.inside.add(run_id)
+        for place in self._waiting:
+            if place[2].run_id == run_id:
+                self._waiting.remove(place)
+                heapq.heapify(self._waiting)
+                self._admit(place[2])
+                return
 
     def ended(self, driver: Driver) -> None:
         """Forget a run that has ended or was given up, and let the next one begin."""
@@ -149,10 +169,21 @@ class Runs:
             self._own.keep(driver.run_id, driver.definition)  # it may come back
         if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
-        while self._waiting and (self._max_runs is None or len(self._live) < self._max_runs):
+        self._remember(driver)
+        while self._waiting and not self._is_full():
             self._admit(heapq.heappop(self._waiting)[2])
         if not self._waiting:
             self._room()
+
+    def _remember(self, driver: Driver) -> None:
+        """Take note of a run that has not ended."""
+        why = driver.done.result()
+        if driver.machine.status.terminal:
+            self.inside.discard(driver.run_id)
+        elif why is None:
+            self.resting[driver.run_id] = None
+        elif isinstance(why, EngineClosedError) and driver.opening is None:
+            self.left.append(driver.run_id)
 
     async def rest(self, leave: Callable[[Driver], None]) -> None:
         """Wait until no handler runs and nothing is being written, or the grace is over.

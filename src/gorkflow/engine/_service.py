@@ -11,10 +11,12 @@ from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._lease import Lease
+from gorkflow.engine._left import still_waiting
 from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
+from gorkflow.engine._within import calling
 from gorkflow.errors import (
     EngineClosedError,
     RunBlockedError,
@@ -72,6 +74,8 @@ class Service:
         self._is_worker = False
         self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
+        self.unfinished: list[str] = []
+        """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -93,6 +97,8 @@ class Service:
             await self.runs.rest(self._leave)
         finally:
             await self._stop()
+        resting = await still_waiting(self.runtime.store, self.runs.resting)
+        self.unfinished = [*self.runs.left, *resting]
 
     def hurry(self, grace: float) -> None:
         """Schedule nothing more, and shorten what is left of the grace to this many seconds."""
@@ -161,6 +167,18 @@ class Service:
         """Take over one run, now or as soon as whoever carries it is gone."""
         if not await self.recover(run_id):
             self._followed.add(run_id)
+
+    async def start(self, driver: Driver) -> None:
+        """Record a new run and begin it, as ``Runs.start``; a step's own needs no room."""
+        if calling() is not None:
+            self.let_in(driver.run_id)
+        await self.runs.start(driver)
+
+    def let_in(self, run_id: str) -> None:
+        """Have a run begin or go on though there is no room: a step has to do with it."""
+        self.runs.let_in(run_id)
+        if run_id not in self.runs.drivers:
+            self._wake.set()
 
     async def cancel(self, run_id: str, reason: str) -> None:
         """Cancel a run, wherever it is."""
@@ -298,6 +316,16 @@ class Service:
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
+            await self._take_inside()
+
+    async def _take_inside(self) -> None:
+        """Take up what steps here wait for, though there is no room for others."""
+        for run_id in self.runs.inside - self.runs.drivers.keys():
+            row = await self.runtime.store.get_run(run_id)
+            if row is None or row.status.terminal:
+                self.runs.inside.discard(run_id)
+            elif await self.claims.has_work(row):
+                await self.claims.recover(None, run_id)
 
     async def _take_followed(self) -> None:
         for run_id in list(self._followed):

@@ -21,6 +21,11 @@ class SharedStore:
         self._users = 0
         self._closing: Future[None] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an engine has it open."""
+        return self._users > 0
+
     async def enter(self) -> None:
         """Open it, unless it is; and not while it is being closed.
 

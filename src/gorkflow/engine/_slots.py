@@ -106,6 +106,15 @@ class Slots:
                 break
         self.limits.made_room()
 
+    def take_back(self, kind: str) -> None:
+        """Take the slots again of an attempt that had released them while it waited for a run.
+
+        Others may have them by now: then nobody gets any before more than one has ended.
+        """
+        self._free_steps -= 1
+        if kind in self._free:
+            self._free[kind] -= 1
+
     def reclaim(self, kind: str) -> None:
         """Take note that an abandoned handler has ended."""
         if kind == "thread" and self._strays[kind] > self._max_abandoned:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
 from gorkflow.engine._part import Part
+from gorkflow.engine._within import calling, check_limits, waiting
 from gorkflow.errors import LeaseLostError, RunBlockedError
 from gorkflow.events import Event
 from gorkflow.model import Page, Run, RunFilter, StepExecution
@@ -115,13 +116,15 @@ class Views(Part):
             TypeError: ``after`` is the wrong one of the two.
             ValueError: it is no cursor (raised by the first step of the iteration).
         """
-        self._opened()
+        service, _ = self._opened()
         if run_id is None:
             if not isinstance(after, str | None):
                 raise TypeError(f"after={after!r} is a seq, and that belongs to a run: name it")
             return EventFeed(self._watch.feed, after or "")
         if isinstance(after, str):
             raise TypeError(f"after={after!r} is a cursor over all runs; of one, give a seq")
+        if calling() is not None:
+            service.let_in(run_id)
         return self._watch.events(run_id, after or 0)
 
     async def wait(
@@ -139,10 +142,21 @@ class Views(Part):
             RunBlockedError: If the code at hand can't go on with the run; says why.
             RunNotFoundError: there is no such run.
             RunError: it is of another workflow.
+            DeadlockError: a step waits for it that holds a limit which it needs.
         """
-        service, _ = self._opened()
+        service, runtime = self._opened()
         if workflow_id is not None:
             await self._watch.check_workflow(run_id, workflow_id)
+        driver = service.runs.drivers.get(run_id)
+        if calling() is not None and (driver is None or not driver.done.is_set):
+            if driver is not None:
+                check_limits(driver.definition, run_id, runtime.store)
+            service.let_in(run_id)
+        with waiting():
+            return await self._wait(run_id, wait_blocked=wait_blocked)
+
+    async def _wait(self, run_id: str, *, wait_blocked: bool) -> Ended:
+        service, _ = self._opened()
         while True:
             driver = service.runs.drivers.get(run_id)
             if driver is not None:

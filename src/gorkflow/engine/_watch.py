@@ -14,6 +14,7 @@ from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
 from gorkflow.engine._shown import Shown
 from gorkflow.engine._values import Values
+from gorkflow.engine._within import waiting
 from gorkflow.errors import RunBlockedError, RunError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
@@ -93,7 +94,7 @@ class Watch:
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
         await self._row(run_id)
-        with self._woken(run_id) as woken:
+        with self._woken(run_id) as woken, waiting():
             delay = _POLL[0]
             over = False
             while True:

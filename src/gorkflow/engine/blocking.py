@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar, Unpack, overload
 
+from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._start import StartOptions
 from gorkflow.engine.engine import Engine
 from gorkflow.step import StepDefaults
@@ -77,7 +78,8 @@ def run(
         async with Engine(store, deps=deps, defaults=defaults, recover=False) as engine:
             return await engine.run(workflow, input, **options)
 
-    return asyncio.run(whole())
+    with FRAMELESS:
+        return asyncio.run(whole())
 
 
 def _in_loop() -> bool:

@@ -15,8 +15,10 @@ from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
+from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
 from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
+from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import Reruns
@@ -31,6 +33,7 @@ from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
+from gorkflow.engine._within import check_limits
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
@@ -263,6 +266,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         finally:
             self._service = self._runtime = None
             await self._shared.leave()
+            tell(self.store, service.unfinished, kept=self._shared.is_open)
 
     # ---- starting -------------------------------------------------------------------------
 
@@ -291,8 +295,10 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Takes what ``start`` takes, and raises what ``start`` and ``RunHandle.result`` raise.
         Cancelling the wait does not cancel the run.
         """
-        handle = await self.start(workflow, input, **options)
-        return await handle.result()
+        with FRAMELESS:
+            check_limits(self._registry.add(workflow), options.get("run_id"), self.store)
+            handle = await self.start(workflow, input, **options)
+            return await handle.result()
 
     @overload
     async def start(
@@ -330,12 +336,13 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             StoreError: the store failed; the run was not recorded.
             TypeError: an option is not known.
         """
-        _, runtime = self._opened()
-        definition = self._registry.add(workflow)
-        if not isinstance(self.store, Immediate):  # it outlives the process
-            self._registry.name_unrecorded(definition)
-        driver = new_driver(runtime, definition, input, options, claimed=self._execute)
-        return await self._begin(driver, options)
+        with FRAMELESS:
+            _, runtime = self._opened()
+            definition = self._registry.add(workflow)
+            if not isinstance(self.store, Immediate):  # it outlives the process
+                self._registry.name_unrecorded(definition)
+            driver = new_driver(runtime, definition, input, options, claimed=self._execute)
+            return await self._begin(driver, options)
 
     async def _begin(self, driver: Driver, options: StartOptions) -> RunHandle[Any]:
         service, runtime = self._opened()
@@ -344,7 +351,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         if self._registry.get(driver.row.workflow_id) is not None:
             service.watch_for(driver.row.workflow_id)
         try:
-            await service.runs.start(driver)
+            await service.start(driver)
         except DuplicateRunError:
             if options.get("if_exists") != "return":
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from gorkflow.engine._frames import FRAMELESS
 from gorkflow.errors import RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
 from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
@@ -52,16 +53,17 @@ class RunHandle(Generic[Out_co]):
             RunError: it is of another workflow than ``engine.handle`` was given.
             StoreError: the store failed; the run goes on when an engine recovers it.
         """
-        ended = await self._ended(wait_blocked=wait_blocked)
-        match ended.status:
-            case RunStatus.COMPLETED:
-                return ended.output  # type: ignore[no-any-return]
-            case RunStatus.CANCELLED:
-                raise RunCancelledError(self.run_id, ended.reason)
-            case _:
-                conflict = any(f.code is FailureCode.STATE_CONFLICT for f in ended.failures)
-                error = StateConflictError if conflict else RunFailedError
-                raise error(self.run_id, ended.failures, ended.outcomes)
+        with FRAMELESS:
+            ended = await self._ended(wait_blocked=wait_blocked)
+            match ended.status:
+                case RunStatus.COMPLETED:
+                    return ended.output  # type: ignore[no-any-return]
+                case RunStatus.CANCELLED:
+                    raise RunCancelledError(self.run_id, ended.reason)
+                case _:
+                    conflict = any(f.code is FailureCode.STATE_CONFLICT for f in ended.failures)
+                    error = StateConflictError if conflict else RunFailedError
+                    raise error(self.run_id, ended.failures, ended.outcomes)
 
     async def outcome(self, *, wait_blocked: bool = False) -> Outcome[Out_co]:
         """Wait until the run has ended, and return how, without raising for it.

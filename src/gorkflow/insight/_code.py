@@ -11,7 +11,7 @@ from gorkflow.flow import StepSpec, undo_path
 from gorkflow.insight._advice import Advice
 from gorkflow.insight._tree import Place, named
 from gorkflow.language._closures import unrecorded
-from gorkflow.language._hazards import Snapshot, unwrapped
+from gorkflow.language._hazards import Snapshot, is_async_function, unwrapped
 from gorkflow.language._source import Call, Dotted, calls_of, found_at
 from gorkflow.step import Step
 
@@ -83,7 +83,7 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
         calls = calls_of(step.fn)
         yield from _inner_steps(path, _steps(steps), calls)
         stopping = [path for path in steps if path in on_loop]
-        if stopping:
+        if stopping and is_async_function(unwrapped(step.fn)):  # else it may be in a thread there
             yield from _blocking(stopping[0], f"async {_steps(stopping)}", calls)
     yield from (advice for advice in _unrecorded(definition) if advice.path not in told)
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from gorkflow._record import record
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._hazards import is_async_function
 from gorkflow.language._options import StepDefaults, annotation_problems, did_you_mean, id_problems
+from gorkflow.language._signature import defaulted
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, Limit, OnFailure, seconds_of
 
@@ -62,20 +64,20 @@ class Condition:
     Without a parameter it gets nothing, with one the whole value, with more the items of a tuple.
     """
 
-    __slots__ = ("fn", "is_async", "name", "params", "returns")
+    __slots__ = ("fn", "is_async", "name", "params", "returns", "unused")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
         self.name: str = getattr(fn, "__name__", None) or type(fn).__name__
         if self.name == "<lambda>":
             self.name = f"<lambda in line {fn.__code__.co_firstlineno}>"  # to tell several apart
-        self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-            getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
-        )
+        self.is_async = is_async_function(fn)
         hints = _quiet_hints(fn)
         self.params: tuple[tuple[str, Any], ...] = tuple(
             (item.name, hints.get(item.name, Any)) for item in _required(fn)
         )
+        self.unused: tuple[str, ...] = () if self.params else defaulted(_parameters(fn))
+        """Parameters with a default, where there are no others: what comes would be dropped."""
         self.returns: Any = hints.get("return", Any)
 
     def __call__(self, value: Any) -> Any:
@@ -86,15 +88,18 @@ class Condition:
 
 
 def _required(fn: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the positional parameters; one with a default counts where no other is there."""
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):  # a builtin, such as bool
-        return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
-    positional = [item for item in parameters if item.kind <= inspect.Parameter.VAR_POSITIONAL]
+    """Return the positional parameters without a default; of ``*args``, where there is no other."""
+    positional = [item for item in _parameters(fn) if item.kind <= inspect.Parameter.VAR_POSITIONAL]
     required = [item for item in positional if item.default is inspect.Parameter.empty]
     named = [item for item in required if item.kind is not inspect.Parameter.VAR_POSITIONAL]
     return named or required
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):  # a builtin, such as bool
+        return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
 
 
 def _quiet_hints(fn: Callable[..., Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gorkflow.annotations import (
     tuple_items,
     without_none,
 )
+from gorkflow.language._signature import dropped
 
 NOTHING: Any = type("Nothing", (), {"__doc__": "Stands for no value at all."})
 _MAX_PERMUTED = 6
@@ -68,6 +69,22 @@ def fit_problems(
         )
         return [problem]
     return list(_spread(node_id, params, items, value, what))
+
+
+def dropped_problems(
+    node_id: str, names: Sequence[str], value: Value, *, what: str = "step"
+) -> list[str]:
+    """Return why a value would be dropped without a word by what has no inputs.
+
+    Args:
+        node_id: who gets it.
+        names: its parameters with a default that stand where inputs do.
+        value: what it gets.
+        what: what it is, for the message.
+    """
+    if not names or value.annotation in (NOTHING, None, type(None)):
+        return []
+    return [dropped(f"{what} {node_id!r}", names, f"{describe(value.annotation)}{_origin(value)}")]
 
 
 def _single(node_id: str, param: tuple[str, Any], value: Value, what: str) -> Iterator[str]:

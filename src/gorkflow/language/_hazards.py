@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import time
 import warnings
@@ -186,6 +187,23 @@ def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
         if inner is None:
             return fn if inspect.isroutine(fn) or isinstance(fn, type) else _call_of(fn)
         fn = inner
+
+
+def is_async_function(fn: Callable[..., Any]) -> bool:
+    """Return whether a call gives a coroutine, as far as the outermost function tells.
+
+    A plain function around an async one may run that to its end, so it is a plain function.
+    """
+    while True:
+        if inspect.ismethod(fn):
+            fn = fn.__func__
+        elif isinstance(fn, functools.partial):
+            fn = fn.func
+        else:
+            break
+    if inspect.iscoroutinefunction(fn):
+        return True
+    return not isinstance(fn, type) and inspect.iscoroutinefunction(type(fn).__call__)
 
 
 def _call_of(fn: Callable[..., Any]) -> Callable[..., Any]:

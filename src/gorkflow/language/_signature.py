@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
@@ -13,10 +13,10 @@ from gorkflow.annotations import describe, is_union
 from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
-from gorkflow.language._hazards import caller_frames, unwrapped
+from gorkflow.language._hazards import caller_frames, is_async_function, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _EMPTY = Parameter.empty
 
@@ -38,6 +38,14 @@ class StepSignature:
     output: Any
     settings: Mapping[str, Any]
     """The annotations of the parameters that are never inputs; ``bind`` can fix them."""
+    defaulted: tuple[str, ...] = ()
+    """Those of them that stand where inputs do: one may have meant them to be inputs."""
+
+    def of_stand_in(self, *, is_async: bool, takes_context: bool) -> StepSignature:
+        """Return that of a function with the same types and no settings."""
+        return replace(
+            self, is_async=is_async, takes_context=takes_context, settings={}, defaulted=()
+        )
 
     @cached_property
     def wanted(self) -> tuple[Any, ...]:
@@ -82,14 +90,35 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
         if item.default is not _EMPTY and item.kind is not Parameter.POSITIONAL_ONLY
     }
     result = StepSignature(
-        is_async=inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inner),
+        is_async=is_async_function(fn),
         takes_context=takes_context,
         params=inputs,
         output=canonical(hints["return"]),
         settings=settings,
+        defaulted=defaulted(parameters[takes_context:]),
     )
     _check_values(result, label)
     return result
+
+
+def defaulted(parameters: Iterable[Parameter]) -> tuple[str, ...]:
+    """Return the parameters that could be given by their place, but have a default."""
+    placed = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(
+        item.name for item in parameters if item.kind in placed and item.default is not _EMPTY
+    )
+
+
+def dropped(who: str, names: Sequence[str], gets: str) -> str:
+    """Return that somebody would drop what it gets, since all its parameters have defaults."""
+    shown = ", ".join(map(repr, names[:5]))
+    kept = "has a default, so it is a setting and no input"
+    if len(names) > 1:
+        kept = "have defaults, so they are settings and no inputs"
+    return (
+        f"{who} would drop what it gets, {gets}: {shown} {kept}. To take the value, remove the "
+        f"default; to keep a setting, write `*, {names[0]}` with its default"
+    )
 
 
 def _check_kind(fn: Any, label: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -70,6 +69,9 @@ class Step(Node[In_contra, Out_co]):
     """What the function is annotated to return."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
+    unused: tuple[str, ...]
+    """Parameters with a default, where there are no inputs and ``bind`` fixed none: what comes
+    would be dropped."""
     snapshot: object
     """What the function's variables held when the step was made; for ``gorkflow check``."""
     undone_by: Step[Any, Any] | None
@@ -100,6 +102,7 @@ class Step(Node[In_contra, Out_co]):
             wanted=signature.wanted,
             output=signature.output,
             reads=tuple(options.get("reads", ())),
+            unused=() if signature.params or settings else signature.defaulted,
             _settings=tuple(sorted(settings.items())),
             _options=options,
             _signature=signature,
@@ -192,9 +195,7 @@ class Step(Node[In_contra, Out_co]):
         not handed to the function.
         """
         options = {name: item for name, item in self._options.items() if name != "executor"}
-        signature = replace(
-            self._signature, is_async=is_async, takes_context=takes_context, settings={}
-        )
+        signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
         made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)

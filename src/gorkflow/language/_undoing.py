@@ -10,6 +10,7 @@ from gorkflow.annotations import describe, fits, is_optional, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import UndoSpec
 from gorkflow.language._options import StepDefaults
+from gorkflow.language._signature import dropped
 from gorkflow.node import Node
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _fit_problem(step: Step[Any, Any], undo: Step[Any, Any]) -> str:
         if fits(whole, wanted[0]):
             return ""
     if not wanted:
-        return ""
+        return dropped(repr(undo.id), undo.unused, f"({written})") if undo.unused else ""
     if len(wanted) != len(given):
         return (
             f"{undo.id!r} takes {len(wanted)} input{'' if len(wanted) == 1 else 's'}, but is given "

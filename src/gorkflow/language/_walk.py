@@ -26,7 +26,7 @@ from gorkflow.language._elements import (
     Sleep,
     Wait,
 )
-from gorkflow.language._fit import NOTHING, Value, fit_problems
+from gorkflow.language._fit import NOTHING, Value, dropped_problems, fit_problems
 from gorkflow.language._options import StepDefaults, merged
 from gorkflow.step import Step
 
@@ -124,6 +124,7 @@ class Walk:
 
     def _step(self, step: Step[Any, Any], value: Value, place: Place, *, outcome: bool) -> Value:
         self.problems += fit_problems(step.id, step.params, value)
+        self.problems += dropped_problems(step.id, step.unused, value)
         for node in step.reads:
             self._read(node.id, step.id, value, place)
         undo = step.undone_by
@@ -234,7 +235,7 @@ class Walk:
             item = Any
         one = Value(item, value.sources[:1] if len(value.sources) == 1 else (), value.ids)
         if element.key is not None:
-            self.problems += fit_problems(element.key.name, element.key.params, one, what="key")
+            self._asked(element.key, one, "key")
         kind = element.join.kind
         body = self._node(element.body, one, place._replace(mark="[]"), outcome=kind != "all")
         annotation = body.annotation
@@ -255,12 +256,17 @@ class Walk:
             for problem in fit_problems(loop.body.id, params_of(loop.body), body, what="node")
         ]
         until = loop.until
-        self.problems += fit_problems(until.name, until.params, body, what="condition")
+        self._asked(until, body, "condition")
         if self._record is not None:
             path = join_path(place.prefix, loop.id)
             self._record.outputs[path] = body.annotation
             self._record.conditions[path] = (until,)
         return Value(body.annotation, (loop.body.id,), frozenset((loop.id,)))
+
+    def _asked(self, function: Condition, value: Value, what: str) -> None:
+        """Check that a function that is no step can be asked about a value."""
+        self.problems += fit_problems(function.name, function.params, value, what=what)
+        self.problems += dropped_problems(function.name, function.unused, value, what=what)
 
     def _outcome(self, annotation: Any) -> Any:
         # By identity: most branches of a wide block share one annotation, and typing is slow.
@@ -288,9 +294,7 @@ class Walk:
 
     def _choice(self, choice: Choice, value: Value, place: Place) -> Value:
         for arm in choice.arms:
-            self.problems += fit_problems(
-                arm.condition.name, arm.condition.params, value, what="condition"
-            )
+            self._asked(arm.condition, value, "condition")
         branches = [self._node(node, value, place) for node in choice.nodes]
         annotations = [branch.annotation for branch in branches]
         ids = frozenset[str]().union(*(branch.ids for branch in branches))

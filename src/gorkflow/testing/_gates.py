@@ -117,6 +117,7 @@ class Gates:
             finally:
                 self._thread_gate("end", ctx)
 
+        vars(in_thread)["__wrapped__"] = step.fn  # tells what it may hand on
         handler: Callable[..., Any] = on_loop if step.is_async else in_thread
         return step.with_function(handler, is_async=step.is_async, takes_context=True)
 

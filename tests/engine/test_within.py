@@ -1,0 +1,284 @@
+"""Steps that start runs and wait for them: limits never make the two wait for each other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gorkflow import (
+    DeadlockError,
+    Engine,
+    Limit,
+    RetryPolicy,
+    RunFailedError,
+    RunHandle,
+    Signal,
+    StepContext,
+    Workflow,
+    run,
+    step,
+)
+
+from .support import Gate, in_loop, until
+
+Ctx = StepContext[dict[str, Any]]
+TIGHT: dict[str, int] = {"max_concurrent_runs": 1, "max_concurrent_steps": 1, "max_threads": 1}
+
+
+@step
+async def inner(number: int) -> int:
+    return number + 1
+
+
+@step
+def inner_in_thread(number: int) -> int:
+    return number + 1
+
+
+def flow(name: str, *nodes: Any) -> Workflow[int, Any]:
+    workflow: Any = Workflow(name, input=int)
+    for node in nodes:
+        workflow = workflow.then(node)
+    return workflow  # type: ignore[no-any-return]
+
+
+small = flow("small", inner, inner_in_thread)
+
+
+async def by_run(engine: Engine, number: int) -> int:
+    return await engine.run(small, number)
+
+
+async def by_result(engine: Engine, number: int) -> int:
+    handle = await engine.start(small, number)
+    return await asyncio.wait_for(handle.result(), 30)
+
+
+async def by_outcome(engine: Engine, number: int) -> int:
+    outcome = await (await engine.start(small, number)).outcome()
+    return outcome.result()
+
+
+async def by_events(engine: Engine, number: int) -> int:
+    handle = await engine.start(small, number)
+    async for _ in handle.events():
+        pass
+    return await handle.result()
+
+
+async def by_looking(engine: Engine, number: int) -> int:
+    handle = await engine.start(small, number, priority=-5)
+    while not (found := await handle.info()).status.terminal:
+        await asyncio.sleep(0.01)
+    return found.output  # type: ignore[no-any-return]
+
+
+async def several(engine: Engine, number: int) -> int:
+    found = await asyncio.gather(*(engine.run(small, number) for _ in range(5)))
+    return max(found)
+
+
+async def deep(engine: Engine, number: int) -> int:
+    return number if number >= 5 else await engine.run(flow("deep", calls_deep), number + 1)
+
+
+Way = Callable[[Engine, int], Awaitable[int]]
+
+
+@step
+async def calls(ctx: Ctx, number: int) -> int:
+    way: Way = ctx.deps["way"]
+    return await way(ctx.deps["engine"], number)
+
+
+@step
+async def calls_deep(ctx: Ctx, number: int) -> int:
+    return await deep(ctx.deps["engine"], number)
+
+
+@step
+def calls_from_a_thread(ctx: Ctx, number: int) -> int:
+    way, engine = ctx.deps["way"], ctx.deps["engine"]
+    return asyncio.run_coroutine_threadsafe(way(engine, number), ctx.deps["loop"]).result(30)
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+@pytest.mark.parametrize("caller", [calls, calls_from_a_thread])
+@pytest.mark.parametrize("way", [by_run, by_result, by_outcome, by_events, several, deep])
+@in_loop
+async def test_a_step_may_wait_for_a_run(way: Way, caller: Any, url: str, tmp_path: Path) -> None:
+    deps: dict[str, Any] = {"way": way, "loop": asyncio.get_running_loop()}
+    async with Engine(url.format(tmp_path), deps=deps, **TIGHT) as engine:
+        deps["engine"] = engine
+        expected = 5 if way is deep else 3
+        one = await engine.run(flow("outer", caller), 1)
+        both = await engine.run(Workflow("block", input=int).parallel(caller, inner), 1)
+        assert (one, both) == (expected, (expected, 2))
+        found = await asyncio.gather(*(engine.run(flow("outer", caller), 1) for _ in range(6)))
+        assert found == [expected] * 6
+
+
+@in_loop
+async def test_a_run_that_a_step_started_needs_no_place_though_nobody_waits_for_it() -> None:
+    deps: dict[str, Any] = {"way": by_looking}
+    async with Engine("memory:", deps=deps, max_concurrent_runs=1) as engine:
+        deps["engine"] = engine
+        assert await engine.run(flow("outer", calls), 1) == 3
+
+
+@in_loop
+async def test_slots_are_lent_while_a_step_waits_and_none_is_lost_or_made() -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    @step
+    async def works(number: int) -> int:
+        running.append(number)
+        most.append(len(running))
+        await asyncio.sleep(0.02)
+        running.remove(number)
+        return number
+
+    async with Engine("memory:", max_concurrent_steps=2) as engine:
+
+        @step
+        async def outer(number: int) -> int:
+            return await engine.run(flow("work", works), number)
+
+        await asyncio.gather(*(engine.run(flow("outer", outer), n) for n in range(8)))
+        assert max(most) == 2
+        most.clear()
+        await asyncio.gather(*(engine.run(flow("work", works), n) for n in range(8)))
+        assert max(most) == 2  # and nothing was left over
+
+
+@in_loop
+async def test_a_run_that_was_left_is_taken_up_for_the_step_that_waits(tmp_path: Path) -> None:
+    store, gate = f"sqlite:{tmp_path}/runs.db", Gate()
+    first: list[int] = []
+
+    @step
+    async def slow(number: int) -> int:
+        first.append(number)
+        if len(first) == 1:
+            await gate.wait_async()
+        return number
+
+    @step
+    async def outer(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        return await engine.run(flow("child", slow), number, run_id="c", if_exists="return")
+
+    workflow = flow("outer", outer)
+    deps: dict[str, Any] = {}
+    known = [workflow, flow("child", slow)]
+    async with Engine(store, deps=deps, max_concurrent_runs=1) as engine:
+        deps["engine"] = engine
+        await engine.start(workflow, 1, run_id="p")
+        await until(lambda: gate.arrived)
+        await engine.aclose(grace=0)
+    async with Engine(store, deps=deps, max_concurrent_runs=1, workflows=known) as engine:
+        deps["engine"] = engine
+        assert await asyncio.wait_for(engine.handle("p", workflow).result(), 30) == 1
+
+
+@in_loop
+async def test_a_run_that_sleeps_in_the_store_wakes_for_the_step_that_waits(tmp_path: Path) -> None:
+    go = Signal("go", int)
+
+    @step
+    async def add(pair: tuple[int, int]) -> int:
+        return sum(pair)
+
+    waits: Any = Workflow("waits", input=int).wait_for(go).then(add)
+
+    @step
+    async def outer(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        return await engine.run(waits, number, run_id="c")
+
+    deps: dict[str, Any] = {}
+    store = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(store, deps=deps, max_concurrent_runs=1) as engine:
+        deps["engine"] = engine
+        handle = await engine.start(flow("outer", outer), 1)
+
+        async def suspended() -> bool:
+            row = await engine.store.get_run("c")
+            return row is not None and row.status == "suspended"
+
+        while not await suspended():
+            await asyncio.sleep(0.01)
+        await engine.send("c", go, 4)
+        assert await asyncio.wait_for(handle.result(), 30) == 5
+
+
+def test_the_blocking_call_within_a_step(tmp_path: Path):
+    store = f"sqlite:{tmp_path}/runs.db"
+
+    @step
+    def outer(number: int) -> int:
+        return run(small, number, store=store)
+
+    assert run(flow("outer", outer), 1, store=store) == 3
+
+
+GUARD = Limit("guard", concurrency=1)
+WIDE = Limit("wide", concurrency=2)
+
+
+@pytest.mark.parametrize("how", ["run", "result", "deep", "blocking"])
+@in_loop
+async def test_a_limit_that_the_waiting_step_holds_is_named(how: str, tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path}/runs.db"
+    needs = flow("needs", inner.options(limits=[GUARD]))
+    between = flow("between", step(id="mid")(by_engine(needs)))
+
+    @step(limits=[GUARD], retries=RetryPolicy(retries=1, initial_interval=0.01))
+    async def holds(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        if how == "result":
+            return await (await engine.start(needs, number)).result()
+        if how == "blocking":
+            return await asyncio.to_thread(run, needs, number, store=store)
+        return await engine.run(between if how == "deep" else needs, number)
+
+    deps: dict[str, Any] = {}
+    async with Engine(store, deps=deps) as engine:
+        deps["engine"] = engine
+        with pytest.raises(RunFailedError) as caught:
+            await engine.run(flow("outer", holds), 1)
+        (failure,) = caught.value.failures
+        assert failure.attempt == (2 if how == "deep" else 1)  # that of a run is any failure
+        assert "holds limit 'guard' (1 at a time) while it waits" in failure.message
+
+
+def by_engine(workflow: Workflow[int, int]) -> Any:
+    async def runs(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        return await engine.run(workflow, number)
+
+    return runs
+
+
+@in_loop
+async def test_limits_with_room_and_runs_that_nobody_waits_for_are_left_alone() -> None:
+    handles: list[RunHandle[int]] = []
+
+    @step(limits=[GUARD, WIDE])
+    async def holds(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        handles.append(await engine.start(flow("later", inner.options(limits=[GUARD])), number))
+        return await engine.run(flow("wide", inner.options(limits=[WIDE])), number)
+
+    deps: dict[str, Any] = {}
+    async with Engine("memory:", deps=deps) as engine:
+        deps["engine"] = engine
+        assert await engine.run(flow("outer", holds), 1) == 2
+        assert await handles[0].result() == 2
+
+
+def test_the_error_is_one_of_ours():
+    assert DeadlockError.__mro__[1].__name__ == "GorkflowError"
