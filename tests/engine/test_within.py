@@ -128,6 +128,24 @@ async def test_a_run_that_a_step_started_needs_no_place_though_nobody_waits_for_
         assert await engine.run(flow("outer", calls), 1) == 3
 
 
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+@in_loop
+async def test_a_condition_may_wait_for_a_run(url: str, tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with Engine(url.format(tmp_path), **TIGHT) as engine:
+
+        async def asks(number: int) -> bool:
+            return await engine.run(small, number) > number
+
+        def asks_in_a_thread(number: int) -> bool:
+            coroutine = engine.run(small, number)
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30) > number
+
+        for condition in (asks, asks_in_a_thread):
+            chooses: Any = Workflow("chooses", input=int).then_if(condition, inner, default=0)
+            assert await engine.run(chooses, 1) == 2
+
+
 @in_loop
 async def test_slots_are_lent_while_a_step_waits_and_none_is_lost_or_made() -> None:
     running: list[int] = []

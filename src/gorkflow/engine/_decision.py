@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
+from gorkflow.engine._within import context_of
 from gorkflow.errors import ValidationError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed
 from gorkflow.flow import template_of
@@ -43,9 +44,15 @@ class Evaluation:
         self.command = command
         self._asked = ""
         self._cancelled = False
-        self.task = asyncio.get_running_loop().create_task(
-            self._run(), context=driver.context.copy()
-        )
+        self.waits = 0
+        """Runs that the function waits for."""
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self._run(), context=context_of(self))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the function has answered."""
+        return self.task.done()
 
     def cancel(self) -> None:
         """Stop evaluating. A sync condition runs to its end in its thread, unheard."""
@@ -118,7 +125,7 @@ class Evaluation:
         try:
             async with timeout:
                 if not function.is_async:
-                    context = self.driver.context.copy()
+                    context = context_of(self)
                     return await runtime.functions.call(asked, context, begins)
                 begins()
                 return await asked()

@@ -18,75 +18,80 @@ import weakref
 from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gorkflow.errors import DeadlockError
 from gorkflow.flow import StepSpec, walk
+from gorkflow.machine import RunStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from gorkflow.definition import Definition
     from gorkflow.engine._attempt import Attempt
+    from gorkflow.engine._decision import Evaluation
     from gorkflow.policy import Limit
     from gorkflow.store import Store
 
-_step: ContextVar[weakref.ref[Attempt] | None] = ContextVar("gorkflow step", default=None)
+    Caller: TypeAlias = Attempt | Evaluation
+    """What runs a function of the user's: a step's, or a condition, which holds no slots."""
+
+_caller: ContextVar[weakref.ref[Caller] | None] = ContextVar("gorkflow caller", default=None)
 
 
-def context_of(attempt: Attempt) -> Context:
-    """Return the context variables that a handler sees, by which it is known who calls us."""
-    context = attempt.driver.context.copy()
-    context.run(_step.set, weakref.ref(attempt))
+def context_of(caller: Caller) -> Context:
+    """Return the context variables that a function sees, by which it is known who calls us."""
+    context = caller.driver.context.copy()
+    context.run(_caller.set, weakref.ref(caller))
     return context
 
 
-def calling() -> Attempt | None:
-    """Return the attempt whose handler calls us; ``None``: something else does."""
-    return _running(_step.get())
+def calling() -> Caller | None:
+    """Return whose function calls us; ``None``: something else does."""
+    return _running(_caller.get())
 
 
-def _running(found: weakref.ref[Attempt] | None) -> Attempt | None:
-    attempt = None if found is None else found()
-    return None if attempt is None or attempt.is_over else attempt
+def _running(found: weakref.ref[Caller] | None) -> Caller | None:
+    caller = None if found is None else found()
+    return None if caller is None or caller.is_over else caller
 
 
 @contextmanager
 def waiting() -> Generator[None]:
     """While this lasts, others may have the slots of the step that called us, if one did."""
-    attempt = calling()
-    if attempt is None:
+    caller = calling()
+    if caller is None:
         yield
         return
-    _tell(attempt, _lend)
+    _tell(caller, _lend)
     try:
         yield
     finally:
-        _tell(attempt, _take_back)
+        _tell(caller, _take_back)
 
 
-def _lend(attempt: Attempt) -> None:
-    if not attempt.is_over:
-        attempt.waits += 1
-        if attempt.waits == 1:
-            attempt.driver.runtime.slots.release(attempt.command.spec.executor)
+def _lend(caller: Caller) -> None:
+    if not caller.is_over:
+        caller.waits += 1
+        if caller.waits == 1 and isinstance(caller.command, RunStep):
+            caller.driver.runtime.slots.release(caller.command.spec.executor)
 
 
-def _take_back(attempt: Attempt) -> None:
-    if not attempt.is_over:
-        attempt.waits -= 1
-        if not attempt.waits:
-            attempt.driver.runtime.slots.take_back(attempt.command.spec.executor)
+def _take_back(caller: Caller) -> None:
+    if not caller.is_over:
+        caller.waits -= 1
+        if not caller.waits and isinstance(caller.command, RunStep):
+            caller.driver.runtime.slots.take_back(caller.command.spec.executor)
 
 
-def _tell(attempt: Attempt, call: Callable[[Attempt], None]) -> None:
-    """Call on the loop of the attempt's engine, which may be another: a thread can open its own."""
-    loop = attempt.driver.runtime.loop
+def _tell(caller: Caller, call: Callable[[Caller], None]) -> None:
+    """Call on the loop of the caller's engine, which may be another: a thread can open its own."""
+    loop = caller.driver.runtime.loop
     if asyncio.get_running_loop() is loop:
-        call(attempt)
+        call(caller)
     else:
         with suppress(RuntimeError):  # it is closed
-            loop.call_soon_threadsafe(call, attempt)
+            loop.call_soon_threadsafe(call, caller)
 
 
 def check_limits(definition: Definition, run_id: str | None, store: Store) -> None:
@@ -95,23 +100,24 @@ def check_limits(definition: Definition, run_id: str | None, store: Store) -> No
     Raises:
         DeadlockError: it does, or a step does that waits for the step's own run.
     """
-    attempt = calling()
+    caller = calling()
     held: Counter[str] = Counter()
-    holders: dict[str, Attempt] = {}
-    while attempt is not None:
-        if _is_same(attempt.driver.runtime.store, store):
-            for limit in attempt.command.spec.limits:
+    holders: dict[str, tuple[str, str]] = {}
+    while caller is not None:
+        command, driver = caller.command, caller.driver
+        if isinstance(command, RunStep) and _is_same(driver.runtime.store, store):
+            for limit in command.spec.limits:
                 held[limit.name] += 1
-                holders.setdefault(limit.name, attempt)
-        attempt = _running(attempt.driver.context.get(_step))
-        if attempt is not None and not attempt.waits:
+                holders.setdefault(limit.name, (command.path, driver.run_id))
+        caller = _running(driver.context.get(_caller))
+        if caller is not None and not caller.waits:
             break  # it will end by itself
     for path, limit in _limits_in(definition) if held else ():
         if limit.concurrency is not None and limit.concurrency <= held[limit.name]:
-            holder = holders[limit.name]
+            holder, its_run = holders[limit.name]
             run = f"run {run_id!r}" if run_id else f"a run of {definition.workflow_id!r}"
             raise DeadlockError(
-                f"step {holder.command.path!r} of run {holder.driver.run_id!r} holds limit "
+                f"step {holder!r} of run {its_run!r} holds limit "
                 f"{limit.name!r} ({limit}) while it waits for {run}, whose step {path!r} needs it: "
                 "neither would ever go on; take the limit off one of the two steps"
             )
