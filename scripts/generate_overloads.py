@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from gorkflow.context import StepContext
     from gorkflow.language._options import StepOptions
+    from gorkflow.signal import Signal
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 
@@ -323,6 +324,72 @@ LOOP = '''\
 
 '''
 
+SLEEP = '''\
+    def sleep(
+        self, duration: Any = UNSET, *, until: Any = None, id: str | None = None
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a sleep at its end; it hands on what it gets.
+
+        The due time is recorded, so it is kept over a crash, and nothing runs meanwhile.
+
+        Give a duration or ``until``. In place of either there may be a function that gets the value
+        (none, one, or its items, by its parameters), sync or async, and returns it. It is asked
+        once, as the sleep begins; what it said is recorded, and an error fails the run.
+
+        Args:
+            duration: seconds, or a ``timedelta``; 0 or more.
+            until: when it is over, a ``datetime`` with a time zone; at once, where that has passed.
+            id: unique in the workflow; ``sleep``, so a second one needs an id.
+
+        Raises:
+            WorkflowInvalidError: it is no time, a function does not take the value, or the id is
+                taken.
+        """
+        return self._with_sleep(duration, until, id)
+
+    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+'''
+
+WAIT_FOR = '''\
+    def wait_for(
+        self,
+        signal: Signal[Any],
+        *,
+        timeout: Any = None,
+        until: Any = None,
+        default: Any = UNSET,
+        id: str | None = None,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a wait for a signal at its end.
+
+        It gives the pair of what it gets and the signal's payload; a next step with two parameters
+        gets one each. A signal that was sent before the run waits is kept for it. Where several
+        waits of a run are for the same signal, the oldest gets the first.
+
+        Args:
+            signal: what to wait for.
+            timeout: seconds (or ``timedelta``) from when the wait begins, or a function that
+                returns them, asked as that of a sleep is; none.
+            until: in its place, when it times out: a ``datetime`` with a time zone, or a function
+                that returns one.
+            default: the payload when it timed out; without one, the wait then fails with code
+                ``timeout``.
+            id: unique in the workflow; the signal's name, so a second wait needs an id.
+
+        Raises:
+            WorkflowInvalidError: it can't stand there; lists why.
+        """
+        return self._with_wait(signal, timeout, until, default, id)
+
+    def _with_wait(
+        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+'''
+
 # What a condition takes: the value, nothing, or the items of a tuple.
 CONDITIONS = (
     ("self: {owner}", "[B4, B5, *Bs]"),
@@ -470,6 +537,29 @@ def loops() -> list[str]:
     return [*lines, *LOOP.splitlines()]
 
 
+def pauses() -> list[str]:
+    """Return ``sleep`` and ``wait_for``, whose times are constants, or functions of the value."""
+    sleep: list[str] = []
+    wait_for: list[str] = []
+    functions = [(who, f"Callable[{takes}, {{0}} | Awaitable[{{0}}]]") for who, takes in CONDITIONS]
+    named = "id: str | None = None"
+    for receiver, given in (("self", "{}"), *functions):
+        own = receiver.format(owner=f"Chain[B2, {ITEMS}]")
+        owner, value = ("In_contra", "Out_co") if receiver == "self" else ("B2", ITEMS)
+        duration, due = given.format("float | dt.timedelta"), given.format("dt.datetime")
+        for params in ([f"duration: {duration}", "*"], ["*", f"until: {due}"]):
+            sleep += ["    @overload", "    def sleep("]
+            sleep += [f"        {param}," for param in (own, *params, named)]
+            sleep += [f"    ) -> Workflow[{owner}, {value}]: ..."]
+        none = " | None = None" if given == "{}" else ""
+        for time in (f"timeout: {duration}{none}", f"until: {due}"):
+            params = ["signal: Signal[B1]", "*", time, "default: B1 = UNSET"]
+            wait_for += ["    @overload", "    def wait_for("]
+            wait_for += [f"        {param}," for param in (own, *params, named)]
+            wait_for += [f"    ) -> Workflow[{owner}, tuple[{value}, B1]]: ..."]
+    return [*sleep, *SLEEP.splitlines(), *wait_for, *WAIT_FOR.splitlines()]
+
+
 def choices() -> list[str]:
     """Return the methods that take conditions."""
     owner = f"Chain[B2, {ITEMS}]"
@@ -523,7 +613,18 @@ def variables() -> list[str]:
 def generate() -> str:
     """Return the whole file."""
     return (
-        "\n".join([HEADER, *variables(), *decorators(), *blocks(), *maps(), *loops(), *choices()])
+        "\n".join(
+            [
+                HEADER,
+                *variables(),
+                *decorators(),
+                *blocks(),
+                *maps(),
+                *loops(),
+                *pauses(),
+                *choices(),
+            ]
+        )
         + "\n"
     )
 

@@ -1,6 +1,6 @@
 """Sleeps, and waits for signals."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 from models import Order, Quote, Stock, check, confirm, keep_none, prepare
@@ -27,6 +27,67 @@ orders.sleep("1 h")  # error
 orders.sleep(1, "nap")  # error
 orders.sleep()  # error
 nothing.sleep(1).then(check)  # error
+
+
+# times that a function says
+def pause(order: Order) -> float:
+    return order.id
+
+
+async def pause_later(order: Order) -> timedelta:
+    return timedelta(seconds=order.id)
+
+
+def due(order: Order) -> datetime:
+    return datetime.now(UTC)
+
+
+def pause_both(order: Order, stock: Stock) -> timedelta:
+    return timedelta(seconds=order.id)
+
+
+def due_both(order: Order, stock: Stock) -> datetime:
+    return datetime.now(UTC)
+
+
+pairs = orders.parallel(passthrough(Order), check)
+Pairs = Workflow[Order, tuple[Order, Stock]]
+assert_type(orders.sleep(pause), Workflow[Order, Order])
+assert_type(orders.sleep(pause_later).then(check), Workflow[Order, Stock])
+assert_type(orders.sleep(lambda order: order.id), Workflow[Order, Order])
+assert_type(orders.sleep(lambda: timedelta(1)), Workflow[Order, Order])
+assert_type(orders.sleep(until=due, id="nap"), Workflow[Order, Order])
+assert_type(orders.sleep(until=lambda order: due(order) + timedelta(1)), Workflow[Order, Order])
+assert_type(orders.sleep(until=datetime.now(UTC)), Workflow[Order, Order])
+assert_type(pairs.sleep(pause_both), Pairs)
+assert_type(pairs.sleep(until=due_both), Pairs)
+assert_type(pairs.sleep(lambda pair: pair[0].id), Pairs)
+assert_type(nothing.sleep(lambda: 1), Workflow[object, None])
+orders.sleep(due)  # error
+orders.sleep(until=pause)  # error
+orders.sleep(until=60)  # error
+orders.sleep(lambda order: order.nothing)  # error
+orders.sleep(lambda order: "1 h")  # error
+orders.sleep(1, until=datetime.now(UTC))  # error
+orders.then(check).sleep(pause)  # error
+pairs.sleep(pause)  # error
+assert_type(
+    orders.wait_for(quoted, timeout=pause, default=Quote(cents=1)),
+    Workflow[Order, tuple[Order, Quote]],
+)
+assert_type(
+    orders.wait_for(quoted, until=lambda order: due(order) + timedelta(1), id="q"),
+    Workflow[Order, tuple[Order, Quote]],
+)
+assert_type(orders.wait_for(quoted, until=datetime.now(UTC)), Workflow[Order, tuple[Order, Quote]])
+assert_type(
+    pairs.wait_for(quoted, timeout=pause_both),
+    Workflow[Order, tuple[tuple[Order, Stock], Quote]],
+)
+orders.wait_for(quoted, timeout=due)  # error
+orders.wait_for(quoted, until=pause)  # error
+orders.wait_for(quoted, timeout=pause, default=3)  # error
+orders.then(check).wait_for(quoted, timeout=pause)  # error
 
 # wait_for
 assert_type(orders.wait_for(quoted), Workflow[Order, tuple[Order, Quote]])

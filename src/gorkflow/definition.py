@@ -17,6 +17,7 @@ from gorkflow.language._elements import (
     Map,
     Passthrough,
     Sleep,
+    Time,
     Wait,
 )
 from gorkflow.language._fit import NOTHING, Value
@@ -53,6 +54,8 @@ class Definition:
     """The conditions of each choice, in order, and of each loop, by the choice's or loop's path."""
     keys: Mapping[str, Condition]
     """The functions that give the items of maps their keys, by the map's path."""
+    times: Mapping[str, Condition]
+    """The functions that say how long a sleep or wait takes, by its path."""
     outputs: Mapping[str, Any]
     """The annotation that each node's output is written under, by path: of a step, what its
     function returns, also where ``continue_on_error`` may put ``None`` in its place."""
@@ -88,6 +91,7 @@ def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Defini
         steps={},
         conditions={},
         keys={},
+        times={},
         outputs={},
         readable={},
         defaults_of={},
@@ -132,6 +136,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         steps=record.steps,
         conditions=record.conditions,
         keys=record.keys,
+        times=record.times,
         outputs=record.outputs,
         readable=record.readable,
         defaults_of=record.defaults_of,
@@ -191,7 +196,10 @@ class _Specs:
         if isinstance(element, Choice):
             return self._choice(element, path, defaults)
         if isinstance(element, Sleep):
-            return flow.SleepSpec(id=element.id, seconds=element.seconds)
+            time = element.time
+            return flow.SleepSpec(
+                id=element.id, seconds=time.seconds, until=time.until, asks=_asks(time)
+            )
         if isinstance(element, Wait):
             return self._wait(element, path)
         raise TypeError(f"{element!r} is an element of an unknown kind")
@@ -219,7 +227,9 @@ class _Specs:
             id=wait.id,
             signal=wait.signal,
             schema=codec_of(wait.annotation).digest(),
-            timeout=wait.timeout,
+            timeout=wait.time.seconds,
+            until=wait.time.until,
+            asks=_asks(wait.time),
             default=self._default(flow.join_path(path, wait.id)),
         )
 
@@ -240,3 +250,9 @@ class _Specs:
             otherwise=None if otherwise is None else self._element(otherwise, path, defaults),
             default=self._default(flow.join_path(path, choice.id)),
         )
+
+
+def _asks(time: Time) -> flow.TimeSpec | None:
+    if time.function is None:
+        return None
+    return flow.TimeSpec(function=time.function.name, is_due=time.is_due)

@@ -266,6 +266,19 @@ class Expanded(Event):
 
 
 @record
+class Timed(Event):
+    """The function of a sleep or wait said how long it takes, from now on, or until when.
+
+    Of a wait, neither may be set: it never times out.
+    """
+
+    kind = "timed"
+    seconds: float | None
+    due: float | None
+    """Seconds since the epoch."""
+
+
+@record
 class BlockDecided(Event):
     """*Derived.* The verdict over a parallel block or a map."""
 
@@ -341,6 +354,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         TimerFired,
         Decided,
         Expanded,
+        Timed,
         WaitOpened,
         SignalReceived,
         ResultKept,

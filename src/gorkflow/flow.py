@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from gorkflow._record import named_record
 from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
@@ -151,12 +151,27 @@ class LoopSpec:
 
 
 @named_record
+class TimeSpec:
+    """A time that a function says as the node begins. The code has it, found by the node's path."""
+
+    function: str
+    """Its name, for people; of a lambda, one that says its line."""
+    is_due: bool
+    """Whether it says when the time is over; else how long it takes."""
+    timeout: float | None = 10.0
+    """Seconds that the function may take."""
+
+
+@named_record
 class SleepSpec:
-    """Hands its input on, after a time that outlives the process."""
+    """Hands its input on, after a time that outlives the process. One of three says how long."""
 
     kind: ClassVar[str] = "sleep"
     id: str
-    seconds: float
+    seconds: float | None = None
+    until: float | None = None
+    """When it is over, in seconds since the epoch."""
+    asks: TimeSpec | None = None
 
 
 @named_record
@@ -171,6 +186,10 @@ class WaitSpec:
     """Digest of the JSON schema of the payload."""
     timeout: float | None = None
     """Seconds from when the wait is entered."""
+    until: float | None = None
+    """When it times out, in seconds since the epoch."""
+    asks: TimeSpec | None = None
+    """Says one of these two; without any of the three the wait never times out."""
     default: str | None = None
     """When timed out: this payload as JSON text; ``None``: the wait fails."""
 
@@ -193,8 +212,7 @@ class WorkflowSpec:
     output_schema: str = ""
 
 
-# A new kind adds its spec here, a frame in ``machine``, a branch to ``children``, and itself to
-# ``_SPECS``.
+# A new kind adds its spec here, a frame in ``machine``, and a branch to ``children``.
 NodeSpec = (
     StepSpec
     | PassthroughSpec
@@ -366,20 +384,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-_SPECS: dict[str, Callable[..., Any]] = {
-    cls.kind: cls
-    for cls in (
-        StepSpec,
-        PassthroughSpec,
-        ParallelSpec,
-        MapSpec,
-        ChoiceSpec,
-        LoopSpec,
-        SleepSpec,
-        WaitSpec,
-        WorkflowSpec,
-    )
-}
+_SPECS: dict[str, Callable[..., Any]] = {cls.kind: cls for cls in get_args(NodeSpec)}
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "reads": tuple,
     "settings": lambda pairs: tuple((name, text) for name, text in pairs),
@@ -392,5 +397,6 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "otherwise": lambda body: None if body is None else _from_json(body),
     "body": _from_json,
     "undo": _undo_from_json,
+    "asks": lambda body: None if body is None else TimeSpec(**body),
 }
 """How to read those fields that are not plain JSON data."""

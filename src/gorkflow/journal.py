@@ -86,6 +86,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     ev.Expanded: lambda e: {
         "count": e.count, **({} if e.keys is None else {"keys": list(e.keys)})
     },
+    ev.Timed: lambda e: {"seconds": e.seconds, "due": e.due},
     ev.ResultKept: lambda e: {
         "what": e.what, "choice": e.choice, "source_seq": e.source_seq,
         **({} if e.keys is None else {"keys": list(e.keys)}), **_state(e.state),

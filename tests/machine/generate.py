@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from gorkflow.flow import (
     ArmSpec,
@@ -15,6 +16,7 @@ from gorkflow.flow import (
     PassthroughSpec,
     SleepSpec,
     StepSpec,
+    TimeSpec,
     UndoSpec,
     WaitSpec,
     WorkflowSpec,
@@ -84,14 +86,23 @@ class Trees:
         return self.rng.choice((self.sleep, self.wait))()
 
     def sleep(self) -> SleepSpec:
-        return SleepSpec(id=self.id("z"), seconds=self.rng.choice((0.0, 3.0, 8.0)))
+        name = self.id("z")
+        if self.chance(0.4):
+            return SleepSpec(id=name, **self.odd_time())
+        return SleepSpec(id=name, seconds=self.rng.choice((0.0, 3.0, 8.0)))
+
+    def odd_time(self) -> dict[str, Any]:
+        """Return a time that is no number of seconds: a moment, or what a function says."""
+        if self.chance(0.2):
+            return {"until": self.rng.choice((0.0, 1_010.0))}
+        return {"asks": TimeSpec(function="f", is_due=self.chance(0.5))}
 
     def wait(self) -> WaitSpec:
         timeout = self.rng.choice((None, 4.0, 7.0))
-        default = None if timeout is None else self.rng.choice((None, "7"))
+        time = self.odd_time() if self.chance(0.3) else {"timeout": timeout}
+        default = None if time == {"timeout": None} else self.rng.choice((None, "7"))
         signal = self.rng.choice(SIGNALS)
-        return WaitSpec(id=self.id("!"), signal=signal, schema="s", timeout=timeout,
-                        default=default)  # fmt: skip
+        return WaitSpec(id=self.id("!"), signal=signal, schema="s", default=default, **time)
 
     def passthrough(self, _depth: int) -> PassthroughSpec:
         return PassthroughSpec(id=self.id("p"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gorkflow import events as ev
 from gorkflow.flow import (
     MapSpec,
     NodeSpec,
     ParallelSpec,
-    SleepSpec,
     StepSpec,
     WorkflowSpec,
     children,
@@ -22,10 +23,9 @@ from gorkflow.machine import (
     CancelStep,
     CancelTimer,
     Command,
-    Decide,
-    Expand,
     FinishRun,
     Machine,
+    Request,
     RunStep,
     StartTimer,
 )
@@ -111,6 +111,8 @@ class Observer:
         """The signals that are waited for, by path, oldest first."""
         self.received: set[int] = set()
         self.kept: set[str] = set()
+        self.said: dict[str, ev.Timed] = {}
+        """What functions said of times, by path."""
         self.undoing: ev.UndoStarted | None = None
         self.open: list[Question] = []
         self.cancelled: list[tuple[str, int]] = []
@@ -129,9 +131,8 @@ class Observer:
             self._result(event)
         elif isinstance(event, ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived):
             self._wait(event)
-        elif isinstance(event, ev.ResultKept):
-            assert not self.started, "a result is kept too late"
-            self.kept.add(path)
+        elif isinstance(event, ev.Timed | ev.ResultKept):
+            self._learn(event)
         elif isinstance(event, ev.RunStarted):
             self.started, self.rules = True, event.rules
             self.due["", "deadline"] = event.deadline or NEVER
@@ -145,6 +146,14 @@ class Observer:
             self.decided[path] = event.verdict
         elif isinstance(event, ev.UndoStarted | ev.RunFinished):
             self._wind_up(event)
+
+    def _learn(self, event: ev.Timed | ev.ResultKept) -> None:
+        if isinstance(event, ev.ResultKept):
+            assert not self.started, "a result is kept too late"
+            self.kept.add(event.path)
+        else:
+            assert event.path not in self.said, f"{event.path} is asked twice"
+            self.said[event.path] = event
 
     def _scheduled(self, event: ev.StepScheduled) -> None:
         path = event.path
@@ -196,9 +205,9 @@ class Observer:
             guard = isinstance(event, ev.TimerSet) and event.key == "timeout"
             assert guard or path not in self.kept, f"{path} waits for what it has"
             node = self.nodes[template_of(path)]
-            seconds = node.seconds if isinstance(node, SleepSpec) else getattr(node, "timeout", 0)
-            due = None if seconds is None else event.at + seconds
-            assert event.due == due, f"{path} is due at another time"
+            assert event.due == _due(self.said.get(path, node), event.at), (
+                f"{path} is due at another time"
+            )
             if event.due is not None:
                 key = event.key if isinstance(event, ev.TimerSet) else "wait"
                 self.due[path, key] = event.due
@@ -311,7 +320,7 @@ class Observer:
 
     def _check_waiting(self, machine: Machine, open_commands: list[Question]) -> None:
         """Whoever drives may put a run away that only waits, and must wake it in time."""
-        work = [c for c in open_commands if isinstance(c, RunStep | Decide | Expand)]
+        work = [c for c in open_commands if isinstance(c, RunStep | Request)]
         live = self.started and not self.finished
         assert machine.is_waiting == (live and not self.running and not work)
         if machine.is_waiting:
@@ -361,6 +370,15 @@ class Observer:
                     assert len(branches[home.path]) <= home.limit, (
                         f"{home.path} has {len(branches[home.path])} live branches"
                     )
+
+
+def _due(said: Any, now: float) -> float | None:
+    """Return when a node is due that begins now, as its spec or a function says."""
+    until = getattr(said, "due" if isinstance(said, ev.Timed) else "until", None)
+    if until is not None:
+        return max(until, now)
+    seconds = getattr(said, "seconds" if hasattr(said, "seconds") else "timeout")
+    return None if seconds is None else now + seconds
 
 
 def _answers(event: ev.Event, question: Question) -> bool:

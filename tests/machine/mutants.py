@@ -529,7 +529,42 @@ def _outlasts_a_drain(patch: Patch, cls: type) -> None:
 
 @mutant
 def cancelled_sleeps_leave_no_trace(patch: Patch) -> None:
-    patch.setattr(waiting, "_give_up", lambda frame, why: frame.end(CANCELLED, reason=why))
+    def mutated(self: Any, strength: str, why: str) -> None:
+        self.end(CANCELLED, reason=why)
+
+    patch.setattr(waiting.Pausing, "stop", mutated)
+
+
+@mutant
+def a_moment_that_has_passed_stays_in_the_past(patch: Patch) -> None:
+    def make(pause: Any) -> Any:
+        def mutated(self: Any, seconds: float | None, until: float | None) -> None:
+            if until is None:
+                pause(self, seconds, until)
+            else:
+                pause(self, until - self.machine.at, None)
+
+        return mutated
+
+    _instead(patch, waiting.Pausing, "_pause", make)
+
+
+@mutant
+def what_a_function_said_of_a_time_is_forgotten(patch: Patch) -> None:
+    patch.setattr(waiting.Pausing, "answered", lambda self, _: self._pause(5.0, None))
+
+
+@mutant
+def a_wait_is_open_while_it_asks(patch: Patch) -> None:
+    def make(ask: Any) -> Any:
+        def mutated(self: Any, question: Any) -> None:
+            ask(self, question)
+            if isinstance(self, WaitFrame):
+                self.open(None)
+
+        return mutated
+
+    _instead(patch, waiting.Pausing, "ask", make)
 
 
 @mutant

@@ -405,7 +405,9 @@ class Reference:
     def _timed(self, life: Life, since: float, node: NodeSpec) -> Life:
         if getattr(node, "timeout", None) is None:
             return life
-        return replace(life, records=(*life.records, (since, "timer_set", life.path, "timeout")))
+        due = self._due(since, getattr(node, "timeout", None))
+        record = (since, "timer_set", life.path, "timeout", due)
+        return replace(life, records=(*life.records, record))
 
     def _due(self, since: float, timeout: float | None) -> float:
         """Return when a node's time is over; what it was entered by says when that began."""
@@ -465,18 +467,41 @@ class Reference:
     def _pause(
         self, spec: SleepSpec | WaitSpec, path: str, since: float, value: Symbol, stop: Stop
     ) -> Life:
-        """A node that waits: what came first, a stop, its time, or its signal?"""
-        if isinstance(spec, SleepSpec):
-            key, opened = "sleep", (since, "timer_set", path, "sleep")
-            timed, signals = True, ()
-        else:
-            timed, signals = spec.timeout is not None, (("signal", path, spec.signal),)
-            key, opened = "wait", (since, "wait_opened", path, spec.signal, timed)
-        timer = (("timer", path, key),) if timed else ()
-        kept, event = self.kept.get(path), next(iter(self.facts.get(path, ())), None)
-        now = NEVER if event is None else event.seq
+        """A node that waits: what came first, a stop, its time, or its signal?
+
+        Where a function says the time, the wait begins only with what it said.
+        """
+        kept, facts = self.kept.get(path), [*self.facts.get(path, ())]
         if kept is not None:
             return _passed(spec, path, since, value, kept)
+        said: Any = spec
+        if spec.asks is not None:
+            said = facts.pop(0) if facts else None
+            asked_until = NEVER if said is None else said.seq
+            if stop.first < asked_until:
+                record = (stop.first, "step_cancelled", path, 0, stop.why, None)
+                return Life(path, CANCELLED, stop.first, why=stop.why, records=(record,))
+            if said is None:
+                return Life(path, open=(("time", path, value),))
+            if isinstance(said, ev.StepFailed):
+                failure = (said.failure.code.value, path, said.attempt)
+                return Life(path, FAILED, said.seq, failures=(failure,))
+            since = said.seq
+        until = said.due if isinstance(said, ev.Timed) else said.until
+        seconds = getattr(said, "timeout" if isinstance(said, WaitSpec) else "seconds")
+        began = self.at[int(since)]
+        due = (
+            max(until, began) if until is not None else None if seconds is None else began + seconds
+        )
+        if isinstance(spec, SleepSpec):
+            key, opened = "sleep", (since, "timer_set", path, "sleep", due)
+            signals: tuple[Symbol, ...] = ()
+        else:
+            key, opened = "wait", (since, "wait_opened", path, spec.signal, due)
+            signals = (("signal", path, spec.signal),)
+        timer = () if due is None else (("timer", path, key),)
+        event = next(iter(facts), None)
+        now = NEVER if event is None else event.seq
         if stop.first < now:
             record = (stop.first, "step_cancelled", path, 0, stop.why, None)
             return Life(path, CANCELLED, stop.first, why=stop.why, records=(opened, record))

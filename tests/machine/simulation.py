@@ -30,7 +30,16 @@ from gorkflow.flow import (
     template_of,
     walk,
 )
-from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep, StartTimer, replay
+from gorkflow.machine import (
+    AskTime,
+    AwaitSignal,
+    Decide,
+    Expand,
+    Machine,
+    RunStep,
+    StartTimer,
+    replay,
+)
 from gorkflow.model import Failure, FailureCode
 from gorkflow.overlay import Write
 
@@ -338,6 +347,8 @@ class Simulation:
             self._decide(item)
         elif isinstance(item, Expand):
             self._expand(item)
+        elif isinstance(item, AskTime):
+            self._say(item)
         else:
             self.at = self.at if _is_guard(item) else max(self.at, item.due)
             self.feed(ev.TimerFired, item.path, item.key)
@@ -349,12 +360,30 @@ class Simulation:
         else:
             self.feed(ev.Decided, item.path, self.rng.randint(0, len(item.spec.arms)))
 
+    def _say(self, item: AskTime) -> None:
+        if self._chance(self.weather.fails / 3):
+            failure = a_failure(item.path, 1, FailureCode.CONDITION)
+            self.feed(ev.StepFailed, item.path, 1, failure, None, None)
+        else:
+            self.feed(ev.Timed, item.path, *self._time(item))
+
+    def _time(self, item: AskTime) -> tuple[float | None, float | None]:
+        """Return what the function of a sleep or wait may say."""
+        never = isinstance(item.spec, WaitSpec) and self._chance(0.2)
+        if never and not item.spec.asks.is_due:
+            return None, None
+        if item.spec.asks.is_due:
+            return None, self.at + self.rng.choice((-50.0, 0.0, 3.0, 8.0))
+        return self.rng.choice((0.0, 3.0, 8.0)), None
+
     def _refuse(self, item: Any) -> None:
         """Answer a command that was withdrawn."""
         if isinstance(item, Decide):
             self.refuses(ev.Decided, item.path, 0)
         elif isinstance(item, Expand):
             self.refuses(ev.Expanded, item.path, *self._items(item.spec))
+        elif isinstance(item, AskTime):
+            self.refuses(ev.Timed, item.path, 1.0, None)
         elif isinstance(item, StartTimer):
             self.refuses(ev.TimerFired, item.path, item.key)
         elif isinstance(item, AwaitSignal):
@@ -408,7 +437,9 @@ class Simulation:
     def _nonsense(self) -> None:
         """Feed something that can't happen now."""
         for item in self.todo:
-            if isinstance(item, RunStep):
+            if isinstance(item, AskTime):
+                self._nonsense_of_time(item)
+            elif isinstance(item, RunStep):
                 self.refuses(ev.StepScheduled, item.path, item.attempt + 1, item.input, 0.0)
                 self.refuses(ev.StepScheduled, item.path, item.attempt, ("other",), 0.0)
                 self.refuses(ev.StepCompleted, item.path, item.attempt + 1, b"1", 0.0)
@@ -423,6 +454,7 @@ class Simulation:
                 self.refuses(ev.Expanded, item.path, -1, None)
                 self.refuses(ev.Decided, item.path, 0)
             elif isinstance(item, StartTimer):
+                self.refuses(ev.Timed, item.path, 1.0, None)
                 self.refuses(ev.TimerFired, item.path, "other")
                 self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)
             elif isinstance(item, AwaitSignal):
@@ -433,6 +465,9 @@ class Simulation:
                 path, attempt = item
                 self.refuses(ev.StepInterrupted, path, attempt + 1, "")
                 self.refuses(ev.StepFailed, path, attempt + 1, a_failure(path, 1), None, None)
+        self._nonsense_of_the_run()
+
+    def _nonsense_of_the_run(self) -> None:
         self.refuses(ev.RunStarted, "", None)
         self.refuses(ev.SignalReceived, "nowhere", 1_000, b"1")
         for path in self.machine.running:
@@ -440,6 +475,16 @@ class Simulation:
         self.refuses(ev.RunCreated, "", "fingerprint", None)
         self.refuses(ev.StepCompleted, "nowhere", 1, b"1", 0.0)
         self.refuses(ev.StepCancelled, self.rng.choice([*self.observer.homes]), 1, "", None)
+
+    def _nonsense_of_time(self, item: AskTime) -> None:
+        times = [(1.0, 1.0), (-1.0, None), (float("nan"), None), (None, float("inf"))]
+        if isinstance(item.spec, SleepSpec):
+            times.append((None, None))
+        for time in times:
+            self.refuses(ev.Timed, item.path, *time)
+        if self.machine.wants(item):
+            self.refuses(ev.TimerFired, item.path, "sleep")
+            self.refuses(ev.SignalReceived, item.path, 1_000, b"1")
 
     def _chance(self, share: float) -> bool:
         return share > 0 and self.rng.random() < share

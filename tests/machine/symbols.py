@@ -8,7 +8,7 @@ from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.events import DRAINED
-from gorkflow.machine import AwaitSignal, Decide, Expand, Machine, RunStep
+from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, Machine, RunStep
 from gorkflow.machine.state import texts
 from gorkflow.model import Failure, StepStatus
 from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
@@ -90,9 +90,9 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
     if isinstance(event, ev.StepFailed):
         return (event.attempt, event.failure.code.value)
     if isinstance(event, ev.TimerSet):
-        return (event.key,)
+        return (event.key, event.due)
     if isinstance(event, ev.WaitOpened):
-        return (event.signal, event.due is not None)
+        return (event.signal, event.due)
     if isinstance(event, ev.BlockDecided):
         untold = tuple(failure_symbol(history, failure) for failure in event.failures)
         return (event.verdict, symbol(history, event.output), untold)
@@ -128,6 +128,8 @@ def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:
             found.append(("decide", command.path, symbol(history, command.input)))
         elif isinstance(command, Expand):
             found.append(("expand", command.path, symbol(history, command.input)))
+        elif isinstance(command, AskTime):
+            found.append(("time", command.path, symbol(history, command.input)))
         elif isinstance(command, AwaitSignal):
             found.append(("signal", command.path, command.signal))
         else:

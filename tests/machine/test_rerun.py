@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, StepSpec, WaitSpec, template_of, walk
-from gorkflow.machine import AwaitSignal, Decide, Expand, RunStep, StartTimer
+from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, RunStep, StartTimer
 from gorkflow.model import FailureCode
 from gorkflow.policy import Join, tolerate
 from gorkflow.rerun import kept, marks_of, results
@@ -95,6 +95,11 @@ class Play(Drive):
             count = fate(command.path, 4)
             keys = tuple(f"k{n}" for n in range(count)) if command.spec.keyed else None
             self.feed(ev.Expanded, command.path, count, keys)
+        elif isinstance(command, AskTime) and trouble:
+            self.condition_fails(command.path)
+        elif isinstance(command, AskTime):
+            due = self.at + 3 if command.spec.asks.is_due else None
+            self.feed(ev.Timed, command.path, None if due else 3.0, due)
         else:
             assert isinstance(command, RunStep)
             self.begin(command.path)

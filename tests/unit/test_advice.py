@@ -621,6 +621,25 @@ def test_what_nothing_bounds_is_named():
     assert not [advice for advice in check(workflow) if advice.level == "warning"]
 
 
+def test_what_the_data_bounds_is_not_boundless():
+    paused = Workflow("w", input=float).sleep(lambda seconds: seconds)
+    assert not told(paused, "unbounded")
+    timed = paused.wait_for(Signal("go", int), timeout=lambda seconds: seconds)
+    assert not told(timed, "unbounded")
+    assert not told(Workflow("v", input=float, timeout=60).then(timed.then(clear)), "deadline")
+    assert "since 'clear' may take" in single(timed.then(clear), "unbounded").message
+
+
+def test_an_async_time_that_blocks_the_loop_is_named():
+    async def slow(seconds: float) -> float:
+        time.sleep(1)  # noqa: ASYNC251
+        return seconds
+
+    advice = single(Workflow("w", input=float).sleep(slow), "blocking-call")
+    assert advice.path == "sleep"
+    assert "async function 'slow' of 'sleep' calls time.sleep" in advice.message
+
+
 def test_a_deadline_bounds_everything():
     assert not told(Workflow("w", timeout=60).then(prices), "unbounded")
     assert not told(Workflow("w").then(quick), "unbounded")

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from gorkflow.flow import (
     PassthroughSpec,
     SleepSpec,
     StepSpec,
+    TimeSpec,
     WaitSpec,
     WorkflowSpec,
 )
@@ -159,6 +161,25 @@ def test_sleeps_and_waits_say_what_they_wait_for():
     drawn = mermaid(tree)
     assert '[/"nap<br/><small>sleep 90 s</small>"/]' in drawn
     assert "wait for signal approved, timeout 5 s, else #34;no#34;" in drawn
+
+
+def test_times_that_the_data_says_are_named_by_their_function():
+    asks = TimeSpec(function="f", is_due=False)
+    tree = workflow(
+        SleepSpec(id="a", asks=asks),
+        SleepSpec(id="b", asks=replace(asks, is_due=True)),
+        SleepSpec(id="c", until=0.0),
+        WaitSpec(id="d", signal="go", schema="s", asks=asks),
+        WaitSpec(id="e", signal="go", schema="s", until=0.0, default="1"),
+    )
+    assert text(tree).splitlines()[1:] == [
+        "├─ a  (sleep as long as f says)",
+        "├─ b  (sleep until f says)",
+        "├─ c  (sleep until 1970-01-01 00:00:00 UTC)",
+        "├─ d  (wait for signal go, as long as f says)",
+        "└─ e  (wait for signal go, until 1970-01-01 00:00:00 UTC, else 1)",
+    ]
+    assert "sleep as long as f says" in mermaid(tree)
 
 
 def test_where_a_step_runs_is_told_unless_it_is_here():

@@ -12,6 +12,7 @@ from gorkflow.flow import (
     PassthroughSpec,
     SleepSpec,
     StepSpec,
+    TimeSpec,
     WaitSpec,
     WorkflowSpec,
 )
@@ -52,6 +53,8 @@ TREE = WorkflowSpec(
         ),
         ChoiceSpec(id="?f", arms=(ArmSpec(condition="x", node=leaf("f")),), default="null"),
         SleepSpec(id="nap", seconds=1.5),
+        SleepSpec(id="epoch", until=0.0),
+        SleepSpec(id="said", asks=TimeSpec(function="f", is_due=True, timeout=None)),
         WaitSpec(id="g", signal="go", schema="s", timeout=2.5, default="null"),
         WaitSpec(id="h", signal="go", schema="s"),
     ),
@@ -76,7 +79,8 @@ def test_the_fingerprint_is_short_and_stable():
 
 def test_paths_follow_workflows_only():
     assert [path for path, _ in flow.walk(TREE)] == [
-        "a", "&b", "b", "p", "w", "w/c", "?d", "d", "e", "?f", "f", "nap", "g", "h",
+        "a", "&b", "b", "p", "w", "w/c", "?d", "d", "e", "?f", "f", "nap", "epoch", "said",
+        "g", "h",
     ]  # fmt: skip
     assert flow.children(leaf("a")) == ()
     assert flow.join_path("", "a") == "a"

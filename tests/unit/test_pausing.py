@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -68,6 +68,19 @@ def approves(order: Order, approval: Approval) -> bool:
     return True
 
 
+def pause(order: Order) -> float:
+    return 1.0
+
+
+async def slow(order: Order) -> timedelta:
+    return timedelta(seconds=1)
+
+
+def said(order: Order) -> str:
+    return "soon"
+
+
+NOON = datetime(1970, 1, 1, 12, tzinfo=UTC)
 approved = Signal("approved", Approval)
 orders = Workflow("orders", input=Order)
 nothing = Workflow("nothing")
@@ -146,6 +159,65 @@ def test_a_sleep_must_end_and_not_lie_in_the_past(duration):
 def test_a_sleep_that_is_no_duration_is_named(duration):
     (problem,) = problems(lambda: orders.sleep(duration))
     assert problem == f"a sleep must be seconds or a timedelta, not {duration!r}"
+
+
+def test_a_moment_takes_the_place_of_a_duration():
+    assert nodes(orders.sleep(until=NOON)) == (flow.SleepSpec(id="sleep", until=43_200.0),)
+    wait = nodes(orders.wait_for(approved, until=NOON, default=Approval(by="x")))[0]
+    assert (wait.timeout, wait.until) == (None, 43_200.0)
+
+
+def test_a_function_of_the_value_takes_the_place_of_either():
+    definition = orders.sleep(pause).wait_for(approved, until=lambda order: NOON).compile()
+    slept, waited = definition.tree.nodes
+    assert slept == flow.SleepSpec(id="sleep", asks=flow.TimeSpec(function="pause", is_due=False))
+    assert waited.asks.is_due
+    assert waited.asks.function.startswith("<lambda in line ")
+    assert {path: condition.fn for path, condition in definition.times.items()} == {
+        "sleep": pause, "approved": definition.times["approved"].fn
+    }  # fmt: skip
+    assert definition.output == tuple[Order, Approval]
+    assert flow.from_json(definition.text) == definition.tree
+    inner = Workflow("inner", input=list[Order]).map(Workflow("one", input=Order).sleep(pause))
+    assert [*orders_of(inner).compile().times] == ["inner/one[]/sleep"]
+
+
+def orders_of(inner):
+    return Workflow("outer", input=list[Order]).then(inner)
+
+
+TOO_LATE = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("build", "problem"),
+    [
+        (orders.sleep, "a sleep needs to know how long: sleep(seconds) or sleep(until"),
+        (lambda: orders.sleep(1, until=NOON), "a sleep takes either a duration or until=, not"),
+        (lambda: orders.sleep(until=datetime(2026, 1, 1)), "which has no time zone; say which"),  # noqa: DTZ001
+        (lambda: orders.sleep(until=60), "until must be a datetime with a time zone, not 60"),
+        (lambda: orders.sleep(until=TOO_LATE), "until must be at most 100 years from now"),
+        (lambda: orders.sleep(10**400), "a sleep must be at most 100 years; it is in seconds: 1"),
+        (lambda: orders.sleep(10**5000), "in seconds: a value of type int"),
+        (lambda: orders.sleep(prepare), "a sleep takes a plain function that returns seconds or"),
+        (lambda: orders.sleep(slow(Order(id=1))), "the function of a sleep was called; give the"),
+        (lambda: orders.sleep(until=pause), "'pause' must return a datetime with a time zone for"),
+        (lambda: orders.sleep(lambda a, b: 1), "takes 2 inputs (a: Any, b: Any), but gets one"),
+        (lambda: nothing.sleep(pause), "'pause' takes order: Order, but the workflow has no"),
+        (
+            lambda: Workflow("w", input=int).sleep(pause),
+            "the time of 'sleep', 'pause' takes order: Order, but gets int as input",
+        ),
+        (lambda: orders.wait_for(approved, timeout=1, until=NOON), "either timeout= or until=, no"),
+        (lambda: orders.wait_for(approved, timeout=10**400), "timeout must be at most 100 years"),
+        (lambda: orders.wait_for(approved, timeout=-(10**5000)), "timeout must be more than 0"),
+        (lambda: orders.wait_for(approved, timeout=said), "'said' must return seconds or a timede"),
+        (lambda: orders.wait_for(approved, until="soon"), "until must be a datetime with a time"),
+    ],
+)
+def test_what_is_no_time_is_named_where_it_is_written(build, problem):
+    (found,) = problems(build)
+    assert problem in found
 
 
 def test_a_second_unnamed_sleep_asks_for_an_id():

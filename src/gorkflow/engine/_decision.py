@@ -1,4 +1,4 @@
-"""Functions that are no steps: conditions, and the keys of maps. What they say is recorded."""
+"""Functions that are no steps: conditions, keys of maps, times. What they say is recorded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.engine._within import context_of
 from gorkflow.errors import ValidationError, ValueInvalidError
-from gorkflow.events import Decided, Event, Expanded, StepFailed
-from gorkflow.flow import template_of
-from gorkflow.machine import Decide, Expand
+from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed
+from gorkflow.flow import WaitSpec, template_of
+from gorkflow.machine import AskTime, Decide, Expand, Request
 from gorkflow.model import FailureCode
+from gorkflow.pauses import due_of, pause_of
 from gorkflow.refs import item_of
 
 if TYPE_CHECKING:
@@ -29,17 +30,19 @@ _KEYS_TIMEOUT = 10.0  # seconds for the keys of all items together, as for a con
 _MAX_KEY = 200  # characters as it stands in a path
 
 
-def evaluate(driver: Driver, command: Decide | Expand) -> Evaluation:
+def evaluate(driver: Driver, command: Request) -> Evaluation:
     """Begin to ask what a command is about."""
     if isinstance(command, Decide):
         return Decision(driver, command)
+    if isinstance(command, AskTime):
+        return Timing(driver, command)
     return Expansion(driver, command)
 
 
 class Evaluation:
     """Asks functions that are no steps, and posts what they say."""
 
-    def __init__(self, driver: Driver, command: Decide | Expand) -> None:
+    def __init__(self, driver: Driver, command: Request) -> None:
         self.driver = driver
         self.command = command
         self._asked = ""
@@ -161,6 +164,25 @@ class Decision(Evaluation):
             if holds:
                 return index
         return len(arms)
+
+
+class Timing(Evaluation):
+    """The time of a sleep or wait."""
+
+    command: AskTime
+
+    async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
+        driver, spec, given = self.driver, self.command.spec, self.command.input
+        asks = spec.asks
+        assert asks is not None  # or nothing was asked
+        self._asked = f"the time of {spec.kind} {spec.id!r}, {asks.function!r},"
+        function = driver.definition.times[template_of(self.command.path)]
+        arguments = driver.values.arguments([wanted for _, wanted in function.params], given)
+        said = await self._call(partial(function.fn, *arguments), function, asks.timeout)
+        if asks.is_due:
+            return Timed, (None, due_of(said, self._asked, driver.runtime.clock.now()))
+        seconds = pause_of(said, self._asked, waits=isinstance(spec, WaitSpec))
+        return Timed, (seconds, None)
 
 
 class Expansion(Evaluation):

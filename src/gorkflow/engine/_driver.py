@@ -22,6 +22,7 @@ from gorkflow.engine._promise import Promise
 from gorkflow.engine._refusal import NOT_RECORDED, refusal
 from gorkflow.engine._summary import log_end, summary
 from gorkflow.machine import (
+    AskTime,
     AwaitSignal,
     CancelStep,
     CancelTimer,
@@ -317,7 +318,7 @@ class Driver:
                 running = self._attempts.get(command.path)
                 if running is not None:
                     running.cancel()
-            case Decide() | Expand():
+            case Decide() | Expand() | AskTime():
                 self._attempts[command.path] = evaluate(self, command)
             case StartTimer():
                 fire = partial(self._fire, command.path, command.key)

@@ -17,6 +17,7 @@ from gorkflow.flow import (
     LoopSpec,
     MapSpec,
     NodeSpec,
+    SleepSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
@@ -79,6 +80,8 @@ def differences(
                 problems += _misplaced(path, node, definition, reach, executors)
         elif isinstance(node, WaitSpec) and reach.matters(path):
             problems += _wait_differences(path, node, now, ended=not reach.begins(path))
+        if isinstance(node, SleepSpec | WaitSpec) and node.asks and reach.asks(path, node):
+            problems += _time_differences(path, node, now)
     return problems
 
 
@@ -93,6 +96,18 @@ def _function_differences(
         return [f"the key function of {path!r} is gone"] if gone else []
     changed = _conditions.problem(path, then, now)
     return [] if changed is None else [changed]
+
+
+def _time_differences(path: str, then: SleepSpec | WaitSpec, now: NodeSpec | None) -> list[str]:
+    asks = now.asks if isinstance(now, SleepSpec | WaitSpec) else None
+    if asks is None:
+        return [f"the function that says the time of {path!r} is gone"]
+    if then.asks is not None and then.asks.is_due != asks.is_due:
+        said, now_said = "how long {} takes", "when it is over"
+        if then.asks.is_due:
+            said, now_said = "when {} is over", "how long it takes"
+        return [f"the function that says {said.format(repr(path))} now says {now_said}"]
+    return []
 
 
 def _wait_differences(path: str, then: WaitSpec, now: object, *, ended: bool) -> list[str]:

@@ -65,8 +65,8 @@ class Reach:
         """Return whether the step or wait may begin, or has: what it gave may be read."""
         return self.begins(path) or path in self._begun or path in self._kept
 
-    def asks(self, path: str, node: ChoiceSpec | LoopSpec | MapSpec) -> bool:
-        """Return whether the node may ask its function: a choice and a map do so once."""
+    def asks(self, path: str, node: NodeSpec) -> bool:
+        """Return whether the node may ask its function: all but a loop do so once."""
         return self.begins(path) and (isinstance(node, LoopSpec) or path not in self._answers)
 
     def undoes(self, path: str) -> bool:
@@ -90,6 +90,8 @@ class Reach:
             self._answers[path] = event.choice
         elif isinstance(event, ev.Expanded):
             self._answers[path] = event.count
+        elif isinstance(event, ev.Timed):
+            self._answers[path] = 0
 
     def _chain(self, workflow: WorkflowSpec, path: str, *, over: bool) -> bool:
         """Find what is over in a workflow; return whether it ended before its last node did."""

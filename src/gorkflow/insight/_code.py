@@ -89,9 +89,10 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
 
 
 def _of_conditions(definition: Definition) -> Iterator[Advice]:
-    """Yield what conditions do, and the functions that give the items of maps their keys."""
-    keys = [(path, (key,)) for path, key in definition.keys.items()]
-    for path, conditions in (*definition.conditions.items(), *keys):
+    """Yield what conditions do, and the functions that say keys of items, and times."""
+    others = (*definition.keys.items(), *definition.times.items())
+    single = [(path, (function,)) for path, function in others]
+    for path, conditions in (*definition.conditions.items(), *single):
         for condition in conditions:
             if condition.is_async:
                 who = f"async function {condition.name!r} of {path!r}"

@@ -46,12 +46,14 @@ def advise(root: Place) -> Iterator[Advice]:
     found: list[Advice] = []
     span = _Durations(found).of(root)
     yield from found
-    if span.endless:
+    data_says = {place.path for place in root.walk() if _is_timed_by_data(place.node)}
+    endless = [path for path in span.endless if path not in data_says]
+    if endless:
         yield Advice(
             "unbounded",
             "",
-            f"nothing bounds how long a run may take, since {named(span.endless)} may take any "
-            f"time: give {'it' if len(span.endless) == 1 else 'them'} a timeout=, or the workflow: "
+            f"nothing bounds how long a run may take, since {named(endless)} may take any "
+            f"time: give {'it' if len(endless) == 1 else 'them'} a timeout=, or the workflow: "
             f"Workflow({root.node.id!r}, timeout=…)",
             "info",
         )
@@ -102,10 +104,17 @@ def _fails_late(node: NodeSpec) -> bool:
     return not isinstance(node, ParallelSpec | MapSpec) or node.join.kind == "all"
 
 
+def _is_timed_by_data(node: NodeSpec) -> bool:
+    """Return whether a function, or a date, bounds how long a pause takes."""
+    if not isinstance(node, SleepSpec | WaitSpec):
+        return False
+    return node.asks is not None or node.until is not None
+
+
 def _of_leaf(node: NodeSpec, path: str) -> _Span:
     if isinstance(node, PassthroughSpec):
         return _Span(0, 0)
-    if isinstance(node, SleepSpec):
+    if isinstance(node, SleepSpec) and node.seconds is not None:
         return _Span(node.seconds, node.seconds)
     if isinstance(node, StepSpec) and node.timeout is not None:
         return _Span(0, node.timeout * (node.retry.retries + 1) + _delays(node.retry))

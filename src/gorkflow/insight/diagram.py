@@ -17,6 +17,7 @@ from gorkflow.flow import (
     WaitSpec,
     WorkflowSpec,
 )
+from gorkflow.model import instant
 
 _Exits = list[tuple[str, str]]
 """The Mermaid nodes that lead on from a part of the picture, each with a label for its arrow."""
@@ -219,10 +220,18 @@ def step_note(node: StepSpec) -> str:
 
 def pause_note(node: SleepSpec | WaitSpec) -> str:
     """Return what a sleep or wait waits for in a few words."""
+    time = ""
+    if node.asks is not None:
+        preposition = "until" if node.asks.is_due else "as long as"
+        time = f"{preposition} {_clean(node.asks.function)} says"
+    elif node.until is not None:
+        time = f"until {instant(node.until):%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(node, SleepSpec):
-        return f"sleep {node.seconds:g} s"
+        return f"sleep {time or f'{node.seconds:g} s'}"
     words = [f"wait for signal {node.signal}"]
-    if node.timeout is not None:
+    if time:
+        words.append(time)
+    elif node.timeout is not None:
         words.append(f"timeout {node.timeout:g} s")
     if node.default is not None:
         words.append(f"else {_clean(node.default)}")

@@ -59,7 +59,7 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
 
 
 class Condition:
-    """A function that decides, or gives a key, called with the value as a step would be.
+    """A function that decides, or gives a key or a time, called with the value as a step would be.
 
     Without a parameter it gets nothing, with one the whole value, with more the items of a tuple.
     """
@@ -188,11 +188,24 @@ class Loop:
 
 
 @record
+class Time:
+    """How long a sleep or wait takes. At most one of these is set; none: for ever."""
+
+    seconds: float | None = None
+    until: float | None = None
+    """Seconds since the epoch."""
+    function: Condition | None = None
+    """Says one of the two from the value."""
+    is_due: bool = False
+    """Whether the function says the second."""
+
+
+@record
 class Sleep:
     """A time to wait; what comes in goes on."""
 
     id: str
-    seconds: float
+    time: Time
 
 
 @record
@@ -204,7 +217,7 @@ class Wait:
     """Its name."""
     annotation: Any
     """Of its payload."""
-    timeout: float | None
+    time: Time
     default: Any = None
     """When timed out, if ``has_default``; else the wait fails."""
     has_default: bool = False

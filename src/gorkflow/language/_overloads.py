@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from gorkflow.context import StepContext
     from gorkflow.language._options import StepOptions
+    from gorkflow.signal import Signal
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 
@@ -1465,6 +1466,194 @@ class FluentMethods(Chain[In_contra, Out_co]):
 
     def _with_loop(
         self, node: Any, unknown: Mapping[str, Any], /, **options: Any
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    @overload
+    def sleep(
+        self,
+        duration: float | dt.timedelta,
+        *,
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    @overload
+    def sleep(
+        self,
+        *,
+        until: dt.datetime,
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    @overload
+    def sleep(
+        self: Chain[B2, tuple[B4, B5, *Bs]],
+        duration: Callable[[B4, B5, *Bs], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        *,
+        id: str | None = None,
+    ) -> Workflow[B2, tuple[B4, B5, *Bs]]: ...
+    @overload
+    def sleep(
+        self: Chain[B2, tuple[B4, B5, *Bs]],
+        *,
+        until: Callable[[B4, B5, *Bs], dt.datetime | Awaitable[dt.datetime]],
+        id: str | None = None,
+    ) -> Workflow[B2, tuple[B4, B5, *Bs]]: ...
+    @overload
+    def sleep(
+        self,
+        duration: Callable[[Out_co], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        *,
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    @overload
+    def sleep(
+        self,
+        *,
+        until: Callable[[Out_co], dt.datetime | Awaitable[dt.datetime]],
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    @overload
+    def sleep(
+        self,
+        duration: Callable[[], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        *,
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    @overload
+    def sleep(
+        self,
+        *,
+        until: Callable[[], dt.datetime | Awaitable[dt.datetime]],
+        id: str | None = None,
+    ) -> Workflow[In_contra, Out_co]: ...
+    def sleep(
+        self, duration: Any = UNSET, *, until: Any = None, id: str | None = None
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a sleep at its end; it hands on what it gets.
+
+        The due time is recorded, so it is kept over a crash, and nothing runs meanwhile.
+
+        Give a duration or ``until``. In place of either there may be a function that gets the value
+        (none, one, or its items, by its parameters), sync or async, and returns it. It is asked
+        once, as the sleep begins; what it said is recorded, and an error fails the run.
+
+        Args:
+            duration: seconds, or a ``timedelta``; 0 or more.
+            until: when it is over, a ``datetime`` with a time zone; at once, where that has passed.
+            id: unique in the workflow; ``sleep``, so a second one needs an id.
+
+        Raises:
+            WorkflowInvalidError: it is no time, a function does not take the value, or the id is
+                taken.
+        """
+        return self._with_sleep(duration, until, id)
+
+    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        timeout: float | dt.timedelta | None = None,
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        until: dt.datetime,
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    @overload
+    def wait_for(
+        self: Chain[B2, tuple[B4, B5, *Bs]],
+        signal: Signal[B1],
+        *,
+        timeout: Callable[[B4, B5, *Bs], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[B2, tuple[tuple[B4, B5, *Bs], B1]]: ...
+    @overload
+    def wait_for(
+        self: Chain[B2, tuple[B4, B5, *Bs]],
+        signal: Signal[B1],
+        *,
+        until: Callable[[B4, B5, *Bs], dt.datetime | Awaitable[dt.datetime]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[B2, tuple[tuple[B4, B5, *Bs], B1]]: ...
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        timeout: Callable[[Out_co], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        until: Callable[[Out_co], dt.datetime | Awaitable[dt.datetime]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        timeout: Callable[[], float | dt.timedelta | Awaitable[float | dt.timedelta]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    @overload
+    def wait_for(
+        self,
+        signal: Signal[B1],
+        *,
+        until: Callable[[], dt.datetime | Awaitable[dt.datetime]],
+        default: B1 = UNSET,
+        id: str | None = None,
+    ) -> Workflow[In_contra, tuple[Out_co, B1]]: ...
+    def wait_for(
+        self,
+        signal: Signal[Any],
+        *,
+        timeout: Any = None,
+        until: Any = None,
+        default: Any = UNSET,
+        id: str | None = None,
+    ) -> Workflow[Any, Any]:
+        """Return the workflow with a wait for a signal at its end.
+
+        It gives the pair of what it gets and the signal's payload; a next step with two parameters
+        gets one each. A signal that was sent before the run waits is kept for it. Where several
+        waits of a run are for the same signal, the oldest gets the first.
+
+        Args:
+            signal: what to wait for.
+            timeout: seconds (or ``timedelta``) from when the wait begins, or a function that
+                returns them, asked as that of a sleep is; none.
+            until: in its place, when it times out: a ``datetime`` with a time zone, or a function
+                that returns one.
+            default: the payload when it timed out; without one, the wait then fails with code
+                ``timeout``.
+            id: unique in the workflow; the signal's name, so a second wait needs an id.
+
+        Raises:
+            WorkflowInvalidError: it can't stand there; lists why.
+        """
+        return self._with_wait(signal, timeout, until, default, id)
+
+    def _with_wait(
+        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
     ) -> Workflow[Any, Any]:
         raise NotImplementedError
 

@@ -2,82 +2,61 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+import inspect
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from gorkflow.language._elements import UNSET, Element, Sleep, Wait, timeout_of
+from gorkflow.annotations import describe, fits
+from gorkflow.language._elements import UNSET, Condition, Element, Sleep, Time, Wait
 from gorkflow.language._options import id_problems
 from gorkflow.language._overloads import FluentMethods
-from gorkflow.node import In_contra, Out_co
-from gorkflow.policy import LONGEST
+from gorkflow.node import In_contra, Node, Out_co
+from gorkflow.pauses import due_of, pause_of
 from gorkflow.signal import Signal
 
 if TYPE_CHECKING:
     from gorkflow.workflow import Workflow
 
-T = TypeVar("T")
-
 
 class PausingMethods(FluentMethods[In_contra, Out_co]):
-    """``sleep`` and ``wait_for``."""
+    """What is behind ``sleep`` and ``wait_for``."""
 
-    def sleep(
-        self, duration: float | timedelta, *, id: str | None = None
-    ) -> Workflow[In_contra, Out_co]:
-        """Return the workflow with a sleep at its end; it hands on what it gets.
+    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
+        problems = [] if sleep_id is None else id_problems("sleep", sleep_id)
+        time = Time()
+        if duration is UNSET and until is None:
+            problems.append("a sleep needs to know how long: sleep(seconds) or sleep(until=…)")
+        elif duration is not UNSET and until is not None:
+            problems.append("a sleep takes either a duration or until=, not both")
+        elif until is not None:
+            time = _due(until, problems)
+        else:
+            time = _duration(duration, "a sleep", problems)
+        return self.grown(Sleep("sleep" if sleep_id is None else sleep_id, time), problems)
 
-        The due time is recorded, so it is kept over a crash, and nothing runs meanwhile.
-
-        Args:
-            duration: seconds, or a ``timedelta``; 0 or more.
-            id: unique in the workflow; ``sleep``, so a second one needs an id.
-
-        Raises:
-            WorkflowInvalidError: it is no duration, or the id is taken.
-        """
-        problems = [] if id is None else id_problems("sleep", id)
-        seconds = _seconds(duration, problems)
-        return self.grown(Sleep("sleep" if id is None else id, seconds), problems)
-
-    def wait_for(
-        self,
-        signal: Signal[T],
-        *,
-        timeout: float | timedelta | None = None,
-        default: T = UNSET,
-        id: str | None = None,
-    ) -> Workflow[In_contra, tuple[Out_co, T]]:
-        """Return the workflow with a wait for a signal at its end.
-
-        It gives the pair of what it gets and the signal's payload; a next step with two parameters
-        gets one each. A signal that was sent before the run waits is kept for it. Where several
-        waits of a run are for the same signal, the oldest gets the first.
-
-        Args:
-            signal: what to wait for.
-            timeout: seconds (or ``timedelta``) from when the wait begins; none.
-            default: the payload when it timed out; without one, the wait then fails with code
-                ``timeout``.
-            id: unique in the workflow; the signal's name, so a second wait needs an id.
-
-        Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
-        """
+    def _with_wait(
+        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
+    ) -> Workflow[Any, Any]:
         if not isinstance(signal, Signal):
             return self.grown(None, [f"wait_for takes a Signal(name, type), not {signal!r}"])
-        problems = [] if id is None else id_problems("wait", id)
-        seconds = timeout_of(timeout, problems)
-        if default is not UNSET and seconds is None and not problems:
+        problems = [] if wait_id is None else id_problems("wait", wait_id)
+        time = Time()
+        if timeout is not None and until is not None:
+            problems.append("wait_for takes either timeout= or until=, not both")
+        elif until is not None:
+            time = _due(until, problems)
+        elif timeout is not None:
+            time = _duration(timeout, "timeout", problems, waits=True)
+        if default is not UNSET and time == Time() and not problems:
             problems.append(
                 f"the wait for {signal.name!r} has a default, but no timeout after which it would "
                 "be used: give it a timeout="
             )
         wait = Wait(
-            signal.name if id is None else id,
+            signal.name if wait_id is None else wait_id,
             signal.name,
             signal.type,
-            seconds,
+            time,
             default=None if default is UNSET else default,
             has_default=default is not UNSET,
         )
@@ -88,15 +67,42 @@ class PausingMethods(FluentMethods[In_contra, Out_co]):
         raise NotImplementedError
 
 
-def _seconds(duration: Any, problems: list[str]) -> float:
-    if isinstance(duration, timedelta):
-        duration = duration.total_seconds()
-    if isinstance(duration, bool) or not isinstance(duration, int | float):
-        problems.append(f"a sleep must be seconds or a timedelta, not {duration!r}")
-    elif not isfinite(duration) or duration < 0:
-        problems.append(f"a sleep must be 0 seconds or more, and end, not {duration!r}")
-    elif duration > LONGEST:
-        problems.append(f"a sleep must be at most 100 years; it is in seconds: {duration!r}")
-    else:
-        return float(duration)
-    return 0.0
+def _duration(duration: Any, what: str, problems: list[str], *, waits: bool = False) -> Time:
+    """Return a time that is given as a duration, or as what says it; add what is wrong with it."""
+    if _is_code(duration):
+        return _said(duration, what, float | timedelta, "seconds or a timedelta", problems)
+    try:
+        return Time(seconds=pause_of(duration, what, waits=waits))
+    except (TypeError, ValueError) as error:
+        problems.append(str(error))
+        return Time()
+
+
+def _due(until: Any, problems: list[str]) -> Time:
+    """Return a time that is given by its end, or by what says it; add what is wrong with it."""
+    if _is_code(until):
+        return _said(until, "until", datetime, "a datetime with a time zone", problems)
+    try:
+        return Time(until=due_of(until, "until"))
+    except (TypeError, ValueError) as error:
+        problems.append(str(error))
+        return Time()
+
+
+def _is_code(item: Any) -> bool:
+    return isinstance(item, Node) or callable(item) or inspect.iscoroutine(item)
+
+
+def _said(fn: Any, what: str, wanted: Any, words: str, problems: list[str]) -> Time:
+    if inspect.iscoroutine(fn):
+        fn.close()
+        problems.append(f"the function of {what} was called; give the function itself, without ()")
+        return Time()
+    if isinstance(fn, Node):
+        problems.append(f"{what} takes a plain function that returns {words}, not {fn!r}")
+        return Time()
+    function = Condition(fn)
+    if not fits(function.returns, wanted):
+        gives = describe(function.returns)
+        problems.append(f"{function.name!r} must return {words} for {what}, not {gives}")
+    return Time(function=function, is_due=wanted is datetime)

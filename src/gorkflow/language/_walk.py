@@ -52,6 +52,7 @@ class Record:
     defaults_of: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
     payloads: dict[str, Any] = field(default_factory=dict[str, Any])
     keys: dict[str, Condition] = field(default_factory=dict[str, Condition])
+    times: dict[str, Condition] = field(default_factory=dict[str, Condition])
 
 
 class Place(NamedTuple):
@@ -275,13 +276,24 @@ class Walk:
             found = self._outcomes[id(annotation)] = (annotation, outcome_of(annotation))
         return found[1]
 
+    def _time(self, pause: Sleep | Wait, value: Value, place: Place) -> None:
+        function = pause.time.function
+        if function is not None:
+            self.problems += fit_problems(
+                function.name, function.params, value, what=f"the time of {pause.id!r},"
+            )
+            if self._record is not None:
+                self._record.times[join_path(place.prefix, pause.id)] = function
+
     def _sleep(self, sleep: Sleep, value: Value, place: Place) -> Value:
+        self._time(sleep, value, place)
         if self._record is not None:
             given = None if value.annotation is NOTHING else value.annotation
             self._record.outputs[join_path(place.prefix, sleep.id)] = given
         return value._replace(ids=value.ids | {sleep.id})
 
     def _wait(self, wait: Wait, value: Value, place: Place) -> Value:
+        self._time(wait, value, place)
         path = join_path(place.prefix, wait.id)
         given = None if value.annotation is NOTHING else value.annotation
         annotation = GenericAlias(tuple, (given, wait.annotation))

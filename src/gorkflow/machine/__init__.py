@@ -1,6 +1,7 @@
 """The pure core: interprets a flow tree. Start reading at ``machine``."""
 
 from gorkflow.machine.commands import (
+    AskTime,
     AwaitSignal,
     CancelStep,
     CancelTimer,
@@ -8,6 +9,7 @@ from gorkflow.machine.commands import (
     Decide,
     Expand,
     FinishRun,
+    Request,
     RunStep,
     StartTimer,
 )
@@ -15,6 +17,7 @@ from gorkflow.machine.machine import Machine
 from gorkflow.machine.replaying import replay, state_of
 
 __all__ = [
+    "AskTime",
     "AwaitSignal",
     "CancelStep",
     "CancelTimer",
@@ -23,6 +26,7 @@ __all__ = [
     "Expand",
     "FinishRun",
     "Machine",
+    "Request",
     "RunStep",
     "StartTimer",
     "replay",

@@ -1,11 +1,11 @@
-"""What choices, loops and maps have in common: a question that user code answers."""
+"""What choices, loops, maps and pauses have in common: a question that user code answers."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from gorkflow import events as ev
-from gorkflow.machine.commands import CancelStep, Decide, Expand
+from gorkflow.machine.commands import CancelStep, Request
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import StepStatus
 
@@ -22,7 +22,7 @@ class Asking(Frame):
     answer: ClassVar[type[ev.Event]]
     """The event that brings the answer."""
 
-    def ask(self, question: Decide | Expand) -> None:
+    def ask(self, question: Request) -> None:
         """Ask; ``answered`` is called with the event that brings the answer."""
         self.asking = True
         self.machine.ask(question)

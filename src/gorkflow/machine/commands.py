@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow._record import record
-from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, StepSpec
+from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, SleepSpec, StepSpec, WaitSpec
 from gorkflow.refs import Ref
 
 
@@ -49,6 +50,14 @@ class Expand(NamedTuple):
     input: Ref
 
 
+class AskTime(NamedTuple):
+    """Ask the function of a sleep or wait how long it takes: ``timed``, or ``step_failed``."""
+
+    path: str
+    spec: SleepSpec | WaitSpec
+    input: Ref
+
+
 class AwaitSignal(NamedTuple):
     """Record ``signal_received`` as soon as there is such a signal that no older wait takes."""
 
@@ -78,7 +87,10 @@ class FinishRun(NamedTuple):
     """The run has ended; its last event says how."""
 
 
-Question = RunStep | Decide | Expand | AwaitSignal | StartTimer
+Request = Decide | Expand | AskTime
+"""The commands that functions of the code answer."""
+
+Question = RunStep | Request | AwaitSignal | StartTimer
 """The commands that stay open until they are answered."""
 
 Command = Question | CancelStep | CancelTimer | FinishRun
@@ -93,7 +105,16 @@ def answers(event: ev.Event, question: Question | None) -> bool:
         return 0 <= event.choice <= len(question.spec.arms)
     if isinstance(event, ev.Expanded) and isinstance(question, Expand):
         return is_expansion(event.count, event.keys, keyed=question.spec.keyed)
+    if isinstance(event, ev.Timed) and isinstance(question, AskTime):
+        return _is_time(event, question.spec)
     return False
+
+
+def _is_time(event: ev.Timed, spec: SleepSpec | WaitSpec) -> bool:
+    given = [time for time in (event.seconds, event.due) if time is not None]
+    if not all(map(isfinite, given)) or (event.seconds or 0) < 0:
+        return False
+    return len(given) == 1 or (not given and isinstance(spec, WaitSpec))
 
 
 _KEY = re.compile(r"[A-Za-z0-9_.~%-]+")

@@ -29,6 +29,7 @@ from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.commands import (
+    AskTime,
     AwaitSignal,
     CancelTimer,
     Command,
@@ -36,6 +37,7 @@ from gorkflow.machine.commands import (
     Expand,
     FinishRun,
     Question,
+    Request,
     RunStep,
     StartTimer,
     answers,
@@ -58,7 +60,7 @@ PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
 _ABOUT_THE_RUN = frozenset(
     {ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested, ev.TypesAccepted}
 )
-_ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded})
+_ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded, ev.Timed})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
     StepStatus.FAILED: RunStatus.FAILED,
@@ -102,7 +104,7 @@ class Machine:
         """What is undone should the run fail, as far as there is such a thing."""
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
-        self._open: dict[str, RunStep | Decide | Expand] = {}
+        self._open: dict[str, RunStep | Request] = {}
         self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
         self._received: dict[int, None] = {}  # the messages that brought a signal
         self._commands: list[Command] = []
@@ -143,7 +145,7 @@ class Machine:
 
     def wants(self, command: Command) -> bool:
         """Return whether a command still stands; a later event may have withdrawn it."""
-        if isinstance(command, (RunStep, Decide, Expand)):
+        if isinstance(command, (RunStep, Decide, Expand, AskTime)):
             return self._open.get(command.path) is command
         if isinstance(command, StartTimer):
             return self.timers.get((command.path, command.key)) is command
@@ -325,7 +327,7 @@ class Machine:
 
     def ask(self, command: Question) -> None:
         """Issue a command that stays open until it is answered, or its frame ends."""
-        if isinstance(command, (RunStep, Decide, Expand)):
+        if isinstance(command, (RunStep, Decide, Expand, AskTime)):
             self._open[command.path] = command
         elif isinstance(command, StartTimer):
             self.timers[command.path, command.key] = command
@@ -364,7 +366,7 @@ class Machine:
             self._open.pop(path, None)
             self.running.pop(path, None)
             if isinstance(frame, WaitFrame):
-                del self._waits[frame.spec.signal][path]
+                self._waits.get(frame.spec.signal, {}).pop(path, None)
             if self.timers:
                 self._cancel_timers(path)
         if isinstance(frame, WorkflowFrame):

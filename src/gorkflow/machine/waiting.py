@@ -2,28 +2,79 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gorkflow import events as ev
 from gorkflow.flow import SleepSpec, WaitSpec
-from gorkflow.machine.commands import AwaitSignal, StartTimer
-from gorkflow.machine.frame import Frame, Strength
-from gorkflow.model import FailureCode, StepStatus
+from gorkflow.machine.asking import Asking
+from gorkflow.machine.commands import AskTime, AwaitSignal, StartTimer
+from gorkflow.machine.frame import Strength
+from gorkflow.machine.kept import Kept
+from gorkflow.model import FailureCode, StepStatus, instant
 from gorkflow.refs import Default, Ref
 
 
-class SleepFrame(Frame):
+class Pausing(Asking):
+    """A node that begins with a due time, which its spec has, or a function says."""
+
+    __slots__ = ("seconds", "until")
+    answer = ev.Timed
+
+    key: ClassVar[str]
+    """Of its timer."""
+
+    def start(self) -> None:
+        spec: SleepSpec | WaitSpec = self.spec
+        kept = self.machine.kept.get(self.path)
+        if kept is not None:
+            self.keep(kept)
+            return
+        self.machine.enter(self)
+        if spec.asks is not None:
+            self.ask(AskTime(self.path, spec, self.input))
+        else:
+            seconds = spec.seconds if isinstance(spec, SleepSpec) else spec.timeout
+            self._pause(seconds, spec.until)
+
+    def answered(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.Timed)
+        self._pause(event.seconds, event.due)
+
+    def _pause(self, seconds: float | None, until: float | None) -> None:
+        self.seconds, self.until = seconds, until
+        due = until if seconds is None else self.machine.at + seconds
+        due = None if due is None else max(due, self.machine.at)
+        self.open(due)
+        if due is not None:
+            self.machine.ask(StartTimer(self.path, self.key, due))
+
+    def keep(self, kept: Kept) -> None:
+        """End at once with what a rerun keeps."""
+        raise NotImplementedError
+
+    def open(self, due: float | None) -> None:
+        """Begin to wait; ``None``: for any time."""
+        raise NotImplementedError
+
+    def stop(self, strength: Strength, reason: str) -> None:
+        """End in either strength of a stop: no work is lost by it."""
+        if self.asking:
+            self.withdraw(reason)
+        self.machine.emit(ev.StepCancelled, self.path, 0, reason)
+        self.end(StepStatus.CANCELLED, reason=reason)
+
+
+class SleepFrame(Pausing):
     """Hands its input on once it is due."""
 
     __slots__ = ()
+    key = "sleep"
 
-    def start(self) -> None:
-        spec: SleepSpec = self.spec
-        if self.path in self.machine.kept:
-            self._wake()
-            return
-        due = self.machine.at + spec.seconds
-        self.machine.enter(self)
-        self.machine.emit(ev.TimerSet, self.path, "sleep", due)
-        self.machine.ask(StartTimer(self.path, "sleep", due))
+    def keep(self, kept: Kept) -> None:
+        self._wake()
+
+    def open(self, due: float | None) -> None:
+        self.machine.emit(ev.TimerSet, self.path, self.key, due)
 
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.TimerFired):
@@ -34,27 +85,20 @@ class SleepFrame(Frame):
     def _wake(self) -> None:
         self.end(StepStatus.COMPLETED, value=self.input)
 
-    def stop(self, strength: Strength, reason: str) -> None:
-        _give_up(self, reason)
 
-
-class WaitFrame(Frame):
+class WaitFrame(Pausing):
     """Pairs its input with the payload of the signal that it gets."""
 
     __slots__ = ()
+    key = "wait"
 
-    def start(self) -> None:
+    def keep(self, kept: Kept) -> None:
+        self._go_on(kept.seq if kept.has_output else Default(self.path))
+
+    def open(self, due: float | None) -> None:
         spec: WaitSpec = self.spec
-        kept = self.machine.kept.get(self.path)
-        if kept is not None:
-            self._go_on(kept.seq if kept.has_output else Default(self.path))
-            return
-        due = None if spec.timeout is None else self.machine.at + spec.timeout
-        self.machine.enter(self)
         self.machine.emit(ev.WaitOpened, self.path, spec.signal, spec.schema, due)
         self.machine.ask(AwaitSignal(self.path, spec.signal))
-        if due is not None:
-            self.machine.ask(StartTimer(self.path, "wait", due))
 
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.SignalReceived):
@@ -70,17 +114,12 @@ class WaitFrame(Frame):
         self.end(StepStatus.COMPLETED, value=(self.input, payload))
 
     def _time_out(self) -> None:
-        spec: WaitSpec = self.spec
-        message = f"signal {spec.signal!r} did not come within {spec.timeout:g} s"
+        limit = f"within {self.seconds:g} s" if self.until is None else f"by {_moment(self.until)}"
+        message = f"signal {self.spec.signal!r} did not come {limit}"
         failure = self.failure(FailureCode.TIMEOUT, message)
         failed = self.machine.emit(ev.StepFailed, self.path, 0, failure, None, None)
         self.end(StepStatus.FAILED, failures=(failed.seq,))
 
-    def stop(self, strength: Strength, reason: str) -> None:
-        _give_up(self, reason)
 
-
-def _give_up(frame: SleepFrame | WaitFrame, reason: str) -> None:
-    """End in either strength of a stop: no work is lost by it."""
-    frame.machine.emit(ev.StepCancelled, frame.path, 0, reason)
-    frame.end(StepStatus.CANCELLED, reason=reason)
+def _moment(at: float) -> str:
+    return f"{instant(at):%Y-%m-%d %H:%M:%S} UTC"

@@ -98,7 +98,9 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.StepInterrupted("r", 30, "a[2]", T0 + 9, 1, "the worker closed", counts=False),
     ev.BlockDecided("r", 31, "&c", T0 + 9, "completed", "1 of 2", (5, None), (_FAILURE,)),
     ev.TypesAccepted("r", 32, "", T0 + 9, "f2", ("the output of step 'a' can't be read as B",)),
-    ev.RunFinished("r", 33, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.Timed("r", 33, "nap", T0 + 9, 2.5, None),
+    ev.Timed("r", 34, "paid", T0 + 9, None, T0 + 99),
+    ev.RunFinished("r", 35, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 
