@@ -196,6 +196,10 @@ class RunReader(Protocol):
         """
         ...
 
+    async def get_tree(self, fingerprint: str) -> str | None:
+        """Return the canonical text of the flow tree with this fingerprint; ``None``: none has."""
+        ...
+
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events of a run with ``seq`` above ``after``, in order, at most ``limit``.
 
@@ -375,8 +379,11 @@ class Store(RunReader, ScheduleStore, Protocol):
         """
         ...
 
-    async def inbox(self, run_id: str) -> list[Message]:
-        """Return the messages of a run that were not consumed yet, oldest first."""
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
+        """Return the messages of a run that were not consumed yet, oldest first.
+
+        Costs what it brings: only messages with an id above ``after``.
+        """
         ...
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:

@@ -606,8 +606,8 @@ class LateMail(MemoryStore):
         self.beats += 1
         return await super().heartbeat(worker_id, now, after=after)
 
-    async def inbox(self, run_id: str) -> list[Message]:
-        found = await super().inbox(run_id)
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
+        found = await super().inbox(run_id, after=after)
         if self.waits:
             self.waits = False
             assert await self.post(Message(id=0, run_id=run_id, kind="cancel", body="why", at=0.0))

@@ -441,8 +441,8 @@ class Overtaken(Moody):
     def _over(self) -> bool:
         return all(run.row.status.terminal for run in self._store._runs.values())
 
-    async def inbox(self, run_id: str) -> list[Message]:
-        found = await self._store.inbox(run_id)
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
+        found = await self._store.inbox(run_id, after=after)
         await self.looked.wait_async()
         return found
 

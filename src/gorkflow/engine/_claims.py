@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gorkflow.engine._asleep import Replayed, size_of
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._values import Values
@@ -155,6 +156,33 @@ class Claims:
 
     async def _take_over(self, claim: Claim, *, accept_types: bool) -> None:
         run_id = claim.row.run_id
+        row, run = claim.row, await self._runtime.asleep.wake(claim.row)
+        if run is None:
+            row, run = await self._replayed(claim, accept_types=accept_types)
+        mine = self._runs.drivers.get(run_id)
+        if mine is not None:
+            mine.broken(
+                LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
+            )
+        how = "begins on" if claim.row.started_at is None else "is continued by"
+        logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
+        driver = Driver(
+            self._runtime,
+            run.definition,
+            row,
+            run.machine,
+            run.values,
+            self._context,
+            timeout=run.timeout,
+            defined_at=run.defined_at,
+        )
+        driver.payload, driver.mail = run.payload, run.mail or driver.mail
+        driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
+        self._runs.carry(driver)
+
+    async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, Replayed]:
+        """Load a run and replay it; return its row from then on, too."""
+        run_id = claim.row.run_id
         loaded = await self._runtime.store.load(run_id)
         if loaded is None:
             raise RunNotFoundError(run_id)
@@ -181,25 +209,9 @@ class Claims:
         definition = carried_on(definition, tree, loaded.tree)
         values = Values(run_id, definition)
         values.note(loaded.events)
-        mine = self._runs.drivers.get(run_id)
-        if mine is not None:
-            mine.broken(
-                LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
-            )
-        how = "begins on" if claim.row.started_at is None else "is continued by"
-        logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
-        driver = Driver(
-            self._runtime,
-            definition,
-            row,
-            machine,
-            values,
-            self._context,
-            timeout=created.timeout,
-            defined_at=created.defined_at,
-        )
-        driver.receive(await self._runtime.store.inbox(run_id))
-        self._runs.carry(driver)
+        size = size_of(loaded.events)
+        run = Replayed(definition, machine, values, created.timeout, created.defined_at, size)
+        return row, run
 
     async def _accept(
         self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]
@@ -229,7 +241,7 @@ class Claims:
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
-        mail = await self._runtime.store.inbox(claim.row.run_id)
+        mail = await self._runtime.store.inbox(claim.row.run_id, after=claim.row.seen)
         seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
         # Where the workflow is not even known here, that says nothing about others.
         known = self._registry.of_run(claim.row.run_id, claim.row.workflow_id) is not None
@@ -288,10 +300,15 @@ class Claims:
         """
         store = self._runtime.store
         run_id = claim.row.run_id
-        loaded = await store.load(run_id)
-        if loaded is None:
-            return
-        machine = replay(run_id, tree_of(loaded), loaded.events)
+        kept = await self._runtime.asleep.wake(claim.row)
+        if kept is not None:
+            machine = kept.machine
+        else:
+            loaded = await store.load(run_id)
+            if loaded is None:
+                return
+            machine = replay(run_id, tree_of(loaded), loaded.events)
+        seq = machine.seq
         undoing = machine.undoing is not None  # then it stands how the run ends
         now = max(self._runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
@@ -307,7 +324,7 @@ class Claims:
                 due_at=None if ended else now,
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
-        await store.append([Append(row, events, loaded.row.seq, asked)])
+        await store.append([Append(row, events, seq, asked)])
 
 
 def _blocked(run_id: str, problems: list[str], unfit: list[str]) -> RunBlockedError:

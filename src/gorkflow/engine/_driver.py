@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
+from gorkflow.engine._asleep import size_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Evaluation, evaluate
 from gorkflow.engine._mail import Mail
@@ -91,6 +92,7 @@ class Driver:
         self.context = context
         self.timeout = timeout
         self.defined_at = row.created_at if defined_at is None else defined_at
+        self.payload = 0  # bytes of the values so far
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
         self.created: Promise[BaseException | None] = Promise()
@@ -202,12 +204,12 @@ class Driver:
             return None
         self._writing = True
         self.values.note(events)
+        self.payload += size_of(events)
         row = summary(self, now, rests=rests, keeps=not leaves)
         changed, self.row = row is not self.row, row
         if self.opening is not None:
             return NewRun(row, self.definition.text, events)
-        consumed, self.mail.consumed = self.mail.consumed, ()
-        return Append(row, events, before, consumed, changed)
+        return Append(row, events, before, self.mail.taken(), changed)
 
     def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
         if event is ev.TimerFired:

@@ -31,13 +31,14 @@ class Mail:
         payloads: the annotations of what is waited for, by the template of the path that waits.
     """
 
-    __slots__ = ("_cancels", "_machine", "_payloads", "_signals", "consumed", "seen")
+    __slots__ = ("_cancels", "_consumed", "_machine", "_payloads", "_signals", "seen", "size")
 
     def __init__(self, machine: Machine, payloads: Mapping[str, Any]) -> None:
         self.seen = 0
         """The id of the latest message that was put in."""
-        self.consumed: tuple[int, ...] = ()
-        """The messages that ``events`` made use of, since whoever records them emptied this."""
+        self.size = 0
+        """About how many bytes the signals take that nobody has taken."""
+        self._consumed: list[int] = []
         self._machine = machine
         self._payloads = payloads
         self._cancels: dict[int, Message] = {}
@@ -59,7 +60,13 @@ class Mail:
                 self._cancels[message.id] = message
             else:
                 self._signals.setdefault(message.body, deque()).append(message)
+                self.size += _size_of(message)
         return self.seen > before
+
+    def taken(self) -> list[int]:
+        """Return the messages that ``events`` made use of, since the last call."""
+        taken, self._consumed = self._consumed, []
+        return taken
 
     def events(self, now: float, *, signals: bool) -> Iterator[Event]:
         """Yield what the messages lead to, one at a time: feed each before asking for the next.
@@ -73,7 +80,7 @@ class Mail:
         machine = self._machine
         while self._cancels and not machine.status.terminal:
             message = self._cancels.pop(next(iter(self._cancels)))
-            self.consumed += (message.id,)
+            self._consumed.append(message.id)
             yield CancelRequested(machine.run_id, machine.seq + 1, "", now, message.body)
         progress = signals and bool(self._signals)
         while progress:
@@ -82,7 +89,7 @@ class Mail:
                 while (found := self._next(name)) is not None:
                     progress = True  # what it sets off may wait for a name already looked at
                     path, message, payload = found
-                    self.consumed += (message.id,)
+                    self._consumed.append(message.id)
                     yield SignalReceived(
                         machine.run_id,
                         machine.seq + 1,
@@ -96,11 +103,12 @@ class Mail:
         """Return the oldest waiter for a signal, the message it gets, and the payload in that."""
         waiting = self._signals[name]
         while waiting:
-            waiters = self._machine.waiters(name)
-            if not waiters:
+            path = self._machine.next_waiter(name)
+            if path is None:
                 return None
             message = waiting.popleft()
-            codec = codec_of(self._payloads[template_of(waiters[0])])
+            self.size -= _size_of(message)
+            codec = codec_of(self._payloads[template_of(path)])
             try:
                 payload = codec.encode(codec.understand(message.payload or b"null"))
             except ValueInvalidError as error:
@@ -111,10 +119,14 @@ class Mail:
                     self._machine.run_id,
                     name,
                     message.id,
-                    waiters[0],
+                    path,
                     error,
                 )
             else:
-                return waiters[0], message, payload
+                return path, message, payload
         del self._signals[name]
         return None
+
+
+def _size_of(message: Message) -> int:
+    return 300 + len(message.payload or b"")

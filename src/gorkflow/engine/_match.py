@@ -38,12 +38,21 @@ def tree_of(loaded: Loaded) -> WorkflowSpec:
     Raises:
         StoreCorruptError: it can't be read: it is damaged, or holds what only newer code knows.
     """
+    return tree_from(loaded.row.run_id, loaded.tree)
+
+
+def tree_from(run_id: str, text: str | None) -> WorkflowSpec:
+    """Return the tree that a run executes, from the text that the store has of it, if it does.
+
+    Raises:
+        StoreCorruptError: as above, or it is gone.
+    """
     try:
-        return from_json(loaded.tree)
+        return from_json(text or "")
     except ValueError as error:
         raise StoreCorruptError(
-            f"the definition of run {loaded.row.run_id!r} can't be read: {error}; use the version "
-            "of gorkflow that started it, or restore it from a backup"
+            f"the definition of run {run_id!r} can't be read: {error}; use the version of gorkflow "
+            "that started it, or restore it from a backup"
         ) from error
 
 

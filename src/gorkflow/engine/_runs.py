@@ -167,7 +167,9 @@ class Runs:
             self._own.end(driver.run_id, driver.definition)
         elif not isinstance(why, NOT_RECORDED):
             self._own.keep(driver.run_id, driver.definition)  # it may come back
-        if why is not None and not isinstance(why, NOT_RECORDED | EngineClosedError):
+        if why is None:
+            self._runtime.asleep.put(driver)
+        elif not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
         self._remember(driver)
         while self._waiting and not self._is_full():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gorkflow.clock import Clock
+    from gorkflow.engine._asleep import Asleep
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
@@ -30,6 +31,8 @@ class Runtime:
     executors: Executors
     functions: Functions
     slots: Slots
+    asleep: Asleep
+    """The runs that were suspended here."""
     worker_id: str
     deps: object
     max_payload: int

@@ -212,7 +212,7 @@ class Service:
                 wait.cancel()
         if recorded.is_set:
             return True
-        return driver.done.result() is None and driver.machine.status.terminal
+        return driver.done.result() is None and driver.row.status.terminal
 
     async def send(self, message: Message) -> bool:
         """Leave a message for a run, and have it read soon. False: no such run, or it has ended."""
@@ -221,7 +221,7 @@ class Service:
             return False
         driver = self.runs.drivers.get(message.run_id)
         if driver is not None:
-            driver.receive(await store.inbox(message.run_id))
+            driver.receive(await store.inbox(message.run_id, after=driver.mail.seen))
         elif self.runtime.recovers:
             self._wake.set()  # it may be suspended; don't wait for the next heartbeat
         return True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
-from gorkflow.engine._match import tree_of
+from gorkflow.engine._match import tree_from
 from gorkflow.errors import (
     InputInvalidError,
     RunEndedError,
@@ -52,10 +52,7 @@ async def message_for(
     if definition is not None and definition.fingerprint == row.fingerprint:
         tree = definition.tree
     else:
-        loaded = await runtime.store.load(run_id)
-        if loaded is None:
-            raise RunNotFoundError(run_id)
-        tree = tree_of(loaded)
+        tree = tree_from(run_id, await runtime.store.get_tree(row.fingerprint))
     path, wait = _waiting(row, tree, name)
     if isinstance(signal, Signal):
         annotation = signal.type

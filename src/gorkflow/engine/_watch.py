@@ -228,8 +228,8 @@ def _as_carried(driver: Driver) -> Ended | None:
     """Return how a run ended that was carried here, without the outcomes of its steps."""
     machine, values = driver.machine, driver.values
     result = machine.result
-    if result is None:
-        return None
+    if result is None or not driver.row.status.terminal:
+        return None  # suspended: another driver has its machine, and may be ahead of the store
     return Ended(
         status=machine.status,
         output=values.value(result.value) if machine.status is RunStatus.COMPLETED else None,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
+from gorkflow.engine._asleep import Asleep
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
@@ -216,6 +217,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
             slots=Slots(*self._room, lambda driver: driver.submit()),
+            asleep=Asleep(self.store),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,

@@ -14,7 +14,7 @@ from gorkflow.machine.commands import (
     StartTimer,
 )
 from gorkflow.machine.machine import Machine
-from gorkflow.machine.replaying import replay, state_of
+from gorkflow.machine.replaying import extend, replay, state_of
 
 __all__ = [
     "AskTime",
@@ -29,6 +29,7 @@ __all__ = [
     "Request",
     "RunStep",
     "StartTimer",
+    "extend",
     "replay",
     "state_of",
 ]

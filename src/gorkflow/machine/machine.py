@@ -48,6 +48,7 @@ from gorkflow.machine.kinds import FRAME_TYPES
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
+from gorkflow.machine.timers import Timers
 from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
@@ -91,7 +92,7 @@ class Machine:
         """The frames that events can be about, by path."""
         self.running: dict[str, int] = {}
         """The attempts that were scheduled and have no result yet, by path."""
-        self.timers: dict[tuple[str, str], StartTimer] = {}
+        self.timers = Timers()
         """The open timers, by path and key: those of which ``timer_fired`` would be taken."""
         self.kept: Mapping[str, Kept] = {}
         """The results that the run starts with, by path."""
@@ -169,7 +170,7 @@ class Machine:
 
     def next_due(self) -> float | None:
         """Return when the earliest open timer is due, in seconds since the epoch."""
-        return min((timer.due for timer in self.timers.values()), default=None)
+        return self.timers.next_due()
 
     @property
     def undoing(self) -> Ended | None:
@@ -179,6 +180,10 @@ class Machine:
     def waiters(self, signal: str) -> list[str]:
         """Return the paths that wait for a signal, oldest first: the first gets the next one."""
         return [*self._waits.get(signal, ())]
+
+    def next_waiter(self, signal: str) -> str | None:
+        """Return the path that gets the next signal of a name."""
+        return next(iter(self._waits.get(signal, ())), None)
 
     def has_received(self, inbox_id: int) -> bool:
         """Return whether a message brought its signal already."""
@@ -249,7 +254,7 @@ class Machine:
 
     def _take_signal(self, event: ev.SignalReceived, frame: Frame) -> None:
         signal = frame.spec.signal if isinstance(frame, WaitFrame) else ""
-        if next(iter(self._waits.get(signal, ())), None) != event.path:
+        if self.next_waiter(signal) != event.path:
             raise self._impossible(event, f"{event.path!r} is not next to get a signal")
         if event.inbox_id in self._received:
             raise self._impossible(event, f"message {event.inbox_id} was received before")
@@ -330,7 +335,7 @@ class Machine:
         if isinstance(command, (RunStep, Decide, Expand, AskTime)):
             self._open[command.path] = command
         elif isinstance(command, StartTimer):
-            self.timers[command.path, command.key] = command
+            self.timers.add(command)
         else:
             self._waits.setdefault(command.signal, {})[command.path] = command
         self._commands.append(command)

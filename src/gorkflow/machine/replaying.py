@@ -18,6 +18,17 @@ def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Mach
         HistoryError: the history contradicts the tree or itself.
     """
     machine = Machine(run_id, tree)
+    extend(machine, history)
+    return machine
+
+
+def extend(machine: Machine, history: Iterable[ev.Event]) -> None:
+    """Feed a machine what was recorded of its run since.
+
+    Raises:
+        HistoryError: that contradicts the tree, itself, or the machine, which is of no use then.
+    """
+    run_id = machine.run_id
     expected: list[ev.Event] = []
     for event in history:
         if not expected:
@@ -34,7 +45,6 @@ def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Mach
             f"the history of run {run_id!r} stops before event {expected[-1].seq}; it is damaged",
         )
     machine.take_commands()
-    return machine
 
 
 def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from gorkflow._record import values_of
@@ -60,6 +61,11 @@ class Run:
         """Return events with ``seq`` above ``after``, in order, at most ``limit``."""
         some = self.events[after : after + limit]
         return [EVENT_TYPES[kind](*fields) for kind, *fields in some]
+
+    def mail_after(self, after: int) -> list[Message]:
+        """Return the messages with an id above this one, oldest first."""
+        later = takewhile(lambda message: message.id > after, reversed(self.mail.values()))
+        return [*later][::-1]
 
     @property
     def age(self) -> tuple[float, str]:

@@ -275,11 +275,11 @@ class MemoryStore(Schedules):
         self._places.mail_changed(run)
         return True
 
-    async def inbox(self, run_id: str) -> list[Message]:
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         """Return the messages of a run, oldest first."""
         self._check_open()
         run = self._runs.get(run_id)
-        return list(run.mail.values()) if run else []
+        return run.mail_after(after) if run else []
 
     def _drop(self, ids: Iterable[int]) -> None:
         for message_id in ids:
@@ -313,6 +313,11 @@ class MemoryStore(Schedules):
         if run is None:
             return None
         return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.seq)))
+
+    async def get_tree(self, fingerprint: str) -> str | None:
+        """Return the flow tree with this fingerprint."""
+        self._check_open()
+        return self._trees.get(fingerprint)
 
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events of a run above a ``seq``."""

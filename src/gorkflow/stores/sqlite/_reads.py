@@ -84,15 +84,21 @@ def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
     if row is None:
         return None
     events = read_events(db, run_id, 0, _ALL)
-    definition = db.execute(query("get_definition"), (row.fingerprint,)).fetchone()
+    tree = get_tree(db, row.fingerprint)
     whole = len(events) == row.seq and all(e.seq == n for n, e in enumerate(events, 1))
-    if definition is None or not whole:
-        missing = "its definition" if definition is None else "some of its events"
+    if tree is None or not whole:
+        missing = "its definition" if tree is None else "some of its events"
         raise StoreCorruptError(
             f"run {run_id!r} lacks {missing}; restore it from a backup, or delete it: "
             f"gorkflow runs delete {run_id}"
         )
-    return Loaded(row, definition[0], tuple(events))
+    return Loaded(row, tree, tuple(events))
+
+
+def get_tree(db: sqlite3.Connection, fingerprint: str) -> str | None:
+    """Return the flow tree with this fingerprint."""
+    found = db.execute(query("get_definition"), (fingerprint,)).fetchone()
+    return None if found is None else found[0]
 
 
 def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Event]:
@@ -181,9 +187,9 @@ def _walk(
     return db.execute(with_filters(statement, filters), values).fetchall()
 
 
-def inbox(db: sqlite3.Connection, run_id: str) -> list[Message]:
-    """Return the messages of a run, oldest first."""
-    found = db.execute(query("list_messages"), {"run_id": run_id})
+def inbox(db: sqlite3.Connection, run_id: str, after: int) -> list[Message]:
+    """Return the messages of a run with an id above this one, oldest first."""
+    found = db.execute(query("list_messages"), {"run_id": run_id, "after": after})
     return [Message._make(values) for values in found]
 
 

@@ -264,6 +264,10 @@ class SqliteStore:
         """Return everything recorded of a run."""
         return await self._opened().read(partial(_reads.load, run_id=run_id))
 
+    async def get_tree(self, fingerprint: str) -> str | None:
+        """Return the flow tree with this fingerprint."""
+        return await self._opened().read(partial(_reads.get_tree, fingerprint=fingerprint))
+
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events of a run above a ``seq``."""
         return await self._opened().read(
@@ -277,9 +281,9 @@ class SqliteStore:
         feed_position(after)
         return await self._opened().read(partial(_reads.read_all_events, after=after, limit=limit))
 
-    async def inbox(self, run_id: str) -> list[Message]:
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         """Return the messages of a run, oldest first."""
-        return await self._opened().read(partial(_reads.inbox, run_id=run_id))
+        return await self._opened().read(partial(_reads.inbox, run_id=run_id, after=after))
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that are alive."""

@@ -1,0 +1,144 @@
+"""Runs that were suspended here, kept as they were: whoever wakes one has nothing to replay.
+
+The store alone says what is recorded. What is kept counts only as far as the store agrees: the run
+has the token that our own claim gave it, or what others recorded since is fed to the machine first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gorkflow.errors import HistoryError
+from gorkflow.events import Event, ResultKept, RunCreated, SignalReceived, StepCompleted, StepFailed
+from gorkflow.machine import extend
+from gorkflow.model import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gorkflow.definition import Definition
+    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._mail import Mail
+    from gorkflow.engine._values import Values
+    from gorkflow.machine import Machine
+    from gorkflow.store import RunRow, Store
+
+LIMIT = 64 * 2**20
+"""Bytes that all kept runs may take together, as ``weight`` estimates them."""
+
+_EVENT, _FRAME = 100, 1000  # bytes that an event of the past takes, and a live node
+_PAYLOADS: dict[type[Event], str] = {
+    StepCompleted: "output",
+    SignalReceived: "payload",
+    ResultKept: "output",
+    RunCreated: "input",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Replayed:
+    """A run as its history left it."""
+
+    definition: Definition
+    machine: Machine
+    values: Values
+    timeout: float | None
+    defined_at: float | None
+    payload: int
+    """Bytes of the values that its events brought."""
+    mail: Mail | None = None
+    """What has had no effect yet; ``None``: it is to be read."""
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        unread = 0 if self.mail is None else self.mail.size
+        events, frames = self.machine.seq * _EVENT, len(self.machine.frames) * _FRAME
+        return self.payload + unread + events + frames
+
+
+class Asleep:
+    """The latest of the runs that this engine suspended.
+
+    Args:
+        store: where they are recorded.
+        limit: bytes that they may take together; those that slept longest go first.
+    """
+
+    def __init__(self, store: Store, limit: int = LIMIT) -> None:
+        self._store = store
+        self._limit = limit
+        self._runs: OrderedDict[str, tuple[RunRow, Replayed, int]] = OrderedDict()
+        self.weight = 0
+
+    def put(self, driver: Driver) -> None:
+        """Keep a run whose suspension is durable. Its driver touches it no more."""
+        if driver.row.status is not RunStatus.SUSPENDED:
+            return
+        run = Replayed(
+            driver.definition,
+            driver.machine,
+            driver.values,
+            driver.timeout,
+            driver.defined_at,
+            driver.payload,
+            driver.mail,
+        )
+        self._take(driver.run_id)
+        self._runs[driver.run_id] = driver.row, run, run.weight
+        self.weight += run.weight
+        while self.weight > self._limit:
+            self._take(next(iter(self._runs)))
+
+    async def wake(self, row: RunRow) -> Replayed | None:
+        """Return a run as it is recorded, and forget it; ``None``: it has to be loaded.
+
+        Args:
+            row: as our claim left it: nobody else writes to the run meanwhile.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = self._take(row.run_id)
+        if found is None:
+            return None
+        old, run, _ = found
+        machine = run.machine
+        if (old.created_at, old.fingerprint) != (row.created_at, row.fingerprint):
+            return None  # it was deleted, and another one has its id
+        if row.token == old.token + 1:
+            return run if row.seq == machine.seq else None
+        if run.definition.fingerprint != row.fingerprint:
+            return None  # what others recorded may not fit the types of our code: load it, and see
+        run.mail = None  # others may have read it
+        missing = row.seq - machine.seq
+        if missing > 0:
+            events = await self._store.read_events(row.run_id, after=machine.seq, limit=missing)
+            try:
+                extend(machine, events)
+            except HistoryError:
+                return None  # the whole history tells whether it is damaged
+            run.values.note(events)
+            run.payload += size_of(events)
+        return run if row.seq == machine.seq else None
+
+    def _take(self, run_id: str) -> tuple[RunRow, Replayed, int] | None:
+        found = self._runs.pop(run_id, None)
+        if found is not None:
+            self.weight -= found[2]
+        return found
+
+
+def size_of(events: Iterable[Event]) -> int:
+    """Return how many bytes of values, and of failures, these events bring."""
+    size = 0
+    for event in events:
+        name = _PAYLOADS.get(type(event))
+        if name is not None:
+            size += len(getattr(event, name) or b"")
+            size += sum(len(write.text) for write in getattr(event, "state", ()))
+        elif isinstance(event, StepFailed):
+            size += len(event.failure.message) + len(event.failure.traceback)
+    return size
