@@ -256,7 +256,7 @@ async def test_it_is_asked_once_whatever_becomes_of_the_process(tmp_path: Path) 
     async with Engine(url) as engine:
         run_id = (await engine.start(nap, Order(pause=0.05, due=datetime.now(UTC)))).run_id
         while not await said(engine, run_id):
-            pass
+            await asyncio.sleep(0.002)
     async with Engine(url, workflows=[nap]) as engine:
         assert await engine.handle(run_id, nap).result() == "x"
         assert calls == ["pause", "due"]
@@ -345,6 +345,6 @@ async def test_once_asked_the_function_may_go(tmp_path: Path) -> None:
     async with Engine(url) as engine:
         run_id = (await engine.start(flow(duration=pause), Order(pause=0.3))).run_id
         while not await said(engine, run_id):
-            pass
+            await asyncio.sleep(0.002)
     async with Engine(url, workflows=[flow(duration=5)]) as engine:
         assert await engine.handle(run_id).result() == "shipped"

@@ -883,6 +883,7 @@ def test_claim_and_list_walk_along_an_index(path):
         ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
         ("list_event_sizes", "(run=?)", ("r",)),
+        ("list_messages", "(run=? AND rowid>?)", {"run_id": "r", "after": 3}),
     ):
         steps = plan(path, _schema.query(name), values)
         assert index in steps, name

@@ -56,6 +56,19 @@ class Mail(Conformance):
         assert await store.inbox("nobody") == []
 
     @with_store
+    async def test_the_inbox_is_read_above_an_id(self, store: Store) -> None:
+        await store.create([new_run(), new_run("other")])
+        for number in range(6):
+            assert await store.post(message("r" if number % 2 else "other", str(number)))
+        every = await store.inbox("r")
+        for number in range(4):
+            after = every[number - 1].id if number else 0
+            assert await store.inbox("r", after=after) == every[number:]
+        between = every[0].id + 1  # of another run
+        assert await store.inbox("r", after=between) == every[1:]
+        assert await store.inbox("nobody", after=1) == []
+
+    @with_store
     async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
         await store.create([new_run()])
         await store.append([finish(run_row())])

@@ -231,6 +231,11 @@ class Reading(Conformance):
             await store.create([replace(new, tree=f"tree {mark}")])
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
+        for run_id, tree in zip("abc", trees, strict=True):
+            row = await store.get_run(run_id)
+            assert row is not None
+            assert await store.get_tree(row.fingerprint) == tree
+        assert await store.get_tree("unknown") is None
 
     @with_store
     async def test_all_events_come_in_the_order_of_their_commits(self, store: Store) -> None:
