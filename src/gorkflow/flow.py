@@ -155,11 +155,9 @@ class TimeSpec:
     """A time that a function says as the node begins. The code has it, found by the node's path."""
 
     function: str
-    """Its name, for people; of a lambda, one that says its line."""
     is_due: bool
     """Whether it says when the time is over; else how long it takes."""
     timeout: float | None = 10.0
-    """Seconds that the function may take."""
 
 
 @named_record
@@ -189,7 +187,6 @@ class WaitSpec:
     until: float | None = None
     """When it times out, in seconds since the epoch."""
     asks: TimeSpec | None = None
-    """Says one of these two; without any of the three the wait never times out."""
     default: str | None = None
     """When timed out: this payload as JSON text; ``None``: the wait fails."""
 

@@ -302,6 +302,20 @@ async def test_a_run_that_is_cancelled_while_it_asks_says_so() -> None:
         assert (await engine.get_run(handle.run_id)).status == "cancelled"
 
 
+@in_loop
+async def test_each_live_run_asks_its_own_function() -> None:
+    def paused(seconds: float) -> Workflow[Any, Any]:
+        return orders.wait_for(approved).sleep(lambda order, who: seconds, id="nap")
+
+    async with Engine("memory:") as engine:
+        runs = [await engine.start(paused(seconds), Order()) for seconds in (0.01, 0.02)]
+        for run in runs:
+            await run.send(approved, "ann")
+            await run.result()
+        times = [(await said(engine, run.run_id))[0].seconds for run in runs]
+    assert times == [0.01, 0.02]
+
+
 # ---- other code -------------------------------------------------------------------------------
 
 

@@ -64,11 +64,17 @@ class Watch:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
+        self.carried: Mapping[str, Driver] = {}
+        """The runs that the engine carries now."""
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._latest: dict[str, Driver] = {}
+        """Of the runs that somebody waits for, who carried them here last."""
 
     def changed(self, run_id: str) -> None:
         """Wake those that wait for events of a run, or of any."""
         if self._waiting:
+            if run_id in self._waiting and run_id in self.carried:
+                self._latest[run_id] = self.carried[run_id]
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
                 event.set()
 
@@ -156,6 +162,10 @@ class Watch:
                     raise RunBlockedError(run_id, row.reason.removeprefix(BLOCKED))
                 delay = await _sleep(woken, delay, self._patience)
                 woken.clear()
+            driver = self._latest.get(run_id)
+        known = None if driver is None else _as_carried(driver)
+        if known is not None and known.status is not RunStatus.FAILED:
+            return known  # it was suspended meanwhile, and another driver brought it to its end
         loaded, values = await self._load(run_id)
         tree = tree_of(loaded)
         last = loaded.events[-1]
@@ -222,14 +232,18 @@ class Watch:
             waiting.discard(event)
             if not waiting:
                 self._waiting.pop(run_id, None)
+                self._latest.pop(run_id, None)
 
 
 def _as_carried(driver: Driver) -> Ended | None:
     """Return how a run ended that was carried here, without the outcomes of its steps."""
     machine, values = driver.machine, driver.values
     result = machine.result
-    if result is None or not driver.row.status.terminal:
-        return None  # suspended: another driver has its machine, and may be ahead of the store
+    done = driver.done.is_set and driver.done.result() is None
+    if result is None or not (done and driver.row.status.terminal):
+        # It was given up, or suspended: another driver has its machine, and may be ahead of the
+        # store.
+        return None
     return Ended(
         status=machine.status,
         output=values.value(result.value) if machine.status is RunStatus.COMPLETED else None,

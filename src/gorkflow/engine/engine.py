@@ -229,6 +229,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         )
         service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
         self._service = service
+        self._watch.carried = service.runs.drivers
         try:
             if self._execute:
                 await service.open(recover=self._recover and recover)

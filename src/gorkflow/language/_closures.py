@@ -153,6 +153,8 @@ def functions_of(definition: Definition) -> Iterator[tuple[str, str, Any]]:
             yield path, f"condition {each.name!r} of {path!r}", each.fn
     for path, key in definition.keys.items():
         yield path, f"key {key.name!r} of {path!r}", key.fn
+    for path, says in definition.times.items():
+        yield path, f"time {says.name!r} of {path!r}", says.fn
 
 
 def same_workflow(one: Definition, other: Definition) -> bool:
