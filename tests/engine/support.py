@@ -13,7 +13,7 @@ import pytest
 import gorkflow
 from gorkflow import Engine, StepExecution, StoreError
 from gorkflow.engine._attempt import Attempt
-from gorkflow.store import Append, Claim, Heartbeat, Loaded, NewRun, Worker, Written
+from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 OURS = str(Path(gorkflow.__file__).parent)
@@ -124,6 +124,10 @@ class Moody:
     async def append(self, batch: Sequence[Append]) -> list[Written]:
         await self._mood("append")
         return await self._store.append(batch)
+
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
+        await self._mood("inbox")
+        return await self._store.inbox(run_id, after=after)
 
     async def load(self, run_id: str) -> Loaded | None:
         await self._mood("load")

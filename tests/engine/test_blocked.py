@@ -248,8 +248,8 @@ async def test_a_store_that_fails_for_a_moment_blocks_nothing(
     async with Engine(store, lease=0.9) as engine:
         handle = await engine.start(OLD, 1)
         await until(lambda: not engine._service.runs.drivers)  # type: ignore[union-attr]
-        store.fail["load"] = 1
+        store.fail["inbox"] = 1
         store.error = StoreError("the disk is slow")
         await handle.send(go, 1)
         assert await handle.result() == 1
-        assert store.fail["load"] == 0
+        assert store.fail["inbox"] == 0
