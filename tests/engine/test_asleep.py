@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gorkflow.engine._asleep import Asleep, Replayed
 from gorkflow.engine._values import Values
 from gorkflow.events import StepCompleted
 from gorkflow.machine import Machine, replay
+from gorkflow.store import Written
 from gorkflow.stores import open_store
 from tests.machine.simulation import snapshot
 
@@ -45,6 +47,15 @@ async def fail(total: int, text: str) -> int:
     raise ValueError(f"{total} {text}")
 
 
+@step
+async def write(pair: tuple[str, int], text: str) -> str:
+    return f"{pair[0]}{pair[1]}{text}"
+
+
+def is_read(text: str) -> bool:
+    return text.endswith("end")
+
+
 def is_over(total: int) -> bool:
     return total >= 1_000_000
 
@@ -52,6 +63,8 @@ def is_over(total: int) -> bool:
 one = Workflow("one", input=int).wait_for(go).then(add)
 summing = Workflow("summing", input=int).loop(one, until=is_over, max_iterations=10**6)
 undoing = Workflow("undoing", input=int).wait_for(go).then(add.undo(take_back)).wait_for(other)
+one_text = Workflow("one-text", input=str).wait_for(go).wait_for(other).then(write)
+reading = Workflow("reading", input=str).loop(one_text, until=is_read, max_iterations=99)
 listening = Workflow("listening", input=int).wait_for(go).wait_for(other)
 
 
@@ -62,6 +75,7 @@ class Counted:
         self._store = open_store(url)
         self.loads = self.events = self.messages = 0
         self.fails = 0
+        self.fences = False
 
     def __getattr__(self, name: str) -> Any:
         if name.endswith("_now"):
@@ -90,6 +104,8 @@ class Counted:
     async def append(self, batch: Any) -> Any:
         if self.fails:
             self.fails -= 1
+            if self.fences:
+                return [Written.FENCED] * len(batch)
             raise StoreError("the disk is full")
         return await self._store.append(batch)
 
@@ -121,7 +137,7 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def engine_of(store: Any, **options: Any) -> AsyncGenerator[Engine]:
-    workflows = [summing, undoing, listening]
+    workflows = [summing, undoing, listening, reading]
     async with Engine(store, workflows=workflows, **options) as engine:
         yield engine
 
@@ -333,6 +349,54 @@ async def done(store: Any, run_id: str) -> list[Any]:
 
 
 @in_loop
+async def test_mail_that_another_worker_took_is_not_taken_again(store: Any) -> None:
+    async with engine_of(store) as engine:
+        run_id = (await engine.start(reading, "")).run_id
+        seq = await rests(engine, run_id)
+        await engine.send(run_id, other, "a")
+        while (await store.get_run(run_id)).seen == 0:
+            await asyncio.sleep(0.002)  # it woke, and knows of the message that nobody took
+        async with engine_of(store, recover=False) as elsewhere:
+            await elsewhere.recover(run_id)
+            await elsewhere.send(run_id, go, 1)
+            while not await done(store, run_id):
+                await asyncio.sleep(0.002)
+        store.read()
+        await engine.send(run_id, other, "b")
+        await send(engine, run_id, 2, (await store.get_run(run_id)).seq)
+        assert seq
+        assert store.read()[0] == 0
+        await engine.send(run_id, other, "end")
+        await engine.send(run_id, go, 3)
+        assert await engine.handle(run_id).result() == "1a2b3end"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"created_at": 1.0}, False),
+        ({"fingerprint": "of another tree"}, False),
+        ({"seq": 9}, False),
+        ({"seq": 9, "token": 9}, False),
+        ({"seq": 1, "token": 9}, False),
+    ],
+)
+@in_loop
+async def test_only_the_run_that_the_store_has_is_woken(
+    changes: dict[str, Any], fits: bool
+) -> None:
+    async with engine_of("memory:") as engine:
+        run_id = (await engine.start(summing, 0)).run_id
+        await rests(engine, run_id)
+        kept = asleep(engine)
+        old, run, _ = kept._runs[run_id]
+        row = replace(old, **{"token": old.token + 1, **changes})
+        assert await kept.wake(row) is (run if fits else None)
+        assert (kept.weight, await kept.wake(row)) == (0, None)
+
+
+@in_loop
 async def test_a_run_that_another_worker_gave_back_untouched_goes_on(store: Any) -> None:
     async with engine_of(store) as engine:
         run_id = (await engine.start(summing, 0)).run_id
@@ -377,8 +441,12 @@ async def test_a_run_that_is_cancelled_while_it_is_kept_ends_and_undoes(store: A
         assert (await engine.get_run(plain)).status == "cancelled"
 
 
+@pytest.mark.parametrize("lease_is_lost", [False, True])
 @in_loop
-async def test_a_run_whose_machine_is_ahead_of_the_store_is_not_kept(store: Any) -> None:
+async def test_a_run_whose_machine_is_ahead_of_the_store_is_not_kept(
+    store: Any, lease_is_lost: bool
+) -> None:
+    store.fences = lease_is_lost
     async with engine_of(store) as engine:
         run_id = (await engine.start(summing, 0)).run_id
         seq = await rests(engine, run_id)
