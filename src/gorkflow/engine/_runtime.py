@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gorkflow.engine._asleep import Asleep
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from gorkflow.clock import Clock
-    from gorkflow.engine._asleep import Asleep
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
@@ -31,8 +32,6 @@ class Runtime:
     executors: Executors
     functions: Functions
     slots: Slots
-    asleep: Asleep
-    """The runs that were suspended here."""
     worker_id: str
     deps: object
     max_payload: int
@@ -45,6 +44,8 @@ class Runtime:
     """Called with a run's id when events of it were recorded."""
     is_shutting_down: Callable[[], bool]
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
+    asleep: Asleep = field(init=False)
+    """The runs that were suspended here."""
     lease: Lease = field(init=False)
     """While it holds, nobody else has our runs, and steps may begin."""
     recovers: bool = field(default=False)
@@ -52,3 +53,7 @@ class Runtime:
     process: it is claimed when it is due."""
     closing: bool = field(default=False)
     """No step is scheduled any more."""
+
+    def __post_init__(self) -> None:
+        """Begin with no run that sleeps."""
+        self.asleep = Asleep(self.store)

@@ -64,8 +64,6 @@ class Watch:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
-        self.carried: Mapping[str, Driver] = {}
-        """The runs that the engine carries now."""
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._latest: dict[str, Driver] = {}
         """Of the runs that somebody waits for, who carried them here last."""
@@ -73,8 +71,9 @@ class Watch:
     def changed(self, run_id: str) -> None:
         """Wake those that wait for events of a run, or of any."""
         if self._waiting:
-            if run_id in self._waiting and run_id in self.carried:
-                self._latest[run_id] = self.carried[run_id]
+            driver = self._registry.own.carried.get(run_id)
+            if driver is not None and run_id in self._waiting:
+                self._latest[run_id] = driver
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
                 event.set()
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock, SystemClock
-from gorkflow.engine._asleep import Asleep
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
@@ -217,7 +216,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
             slots=Slots(*self._room, lambda driver: driver.submit()),
-            asleep=Asleep(self.store),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,
@@ -229,7 +227,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         )
         service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
         self._service = service
-        self._watch.carried = service.runs.drivers
         try:
             if self._execute:
                 await service.open(recover=self._recover and recover)
