@@ -175,6 +175,8 @@ def _failed(record: _Record, event: ev.StepFailed, _: Reader) -> None:
     ended_at = event.ended_at or event.at
     if record.status is StepStatus.RUNNING:  # else no attempt failed, but what was made of them
         record.close(ended_at, event.began_at, event.failure)
+    elif record.status is StepStatus.COMPLETED:  # a wait whose time was over, without a default
+        record.output, record.reason = None, ""
     if event.retry_at is None:
         record.status = StepStatus.FAILED
         record.finished_at = ended_at
@@ -216,7 +218,7 @@ def _suspend(record: _Record, at: float, reason: str) -> None:
 def _woke(record: _Record, event: ev.TimerFired, _: Reader) -> None:
     if event.key == "sleep":
         _pass(record, event.at)
-    elif event.key == "wait":  # if it has no default, its failure comes next
+    elif event.key == "wait":  # if it has no default, its failure comes next, and corrects this
         _pass(record, event.at, Default(event.path), "timed out; its default stands in")
 
 

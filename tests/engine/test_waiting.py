@@ -22,7 +22,9 @@ from gorkflow import (
     StepContext,
     Workflow,
     step,
+    tolerate,
 )
+from gorkflow.cli._plain import record
 from gorkflow.store import Message
 from gorkflow.stores.memory import MemoryStore
 
@@ -348,6 +350,46 @@ async def test_a_wait_that_times_out_goes_on_with_its_default(store: Any) -> Non
         await reaches(engine, failing.run_id, RunStatus.FAILED)
         (failure,) = (await failing.info()).failures
         assert (failure.code, failure.path) == ("timeout", "approved")
+
+
+@step
+async def quiet(branches: Any) -> int:
+    return len(branches)
+
+
+@in_loop
+async def test_every_view_shows_a_wait_that_timed_out_without_default(store: Any) -> None:
+    clock = ManualClock()
+    each = Workflow("each", input=int).wait_for(approved, timeout=1000.0)
+    items = Workflow("items", input=list[int]).map(each, join=tolerate(9), id="all")
+    late = Workflow("late", input=list[int]).wait_for(count, timeout=9000.0)
+    wf = Workflow("w", input=list[int]).parallel(items, late, join=tolerate(1)).then(quiet)
+    paths = ["items/each[0]/approved", "items/each[1]/approved"]
+
+    async def look(run_id: str, of_late: tuple[str, bool]) -> None:
+        shown = {row.path: row for row in await engine.steps(run_id)}
+        cli = {row.path: row for row in (await record(engine.store, run_id)).steps}
+        for found in (shown, cli):
+            for path in paths:
+                row = found[path]
+                assert (row.status, row.output, row.reason) == ("failed", None, "")
+                assert row.failure is not None
+                assert row.failure.code == "timeout"
+            assert (found["late/count"].status, bool(found["late/count"].reason)) == of_late
+        assert [f.path for f in (await engine.get_run(run_id)).failures if f.handled][:2] == paths
+
+    async with Engine(store, clock=clock) as engine:
+        handle = await engine.start(wf, [1, 2])
+        await reaches(engine, handle.run_id, RunStatus.SUSPENDED)
+        clock.advance(1001)
+        while len((await engine.get_run(handle.run_id)).failures) < 2:
+            await asyncio.sleep(0.005)
+        await look(handle.run_id, ("suspended", True))
+        clock.advance(8000)
+        assert await handle.result() == 2
+        await look(handle.run_id, ("failed", False))
+        again = await engine.rerun(handle.run_id, from_step="late/count")
+        assert "late/count" in {row.path for row in await engine.steps(again.run_id)}
 
 
 @in_loop

@@ -206,6 +206,7 @@ def test_a_wait_that_timed_out_is_failed():
     drive.fire("ok", "wait")
     row = shown(drive)["ok"]
     assert (row.status, row.failure.code, row.output) == ("failed", "timeout", None)
+    assert (row.reason, row.attempts) == ("", ())
     assert failures(drive) == [("ok", "timeout", 0, True)]
 
 
