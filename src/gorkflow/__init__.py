@@ -38,6 +38,7 @@ from gorkflow.errors import (
     ValueInvalidError,
     WorkflowInvalidError,
 )
+from gorkflow.listing import Page, RunFilter
 from gorkflow.model import (
     Attempt,
     Cancelled,
@@ -47,10 +48,8 @@ from gorkflow.model import (
     FailureCode,
     Outcome,
     OutcomeError,
-    Page,
     Progress,
     Run,
-    RunFilter,
     RunStatus,
     Skipped,
     StepExecution,

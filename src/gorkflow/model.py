@@ -6,11 +6,11 @@ inside the engine an instant is a float, seconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from gorkflow._record import guarded
 from gorkflow.errors import GorkflowError
@@ -312,88 +312,3 @@ class StepExecution:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
-
-
-@guarded(kw_only=True)
-class RunFilter:
-    """Which runs ``list_runs`` returns, newest first. Unset fields don't restrict."""
-
-    workflow_id: str | None = None
-    status: RunStatus | Sequence[RunStatus] | None = None
-    resource_id: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Every one of these must be on the run."""
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    finished_before: datetime | None = None
-    """Only runs that have ended, before this instant."""
-    limit: int = 50
-    """How many runs a page holds."""
-    cursor: str | None = None
-    """``next_cursor`` of the page before."""
-
-    def __post_init__(self) -> None:
-        """Check the status, which nothing would match if it were misspelled, and the instants.
-
-        Raises:
-            ValueError: there is no such status, or an instant has no time zone.
-            TypeError: a field holds something of another kind.
-        """
-        for name, kind in _FILTER_TYPES.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
-                raise TypeError(f"{name} must be of type {kind.__name__}, not {value!r:.100}")
-        for name in ("created_after", "created_before", "finished_before"):
-            at = getattr(self, name)
-            if at is not None and at.tzinfo is None:
-                raise ValueError(
-                    f"{name} {at!r} has no time zone; say which, as in datetime.now(UTC)"
-                )
-        if self.status is not None:
-            for status in (self.status,) if isinstance(self.status, str) else self.status:
-                if status not in list(RunStatus):
-                    known = ", ".join(RunStatus)
-                    raise ValueError(f"there is no run status {status!r}; there are: {known}")
-
-
-_FILTER_TYPES: dict[str, type] = {
-    "workflow_id": str,
-    "resource_id": str,
-    "tags": Mapping,
-    "created_after": datetime,
-    "created_before": datetime,
-    "finished_before": datetime,
-    "limit": int,
-    "cursor": str,
-}
-
-
-class Page(Sequence[T_co]):
-    """One page of a listing: a sequence, with the cursor of the next page."""
-
-    __slots__ = ("_items", "next_cursor")
-
-    def __init__(self, items: Sequence[T_co], next_cursor: str | None = None) -> None:
-        self._items = tuple(items)
-        self.next_cursor = next_cursor
-        """Give it as ``RunFilter(cursor=…)``; ``None`` on the last page."""
-
-    @overload
-    def __getitem__(self, index: int) -> T_co: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T_co]: ...
-    def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
-        """Return one item, or several."""
-        return self._items[index]
-
-    def __len__(self) -> int:
-        """Return how many items this page has."""
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[T_co]:
-        """Iterate over the items of this page."""
-        return iter(self._items)
-
-    def __repr__(self) -> str:
-        """Return the items and the cursor."""
-        return f"Page({list(self._items)!r}, next_cursor={self.next_cursor!r})"

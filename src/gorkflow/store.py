@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from gorkflow._record import named_record, record
 from gorkflow.events import Event
 from gorkflow.limits import LimitGrant, LimitRequest
-from gorkflow.model import Page, RunFilter, RunStatus
+from gorkflow.listing import Page, RunFilter
+from gorkflow.model import RunStatus
 from gorkflow.schedule import ScheduleStore
 
 
@@ -182,7 +183,7 @@ class RunReader(Protocol):
         overlap and miss nothing that existed when the first was read.
 
         Raises:
-            ValueError: the limit is below 1, or the cursor did not come from this method.
+            ValueError: the cursor did not come from this method.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,15 @@ import pytest
 from gorkflow.engine import _retention
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.listing import RunFilter
+from gorkflow.model import RunStatus, instant
 from gorkflow.step import step
 from gorkflow.store import Store
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import T0, finish, new_run, run_row, step_forward
 from gorkflow.workflow import Workflow
-from tests.engine.support import Gate, in_loop, until
+from tests.engine.support import STORES, Gate, in_loop, until
 
 
 @step
@@ -170,12 +172,53 @@ async def test_a_choice_without_its_end_is_told_by_its_workflow() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("limit", "5", "limit must be of type int, not '5'"),
-        ("created_before", "2020", "created_before must be of type datetime, not '2020'"),
-        ("workflow_id", 5, "workflow_id must be of type str, not 5"),
-        ("tags", ["a"], "tags must be of type Mapping, not ['a']"),
+        ("limit", "5", "limit must be a whole number of runs, not '5'"),
+        ("limit", True, "limit must be a whole number of runs, not True"),
+        ("created_before", "2020", "created_before must be a datetime, not '2020'"),
+        ("finished_before", 5.0, "finished_before must be a datetime, not 5.0"),
+        ("workflow_id", 5, "workflow_id must be a text, not 5"),
+        ("resource_id", b"x", "resource_id must be a text, not b'x'"),
+        ("cursor", 5, "cursor must be a text, not 5"),
+        ("tags", ["a"], "tags must map names to texts, not ['a']"),
+        ("tags", {"a": 1}, "tag 'a' must be a text, not 1"),
+        ("tags", {1: "a"}, "the name of a tag must be a text, not 1"),
+        ("status", 7, "status must be a status, or several in a list, not 7"),
     ],
 )
 def test_filters_of_the_wrong_kind_are_named(name: str, value: object, says: str) -> None:
     with pytest.raises(TypeError, match=re.escape(says)):
         RunFilter(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("limit", 0, "at least 1 run"),
+        ("status", "faild", "there is no run status 'faild'; there are: pending"),
+        ("status", ["failed", 3], "there is no run status 3"),
+        ("workflow_id", "\ud800", "workflow_id holds a lone surrogate"),
+        ("tags", {"a": "\ud800"}, "tag 'a' holds a lone surrogate"),
+        ("created_after", datetime(2026, 1, 1), "no time zone"),  # noqa: DTZ001 - the subject
+    ],
+)
+def test_filters_that_make_no_sense_are_named(name: str, value: object, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        RunFilter(**{name: value})  # type: ignore[arg-type]
+
+
+@STORES
+@in_loop
+async def test_a_status_to_delete_may_be_a_text(url: str, tmp_path: Path) -> None:
+    async with Engine(url.format(tmp_path)) as engine:
+        for run_id in ("a", "b", "c"):
+            await engine.run(WF, 1, run_id=run_id)
+        age = timedelta()
+        assert await engine.delete_runs(age, status="failed") == 0
+        assert await engine.delete_runs(age, status=["cancelled", RunStatus.FAILED]) == 0
+        with pytest.raises(ValueError, match="there is no run status 'done'"):
+            await engine.delete_runs(age, status="done")
+        with pytest.raises(ValueError, match="runs that are 'running' have not ended"):
+            await engine.delete_runs(age, status=["running"])
+        with pytest.raises(ValueError, match="no time zone"):
+            await engine.delete_runs(datetime(2026, 1, 1))  # noqa: DTZ001 - the subject
+        assert await engine.delete_runs(age, status="completed") == 3

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.listing import RunFilter
+from gorkflow.model import RunStatus, instant
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import (

@@ -9,7 +9,7 @@ import pytest
 
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
-from gorkflow.model import RunFilter
+from gorkflow.listing import RunFilter
 from gorkflow.store import Store, Written
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore

@@ -63,7 +63,8 @@ def list_command(
 ) -> None:  # fmt: skip
     """List runs, newest first."""
     from gorkflow.cli import _runs
-    from gorkflow.model import RunFilter, RunStatus
+    from gorkflow.listing import RunFilter
+    from gorkflow.model import RunStatus
 
     query = RunFilter(
         workflow_id=workflow,

@@ -13,8 +13,9 @@ from gorkflow.cli._stores import check_exists
 from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.errors import StoreError
+from gorkflow.listing import RunFilter
 from gorkflow.maintenance import Finding, Level
-from gorkflow.model import BLOCKED, UNDOING, RunFilter, RunStatus
+from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import RunReader, RunRow, Store
 

@@ -27,7 +27,8 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine.engine import Engine
 from gorkflow.flow import undone_path
 from gorkflow.history import summary_of
-from gorkflow.model import UNDOING, Page, Run, RunFilter, RunStatus, StepExecution, StepStatus
+from gorkflow.listing import Page, RunFilter
+from gorkflow.model import UNDOING, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow, Store
 
 # ---- list -------------------------------------------------------------------------------------

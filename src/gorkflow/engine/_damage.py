@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from gorkflow.engine._match import tree_of
 from gorkflow.errors import GorkflowError
+from gorkflow.listing import RunFilter
 from gorkflow.machine import replay
 from gorkflow.maintenance import Finding, Level
-from gorkflow.model import RunFilter
 from gorkflow.store import Loaded, RunReader
 
 logger = logging.getLogger("gorkflow.engine")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gorkflow.engine._part import Part
+from gorkflow.listing import RunFilter
 from gorkflow.maintenance import Maintainable
-from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.model import RunStatus, instant
 from gorkflow.store import RunReader, RunRow, Store
 
 _BATCH_RUNS = 100
@@ -21,7 +22,7 @@ def ended(
     *,
     now: float,
     workflow_id: str | None = None,
-    status: RunStatus | Sequence[RunStatus] | None = None,
+    status: RunStatus | str | Iterable[RunStatus | str] | None = None,
 ) -> RunFilter:
     """Return the filter of the runs that ended before an instant, or longer ago than that.
 
@@ -40,7 +41,7 @@ def ended(
             f"name an instant, or an age such as timedelta(days=30), not {before!r:.100}"
         )
     terminal = [each for each in RunStatus if each.terminal]
-    wanted = terminal if status is None else [status] if isinstance(status, str) else [*status]
+    wanted = RunFilter(status=terminal if status is None else status).statuses or ()
     for each in wanted:
         if each not in terminal:
             raise ValueError(
@@ -51,6 +52,10 @@ def ended(
         if before < timedelta():
             raise ValueError(f"an age can't be negative: {before!r}")
         before = instant(now) - min(before, timedelta(seconds=now))  # there was nothing before 1970
+    elif before.utcoffset() is None:
+        raise ValueError(
+            f"the instant {before!r} has no time zone; say which, as in datetime.now(timezone.utc)"
+        )
     return RunFilter(workflow_id=workflow_id, status=wanted, finished_before=before)
 
 
@@ -103,7 +108,7 @@ class Retention(Part):
         before: datetime | timedelta,
         *,
         workflow_id: str | None = None,
-        status: RunStatus | Sequence[RunStatus] | None = None,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
     ) -> int:
         """Delete runs that ended before an instant, with all that is kept of them.
 

@@ -10,7 +10,8 @@ from gorkflow.engine._part import Part
 from gorkflow.engine._within import calling, check_limits, waiting
 from gorkflow.errors import LeaseLostError, RunBlockedError
 from gorkflow.events import Event
-from gorkflow.model import Page, Run, RunFilter, StepExecution
+from gorkflow.listing import Page, RunFilter
+from gorkflow.model import Run, StepExecution
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,8 +25,9 @@ from gorkflow.history import (
     unhandled_failures,
 )
 from gorkflow.insight.waiting import with_limits
+from gorkflow.listing import Page, RunFilter
 from gorkflow.machine import state_of
-from gorkflow.model import BLOCKED, Failure, Outcome, Page, Run, RunFilter, RunStatus, StepExecution
+from gorkflow.model import BLOCKED, Failure, Outcome, Run, RunStatus, StepExecution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

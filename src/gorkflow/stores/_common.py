@@ -9,7 +9,7 @@ from typing import Any
 
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
-from gorkflow.model import RunFilter, RunStatus
+from gorkflow.listing import RunFilter
 
 NEWEST = (float("inf"), "")
 """The place before the first page."""
@@ -24,10 +24,8 @@ def page_start(query: RunFilter) -> tuple[float, str]:
     """Return the age and id of the run that the page comes after.
 
     Raises:
-        ValueError: the limit is below 1, or the cursor is not from ``list_runs``.
+        ValueError: the cursor is not from ``list_runs``.
     """
-    if query.limit < 1:
-        raise ValueError(f"a page holds at least 1 run, not {query.limit!r}")
     if query.cursor is None:
         return NEWEST
     match _decode(query.cursor):
@@ -70,15 +68,6 @@ def _decode(cursor: str) -> Any:
         return json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         return None
-
-
-def statuses(query: RunFilter) -> tuple[RunStatus, ...] | None:
-    """Return the statuses that the filter allows; ``None``: any."""
-    if query.status is None:
-        return None
-    if isinstance(query.status, str):
-        return (query.status,)
-    return tuple(dict.fromkeys(query.status))
 
 
 def check_events(run_id: str, events: Sequence[Event], first: int, last: int) -> None:

@@ -9,14 +9,8 @@ from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from gorkflow import events as ev
-from gorkflow.model import (
-    Failure,
-    FailureCode,
-    Page,
-    RunStatus,
-    StepStatus,
-    instant,
-)
+from gorkflow.listing import Page
+from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus, instant
 from gorkflow.overlay import Write
 from gorkflow.refs import Default, Ended, Item, ListOf
 from gorkflow.store import (

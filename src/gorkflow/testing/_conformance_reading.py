@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gorkflow import events as ev
-from gorkflow.model import RunFilter, RunStatus, instant
+from gorkflow.listing import RunFilter
+from gorkflow.model import RunStatus, instant
 from gorkflow.store import Store
 from gorkflow.testing._conformance_base import (
     OK,

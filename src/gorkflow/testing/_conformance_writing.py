@@ -9,7 +9,8 @@ import pytest
 
 from gorkflow import events as ev
 from gorkflow.errors import StoreError
-from gorkflow.model import RunFilter, RunStatus
+from gorkflow.listing import RunFilter
+from gorkflow.model import RunStatus
 from gorkflow.store import Append, NewRun, RunReader, Store
 from gorkflow.testing._conformance_base import (
     DUPLICATE,

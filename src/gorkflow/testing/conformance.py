@@ -13,6 +13,7 @@ import pytest
 
 pytest.register_assert_rewrite(
     "gorkflow.testing._conformance_limits",
+    "gorkflow.testing._conformance_listing",
     "gorkflow.testing._conformance_mail",
     "gorkflow.testing._conformance_owning",
     "gorkflow.testing._conformance_reading",
@@ -39,6 +40,7 @@ from gorkflow.testing._conformance_base import (
     worker,
 )
 from gorkflow.testing._conformance_limits import Limiting
+from gorkflow.testing._conformance_listing import Listing
 from gorkflow.testing._conformance_mail import Mail
 from gorkflow.testing._conformance_owning import Owning
 from gorkflow.testing._conformance_reading import Reading
@@ -64,7 +66,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading, Schedules):
+class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading, Listing, Schedules):
     """What every store does. Subclass it, and give ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

@@ -10,7 +10,7 @@ from heapq import nlargest, nsmallest
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.limits import Book, LimitGrant, LimitRequest, settle
-from gorkflow.model import Page, RunFilter
+from gorkflow.listing import Page, RunFilter
 from gorkflow.store import (
     Append,
     Claim,
@@ -28,7 +28,6 @@ from gorkflow.stores._common import (
     feed_position,
     page_cursor,
     page_start,
-    statuses,
 )
 from gorkflow.stores.memory._feed import Feed
 from gorkflow.stores.memory._places import Places
@@ -375,7 +374,7 @@ def _with_origin(old: RunRow, new: RunRow) -> RunRow:
 
 def _matches(query: RunFilter, run: Run) -> bool:
     row = run.written
-    allowed = statuses(query)
+    allowed = query.statuses
     return (
         (query.workflow_id is None or row.workflow_id == query.workflow_id)
         and (allowed is None or row.status in allowed)

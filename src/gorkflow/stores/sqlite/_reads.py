@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,18 +11,17 @@ from typing import Any
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
-from gorkflow.model import Page, RunFilter, RunStatus, instant
+from gorkflow.listing import Page, RunFilter
+from gorkflow.model import RunStatus, instant
 from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores._common import (
     feed_cursor,
     feed_position,
     page_cursor,
-    page_start,
-    statuses,
 )
-from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite import _files, _listing
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._schema import query, with_filters
+from gorkflow.stores.sqlite._schema import query
 
 _logger = logging.getLogger("gorkflow.store")
 _ALL = -1
@@ -132,59 +129,11 @@ def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[lis
 
 
 def list_runs(db: sqlite3.Connection, asked: RunFilter) -> Page[RunRow]:
-    """Return one page of summaries, newest first.
-
-    Several statuses are as many walks along an index, merged: one walk would have to sort, or to
-    pass by all the runs of other statuses.
-    """
-    allowed = statuses(asked)
-    each = (None,) if allowed is None else allowed
-    walks = [_walk(db, asked, status) for status in each]
-    ordered = list(heapq.merge(*walks, key=lambda row: (row[9], row[1]), reverse=True))
+    """Return one page of summaries, newest first."""
+    ordered = _listing.rows(db, asked)
     found = ordered[: asked.limit]
     cursor = page_cursor(found[-1][9], found[-1][1]) if len(ordered) > len(found) else None
     return Page([row for _, row in readable_rows(found)], cursor)
-
-
-def _walk(
-    db: sqlite3.Connection, asked: RunFilter, status: RunStatus | None
-) -> list[tuple[Any, ...]]:
-    before_at, before_id = page_start(asked)
-    values: dict[str, Any] = {
-        "before_at": before_at, "before_id": before_id, "limit": asked.limit + 1
-    }  # fmt: skip
-    filters: list[str] = []
-
-    def add(name: str, condition: str, value: object) -> None:
-        filters.append(condition)
-        values[name] = value
-
-    if status is not None:
-        add("status", "runs.status = :status", status.value)
-    if asked.workflow_id is not None:
-        add("workflow_id", "runs.workflow_id = :workflow_id", asked.workflow_id)
-    if asked.resource_id is not None:
-        add("resource_id", "runs.resource_id = :resource_id", asked.resource_id)
-    if asked.created_after is not None:
-        add("after", "runs.created_at >= :after", asked.created_after.timestamp())
-    if asked.created_before is not None:
-        add("until", "runs.created_at < :until", asked.created_before.timestamp())
-    if asked.finished_before is not None:
-        ended = asked.finished_before.timestamp()
-        add("ended", "runs.finished_at < :ended", ended)
-        # A run is created before it ends: so the walk begins there, not with the newest.
-        start = min((before_at, before_id), (ended, ""))
-        values["before_at"], values["before_id"] = start
-    statement = query("list_runs")
-    for number, (name, value) in enumerate(asked.tags.items()):
-        if number == 0:
-            statement = query("list_tagged_runs")
-            values |= {"tag_name": name, "tag_value": value}
-        else:
-            condition = re.sub(r":(name|value)", rf":\g<1>{number}", query("has_tag"))
-            add(f"name{number}", condition, name)
-            values[f"value{number}"] = value
-    return db.execute(with_filters(statement, filters), values).fetchall()
 
 
 def inbox(db: sqlite3.Connection, run_id: str, after: int) -> list[Message]:

@@ -14,8 +14,8 @@ from typing import TypeVar
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
 from gorkflow.limits import LimitGrant, LimitRequest
+from gorkflow.listing import Page, RunFilter
 from gorkflow.maintenance import Examination, Finding, Level
-from gorkflow.model import Page, RunFilter
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,

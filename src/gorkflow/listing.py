@@ -1,0 +1,152 @@
+"""Which runs a list shall have, and one page of it. The same from every store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from datetime import datetime
+from typing import Any, TypeVar, overload
+
+from gorkflow._record import guarded
+from gorkflow.model import RunStatus
+
+T_co = TypeVar("T_co", covariant=True)
+_PAGE = 50
+_MOST = 1_000_000_000
+"""A longer page is cut to that: no store holds so many, and SQLite counts in 64 bits."""
+
+
+@guarded(kw_only=True)
+class RunFilter:
+    """Which runs ``list_runs`` returns, newest first. Unset fields, and ``None``, don't restrict.
+
+    Raises:
+        ValueError: there is no such status, an instant has no time zone, the limit is below 1, or a
+            text can't be written as UTF-8.
+        TypeError: a field holds something of another kind.
+    """
+
+    workflow_id: str | None = None
+    status: RunStatus | str | Iterable[RunStatus | str] | None = None
+    """One, or several; the text ``"failed"`` means the status of that name."""
+    resource_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Every one of these must be on the run."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    finished_before: datetime | None = None
+    """Only runs that have ended, before this instant."""
+    limit: int = _PAGE
+    """How many runs a page holds."""
+    cursor: str | None = None
+    """``next_cursor`` of the page before."""
+
+    def __post_init__(self) -> None:
+        """Check every field, and bring it into the one form that stores read."""
+        made = {
+            "status": None if self.status is None else _statuses(self.status),
+            "tags": _tags(self.tags),
+            "limit": _limit(self.limit),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+        for name in ("workflow_id", "resource_id", "cursor"):
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name))
+        for name in ("created_after", "created_before", "finished_before"):
+            if getattr(self, name) is not None:
+                _check_instant(name, getattr(self, name))
+
+    @property
+    def statuses(self) -> tuple[RunStatus, ...] | None:
+        """The statuses that are allowed, each once; ``None``: any."""
+        status: Any = self.status  # as ``__post_init__`` left it
+        return (status,) if isinstance(status, RunStatus) else status
+
+
+def _statuses(given: Any) -> RunStatus | tuple[RunStatus, ...]:
+    if isinstance(given, str):
+        return _status(given)
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
+        raise TypeError(f"status must be a status, or several in a list, not {given!r:.100}")
+    several: Iterable[Any] = given  # pyright: ignore[reportUnknownVariableType]
+    return tuple(dict.fromkeys(_status(each) for each in several))
+
+
+def _status(given: Any) -> RunStatus:
+    try:
+        return RunStatus(given)
+    except ValueError:
+        known = ", ".join(RunStatus)
+        raise ValueError(f"there is no run status {given!r:.100}; there are: {known}") from None
+
+
+def _tags(given: Any) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"tags must map names to texts, not {given!r:.100}")
+    tags: dict[Any, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
+    for name, value in tags.items():
+        _check_text("the name of a tag", name)
+        _check_text(f"tag {name!r}", value)
+    return tags
+
+
+def _limit(given: Any) -> int:
+    if given is None:
+        return _PAGE
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"limit must be a whole number of runs, not {given!r:.100}")
+    if given < 1:
+        raise ValueError("a page holds at least 1 run; limit is below 1")
+    return min(given, _MOST)
+
+
+def _check_text(name: str, given: Any) -> None:
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a text, not {given!r:.100}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds a lone surrogate: {given!r:.100}") from None
+
+
+def _check_instant(name: str, given: Any) -> None:
+    if not isinstance(given, datetime):
+        raise TypeError(f"{name} must be a datetime, not {given!r:.100}")
+    if given.utcoffset() is None:
+        raise ValueError(
+            f"{name} {given!r} has no time zone; say which, as in datetime.now(timezone.utc)"
+        )
+
+
+class Page(Sequence[T_co]):
+    """One page of a listing: a sequence, with the cursor of the next page."""
+
+    __slots__ = ("_items", "next_cursor")
+
+    def __init__(self, items: Sequence[T_co], next_cursor: str | None = None) -> None:
+        self._items = tuple(items)
+        self.next_cursor = next_cursor
+        """Give it as ``RunFilter(cursor=…)``; ``None`` on the last page."""
+
+    @overload
+    def __getitem__(self, index: int) -> T_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T_co]: ...
+    def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
+        """Return one item, or several."""
+        return self._items[index]
+
+    def __len__(self) -> int:
+        """Return how many items this page has."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Iterate over the items of this page."""
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        """Return the items and the cursor."""
+        return f"Page({list(self._items)!r}, next_cursor={self.next_cursor!r})"

@@ -1,0 +1,89 @@
+"""A list costs what its page costs, whatever its filters. Counted in steps of SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from gorkflow.listing import RunFilter
+from gorkflow.model import instant
+from gorkflow.stores.sqlite import _listing
+from gorkflow.testing.conformance import T0
+from tests.stores.tools import with_store
+
+RUNS = 20_000
+
+
+async def nothing(_):
+    return None
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Runs of two workflows in turn, one of which always fails; all have one tag, some another."""
+    path = tmp_path_factory.mktemp("listing") / "runs.db"
+    with_store(path, nothing)
+    runs, tags = [], []
+    for number in range(RUNS):
+        kind, run_id, at = number % 2, f"r{number:06}", T0 + number
+        runs.append(("ab"[kind], ("completed", "failed")[kind], at, at + 1, number + 1, run_id))
+        tags.append(("all", "x", at, run_id, number + 1))
+        tags.append(("half", "12"[number >= RUNS // 2], at, run_id, number + 1))
+        if number % 4000 == 0:
+            tags.append(("rare", "x", at, run_id, number + 1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        db.executemany(
+            "INSERT INTO runs (workflow_id, status, created_at, finished_at, key, run_id, token, "
+            "workflow_version, fingerprint, reason, resource_id, tags, seq) "
+            "VALUES (?, ?, ?, ?, ?, ?, 0, '1', 'f', '', 'cart', '[]', 1)",
+            runs,
+        )
+        db.executemany("INSERT INTO run_tags VALUES (?, ?, ?, ?, ?)", tags)
+        db.execute("COMMIT")
+    return path
+
+
+def cost(path, **filters):
+    """Return how many hundreds of steps of its machine SQLite needs for a page, and its runs."""
+    ticks = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.set_progress_handler(lambda: ticks.append(1), 100)
+        found = _listing.rows(db, RunFilter(**filters))
+    return len(ticks), len(found)
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({"tags": {"all": "x", "none": "x"}}, 0),
+        ({"tags": {"all": "x", "rare": "x"}}, 5),
+        ({"tags": {"half": "1", "all": "x"}}, 51),
+        ({"tags": {"all": "x"}, "workflow_id": "c"}, 0),
+        ({"tags": {"all": "x"}, "status": "cancelled"}, 0),
+        ({"tags": {"all": "x"}, "resource_id": "desk"}, 0),
+        ({"workflow_id": "a", "status": "failed"}, 0),
+        ({"workflow_id": "a", "status": ["completed", "failed"]}, 51),
+        ({"workflow_id": "a", "status": "failed", "resource_id": "cart"}, 0),
+        ({"workflow_id": "a"}, 51),
+        ({"workflow_id": "c"}, 0),
+        ({"created_before": instant(T0 + 3)}, 3),
+        ({"created_before": instant(T0 + 3), "tags": {"all": "x"}}, 3),
+        ({"created_after": instant(T0 + 10), "created_before": instant(T0 + 13)}, 3),
+        ({"created_after": instant(T0 + RUNS), "workflow_id": "a", "tags": {"all": "x"}}, 0),
+        ({"finished_before": instant(T0 + 3), "workflow_id": "a", "tags": {"all": "x"}}, 1),
+    ],
+)
+def test_a_page_costs_no_more_than_a_plain_one_does(path, filters, count):
+    plain, _ = cost(path)
+    ticks, found = cost(path, **filters)
+    assert found == count
+    assert ticks <= plain * 6
+
+
+@pytest.mark.parametrize("filters", [{}, {"resource_id": "cart"}, {"status": "failed"}])
+def test_a_page_along_one_index_costs_the_same_among_more_runs(path, filters):
+    ticks, _ = cost(path, **filters)
+    assert ticks <= 60
