@@ -32,12 +32,31 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):
-        raise TypeError(f"{what} must be seconds or a timedelta, not {duration!r}")
+        raise TypeError(f"{what} must be seconds or a timedelta, not {duration!r:.100}")
     if not duration > 0:  # also refuses NaN
         raise ValueError(f"{what} must be more than 0 seconds, not {duration!r}")
     if LONGEST < duration < float("inf"):
-        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {duration!r}")
+        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {duration!r:.100}")
     return float(duration)
+
+
+def number(what: str, given: object) -> float:
+    """Return what was given, if it is a number.
+
+    Args:
+        what: what it is for, to name it in the error.
+        given: anything.
+
+    Raises:
+        TypeError: it is not a number.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(f"{what} must be a number, not {given!r:.100}")
+    return given
+
+
+_MOST = 10**15
+"""Starts within a limit's ``per``. More is not a limit, and some ints are larger than any float."""
 
 
 def exception_name(cls: type[BaseException]) -> str:
@@ -86,18 +105,18 @@ class RetryPolicy:
         """Check the ranges and turn classes into names."""
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
-        if self.backoff not in {"exponential", "linear", "constant"}:
+        if self.backoff not in ("exponential", "linear", "constant"):  # it may be unhashable
             raise ValueError(
                 f"backoff must be 'exponential', 'linear' or 'constant', not {self.backoff!r}"
             )
         for name, low in (("initial_interval", 0.0), ("max_interval", 0.0), ("factor", 1.0)):
-            value = getattr(self, name)
+            value = number(name, getattr(self, name))
             if not low <= value <= LONGEST:
                 raise ValueError(
                     f"{name} must be at least {low:g} and at most 100 years in seconds, "
                     f"not {value!r}"
                 )
-        if not 0 <= self.jitter <= 1:
+        if not 0 <= number("jitter", self.jitter) <= 1:
             raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
         for name in ("retry_on", "give_up_on"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
@@ -170,7 +189,7 @@ def at_least(count: int) -> Join:
         ValueError: ``count`` is not at least 1.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"at_least needs 1 or more branches, not {count!r}")
+        raise ValueError(f"at_least needs 1 or more branches as count, not {count!r:.100}")
     return Join("at_least", count)
 
 
@@ -183,12 +202,13 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
 
     Raises:
         ValueError: not exactly one was given, or it is out of range.
+        TypeError: the percent is not a number.
     """
     if (count is None) == (percent is None):
         raise ValueError("tolerate needs either a count or percent=, and not both")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-        raise ValueError(f"tolerate needs 0 or more failures, not {count!r}")
-    if percent is not None and not 0 <= percent <= 100:
+        raise ValueError(f"tolerate needs 0 or more failures as count, not {count!r:.100}")
+    if percent is not None and not 0 <= number("tolerate: percent", percent) <= 100:
         raise ValueError(f"tolerate needs a percent from 0 to 100, not {percent!r}")
     return Join("tolerate", count, percent)
 
@@ -233,8 +253,10 @@ class Limit:
             return
         if isinstance(rate, bool) or not isinstance(rate, int | float):
             raise TypeError(f"{what}: rate must be a number, not {rate!r}")
-        if not 0 < rate < float("inf"):
-            raise ValueError(f"{what}: rate must be more than 0 and finite, not {rate!r}")
+        if not 0 < rate <= _MOST:
+            raise ValueError(
+                f"{what}: rate must be more than 0 and finite, at most {_MOST:,}, not {rate!r:.100}"
+            )
         per = seconds_of(1.0 if self.per is None else self.per, f"{what}: per")
         if per == float("inf"):
             raise ValueError(f"{what}: per must be finite")

@@ -236,6 +236,8 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             WorkflowInvalidError: there is no such node, or the new one does not fit.
         """
         problems = node_problems((new,))
+        if not isinstance(old, str | Node):
+            problems.append(f"replace takes a node or its id as old, not {old!r:.100}")
         if problems:
             raise WorkflowInvalidError(self.id, problems)
         old_id = old if isinstance(old, str) else old.id
@@ -276,7 +278,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: there are problems.
         """
-        if element is None:
+        if element is None or not isinstance(element.id, str):
             raise WorkflowInvalidError(self.id, problems)
         ids = ids_of(element)
         seen = seen_of(element)

@@ -89,5 +89,5 @@ async def test_what_is_no_place_to_go_on_from_is_named():
             engine.events(after=3)
         with pytest.raises(TypeError, match="a cursor over all runs"):
             engine.events("r1", after="abc")
-        with pytest.raises(ValueError, match="'abc' is no cursor"):
+        with pytest.raises(ValueError, match="'abc' is not a cursor"):
             await anext(aiter(engine.events(after="abc")))

@@ -308,7 +308,11 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
         ValueError: one has the name of a place that every engine has.
         TypeError: one is no executor.
     """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"executors must map names to executors, not {given!r:.100}")
     for name, executor in given.items():
+        if not isinstance(name, str):
+            raise TypeError(f"executors: a name must be a text, not {name!r:.100}")
         if name in BUILT_IN:
             raise ValueError(f"executors: {name!r} is a name of ours; choose another")
         if not callable(getattr(executor, "submit", None)):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gorkflow.clock import Clock, SystemClock
+from gorkflow.errors import RunNotFoundError
 from gorkflow.language._options import defaults_problems
+from gorkflow.policy import LONGEST
 from gorkflow.stores import open_store
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ def check_numbers(lease: object, **limits: object) -> None:
     """
     if isinstance(lease, bool) or not isinstance(lease, int | float):
         raise TypeError(f"lease must be a number of seconds, not {lease!r:.100}")
-    if not 0 < lease < float("inf"):
-        raise ValueError(f"lease must be more than 0 seconds, not {lease!r}")
+    if not 0 < lease <= LONGEST:
+        raise ValueError(
+            f"lease must be more than 0 seconds, 100 years at most, not {lease!r:.100}"
+        )
     for name, number in limits.items():
         if number is None:
             continue
@@ -57,6 +62,37 @@ def check_defaults(defaults: StepDefaults | None) -> None:
         raise ValueError(f"the engine's defaults: {'; '.join(problems)}")
 
 
+def clock_of(clock: Clock | None) -> Clock:
+    """Return where the time comes from.
+
+    Raises:
+        TypeError: it is not a clock.
+    """
+    if clock is None:
+        return SystemClock()
+    if isinstance(clock, type) or not all(
+        callable(getattr(clock, name, None)) for name in ("now", "monotonic", "call_at")
+    ):
+        raise TypeError(f"clock must have now(), monotonic() and call_at(), not {clock!r:.100}")
+    return clock
+
+
+def run_id_of(given: object, name: str = "run_id") -> str:
+    """Return the id of a run that somebody asks for.
+
+    Raises:
+        TypeError: it is not a text.
+        RunNotFoundError: no run can have it.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a text, not {given!r:.100}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise RunNotFoundError(given) from None
+    return given
+
+
 def store_of(store: Store | str | None) -> Store:
     """Return the store that is meant.
 
@@ -68,6 +104,6 @@ def store_of(store: Store | str | None) -> Store:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
     if isinstance(store, str):
         return open_store(store)
-    if not callable(getattr(store, "append", None)):
+    if not callable(getattr(store, "read_events", None)):
         raise TypeError(f"store must be a Store or a URL, such as 'memory:', not {store!r:.100}")
     return store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
 from gorkflow.engine._signals import ended, message_for
 from gorkflow.errors import InputInvalidError, RunNotFoundError
@@ -41,6 +42,7 @@ class Messaging(Part):
             StoreError: the store failed; the signal was not recorded.
         """
         service, runtime = self._opened()
+        run_id_of(run_id)
         message = await message_for(runtime, self._registry, run_id, signal, payload)
         if not await service.send(message):
             row = await self.store.get_run(run_id)
@@ -61,4 +63,4 @@ class Messaging(Part):
         problems = text_problems(reason=reason)
         if problems:
             raise InputInvalidError(problems[0])
-        await service.cancel(run_id, reason)
+        await service.cancel(run_id_of(run_id), reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.engine._executors import misplaced
@@ -13,8 +14,6 @@ from gorkflow.language._elements import node_problems
 from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gorkflow.definition import Definition
     from gorkflow.step import StepDefaults
 
@@ -78,6 +77,8 @@ class Registry:
         """
         if isinstance(workflows, Workflow):
             raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
+        if not isinstance(workflows, Iterable):
+            raise TypeError(f"workflows must be a list of workflows, not {workflows!r:.100}")
         for workflow in workflows:
             self.add_new(workflow)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from gorkflow.definition import without_code
 from gorkflow.engine._driver import Inbound
+from gorkflow.engine._given import run_id_of
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._part import Part
 from gorkflow.engine._start import StartOptions, check_options, driver_for
@@ -111,7 +112,7 @@ class Reruns(Part):
                 f"from_step must be a step, its id or its path, not {from_step!r}"
             )
         code = None if workflow is None else self._registry.add(workflow)
-        loaded = await _loaded(runtime.store, origin, workflow)
+        loaded = await _loaded(runtime.store, run_id_of(origin, "origin"), workflow)
         registry = self._registry if self._execute else None
         start = from_step.id if isinstance(from_step, Node) else from_step
         driver = _driver(runtime, registry, code, loaded, start, options, accept_types=accept_types)

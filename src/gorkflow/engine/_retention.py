@@ -38,7 +38,7 @@ def ended(
     """
     if not isinstance(before, datetime | timedelta):
         raise TypeError(
-            f"name an instant, or an age such as timedelta(days=30), not {before!r:.100}"
+            f"before must be an instant, or an age such as timedelta(days=30), not {before!r:.100}"
         )
     terminal = [each for each in RunStatus if each.terminal]
     wanted = RunFilter(status=terminal if status is None else status).statuses or ()
@@ -50,11 +50,11 @@ def ended(
             )
     if isinstance(before, timedelta):
         if before < timedelta():
-            raise ValueError(f"an age can't be negative: {before!r}")
+            raise ValueError(f"before is an age, which can't be negative: {before!r}")
         before = instant(now) - min(before, timedelta(seconds=now))  # there was nothing before 1970
     elif before.utcoffset() is None:
         raise ValueError(
-            f"the instant {before!r} has no time zone; say which, as in datetime.now(timezone.utc)"
+            f"before {before!r} has no time zone; say which, as in datetime.now(timezone.utc)"
         )
     return RunFilter(workflow_id=workflow_id, status=wanted, finished_before=before)
 

@@ -129,7 +129,7 @@ class Scheduling(Part):
             ScheduleNotFoundError: there is no such schedule.
         """
         _, runtime = self._opened()
-        if not await runtime.store.drop_schedule(id):
+        if not await runtime.store.drop_schedule(_asked_id(id)):
             raise ScheduleNotFoundError(id)
 
     async def pause_schedule(self, id: str) -> Schedule:
@@ -141,7 +141,7 @@ class Scheduling(Part):
             ScheduleNotFoundError: there is no such schedule.
         """
         _, runtime = self._opened()
-        return schedule_of(await _write(runtime.store, id, _changed(id, _paused)))
+        return schedule_of(await _write(runtime.store, _asked_id(id), _changed(id, _paused)))
 
     async def resume_schedule(self, id: str) -> Schedule:
         """Have a paused schedule start runs again, from now on: the pause is not made up for.
@@ -152,7 +152,7 @@ class Scheduling(Part):
         _, runtime = self._opened()
         now = runtime.clock.now()
         return schedule_of(
-            await _write(runtime.store, id, _changed(id, lambda r: _resumed(r, now)))
+            await _write(runtime.store, _asked_id(id), _changed(id, lambda r: _resumed(r, now)))
         )
 
 
@@ -264,6 +264,20 @@ def _checked_id(given: str) -> str:
             f"schedule id {given!r:.200} is not valid; use up to 150 letters, digits and _.:=+- , "
             "beginning with a letter or digit"
         )
+    return given
+
+
+def _asked_id(given: object) -> str:
+    """Return the id of a schedule that somebody asks for.
+
+    Raises:
+        TypeError: it is not a text.
+        ScheduleNotFoundError: no schedule can have it.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"id must be a text, not {given!r:.100}")
+    if not _ID.fullmatch(given):
+        raise ScheduleNotFoundError(given)
     return given
 
 

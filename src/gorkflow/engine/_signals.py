@@ -41,7 +41,10 @@ async def message_for(
         RunNotFoundError: there is no such run.
         RunEndedError: it has ended.
         InputInvalidError: the payload is not valid, or the run never waits for such a signal.
+        TypeError: it is not a signal.
     """
+    if not isinstance(signal, Signal | str):
+        raise TypeError(f"signal must be a Signal or the name of one, not {signal!r:.100}")
     row = await runtime.store.get_run(run_id)
     if row is None:
         raise RunNotFoundError(run_id)

@@ -232,9 +232,9 @@ def check_options(options: StartOptions) -> None:
     if not options:
         return
     check_names("start option", options, StartOptions)
-    if options.get("if_exists", "raise") not in {"raise", "return"}:
+    if options.get("if_exists", "raise") not in ("raise", "return"):  # it may be unhashable
         raise InputInvalidError(
-            f"if_exists must be 'raise' or 'return', not {options.get('if_exists')!r}"
+            f"if_exists must be 'raise' or 'return', not {options.get('if_exists')!r:.100}"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
+from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
 from gorkflow.engine._within import calling, check_limits, waiting
 from gorkflow.errors import LeaseLostError, RunBlockedError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gorkflow.engine._watch import Ended
     from gorkflow.step import StepDefaults
     from gorkflow.workflow import Workflow
+
+
+_LARGEST = 2**63 - 1
 
 
 class EventFeed:
@@ -66,7 +70,7 @@ class Views(Part):
             StoreCorruptError: what is stored of it can't be read.
         """
         self._opened()
-        return await self._watch.get_run(run_id)
+        return await self._watch.get_run(run_id_of(run_id))
 
     async def list_runs(self, query: RunFilter | None = None, **options: Never) -> Page[Run]:
         """Return one page of runs, newest first, without their inputs and outputs.
@@ -82,8 +86,8 @@ class Views(Part):
         if options or not isinstance(query, RunFilter | None):
             name = next(iter(options), "status")
             raise TypeError(
-                f"list_runs takes a RunFilter: write list_runs(RunFilter({name}=…)), which has the "
-                f"fields {', '.join(each.name for each in fields(RunFilter))}"
+                f"the query of list_runs is a RunFilter: write list_runs(RunFilter({name}=…)), "
+                f"which has the fields {', '.join(each.name for each in fields(RunFilter))}"
             )
         self._opened()
         return await self._watch.list_runs(query or RunFilter())
@@ -95,7 +99,7 @@ class Views(Part):
             RunNotFoundError: there is no such run.
         """
         self._opened()
-        return await self._watch.steps(run_id)
+        return await self._watch.steps(run_id_of(run_id))
 
     @overload
     def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]: ...
@@ -120,13 +124,19 @@ class Views(Part):
         service, _ = self._opened()
         if run_id is None:
             if not isinstance(after, str | None):
-                raise TypeError(f"after={after!r} is a seq, and that belongs to a run: name it")
+                raise TypeError(
+                    f"after={after!r:.100} is a seq, and that belongs to a run: give its run_id"
+                )
             return EventFeed(self._watch.feed, after or "")
         if isinstance(after, str):
-            raise TypeError(f"after={after!r} is a cursor over all runs; of one, give a seq")
+            raise TypeError(f"after={after!r:.100} is a cursor over all runs; of one, give a seq")
+        if isinstance(after, bool) or not isinstance(after, int | None):
+            raise TypeError(f"after must be a seq, a whole number, not {after!r:.100}")
+        run_id_of(run_id)
         if calling() is not None:
             service.let_in(run_id)
-        return self._watch.events(run_id, after or 0)
+        # No seq is larger, nor below 0; and a database's ints have 64 bits.
+        return self._watch.events(run_id, min(max(after or 0, 0), _LARGEST))
 
     async def wait(
         self, run_id: str, *, workflow_id: str | None = None, wait_blocked: bool = False
@@ -146,6 +156,7 @@ class Views(Part):
             DeadlockError: a step waits for it that holds a limit which it needs.
         """
         service, runtime = self._opened()
+        run_id_of(run_id)
         if workflow_id is not None:
             await self._watch.check_workflow(run_id, workflow_id)
         driver = service.runs.drivers.get(run_id)

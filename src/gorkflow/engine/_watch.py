@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,14 @@ from gorkflow.engine._match import read_by, tree_of
 from gorkflow.engine._shown import Shown
 from gorkflow.engine._values import Values
 from gorkflow.engine._within import waiting
-from gorkflow.errors import RunBlockedError, RunError, RunNotFoundError, StoreCorruptError
+from gorkflow.errors import (
+    EngineClosedError,
+    RunBlockedError,
+    RunError,
+    RunNotFoundError,
+    StoreCorruptError,
+    StoreError,
+)
 from gorkflow.events import Event, RunFinished
 from gorkflow.history import (
     run_of,
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
 _LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
+_CLOSED = "the engine is closed, and waits for no run any more; the run itself is safe"
 _ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
 
@@ -65,7 +73,8 @@ class Watch:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[_Woken]] = {}
+        self._closed = False
         self._latest: dict[str, Driver] = {}
         """Of the runs that somebody waits for, who carried them here last."""
 
@@ -78,6 +87,17 @@ class Watch:
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
                 event.set()
 
+    def open(self) -> None:
+        """Answer: the store is open."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Answer no more, and let those who wait know."""
+        self._closed = True
+        for event in [each for waiting in self._waiting.values() for each in waiting]:
+            event.closed = True
+            event.set()
+
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
         loaded, values = await self._load(run_id)
@@ -87,7 +107,8 @@ class Watch:
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
-        page = await self._store.list_runs(query)
+        with self._asking():
+            page = await self._store.list_runs(query)
         return Page([summary_of(row) for row in page], page.next_cursor)
 
     async def steps(self, run_id: str) -> list[StepExecution]:
@@ -99,8 +120,8 @@ class Watch:
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
-        await self._row(run_id)
         with self._woken(run_id) as woken, waiting():
+            await self._row(run_id)
             delay = _POLL[0]
             over = False
             while True:
@@ -149,7 +170,7 @@ class Watch:
             return known
         try:
             return await self._ended(run_id, wait_blocked=wait_blocked)
-        except RunNotFoundError:
+        except (RunNotFoundError, EngineClosedError):
             if known is None:
                 raise
             return known  # a store in memory keeps so many: this one is forgotten already
@@ -190,7 +211,8 @@ class Watch:
         Raises:
             RunError: it is of another one.
         """
-        row = await self._store.get_run(run_id)
+        with self._asking():
+            row = await self._store.get_run(run_id)
         if row is not None and row.workflow_id != workflow_id:
             raise RunError(
                 run_id,
@@ -205,7 +227,8 @@ class Watch:
         return row
 
     async def _load(self, run_id: str) -> tuple[Loaded, Values]:
-        loaded = await self._store.load(run_id)
+        with self._asking():
+            loaded = await self._store.load(run_id)
         if loaded is None:
             raise RunNotFoundError(run_id)
         definition = self._registry.of_run(run_id, loaded.row.workflow_id)
@@ -222,12 +245,25 @@ class Watch:
         return max(_POLL[1], len(self._waiting) / _LOOKS)
 
     @contextlib.contextmanager
-    def _woken(self, run_id: str) -> Any:
-        event = asyncio.Event()
+    def _asking(self) -> Generator[None]:
+        """Say that the engine is closed, where the store would say that it is not open."""
+        if self._closed:
+            raise EngineClosedError(_CLOSED)
+        try:
+            yield
+        except StoreError as error:
+            if self._closed:
+                raise EngineClosedError(_CLOSED) from error
+            raise
+
+    @contextlib.contextmanager
+    def _woken(self, run_id: str) -> Generator[_Woken]:
+        event = _Woken()
         waiting = self._waiting.setdefault(run_id, set())
         waiting.add(event)
         try:
-            yield event
+            with self._asking():
+                yield event
         finally:
             waiting.discard(event)
             if not waiting:
@@ -252,9 +288,22 @@ def _as_carried(driver: Driver) -> Ended | None:
     )
 
 
-async def _sleep(woken: asyncio.Event, delay: float, longest: float) -> float:
-    """Wait until woken, or for ``delay`` seconds; return the next delay."""
+class _Woken(asyncio.Event):
+    """Set when there may be something new, or never will be."""
+
+    closed = False
+    """Whether the engine was closed while somebody waited for it."""
+
+
+async def _sleep(woken: _Woken, delay: float, longest: float) -> float:
+    """Wait until woken, or for ``delay`` seconds; return the next delay.
+
+    Raises:
+        EngineClosedError: the engine was closed meanwhile.
+    """
     with background(), contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await woken.wait()
+    if woken.closed:
+        raise EngineClosedError(_CLOSED)
     return min(delay * 1.5, longest)

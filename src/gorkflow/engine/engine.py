@@ -11,13 +11,20 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
-from gorkflow.clock import Clock, SystemClock
+from gorkflow.clock import Clock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
-from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
+from gorkflow.engine._given import (
+    check_defaults,
+    check_numbers,
+    check_switches,
+    clock_of,
+    run_id_of,
+    store_of,
+)
 from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
@@ -114,11 +121,11 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         self._max_runs = max_concurrent_runs
         self._max_threads = max_threads
         self._room = (max_concurrent_steps, max_threads, max_processes or os.cpu_count() or 1)
-        self._executors = checked(executors or {})
+        self._executors = checked({} if executors is None else executors)
         self._max_payload = max_payload
         self._lease = lease
         self._recover = recover and execute
-        self._clock: Clock = clock or SystemClock()
+        self._clock: Clock = clock_of(clock)
         check_defaults(defaults)
         self._registry = Registry(defaults, frozenset(self._executors) if execute else None)
         self._registry.add_all(workflows)
@@ -207,6 +214,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
         loop = asyncio.get_running_loop()
         await self._shared.enter()
+        self._watch.open()
         executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,
@@ -265,6 +273,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             await service.close(grace)
         finally:
             self._service = self._runtime = None
+            self._watch.close()
             await self._shared.leave()
             tell(self.store, service.unfinished, kept=self._shared.is_open)
 
@@ -367,6 +376,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             run_id: the run; whether it exists shows when the handle is used.
             workflow: its workflow, so that its output is decoded to the right type.
         """
+        run_id_of(run_id)
         if workflow is not None:
             self._registry.add(workflow)
         return RunHandle(self, run_id, None if workflow is None else workflow.id)
@@ -394,6 +404,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             raise EngineClosedError(
                 "a client (execute=False) carries no runs; recover with an engine that does"
             )
-        if run_id is not None and await self.store.get_run(run_id) is None:
+        if run_id is not None and await self.store.get_run(run_id_of(run_id)) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id, accept_types=accept_types)

@@ -10,12 +10,22 @@ from gorkflow.language._elements import Block, Chain, Choice, Element, Loop, Map
 
 
 def text_problems(**texts: Any) -> list[str]:
-    """Return which of these are no strings."""
+    """Return which of these are not strings that can be written down."""
     return [
-        f"{what} must be a string, not {text!r}"
+        f"{what} must be a string, and one that UTF-8 can hold, not {text!r:.100}"
+        if isinstance(text, str)
+        else f"{what} must be a string, not {text!r:.100}"
         for what, text in texts.items()
-        if not isinstance(text, str)
+        if not isinstance(text, str) or (not text.isascii() and not _is_utf8(text))
     ]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def tag_problems(tags: Any) -> list[str]:

@@ -22,7 +22,10 @@ def open_store(url: str) -> Store:
 
     Raises:
         StoreError: no store is called that, or an option is unknown or makes no sense.
+        TypeError: it is not a text.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"the url of a store must be a text, not {url!r:.100}")
     scheme, colon, rest = url.partition(":")
     make = _SCHEMES.get(scheme)
     if make and colon:

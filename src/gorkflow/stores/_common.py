@@ -33,7 +33,8 @@ def page_start(query: RunFilter) -> tuple[float, str]:
             return created_at, run_id
         case _:
             raise ValueError(
-                f"{query.cursor!r} is no cursor of list_runs; give the next_cursor of a page"
+                f"cursor={query.cursor!r:.100} is not one of list_runs; give the next_cursor of a "
+                "page"
             )
 
 
@@ -55,7 +56,8 @@ def feed_position(cursor: str) -> int:
             return position
         case _:
             raise ValueError(
-                f"{cursor!r} is no cursor of events; give the one that came with some, or ''"
+                f"after={cursor!r:.100} is not a cursor of events; give one that came with some, "
+                "or ''"
             )
 
 

@@ -11,6 +11,7 @@ from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
 from gorkflow.engine.engine import MAX_PAYLOAD
 from gorkflow.errors import UnavailableError
+from gorkflow.flow import id_at
 from gorkflow.language._elements import UNSET
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
@@ -161,21 +162,21 @@ def context(
         state: what ``ctx.state`` begins with; what the step wrote is seen in it afterwards.
         cancelled: what the step sees as ``ctx.cancelled``; ``cancel()`` sets it later.
         deadline: when the attempt times out; ``None``: never.
+
+    Raises:
+        TypeError: one of these is of another kind.
+        ValueInvalidError: the state can't be written as JSON.
     """
-    ended: dict[str, Outcome[object]] = {}
-    for node, value in (outputs or {}).items():
-        ended[_id(node)] = Completed(_id(node), value)
-    for node, outcome in (outcomes or {}).items():
-        ended[_id(node)] = outcome
-    host = _Host(ended, path, state or {})
-    host.cancelled = cancelled
-    step_id = path.rpartition("/")[2].partition("[")[0].partition("#")[0]
+    _check_kinds(str, run_id=run_id, workflow_id=workflow_id, path=path)
+    _check_kinds(int, attempt=attempt)
+    _check_kinds(datetime | None, deadline=deadline)
+    host = _host(outputs, outcomes, path, state, cancelled=cancelled)
     return FakeContext(
         host,
         run_input=run_input,
         run_id=run_id,
         workflow_id=workflow_id,
-        step_id=step_id,
+        step_id=id_at(path),
         path=path,
         attempt=attempt,
         deadline=deadline,
@@ -183,5 +184,32 @@ def context(
     )
 
 
-def _id(node: Node[Any, Any] | str) -> str:
+def _host(
+    outputs: Mapping[Any, object] | None,
+    outcomes: Mapping[Any, Outcome[object]] | None,
+    path: str,
+    state: Mapping[str, Any] | None,
+    *,
+    cancelled: bool,
+) -> _Host:
+    _check_kinds(Mapping | None, outputs=outputs, outcomes=outcomes, state=state)
+    ended: dict[str, Outcome[object]] = {}
+    for node, value in (outputs or {}).items():
+        ended[_id(node)] = Completed(_id(node), value)
+    for node, outcome in (outcomes or {}).items():
+        ended[_id(node)] = outcome
+    host = _Host(ended, path, state or {})
+    host.cancelled = cancelled
+    return host
+
+
+def _check_kinds(kind: Any, **given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is of another kind: {value!r:.100}; see testing.context")
+
+
+def _id(node: Any) -> str:
+    if not isinstance(node, Node | str):
+        raise TypeError(f"outputs and outcomes are given by node or id, not by {node!r:.100}")
     return node if isinstance(node, str) else node.id

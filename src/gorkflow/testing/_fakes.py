@@ -57,7 +57,12 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
 
     Raises:
         WorkflowInvalidError: there is no such step, or a fake does not fit; lists all of these.
+        TypeError: one of the two is of another kind.
     """
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"workflow must be a Workflow, not {workflow!r:.100}")
+    if not isinstance(fakes, Mapping):
+        raise TypeError(f"fakes must map steps to what stands in for them, not {fakes!r:.100}")
     nodes = nodes_of(workflow)
     problems: list[str] = []
     chosen: dict[str, Any] = {}

@@ -179,18 +179,39 @@ class PlayOptions(StartOptions, total=False):
     """Handlers begin and end one at a time, in an order drawn from this seed; see ``explore``."""
 
 
+def _check_play(workflow: Any, options: PlayOptions) -> None:
+    """Check what only tests give.
+
+    Raises:
+        TypeError: it is of another kind; names it.
+    """
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"workflow must be a Workflow, not {workflow!r:.100}")
+    kinds: dict[str, Any] = {
+        "signals": Iterable,
+        "start": datetime | int | float,
+        "seed": int | None,
+    }
+    for name, kind in kinds.items():
+        given = options.get(name, ())
+        if name in options and (not isinstance(given, kind) or isinstance(given, bool | str)):
+            raise TypeError(f"{name} is of another kind: {given!r:.100}; see PlayOptions")
+
+
 def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> Play:
     """Return what the options of a caller come to."""
+    _check_play(workflow, options)
     rest: dict[str, Any] = dict(options)
     fakes = rest.pop("fakes", None)
     signals: Any = rest.pop("signals", ())
-    sent: Iterable[tuple[Any, object]] = (
-        cast("Mapping[Any, object]", signals).items() if isinstance(signals, Mapping) else signals
-    )
+    is_mapping = isinstance(signals, Mapping)
+    sent: list[Any] = [*(cast("Any", signals).items() if is_mapping else signals)]
+    if not all(type(pair) is tuple and len(pair) == 2 for pair in sent):
+        raise TypeError(f"signals must be pairs of signal and payload, not {signals!r:.100}")
     names = ("deps", "defaults", "start", "seed")
     own = {name: rest.pop(name) for name in names if name in rest}
     return Play(
-        workflow=with_fakes(workflow, fakes) if fakes else workflow,
+        workflow=workflow if fakes is None else with_fakes(workflow, fakes),
         input=input,
         signals=tuple(sent),
         options=cast("StartOptions", rest),

@@ -44,6 +44,7 @@ in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
 
 _NEVER = 10 * 365 * 86_400.0
 _RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
+_LATEST = 221_845_392_000.0  # the year 9000
 _PATIENCE = 1.0  # real seconds that work outside may take before virtual time flows
 _FUTILE = 300  # jumps to background timers in a row after which nothing will come of it
 
@@ -60,7 +61,7 @@ class VirtualClock:
     """
 
     def __init__(self, start: datetime | float = START) -> None:
-        self._now = start.timestamp() if isinstance(start, datetime) else float(start)
+        self._now = _seconds(start)
 
     def __repr__(self) -> str:
         """Return the time it shows."""
@@ -98,6 +99,24 @@ class _Timer(NamedTuple):
     number: int
     handle: asyncio.TimerHandle
     of_handler: bool
+
+
+def _seconds(start: datetime | float) -> float:
+    """Return the instant at which a clock begins, in seconds since the epoch.
+
+    Raises:
+        TypeError: it is not an instant.
+        ValueError: it is before 1970, or after the year 9000, where some calendars end.
+    """
+    if isinstance(start, bool) or not isinstance(start, datetime | int | float):
+        raise TypeError(f"start must be a datetime or seconds since the epoch, not {start!r:.100}")
+    try:
+        seconds = start.timestamp() if isinstance(start, datetime) else start
+        if 0 <= seconds <= _LATEST:
+            return float(seconds)
+    except (OverflowError, ValueError, OSError):
+        pass  # beyond what the system's calendar has
+    raise ValueError(f"start must be from 1970 to 9000, not {start!r:.100}")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

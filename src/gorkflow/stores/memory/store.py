@@ -40,9 +40,14 @@ class MemoryStore(Schedules):
 
     Args:
         keep_ended: how many ended runs to keep; the one that ended first is forgotten first.
+
+    Raises:
+        StoreError: that is not a number of runs.
     """
 
     def __init__(self, *, keep_ended: int = 10_000) -> None:
+        if isinstance(keep_ended, bool) or not isinstance(keep_ended, int) or keep_ended < 0:
+            raise StoreError(f"keep_ended is a number of runs, 0 or more, not {keep_ended!r:.100}")
         self.keep_ended = keep_ended
         self._open = False
         self._clear()

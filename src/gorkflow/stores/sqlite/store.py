@@ -66,15 +66,19 @@ class SqliteStore:
 
     Raises:
         StoreError: an argument makes no sense.
+        TypeError: it is not a path.
     """
 
     def __init__(
         self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0
     ) -> None:
-        if synchronous not in {"full", "normal"}:
-            raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r}")
-        if not 0 <= busy_timeout <= _LONGEST:
-            raise StoreError(f"busy_timeout is 0 to {_LONGEST} seconds, not {busy_timeout!r}")
+        if synchronous not in ("full", "normal"):  # it may be unhashable
+            raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r:.100}")
+        is_number = isinstance(busy_timeout, int | float) and not isinstance(busy_timeout, bool)
+        if not is_number or not 0 <= busy_timeout <= _LONGEST:
+            raise StoreError(f"busy_timeout is 0 to {_LONGEST} seconds, not {busy_timeout!r:.100}")
+        if not isinstance(path, str | Path):
+            raise TypeError(f"path must be that of a file, not {path!r:.100}")
         self.path = str(Path(path).absolute())
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
