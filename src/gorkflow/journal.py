@@ -196,6 +196,14 @@ _CHECKS: dict[type[ev.Event], tuple[tuple[str, tuple[type, ...]], ...]] = {
 """
 
 
+_LATEST = 250_000_000_000.0  # in the year 9892; Python's calendar ends in 9999
+
+
+def _is_time(value: float | None) -> bool:
+    """Whether an event can hold these seconds: an instant, or a duration of up to 100 years."""
+    return value is None or 0 <= value <= _LATEST
+
+
 def _ref(ref: Ref) -> str | None:
     """Return the JSON of a reference; ``None`` where it takes more than a line."""
     if type(ref) is int:
@@ -314,10 +322,15 @@ def from_row(row: Row) -> ev.Event:
         reader = _READERS.get(row.kind)
         values = reader(body, row.payload) if reader else body
         for name, types in _CHECKS[cls]:
-            if type(values[name]) not in types:
-                raise TypeError(f"{name} is {values[name]!r:.80}")
+            value = values[name]
+            if type(value) not in types or (float in types and not _is_time(value)):
+                raise TypeError(f"{name} is {value!r:.80}")
+        if not _is_time(row.at):
+            raise TypeError(f"its time is {row.at!r}")
         return cls(row.run_id, row.seq, row.path, row.at, **values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, OSError
+    ) as error:  # fmt: skip
         raise StoreCorruptError(
             f"{where} can't be read: {error}; restore it from a backup, or delete the run with "
             "`gorkflow runs delete`"

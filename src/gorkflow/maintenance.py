@@ -52,10 +52,13 @@ class Maintainable(Protocol):
         """
         ...
 
-    async def check(self) -> list[Finding]:
+    async def check(self, *, rows_only: bool = False) -> list[Finding]:
         """Look at everything that is kept, and return what is damaged. Must be open.
 
         Of one moment; writers go on meanwhile. Whether histories make sense is not judged here.
+
+        Args:
+            rows_only: leave out what has to read the whole file for it.
 
         Raises:
             StoreError: it can't even be looked at.

@@ -123,6 +123,9 @@ class Failure:
             KeyError: a field is missing.
             ValueError: a field holds something else.
         """
+        for name, kind in _FAILURE.items():
+            if type(body[name]) is not kind:
+                raise ValueError(f"the failure's {name} is {body[name]!r:.80}")
         return cls(
             path=body["path"],
             step_id=body["step_id"],
@@ -134,6 +137,17 @@ class Failure:
             at=instant(body["at"]),
             handled=body["handled"],
         )
+
+
+_FAILURE: dict[str, type] = {
+    "path": str,
+    "step_id": str,
+    "attempt": int,
+    "type": str,
+    "message": str,
+    "traceback": str,
+    "handled": bool,
+}
 
 
 def instant(seconds: float) -> datetime:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gorkflow._record import guarded, named_record
+from gorkflow.errors import GorkflowError
 from gorkflow.timetable import CronRule, Interval, Timetable, zone
 
+_logger = logging.getLogger("gorkflow.store")
 CatchUp = Literal["skip", "last", "all"]
 Overlap = Literal["allow", "skip"]
 TAG = "schedule"
@@ -184,6 +187,17 @@ def due(row: ScheduleRow, now: float, ahead: float) -> Due:
 def run_id_of(schedule_id: str, at: int) -> str:
     """Return the id of the run for one due time: that it can be given once makes the start one."""
     return f"{schedule_id}@{datetime.fromtimestamp(at, zone('UTC')):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def schedules_of(rows: Iterable[ScheduleRow]) -> list[Schedule]:
+    """Return what callers see of schedules; one that can't be read must not hide the others."""
+    found: list[Schedule] = []
+    for row in rows:
+        try:
+            found.append(schedule_of(row))
+        except (GorkflowError, ValueError, OverflowError) as error:
+            _logger.warning("left out schedule %r, which can't be read: %s", row.schedule_id, error)
+    return found
 
 
 def schedule_of(row: ScheduleRow) -> Schedule:

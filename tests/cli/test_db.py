@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gorkflow.cli import _findings
+from gorkflow.flow import PassthroughSpec, WorkflowSpec, fingerprint, to_json
 from gorkflow.maintenance import Finding, Level
 from gorkflow.model import RunStatus
-from gorkflow.store import Message, RunRow
+from gorkflow.store import Message, NewRun, RunRow
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import new_run, worker
 from tests.cli.conftest import Invoke
@@ -46,14 +48,17 @@ def in_store(*runs: dict[str, Any]) -> None:
     async def work() -> None:
         store = SqliteStore(STORE)
         await store.open()
-        await store.create([new_run(run["run_id"], **_rest(run)) for run in runs])
+        await store.create([_sound(run) for run in runs])
         await store.close()
 
     asyncio.run(work())
 
 
-def _rest(run: dict[str, Any]) -> dict[str, Any]:
-    return {"created_at": time.time() - 3600.0} | {k: v for k, v in run.items() if k != "run_id"}
+def _sound(run: dict[str, Any]) -> NewRun:
+    fields: dict[str, Any] = {"created_at": time.time() - 3600.0, "workflow_id": "shop"} | run
+    nodes = (PassthroughSpec(id="x"),)
+    tree = to_json(WorkflowSpec(id=fields["workflow_id"], nodes=nodes))
+    return replace(new_run(**fields, fingerprint=fingerprint(tree)), tree=tree)
 
 
 def listed(invoke: Invoke) -> list[str]:
@@ -129,7 +134,12 @@ def test_check_finds_nothing_in_a_sound_store(invoke: Invoke):
         ("UPDATE events SET at = 0 WHERE run = 1 AND seq = 3", "r1"),
         ("UPDATE runs SET status = 'failed' WHERE key = 1", "its summary says failed, its history"),
         ("UPDATE runs SET status = 'happy' WHERE key = 1", "'r1' can't be read"),
-        ("UPDATE definitions SET tree = '{}'", "the definition of run 'r1' can't be read"),
+        ("UPDATE runs SET workflow_id = 'x' WHERE key = 1", "its summary says workflow 'x'"),
+        ("UPDATE runs SET tags = '[[1, 2]]' WHERE key = 1", "'r1' can't be read"),
+        ("UPDATE runs SET fingerprint = 'x' WHERE key = 1", "lacks its definition"),
+        ("UPDATE events SET at = 1e308 WHERE run = 1 AND seq = 3", "its time is 1e+308"),
+        ("UPDATE events SET payload = X'78' WHERE run = 1 AND seq = 1", "makes no sense"),
+        ("UPDATE definitions SET tree = '{}'", "the definition of run 'r1' is not the one"),
     ],
 )  # fmt: skip
 def test_check_says_which_run_is_damaged(invoke: Invoke, damage: str, says: str):
@@ -329,10 +339,10 @@ def test_runs_that_were_begun_and_that_no_worker_is_left_for_are_told_at_once(in
 
 
 @pytest.mark.usefixtures("checkout")
-def test_runs_that_can_not_be_read_are_told_and_that_histories_are_not_looked_at(invoke: Invoke):
+def test_runs_that_can_not_be_read_are_told_and_how_many_histories_were_looked_at(invoke: Invoke):
     code, found = diagnosed(invoke)
     assert code == 0
-    assert "only `gorkflow db check` finds" in found["histories"][0]["text"]
+    assert found["histories"][0]["text"].startswith("the newest 2 were looked at; ")
     sql("UPDATE runs SET status = 'happy' WHERE run_id = 'r1'")
     code, found = diagnosed(invoke)
     assert code == 1

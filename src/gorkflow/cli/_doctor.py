@@ -12,6 +12,7 @@ from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._stores import check_exists
 from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
+from gorkflow.engine._damage import damaged
 from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.maintenance import Finding, Level
@@ -24,11 +25,8 @@ _LATE = 10.0
 _SHOWN = 5
 _PAGE = 1000
 _REASON = 300  # characters of what keeps a run from going on
-_HISTORIES = Finding(
-    Level.INFO,
-    "histories",
-    "not looked at: what is damaged in there only `gorkflow db check` finds",
-)
+_HISTORIES = 500
+"""How many of the newest runs are replayed; `gorkflow db check` does all."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 
 
@@ -47,7 +45,8 @@ def examine(url: str | None, *, as_json: bool) -> ExitCode:
             return list(found)
         try:
             await store.open()
-            told = [*(await _of_runs(store, now)), *(await _of_schedules(store, now)), _HISTORIES]
+            told = [*(await _of_runs(store, now)), *(await _of_schedules(store, now))]
+            told += await _of_damage(store, {each.about for each in found})
         except StoreError as error:  # a patient too ill to be examined to the end
             told = [Finding(Level.PROBLEM, "store", str(error))]
         finally:
@@ -183,6 +182,21 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
             Level.PROBLEM, "blocked", f"{ward.blocked.count - _SHOWN:,} more runs",
             "see the notes in `gorkflow runs list`",
         )  # fmt: skip
+
+
+async def _of_damage(store: Store, known: set[str]) -> list[Finding]:
+    """Return what is damaged in the rows, and in the newest histories, unless it is known."""
+    found = await maintainable(store).check(rows_only=True)
+    looked_at = 0
+    async for wrong in damaged(store):
+        looked_at += 1
+        if wrong is not None:
+            found.append(wrong)
+        if looked_at == _HISTORIES:
+            break
+    found = [each for each in found if each.about == "rows" or each.about not in known]
+    text = f"the newest {looked_at:,} were looked at; `gorkflow db check` looks at all"
+    return [*found, Finding(Level.INFO, "histories", text)]
 
 
 async def _of_schedules(store: Store, now: float) -> list[Finding]:

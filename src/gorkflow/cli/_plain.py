@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from gorkflow import events as ev
 from gorkflow.codec import view, views
+from gorkflow.engine._match import tree_of
+from gorkflow.engine._reading import reading
 from gorkflow.errors import HistoryError, RunNotFoundError
-from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, from_json, template_of, walk
+from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.history import run_of, step_executions
 from gorkflow.insight.waiting import with_limits
 from gorkflow.machine import state_of
@@ -70,12 +72,13 @@ async def record(reader: RunReader, run_id: str) -> Record:
         RunNotFoundError: there is no such run.
     """
     loaded = await load(reader, run_id)
-    tree = from_json(loaded.tree)
-    values = Values(run_id, tree, loaded.events)
-    run = run_of(loaded.row, tree, loaded.events, values)
-    run = replace(run, state=views(state_of(run_id, tree, loaded.events)))
-    steps = step_executions(run_id, tree, loaded.events, values)
-    return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
+    with reading(run_id):
+        tree = tree_of(loaded)
+        values = Values(run_id, tree, loaded.events)
+        run = run_of(loaded.row, tree, loaded.events, values)
+        run = replace(run, state=views(state_of(run_id, tree, loaded.events)))
+        steps = step_executions(run_id, tree, loaded.events, values)
+        return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
 
 
 class Values:

@@ -23,10 +23,11 @@ from gorkflow.cli._target import Target, load
 from gorkflow.cli._text import clean, indented, json_text, one_line
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
+from gorkflow.engine._match import tree_of
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
-from gorkflow.flow import from_json, undone_path
+from gorkflow.flow import undone_path
 from gorkflow.machine.joins import names
 from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow
@@ -306,7 +307,7 @@ async def _follow(wanted: Wanted, carrier: _Carrier, begin: _Begin) -> _plain.Re
         run_id = wanted.run_id
         assert run_id is not None  # it has begun
         loaded = await _plain.load(engine.store, run_id)
-        board = Board(run_id, from_json(loaded.tree))
+        board = Board(run_id, tree_of(loaded))
         for event in () if is_new else loaded.events:
             board.feed(event)
         seen = 0 if is_new else loaded.row.seq

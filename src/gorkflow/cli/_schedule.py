@@ -20,7 +20,7 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine._scheduling import ScheduleOptions
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import ScheduleNotFoundError
-from gorkflow.schedule import PATIENCE, Schedule, schedule_of
+from gorkflow.schedule import PATIENCE, Schedule, schedules_of
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def _with_engine(store: str | None, ask: Callable[[Engine], Awaitable[T]]) -> T:
 
 async def _schedules(store: str | None) -> list[Schedule]:
     async with opened(store) as reader:
-        return [schedule_of(row) for row in await reader.schedules()]
+        return schedules_of(await reader.schedules())
 
 
 def _state(schedule: Schedule) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gorkflow.engine._asleep import Replayed, size_of
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
+from gorkflow.engine._reading import reading
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,
@@ -307,7 +308,8 @@ class Claims:
             loaded = await store.load(run_id)
             if loaded is None:
                 return
-            machine = replay(run_id, tree_of(loaded), loaded.events)
+            with reading(run_id):
+                machine = replay(run_id, tree_of(loaded), loaded.events)
         seq = machine.seq
         undoing = machine.undoing is not None  # then it stands how the run ends
         now = max(self._runtime.clock.now(), machine.at)

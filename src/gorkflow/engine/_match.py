@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gorkflow import events as ev
@@ -12,6 +13,7 @@ from gorkflow.engine._executors import misplaced
 from gorkflow.engine._fits import unfit_types
 from gorkflow.engine._reach import Reach
 from gorkflow.errors import StoreCorruptError
+from gorkflow.events import RunCreated
 from gorkflow.flow import (
     ChoiceSpec,
     LoopSpec,
@@ -21,6 +23,7 @@ from gorkflow.flow import (
     StepSpec,
     WaitSpec,
     WorkflowSpec,
+    fingerprint,
     from_json,
     undo_path,
     walk,
@@ -38,7 +41,16 @@ def tree_of(loaded: Loaded) -> WorkflowSpec:
     Raises:
         StoreCorruptError: it can't be read: it is damaged, or holds what only newer code knows.
     """
-    return tree_from(loaded.row.run_id, loaded.tree)
+    row = loaded.row
+    created = loaded.events[0] if loaded.events else None
+    started_with = created.fingerprint if isinstance(created, RunCreated) else None
+    if {_fingerprint(loaded.tree), started_with} != {row.fingerprint}:
+        raise StoreCorruptError(
+            f"the definition of run {row.run_id!r} is not the one that it was started with; "
+            f"restore it from a backup, or delete the run: gorkflow runs delete {row.run_id} "
+            "--force"
+        )
+    return tree_from(row.run_id, loaded.tree)
 
 
 def tree_from(run_id: str, text: str | None) -> WorkflowSpec:
@@ -54,6 +66,9 @@ def tree_from(run_id: str, text: str | None) -> WorkflowSpec:
             f"the definition of run {run_id!r} can't be read: {error}; use the version of gorkflow "
             "that started it, or restore it from a backup"
         ) from error
+
+
+_fingerprint = lru_cache(maxsize=256)(fingerprint)
 
 
 def differences(

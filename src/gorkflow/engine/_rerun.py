@@ -10,6 +10,7 @@ from gorkflow.engine._driver import Inbound
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._part import Part
+from gorkflow.engine._reading import reading
 from gorkflow.engine._start import StartOptions, check_options, driver_for
 from gorkflow.errors import (
     InputInvalidError,

@@ -20,6 +20,7 @@ from gorkflow.schedule import (
     ScheduleRow,
     first_after,
     schedule_of,
+    schedules_of,
     table_of,
     timetable,
 )
@@ -120,7 +121,7 @@ class Scheduling(Part):
     async def schedules(self) -> list[Schedule]:
         """Return all schedules of the store, in the order of their ids."""
         _, runtime = self._opened()
-        return [schedule_of(row) for row in await runtime.store.schedules()]
+        return schedules_of(await runtime.store.schedules())
 
     async def unschedule(self, id: str) -> None:
         """Remove a schedule. Runs that it started go on.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._match import tree_from
+from gorkflow.engine._reading import reading
 from gorkflow.errors import (
     InputInvalidError,
     RunEndedError,
@@ -56,7 +57,8 @@ async def message_for(
         tree = definition.tree
     else:
         tree = tree_from(run_id, await runtime.store.get_tree(row.fingerprint))
-    path, wait = _waiting(row, tree, name)
+    with reading(run_id):
+        path, wait = _waiting(row, tree, name)
     if isinstance(signal, Signal):
         annotation = signal.type
         if codec_of(annotation).digest() != wait.schema:

@@ -12,6 +12,7 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
+from gorkflow.engine._reading import reading
 from gorkflow.engine._shown import Shown
 from gorkflow.engine._values import Values
 from gorkflow.engine._within import waiting
@@ -94,16 +95,17 @@ class Watch:
     def close(self) -> None:
         """Answer no more, and let those who wait know."""
         self._closed = True
-        for event in [each for waiting in self._waiting.values() for each in waiting]:
+        for event in [event for events in self._waiting.values() for event in events]:
             event.closed = True
             event.set()
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
         loaded, values = await self._load(run_id)
-        tree = tree_of(loaded)
-        run = run_of(loaded.row, tree, loaded.events, Shown(values))
-        return replace(run, state=views(state_of(run_id, tree, loaded.events)))
+        with reading(run_id):
+            tree = tree_of(loaded)
+            run = run_of(loaded.row, tree, loaded.events, Shown(values))
+            return replace(run, state=views(state_of(run_id, tree, loaded.events)))
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -114,9 +116,10 @@ class Watch:
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
         loaded, values = await self._load(run_id)
-        tree = tree_of(loaded)
-        steps = step_executions(run_id, tree, loaded.events, Shown(values))
-        return with_limits(steps, tree, loaded.events)
+        with reading(run_id):
+            tree = tree_of(loaded)
+            steps = step_executions(run_id, tree, loaded.events, Shown(values))
+            return with_limits(steps, tree, loaded.events)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
@@ -197,13 +200,14 @@ class Watch:
             )
         failed = last.status is RunStatus.FAILED
         shown = Shown(values)
-        return Ended(
-            status=last.status,
-            output=values.value(last.output),
-            reason=last.reason,
-            failures=unhandled_failures(loaded.events, shown),
-            outcomes=step_outcomes(tree, loaded.events, shown) if failed else {},
-        )
+        with reading(run_id):
+            return Ended(
+                status=last.status,
+                output=values.value(last.output),
+                reason=last.reason,
+                failures=unhandled_failures(loaded.events, shown),
+                outcomes=step_outcomes(tree, loaded.events, shown) if failed else {},
+            )
 
     async def check_workflow(self, run_id: str, workflow_id: str) -> None:
         """Check that a run, if there is one, is of this workflow: its output is of another type.
@@ -232,11 +236,12 @@ class Watch:
         if loaded is None:
             raise RunNotFoundError(run_id)
         definition = self._registry.of_run(run_id, loaded.row.workflow_id)
-        tree = tree_of(loaded)
-        if definition is not None:
-            definition = read_by(definition, tree, loaded.tree)
-        values = Values(run_id, definition, tree)
-        values.note(loaded.events)
+        with reading(run_id):
+            tree = tree_of(loaded)
+            if definition is not None:
+                definition = read_by(definition, tree, loaded.tree)
+            values = Values(run_id, definition, tree)
+            values.note(loaded.events)
         return loaded, values
 
     @property

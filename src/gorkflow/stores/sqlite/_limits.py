@@ -6,16 +6,19 @@ Within a transaction that the caller began.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
+from gorkflow.model import instant
 from gorkflow.policy import Limit
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._reads import worker_alive
 from gorkflow.stores.sqlite._schema import query
 
+_logger = logging.getLogger("gorkflow.store")
 _STALE = 1.0
 """Seconds after which it is written down again that a worker still asks: not at every question."""
 
@@ -67,10 +70,38 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
     row = db.execute(query("get_limit"), (name,)).fetchone()
     if row is None:
         return None
-    concurrency, rate, per = json.loads(row[0])
+    try:
+        return _read_book(name, *row)
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+        # Whoever waits for it would wait for ever: so what is known begins anew with this request.
+        _logger.warning("limit %r is damaged, and begins anew: %s", name, error)
+        return None
+
+
+def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
+    """Return what is known of a limit.
+
+    Raises:
+        ValueError: it can't be read.
+        TypeError: likewise.
+    """
+    concurrency, rate, per = json.loads(definition)
     limit = Limit(name, concurrency=concurrency, rate=rate, per=per)
-    starts = tuple((first, last, count) for first, last, count in json.loads(row[2]))
-    return Book(limit, row[1], starts)
+    starts = tuple(
+        (float(first), float(last), int(count)) for first, last, count in json.loads(log)
+    )
+    for at in (defined_at, *(at for first, last, _ in starts for at in (first, last))):
+        instant(at)
+    return Book(limit, defined_at, starts)
+
+
+def check(db: sqlite3.Connection) -> Iterator[str]:
+    """Yield the limits whose rows can't be read."""
+    for name, *row in db.execute(query("list_limits")).fetchall():
+        try:
+            _read_book(name, *row)
+        except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+            yield f"{name}: {error}"
 
 
 def _leases(db: sqlite3.Connection, name: str) -> dict[str, Lease]:

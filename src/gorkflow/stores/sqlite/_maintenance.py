@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gorkflow.errors import StoreCorruptError
 from gorkflow.maintenance import Finding, Level
-from gorkflow.stores.sqlite import _schedules
+from gorkflow.stores.sqlite import _limits, _schedules
 from gorkflow.stores.sqlite._reads import run_row
 from gorkflow.stores.sqlite._schema import query
 
@@ -21,26 +21,37 @@ _CROSS_CHECKS = {
     "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
     "find_missing_tags": "tags of a run are missing where runs are found by them",
     "find_missed_mail": "messages would not wake their run",
+    "find_odd_messages": "messages make no sense",
+    "find_odd_workers": "workers make no sense",
 }
 """Named queries that return one text per thing that is wrong."""
 
 
-def check(db: sqlite3.Connection) -> list[Finding]:
-    """Return what is damaged, except in single runs' events, which ``load`` checks."""
-    found = [
-        Finding(Level.PROBLEM, "file", text, _RESTORE)
-        for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})")
-        if text != "ok"
-    ]
+def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
+    """Return what is damaged, except in single runs' events, which ``load`` checks.
+
+    Args:
+        db: the database.
+        rows_only: leave out the pages of the file, which all have to be read for that.
+    """
+    found: list[Finding] = []
+    if not rows_only:
+        pages = [text for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})")]
+        found = [Finding(Level.PROBLEM, "file", text, _RESTORE) for text in pages if text != "ok"]
     if found:
         return found  # whatever else there is to see follows from it
     for name, meaning in _CROSS_CHECKS.items():
-        named = [text for (text,) in db.execute(query(name))]
+        try:
+            named = [str(text) for (text,) in db.execute(query(name))]
+        except sqlite3.OperationalError as error:  # of a function that can't take what is there
+            named = [str(error)]
         if named:
             more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
             text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
             found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
     found += unreadable(db)
+    advice = "nothing to do: it begins anew with the next step that takes it"
+    found += [Finding(Level.PROBLEM, "limit", text, advice) for text in _limits.check(db)]
     found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in _schedules.check(db)]
     return found
 

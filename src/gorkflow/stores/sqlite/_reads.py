@@ -13,6 +13,7 @@ from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import RunStatus, instant
+from gorkflow.policy import LONGEST
 from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores._common import (
     feed_cursor,
@@ -41,19 +42,32 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
         for at in (created_at, started_at, finished_at, due_at):
             if at is not None:
                 instant(at)
-        pairs = [(name, value) for name, value in json.loads(tags)] if tags != "[]" else ()
+        pairs = tag_pairs(tags) if tags != "[]" else ()
         return RunRow(
             run_id=run_id, workflow_id=workflow_id, workflow_version=workflow_version,
             fingerprint=fingerprint, status=RunStatus(status), reason=reason,
-            resource_id=resource_id, tags=tuple(pairs), created_at=created_at,
+            resource_id=resource_id, tags=pairs, created_at=created_at,
             started_at=started_at, finished_at=finished_at, due_at=due_at, seq=seq,
             worker_id=worker_id, token=token, priority=priority, exclusive=bool(exclusive),
             seen=seen, orphaned=bool(orphaned),
         )  # fmt: skip
-    except (ValueError, TypeError, OverflowError, OSError) as error:
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise StoreCorruptError(
             f"the summary of run {run_id!r} can't be read: {error}; restore it from a backup"
         ) from error
+
+
+def tag_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the tags of a row.
+
+    Raises:
+        ValueError: they are none.
+        TypeError: they are something else.
+    """
+    pairs = tuple((name, value) for name, value in json.loads(text))
+    if not all(type(part) is str for pair in pairs for part in pair):
+        raise TypeError(f"its tags are {text:.80}")
+    return pairs
 
 
 def readable_rows(found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, RunRow]]:
@@ -153,6 +167,8 @@ def worker_alive(
 ) -> bool:
     """Whether the worker of this row lives: within its lease, and not seen to be dead."""
     worker_id, _, seen_at, lease, _, _, where = values
+    if not 0 <= lease <= LONGEST:
+        return False  # a damaged row: nobody has a lease like that, and it would last for ever
     if now is not None and seen_at + lease < now:
         return False
     return not _files.same_machine(where, machine) or locks.is_held(worker_id)

@@ -9,7 +9,9 @@ from typing import Any
 
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import instant
-from gorkflow.schedule import ScheduleRow
+from gorkflow.policy import LONGEST
+from gorkflow.schedule import ScheduleRow, first_after, table_of
+from gorkflow.stores.sqlite._reads import tag_pairs
 from gorkflow.stores.sqlite._schema import query
 
 _logger = logging.getLogger("gorkflow.store")
@@ -62,9 +64,17 @@ def check(db: sqlite3.Connection) -> list[StoreCorruptError]:
     found: list[StoreCorruptError] = []
     for values in db.execute(query("list_schedules")):
         try:
-            _row(values)
+            row = _row(values)
+            if row.input is not None:
+                json.loads(row.input)
+            first_after(table_of(row), row.next_due)
         except StoreCorruptError as error:
             found.append(error)
+        except ModuleNotFoundError:
+            pass  # nothing here knows cron rules
+        except Exception as error:  # noqa: BLE001 - whatever it is, the schedule starts nothing
+            text = f"schedule {values[0]!r} can't start its runs: {error}"
+            found.append(StoreCorruptError(f"{text}; remove it, and add it again"))
     return found
 
 
@@ -78,14 +88,15 @@ def _row(values: tuple[Any, ...]) -> ScheduleRow:
             raise ValueError("it has no rule, or two")
         if catch_up not in {"skip", "last", "all"} or overlap not in {"allow", "skip"}:
             raise ValueError(f"{catch_up!r} or {overlap!r} is no policy")
-        pairs = tuple((name, value) for name, value in json.loads(tags))
+        if every is not None and not 1 <= every <= LONGEST:
+            raise ValueError(f"it is due every {every!r} seconds")
         return ScheduleRow(
             schedule_id=schedule_id, workflow_id=workflow_id, cron=cron, every=every,
-            timezone=timezone, input=data, catch_up=catch_up, overlap=overlap, tags=pairs,
+            timezone=timezone, input=data, catch_up=catch_up, overlap=overlap, tags=tag_pairs(tags),
             priority=priority, created_at=created_at, paused=bool(paused), next_due=next_due,
             revision=revision,
         )  # fmt: skip
-    except (ValueError, TypeError, OverflowError, OSError) as error:
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise StoreCorruptError(
             f"schedule {schedule_id!r} can't be read: {error}; remove it, and add it again"
         ) from error

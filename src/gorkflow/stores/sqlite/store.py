@@ -320,9 +320,9 @@ class SqliteStore:
             return Examination((Finding(Level.PROBLEM, "store", str(error)),), opens=False)
         return await asyncio.to_thread(examine, settings, now)
 
-    async def check(self) -> list[Finding]:
-        """Return what is damaged in the file and in its rows."""
-        return await self._opened().read(_maintenance.check)
+    async def check(self, *, rows_only: bool = False) -> list[Finding]:
+        """Return what is damaged in the file and in its rows, or only in these."""
+        return await self._opened().read(partial(_maintenance.check, rows_only=rows_only))
 
     async def backup(self, path: str) -> int:
         """Copy everything into a new file, which only its owner may read; return its size."""

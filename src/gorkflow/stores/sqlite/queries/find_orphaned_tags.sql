@@ -8,9 +8,12 @@ WHERE
         json_valid(runs.tags)
         AND NOT EXISTS (
             SELECT 1
-            FROM json_each(runs.tags) AS tag
+            FROM (
+                SELECT CASE each.type WHEN 'array' THEN each.value ELSE '[]' END AS item
+                FROM json_each(runs.tags) AS each
+            ) AS tag
             WHERE
-                json_extract(tag.value, '$[0]') = run_tags.name
-                AND json_extract(tag.value, '$[1]') = run_tags.value
+                json_extract(tag.item, '$[0]') = run_tags.name
+                AND json_extract(tag.item, '$[1]') = run_tags.value
         )
     )

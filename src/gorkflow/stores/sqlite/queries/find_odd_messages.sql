@@ -1,0 +1,6 @@
+SELECT 'message ' || inbox.id || ' of run ' || COALESCE(runs.run_id, '?')
+FROM inbox LEFT JOIN runs ON runs.key = inbox.run
+WHERE
+    inbox.kind NOT IN ('cancel', 'signal')
+    OR inbox.at NOT BETWEEN 0 AND 250000000000
+    OR (inbox.kind = 'signal' AND NOT COALESCE(json_valid(CAST(inbox.payload AS TEXT)), 0))

@@ -1,0 +1,6 @@
+SELECT 'worker ' || worker_id
+FROM workers
+WHERE
+    lease NOT BETWEEN 0 AND 3153600000
+    OR seen_at NOT BETWEEN 0 AND 250000000000
+    OR started_at NOT BETWEEN 0 AND 250000000000

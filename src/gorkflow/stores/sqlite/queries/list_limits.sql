@@ -1,0 +1,3 @@
+SELECT name, definition, defined_at, starts
+FROM limits
+ORDER BY name
