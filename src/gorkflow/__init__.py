@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from gorkflow import _logs
 from gorkflow.context import StepContext
 from gorkflow.errors import (
     DeadlockError,
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
     from gorkflow.engine.blocking import run
     from gorkflow.engine.engine import Engine
     from gorkflow.engine.handle import RunHandle
+
+_logs.guard()
 
 __version__ = "0.1.0"
 

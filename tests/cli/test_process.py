@@ -245,3 +245,15 @@ def test_help_and_version_import_nothing_heavy(folder: Path):
     version, loaded = done.stdout.splitlines()
     assert version.startswith("gorkflow ")
     assert loaded == ""
+
+
+def test_the_help_has_its_words_without_docstrings(tmp_path: Path):
+    for command in ([], ["runs"], ["runs", "show"]):
+        shown = [
+            subprocess.run(
+                [sys.executable, *flags, "-m", "gorkflow", *command, "--help"],
+                cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True,
+            ).stdout
+            for flags in ([], ["-OO"])
+        ]  # fmt: skip
+        assert shown[0] == shown[1]

@@ -64,3 +64,19 @@ def test_a_dumb_terminal_and_one_without_unicode_get_what_they_can_show(folder: 
     shown = on_terminal(folder, "run", "flows.py:retried", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert shown.raw.isascii()
     assert re.fullmatch(r"`- \+ flaky  \d\.\d\d s  attempt 2", shown.last_tree[1])
+
+
+def test_texts_of_two_lines_are_shown_on_one(folder: Path):
+    (folder / "odd.py").write_text(
+        "from gorkflow import Signal, Workflow, step\n\n"
+        "@step(name='a\\nb\\x1b[2J')\n"
+        "async def odd() -> int:\n"
+        "    raise ValueError('no\\n12:00:00 run r9 completed\\x1b[2J')\n\n"
+        "odd = Workflow('odd', name='one\\ntwo').then(odd)\n"
+    )
+    shown = on_terminal(folder, "run", "odd.py", columns=200)
+    assert shown.code == 1
+    assert re.fullmatch(r"✗ one two  1/1  \d\.\d\d s  \S+", shown.last_tree[0])
+    assert re.match(r"└─ ✗ odd  .* ValueError: no 12:00:00 run r9 completed", shown.last_tree[1])
+    assert not any(line.startswith("12:00:00") for line in shown.lines)
+    assert "\x1b[2J" not in shown.raw

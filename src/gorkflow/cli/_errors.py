@@ -53,7 +53,18 @@ class CliError(click.ClickException):
 
 
 class Command(click.Command):
-    """A command whose help, and whatever else it writes before it begins, may meet a full disk."""
+    """A command whose help, and whatever else it writes before it begins, may meet a full disk.
+
+    Args:
+        args: what ``click.Command`` takes.
+        more: likewise.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        callback = more.get("callback")
+        if more.get("help") is None and callback is not None:  # ``python -OO`` has no docstrings
+            more["help"] = _doc_in_source(callback)
+        super().__init__(*args, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take what was typed; ``--help`` and ``--version`` are answered here.
@@ -90,6 +101,19 @@ class Group(Command, click.Group):
             if os.environ.get("GORKFLOW_DEBUG") or _is_broken_pipe(error):
                 raise
             raise explained(error, ctx.meta.get(STORE)) from None
+
+
+def _doc_in_source(function: Any) -> str | None:
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):
+        return None
+    found = tree.body[0]
+    return ast.get_docstring(found) if isinstance(found, ast.FunctionDef) else None
 
 
 def _is_broken_pipe(error: Exception) -> bool:

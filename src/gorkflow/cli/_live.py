@@ -15,7 +15,7 @@ from rich.text import Text
 from gorkflow import events as ev
 from gorkflow.cli._board import Board, Item
 from gorkflow.cli._rows import Row, rows
-from gorkflow.cli._text import clean, seconds
+from gorkflow.cli._text import clean, one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.model import StepStatus
 
@@ -96,7 +96,7 @@ class LiveTree:
         state = item.state
         symbol, ascii_symbol, style = _SHAPES[state]
         facts = _facts(board, item, state, now)
-        label = clean(item.label)
+        label = one_line(item.label)
         # Where it is narrow, the note goes first, then the label shrinks; the time stays.
         left = room - cell_len(line.plain) - 2 - sum(2 + cell_len(fact) for fact in facts)
         if cell_len(label) > max(left, _LEAST_LABEL):
@@ -106,7 +106,7 @@ class LiveTree:
         for fact in facts:
             self._add(line, f"  {fact}", "dim")
         if item.remark:
-            self._add(line, f"  {clean(item.remark)}", style)
+            self._add(line, f"  {one_line(item.remark)}", style)
 
     def _add(self, line: Text, text: str, style: str) -> None:
         text = text if self._unicode else text.translate(_ASCII)

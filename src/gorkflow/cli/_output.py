@@ -11,6 +11,7 @@ from typing import TextIO
 import click
 
 from gorkflow.cli._errors import CliError, ExitCode
+from gorkflow.cli._text import clean
 
 
 def put(text: str, *, nl: bool = True) -> None:
@@ -24,7 +25,7 @@ def put(text: str, *, nl: bool = True) -> None:
         CliError: it can't be written.
     """
     try:
-        click.echo(text, nl=nl)
+        click.echo(clean(text), nl=nl)
     except BrokenPipeError:
         _discard(sys.stdout)
     except OSError as error:
@@ -40,7 +41,7 @@ def unwritten(error: OSError) -> CliError:
 def say(text: str) -> None:
     """Write to standard error, if that is possible."""
     try:
-        click.echo(text, err=True)
+        click.echo(clean(text), err=True)
     except OSError:
         _discard(sys.stderr)
 

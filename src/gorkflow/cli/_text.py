@@ -9,20 +9,22 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from gorkflow._clean import cleaned as clean
+from gorkflow._clean import is_shown
+
+__all__ = [
+    "clean",
+    "clock",
+    "indented",
+    "json_text",
+    "moment",
+    "one_line",
+    "seconds",
+    "table",
+    "width",
+]
+
 _SHORT_JSON = 80
-
-
-def clean(text: str) -> str:
-    """Return the text without what could steer a terminal; lines and tabs stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(char if _is_shown(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _is_shown(char: str) -> bool:
-    # Cc: control characters, with the one that starts escape sequences. Cf, but for the joiners of
-    # emoji: invisible, and able to turn the reading order around. Cs: lone surrogates.
-    return char in "\n\t\u200d" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"}
 
 
 def one_line(text: str) -> str:
@@ -87,7 +89,9 @@ def json_text(value: Any, *, short: int | None = _SHORT_JSON) -> str:
         text = json.dumps(value, ensure_ascii=ascii_only, indent=2)
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if _is_shown(char) else json.dumps(char)[1:-1] for char in text)
+    return "".join(
+        char if char in "\n\t" or is_shown(char) else json.dumps(char)[1:-1] for char in text
+    )
 
 
 def indented(text: str, by: str = "    ") -> str:

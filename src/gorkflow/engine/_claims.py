@@ -143,7 +143,8 @@ class Claims:
                 if self._runtime.closing:
                     break
                 try:
-                    await self._take_over(claim, accept_types=accept_types)
+                    with reading(claim.row.run_id):
+                        await self._take_over(claim, accept_types=accept_types)
                     taken.append(claim.row.run_id)
                 except Exception as error:  # a run that breaks must not stop the others
                     await self._put_back(claim, error)

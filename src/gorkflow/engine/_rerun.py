@@ -165,10 +165,11 @@ def _driver(
     created = loaded.events[0] if loaded.events else None
     if not isinstance(created, RunCreated):
         raise StoreCorruptError(f"run {row.run_id!r} has no first event; restore it from a backup")
-    tree = tree_of(loaded)
-    done = results(tree, loaded.events)
-    start = None if from_step is None else locate(tree, from_step, done)
-    keep = kept(tree, done, start)
+    with reading(row.run_id):
+        tree = tree_of(loaded)
+        done = results(tree, loaded.events)
+        start = None if from_step is None else locate(tree, from_step, done)
+        keep = kept(tree, done, start)
     more: list[Inbound] = [(ResultKept, path, None, fields) for path, fields in keep.items()]
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)

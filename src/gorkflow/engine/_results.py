@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any, cast
 
+from gorkflow._logs import aside
 from gorkflow.codec import codec_of
 from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
@@ -129,7 +130,7 @@ def make_failure(
         message = str(error)
     except Exception as nested:  # noqa: BLE001 - its str() is anybody's code
         message = f"<its str() raised {type(nested).__name__}>"
-    message += _members(error)
+    message = (message + _members(error)) or _unsaid(error)
     try:
         text = _traceback(error)
     except Exception as nested:  # noqa: BLE001 - formatting runs anybody's code, too
@@ -144,6 +145,13 @@ def make_failure(
         traceback=_sayable(text[-_TRACEBACK:]),
         at=instant(at),
     )
+
+
+def _unsaid(error: BaseException) -> str:
+    """Return what an exception without a message means."""
+    if isinstance(error, TimeoutError):
+        return "a timeout of its own fired, such as asyncio.timeout(…) in the step"
+    return f"{type(error).__name__} without a message"
 
 
 def _traceback(error: BaseException) -> str:
@@ -178,7 +186,7 @@ def _as_recorded(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.args, tuple):
         for item in record.args:
             if isinstance(item, Failure):
-                record.exc_text = item.traceback.rstrip()
+                record.exc_text = aside(item.traceback)
     return True
 
 

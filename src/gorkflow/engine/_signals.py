@@ -35,8 +35,7 @@ async def message_for(
         registry: the workflows whose types are known.
         run_id: the run.
         signal: the signal, or its name.
-        payload: its value: of the signal's type, or what validates as one; where the type is not
-            known here, anything that JSON can hold.
+        payload: its value, of the signal's type; where that is not known, anything JSON can hold.
 
     Raises:
         RunNotFoundError: there is no such run.

@@ -1,0 +1,62 @@
+"""Our loggers: one line for one record, whatever the texts of users hold that it quotes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, cast
+
+from gorkflow._clean import cleaned, one_record
+from gorkflow.model import Failure
+
+NAMES = ("gorkflow.engine", "gorkflow.run", "gorkflow.step", "gorkflow.store")
+_plain = logging.Formatter()
+
+
+class _OneLine(logging.Filter):
+    """Escapes line ends and control characters in the records of a logger.
+
+    Of a traceback the lines stay, moved to the right: no line of it looks like a record.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Make a record safe, and let it pass."""
+        try:
+            if _is_odd(record.getMessage()):
+                record.msg = one_record(str(record.msg))
+                record.args = _safe(record.args)
+        except Exception:  # noqa: BLE001 - of its format: whoever handles it tells about that
+            return True
+        if record.exc_info and not record.exc_text:
+            record.exc_text = aside(_plain.formatException(record.exc_info))
+        return True
+
+
+def aside(traceback: str) -> str:
+    """Return a traceback for a log: safe, and moved to the right, away from the records."""
+    return "\n".join(f"    {line}" for line in cleaned(traceback.rstrip()).splitlines())
+
+
+def guard() -> None:
+    """Have our loggers make each record safe."""
+    for name in NAMES:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _OneLine) for each in logger.filters):
+            logger.addFilter(_OneLine())
+
+
+def _is_odd(text: str) -> bool:
+    return one_record(text) != text
+
+
+def _safe(args: Any) -> Any:
+    if isinstance(args, dict):
+        return {name: _safe_one(arg) for name, arg in cast("dict[str, Any]", args).items()}
+    return tuple(map(_safe_one, cast("tuple[Any, ...]", args))) if args else args
+
+
+def _safe_one(arg: Any) -> Any:
+    if isinstance(arg, Failure):  # handlers look for it
+        return replace(arg, message=one_record(arg.message), type=one_record(arg.type))
+    text = str(arg)
+    return one_record(text) if _is_odd(text) else arg
