@@ -30,7 +30,7 @@ _MAX_DEPTH = 40
 _cache: dict[tuple[Any, Any], Relation] = {}
 # The annotations are kept along, so that their identities stay taken.
 _by_identity: dict[tuple[int, int], tuple[Any, Any, Relation]] = {}
-_MAX_CACHED = 20_000
+_MAX_CACHED = 2_000
 _MAX_SHOWN = 6
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 

@@ -221,8 +221,8 @@ class State(MutableMapping[str, Any]):
         check_key(key)
         if self._closed:
             raise UnavailableError(
-                f"step {self._path!r} has ended, and what it wrote into the state is recorded; "
-                "write before it returns"
+                f"step {self._path!r} has ended, and what is written into its state now would be "
+                "lost; write before it returns, and wait for the tasks and threads that it begins"
             )
         lay(self._own, key, entry)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +17,7 @@ from gorkflow import (
     RunFailedError,
     StateConflictError,
     StepContext,
+    UnavailableError,
     Workflow,
     step,
     testing,
@@ -286,7 +288,8 @@ async def test_a_timeout_of_a_thread_leaves_nothing():
     @step(timeout=0.05, continue_on_error=True)
     def outlives(ctx: StepContext, number: int) -> int:
         gate.wait()
-        ctx.state["late"] = True
+        with pytest.raises(UnavailableError, match="has ended"):
+            ctx.state["late"] = True
         ended.open()
         return number
 
@@ -441,3 +444,103 @@ def test_a_context_for_tests_has_state():
     ctx.state.append("log", "b")
     assert ctx.state == {"n": 2, "log": ["a", "b"]}
     assert testing.context().state == {}
+
+
+def late_writes(ctx: StepContext) -> list[object]:
+    """Write in every way; return what came of each."""
+    found: list[object] = []
+    for write in (
+        lambda: ctx.state.update(late=1),
+        lambda: ctx.state.incr("late"),
+        lambda: ctx.state.append("late", 1),
+        lambda: ctx.state.pop("begun"),
+    ):
+        try:
+            found.append(write())
+        except Exception as error:
+            found.append(error)
+    return found
+
+
+@pytest.mark.parametrize("end", ["returns", "raises", "times out", "is cancelled"])
+@pytest.mark.parametrize("touched", [True, False])
+@pytest.mark.parametrize("kind", ["async", "thread"])
+@in_loop
+async def test_what_a_step_left_behind_can_not_write(end: str, touched: bool, kind: str):
+    began, over, tried = Gate(), Gate(), list[object]()
+    stops = end in {"times out", "is cancelled"}
+
+    def write_late(ctx: StepContext) -> None:
+        over.wait()
+        tried.extend(late_writes(ctx))
+
+    def leave_behind(ctx: StepContext) -> threading.Thread:
+        if touched:
+            ctx.state["own"] = 1
+        thread = threading.Thread(target=write_late, args=(ctx,))
+        thread.start()
+        began.open()
+        if end == "raises":
+            raise ValueError("no")
+        return thread
+
+    @step(id="leaves", timeout=0.05 if end == "times out" else None, continue_on_error=True)
+    async def leaves(ctx: StepContext, number: int) -> int:
+        leave_behind(ctx)
+        await asyncio.sleep(60 if stops else 0)
+        return number
+
+    @step(id="leaves", timeout=0.05 if end == "times out" else None, continue_on_error=True)
+    def leaves_in_thread(ctx: StepContext, number: int) -> int:
+        leave_behind(ctx)
+        if stops:
+            over.wait()
+        return number
+
+    chosen = leaves if kind == "async" else leaves_in_thread
+    async with Engine("memory:") as engine:
+        handle = await engine.start(Workflow("w", input=int).then(begin).then(chosen), 1)
+        await began.wait_async()
+        if end == "is cancelled":
+            await handle.cancel()
+        await handle.outcome()
+        over.open()
+        await until(lambda: len(tried) == 4, "the late writes")
+        assert [type(error) for error in tried] == [UnavailableError] * 4
+        state = (await handle.info()).state
+        assert ("own" in state, "late" in state) == (touched and end == "returns", False)
+        await until(lambda: engine.stray_threads == 0)
+
+
+@in_loop
+async def test_a_task_that_outlives_its_step_can_not_write():
+    tasks = list[asyncio.Task[None]]()
+    over = asyncio.Event()
+
+    async def late(ctx: StepContext) -> None:
+        await over.wait()
+        ctx.state["late"] = 1
+
+    @step
+    async def leaves(ctx: StepContext, number: int) -> int:
+        tasks.append(asyncio.ensure_future(late(ctx)))
+        return number
+
+    async with Engine("memory:") as engine:
+        await engine.run(Workflow("w", input=int).then(leaves), 1)
+        over.set()
+        with pytest.raises(UnavailableError, match="wait for the tasks"):
+            await tasks[0]
+
+
+def test_threads_that_ask_for_the_state_at_once_get_the_same_one():
+    @step
+    def fans_out(ctx: StepContext, number: int) -> int:
+        with ThreadPoolExecutor(16) as pool:
+            together = threading.Barrier(16)
+            list(pool.map(lambda _: (together.wait(), ctx.state.incr("n")), range(16)))
+        return number
+
+    for _ in range(20):
+        flow = Workflow("w", input=int).then(fans_out)
+        assert testing.run_sync(flow, 1).run.state == {"n": 16}

@@ -126,6 +126,7 @@ class Attempt:
         self._stop_timers()
         self._has_lapsed = self._is_lost = False
         self._began_at = self._ended_at = 0.0
+        vars(self).pop("_state", None)
         self._start_late()
 
     def _stop_timers(self) -> None:
@@ -295,6 +296,8 @@ class Attempt:
         if self.waits:
             self.driver.runtime.slots.take_back(self.command.spec.executor)
         self._decided = True
+        if self._state is not None:
+            self._state.close()  # whatever outlives the step writes no more
         if self._timers:
             self._stop_timers()
         driver, command = self.driver, self.command
@@ -366,10 +369,13 @@ class Attempt:
 
     def state(self) -> State:
         """Return the state as the attempt sees it."""
-        if self._state is None:
-            limit = self.driver.runtime.max_payload
-            self._state = State(self._layers, self.command.path, limit)
-        return self._state
+        state = self._state
+        if state is None:
+            made = State(self._layers, self.command.path, self.driver.runtime.max_payload)
+            state = vars(self).setdefault("_state", made)  # threads of the step may ask at once
+        if self._decided or self._ended_at:
+            state.close()
+        return state
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Take a progress report of the handler. May be called from any thread."""

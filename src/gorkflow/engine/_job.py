@@ -124,6 +124,7 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     """
     job = _job_from_bytes(data)
     before = _clock.monotonic()
+    context: _Context | None = None
     try:
         found = found_step(job.function)
         arguments = _arguments(found.wanted, job.input)
@@ -137,6 +138,9 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
         output = encoded(value, found.output, job.max_payload)
     except BaseException as error:  # noqa: BLE001 - outcome as data
         return _failed(job, error, _clock.monotonic() - before)
+    finally:
+        if context is not None:
+            context.written()  # a thread may outlive the step
     state = {"state": writes_to_json(writes)} if writes else {}
     return pack({"ran": ran, **state}, [output])
 
@@ -198,8 +202,9 @@ class _Context(StepContext[Any]):
 
     def written(self) -> tuple[Write, ...]:
         """Return what the handler wrote into the state, and take no more."""
-        made = cast("_Host", self._host).made
-        return () if made is None else made.close()
+        host = cast("_Host", self._host)
+        host.has_ended = True
+        return () if host.made is None else host.made.close()
 
     @property
     def deps(self) -> NoReturn:
@@ -236,6 +241,7 @@ class _Host:
         self._job = job
         self._report = report
         self.made: State | None = None
+        self.has_ended = False
         ends = (job.due, None if job.timeout is None else _clock.now() + job.timeout)
         self.due = min((at for at in ends if at is not None), default=None)
         self.readable = frozenset(job.outcomes)
@@ -270,6 +276,8 @@ class _Host:
         if self.made is None:
             job = self._job
             self.made = State((layer_of(job.state),), job.ids["path"], job.max_payload)
+        if self.has_ended:
+            self.made.close()
         return self.made
 
     def report(self, done: float, total: float | None, message: str) -> None:
