@@ -181,6 +181,12 @@ def writes_from_json(body: Any) -> tuple[Write, ...]:
     return writes
 
 
+def same_writes(some: Iterable[Write], others: Iterable[Write]) -> bool:
+    """Return whether writes leave the same values, in whatever order keys are written."""
+    one, other = (sorted((w.key, w.op, _canonical(w.text)) for w in ws) for ws in (some, others))
+    return one == other
+
+
 def _same(one: Entry, other: Entry) -> bool:
     if one.op not in _ABSOLUTE or other.op not in _ABSOLUTE:
         return False

@@ -52,3 +52,18 @@ def test_an_interval_knows_no_time_zone(invoke: Invoke):
     assert "--timezone is for --cron" in result.stderr
     added = invoke(*command, "--cron", "0 3 * * *", "--json")
     assert json.loads(added.stdout)["timezone"] == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "command", [["runs", "list"], ["runs", "show", "r"], ["doctor"], ["db", "check"]]
+)
+def test_no_password_of_a_store_is_shown(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, command: list[str]
+):
+    url = "postgresql://bob:s3cr3t@db/x"
+    given = invoke(*command, "--store", url)
+    monkeypatch.setenv("GORKFLOW_STORE", url)
+    for result in (given, invoke(*command)):
+        assert result.exit_code == 3
+        assert "bob:***@db" in result.output
+        assert "s3cr3t" not in result.output

@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -544,3 +546,27 @@ def test_threads_that_ask_for_the_state_at_once_get_the_same_one():
     for _ in range(20):
         flow = Workflow("w", input=int).then(fans_out)
         assert testing.run_sync(flow, 1).run.state == {"n": 16}
+
+
+@STORES
+@in_loop
+async def test_the_same_start_has_the_same_state_in_whatever_order(url: str, tmp_path: Path):
+    flow = Workflow("w", input=int).then(begin)
+    state = {"m": {"p": 1, "q": [{"x": 1, "y": 2}, 3]}, "n": 1}
+    same = {"n": 1, "m": {"q": [{"y": 2, "x": 1}, 3], "p": 1}}
+    others: list[dict[str, Any]] = [
+        {},
+        {"m": state["m"]},
+        {**state, "n": True},
+        {**state, "n": 1.0},
+        {**state, "more": None},
+        {"n": 1, "m": {"p": 1, "q": [3, {"x": 1, "y": 2}]}},
+        {"n": 1, "m": {"p": 1, "q": [{"x": 1, "y": 2}]}},
+    ]
+    async with Engine(url.format(tmp_path)) as engine:
+        await engine.run(flow, 1, run_id="r", state=state)
+        handle = await engine.start(flow, 1, run_id="r", if_exists="return", state=same)
+        assert (await handle.info()).status == "completed"
+        for other in others:
+            with pytest.raises(DuplicateRunError, match="another state"):
+                await engine.start(flow, 1, run_id="r", if_exists="return", state=other)

@@ -11,7 +11,7 @@ from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.listing import RunFilter
 from gorkflow.store import Store, Written
-from gorkflow.stores import open_store
+from gorkflow.stores import open_store, without_secrets
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.testing.conformance import (
     StoreConformance,
@@ -87,6 +87,29 @@ def test_the_garbage_collector_passes_by_the_events_of_ended_runs():
 def test_a_url_names_it():
     assert isinstance(open_store("memory:"), MemoryStore)
     assert open_store("memory:?keep_ended=5").keep_ended == 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bob:s3cr3t@db/x",
+        "postgres://bob:s3cr3t@db:5432/x?sslmode=require",
+        "postgresql://bob:a/s3cr3t@b@db/x",
+        "postgresql://:s3cr3t@db/x",
+        "postgresql:bob:s3cr3t@db",
+        "redis://bob:two\ns3cr3t@db",
+        "postgresql://db/x?user=bob&password=s3cr3t",
+        "sqlite:a.db?password=s3cr3t",
+        "memory:?api_token=s3cr3t&keep_ended=few",
+        "bob:s3cr3t@db",
+    ],
+)
+def test_no_password_of_a_url_is_shown(url):
+    with pytest.raises(StoreError) as caught:
+        open_store(url)
+    assert "s3cr3t" not in str(caught.value)
+    assert "***" in str(caught.value)
+    assert without_secrets("sqlite:///a/b:c@d.db") == "sqlite:///a/b:c@d.db"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gorkflow.cli._errors import CliError, ExitCode
 from gorkflow.engine._given import DEFAULT_STORE
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
-from gorkflow.stores import open_store
+from gorkflow.stores import open_store, without_secrets
 
 _ADVISED = re.compile(r"\bgorkflow (runs|db|schedule|worker)\b[^`\n]*(?=`|$)", re.MULTILINE)
 """In backticks, or at the end of a line."""
@@ -25,7 +25,7 @@ def same_store(url: str | None) -> str:
     Args:
         url: what ``--store`` was given; ``None``: nothing, and nothing is needed.
     """
-    return f" --store {shlex.quote(url)}" if url else ""
+    return f" --store {shlex.quote(without_secrets(url))}" if url else ""
 
 
 def in_same_store(text: str, url: str | None) -> str:
@@ -49,7 +49,9 @@ def naming_source(store: object) -> Generator[None]:
     except StoreError as error:
         if store is not None or not url:
             raise
-        raise CliError(f"{error}\nGORKFLOW_STORE is {url!r}", ExitCode.STORE) from None
+        raise CliError(
+            f"{error}\nGORKFLOW_STORE is {without_secrets(url)!r}", ExitCode.STORE
+        ) from None
 
 
 def check_exists(store: Store | str | None) -> Store:

@@ -18,6 +18,7 @@ from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
 from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
+from gorkflow.overlay import same_writes
 from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.state import initial
 from gorkflow.store import RunRow
@@ -193,7 +194,7 @@ async def same_start(store: Store, driver: Driver) -> None:
             what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
         elif not _is_same(driver.definition.input, first[0].input, data):
             what = "with another input"
-        elif first[0].state != state:
+        elif not same_writes(first[0].state, state):
             what = "with another state"
         else:
             return

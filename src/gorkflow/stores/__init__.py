@@ -9,7 +9,15 @@ from typing import Any
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "without_secrets"]
+
+_PASSWORD = re.compile(r"^(?!(?:sqlite|memory):)((?:[^:/?]*:(?://)?)?[^:/?]*):.*@", re.DOTALL)
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*")
+
+
+def without_secrets(url: str) -> str:
+    """Return a store's URL as it may be shown: with ``***`` for passwords."""
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def open_store(url: str) -> Store:
@@ -28,13 +36,14 @@ def open_store(url: str) -> Store:
         raise TypeError(f"the url of a store must be a text, not {url!r:.100}")
     scheme, colon, rest = url.partition(":")
     make = _SCHEMES.get(scheme)
+    shown = without_secrets(url)
     if make and colon:
         path, options = _split(rest)
-        return make(url, path, options)
-    hint = f"; for that file write {'sqlite:' + url!r}" if not colon else ""
+        return make(shown, path, options)
+    hint = f"; for that file write {'sqlite:' + shown!r}" if not colon else ""
     if scheme in {"postgresql", "postgres"}:
         hint = "; postgresql: is to come"
-    raise StoreError(f"{url!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
+    raise StoreError(f"{shown!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
 
 
 # Imported when asked for, so that a process loads only the store that it uses.
