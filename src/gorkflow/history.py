@@ -21,6 +21,7 @@ from gorkflow.model import (
     StepExecution,
     StepStatus,
     instant,
+    instant_if,
 )
 from gorkflow.refs import Default, Ended, FailureRef, ListOf, Ref
 from gorkflow.store import RunRow
@@ -282,9 +283,9 @@ def _execution(
         reason=record.reason,
         undone=record.undone,
         executor=spec.executor if isinstance(spec, StepSpec) else "",
-        scheduled_at=_instant(record.scheduled_at),
-        started_at=_instant(record.began_at or record.attempt_at),
-        finished_at=_instant(record.finished_at),
+        scheduled_at=instant_if(record.scheduled_at),
+        started_at=instant_if(record.began_at or record.attempt_at),
+        finished_at=instant_if(record.finished_at),
         attempts=(*record.attempts, *_open_attempt(record)),
     )
 
@@ -294,17 +295,13 @@ def _open_attempt(record: _Record) -> Iterable[Attempt]:
     if record.status is StepStatus.RUNNING:
         yield Attempt(
             number=record.attempt,
-            started_at=_instant(record.attempt_at),
+            started_at=instant_if(record.attempt_at),
             finished_at=None,
             failure=None,
             queued=None,
             ran=None,
             limits=record.limits,
         )
-
-
-def _instant(at: float | None) -> Any:
-    return None if at is None else instant(at)
 
 
 def final_failures(
@@ -395,8 +392,8 @@ def summary_of(row: RunRow) -> Run:
         resource_id=row.resource_id,
         tags=dict(row.tags),
         created_at=instant(row.created_at),
-        started_at=_instant(row.started_at),
-        finished_at=_instant(row.finished_at),
-        due_at=_instant(row.due_at),
+        started_at=instant_if(row.started_at),
+        finished_at=instant_if(row.finished_at),
+        due_at=instant_if(row.due_at),
         worker_id=row.worker_id,
     )

@@ -155,6 +155,11 @@ def instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def instant_if(seconds: float | None) -> datetime | None:
+    """Return an instant, if there is one."""
+    return None if seconds is None else instant(seconds)
+
+
 class OutcomeError(GorkflowError):
     """``result()`` was called on an outcome that has no value."""
 

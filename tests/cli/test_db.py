@@ -138,7 +138,7 @@ def test_check_finds_nothing_in_a_sound_store(invoke: Invoke):
         ("UPDATE runs SET tags = '[[1, 2]]' WHERE key = 1", "'r1' can't be read"),
         ("UPDATE runs SET fingerprint = 'x' WHERE key = 1", "lacks its definition"),
         ("UPDATE events SET at = 1e308 WHERE run = 1 AND seq = 3", "its time is 1e+308"),
-        ("UPDATE events SET payload = X'78' WHERE run = 1 AND seq = 1", "makes no sense"),
+        ("UPDATE events SET payload = X'78' WHERE run = 1 AND seq = 1", "JSON"),
         ("UPDATE definitions SET tree = '{}'", "the definition of run 'r1' is not the one"),
     ],
 )  # fmt: skip

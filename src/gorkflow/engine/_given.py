@@ -40,23 +40,17 @@ def check_numbers(lease: object, **limits: object) -> None:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
 
 
-def check_switches(**switches: object) -> None:
-    """Check what is either on or off.
+def check_switches(defaults: StepDefaults | None, **switches: object) -> None:
+    """Check the options that steps inherit from an engine, and what is either on or off.
 
     Raises:
-        TypeError: one is neither ``True`` nor ``False``.
+        ValueError: an option is unknown, can't be inherited, or makes no sense.
+        TypeError: a switch is neither ``True`` nor ``False``.
     """
     for name, switch in switches.items():
         if not isinstance(switch, bool):
             raise TypeError(f"{name} must be True or False, not {switch!r:.100}")
 
-
-def check_defaults(defaults: StepDefaults | None) -> None:
-    """Check the options that steps inherit from an engine.
-
-    Raises:
-        ValueError: one is unknown, can't be inherited, or makes no sense.
-    """
     problems = [] if defaults is None else defaults_problems(defaults)
     if problems:
         raise ValueError(f"the engine's defaults: {'; '.join(problems)}")

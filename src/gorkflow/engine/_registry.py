@@ -46,7 +46,8 @@ class Registry:
         Raises:
             WorkflowInvalidError: it does not work with the engine's defaults or executors.
         """
-        if self._workflows.get(getattr(workflow, "id", "")) is not workflow:
+        known_as = workflow.id if isinstance(workflow, Workflow) else None
+        if known_as is None or self._workflows.get(known_as) is not workflow:
             definition = self._compiled(workflow)
             known = self._definitions.get(workflow.id)
             # One that is made anew for each request must not be kept with each run.

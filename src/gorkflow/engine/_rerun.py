@@ -21,7 +21,7 @@ from gorkflow.errors import (
 )
 from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
 from gorkflow.node import Node
-from gorkflow.rerun import kept, locate, results
+from gorkflow.rerun import Result, kept, locate, results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,16 +108,18 @@ class Reruns(Part):
         """
         _, runtime = self._opened()
         check_options(options)
-        if not isinstance(from_step, Node | str | None):
-            raise InputInvalidError(
-                f"from_step must be a step, its id or its path, not {from_step!r}"
-            )
+        start = _step_id(from_step)
         code = None if workflow is None else self._registry.add(workflow)
         loaded = await _loaded(runtime.store, run_id_of(origin, "origin"), workflow)
         registry = self._registry if self._execute else None
-        start = from_step.id if isinstance(from_step, Node) else from_step
         driver = _driver(runtime, registry, code, loaded, start, options, accept_types=accept_types)
         return await self._begin(driver, options)
+
+
+def _step_id(from_step: Node[Any, Any] | str | None) -> str | None:
+    if not isinstance(from_step, Node | str | None):
+        raise InputInvalidError(f"from_step must be a step, its id or its path, not {from_step!r}")
+    return from_step.id if isinstance(from_step, Node) else from_step
 
 
 async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
@@ -165,20 +167,15 @@ def _driver(
     created = loaded.events[0] if loaded.events else None
     if not isinstance(created, RunCreated):
         raise StoreCorruptError(f"run {row.run_id!r} has no first event; restore it from a backup")
-    with reading(row.run_id):
-        tree = tree_of(loaded)
-        done = results(tree, loaded.events)
-        start = None if from_step is None else locate(tree, from_step, done)
-        keep = kept(tree, done, start)
+    tree, start, keep = _kept(loaded, from_step)
     more: list[Inbound] = [(ResultKept, path, None, fields) for path, fields in keep.items()]
     if registry is None:
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
         code = code or registry.of_run(row.run_id, row.workflow_id)
         ended = [ResultKept(row.run_id, 0, path, 0.0, *result) for path, result in keep.items()]
-        places = registry.executors
         definition, unfit = _definition(
-            code, loaded, tree, [created, *ended], places, accept=accept_types
+            code, loaded, tree, [created, *ended], registry.executors, accept=accept_types
         )
         if unfit:
             more.append((TypesAccepted, "", None, (definition.fingerprint, tuple(unfit))))
@@ -194,6 +191,17 @@ def _driver(
         state=created.state,
         more=more,
     )
+
+
+def _kept(
+    loaded: Loaded, from_step: str | None
+) -> tuple[WorkflowSpec, str | None, dict[str, Result]]:
+    """Return the tree of a run, the path to begin again at, and what is kept, by path."""
+    with reading(loaded.row.run_id):
+        tree = tree_of(loaded)
+        done = results(tree, loaded.events)
+        start = None if from_step is None else locate(tree, from_step, done)
+        return tree, start, kept(tree, done, start)
 
 
 def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOptions:

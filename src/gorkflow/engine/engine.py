@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -12,19 +11,12 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
 from gorkflow.clock import Clock
+from gorkflow.engine import _given
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
-from gorkflow.engine._given import (
-    check_defaults,
-    check_numbers,
-    check_switches,
-    clock_of,
-    run_id_of,
-    store_of,
-)
 from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
@@ -46,8 +38,6 @@ from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundErr
 from gorkflow.step import StepDefaults
 from gorkflow.store import Immediate, Store
 from gorkflow.workflow import Workflow
-
-logger = logging.getLogger("gorkflow.engine")
 
 T = TypeVar("T")
 In = TypeVar("In")
@@ -105,7 +95,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         recover: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        check_numbers(
+        _given.check_numbers(
             lease,
             max_concurrent_runs=max_concurrent_runs,
             max_concurrent_steps=max_concurrent_steps,
@@ -113,8 +103,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             max_processes=max_processes,
             max_payload=max_payload,
         )
-        check_switches(execute=execute, recover=recover)
-        self.store: Store = store_of(store)
+        _given.check_switches(defaults, execute=execute, recover=recover)
+        self.store: Store = _given.store_of(store)
         self._shared = shared(self.store)
         self._execute = execute
         self._deps = deps
@@ -125,8 +115,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         self._max_payload = max_payload
         self._lease = lease
         self._recover = recover and execute
-        self._clock: Clock = clock_of(clock)
-        check_defaults(defaults)
+        self._clock: Clock = _given.clock_of(clock)
         self._registry = Registry(defaults, frozenset(self._executors) if execute else None)
         self._registry.add_all(workflows)
         self._entered = False
@@ -376,7 +365,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             run_id: the run; whether it exists shows when the handle is used.
             workflow: its workflow, so that its output is decoded to the right type.
         """
-        run_id_of(run_id)
         if workflow is not None:
             self._registry.add(workflow)
         return RunHandle(self, run_id, None if workflow is None else workflow.id)
@@ -404,6 +392,6 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             raise EngineClosedError(
                 "a client (execute=False) carries no runs; recover with an engine that does"
             )
-        if run_id is not None and await self.store.get_run(run_id_of(run_id)) is None:
+        if run_id is not None and await self.store.get_run(_given.run_id_of(run_id)) is None:
             raise RunNotFoundError(run_id)
         return await service.recover(run_id, accept_types=accept_types)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from gorkflow.engine._frames import FRAMELESS
+from gorkflow.engine._given import run_id_of
 from gorkflow.errors import RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
 from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
@@ -31,7 +32,7 @@ class RunHandle(Generic[Out_co]):
     def __init__(self, engine: Engine, run_id: str, workflow_id: str | None = None) -> None:
         self._engine = engine
         self._workflow_id = workflow_id
-        self.run_id = run_id
+        self.run_id = run_id_of(run_id)
 
     def __repr__(self) -> str:
         """Return the run's id."""
