@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from gorkflow.annotations import needs_validation
 from gorkflow.codec import Codec, codec_of
@@ -162,6 +162,10 @@ class StepContext(Generic[Deps]):
         "step_id",
         "workflow_id",
     )
+
+    if TYPE_CHECKING:
+        # What tells it from an input, in the signatures of `@step`.
+        __hash__: ClassVar[None]  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(
         self,

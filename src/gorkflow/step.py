@@ -17,7 +17,7 @@ from gorkflow.language._options import StepDefaults, checked_options, given_opti
 from gorkflow.language._placement import check_placement
 from gorkflow.language._signature import Param, read_signature
 from gorkflow.language._source import check_blocking
-from gorkflow.language._steps import AsyncStep, Step, SyncStep
+from gorkflow.language._steps import AsyncStep, Step, SyncStep, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ __all__ = [
     "StepClosureWarning",
     "StepDefaults",
     "SyncStep",
+    "is_step",
     "step",
 ]
 

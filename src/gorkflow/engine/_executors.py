@@ -319,7 +319,7 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
     return dict(given)
 
 
-def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) -> str:
+def misplaced(step: Step[Any, Any], executor: str, known: frozenset[str]) -> str:
     """Return why an engine can't run a step where it should run; empty if it can.
 
     Args:
@@ -348,7 +348,7 @@ def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) 
     )
 
 
-def _is_found(step: Step[object, object]) -> bool:
+def _is_found(step: Step[Any, Any]) -> bool:
     module, _, name = reference_of(step.fn).partition(":")
     found: object = sys.modules.get(module)
     for part in name.split("."):

@@ -11,6 +11,7 @@ from typing import (
     Literal,
     NoReturn,
     Self,
+    TypeGuard,
     TypeVar,
     TypeVarTuple,
     Unpack,
@@ -32,21 +33,22 @@ from gorkflow.language._placement import check_placement, executor_of
 from gorkflow.language._settings import Recorded, decoded, recorded
 from gorkflow.language._signature import Param, StepSignature, summary_of
 from gorkflow.language._undoing import check_undo, undo_spec
-from gorkflow.node import In_contra, Node, Out_co
+from gorkflow.node import Node, NodeByShape, Out_co, P
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gorkflow.context import StepContext
+    from gorkflow.node import StepByShape
     from gorkflow.policy import Limit
 
 Raw_co = TypeVar("Raw_co", covariant=True)
+In = TypeVar("In")
 Out = TypeVar("Out")
-Raw = TypeVar("Raw")
 Ins = TypeVarTuple("Ins")
 
 
-class Step(Node[In_contra, Out_co]):
+class Step(NodeByShape, Generic[P, Out_co]):
     """A typed function with an id and options. Immutable; made by ``@step``.
 
     Calling a step calls the function: nothing is recorded, no engine is needed.
@@ -188,7 +190,7 @@ class Step(Node[In_contra, Out_co]):
 
     def with_function(
         self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
-    ) -> Step[In_contra, Out_co]:
+    ) -> Step[P, Out_co]:
         """Return a copy with another function behind the same id, types and options.
 
         For tools that stand in for a step, or around it; so it runs in this process. Settings are
@@ -198,7 +200,7 @@ class Step(Node[In_contra, Out_co]):
         signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
-        made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
+        made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
         return made
 
     def with_undo(self, step: Any) -> Self:
@@ -263,6 +265,8 @@ class Step(Node[In_contra, Out_co]):
 
     if TYPE_CHECKING:
 
+        def _gives(self, *args: P.args, **kwargs: P.kwargs) -> Out_co: ...
+
         def options(self, **options: Unpack[StepOptions]) -> Self:
             """Return a copy with other options."""
             ...
@@ -296,7 +300,7 @@ class Step(Node[In_contra, Out_co]):
             return self.with_undo(step)
 
 
-class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+class AsyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
     """A step whose function is ``async def``; it runs on the event loop."""
 
     if TYPE_CHECKING:
@@ -318,34 +322,34 @@ class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             *,
             continue_on_error: Literal[False],
             **options: Unpack[StepOptions],
-        ) -> AsyncStep[In_contra, Raw_co, Raw_co]: ...
+        ) -> AsyncStep[P, Raw_co, Raw_co]: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: bool,
             **options: Unpack[StepOptions],
-        ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
+        ) -> AsyncStep[P, Out_co | None, Raw_co]: ...
         def options(self, **options: Any) -> Any:
             """Return a copy with other options; they are those of ``@step``."""
 
         @overload
-        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
+        def undo(
+            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
         @overload
         def undo(
-            self: AsyncStep[object, Out, Raw], step: Step[Out | None, Any], /
-        ) -> AsyncStep[object, Out, Raw]: ...
+            self: Node[object, Out], step: StepByShape[Out | None], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
         @overload
         def undo(
-            self: AsyncStep[tuple[*Ins], Out, Raw],
-            step: Step[tuple[*Ins, Out | None], Any],
-            /,
-        ) -> AsyncStep[tuple[*Ins], Out, Raw]: ...
-        def undo(self, step: Step[Any, Any], /) -> Any:
+            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
+        def undo(self: Any, step: Any, /) -> Any:
             """Return a copy that another step undoes, should the run fail or be cancelled."""
 
 
-class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
+class SyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
     """A step whose function is a plain ``def``; it runs in a thread."""
 
     if TYPE_CHECKING:
@@ -367,28 +371,33 @@ class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
             *,
             continue_on_error: Literal[False],
             **options: Unpack[StepOptions],
-        ) -> SyncStep[In_contra, Raw_co, Raw_co]: ...
+        ) -> SyncStep[P, Raw_co, Raw_co]: ...
         @overload
         def options(
             self,
             *,
             continue_on_error: bool,
             **options: Unpack[StepOptions],
-        ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
+        ) -> SyncStep[P, Out_co | None, Raw_co]: ...
         def options(self, **options: Any) -> Any:
             """Return a copy with other options; they are those of ``@step``."""
 
         @overload
-        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
+        def undo(
+            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
         @overload
         def undo(
-            self: SyncStep[object, Out, Raw], step: Step[Out | None, Any], /
-        ) -> SyncStep[object, Out, Raw]: ...
+            self: Node[object, Out], step: StepByShape[Out | None], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
         @overload
         def undo(
-            self: SyncStep[tuple[*Ins], Out, Raw],
-            step: Step[tuple[*Ins, Out | None], Any],
-            /,
-        ) -> SyncStep[tuple[*Ins], Out, Raw]: ...
-        def undo(self, step: Step[Any, Any], /) -> Any:
+            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
+        def undo(self: Any, step: Any, /) -> Any:
             """Return a copy that another step undoes, should the run fail or be cancelled."""
+
+
+def is_step(item: object) -> TypeGuard[Step[Any, Any]]:
+    """Return whether it is a step; for type checkers, which see a node by its shape alone."""
+    return isinstance(item, Step)

@@ -28,7 +28,7 @@ from gorkflow.language._elements import (
 )
 from gorkflow.language._fit import NOTHING, Value, dropped_problems, fit_problems
 from gorkflow.language._options import StepDefaults, merged
-from gorkflow.step import Step
+from gorkflow.step import Step, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ class Walk:
             place: where it stands.
             outcome: whether a join sees the outcome, so that nothing stands in for a failure.
         """
-        if isinstance(node, Step):
+        if is_step(node):
             return self._step(node, value, place, outcome=outcome)
         if isinstance(node, Passthrough):
             return self._passthrough(node, value, place)
