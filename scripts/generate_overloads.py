@@ -83,6 +83,14 @@ class _Custom(Protocol):
 
 
 if TYPE_CHECKING:
+    T = TypeVar("T")
+
+    class Several(tuple[T, ...]):  # noqa: SLOT001 - exists for type checkers only
+        """What ``parallel(*branches)`` gives: a tuple of which only a run knows how long it is.
+
+        So a step may take it as a list, or as a tuple of any length.
+        """
+
     # What a function returns, if it is a sync one for sure. Without this bound a type checker
     # can't tell one from an async function, whose coroutine would do as a value too.
     Value = (
@@ -134,6 +142,23 @@ BLOCK_OPTIONS = """\
         timeout: float | dt.timedelta | None = None,
         id: str | None = None,
 """
+
+THEN = '''\
+    def then(self, node: Node[Any, Any]) -> Workflow[Any, Any]:
+        """Return the workflow with another node at its end.
+
+        Args:
+            node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
+
+        Raises:
+            WorkflowInvalidError: it can't stand there; lists why.
+        """
+        return self._with_node(node)
+
+    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+'''
 
 PARALLEL = '''\
     def parallel(
@@ -507,7 +532,8 @@ def blocks() -> list[str]:
         ('Literal["first"]', "{}", "{}"),
     ]
     lines = ["", "", "class FluentMethods(Chain[In_contra, Out_co]):"]
-    lines += ['    """The methods of workflows that take several nodes, or conditions."""', ""]
+    lines += ['    """The methods of workflows that take nodes, or conditions."""', ""]
+    lines += thens()
     for join, whole, item in families:
         for count in range(1, MAX_BRANCHES + 1):
             types = names("B", count)
@@ -519,12 +545,29 @@ def blocks() -> list[str]:
             lines += [f"    ) -> Workflow[In_contra, {gives}]: ..."]
     for join, whole, item in families:
         gives = item.format("B1")
-        gives = f"tuple[{gives}, ...]" if whole.startswith("tuple") else gives
+        gives = f"Several[{gives}]" if whole.startswith("tuple") else gives
         lines += ["    @overload", "    def parallel(", "        self,"]
         lines += ["        *branches: Node[Out_co, B1],"]
         lines += BLOCK_OPTIONS.format(join=join).splitlines()
         lines += [f"    ) -> Workflow[In_contra, {gives}]: ..."]
     return [*lines, *PARALLEL.splitlines()]
+
+
+def thens() -> list[str]:
+    """Return ``then``."""
+    signatures = [
+        ("self", "Out_co", "In_contra"),
+        ("self: Chain[B2, Several[B3]]", "list[B3]", "B2"),
+        *(
+            ("self: Chain[B2, Several[B3]]", f"tuple[{', '.join(['B3'] * count)}]", "B2")
+            for count in range(1, MAX_BRANCHES + 1)
+        ),
+    ]
+    lines: list[str] = []
+    for receiver, takes, owner in signatures:
+        lines += ["    @overload", "    def then(", f"        {receiver},"]
+        lines += [f"        node: Node[{takes}, B1],", f"    ) -> Workflow[{owner}, B1]: ..."]
+    return [*lines, *THEN.splitlines()]
 
 
 def conditions(method: str, owner: str, *, params: list[str], result: str) -> list[str]:

@@ -83,7 +83,7 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
             raise StepInvalidError(f"{label} has no name to take as id; write step(…, id=…)")
         chosen["id"] = name
     checked_options(chosen, f"step {label}")
-    check_placement(fn, chosen, f"step {label}", is_async=signature.is_async)
+    check_placement(fn, chosen, f"step {label}", signature)
     inner = unwrapped(fn)
     if signature.is_async and is_async_function(inner):  # else it may run in a thread inside
         check_blocking(inner, chosen["id"])

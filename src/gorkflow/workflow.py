@@ -170,15 +170,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
 
-    def then(self, node: Node[Out_co, T]) -> Workflow[In_contra, T]:
-        """Return the workflow with another node at its end.
-
-        Args:
-            node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
-
-        Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
-        """
+    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
         problems = node_problems((node,))
         return self.grown(None if problems else node, problems)
 

@@ -275,10 +275,10 @@ def test_wide_blocks_have_short_messages():
     wide = orders.parallel(*(check.options(id=f"c{i}") for i in range(100)))
 
     @step
-    async def listed(stocks: list[Stock]) -> int:
+    async def numbers(found: list[int]) -> int:
         return 1
 
-    for node in (confirm, listed, judge):
+    for node in (confirm, numbers, judge):
         assert len(problem_of(lambda node=node: wide.then(node))) < 400
     assert wide.then(collect).output is int
 

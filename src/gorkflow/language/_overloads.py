@@ -65,6 +65,14 @@ class _Custom(Protocol):
 
 
 if TYPE_CHECKING:
+    T = TypeVar("T")
+
+    class Several(tuple[T, ...]):  # noqa: SLOT001 - exists for type checkers only
+        """What ``parallel(*branches)`` gives: a tuple of which only a run knows how long it is.
+
+        So a step may take it as a list, or as a tuple of any length.
+        """
+
     # What a function returns, if it is a sync one for sure. Without this bound a type checker
     # can't tell one from an async function, whose coroutine would do as a value too.
     Value = (
@@ -1333,7 +1341,81 @@ class StepFactory(Protocol):
 
 
 class FluentMethods(Chain[In_contra, Out_co]):
-    """The methods of workflows that take several nodes, or conditions."""
+    """The methods of workflows that take nodes, or conditions."""
+
+    @overload
+    def then(
+        self,
+        node: Node[Out_co, B1],
+    ) -> Workflow[In_contra, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[list[B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    def then(self, node: Node[Any, Any]) -> Workflow[Any, Any]:
+        """Return the workflow with another node at its end.
+
+        Args:
+            node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
+
+        Raises:
+            WorkflowInvalidError: it can't stand there; lists why.
+        """
+        return self._with_node(node)
+
+    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
+        raise NotImplementedError
 
     @overload
     def parallel(
@@ -1839,7 +1921,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         max_concurrency: int | None = None,
         timeout: float | dt.timedelta | None = None,
         id: str | None = None,
-    ) -> Workflow[In_contra, tuple[B1, ...]]: ...
+    ) -> Workflow[In_contra, Several[B1]]: ...
     @overload
     def parallel(
         self,
@@ -1849,7 +1931,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         max_concurrency: int | None = None,
         timeout: float | dt.timedelta | None = None,
         id: str | None = None,
-    ) -> Workflow[In_contra, tuple[Outcome[B1], ...]]: ...
+    ) -> Workflow[In_contra, Several[Outcome[B1]]]: ...
     @overload
     def parallel(
         self,

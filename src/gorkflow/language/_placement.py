@@ -11,6 +11,8 @@ from gorkflow.errors import StepInvalidError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gorkflow.language._signature import StepSignature
+
 LOCAL = ("loop", "thread")
 """Where steps run in the engine's own process: async ones, and plain functions."""
 
@@ -29,8 +31,7 @@ def check_placement(
     fn: Any,
     options: Mapping[str, Any],
     label: str,
-    *,
-    is_async: bool,
+    signature: StepSignature,
 ) -> None:
     """Raise unless a function can run where it should.
 
@@ -38,11 +39,12 @@ def check_placement(
         fn: the step's function.
         options: those of the step.
         label: how errors name it.
-        is_async: whether it is a coroutine function.
+        signature: what it takes and gives.
 
     Raises:
         StepInvalidError: it can't; the message says what to write.
     """
+    is_async = signature.is_async
     executor = executor_of(options, is_async=is_async)
     problem = ""
     if is_async and executor != "loop":
@@ -54,6 +56,11 @@ def check_placement(
         problem = (
             "a plain function would stop the event loop while it runs, so executor='loop' is for "
             "async def only; leave executor out, and it runs in a thread"
+        )
+    elif executor not in LOCAL and signature.leaves_open:
+        problem = (
+            f"executor={executor!r} knows the function there by its name alone, and its type "
+            "variables don't say of what type the values are; write the types"
         )
     elif executor not in LOCAL:
         problem = _naming_problem(fn, executor)

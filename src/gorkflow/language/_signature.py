@@ -14,6 +14,7 @@ from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.language._hazards import caller_frames, is_async_function, unwrapped
+from gorkflow.language._typevars import generic_problem, substituted, type_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,22 @@ class StepSignature:
     def wanted(self) -> tuple[Any, ...]:
         """The annotations of the inputs."""
         return tuple(param.annotation for param in self.params)
+
+    @cached_property
+    def is_generic(self) -> bool:
+        """Whether it has type variables, whose place the type that arrives takes."""
+        return any(map(type_variables, (*self.wanted, self.output)))
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether type variables are written in it."""
+        written = (type_variables(item, of_models=False) for item in (*self.wanted, self.output))
+        return any(written)
+
+    def with_types(self, types: Mapping[Any, Any]) -> StepSignature:
+        """Return it with types in the place of type variables."""
+        params = [Param(name, substituted(item, types)) for name, item in self.params]
+        return replace(self, params=tuple(params), output=substituted(self.output, types))
 
     @cached_property
     def input_digest(self) -> str:
@@ -241,6 +258,8 @@ def _mentions_context(annotation: Any) -> bool:
 
 def _check_values(signature: StepSignature, label: str) -> None:
     """Raise unless every value can be written as JSON, as far as the annotations tell."""
+    if problem := generic_problem(signature.params, signature.output):
+        raise StepInvalidError(f"{label}: {problem}")
     places = [(f"parameter {param.name!r}", param.annotation) for param in signature.params]
     for place, annotation in [*places, ("what it returns", signature.output)]:
         try:

@@ -69,6 +69,8 @@ class Step(NodeByShape, Generic[P, Out_co]):
     """The annotations of the inputs."""
     output: Any
     """What the function is annotated to return."""
+    is_generic: bool
+    """Whether the type that arrives takes the place of type variables, in it or in its undo."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
     unused: tuple[str, ...]
@@ -103,6 +105,7 @@ class Step(NodeByShape, Generic[P, Out_co]):
             params=signature.params,
             wanted=signature.wanted,
             output=signature.output,
+            is_generic=signature.is_generic or bool(undone_by and undone_by.is_generic),
             reads=tuple(options.get("reads", ())),
             unused=() if signature.params or settings else signature.defaulted,
             _settings=tuple(sorted(settings.items())),
@@ -203,6 +206,11 @@ class Step(NodeByShape, Generic[P, Out_co]):
         made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
         return made
 
+    def with_types(self, types: Mapping[Any, Any]) -> Step[Any, Any]:
+        """Return the step of a generic function with types in the place of its variables."""
+        signature = self._signature.with_types(types)
+        return self._with(self._options, self.settings, self.undone_by, signature)
+
     def with_undo(self, step: Any) -> Self:
         """Return a copy that another step undoes; ``undo`` is the same with types.
 
@@ -217,15 +225,18 @@ class Step(NodeByShape, Generic[P, Out_co]):
         if "id" in changes and "name" not in changes:
             options.pop("name", None)
         checked_options(options, f"step {self.id!r}")
-        check_placement(self.fn, options, f"step {self.id!r}", is_async=self.is_async)
+        check_placement(self.fn, options, f"step {self.id!r}", self._signature)
         return self._with(options, settings, self.undone_by)
 
     def _with(
-        self, options: Mapping[str, Any], settings: Mapping[str, str], undo: Step[Any, Any] | None
+        self,
+        options: Mapping[str, Any],
+        settings: Mapping[str, str],
+        undo: Step[Any, Any] | None,
+        signature: StepSignature | None = None,
     ) -> Self:
-        return type(self)(
-            self.fn, self._signature, options, settings, snapshot=self.snapshot, undone_by=undo
-        )
+        kept, seen = signature or self._signature, self.snapshot
+        return type(self)(self.fn, kept, options, settings, snapshot=seen, undone_by=undo)
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
         """Return whether a final failure becomes ``None``, under inherited defaults."""
