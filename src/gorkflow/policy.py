@@ -42,7 +42,9 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
 
 def exception_name(cls: type[BaseException]) -> str:
     """Return the name under which a policy knows an exception class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    # In a process for its steps the program has another name, as with multiprocessing.
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}.{cls.__qualname__}"
 
 
 MAX_INTERRUPTIONS = 10

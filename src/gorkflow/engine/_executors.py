@@ -25,7 +25,7 @@ from gorkflow.engine._shipping import job_of
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.language._hazards import is_async_function, unwrapped
-from gorkflow.language._placement import LOCAL, reference_of
+from gorkflow.language._placement import LOCAL, PROCESS, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gorkflow.step")
 
-PROCESS = "process"
 BUILT_IN = (*LOCAL, PROCESS)
 
 

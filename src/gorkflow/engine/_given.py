@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gorkflow.errors import UnavailableError
 from gorkflow.language._options import defaults_problems
+from gorkflow.language._program import importing
 from gorkflow.stores import open_store
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ def check_numbers(lease: object, **limits: object) -> None:
             raise TypeError(f"{name} must be a whole number, not {number!r:.100}")
         if number < 1:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
+def check_not_importing() -> None:
+    """Check that the program is not being imported for its steps.
+
+    Raises:
+        UnavailableError: it is. Without this, each process would start others, and so on.
+    """
+    if program := importing():
+        raise UnavailableError(
+            f"{program} opens an engine while it is imported, which each process for its steps "
+            'does; write `if __name__ == "__main__":` above what runs the workflow'
+        )
 
 
 def check_switches(**switches: object) -> None:

@@ -17,7 +17,13 @@ from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
-from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
+from gorkflow.engine._given import (
+    check_defaults,
+    check_not_importing,
+    check_numbers,
+    check_switches,
+    store_of,
+)
 from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
@@ -191,7 +197,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Raises:
             StoreError: the store can't be opened.
             EngineClosedError: ``aclose`` was called meanwhile.
+            UnavailableError: a process for steps imports this program.
         """
+        check_not_importing()
         if self._runtime is not None and self._runtime.loop is not asyncio.get_running_loop():
             raise EngineClosedError(
                 "the engine was opened in another event loop, and not closed there; make one "

@@ -70,13 +70,15 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     return []
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?``, or what there is."""
+def did_you_mean(name: str, known: Iterable[str], or_else: str | None = None) -> str:
+    """Return ``did you mean 'x'?``, or else what there is, unless something else is given."""
     known = list(known)
     import difflib  # only for errors
 
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are: {', '.join(known)}" if or_else is None else or_else
 
 
 def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import StepInvalidError
+from gorkflow.language._options import did_you_mean
+from gorkflow.language._program import MAIN, program_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gorkflow.language._signature import StepSignature
 
+PROCESS = "process"
 LOCAL = ("loop", "thread")
 """Where steps run in the engine's own process: async ones, and plain functions."""
 
@@ -77,8 +80,10 @@ def _naming_problem(fn: Any, executor: str) -> str:
         why = "a lambda has none"
     elif "<locals>" in name:
         why = f"a function inside another ({name}) has none"
-    elif fn.__module__ == "__main__":
-        why = "what is defined in the program itself (the module __main__) can't be imported there"
+    elif fn.__module__ == MAIN and executor != PROCESS:
+        why = "the program itself (the module __main__) is another one there"
+    elif fn.__module__ == MAIN and not program_of(getattr(fn, "__globals__", {})):
+        why = "what is defined in a notebook or shell, or comes from stdin, is in no file"
     elif fn.__module__.startswith(UNIMPORTABLE):
         file = Path(inspect.getfile(fn)).name
         return (
@@ -87,9 +92,11 @@ def _naming_problem(fn: Any, executor: str) -> str:
         )
     else:
         return ""
+    meant = "" if executor == PROCESS else did_you_mean(executor, (PROCESS, *LOCAL), or_else="")
     return (
-        f"executor={executor!r} finds the function in another process by its name, and {why}; "
-        "write it at the top level of a module of its own, and import it from there"
+        f"{meant and meant + ' '}executor={executor!r} finds the function in another process by "
+        f"its name, and {why}; write it at the top level of a module of its own, such as "
+        "my_steps.py, and import it from there"
     )
 
 
