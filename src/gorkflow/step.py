@@ -13,11 +13,12 @@ from gorkflow.language._hazards import (
     unwrapped,
     watch,
 )
+from gorkflow.language._kinds import AsyncStep, SyncStep
 from gorkflow.language._options import StepDefaults, checked_options, given_options
 from gorkflow.language._placement import check_placement
 from gorkflow.language._signature import Param, read_signature
 from gorkflow.language._source import check_blocking
-from gorkflow.language._steps import AsyncStep, Step, SyncStep, is_step
+from gorkflow.language._steps import Step, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,10 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
-    Literal,
     NoReturn,
     Self,
     TypeGuard,
-    TypeVar,
-    TypeVarTuple,
     Unpack,
-    overload,
 )
 
 from gorkflow.flow import StepSpec
@@ -36,16 +32,10 @@ from gorkflow.language._undoing import check_undo, undo_spec
 from gorkflow.node import Node, NodeByShape, Out_co, P
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from gorkflow.context import StepContext
-    from gorkflow.node import StepByShape
     from gorkflow.policy import Limit
-
-Raw_co = TypeVar("Raw_co", covariant=True)
-In = TypeVar("In")
-Out = TypeVar("Out")
-Ins = TypeVarTuple("Ins")
 
 
 class Step(NodeByShape, Generic[P, Out_co]):
@@ -201,6 +191,8 @@ class Step(NodeByShape, Generic[P, Out_co]):
         """
         options = {name: item for name, item in self._options.items() if name != "executor"}
         signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
+        from gorkflow.language._kinds import AsyncStep, SyncStep  # they are steps
+
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
         made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
@@ -309,104 +301,6 @@ class Step(NodeByShape, Generic[P, Out_co]):
                 StepInvalidError: it can't do that: it is no step, its inputs don't fit, …
             """
             return self.with_undo(step)
-
-
-class AsyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
-    """A step whose function is ``async def``; it runs on the event loop."""
-
-    if TYPE_CHECKING:
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]:
-            """Call the function, outside any run."""
-            ...
-
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: None = None,
-            **options: Unpack[StepOptions],
-        ) -> Self: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: Literal[False],
-            **options: Unpack[StepOptions],
-        ) -> AsyncStep[P, Raw_co, Raw_co]: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: bool,
-            **options: Unpack[StepOptions],
-        ) -> AsyncStep[P, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any:
-            """Return a copy with other options; they are those of ``@step``."""
-
-        @overload
-        def undo(
-            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
-        ) -> AsyncStep[P, Out_co, Raw_co]: ...
-        @overload
-        def undo(
-            self: Node[object, Out], step: StepByShape[Out | None], /
-        ) -> AsyncStep[P, Out_co, Raw_co]: ...
-        @overload
-        def undo(
-            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
-        ) -> AsyncStep[P, Out_co, Raw_co]: ...
-        def undo(self: Any, step: Any, /) -> Any:
-            """Return a copy that another step undoes, should the run fail or be cancelled."""
-
-
-class SyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
-    """A step whose function is a plain ``def``; it runs in a thread."""
-
-    if TYPE_CHECKING:
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co:
-            """Call the function, outside any run."""
-            ...
-
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: None = None,
-            **options: Unpack[StepOptions],
-        ) -> Self: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: Literal[False],
-            **options: Unpack[StepOptions],
-        ) -> SyncStep[P, Raw_co, Raw_co]: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: bool,
-            **options: Unpack[StepOptions],
-        ) -> SyncStep[P, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any:
-            """Return a copy with other options; they are those of ``@step``."""
-
-        @overload
-        def undo(
-            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
-        ) -> SyncStep[P, Out_co, Raw_co]: ...
-        @overload
-        def undo(
-            self: Node[object, Out], step: StepByShape[Out | None], /
-        ) -> SyncStep[P, Out_co, Raw_co]: ...
-        @overload
-        def undo(
-            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
-        ) -> SyncStep[P, Out_co, Raw_co]: ...
-        def undo(self: Any, step: Any, /) -> Any:
-            """Return a copy that another step undoes, should the run fail or be cancelled."""
 
 
 def is_step(item: object) -> TypeGuard[Step[Any, Any]]:
