@@ -115,7 +115,9 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
     start = Value(NOTHING if chain.input is None else chain.input)
     end = walk.sequence(chain.elements, start, place, own)
     if not chain.elements:
-        walk.problems.append("it is empty; give it a step with .then(…)")
+        walk.problems.append(
+            "it is empty; give it a step and keep what that returns: workflow = workflow.then(step)"
+        )
     walk.problems += [
         f"step {reader!r} reads {wanted!r}, which is not part of the workflow before it"
         for wanted, reader in walk.unresolved.items()

@@ -87,7 +87,10 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Check the ranges and turn classes into names."""
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
+            raise ValueError(
+                "retries must be 0 or more, or a policy such as RetryPolicy(retries=3), not "
+                f"{self.retries!r}"
+            )
         if self.backoff not in {"exponential", "linear", "constant"}:
             raise ValueError(
                 f"backoff must be 'exponential', 'linear' or 'constant', not {self.backoff!r}"

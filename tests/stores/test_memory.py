@@ -97,7 +97,7 @@ def test_a_url_names_it():
         ("memory:?keep_ended=few", "'few'"),
         ("postgresql://host/db", "to come"),
         ("redis:x", "write 'memory:' or 'sqlite:PATH'"),
-        ("runs.db", "write 'sqlite:runs.db'"),
+        ("runs", "write 'sqlite:runs'"),
         ("sqlite::memory:", "write 'memory:'"),
         ("sqlite:", "names no file"),
         ("sqlite:~/runs.db", "write the path in full"),

@@ -470,7 +470,9 @@ def test_a_workflow_says_what_is_wrong_with_its_own_options():
 
 
 def test_an_empty_workflow_can_not_run_or_be_nested():
-    assert problem_of(orders.compile) == "it is empty; give it a step with .then(…)"
+    assert problem_of(orders.compile) == (
+        "it is empty; give it a step and keep what that returns: workflow = workflow.then(step)"
+    )
     assert "workflow 'e' is empty" in problem_of(lambda: orders.then(Workflow("e", input=Order)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from gorkflow.errors import UnavailableError
@@ -72,7 +73,7 @@ def check_defaults(defaults: StepDefaults | None) -> None:
         raise ValueError(f"the engine's defaults: {'; '.join(problems)}")
 
 
-def store_of(store: Store | str | None) -> Store:
+def store_of(store: Store | str | PathLike[str] | None) -> Store:
     """Return the store that is meant.
 
     Raises:
@@ -81,8 +82,11 @@ def store_of(store: Store | str | None) -> Store:
     """
     if store is None:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
-    if isinstance(store, str):
+    if isinstance(store, str | PathLike):
         return open_store(store)
     if not callable(getattr(store, "append", None)):
-        raise TypeError(f"store must be a Store or a URL, such as 'memory:', not {store!r:.100}")
+        raise TypeError(
+            "store must be a Store, a URL such as 'memory:', or the path of a file, not "
+            f"{store!r:.100}"
+        )
     return store

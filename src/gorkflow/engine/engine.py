@@ -8,22 +8,18 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
+from os import PathLike
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
+from gorkflow._record import suggesting
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._functions import Functions
-from gorkflow.engine._given import (
-    check_defaults,
-    check_not_importing,
-    check_numbers,
-    check_switches,
-    store_of,
-)
+from gorkflow.engine._given import check_defaults, check_numbers, check_switches, store_of
 from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
@@ -58,9 +54,9 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
-        store: a ``Store``, or a URL: ``memory:``, ``sqlite:PATH``. ``None``: the environment's
-            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder. Several engines
-            may share one ``Store``: the first opens it, the last closes it.
+        store: a ``Store``, a URL (``memory:``, ``sqlite:PATH``), or the path of a file. ``None``:
+            the environment's ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
+            Several engines may share one ``Store``: the first opens it, the last closes it.
         workflows: whose unfinished runs this engine continues; workflows started through it are
             added by themselves.
         execute: ``False``: a client, which starts and looks, and leaves the running to others.
@@ -86,9 +82,10 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         StoreError: the store's URL can't be understood.
     """
 
+    @suggesting
     def __init__(
         self,
-        store: Store | str | None = None,
+        store: Store | str | PathLike[str] | None = None,
         *,
         workflows: Iterable[Workflow[Any, Any]] = (),
         execute: bool = True,
@@ -197,9 +194,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         Raises:
             StoreError: the store can't be opened.
             EngineClosedError: ``aclose`` was called meanwhile.
-            UnavailableError: a process for steps imports this program.
         """
-        check_not_importing()
         if self._runtime is not None and self._runtime.loop is not asyncio.get_running_loop():
             raise EngineClosedError(
                 "the engine was opened in another event loop, and not closed there; make one "
@@ -215,6 +210,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
         loop = asyncio.get_running_loop()
         await self._shared.enter()
+        self._was_open = True
         executors = self._make_executors()
         self._runtime = runtime = Runtime(
             loop=loop,

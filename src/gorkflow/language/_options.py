@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 INHERITED = ("timeout", "retries", "continue_on_error", "limits")
 OWN = ("id", "name", "description", "reads", "executor")
+_OF_TYPES = frozenset({"types", "typing", "typing_extensions"})
+"""Where the classes of annotations are from that are no classes themselves."""
 _NO_RETRIES = RetryPolicy(retries=0)
 
 
@@ -63,6 +65,9 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
     if isinstance(annotation, FunctionType | MethodType):  # pydantic would call it to validate
         return [f"{what} {describe(annotation)}, which is a function; write a type"]
+    kind = type(annotation)
+    if not isinstance(annotation, type | str | None) and kind.__module__ not in _OF_TYPES:
+        return [f"{what} {annotation!r:.80}, a value; give its type: {describe(kind)}"]
     try:
         codec_of(annotation).prepare()
     except ValueInvalidError as error:

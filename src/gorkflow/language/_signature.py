@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _EMPTY = Parameter.empty
+_CONTEXT_NAMES = frozenset({"ctx", "context", "step_context"})
 
 
 class Param(NamedTuple):
@@ -237,9 +238,10 @@ def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> t
         if item.kind is Parameter.KEYWORD_ONLY or item.default is not _EMPTY:
             continue
         if annotation is _EMPTY:
+            wanted = "StepContext" if item.name in _CONTEXT_NAMES else "Order"
             raise StepInvalidError(
                 f"{label}: parameter {item.name!r} has no annotation; write what it takes: "
-                f"`{item.name}: Order`"
+                f"`{item.name}: {wanted}`"
             )
         inputs.append(Param(item.name, canonical(annotation)))
     return tuple(inputs)
