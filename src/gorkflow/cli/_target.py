@@ -211,9 +211,9 @@ def _named(module: ModuleType, text: str, name: str) -> Any:
         try:
             item = getattr(item, part)
         except AttributeError:
-            near = difflib.get_close_matches(part, [n for n in dir(item) if n[:1] != "_"], 1)
             found = _workflows_in(module)
-            near = near or difflib.get_close_matches(part, [i.id for i in found.values()], 1)
+            names = [n for n in dir(item) if n[:1] != "_"] + [i.id for i in found.values()]
+            near = difflib.get_close_matches(part, names, 1)
             workflows = ", ".join(found) or "none"
             hint = f"did you mean {near[0]!r}?" if near else f"its workflows: {workflows}"
             raise CliError(f"{text!r}: there is no {part!r}; {hint}") from None

@@ -65,7 +65,7 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
     if isinstance(annotation, FunctionType | MethodType):  # pydantic would call it to validate
         return [f"{what} {describe(annotation)}, which is a function; write a type"]
-    kind = type(annotation)
+    kind: Any = type(annotation)
     if not isinstance(annotation, type | str | None) and kind.__module__ not in _OF_TYPES:
         return [f"{what} {annotation!r:.80}, a value; give its type: {describe(kind)}"]
     try:
