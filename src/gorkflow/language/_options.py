@@ -65,9 +65,10 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
     if isinstance(annotation, FunctionType | MethodType):  # pydantic would call it to validate
         return [f"{what} {describe(annotation)}, which is a function; write a type"]
-    kind: Any = type(annotation)
-    if not isinstance(annotation, type | str | None) and kind.__module__ not in _OF_TYPES:
-        return [f"{what} {annotation!r:.80}, a value; give its type: {describe(kind)}"]
+    is_type = isinstance(annotation, type | str | None)
+    if not is_type and type(annotation).__module__ not in _OF_TYPES:
+        kind = describe(type(annotation))
+        return [f"{what} {annotation!r:.80}, a value; give its type: {kind}"]
     try:
         codec_of(annotation).prepare()
     except ValueInvalidError as error:
