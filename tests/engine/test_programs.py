@@ -26,7 +26,10 @@ print("imported as", __name__, file=sys.stderr)
 calls = 0
 
 
-@step(executor="process", retries=RetryPolicy(retries=1, initial_interval=0.01, retry_on=(BusyError,)))
+once_more = RetryPolicy(retries=1, initial_interval=0.01, retry_on=(BusyError,))
+
+
+@step(executor="process", retries=once_more)
 def charge(ctx: StepContext, order: Order) -> Order:
     global calls
     calls += 1
