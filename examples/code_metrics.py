@@ -1,13 +1,14 @@
 """Measure the Python code of a folder: computing in processes, since it holds the GIL in threads.
 
-    gorkflow run examples/code_metrics.py --input '{"folder": "."}'
+    python examples/code_metrics.py src
 
 The files are dealt to four branches of about the same size. Each parses its share in a process of
 its own, which is killed if it takes longer than its timeout. A last step adds up what they found.
 
-Run it by its file name, as above: a step that runs in a process is found by name, in a module.
+Each process imports this file, too, so what runs the workflow stands under `if __name__ == ...`.
 """
 
+import argparse
 import ast
 import heapq
 import io
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from gorkflow import Workflow, step
+from gorkflow import Workflow, run, step
 
 SHARES = 4
 SHOWN = 10
@@ -129,3 +130,18 @@ code_metrics = (
     )
     .then(add_up)
 )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    found = run(code_metrics, Code(folder=parser.parse_args().folder))
+    print(f"{found.files} files, {found.lines:,} lines, {found.functions:,} functions")
+    for function in found.most_complex:
+        print(f"{function.complexity:4}  {function.name}  {function.file}:{function.line}")
+    for path in found.unreadable:
+        print(f"unreadable: {path}")
+
+
+if __name__ == "__main__":
+    main()

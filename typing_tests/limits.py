@@ -21,12 +21,12 @@ async def fetch(order: Order) -> int:
     return 1
 
 
-assert_type(fetch, AsyncStep[Order, int, int])
-assert_type(check.options(limits=(github,)), AsyncStep[Order, Stock, Stock])
-assert_type(quote.options(limits=[github]), SyncStep[Order, Quote, Quote])
-assert_type(check.options(limits=()), AsyncStep[Order, Stock, Stock])
+assert_type(fetch, AsyncStep[[Order], int, int])
+assert_type(check.options(limits=(github,)), AsyncStep[[Order], Stock, Stock])
+assert_type(quote.options(limits=[github]), SyncStep[[Order], Quote, Quote])
+assert_type(check.options(limits=()), AsyncStep[[Order], Stock, Stock])
 assert_type(
-    check.options(limits=(github,), continue_on_error=True), AsyncStep[Order, Stock | None, Stock]
+    check.options(limits=(github,), continue_on_error=True), AsyncStep[[Order], Stock | None, Stock]
 )
 
 Workflow("orders", input=Order, defaults={"limits": (github,)})

@@ -58,13 +58,13 @@ async def untick(stock: Stock | None) -> None: ...
 def plain(order: Order, stock: Stock | None) -> None: ...
 
 
-assert_type(check.undo(uncheck), AsyncStep[Order, Stock, Stock])
-assert_type(quote.undo(unquote), SyncStep[Order, Quote, Quote])
+assert_type(check.undo(uncheck), AsyncStep[[Order], Stock, Stock])
+assert_type(quote.undo(unquote), SyncStep[[Order], Quote, Quote])
 assert_type(
-    check.options(continue_on_error=True).undo(uncheck), AsyncStep[Order, Stock | None, Stock]
+    check.options(continue_on_error=True).undo(uncheck), AsyncStep[[Order], Stock | None, Stock]
 )
-assert_type(confirm.undo(unconfirm), AsyncStep[tuple[Stock, Quote], str, str])
-assert_type(tick.undo(untick), AsyncStep[object, Stock, Stock])
+assert_type(confirm.undo(unconfirm), AsyncStep[[tuple[Stock, Quote]], str, str])
+assert_type(tick.undo(untick), AsyncStep[[object], Stock, Stock])
 assert_type(Workflow("w", input=Order).then(check.undo(uncheck)), Workflow[Order, Stock])
 confirm.undo(unconfirm_pair)
 check.undo(generous)

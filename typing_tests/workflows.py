@@ -1,5 +1,6 @@
 """Workflows: types flow through the chain."""
 
+from collections.abc import Sequence
 from typing import assert_type
 
 from models import (
@@ -51,6 +52,31 @@ async def total(stocks: tuple[Stock, ...]) -> int:
 
 
 @step
+async def listed(stocks: list[Stock]) -> int:
+    return 0
+
+
+@step
+async def sequence(stocks: Sequence[Stock]) -> int:
+    return 0
+
+
+@step
+async def three(a: Stock, b: Stock, c: Stock) -> int:
+    return 0
+
+
+@step
+async def outcomes(found: list[Outcome[Stock]]) -> int:
+    return 0
+
+
+@step
+async def numbers(found: list[int]) -> int:
+    return 0
+
+
+@step
 async def keep(order: Order, stock: Stock) -> str:
     return ""
 
@@ -91,9 +117,20 @@ assert_type(
     Workflow[Order, tuple[Stock, Quote, Note, Stock, Quote, Note, Stock, Quote, Note, int | None]],
 )
 branches = [check.options(id=f"check{i}") for i in range(20)]
-assert_type(orders.parallel(*branches), Workflow[Order, tuple[Stock, ...]])
+as_tuples: Workflow[Order, tuple[Stock, ...]] = orders.parallel(*branches)
 assert_type(orders.parallel(*branches).then(total), Workflow[Order, int])
-assert_type(orders.parallel(*branches, join="settled"), Workflow[Order, tuple[Outcome[Stock], ...]])
+assert_type(orders.parallel(*branches).then(listed), Workflow[Order, int])
+assert_type(orders.parallel(*branches).then(sequence), Workflow[Order, int])
+assert_type(orders.parallel(*branches).then(three), Workflow[Order, int])
+assert_type(orders.parallel(*branches, join="settled").then(outcomes), Workflow[Order, int])
+settled_tuples: Workflow[Order, tuple[Outcome[Stock], ...]] = orders.parallel(
+    *branches, join="settled"
+)
+orders.parallel(*branches).then(confirm)  # error
+orders.parallel(*branches).then(outcomes)  # error
+orders.parallel(*branches).then(numbers)  # error
+orders.parallel(*branches).then(check)  # error
+orders.parallel(check, check.options(id="b")).then(three)  # error
 assert_type(orders.parallel(*branches, join="first"), Workflow[Order, Stock])
 orders.parallel(check, confirm)  # error
 orders.parallel(check, quote, join="sttled")  # error

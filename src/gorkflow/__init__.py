@@ -70,7 +70,7 @@ from gorkflow.step import (
     SyncStep,
     step,
 )
-from gorkflow.workflow import Workflow, passthrough
+from gorkflow.workflow import Workflow, WorkflowDroppedWarning, passthrough
 
 if TYPE_CHECKING:
     from gorkflow.engine._views import EventFeed
@@ -149,6 +149,7 @@ __all__ = [
     "ValidationError",
     "ValueInvalidError",
     "Workflow",
+    "WorkflowDroppedWarning",
     "WorkflowInvalidError",
     "at_least",
     "passthrough",

@@ -9,12 +9,15 @@ What callers get to see is ``guarded``: slower to make, and really frozen.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields, make_dataclass
+from functools import wraps
 from operator import attrgetter
 from typing import Any, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., None]")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -56,6 +59,24 @@ def _made(cls: type[T], *, kw_only: bool, frozen: bool = False) -> type[T]:
     return cast("type[T]", made)
 
 
+def suggesting(init: F) -> F:
+    """Make a constructor say what was probably meant by an option that it does not have."""
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        for name in options:
+            if name not in known:
+                import difflib  # only for this error
+
+                near = difflib.get_close_matches(name, known, 1, 0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+                raise TypeError(f"{type(self).__name__} has no option {name!r}; {hint}")
+        init(self, *args, **options)
+
+    return cast("F", checked)
+
+
 class _Constructor:
     """The ``__init__`` of a record until somebody asks for it: then it is compiled."""
 
@@ -76,6 +97,8 @@ class _Constructor:
         )
         init = vars(like)["__init__"]
         init.__qualname__ = f"{cls.__qualname__}.__init__"
+        if self._frozen:
+            init = suggesting(init)
         cls.__init__ = init
         return init.__get__(instance, owner)
 

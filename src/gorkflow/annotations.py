@@ -96,7 +96,7 @@ def _best(relations: list[Relation]) -> Relation:
 
 
 def _judge(given: Any, wanted: Any, depth: int) -> Relation:
-    given, wanted = _given(given), _unwrapped(wanted)
+    given, wanted = unconstrained(given), _unwrapped(wanted)
     if given is wanted or wanted is Any or wanted is object or _equal(given, wanted):
         return Relation.SURE
     if depth > _MAX_DEPTH or _open(given) or _open(wanted):
@@ -207,7 +207,7 @@ def _ask_beartype(given: Any, wanted: Any) -> Relation:
         return Relation.MAYBE
 
 
-def _given(annotation: Any) -> Any:
+def unconstrained(annotation: Any) -> Any:
     """Return what is promised, constraints aside."""
     annotation = _unwrapped(annotation)
     while get_origin(annotation) is Annotated:
@@ -261,7 +261,7 @@ def union_of(annotations: list[Any]) -> Any:
 
 def is_optional(annotation: Any) -> bool:
     """Return whether ``None`` is among the values."""
-    annotation = _given(annotation)
+    annotation = unconstrained(annotation)
     if annotation is None:
         return True
     return is_union(annotation) and any(map(is_optional, get_args(annotation)))
@@ -269,7 +269,7 @@ def is_optional(annotation: Any) -> bool:
 
 def without_none(annotation: Any) -> Any:
     """Return a union without its ``None``; anything else as it is."""
-    annotation = _given(annotation)
+    annotation = unconstrained(annotation)
     if not is_union(annotation):
         return annotation
     kept = [item for item in get_args(annotation) if item is not type(None)]
@@ -278,7 +278,7 @@ def without_none(annotation: Any) -> Any:
 
 def tuple_items(annotation: Any) -> tuple[Any, ...] | None:
     """Return the items of a tuple of known length; of anything else ``None``."""
-    annotation = _given(annotation)
+    annotation = unconstrained(annotation)
     if get_origin(annotation) is not tuple:
         return None
     items = get_args(annotation)
@@ -287,9 +287,9 @@ def tuple_items(annotation: Any) -> tuple[Any, ...] | None:
 
 def item_of(annotation: Any) -> Any:
     """Return what the items of a list or another sequence are; ``NO_ITEMS`` where it is none."""
-    annotation = _given(annotation)
+    annotation = unconstrained(annotation)
     while hasattr(annotation, "__supertype__"):  # a NewType
-        annotation = _given(annotation.__supertype__)
+        annotation = unconstrained(annotation.__supertype__)
     if _open(annotation):
         return Any
     if is_union(annotation):

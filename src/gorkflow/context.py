@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
-from gorkflow.annotations import needs_validation
+from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
-from gorkflow.errors import StepCancelledError, UnavailableError
+from gorkflow.errors import StepCancelledError, UnavailableError, ValidationError
 from gorkflow.flow import undone_path
 from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped
 from gorkflow.node import Node
@@ -130,6 +130,8 @@ class Outputs:
         """Return how a node ended; see ``StepContext.outcome``."""
         node_id = _id(node)
         if node_id not in self._host.readable:
+            if hint := _meant(node, self._host.readable):
+                raise UnavailableError(f"step {self._step_id!r} may not read {node_id!r}; {hint}")
             raise UnavailableError(
                 f"step {self._step_id!r} may not read {node_id!r}: declare it, "
                 f"@step(reads=({_variable(node)},)), so that it is checked and kept at hand"
@@ -162,6 +164,10 @@ class StepContext(Generic[Deps]):
         "step_id",
         "workflow_id",
     )
+
+    if TYPE_CHECKING:
+        # What tells it from an input, in the signatures of `@step`.
+        __hash__: ClassVar[None]  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(
         self,
@@ -249,7 +255,7 @@ class StepContext(Generic[Deps]):
         else:
             value = codec.decode(data)
             if needs_validation(codec.annotation, annotation):
-                value = codec_of(annotation).validate(value)
+                value = _as_asked_for(value, annotation)
         return value
 
     @overload
@@ -287,6 +293,25 @@ class StepContext(Generic[Deps]):
         """
         if self._host.cancelled:
             raise StepCancelledError(f"step {self.step_id!r} was cancelled")
+
+
+def _as_asked_for(value: Any, annotation: Any) -> Any:
+    try:
+        return codec_of(annotation).validate(value)
+    except ValidationError as error:
+        raise ValidationError(
+            f"ctx.run_input({describe(annotation)}): the input of the run is not one: {error}"
+        ) from None
+
+
+def _meant(node: Node[Any, Any] | str, readable: frozenset[str]) -> str:
+    """Return what an id that a step may not read was probably meant to be."""
+    if not isinstance(node, str):
+        return ""
+    import difflib  # only for this error
+
+    near = difflib.get_close_matches(node, sorted(readable), 1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _id(node: Node[Any, Any] | str) -> str:

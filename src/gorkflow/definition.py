@@ -23,7 +23,7 @@ from gorkflow.language._elements import (
 from gorkflow.language._fit import NOTHING, Value
 from gorkflow.language._options import StepDefaults, merged
 from gorkflow.language._walk import Place, Record, Walk
-from gorkflow.step import Step
+from gorkflow.step import Step, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,9 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
     start = Value(NOTHING if chain.input is None else chain.input)
     end = walk.sequence(chain.elements, start, place, own)
     if not chain.elements:
-        walk.problems.append("it is empty; give it a step with .then(…)")
+        walk.problems.append(
+            "it is empty; give it a step and keep what that returns: workflow = workflow.then(step)"
+        )
     walk.problems += [
         f"step {reader!r} reads {wanted!r}, which is not part of the workflow before it"
         for wanted, reader in walk.unresolved.items()
@@ -165,19 +167,23 @@ class _Specs:
             timeout=chain.timeout,
             takes_input=chain.input is not None,
             input_schema="" if chain.input is None else codec_of(chain.input).digest(),
-            output_schema=self._output_schema(chain),
+            output_schema=self._output_schema(chain, path),
         )
 
-    def _output_schema(self, chain: Chain[Any, Any]) -> str:
+    def _output_schema(self, chain: Chain[Any, Any], path: str) -> str:
         """Return the digest of what a workflow ends in, unless a step says it already."""
         last = chain.elements[-1] if chain.elements else None
-        return last.spec({}).output_schema if isinstance(last, Step) else ""
+        return self._step(last, path).spec({}).output_schema if is_step(last) else ""
+
+    def _step(self, step: Step[Any, Any], path: str, mark: str = "") -> Step[Any, Any]:
+        """Return a step as it was recorded: a generic one has the types of what arrives there."""
+        return self._record.steps.get(flow.join_path(path, step.id) + mark, step)
 
     def _element(
         self, element: Element, path: str, defaults: StepDefaults, mark: str = ""
     ) -> flow.NodeSpec:
-        if isinstance(element, Step):
-            return element.spec(defaults)
+        if is_step(element):
+            return self._step(element, path, mark).spec(defaults)
         if isinstance(element, Passthrough):
             return flow.PassthroughSpec(id=element.id)
         if isinstance(element, Chain):

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
+P = ParamSpec("P")
+"""What a step takes, as one value: ``[Order]``, or ``[tuple[Stock, Quote]]``. As a parameter
+specification it keeps the type variables of a generic function, which no type variable does."""
 
+if TYPE_CHECKING:
 
-class Node(Generic[In_contra, Out_co]):
-    """Something that takes a value and gives one: a step, a passthrough, or a whole workflow.
+    @runtime_checkable
+    class Node(Protocol[In_contra, Out_co]):
+        """Something that takes a value and gives one: a step, a passthrough, or a workflow.
 
-    Nominal on purpose: a plain function is no node, and a type checker says so.
-    """
+        To a type checker a node is what has this method, so that a step of a generic function
+        keeps its type variables until it stands in a workflow. A plain function has no such
+        method: it is not a node, and a type checker says so.
+        """
 
-    __slots__ = ("id",)
+        id: str
+        """Unique within the workflow that holds it."""
 
-    id: str
-    """Unique within the workflow that holds it."""
+        def _gives(self, value: In_contra, /) -> Out_co:
+            return self._gives(value)  # a body, so that subclasses need not have one
+
+    class NodeByShape:
+        """The base of what only its own ``_gives`` makes a node."""
+
+        id: str
+
+    class StepByShape(Node[In_contra, object], Protocol[In_contra]):
+        """A step, as a type checker sees one."""
+
+        undone_by: Any
+
+else:
+
+    class Node(Generic[In_contra, Out_co]):
+        """Something that takes a value and gives one: a step, a passthrough, or a workflow."""
+
+        __slots__ = ("id",)
+
+    NodeByShape = Node

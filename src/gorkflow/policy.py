@@ -61,7 +61,9 @@ _MOST = 10**15
 
 def exception_name(cls: type[BaseException]) -> str:
     """Return the name under which a policy knows an exception class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    # In a process for its steps the program has another name, as with multiprocessing.
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}.{cls.__qualname__}"
 
 
 MAX_INTERRUPTIONS = 10
@@ -104,7 +106,10 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Check the ranges and turn classes into names."""
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
+            raise ValueError(
+                "retries must be 0 or more, or a policy such as RetryPolicy(retries=3), not "
+                f"{self.retries!r}"
+            )
         if self.backoff not in ("exponential", "linear", "constant"):  # it may be unhashable
             raise ValueError(
                 f"backoff must be 'exponential', 'linear' or 'constant', not {self.backoff!r}"

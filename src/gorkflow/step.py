@@ -13,11 +13,12 @@ from gorkflow.language._hazards import (
     unwrapped,
     watch,
 )
+from gorkflow.language._kinds import AsyncStep, SyncStep
 from gorkflow.language._options import StepDefaults, checked_options, given_options
 from gorkflow.language._placement import check_placement
 from gorkflow.language._signature import Param, read_signature
 from gorkflow.language._source import check_blocking
-from gorkflow.language._steps import AsyncStep, Step, SyncStep
+from gorkflow.language._steps import Step, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ __all__ = [
     "StepClosureWarning",
     "StepDefaults",
     "SyncStep",
+    "is_step",
     "step",
 ]
 
@@ -82,7 +84,7 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
             raise StepInvalidError(f"{label} has no name to take as id; write step(…, id=…)")
         chosen["id"] = name
     checked_options(chosen, f"step {label}")
-    check_placement(fn, chosen, f"step {label}", is_async=signature.is_async)
+    check_placement(fn, chosen, f"step {label}", signature)
     inner = unwrapped(fn)
     if signature.is_async and is_async_function(inner):  # else it may run in a thread inside
         check_blocking(inner, chosen["id"])

@@ -5,8 +5,16 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
+from gorkflow._record import suggesting
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
+from gorkflow.language._dropped import (
+    Growth,
+    WorkflowDroppedWarning,
+    call_that_drops,
+    not_called,
+    without_a_run,
+)
 from gorkflow.language._elements import (
     UNSET,
     Arm,
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import UnionType
 
-__all__ = ["Choosing", "Workflow", "passthrough"]
+__all__ = ["Choosing", "Workflow", "WorkflowDroppedWarning", "passthrough"]
 
 T = TypeVar("T")
 
@@ -106,6 +114,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
     ) -> None: ...
+    @suggesting
     def __init__(
         self,
         id: str,
@@ -149,9 +158,11 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             _ids=frozenset(),
             _seen=frozenset(),
             _compiled={},
+            _growth=Growth(),
         )
 
     _value: Value
+    _growth: Growth
     _ids: frozenset[str]
     _seen: frozenset[str]
     """Those of the ids whose outputs later steps may read."""
@@ -170,15 +181,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
 
-    def then(self, node: Node[Out_co, T]) -> Workflow[In_contra, T]:
-        """Return the workflow with another node at its end.
-
-        Args:
-            node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
-
-        Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
-        """
+    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
         problems = node_problems((node,))
         return self.grown(None if problems else node, problems)
 
@@ -262,6 +265,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         key = tuple(sorted(inherited.items()))
         found = self._compiled.get(key)
         if found is None:
+            self._growth.check(self.id)
             found, problems = compile_chain(self, inherited)
             if problems:
                 raise WorkflowInvalidError(self.id, problems)
@@ -299,7 +303,10 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         ]
         if problems:
             raise WorkflowInvalidError(self.id, problems)
-        return self._copy(
+        for inner in nested(element):
+            inner.__dict__["_growth"].is_used = True
+        growth = Growth(call_that_drops(self.id))
+        grown = self._copy(
             elements=(*self.elements, element),
             output=value.annotation,
             unresolved=unresolved,
@@ -309,7 +316,10 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             _value=value,
             _ids=self._ids.union(ids),
             _seen=self._seen.union(seen),
+            _growth=growth,
         )
+        self._growth.add(grown, growth)
+        return grown
 
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
         """Return the workflow with other elements, checked from the start."""
@@ -336,8 +346,13 @@ class Workflow(PausingMethods[In_contra, Out_co]):
     def _copy(self, **changes: Any) -> Self:
         copy = object.__new__(type(self))
         object.__setattr__(copy, "id", changes.pop("id", self.id))
-        copy.__dict__.update({**self.__dict__, **changes, "_compiled": {}})
+        self._growth.is_used = True
+        copy.__dict__.update({**self.__dict__, "_growth": Growth(), **changes, "_compiled": {}})
         return copy
+
+    if not TYPE_CHECKING:  # type checkers know what there is
+        __getattr__ = without_a_run
+        __call__ = not_called
 
 
 class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
@@ -364,6 +379,7 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         problems = self._problems + condition_problems(condition) + node_problems((node,))
         if problems:
             raise WorkflowInvalidError(self._workflow.id, problems)
+        call_that_drops(self._workflow.id)
         arms = (*self._arms, Arm(Condition(condition), node))
         return Choosing(self._workflow, arms, self._id, [])
 

@@ -39,6 +39,10 @@ MORE = {
         "from flows import *\nfrom gorkflow.engine.engine import Engine\n"
         "engine = same = Engine('sqlite:shop.db', workflows=[failing])\n"
     ),
+    "ids.py": (
+        "from gorkflow import Workflow, step\n@step\ndef one() -> int:\n    return 1\n"
+        "nightly, daily = (Workflow(x).then(one) for x in ('nightly-report', 'daily-report'))\n"
+    ),
     "pkg/__init__.py": "",
     "pkg/inner.py": "from flows import checkout\n",
 }
@@ -152,3 +156,15 @@ def test_the_engine_of_a_file_brings_its_store(invoke: Invoke, folder: Path):
     assert invoke("run", "shop.py").exit_code == 1
     assert (folder / "shop.db").exists()
     assert not (folder / ".gorkflow").exists()
+
+
+@pytest.mark.parametrize("target", ["ids.py:nightly-report", "ids:nightly-report"])
+def test_a_workflow_is_found_by_its_id(invoke: Invoke, target: str):
+    result = invoke("run", target, "--store", "runs.db")
+    assert result.exit_code == 0, result.stderr
+    assert "nightly-report" in invoke("runs", "list", "--store", "runs.db").stdout
+
+
+def test_a_misspelt_id_of_a_workflow_is_named(invoke: Invoke):
+    result = invoke("run", "ids.py:nightly-reprot")
+    assert "did you mean 'nightly-report'?" in result.stderr

@@ -345,7 +345,7 @@ def test_what_has_no_name_there_is_refused() -> None:
     main.__annotations__ = top.__annotations__
     main.__module__ = "__main__"
     with pytest.raises(StepInvalidError, match="module __main__"):
-        step(main, executor="process")
+        step(main, executor="cluster")
     with pytest.raises(StepInvalidError, match="a function inside another"):
         step(inner).options(executor="process")
 

@@ -217,7 +217,7 @@ async def test_engines_share_a_store_that_the_last_one_closes(url: str, tmp_path
 
 def test_what_is_no_store_and_what_are_no_defaults_is_told_at_once() -> None:
     given: Any = 5
-    with pytest.raises(TypeError, match="must be a Store or a URL, such as 'memory:', not 5"):
+    with pytest.raises(TypeError, match="must be a Store, a URL such as 'memory:', or the path of"):
         Engine(given)
     defaults: Any = {"retry": 3}
     with pytest.raises(ValueError, match="defaults: unknown option 'retry'; did you mean"):

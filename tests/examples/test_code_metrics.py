@@ -34,6 +34,14 @@ def test_what_is_no_python_is_told(tmp_path: Path):
     assert (found.files, found.functions, len(found.unreadable)) == (1, 1, 2)
 
 
+def test_it_runs_as_a_program(tmp_path: Path):
+    (tmp_path / "good.py").write_text("def f():\n    return 1\n")
+    script = ROOT / "examples" / "code_metrics.py"
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.startswith("1 files, 2 lines, 1 functions\n"), done.stderr
+
+
 def test_the_command_line_finds_its_steps(tmp_path: Path):
     (tmp_path / "good.py").write_text("def f():\n    return 1\n")
     script = ROOT / "examples" / "code_metrics.py"

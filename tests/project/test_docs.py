@@ -1,63 +1,72 @@
-"""Every Python block in README.md and docs/ runs.
+"""Every Python block in README.md and docs/ runs, and has the types that it says.
 
-The blocks of a file run in order, in one module, in an empty folder, with `await` allowed at the
-top level. A block after the comment `<!-- no-run: why -->` is left out.
+The blocks of a page run in order, in one module, in an empty folder, with `await` allowed at the
+top level. A block after the comment `<!-- file: NAME -->` is a file of its own, which is there when
+the others run. One after `<!-- no-run: why -->` is left out.
+
+A line with the comment `# refused` is one that type checkers refuse.
 """
 
 import ast
 import asyncio
 import inspect
+import json
 import linecache
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 import pytest
 
+from scripts import pages
 from tests.project.repository import ROOT, files, name
 
 PAGES = [*ROOT.glob("README.md"), *files(".md", under=ROOT / "docs")]
-BLOCK = re.compile(
-    r"(?P<skip><!-- no-run: \S[^>]*-->\s*)?"
-    r"^(?P<indent>[ ]*)```python[^\n]*\n(?P<code>.*?)^[ ]*```[ ]*$",
-    re.DOTALL | re.MULTILINE,
-)
+PROGRAMS = [ROOT / "README.md", pages.TUTORIAL]
+"""Pages that are programs: what stands in their text blocks is printed."""
 
 
 def blocks(page: Path) -> Iterator[CodeType]:
     """Yield the blocks to run, compiled so that errors name the page and its line."""
-    text = page.read_text()
-    for found in BLOCK.finditer(text):
-        if not found["skip"]:
-            lines = found["code"].splitlines(keepends=True)
-            code = "".join(line.removeprefix(found["indent"]) for line in lines)
-            padding = "\n" * text.count("\n", 0, found.start("code"))
+    for block in pages.blocks(page.read_text()):
+        if block.kind == "python" and not block.skipped and not block.file:
             yield compile(
-                padding + code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+                "\n" * block.line + block.code,
+                page,
+                "exec",
+                ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                dont_inherit=True,
             )
 
 
 def show_source(page: Path) -> None:
     """Let Python find the source of what a page defines, for what reads functions."""
     text = page.read_text()
-    lines = ["\n"] * (text.count("\n") + 1)
-    for found in BLOCK.finditer(text):
-        first = text.count("\n", 0, found.start("code"))
-        for number, line in enumerate(found["code"].splitlines(keepends=True)):
-            lines[first + number] = line.removeprefix(found["indent"])
+    lines = pages.program(text).splitlines(keepends=True)
     linecache.cache[str(page)] = (len(text), None, lines, str(page))
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows."""
+    for block in pages.blocks(page.read_text()):
+        if block.file:
+            (folder / block.file).write_text(block.code)
 
 
 def run(page: Path) -> None:
     """Run the blocks of a page, in the module `__main__`."""
     namespace = sys.modules["__main__"].__dict__
     show_source(page)
+    write_files(page, Path())
     with asyncio.Runner() as runner:
         for block in blocks(page):
             result = eval(block, namespace)
             if inspect.iscoroutine(result):
+                # Without a loop of its own around it, a block may start one.
                 runner.run(result)
 
 
@@ -111,3 +120,148 @@ def test_runner_names_the_line_that_fails(tmp_path: Path):
         run(page)
     assert raised.traceback[-1].path == page
     assert raised.traceback[-1].lineno + 1 == page.read_text().splitlines().index("seen[0]") + 1
+
+
+# ---- as programs, and as a notebook -------------------------------------------------------------
+
+
+def printed(page: Path) -> str:
+    """Return, as a pattern, what the blocks of a page say that they print."""
+    shown = [block.code for block in pages.blocks(page.read_text()) if block.kind == "text"]
+    return re.escape("".join(shown)).replace("…", ".*")
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=name)
+def test_page_is_a_program_that_prints_what_it_shows_each_time(page: Path, tmp_path: Path):
+    write_files(page, tmp_path)
+    (tmp_path / "program.py").write_text(pages.program(page.read_text()))
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(printed(page), done.stdout), done.stdout
+
+
+def test_the_notebook_is_the_tutorial():
+    text = pages.TUTORIAL.read_text(encoding="utf-8")
+    assert pages.NOTEBOOK.read_text(encoding="utf-8") == pages.notebook(text), (
+        "run scripts/pages.py"
+    )
+
+
+RUNS_CELLS = """
+import ast, asyncio, inspect, json, sys
+
+async def main():
+    names = {"__name__": "__main__"}
+    for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            continue
+        if source.startswith("%%writefile "):
+            first, _, rest = source.partition("\\n")
+            open(first.split()[1], "w").write(rest)
+            continue
+        found = eval(compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.iscoroutine(found):
+            await found
+
+asyncio.run(main())
+"""
+
+
+def test_the_notebook_prints_what_the_tutorial_shows_each_time(tmp_path: Path):
+    # What Jupyter does with cells, without Jupyter, which is heavier than all else we install:
+    # one namespace, one event loop that runs already, `await` at the top level.
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", RUNS_CELLS, str(pages.NOTEBOOK)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(printed(pages.TUTORIAL), done.stdout), done.stdout
+
+
+# ---- types --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with each page as a module, and each file that pages show."""
+    folder = tmp_path_factory.mktemp("typed")
+    for page in PAGES:
+        if pages.program(page.read_text()).strip():
+            module = page.stem.lower().replace("-", "_")
+            (folder / f"page_{module}.py").write_text(pages.program(page.read_text()))
+        write_files(page, folder)
+    return folder
+
+
+def check_types(found: list[tuple[str, int, str]], folder: Path) -> None:
+    """Compare the errors of a type checker with the lines that are marked as such."""
+    marked = {
+        (path.name, number)
+        for path in folder.glob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "# refused" in line
+    }
+    # Pages may await at the top level, as a notebook does.
+    errors = {
+        (file, line): text
+        for file, line, text in found
+        if not re.search("outside (of )?(async )?function|only within async function", text)
+    }
+    assert not {place: text for place, text in errors.items() if place not in marked}
+    assert marked <= errors.keys()
+
+
+@pytest.mark.slow
+def test_pages_are_typed_says_mypy(typed: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
+    done = subprocess.run(
+        [*command, "--cache-dir", str(tmp_path), *map(str, typed.glob("*.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"MYPYPATH": str(ROOT / "src"), "PATH": ""},
+    )
+    found = re.findall(r"^(\S+?):(\d+): error: (.*)$", done.stdout, re.MULTILINE)
+    assert found, done.stdout + done.stderr
+    check_types([(Path(path).name, int(line), text) for path, line, text in found], typed)
+
+
+@pytest.mark.slow
+def test_pages_are_typed_says_pyright(typed: Path, tmp_path: Path):
+    settings = {
+        "include": [str(typed)],
+        "extraPaths": [str(ROOT / "src")],
+        "typeCheckingMode": "strict",
+        "pythonVersion": "3.11",
+    }
+    project = tmp_path / "pyrightconfig.json"
+    project.write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
+    done = subprocess.run(
+        [*command, "--outputjson", "-p", str(project)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    report: list[dict[str, Any]] = json.loads(done.stdout)["generalDiagnostics"]
+    found = [
+        (Path(item["file"]).name, item["range"]["start"]["line"] + 1, item["message"])
+        for item in report
+        if item["severity"] == "error"
+    ]
+    assert found, done.stdout
+    check_types(found, typed)

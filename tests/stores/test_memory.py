@@ -120,7 +120,7 @@ def test_no_password_of_a_url_is_shown(url):
         ("memory:?keep_ended=few", "'few'"),
         ("postgresql://host/db", "to come"),
         ("redis:x", "write 'memory:' or 'sqlite:PATH'"),
-        ("runs.db", "write 'sqlite:runs.db'"),
+        ("runs", "write 'sqlite:runs'"),
         ("sqlite::memory:", "write 'memory:'"),
         ("sqlite:", "names no file"),
         ("sqlite:~/runs.db", "write the path in full"),

@@ -276,10 +276,10 @@ def test_the_schema_of_a_wait_follows_the_type():
 
 def test_the_pair_is_spread_taken_whole_or_decided_on():
     waited = orders.wait_for(approved)
-    waited.then(ship)
-    waited.then(ship_pair)
-    waited.when(approves, ship).otherwise(ship_pair)
-    waited.parallel(ship, ship_pair)
+    assert waited.then(ship)
+    assert waited.then(ship_pair)
+    assert waited.when(approves, ship).otherwise(ship_pair)
+    assert waited.parallel(ship, ship_pair)
 
 
 def test_what_does_not_fit_the_pair_is_named():
@@ -358,7 +358,7 @@ def orders_with_wait():
 
 
 def test_without_input_the_pair_begins_with_none():
-    nothing.wait_for(approved).then(greet)
+    assert nothing.wait_for(approved).then(greet)
     assert nothing.wait_for(approved).compile().output == tuple[None, Approval]
     inner = Workflow("inner").wait_for(approved)
     tree = orders.then(prepare).then(inner).then(greet).compile().tree

@@ -141,7 +141,7 @@ def test_options_are_inherited_but_for_those_that_make_no_sense():
 def test_a_limit_of_an_undo_step_is_one_limit():
     one, other = Limit("bank", concurrency=1), Limit("bank", concurrency=2)
     flow = Workflow("w", input=int)
-    flow.then(charge.options(limits=(one,)).undo(refund.options(limits=(one,))))
+    assert flow.then(charge.options(limits=(one,)).undo(refund.options(limits=(one,))))
     with pytest.raises(WorkflowInvalidError, match="step 'refund' knows limit 'bank' as"):
         flow.then(charge.options(limits=(one,)).undo(refund.options(limits=(other,))))
 

@@ -275,10 +275,10 @@ def test_wide_blocks_have_short_messages():
     wide = orders.parallel(*(check.options(id=f"c{i}") for i in range(100)))
 
     @step
-    async def listed(stocks: list[Stock]) -> int:
+    async def numbers(found: list[int]) -> int:
         return 1
 
-    for node in (confirm, listed, judge):
+    for node in (confirm, numbers, judge):
         assert len(problem_of(lambda node=node: wide.then(node))) < 400
     assert wide.then(collect).output is int
 
@@ -470,7 +470,9 @@ def test_a_workflow_says_what_is_wrong_with_its_own_options():
 
 
 def test_an_empty_workflow_can_not_run_or_be_nested():
-    assert problem_of(orders.compile) == "it is empty; give it a step with .then(…)"
+    assert problem_of(orders.compile) == (
+        "it is empty; give it a step and keep what that returns: workflow = workflow.then(step)"
+    )
     assert "workflow 'e' is empty" in problem_of(lambda: orders.then(Workflow("e", input=Order)))
 
 

@@ -140,7 +140,11 @@ def send_command(
     from gorkflow.cli._input import read_payload
 
     _runs.send(store or group_store, run_id, signal, read_payload(payload))
-    click.echo(f"signal {signal!r} is recorded for run {run_id}", err=True)
+    click.echo(
+        f"signal {signal!r} is recorded for run {run_id}; whether its payload fits is checked "
+        "where the run goes on",
+        err=True,
+    )
 
 
 accept_types_option = click.option(

@@ -30,6 +30,8 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
             raise CliError(f"workflow {workflow.id!r} takes no input; leave out --input")
         return None
     wanted = describe(workflow.input)
+    if text is None and _has_defaults(workflow.input):
+        text = "{}"
     if text is None:
         raise CliError(
             f"workflow {workflow.id!r} takes an input, {wanted}; give it as JSON: "
@@ -43,7 +45,18 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
             hint = f"\nTo read it from the file: --input @{text}"
         elif "Invalid JSON" in str(error) and text[:1] not in "@-[{":
             hint = "\nA text needs its own quotes: --input '\"text\"'"
+        elif "Invalid JSON" in str(error) and "'" in text:
+            hint = "\nJSON wants double quotes: --input '{\"id\": 7}'"
         raise CliError(f"--input does not fit {wanted}: {error}{hint}") from None
+
+
+def _has_defaults(annotation: Any) -> bool:
+    """Return whether no field of it has to be given."""
+    try:
+        codec_of(annotation).decode_lax(b"{}")
+    except ValidationError:
+        return False
+    return isinstance(annotation, type) and not issubclass(annotation, dict)
 
 
 def read_payload(text: str | None) -> Any:
@@ -60,6 +73,8 @@ def read_payload(text: str | None) -> Any:
         hint = ""
         if text[:1] not in "@-[{":
             hint = "\nA text needs its own quotes: --payload '\"text\"'"
+        elif "'" in text:
+            hint = "\nJSON wants double quotes: --payload '{\"id\": 7}'"
         raise CliError(f"--payload is no JSON: {error}{hint}") from None
 
 

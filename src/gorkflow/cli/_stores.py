@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from os import PathLike
 from pathlib import Path
 
 from gorkflow.cli._errors import CliError, ExitCode
@@ -54,7 +55,7 @@ def naming_source(store: object) -> Generator[None]:
         ) from None
 
 
-def check_exists(store: Store | str | None) -> Store:
+def check_exists(store: Store | str | PathLike[str] | None) -> Store:
     """Return the store, not opened yet, if there is one: looking must not make one.
 
     Args:
@@ -67,7 +68,7 @@ def check_exists(store: Store | str | None) -> Store:
     given = store
     if store is None:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
-    if isinstance(store, str):
+    if isinstance(store, str | PathLike):
         with naming_source(given):
             store = open_store(store)
     path = getattr(store, "path", None)

@@ -20,6 +20,7 @@ from gorkflow.cli._errors import CliError
 from gorkflow.cli._text import clean
 from gorkflow.engine.engine import Engine
 from gorkflow.language._placement import UNIMPORTABLE
+from gorkflow.policy import ID_PATTERN
 from gorkflow.step import Step
 from gorkflow.workflow import Workflow
 
@@ -74,7 +75,8 @@ def load(text: str) -> Target:
     """Return what TARGET names.
 
     Args:
-        text: ``package.module``, ``path/file.py``, either with ``:name``.
+        text: ``package.module``, ``path/file.py``, either with ``:name``: of the variable, or the
+            id of a workflow.
 
     Raises:
         CliError: it can't be imported, or there is nothing of the name that could be run.
@@ -87,12 +89,15 @@ def load(text: str) -> Target:
     module = _load_file(place) if _is_file(place) else _load_module(place)
     if name is None:
         return _whole(text, module)
+    with_id = {item.id: item for item in _workflows_in(module).values()}
+    if name in with_id and not hasattr(module, name):
+        return Target(text, {name: with_id[name]})
     return _target(text, _named(module, text, name), called=False)
 
 
 def _split(text: str) -> tuple[str, str | None]:
     place, colon, name = text.rpartition(":")
-    if not colon or (not _NAME.fullmatch(name) and name):
+    if not colon or (name and not _NAME.fullmatch(name) and not ID_PATTERN.fullmatch(name)):
         return text, None  # such as C:\file.py
     if not name:
         raise CliError(f"{text!r} ends in a colon; write {place}:NAME, or {place} alone")
@@ -206,8 +211,10 @@ def _named(module: ModuleType, text: str, name: str) -> Any:
         try:
             item = getattr(item, part)
         except AttributeError:
-            near = difflib.get_close_matches(part, [n for n in dir(item) if n[:1] != "_"], 1)
-            workflows = ", ".join(_workflows_in(module)) or "none"
+            found = _workflows_in(module)
+            names = [n for n in dir(item) if n[:1] != "_"] + [i.id for i in found.values()]
+            near = difflib.get_close_matches(part, names, 1)
+            workflows = ", ".join(found) or "none"
             hint = f"did you mean {near[0]!r}?" if near else f"its workflows: {workflows}"
             raise CliError(f"{text!r}: there is no {part!r}; {hint}") from None
     return item

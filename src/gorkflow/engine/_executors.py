@@ -25,7 +25,7 @@ from gorkflow.engine._shipping import job_of
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.language._hazards import is_async_function, unwrapped
-from gorkflow.language._placement import LOCAL, reference_of
+from gorkflow.language._placement import LOCAL, PROCESS, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gorkflow.step")
 
-PROCESS = "process"
 BUILT_IN = (*LOCAL, PROCESS)
 
 
@@ -323,7 +322,7 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
     return dict(given)
 
 
-def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) -> str:
+def misplaced(step: Step[Any, Any], executor: str, known: frozenset[str]) -> str:
     """Return why an engine can't run a step where it should run; empty if it can.
 
     Args:
@@ -352,7 +351,7 @@ def misplaced(step: Step[object, object], executor: str, known: frozenset[str]) 
     )
 
 
-def _is_found(step: Step[object, object]) -> bool:
+def _is_found(step: Step[Any, Any]) -> bool:
     module, _, name = reference_of(step.fn).partition(":")
     found: object = sys.modules.get(module)
     for part in name.split("."):

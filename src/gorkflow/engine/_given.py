@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from gorkflow.clock import Clock, SystemClock
-from gorkflow.errors import RunNotFoundError
+from gorkflow.errors import RunNotFoundError, UnavailableError
 from gorkflow.language._options import defaults_problems
+from gorkflow.language._program import importing
 from gorkflow.policy import LONGEST
 from gorkflow.stores import open_store
 
@@ -38,6 +40,19 @@ def check_numbers(lease: object, **limits: object) -> None:
             raise TypeError(f"{name} must be a whole number, not {number!r:.100}")
         if number < 1:
             raise ValueError(f"{name} must be at least 1, not {number!r}")
+
+
+def check_not_importing() -> None:
+    """Check that the program is not being imported for its steps.
+
+    Raises:
+        UnavailableError: it is. Without this, each process would start others, and so on.
+    """
+    if program := importing():
+        raise UnavailableError(
+            f"{program} opens an engine while it is imported, which each process for its steps "
+            'does; write `if __name__ == "__main__":` above what runs the workflow'
+        )
 
 
 def check_switches(defaults: StepDefaults | None, **switches: object) -> None:
@@ -87,7 +102,7 @@ def run_id_of(given: object, name: str = "run_id") -> str:
     return given
 
 
-def store_of(store: Store | str | None) -> Store:
+def store_of(store: Store | str | PathLike[str] | None) -> Store:
     """Return the store that is meant.
 
     Raises:
@@ -96,8 +111,11 @@ def store_of(store: Store | str | None) -> Store:
     """
     if store is None:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
-    if isinstance(store, str):
+    if isinstance(store, str | PathLike):
         return open_store(store)
     if not callable(getattr(store, "read_events", None)):
-        raise TypeError(f"store must be a Store or a URL, such as 'memory:', not {store!r:.100}")
+        raise TypeError(
+            "store must be a Store, a URL such as 'memory:', or the path of a file, not "
+            f"{store!r:.100}"
+        )
     return store

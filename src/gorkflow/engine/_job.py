@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import cache
+from types import ModuleType
 from typing import Any, NoReturn, cast
 
 from gorkflow._record import named_record
@@ -20,6 +21,7 @@ from gorkflow.context import Outputs, StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.engine._retries import Thrown, thrown
 from gorkflow.errors import NonRetryableError, UnavailableError
+from gorkflow.language._program import import_program
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -64,6 +66,8 @@ class Job:
     """The outputs of those that completed."""
     state: Mapping[str, str] = field(default_factory=dict[str, str])
     """What it sees of the state of the run: JSON, by key."""
+    program: str = ""
+    """What to import for the module ``__main__``; empty where the function is not in it."""
 
 
 def pack(head: Mapping[str, Any], parts: Iterable[bytes] = ()) -> bytes:
@@ -88,6 +92,7 @@ def job_to_bytes(job: Job) -> bytes:
     """Return a job as a message."""
     head = {
         "function": job.function,
+        "program": job.program,
         "settings": dict(job.settings),
         "ids": dict(job.ids),
         "timeout": job.timeout,
@@ -126,7 +131,7 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     before = _clock.monotonic()
     context: _Context | None = None
     try:
-        found = found_step(job.function)
+        found = found_step(job.function, job.program)
         arguments = _arguments(found.wanted, job.input)
         context = _context(job, found, report) if found.takes_context else None
         if began is not None:
@@ -163,8 +168,12 @@ def _failed(job: Job, error: BaseException, ran: float) -> bytes:
 
 
 @cache
-def found_step(reference: str) -> Step[Any, Any]:
+def found_step(reference: str, program: str = "") -> Step[Any, Any]:
     """Return the step behind a function of this name.
+
+    Args:
+        reference: ``module:name``.
+        program: what to import for the module ``__main__``.
 
     Raises:
         NonRetryableError: there is none.
@@ -172,7 +181,7 @@ def found_step(reference: str) -> Step[Any, Any]:
     module, _, name = reference.partition(":")
     found: Any
     try:
-        found = importlib.import_module(module)
+        found = _program(program) if program else importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
@@ -181,6 +190,15 @@ def found_step(reference: str) -> Step[Any, Any]:
             "code must be importable by that name there, as it is here"
         ) from error
     return cast("Step[Any, Any]", found if isinstance(found, Step) else step(found, id="step"))
+
+
+def _program(program: str) -> ModuleType:
+    try:
+        return import_program(program)
+    except (Exception, SystemExit) as error:
+        raise NonRetryableError(
+            f"the process for this step can't import the program: {error}"
+        ) from error
 
 
 def _arguments(wanted: tuple[Any, ...], data: bytes) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ class Part:
     _registry: Registry
     _watch: Watch
     _execute: bool
+    _was_open: bool = False
     _runtime: Runtime | None
     _service: Service | None
 
@@ -32,6 +33,11 @@ class Part:
             EngineClosedError: it is not open, or was called from elsewhere.
         """
         if self._service is None or self._runtime is None:
+            if self._was_open:
+                raise EngineClosedError(
+                    "the engine is closed: the block of `async with Engine(…)` was left, or "
+                    "aclose() called; do this inside the block"
+                )
             raise EngineClosedError(
                 "the engine is not open; use it with `async with Engine(…) as engine:`"
             )

@@ -5,6 +5,7 @@ Shared by the engine and by the processes that run steps for it.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -64,7 +65,12 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
     try:
         return codec_of(annotation).encode(value, limit)
     except ValueInvalidError as error:
-        raise type(error)(f"its output: {error}") from None
+        # A coroutine in its place, or in the place of a field.
+        hint = "; write `await` before the call that gives it" if "coroutine" in str(error) else ""
+        raise type(error)(f"its output: {error}{hint}") from None
+    finally:
+        if inspect.iscoroutine(value):
+            value.close()  # it was said what is wrong with it
 
 
 def unreadable(run_id: str, path: str, error: BaseException | None) -> RunBlockedError | None:

@@ -8,6 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from gorkflow.engine._given import check_not_importing
+
 if TYPE_CHECKING:
     from gorkflow.store import Store
 
@@ -31,7 +33,9 @@ class SharedStore:
 
         Raises:
             StoreError: the store can't be opened.
+            UnavailableError: a process imports the program for its steps.
         """
+        check_not_importing()
         while (closing := self._join()) is not None:
             await asyncio.shield(asyncio.wrap_future(closing))
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gorkflow.codec import codec_of
 from gorkflow.engine._job import Job, input_annotation, job_to_bytes
 from gorkflow.language._placement import reference_of
+from gorkflow.language._program import MAIN, program_of
 from gorkflow.machine.state import texts
 from gorkflow.model import Completed, Failed
 
@@ -35,6 +36,7 @@ def job_of(attempt: Attempt) -> bytes:
         data = recorded
     job = Job(
         function=reference_of(step.fn),
+        program=program_of(step.fn.__globals__) if step.fn.__module__ == MAIN else "",
         settings=dict(command.spec.settings),
         ids=attempt.ids(),
         timeout=command.spec.timeout,

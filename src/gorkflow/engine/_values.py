@@ -158,6 +158,8 @@ class Values:
     def _received_tuple(
         self, refs: tuple[Ref, ...], wanted: Any, made_at: str, fit: Callable[[Any, Any], Any]
     ) -> Any:
+        if (get_origin(wanted) or wanted) is list:  # what a block gives may be taken as a list
+            return [self.received(r, item_of(wanted), fit) for r in refs]
         items = _item_annotations(wanted, len(refs))
         if items is not None:
             return tuple([self.received(r, item, fit) for r, item in zip(refs, items, strict=True)])

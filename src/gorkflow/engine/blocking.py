@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from os import PathLike
 from typing import Any, TypeVar, Unpack, overload
 
 from gorkflow.engine._frames import FRAMELESS
@@ -21,7 +22,7 @@ def run(
     workflow: Workflow[None, Out],
     input: None = None,
     *,
-    store: Store | str | None = None,
+    store: Store | str | PathLike[str] | None = None,
     deps: object = None,
     defaults: StepDefaults | None = None,
     **options: Unpack[StartOptions],
@@ -31,7 +32,7 @@ def run(
     workflow: Workflow[In, Out],
     input: In,
     *,
-    store: Store | str | None = None,
+    store: Store | str | PathLike[str] | None = None,
     deps: object = None,
     defaults: StepDefaults | None = None,
     **options: Unpack[StartOptions],
@@ -40,7 +41,7 @@ def run(
     workflow: Workflow[Any, Out],
     input: Any = None,
     *,
-    store: Store | str | None = None,
+    store: Store | str | PathLike[str] | None = None,
     deps: object = None,
     defaults: StepDefaults | None = None,
     **options: Unpack[StartOptions],
@@ -53,8 +54,8 @@ def run(
     Args:
         workflow: what to run.
         input: its input: of the workflow's input type, or what validates as one.
-        store: a ``Store``, or a URL: ``memory:``, ``sqlite:PATH``. ``None``: the environment's
-            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
+        store: a ``Store``, a URL (``memory:``, ``sqlite:PATH``), or the path of a file. ``None``:
+            the environment's ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
         deps: handed to every step as ``ctx.deps``; never stored.
         defaults: options for steps and workflows that don't set them.
         options: see ``StartOptions``.

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, Unpack, overload
 
+from gorkflow._record import suggesting
 from gorkflow.clock import Clock
 from gorkflow.engine import _given
 from gorkflow.engine._committer import Committer
@@ -49,11 +50,10 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
     """Carries runs of workflows. Use it with ``async with``.
 
     Args:
-        store: a ``Store``, or a URL: ``memory:``, ``sqlite:PATH``. ``None``: the environment's
-            ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder. Several engines
-            may share one ``Store``: the first opens it, the last closes it.
-        workflows: whose unfinished runs this engine continues; workflows started through it are
-            added by themselves.
+        store: a ``Store``, a URL (``memory:``, ``sqlite:PATH``), or the path of a file. ``None``:
+            the environment's ``GORKFLOW_STORE``, else ``.gorkflow/runs.db`` in the current folder.
+            Several engines may share one ``Store``: the first opens it, the last closes it.
+        workflows: whose unfinished runs it continues; those started through it are added.
         execute: ``False``: a client, which starts and looks, and leaves the running to others.
         deps: handed to every step as ``ctx.deps``; never stored.
         defaults: options for steps and workflows that don't set them.
@@ -61,8 +61,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         max_concurrent_steps: more attempts than that wait. ``None``: no limit.
         max_threads: sync steps that may run at a time, in threads; as many again are there for
             sync conditions and keys.
-        max_processes: steps with ``executor="process"`` that may run at a time; as many as the
-            machine has CPUs unless given.
+        max_processes: steps with ``executor="process"`` that may run at a time; one per CPU.
         executors: where steps with ``executor="name"`` run, by name: any executor of
             ``concurrent.futures``, or of its kind. They stay yours: the engine shuts none down.
         max_payload: bytes that one value may have as JSON.
@@ -77,9 +76,10 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         StoreError: the store's URL can't be understood.
     """
 
+    @suggesting
     def __init__(
         self,
-        store: Store | str | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
         *,
         workflows: Iterable[Workflow[Any, Any]] = (),
         execute: bool = True,
@@ -195,7 +195,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             )
         async with self._changing:
             if self._runtime is None:
-                self._leaving = False
+                self._leaving, self._was_open = False, True
                 await self._open(recover=recover)
 
     async def _open(self, *, recover: bool) -> None:

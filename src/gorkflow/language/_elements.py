@@ -33,6 +33,8 @@ class Passthrough(Node[T, T], Generic[T]):
 
     __slots__ = ("annotation",)
 
+    id: str
+
     def __init__(self, annotation: Any, node_id: str) -> None:
         self.id = node_id
         self.annotation = annotation
@@ -229,6 +231,7 @@ Element = Node[Any, Any] | Block | Map | Choice | Loop | Sleep | Wait
 class Chain(Node[In_contra, Out_co]):
     """What a workflow holds, without the methods that make it grow."""
 
+    id: str
     name: str
     description: str
     version: str

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import permutations
-from typing import Any, NamedTuple
+from types import GenericAlias
+from typing import Any, NamedTuple, get_origin
 
 from gorkflow.annotations import (
     describe,
     fits,
     is_optional,
+    item_of,
     tuple_items,
     without_none,
 )
@@ -29,6 +31,15 @@ class Value(NamedTuple):
     """Ids of the nodes it comes from: of a block, one per item."""
     ids: frozenset[str] = frozenset()
     """What a step that gets it may read without a word."""
+    of_block: bool = False
+    """Whether it is the tuple that a block gives, which a step may take as a list, too."""
+
+
+def as_wanted(wanted: Sequence[Any], value: Value) -> Value:
+    """Return what a block gives as a list, where that is what a step takes."""
+    if not value.of_block or len(wanted) != 1 or (get_origin(wanted[0]) or wanted[0]) is not list:
+        return value
+    return value._replace(annotation=GenericAlias(list, (item_of(value.annotation),)))
 
 
 def fit_problems(

@@ -154,7 +154,7 @@ def _loads_sleep(fn: Callable[..., Any]) -> bool:
 def caller_frames() -> list[FrameType]:
     """Return the frames of the caller outside this package, innermost first."""
     frame = inspect.currentframe()
-    while frame is not None and _is_inside(frame):
+    while frame is not None and is_inside(frame):
         frame = frame.f_back
     frames: list[FrameType] = []
     while frame is not None:
@@ -163,7 +163,7 @@ def caller_frames() -> list[FrameType]:
     return frames
 
 
-def _is_inside(frame: FrameType) -> bool:
+def is_inside(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
     return name == PACKAGE or name.startswith(PACKAGE + ".")
 
@@ -172,7 +172,7 @@ def warn(message: str, category: type[Warning]) -> None:
     """Warn at the user's line."""
     frame = inspect.currentframe()
     level = 1
-    while frame is not None and _is_inside(frame):
+    while frame is not None and is_inside(frame):
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 INHERITED = ("timeout", "retries", "continue_on_error", "limits")
 OWN = ("id", "name", "description", "reads", "executor")
+_OF_TYPES = frozenset({"types", "typing", "typing_extensions"})
+"""Where the classes of annotations are from that are no classes themselves."""
 _NO_RETRIES = RetryPolicy(retries=0)
 
 
@@ -63,6 +65,10 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     """Return why values of an annotation can't be written as JSON, if so."""
     if isinstance(annotation, FunctionType | MethodType):  # pydantic would call it to validate
         return [f"{what} {describe(annotation)}, which is a function; write a type"]
+    is_type = isinstance(annotation, type | str | None)
+    if not is_type and type(annotation).__module__ not in _OF_TYPES:
+        kind = describe(type(annotation))
+        return [f"{what} {annotation!r:.80}, a value; give its type: {kind}"]
     try:
         codec_of(annotation).prepare()
     except ValueInvalidError as error:
@@ -70,13 +76,15 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     return []
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?``, or what there is."""
+def did_you_mean(name: str, known: Iterable[str], or_else: str | None = None) -> str:
+    """Return ``did you mean 'x'?``, or else what there is, unless something else is given."""
     known = list(known)
     import difflib  # only for errors
 
     close = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are: {', '.join(known)}" if or_else is None else or_else
 
 
 def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:

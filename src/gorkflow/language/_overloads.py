@@ -3,10 +3,13 @@
 
 # fmt: off
 # ruff: noqa: E501, FBT, PYI
+# An async function is a function that returns an object, too: the order of overloads decides.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import (
     TYPE_CHECKING,
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
     import datetime as dt
     import decimal
     import enum
+    import fractions
+    import ipaddress
     import pathlib
+    import re
     import uuid
+    from collections.abc import Container, Hashable, Iterable
     from typing import Never
 
     from gorkflow.context import StepContext
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
     from gorkflow.signal import Signal
     from gorkflow.step import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
+
+
+MYPY = False  # mypy takes it for True
 
 
 class _Dataclass(Protocol):
@@ -55,8 +65,16 @@ class _Custom(Protocol):
 
 
 if TYPE_CHECKING:
-    # What can cross a step boundary. Without this bound a type checker can't tell a sync function
-    # from an async one, whose coroutine would do as a value too.
+    T = TypeVar("T")
+
+    class Several(tuple[T, ...]):  # noqa: SLOT001 - exists for type checkers only
+        """What ``parallel(*branches)`` gives: a tuple of which only a run knows how long it is.
+
+        So a step may take it as a list, or as a tuple of any length.
+        """
+
+    # What a function returns, if it is a sync one for sure. Without this bound a type checker
+    # can't tell one from an async function, whose coroutine would do as a value too.
     Value = (
         None
         | bool
@@ -77,16 +95,30 @@ if TYPE_CHECKING:
         | dt.timedelta
         | decimal.Decimal
         | uuid.UUID
+        | dt.tzinfo
+        | fractions.Fraction
         | pathlib.PurePath
+        | Iterable[Any]
+        | Container[Any]
+        | re.Pattern[Any]
+        | ipaddress.IPv4Address
+        | ipaddress.IPv6Address
+        | ipaddress.IPv4Network
+        | ipaddress.IPv6Network
+        | ipaddress.IPv4Interface
+        | ipaddress.IPv6Interface
     )
+    # An input is anything but a context, which is not hashable to a type checker.
+    Input = Value | Hashable
 
 R = TypeVar("R", bound="Value")
-A1 = TypeVar("A1", bound="Value")
-A2 = TypeVar("A2", bound="Value")
-A3 = TypeVar("A3", bound="Value")
-A4 = TypeVar("A4", bound="Value")
-A5 = TypeVar("A5", bound="Value")
-A6 = TypeVar("A6", bound="Value")
+S = TypeVar("S")
+A1 = TypeVar("A1", bound="Input")
+A2 = TypeVar("A2", bound="Input")
+A3 = TypeVar("A3", bound="Input")
+A4 = TypeVar("A4", bound="Input")
+A5 = TypeVar("A5", bound="Input")
+A6 = TypeVar("A6", bound="Input")
 As = TypeVarTuple("As")
 B1 = TypeVar("B1")
 B2 = TypeVar("B2")
@@ -109,171 +141,341 @@ class StepDecorator(Protocol):
     @overload
     def __call__(
         self,
-        fn: Callable[[], Coroutine[Any, Any, R]],
-        /,
-    ) -> AsyncStep[object, R, R]: ...
-    @overload
-    def __call__(
-        self,
         fn: Callable[[], R],
         /,
-    ) -> SyncStep[object, R, R]: ...
+    ) -> SyncStep[[object], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1], Coroutine[Any, Any, R]],
+        fn: Callable[[], Awaitable[S]],
         /,
-    ) -> AsyncStep[A1, R, R]: ...
+    ) -> AsyncStep[[object], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[], S],
+            /,
+        ) -> SyncStep[[object], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1], R],
         /,
-    ) -> SyncStep[A1, R, R]: ...
+    ) -> SyncStep[[A1], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[A1], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2], R, R]: ...
+    ) -> AsyncStep[[A1], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1], S],
+            /,
+        ) -> SyncStep[[A1], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2], R],
         /,
-    ) -> SyncStep[tuple[A1, A2], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2]], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3]], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never]], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Awaitable[S]],
         /,
-    ) -> AsyncStep[object, R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5, A6, *As], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never]], R],
         /,
-    ) -> SyncStep[object, R, R]: ...
+    ) -> SyncStep[[object], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never]], Awaitable[S]],
         /,
-    ) -> AsyncStep[A1, R, R]: ...
+    ) -> AsyncStep[[object], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never]], S],
+            /,
+        ) -> SyncStep[[object], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], R],
+        fn: Callable[[StepContext[Never], B1], R],
         /,
-    ) -> SyncStep[A1, R, R]: ...
+    ) -> SyncStep[[B1], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2], R, R]: ...
+    ) -> AsyncStep[[B1], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1], S],
+            /,
+        ) -> SyncStep[[B1], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], R],
+        fn: Callable[[StepContext[Never], B1, B2], R],
         /,
-    ) -> SyncStep[tuple[A1, A2], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], R],
+        /,
+    ) -> SyncStep[[B1], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[B1], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], S],
+        /,
+    ) -> SyncStep[[S], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], list[S]],
+        /,
+    ) -> SyncStep[[S], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], S],
+        /,
+    ) -> SyncStep[[list[S]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], list[S]],
+        /,
+    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], R],
+        /,
+    ) -> SyncStep[[B1], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[B1], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], S],
+        /,
+    ) -> SyncStep[[S], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], list[S]],
+        /,
+    ) -> SyncStep[[S], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], S],
+        /,
+    ) -> SyncStep[[list[S]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], list[S]],
+        /,
+    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
 
 
 class OptionalStepDecorator(Protocol):
@@ -282,171 +484,341 @@ class OptionalStepDecorator(Protocol):
     @overload
     def __call__(
         self,
-        fn: Callable[[], Coroutine[Any, Any, R]],
-        /,
-    ) -> AsyncStep[object, R | None, R]: ...
-    @overload
-    def __call__(
-        self,
         fn: Callable[[], R],
         /,
-    ) -> SyncStep[object, R | None, R]: ...
+    ) -> SyncStep[[object], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1], Coroutine[Any, Any, R]],
+        fn: Callable[[], Awaitable[S]],
         /,
-    ) -> AsyncStep[A1, R | None, R]: ...
+    ) -> AsyncStep[[object], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[], S],
+            /,
+        ) -> SyncStep[[object], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1], R],
         /,
-    ) -> SyncStep[A1, R | None, R]: ...
+    ) -> SyncStep[[A1], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[A1], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2], R | None, R]: ...
+    ) -> AsyncStep[[A1], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1], S],
+            /,
+        ) -> SyncStep[[A1], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2], R],
         /,
-    ) -> SyncStep[tuple[A1, A2], R | None, R]: ...
+    ) -> SyncStep[[tuple[A1, A2]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3], R | None, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2]], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3], R | None, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R | None, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3]], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R | None, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R | None, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R | None, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R | None, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R | None, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never]], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Awaitable[S]],
         /,
-    ) -> AsyncStep[object, R | None, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5, A6, *As], S],
+            /,
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | None, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never]], R],
         /,
-    ) -> SyncStep[object, R | None, R]: ...
+    ) -> SyncStep[[object], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never]], Awaitable[S]],
         /,
-    ) -> AsyncStep[A1, R | None, R]: ...
+    ) -> AsyncStep[[object], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never]], S],
+            /,
+        ) -> SyncStep[[object], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], R],
+        fn: Callable[[StepContext[Never], B1], R],
         /,
-    ) -> SyncStep[A1, R | None, R]: ...
+    ) -> SyncStep[[B1], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2], R | None, R]: ...
+    ) -> AsyncStep[[B1], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1], S],
+            /,
+        ) -> SyncStep[[B1], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], R],
+        fn: Callable[[StepContext[Never], B1, B2], R],
         /,
-    ) -> SyncStep[tuple[A1, A2], R | None, R]: ...
+    ) -> SyncStep[[tuple[B1, B2]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3], R | None, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2]], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3], R | None, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R | None, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3]], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R | None, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R | None, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R | None, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R | None, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], Awaitable[S]],
         /,
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R | None, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S | None, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], R],
         /,
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R | None, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R | None, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | None, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], S],
+            /,
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], R],
+        /,
+    ) -> SyncStep[[B1], R | None, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[B1], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], S],
+        /,
+    ) -> SyncStep[[S], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], list[S]],
+        /,
+    ) -> SyncStep[[S], list[S] | None, list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], S],
+        /,
+    ) -> SyncStep[[list[S]], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], list[S]],
+        /,
+    ) -> SyncStep[[list[S]], list[S] | None, list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], R],
+        /,
+    ) -> SyncStep[[B1], R | None, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
+        /,
+    ) -> AsyncStep[[B1], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], S],
+        /,
+    ) -> SyncStep[[S], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], list[S]],
+        /,
+    ) -> SyncStep[[S], list[S] | None, list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], S],
+        /,
+    ) -> SyncStep[[list[S]], S | None, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], list[S]],
+        /,
+    ) -> SyncStep[[list[S]], list[S] | None, list[S]]: ...
 
 
 class StepFactory(Protocol):
@@ -455,30 +827,31 @@ class StepFactory(Protocol):
     @overload
     def __call__(
         self,
-        fn: Callable[[], Coroutine[Any, Any, R]],
-        /,
-        *,
-        continue_on_error: Literal[False] | None = None,
-        **options: Unpack[StepOptions],
-    ) -> AsyncStep[object, R, R]: ...
-    @overload
-    def __call__(
-        self,
         fn: Callable[[], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[object, R, R]: ...
+    ) -> SyncStep[[object], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1], Coroutine[Any, Any, R]],
+        fn: Callable[[], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[A1, R, R]: ...
+    ) -> AsyncStep[[object], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[object], S, S]: ...
     @overload
     def __call__(
         self,
@@ -487,16 +860,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[A1, R, R]: ...
+    ) -> SyncStep[[A1], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[A1], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2], R, R]: ...
+    ) -> AsyncStep[[A1], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[A1], S, S]: ...
     @overload
     def __call__(
         self,
@@ -505,16 +888,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[A1, A2]], S, S]: ...
     @overload
     def __call__(
         self,
@@ -523,16 +916,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[A1, A2, A3]], S, S]: ...
     @overload
     def __call__(
         self,
@@ -541,16 +944,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
     @overload
     def __call__(
         self,
@@ -559,16 +972,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
     @overload
     def __call__(
         self,
@@ -577,16 +1000,26 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never]], Coroutine[Any, Any, R]],
+        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[object, R, R]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[A1, A2, A3, A4, A5, A6, *As], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
     @overload
     def __call__(
         self,
@@ -595,115 +1028,302 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[object, R, R]: ...
+    ) -> SyncStep[[object], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never]], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[A1, R, R]: ...
+    ) -> AsyncStep[[object], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never]], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[object], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1], R],
+        fn: Callable[[StepContext[Never], B1], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[A1, R, R]: ...
+    ) -> SyncStep[[B1], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2], R, R]: ...
+    ) -> AsyncStep[[B1], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[B1], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2], R],
+        fn: Callable[[StepContext[Never], B1, B2], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[B1, B2]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[B1, B2, B3]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R, R]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], Coroutine[Any, Any, R]],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], Awaitable[S]],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> AsyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
     @overload
     def __call__(
         self,
-        fn: Callable[[StepContext[Never], A1, A2, A3, A4, A5, A6, *As], R],
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], R],
         /,
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> SyncStep[tuple[A1, A2, A3, A4, A5, A6, *As], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], Awaitable[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+    if not MYPY:
+        @overload
+        def __call__(
+            self,
+            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], S],
+            /,
+            *,
+            continue_on_error: Literal[False] | None = None,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], R],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[B1], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[B1], Awaitable[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> AsyncStep[[B1], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], S],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[S], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[S], list[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[S], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], S],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[list[S]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[list[S]], list[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], R],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[B1], R, R]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> AsyncStep[[B1], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], S],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[S], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], S], list[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[S], list[S], list[S]]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], S],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[list[S]], S, S]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[StepContext[Never], list[S]], list[S]],
+        /,
+        *,
+        continue_on_error: Literal[False] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
     @overload
     def __call__(
         self,
@@ -721,7 +1341,81 @@ class StepFactory(Protocol):
 
 
 class FluentMethods(Chain[In_contra, Out_co]):
-    """The methods of workflows that take several nodes, or conditions."""
+    """The methods of workflows that take nodes, or conditions."""
+
+    @overload
+    def then(
+        self,
+        node: Node[Out_co, B1],
+    ) -> Workflow[In_contra, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[list[B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    @overload
+    def then(
+        self: Chain[B2, Several[B3]],
+        node: Node[tuple[B3, B3, B3, B3, B3, B3, B3, B3, B3, B3], B1],
+    ) -> Workflow[B2, B1]: ...
+    def then(self, node: Node[Any, Any]) -> Workflow[Any, Any]:
+        """Return the workflow with another node at its end.
+
+        Args:
+            node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
+
+        Raises:
+            WorkflowInvalidError: it can't stand there; lists why.
+        """
+        return self._with_node(node)
+
+    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
+        raise NotImplementedError
 
     @overload
     def parallel(
@@ -1227,7 +1921,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         max_concurrency: int | None = None,
         timeout: float | dt.timedelta | None = None,
         id: str | None = None,
-    ) -> Workflow[In_contra, tuple[B1, ...]]: ...
+    ) -> Workflow[In_contra, Several[B1]]: ...
     @overload
     def parallel(
         self,
@@ -1237,7 +1931,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         max_concurrency: int | None = None,
         timeout: float | dt.timedelta | None = None,
         id: str | None = None,
-    ) -> Workflow[In_contra, tuple[Outcome[B1], ...]]: ...
+    ) -> Workflow[In_contra, Several[Outcome[B1]]]: ...
     @overload
     def parallel(
         self,

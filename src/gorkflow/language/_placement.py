@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import StepInvalidError
+from gorkflow.language._options import did_you_mean
+from gorkflow.language._program import MAIN, program_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gorkflow.language._signature import StepSignature
+
+PROCESS = "process"
 LOCAL = ("loop", "thread")
 """Where steps run in the engine's own process: async ones, and plain functions."""
 
@@ -29,8 +34,7 @@ def check_placement(
     fn: Any,
     options: Mapping[str, Any],
     label: str,
-    *,
-    is_async: bool,
+    signature: StepSignature,
 ) -> None:
     """Raise unless a function can run where it should.
 
@@ -38,11 +42,12 @@ def check_placement(
         fn: the step's function.
         options: those of the step.
         label: how errors name it.
-        is_async: whether it is a coroutine function.
+        signature: what it takes and gives.
 
     Raises:
         StepInvalidError: it can't; the message says what to write.
     """
+    is_async = signature.is_async
     executor = executor_of(options, is_async=is_async)
     problem = ""
     if is_async and executor != "loop":
@@ -54,6 +59,11 @@ def check_placement(
         problem = (
             "a plain function would stop the event loop while it runs, so executor='loop' is for "
             "async def only; leave executor out, and it runs in a thread"
+        )
+    elif executor not in LOCAL and signature.leaves_open:
+        problem = (
+            f"executor={executor!r} knows the function there by its name alone, and its type "
+            "variables don't say of what type the values are; write the types"
         )
     elif executor not in LOCAL:
         problem = _naming_problem(fn, executor)
@@ -70,8 +80,10 @@ def _naming_problem(fn: Any, executor: str) -> str:
         why = "a lambda has none"
     elif "<locals>" in name:
         why = f"a function inside another ({name}) has none"
-    elif fn.__module__ == "__main__":
-        why = "what is defined in the program itself (the module __main__) can't be imported there"
+    elif fn.__module__ == MAIN and executor != PROCESS:
+        why = "the program itself (the module __main__) is another one there"
+    elif fn.__module__ == MAIN and not program_of(getattr(fn, "__globals__", {})):
+        why = "what is defined in a notebook or shell, or comes from stdin, is in no file"
     elif fn.__module__.startswith(UNIMPORTABLE):
         file = Path(inspect.getfile(fn)).name
         return (
@@ -80,9 +92,11 @@ def _naming_problem(fn: Any, executor: str) -> str:
         )
     else:
         return ""
+    meant = "" if executor == PROCESS else did_you_mean(executor, (PROCESS, *LOCAL), or_else="")
     return (
-        f"executor={executor!r} finds the function in another process by its name, and {why}; "
-        "write it at the top level of a module of its own, and import it from there"
+        f"{meant and meant + ' '}executor={executor!r} finds the function in another process by "
+        f"its name, and {why}; write it at the top level of a module of its own, such as "
+        "my_steps.py, and import it from there"
     )
 
 

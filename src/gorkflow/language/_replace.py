@@ -17,7 +17,7 @@ from gorkflow.language._elements import (
     Wait,
 )
 from gorkflow.node import Node
-from gorkflow.step import Step
+from gorkflow.step import is_step
 
 
 def replaced(
@@ -44,7 +44,7 @@ def renamed(node: Node[Any, Any], node_id: str) -> Node[Any, Any]:
     """Return a copy of a node under another id."""
     if node.id == node_id:
         return node
-    if isinstance(node, Step):
+    if is_step(node):
         return node.renamed(node_id)
     if isinstance(node, Chain):
         return node.renamed(node_id)
@@ -80,8 +80,7 @@ class _Swap:
         if node.id == self._old_id:
             self.found = True
             return self._new
-        undo = node.undone_by if isinstance(node, Step) else None
-        if isinstance(node, Step) and undo is not None and undo.id == self._old_id:
+        if is_step(node) and node.undone_by is not None and node.undone_by.id == self._old_id:
             self.found = True
             return node.with_undo(self._new)
         if self._nested and isinstance(node, Chain):

@@ -14,11 +14,13 @@ from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.language._hazards import caller_frames, is_async_function, unwrapped
+from gorkflow.language._typevars import generic_problem, substituted, type_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _EMPTY = Parameter.empty
+_CONTEXT_NAMES = frozenset({"ctx", "context", "step_context"})
 
 
 class Param(NamedTuple):
@@ -51,6 +53,22 @@ class StepSignature:
     def wanted(self) -> tuple[Any, ...]:
         """The annotations of the inputs."""
         return tuple(param.annotation for param in self.params)
+
+    @cached_property
+    def is_generic(self) -> bool:
+        """Whether it has type variables, whose place the type that arrives takes."""
+        return any(map(type_variables, (*self.wanted, self.output)))
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether type variables are written in it."""
+        written = (type_variables(item, of_models=False) for item in (*self.wanted, self.output))
+        return any(written)
+
+    def with_types(self, types: Mapping[Any, Any]) -> StepSignature:
+        """Return it with types in the place of type variables."""
+        params = [Param(name, substituted(item, types)) for name, item in self.params]
+        return replace(self, params=tuple(params), output=substituted(self.output, types))
 
     @cached_property
     def input_digest(self) -> str:
@@ -220,9 +238,10 @@ def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> t
         if item.kind is Parameter.KEYWORD_ONLY or item.default is not _EMPTY:
             continue
         if annotation is _EMPTY:
+            wanted = "StepContext" if item.name in _CONTEXT_NAMES else "Order"
             raise StepInvalidError(
                 f"{label}: parameter {item.name!r} has no annotation; write what it takes: "
-                f"`{item.name}: Order`"
+                f"`{item.name}: {wanted}`"
             )
         inputs.append(Param(item.name, canonical(annotation)))
     return tuple(inputs)
@@ -241,6 +260,8 @@ def _mentions_context(annotation: Any) -> bool:
 
 def _check_values(signature: StepSignature, label: str) -> None:
     """Raise unless every value can be written as JSON, as far as the annotations tell."""
+    if problem := generic_problem(signature.params, signature.output):
+        raise StepInvalidError(f"{label}: {problem}")
     places = [(f"parameter {param.name!r}", param.annotation) for param in signature.params]
     for place, annotation in [*places, ("what it returns", signature.output)]:
         try:

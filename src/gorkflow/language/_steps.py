@@ -8,13 +8,10 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
-    Literal,
     NoReturn,
     Self,
-    TypeVar,
-    TypeVarTuple,
+    TypeGuard,
     Unpack,
-    overload,
 )
 
 from gorkflow.flow import StepSpec
@@ -32,21 +29,16 @@ from gorkflow.language._placement import check_placement, executor_of
 from gorkflow.language._settings import Recorded, decoded, recorded
 from gorkflow.language._signature import Param, StepSignature, summary_of
 from gorkflow.language._undoing import check_undo, undo_spec
-from gorkflow.node import In_contra, Node, Out_co
+from gorkflow.node import Node, NodeByShape, Out_co, P
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from gorkflow.context import StepContext
     from gorkflow.policy import Limit
 
-Raw_co = TypeVar("Raw_co", covariant=True)
-Out = TypeVar("Out")
-Raw = TypeVar("Raw")
-Ins = TypeVarTuple("Ins")
 
-
-class Step(Node[In_contra, Out_co]):
+class Step(NodeByShape, Generic[P, Out_co]):
     """A typed function with an id and options. Immutable; made by ``@step``.
 
     Calling a step calls the function: nothing is recorded, no engine is needed.
@@ -67,6 +59,8 @@ class Step(Node[In_contra, Out_co]):
     """The annotations of the inputs."""
     output: Any
     """What the function is annotated to return."""
+    is_generic: bool
+    """Whether the type that arrives takes the place of type variables, in it or in its undo."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
     unused: tuple[str, ...]
@@ -101,6 +95,7 @@ class Step(Node[In_contra, Out_co]):
             params=signature.params,
             wanted=signature.wanted,
             output=signature.output,
+            is_generic=signature.is_generic or bool(undone_by and undone_by.is_generic),
             reads=tuple(options.get("reads", ())),
             unused=() if signature.params or settings else signature.defaulted,
             _settings=tuple(sorted(settings.items())),
@@ -188,7 +183,7 @@ class Step(Node[In_contra, Out_co]):
 
     def with_function(
         self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
-    ) -> Step[In_contra, Out_co]:
+    ) -> Step[P, Out_co]:
         """Return a copy with another function behind the same id, types and options.
 
         For tools that stand in for a step, or around it; so it runs in this process. Settings are
@@ -196,10 +191,17 @@ class Step(Node[In_contra, Out_co]):
         """
         options = {name: item for name, item in self._options.items() if name != "executor"}
         signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
+        from gorkflow.language._kinds import AsyncStep, SyncStep  # they are steps
+
         kind: Any = AsyncStep if is_async else SyncStep
         undo = self.undone_by
-        made: Step[In_contra, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
+        made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
         return made
+
+    def with_types(self, types: Mapping[Any, Any]) -> Step[Any, Any]:
+        """Return the step of a generic function with types in the place of its variables."""
+        signature = self._signature.with_types(types)
+        return self._with(self._options, self.settings, self.undone_by, signature)
 
     def with_undo(self, step: Any) -> Self:
         """Return a copy that another step undoes; ``undo`` is the same with types.
@@ -215,15 +217,18 @@ class Step(Node[In_contra, Out_co]):
         if "id" in changes and "name" not in changes:
             options.pop("name", None)
         checked_options(options, f"step {self.id!r}")
-        check_placement(self.fn, options, f"step {self.id!r}", is_async=self.is_async)
+        check_placement(self.fn, options, f"step {self.id!r}", self._signature)
         return self._with(options, settings, self.undone_by)
 
     def _with(
-        self, options: Mapping[str, Any], settings: Mapping[str, str], undo: Step[Any, Any] | None
+        self,
+        options: Mapping[str, Any],
+        settings: Mapping[str, str],
+        undo: Step[Any, Any] | None,
+        signature: StepSignature | None = None,
     ) -> Self:
-        return type(self)(
-            self.fn, self._signature, options, settings, snapshot=self.snapshot, undone_by=undo
-        )
+        kept, seen = signature or self._signature, self.snapshot
+        return type(self)(self.fn, kept, options, settings, snapshot=seen, undone_by=undo)
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
         """Return whether a final failure becomes ``None``, under inherited defaults."""
@@ -263,6 +268,8 @@ class Step(Node[In_contra, Out_co]):
 
     if TYPE_CHECKING:
 
+        def _gives(self, *args: P.args, **kwargs: P.kwargs) -> Out_co: ...
+
         def options(self, **options: Unpack[StepOptions]) -> Self:
             """Return a copy with other options."""
             ...
@@ -296,99 +303,6 @@ class Step(Node[In_contra, Out_co]):
             return self.with_undo(step)
 
 
-class AsyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
-    """A step whose function is ``async def``; it runs on the event loop."""
-
-    if TYPE_CHECKING:
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]:
-            """Call the function, outside any run."""
-            ...
-
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: None = None,
-            **options: Unpack[StepOptions],
-        ) -> Self: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: Literal[False],
-            **options: Unpack[StepOptions],
-        ) -> AsyncStep[In_contra, Raw_co, Raw_co]: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: bool,
-            **options: Unpack[StepOptions],
-        ) -> AsyncStep[In_contra, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any:
-            """Return a copy with other options; they are those of ``@step``."""
-
-        @overload
-        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
-        @overload
-        def undo(
-            self: AsyncStep[object, Out, Raw], step: Step[Out | None, Any], /
-        ) -> AsyncStep[object, Out, Raw]: ...
-        @overload
-        def undo(
-            self: AsyncStep[tuple[*Ins], Out, Raw],
-            step: Step[tuple[*Ins, Out | None], Any],
-            /,
-        ) -> AsyncStep[tuple[*Ins], Out, Raw]: ...
-        def undo(self, step: Step[Any, Any], /) -> Any:
-            """Return a copy that another step undoes, should the run fail or be cancelled."""
-
-
-class SyncStep(Step[In_contra, Out_co], Generic[In_contra, Out_co, Raw_co]):
-    """A step whose function is a plain ``def``; it runs in a thread."""
-
-    if TYPE_CHECKING:
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co:
-            """Call the function, outside any run."""
-            ...
-
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: None = None,
-            **options: Unpack[StepOptions],
-        ) -> Self: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: Literal[False],
-            **options: Unpack[StepOptions],
-        ) -> SyncStep[In_contra, Raw_co, Raw_co]: ...
-        @overload
-        def options(
-            self,
-            *,
-            continue_on_error: bool,
-            **options: Unpack[StepOptions],
-        ) -> SyncStep[In_contra, Out_co | None, Raw_co]: ...
-        def options(self, **options: Any) -> Any:
-            """Return a copy with other options; they are those of ``@step``."""
-
-        @overload
-        def undo(self, step: Step[tuple[In_contra, Out_co | None], Any], /) -> Self: ...
-        @overload
-        def undo(
-            self: SyncStep[object, Out, Raw], step: Step[Out | None, Any], /
-        ) -> SyncStep[object, Out, Raw]: ...
-        @overload
-        def undo(
-            self: SyncStep[tuple[*Ins], Out, Raw],
-            step: Step[tuple[*Ins, Out | None], Any],
-            /,
-        ) -> SyncStep[tuple[*Ins], Out, Raw]: ...
-        def undo(self, step: Step[Any, Any], /) -> Any:
-            """Return a copy that another step undoes, should the run fail or be cancelled."""
+def is_step(item: object) -> TypeGuard[Step[Any, Any]]:
+    """Return whether it is a step; for type checkers, which see a node by its shape alone."""
+    return isinstance(item, Step)

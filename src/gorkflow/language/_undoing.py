@@ -11,6 +11,7 @@ from gorkflow.errors import StepInvalidError
 from gorkflow.flow import UndoSpec
 from gorkflow.language._options import StepDefaults
 from gorkflow.language._signature import dropped
+from gorkflow.language._typevars import arriving
 from gorkflow.node import Node
 
 if TYPE_CHECKING:
@@ -29,6 +30,21 @@ def undo_spec(step: Step[Any, Any], undo: Step[Any, Any], defaults: StepDefaults
     """
     own: Any = {name: item for name, item in defaults.items() if name != "continue_on_error"}
     return UndoSpec(step=undo.spec(own), inputs=len(step.params))
+
+
+def with_types(step: Step[Any, Any], given: Any) -> Step[Any, Any]:
+    """Return a step, and what undoes it, with the types of what arrives.
+
+    Raises:
+        StepInvalidError: the other step can't undo it then.
+    """
+    typed = step.with_types(arriving(step.wanted, given))
+    undo = typed.undone_by
+    if undo is None:
+        return typed
+    returns: Any = union_of([typed.output, None])
+    gets = GenericAlias(tuple, (*typed.wanted, returns)) if typed.wanted else returns
+    return typed.with_undo(undo.with_types(arriving(undo.wanted, gets)))
 
 
 def check_undo(step: Step[Any, Any], undo: Any) -> None:

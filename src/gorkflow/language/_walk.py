@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow.annotations import NO_ITEMS, describe, fits, item_of, outcome_of, union_of
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValueInvalidError
+from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.flow import join_path, undo_path
 from gorkflow.language._elements import (
     Block,
@@ -26,9 +26,11 @@ from gorkflow.language._elements import (
     Sleep,
     Wait,
 )
-from gorkflow.language._fit import NOTHING, Value, dropped_problems, fit_problems
+from gorkflow.language._fit import NOTHING, Value, as_wanted, dropped_problems, fit_problems
 from gorkflow.language._options import StepDefaults, merged
-from gorkflow.step import Step
+from gorkflow.language._placement import LOCAL
+from gorkflow.language._undoing import with_types
+from gorkflow.step import Step, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +117,7 @@ class Walk:
             place: where it stands.
             outcome: whether a join sees the outcome, so that nothing stands in for a failure.
         """
-        if isinstance(node, Step):
+        if is_step(node):
             return self._step(node, value, place, outcome=outcome)
         if isinstance(node, Passthrough):
             return self._passthrough(node, value, place)
@@ -124,10 +126,17 @@ class Walk:
         raise TypeError(f"{node!r} is a node of an unknown kind")
 
     def _step(self, step: Step[Any, Any], value: Value, place: Place, *, outcome: bool) -> Value:
-        self.problems += fit_problems(step.id, step.params, value)
+        step = self._with_types(step, value)
+        self.problems += fit_problems(step.id, step.params, as_wanted(step.wanted, value))
         self.problems += dropped_problems(step.id, step.unused, value)
         for node in step.reads:
             self._read(node.id, step.id, value, place)
+            generic = is_step(node) and node.is_generic
+            if generic and step.spec(place.defaults).executor not in LOCAL:
+                self.problems.append(
+                    f"step {step.id!r} runs elsewhere and reads {node.id!r}, a generic step, whose "
+                    "type is not known there; hand it on as an input"
+                )
         undo = step.undone_by
         for user in (step,) if undo is None else (step, undo):
             for limit in user.limits(place.defaults):
@@ -148,6 +157,16 @@ class Walk:
             sources=(step.id,),
             ids=frozenset((step.id,)),
         )
+
+    def _with_types(self, step: Step[Any, Any], value: Value) -> Step[Any, Any]:
+        """Return the step of a generic function as it is where this value arrives."""
+        if not step.is_generic or value.annotation is NOTHING:
+            return step
+        try:
+            return with_types(step, as_wanted(step.wanted, value).annotation)
+        except StepInvalidError as error:
+            self.problems.append(str(error))
+            return step
 
     def _limit(self, limit: Limit, user: str) -> None:
         known = self.limits.setdefault(limit.name, limit)
@@ -222,7 +241,7 @@ class Walk:
         if self._record is not None:
             self._record.outputs[join_path(place.prefix, block.id)] = annotation
         ids = frozenset[str]().union(*(branch.ids for branch in branches))
-        return Value(annotation, sources=sources, ids=ids)
+        return Value(annotation, sources=sources, ids=ids, of_block=block.join.kind != "first")
 
     def _map(self, element: Map, value: Value, place: Place) -> Value:
         item = Any if value.annotation is NOTHING else item_of(value.annotation)
@@ -251,10 +270,11 @@ class Walk:
         return Value(annotation, (element.body.id,), frozenset((element.id,)))
 
     def _loop(self, loop: Loop, value: Value, place: Place) -> Value:
-        body = self._node(loop.body, value, place._replace(mark="#"))
+        node = self._with_types(loop.body, value) if is_step(loop.body) else loop.body
+        body = self._node(node, value, place._replace(mark="#"))
         self.problems += [
             f"in a loop a node gets what it gave before: {problem}"
-            for problem in fit_problems(loop.body.id, params_of(loop.body), body, what="node")
+            for problem in fit_problems(node.id, params_of(node), body, what="node")
         ]
         until = loop.until
         self._asked(until, body, "condition")

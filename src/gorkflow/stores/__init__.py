@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from os import PathLike, fspath
 from typing import Any
 
 from gorkflow.errors import StoreError
@@ -20,26 +21,32 @@ def without_secrets(url: str) -> str:
     return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
-def open_store(url: str) -> Store:
-    """Return the store that a URL names. It is made, not opened yet.
+def open_store(url: str | PathLike[str]) -> Store:
+    """Return the store that a URL, or the path of a file, names. It is made, not opened yet.
 
     * ``memory:`` keeps runs in this process. Option: ``keep_ended``.
     * ``sqlite:PATH`` or ``sqlite:///ABSOLUTE/PATH``: a file. Options: ``synchronous`` (``full`` or
       ``normal``) and ``busy_timeout`` (seconds), as in ``sqlite:runs.db?synchronous=normal``.
       Nothing in the path needs escaping.
+    * ``runs.db``, ``folder/runs.db``: that file, as with ``sqlite:`` before it. A text needs a dot
+      or slash to be a path; a ``Path`` is one anyway.
 
     Raises:
         StoreError: no store is called that, or an option is unknown or makes no sense.
         TypeError: it is not a text.
     """
     if not isinstance(url, str):
-        raise TypeError(f"the url of a store must be a text, not {url!r:.100}")
+        if not isinstance(url, PathLike):
+            raise TypeError(f"the url of a store must be a text or a path, not {url!r:.100}")
+        return _sqlite(fspath(url), fspath(url), {})
     scheme, colon, rest = url.partition(":")
     make = _SCHEMES.get(scheme)
     shown = without_secrets(url)
     if make and colon:
         path, options = _split(rest)
         return make(shown, path, options)
+    if _PATH.search(url) and not _SCHEME.match(url):
+        return _sqlite(url, *_split(url))
     hint = f"; for that file write {'sqlite:' + shown!r}" if not colon else ""
     if scheme in {"postgresql", "postgres"}:
         hint = "; postgresql: is to come"
@@ -76,6 +83,9 @@ def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
         raise StoreError(f"{url!r} names no file; write 'sqlite:PATH', as in 'sqlite:runs.db'")
     return SqliteStore(path, **options)
 
+
+_PATH = re.compile(r"[./\\]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:")  # one letter is a drive
 
 _SCHEMES: dict[str, Callable[[str, str, dict[str, str]], Store]] = {
     "memory": _memory,

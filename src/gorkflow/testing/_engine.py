@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import random
 from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import Any, cast
 
 from gorkflow.engine._attempt import Attempt
@@ -40,7 +41,7 @@ class VirtualEngine(Engine):
 
     def __init__(
         self,
-        store: Store | str = "memory:",
+        store: Store | str | PathLike[str] = "memory:",
         *,
         workflows: Iterable[Workflow[Any, Any]] = (),
         deps: object = None,
@@ -48,7 +49,7 @@ class VirtualEngine(Engine):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        opened = open_store(store) if isinstance(store, str) else store
+        opened = open_store(store) if isinstance(store, str | PathLike) else store
         if not isinstance(opened, Immediate):
             opened = cast("Store", _Outside(opened))
         options.setdefault("lease", _LEASE)

@@ -16,7 +16,7 @@ from gorkflow.language._elements import Chain
 from gorkflow.language._options import did_you_mean
 from gorkflow.language._signature import Param, StepSignature
 from gorkflow.node import Node
-from gorkflow.step import AsyncStep, Step
+from gorkflow.step import AsyncStep, Step, is_step
 from gorkflow.testing._rewrite import nodes_of, rewritten
 from gorkflow.workflow import Workflow
 
@@ -101,7 +101,7 @@ def _stand_in(node: Node[Any, Any], fake: Any, problems: list[str]) -> Node[Any,
     fn = _function(shape, fake, problems)
     if len(problems) > found:
         return node
-    if isinstance(node, Step):
+    if is_step(node):
         return node.with_function(fn, is_async=True, takes_context=True)
     signature = StepSignature(
         is_async=True,

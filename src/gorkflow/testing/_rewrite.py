@@ -10,7 +10,7 @@ from gorkflow.flow import join_path, undo_path
 from gorkflow.language._elements import Chain, Loop, Map
 from gorkflow.language._placement import LOCAL
 from gorkflow.node import Node
-from gorkflow.step import Step
+from gorkflow.step import Step, is_step
 from gorkflow.workflow import Workflow
 
 In = TypeVar("In")
@@ -38,7 +38,7 @@ def steps_rewritten(
     workflow: Workflow[In, Out], change: Callable[[Step[Any, Any]], Step[Any, Any]]
 ) -> Workflow[In, Out]:
     """Return a workflow with each of its steps changed."""
-    return rewritten(workflow, lambda _, node: change(node) if isinstance(node, Step) else node)
+    return rewritten(workflow, lambda _, node: change(node) if is_step(node) else node)
 
 
 def in_threads(workflow: Workflow[In, Out]) -> Workflow[In, Out]:
@@ -98,7 +98,8 @@ def _node(node: Node[Any, Any], prefix: str, change: Change, mark: str) -> Node[
     changed = change(path, node)
     if changed is node and isinstance(node, Chain):
         return _chain(node, path, change)
-    if isinstance(changed, Step) and (undo := changed.undone_by) is not None:
-        new = change(undo_path(path), undo)
-        return changed if new is undo else changed.with_undo(new)
+    if is_step(changed) and (undo := changed.undone_by) is not None:
+        new: Any = change(undo_path(path), undo)
+        if new is not undo:
+            return changed.with_undo(new)
     return changed

@@ -1,0 +1,102 @@
+"""What people write who expect a workflow to change in place, or to run itself."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import weakref
+from opcode import opmap
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gorkflow.language._hazards import is_inside, warn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from gorkflow.language._elements import Chain
+
+_GROWS = frozenset(
+    {"then", "parallel", "map", "loop", "then_if", "when", "otherwise", "sleep", "wait_for"}
+)
+_RUNS = frozenset({"run", "start", "execute", "submit", "delay", "invoke", "kickoff", "serve"})
+_HOW_TO_RUN = (
+    "write gorkflow.run(workflow, input), or, within asyncio, await engine.run(workflow, input)"
+)
+_POP, _CACHE = opmap["POP_TOP"], opmap["CACHE"]
+
+
+class WorkflowDroppedWarning(UserWarning):
+    """A method returned a new workflow that was not kept; a workflow is never changed in place."""
+
+
+class Growth:
+    """What a workflow grew into, to tell when it runs whether somebody dropped that.
+
+    What was run, grew further, or stands in another workflow was used, whether it lives or not.
+    """
+
+    __slots__ = ("_branched", "_grown", "is_used", "place")
+
+    def __init__(self, place: str = "") -> None:
+        self.place = place
+        self.is_used = False
+        self._branched = False
+        """Whether something that it grew into was used: then the others may be variants."""
+        self._grown: list[tuple[weakref.ref[Chain[Any, Any]], Growth]] = []
+
+    def add(self, workflow: Chain[Any, Any], growth: Growth) -> None:
+        """Remember what it grew into, and forget what was used."""
+        self.is_used = True
+        left = [item for item in self._grown if not item[1].is_used]
+        self._branched |= len(left) < len(self._grown)
+        self._grown = [*left, (weakref.ref(workflow), growth)] if growth.place else left
+
+    def check(self, workflow_id: str) -> None:
+        """Warn, as the workflow is run, if all that it grew into was dropped."""
+        self.is_used = True
+        grown, self._grown = self._grown, []
+        kept = self._branched or any(growth.is_used or workflow() for workflow, growth in grown)
+        if grown and not kept:
+            _warn(workflow_id, grown[-1][1].place)
+
+
+def call_that_drops(workflow_id: str) -> str:
+    """Return which call makes a workflow grow, and warn if its result is dropped right there."""
+    inner, frame = None, inspect.currentframe()
+    while frame is not None and is_inside(frame):
+        inner, frame = frame, frame.f_back
+    if inner is None or frame is None or inner.f_code.co_name not in _GROWS:
+        return ""
+    file = os.path.basename(frame.f_code.co_filename)  # noqa: PTH119 - the quicker one
+    place = f".{inner.f_code.co_name}(…) in line {frame.f_lineno} of {file}"
+    if _drops_result(frame):
+        _warn(workflow_id, place)
+        return ""
+    return place
+
+
+def _drops_result(frame: FrameType) -> bool:
+    """Return whether the call that a frame is at is a statement of its own."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == _CACHE:
+        at += 2
+    return at < len(code) and code[at] == _POP
+
+
+def _warn(workflow_id: str, place: str) -> None:
+    warn(
+        f"workflow {workflow_id!r}: what {place} returned was dropped, and a workflow is never "
+        "changed in place: write workflow = workflow.then(…)",
+        WorkflowDroppedWarning,
+    )
+
+
+def without_a_run(workflow: object, name: str) -> NoReturn:
+    """Raise ``AttributeError``, which says how a workflow is run."""
+    hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
+    raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=workflow)
+
+
+def not_called(*_: object, **__: object) -> NoReturn:
+    """Raise ``TypeError``, which says how a workflow is run."""
+    raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")
