@@ -10,12 +10,13 @@ READY := .venv/.ready
 # Three workers for two cores: half of the time, tests wait for processes and leases.
 TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-all check format bench soak clean
+.PHONY: help setup demo test test-all values check format bench soak clean
 
 help:
 	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
 	@echo "make test      the tests, in three to four minutes"
 	@echo "make test-all  the same, at length"
+	@echo "make values    the tests of values, with the lowest and the newest pydantic"
 	@echo "make check     format, lint, types, layers, sizes"
 	@echo "make format    write the format that check wants"
 	@echo "make bench     measure against the floor"
@@ -41,6 +42,9 @@ test: $(READY)
 
 test-all: $(READY)
 	GORKFLOW_TEST_SIZE=full $(TESTS) --timeout 3600
+
+values: $(READY)
+	.ci/values $(BIN)/python
 
 check: $(READY)
 	$(BIN)/ruff format --check .

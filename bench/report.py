@@ -19,6 +19,7 @@ TITLES = {
     "map": "Maps, per item",
     "overhead": "Time that passes",
     "process": "Processes",
+    "values": "Recording values",
 }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import floor
 import ours
+import values
 from measure import Figure, Series, in_turns
 from report import write_report
 
@@ -290,6 +291,7 @@ async def measure(bench: Bench, only: str | None) -> list[Figure]:
         "map": bench.maps,
         "overhead": bench.overhead,
         "process": bench.processes,
+        "values": lambda: values.figures(bench.repeat),
     }
     for name, group in groups.items():
         if only in (None, name):
@@ -311,7 +313,7 @@ def _line(figure: Figure) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--only", help="memory, sqlite, map, overhead or process")
+    parser.add_argument("--only", help="memory, sqlite, map, overhead, process or values")
     parser.add_argument("--no-write", action="store_true", help="don't write the report")
     arguments: Any = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gorkflow-bench-", dir=BENCH) as folder:

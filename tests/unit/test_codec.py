@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr, computed_field, field_serializer, field_validator
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
-from gorkflow.codec import Codec, codec_of
-from gorkflow.errors import EncodingError, ValidationError, ValueInvalidError
+from gorkflow.codec import Codec, codec_of, view
+from gorkflow.errors import EncodingError, ValidationError
+from tests.values.exact import difference
 
 
 class Order(BaseModel):
@@ -120,34 +121,53 @@ class Opaque:
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (float, NAN, "nan is no number that JSON knows"),
-        (float, float("-inf"), "-inf is no number"),
-        (float | None, NAN, "nan is no number"),
-        (Any, NAN, "nan is no number"),
-        (Any, {"a": [1, {"b": NAN}]}, r"^a\[1\]\.b: nan"),
-        (Lenient, Lenient(score=NAN), "^score: nan"),
-        (Constants, Constants(score=NAN), "^score: nan"),
-        (Point, Point(1.0, NAN), "^y: nan"),
         (str, "\ud800", "lone surrogate"),
         (dict[str, int], {"\ud800": 1}, "the key .*lone surrogate"),
-        (Any, Opaque(), "unknown type"),
+        (Any, Opaque(), "a value of type Opaque can't be read back without an annotation"),
+        (Any, {"a": [1, {"b": Opaque()}]}, r"^a\[1\]\.b: a value of type Opaque"),
         (Any, CYCLE, "contains itself"),
         (Any, deep(1000), "nested too deep"),
-        (Any, 10**5000, "can't be read back|number out of range"),
-        (SecretStr, SecretStr("hunter2"), "would be masked"),
     ],
-    ids=range(15),
+    ids=range(6),
 )
 def test_what_json_can_not_say_is_an_encoding_error(annotation: Any, value: Any, message: str):
-    with pytest.raises(EncodingError, match=message) as caught:
+    with pytest.raises(EncodingError, match=message):
         codec_of(annotation).encode(value)
-    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "shown"),
+    [
+        (float, NAN, "nan"),
+        (float | None, float("-inf"), "-inf"),
+        (Any, {"a": [1, {"b": NAN}]}, {"a": [1, {"b": "nan"}]}),
+        (Lenient, Lenient(score=NAN), {"score": "nan"}),
+        (Constants, Constants(score=NAN), {"score": "nan"}),
+        (Point, Point(1.0, NAN), {"x": 1.0, "y": "nan"}),
+        (Any, [10**5000], [hex(10**5000)]),
+        (str, "NaN", "NaN"),
+    ],
+    ids=range(8),
+)
+def test_numbers_that_json_has_no_word_for_are_kept_and_shown_as_text(
+    annotation: Any, value: Any, shown: Any
+):
+    codec = codec_of(annotation)
+    data = codec.encode(value)
+    json.loads(data, parse_constant=pytest.fail)
+    assert difference(value, codec.decode(data)) is None
+    assert view(data) == shown
+
+
+def test_a_secret_is_refused_before_there_is_a_value():
+    with pytest.raises(ValidationError, match="would be masked"):
+        codec_of(SecretStr).prepare()
 
 
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (int, "x", "valid integer"),
+        (int, "x", "expected int, not str"),
         (Order, {"id": 1}, "expected Order, not a value of type dict"),
         (Order, Order.model_construct(id="x"), "id: expected int"),
         (Annotated[int, Field(gt=3)], 1, "greater than 3"),
@@ -163,7 +183,7 @@ def test_what_does_not_match_its_annotation_is_a_validation_error(
     assert "http" not in str(caught.value)
 
 
-def test_a_nan_that_a_serializer_turns_into_null_on_purpose_is_fine():
+def test_serializers_are_for_others_a_record_keeps_what_there_is():
     class Tamed(BaseModel):
         score: float | None
 
@@ -171,22 +191,8 @@ def test_a_nan_that_a_serializer_turns_into_null_on_purpose_is_fine():
         def tame(self, score: float | None) -> float | None:
             return None if math.isnan(score or 0) else score
 
-    assert codec_of(Tamed).encode(Tamed(score=NAN)) == b'{"score":null}'
-
-
-def test_a_union_member_that_reads_back_as_another_is_refused():
-    @dataclasses.dataclass
-    class Cat:
-        name: str
-
-    @dataclasses.dataclass
-    class Dog:
-        name: str
-
-    codec = codec_of(Cat | Dog)
-    assert codec.decode(codec.encode(Cat("a"))) == Cat("a")
-    with pytest.raises(ValidationError, match="a Dog reads back as a Cat"):
-        codec.encode(Dog("a"))
+    codec = codec_of(Tamed)
+    assert math.isnan(codec.decode(codec.encode(Tamed(score=NAN))).score)
 
 
 @dataclasses.dataclass
@@ -209,21 +215,6 @@ class House:
     kennel: Kennel
 
 
-@pytest.mark.parametrize(
-    ("annotation", "value", "place"),
-    [
-        (list[Cat | Dog], [Cat("a"), Dog("b")], r"\[1\]: "),
-        (dict[str, Cat | Dog], {"x": Dog("b")}, "x: "),
-        (Kennel, Kennel(animals=[Dog("b")]), r"animals\[0\]: "),
-        (House, House(Kennel(best={"a": None, "b": Dog("b")})), r"kennel\.best\.b: "),
-        (tuple[int, Cat | Dog | None], (1, Dog("b")), r"\[1\]: "),
-    ],
-)
-def test_one_inside_is_refused_too(annotation, value, place):
-    with pytest.raises(ValidationError, match=f"^{place}a Dog reads back as a Cat"):
-        codec_of(annotation).encode(value)
-
-
 class Told(BaseModel):
     kind: Literal["told"] = "told"
 
@@ -235,19 +226,21 @@ class Asked(BaseModel):
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
-        (list[Cat | Dog], [Cat("a")]),
+        (list[Cat | Dog], [Cat("a"), Dog("a")]),
+        (dict[str, Cat | Dog], {"x": Dog("b")}),
+        (tuple[int, Cat | Dog | None], (1, Dog("b"))),
         (list[Told | Asked], [Asked(), Told()]),
         (list[Told | Asked | None], [Asked(), None]),
         (list[int | str], [1, "1"]),
         (dict[str, float | str | None], {"a": 1.0, "b": "c", "d": None}),
         (list[Annotated[Told | Asked, Field(discriminator="kind")]], [Asked(), Told()]),
         (Sequence[Told | Asked], (Told(), Asked())),
-        (Kennel, Kennel(animals=[Cat("a")], best={"x": Cat("b"), "y": None})),
+        (Kennel, Kennel(animals=[Cat("a"), Dog("a")], best={"x": Dog("b"), "y": None})),
     ],
 )
 def test_members_that_differ_come_back_as_they_were(annotation, value):
     codec = codec_of(annotation)
-    assert list(codec.decode(codec.encode(value))) == list(value)
+    assert codec.decode(codec.encode(value)) == value
 
 
 class Renamed(BaseModel):
@@ -305,7 +298,7 @@ def test_an_exception_in_a_validator_is_a_validation_error(error: Exception):
         def fail(cls, x: int) -> int:
             raise error
 
-    for use in (codec_of(Strange).decode, codec_of(Strange).decode_lax):
+    for use in (codec_of(Strange).understand, codec_of(Strange).decode_lax):
         with pytest.raises(ValidationError):
             use(b'{"x": 1}')
     with pytest.raises(ValidationError):
@@ -320,12 +313,13 @@ def test_an_exception_without_a_text_is_survived():
     class Strange(BaseModel):
         x: Any
 
-        @field_serializer("x")
-        def fail(self, x: Any) -> Any:
+        @field_validator("x")
+        @classmethod
+        def fail(cls, x: Any) -> Any:
             raise MuteError
 
-    with pytest.raises(ValueInvalidError):
-        codec_of(Strange).encode(Strange(x=1))
+    with pytest.raises(ValidationError, match="MuteError"):
+        codec_of(Strange).accept({"x": 1})
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
@@ -339,7 +333,7 @@ def test_a_wish_to_stop_is_no_validation_error(stop: type[BaseException]):
             raise stop
 
     with pytest.raises(stop):
-        codec_of(Stopping).decode(b'{"x": 1}')
+        codec_of(Stopping).accept({"x": 1})
 
 
 def test_input_of_a_run_may_be_an_instance_or_a_dict():
@@ -364,7 +358,7 @@ def test_input_typed_by_a_person_is_read_laxly():
 
 def test_a_message_lists_a_few_problems_with_their_places():
     with pytest.raises(ValidationError, match=r"^\[0\]\.id: .*; \[1\]\.id: .* and 3 more$"):
-        codec_of(list[Order]).decode(b"[" + b",".join([b'{"id": "x"}'] * 8) + b"]")
+        codec_of(list[Order]).validate([{"id": "x"}] * 8)
 
 
 def test_the_digest_follows_the_shape_not_the_prose():
@@ -388,14 +382,15 @@ def test_the_digest_follows_the_shape_not_the_prose():
     assert first == second
     assert first != third
     assert codec_of(Fourth).digest() not in {first, third}
+    assert codec_of(int).digest() == "3f2b87a9fe7cc9b1"  # of any pydantic
 
 
 def test_an_annotation_without_a_schema_is_refused_or_named():
     with pytest.raises(ValidationError):
         codec_of(threading.Lock).prepare()
-    with pytest.raises(ValidationError):
-        codec_of(Opaque).encode(Opaque())
-    assert codec_of(Opaque).digest() == codec_of(Opaque).digest()
+    for use in (lambda: codec_of(Opaque).encode(Opaque()), codec_of(Opaque).digest):
+        with pytest.raises(ValidationError, match="no value of Opaque can be read back"):
+            use()
 
 
 def test_a_model_may_be_finished_after_its_codec_was_asked_for():
@@ -433,7 +428,7 @@ def test_any_plain_data_is_written_exactly_or_refused(value: Any):
         data = codec.encode(value)
     except EncodingError:
         return
-    assert codec.decode(data) == value
+    assert difference(value, codec.decode(data)) is None
     json.loads(data, parse_constant=pytest.fail)
 
 
@@ -481,9 +476,9 @@ def test_importing_the_language_loads_neither_pydantic_nor_beartype():
 @pytest.mark.parametrize(
     ("annotation", "value", "told"),
     [
-        (int, "7", "Input should be a valid integer, not str"),
-        (str, None, "Input should be a valid string, not None"),
-        (dict[str, list[int]], {"a": [1, "2"]}, "a[1]: Input should be a valid integer, not str"),
+        (int, "7", "expected int, not str"),
+        (str, None, "expected str, not None"),
+        (dict[str, list[int]], {"a": [1, "2"]}, "a[1]: expected int, not str"),
     ],
 )
 def test_what_is_of_another_type_is_told_with_its_type(annotation: Any, value: object, told: str):

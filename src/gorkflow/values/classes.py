@@ -1,195 +1,46 @@
-"""Classes with fields, and enums: rebuilt from what they held, without any code of theirs.
+"""Models of pydantic, dataclasses, named tuples and typed dicts."""
 
-No validator, ``__init__``, ``__post_init__`` or default runs for a field that was recorded. So
-what was good when it was made can't fail later, and nothing is changed twice.
-"""
-
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
-import enum
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
+from gorkflow.values.dicts import Dict
+from gorkflow.values.fields import (
+    UNSET,
+    Field,
+    Fields,
+    dump_at,
+    label_of_class,
+    load_at,
+    slots_beside,
+    stray,
+)
 from gorkflow.values.kind import (
     EXTRA,
-    MARK,
-    VALUE,
+    PRIVATE,
     Kind,
     Misfit,
+    Reading,
     Writing,
-    inner_of,
-    named,
-    tagged,
+    is_alike_by_identity,
     type_name,
 )
-from gorkflow.values.plain import step_of
+from gorkflow.values.plain import Native
 
-UNSET = "$unset"
-"""Names of fields that hold their default, since nobody set them."""
-PRIVATE = "$private"
-ORIGIN = "$origin"
-"""Set where a generic class was used without its arguments."""
+_ORIGIN: Final = "$origin"
+"""The key that is there if a generic class was used without its arguments."""
 _ABSENT: Any = object()
-
-
-class Field(NamedTuple):
-    """A field of a class."""
-
-    name: str
-    kind: Kind
-    required: bool
-    default: Callable[[], Any] | None = None
-    """Makes what a record without the field reads as: it was written by older code."""
-
-
-class Fields(Kind):
-    """What all classes with fields have in common.
-
-    Args:
-        cls: the class.
-        label: names its records.
-    """
-
-    def __init__(self, cls: Any, label: str) -> None:
-        self.cls = cls
-        self.label = label
-        self.classes = frozenset({cls})
-        self.labels = frozenset({label})
-        self.fields: tuple[Field, ...] = ()
-        self._plan: tuple[tuple[str, frozenset[type], Kind], ...] = ()
-        self._names: frozenset[str] = frozenset()
-
-    def complete(self, fields: list[Field]) -> None:
-        """Set the fields, which may lead back to this kind."""
-        self.fields = tuple(fields)
-        self._plan = tuple((field.name, field.kind.natives, field.kind) for field in fields)
-        self._names = frozenset(field.name for field in fields)
-
-    def _misfit(self, value: Any) -> Misfit:
-        given, wanted = type_name(value), self.cls.__qualname__.rpartition("<locals>.")[2]
-        if isinstance(value, self.cls):
-            return Misfit(
-                f"a {given} would come back as a {wanted}, which it is more than; annotate it as "
-                f"{given}, or as a union of both"
-            )
-        return Misfit(f"expected {wanted}, not a value of type {given}")
-
-    def _dump_fields(self, held: dict[str, Any], writing: Writing) -> dict[str, Any]:
-        record: dict[str, Any] = {MARK: self.label}
-        name = ""
-        room = len(held)
-        try:
-            for name, natives, kind in self._plan:
-                item = held[name]
-                cls = type(item)
-                if cls in natives:
-                    record[name] = item
-                    if cls is str:
-                        room += len(item)
-                else:
-                    record[name] = kind.dump(item, writing)
-        except KeyError:
-            raise Misfit(f"its field {name!r} is not set") from None
-        except Misfit as misfit:
-            raise misfit.under(f".{name}") from None
-        writing.take(room)
-        return record
-
-    def _load_fields(
-        self, record: Any, unset: Collection[str] = ()
-    ) -> tuple[dict[str, Any], list[str]]:
-        """Return the fields, and the names of those that the record does not have.
-
-        Args:
-            record: of the value.
-            unset: names of fields that the value had not set.
-        """
-        if type(record) is not dict or MARK not in record or VALUE in record:
-            raise Misfit(f"expected {self.cls.__name__}, not {named(record)}")
-        found: dict[str, Any] = cast("dict[str, Any]", record)
-        held: dict[str, Any] = {}
-        name = ""
-        try:
-            for name, natives, kind in self._plan:
-                item = found.get(name, _ABSENT)
-                if type(item) in natives:
-                    held[name] = item
-                elif item is not _ABSENT:
-                    held[name] = kind.load(item)
-        except Misfit as misfit:
-            raise misfit.under(f".{name}") from None
-        absent: list[str] = []
-        if len(held) != len(self._plan):
-            absent = [name for name in self._names if name not in held and name not in unset]
-            for field in self.fields:
-                if field.name in absent:
-                    self._default(field, held)
-        if len(found) > len(held) + 1:
-            self._check_known(found)
-        return held, absent
-
-    def _check_known(self, record: dict[str, Any]) -> None:
-        for name in record:
-            if name not in self._names and not name.startswith(MARK):
-                raise Misfit("the class has no such field any more").under(f".{name}")
-
-    def _default(self, field: Field, held: dict[str, Any]) -> None:
-        """Set a field that was added after the value was recorded."""
-        if field.default is not None:
-            try:
-                held[field.name] = field.default()
-            except Exception as error:  # noqa: BLE001 - a factory is anybody's code
-                raise Misfit(f"its default raised {type(error).__name__}").under(
-                    f".{field.name}"
-                ) from None
-        elif field.required:
-            raise Misfit("the recorded value has no such field").under(f".{field.name}")
-
-    def shape(self, seen: dict[int, int]) -> Any:
-        if id(self) in seen:
-            return ["again", seen[id(self)]]
-        seen = {**seen, id(self): len(seen)}
-        fields = {field.name: field.kind.shape(seen) for field in self.fields}
-        return [type(self).__name__, dict(sorted(fields.items()))]
-
-
-def stray(cls: type, held: Iterable[str], names: frozenset[str]) -> list[str]:
-    """Return the names of attributes that are neither fields nor cached properties."""
-    return [
-        name
-        for name in held
-        if name not in names and not hasattr(getattr(cls, name, None), "__get__")
-    ]
-
-
-def dump_at(step: str, kind: Kind, value: Any, writing: Writing) -> Any:
-    """Return the record of a value; a misfit has its place."""
-    try:
-        return kind.dump(value, writing)
-    except Misfit as misfit:
-        raise misfit.under(step) from None
-
-
-def load_all(records: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """Return the values of records, by name."""
-    values: dict[str, Any] = {}
-    name = ""
-    try:
-        for name, record in records.items():
-            values[name] = kind.load(record)
-    except Misfit as misfit:
-        raise misfit.under(step_of(name)) from None
-    return values
 
 
 class Private(NamedTuple):
     """A private attribute of a model."""
 
     kind: Kind
-    default: Callable[[], Any] | None
+    default: Callable[[dict[str, Any]], Any] | None
     made: bool
     """Whether a factory makes it: no two instances need have the same."""
 
@@ -197,7 +48,12 @@ class Private(NamedTuple):
 class Model(Fields):
     """A pydantic model: its fields, which of them were set, extra fields, private attributes."""
 
-    def prepare(self, origin: type | None, extra: Kind | None, private: dict[str, Private]) -> None:
+    def prepare(
+        self,
+        origin: type | None,
+        extra: Kind | None,
+        private: Mapping[str, Private],
+    ) -> None:
         """Set what comes beside the fields.
 
         Args:
@@ -209,106 +65,124 @@ class Model(Fields):
         self._extra = extra
         self._private = private
         self._is_root = bool(getattr(self.cls, "__pydantic_root_model__", False))
+        self._slots = slots_beside(self.cls, self._names)
         if origin is not None:
             self.classes = frozenset({self.cls, origin})
 
     def dump(self, value: Any, writing: Writing) -> Any:
         cls = type(value)
         if cls is not self.cls and (cls is not self._origin or self._origin is None):
-            raise self._misfit(value)
+            raise self.misfit(value)
         held = value.__dict__
-        record = self._dump_fields(held, writing)
-        if len(held) != len(self._plan):
-            for name in stray(self.cls, held, self._names):
-                raise Misfit(
-                    f"its attribute {name!r} is not a field; declare it as one, or return a plain "
-                    "model in place of an object of a database"
-                )
+        record = self.dump_fields(held, writing)
+        if len(held) != len(self._plan) or self._slots:
+            self._check_stray(value, held)
         extra: dict[str, Any] = value.__pydantic_extra__ or {}
         if extra:
             record[EXTRA] = self._dump_extra(extra, writing)
         given = value.__pydantic_fields_set__
         if given != self._names:
-            unset = [name for name in (*held, *extra) if name not in given and name in record]
-            if unset:
-                record[UNSET] = unset
+            self._add_unset(record, given, (*held, *extra))
         if self._private and (private := self._dump_private(value, writing)):
             record[PRIVATE] = private
         if cls is not self.cls:
-            record[ORIGIN] = True
+            record[_ORIGIN] = True
         return record
 
+    def _check_stray(self, value: Any, held: dict[str, Any]) -> None:
+        slots = [name for name in self._slots if hasattr(value, name)]
+        for name in (*stray(self.cls, held, self._names), *slots):
+            raise Misfit(
+                f"its attribute {name!r} is not a field; declare it as one, or return a plain "
+                "model in place of an object of a database"
+            )
+
     def _dump_extra(self, extra: dict[str, Any], writing: Writing) -> dict[str, Any]:
-        writing.take(len(extra))
         kind = self._extra
         if kind is None:
             raise Misfit(f"its attribute {next(iter(extra))!r} is not a field")
+        writing.take(sum(map(len, extra)) + 5 * len(extra))
         return {name: dump_at(f".{name}", kind, item, writing) for name, item in extra.items()}
 
+    def _add_unset(self, record: dict[str, Any], given: set[str], held: tuple[str, ...]) -> None:
+        unset = [name for name in held if name not in given and not name.startswith("__")]
+        unset = [name for name in unset if name in record or name in record.get(EXTRA, ())]
+        if unset:
+            record[UNSET] = unset
+        for name in given.difference(held):
+            raise Misfit(f"its model_fields_set names {name!r}, which it does not have")
+
     def _dump_private(self, value: Any, writing: Writing) -> dict[str, Any]:
-        held = value.__pydantic_private__ or {}
+        held: dict[str, Any] = value.__pydantic_private__ or {}
         found: dict[str, Any] = {}
-        for name, item in held.items():
-            known = self._private.get(name)
-            if known is None or _is_default(item, known):
+        for name, known in self._private.items():
+            item = held.get(name, _ABSENT)
+            if item is _ABSENT or _is_default(item, known, {**value.__dict__, **held}):
                 continue
             try:
                 found[name] = known.kind.dump(item, writing)
             except Misfit as misfit:
-                if known.made and known.default is not None:
-                    continue  # its factory makes another one, as for a lock
-                raise Misfit(
-                    f"its private attribute {name!r} can't be kept: {misfit.reason}"
-                ).under(f".{name}") from None
+                misfit.reason = f"its private attribute {name!r} can't be kept: {misfit.reason}"
+                raise misfit.under(f".{name}") from None
         return found
 
-    def load(self, record: Any) -> Any:
-        held, absent = self._load_fields(record)
-        cls = self._origin if record.get(ORIGIN) and self._origin is not None else self.cls
+    def load(self, record: Any, reading: Reading) -> Any:
+        held, beside = self.load_fields(record, reading)
+        unset = record.get(UNSET) or ()
+        cls = self._origin if self._origin is not None and record.get(_ORIGIN) else self.cls
         value: Any = object.__new__(cls)
         put = object.__setattr__
         put(value, "__dict__", held)
-        given = set(held)
+        given = held.keys() & record.keys()
+        if EXTRA in record:
+            given |= held.keys() & record[EXTRA].keys()
         if not self._is_root:
-            more = self._load_extra(record.get(EXTRA) or {})
-            given.update(more or ())
-            put(value, "__pydantic_extra__", more)
-            put(value, "__pydantic_private__", self._load_private(record))
-        given.difference_update(absent, record.get(UNSET, ()))
+            extra = self._load_extra(beside, record, reading)
+            given.update(extra or ())
+            put(value, "__pydantic_extra__", extra)
+            put(value, "__pydantic_private__", None)
+        if self._private:
+            put(value, "__pydantic_private__", self._load_private(record, held, reading))
+        given.difference_update(unset)
         put(value, "__pydantic_fields_set__", given)
         return value
 
-    def _load_extra(self, records: dict[str, Any]) -> dict[str, Any] | None:
-        if self._extra is not None:
-            return load_all(records, self._extra)
-        for name in records:
-            raise Misfit("the class has no such field any more").under(f".{name}")
+    def _load_extra(
+        self, beside: dict[str, Any], record: Any, reading: Reading
+    ) -> dict[str, Any] | None:
+        kind = self._extra
+        if kind is not None:
+            return {name: load_at(name, kind, item, reading) for name, item in beside.items()}
+        self.leave_out(beside, record, reading)
         return None
 
-    def _load_private(self, record: Any) -> dict[str, Any] | None:
-        if not self._private:
-            return None
-        kept = record.get(PRIVATE, {})
+    def _load_private(
+        self, record: Any, fields: dict[str, Any], reading: Reading
+    ) -> dict[str, Any]:
+        kept = record.get(PRIVATE) or {}
         held: dict[str, Any] = {}
         for name, known in self._private.items():
             if name in kept:
-                try:
-                    held[name] = known.kind.load(kept[name])
-                except Misfit as misfit:
-                    raise misfit.under(f".{name}") from None
+                held[name] = load_at(name, known.kind, kept[name], reading)
             elif known.default is not None:
                 with contextlib.suppress(Exception):  # it is not a part of the value
-                    held[name] = known.default()
+                    held[name] = known.default({**fields, **held})
         return held
 
 
-def _is_default(item: Any, known: Private) -> bool:
-    if known.default is None or known.made:
+def _is_default(item: Any, known: Private, fields: dict[str, Any]) -> bool:
+    """Return whether a private attribute is what any new instance would have.
+
+    What a factory makes need not equal what it makes next time: it may be a lock.
+    """
+    if known.default is None:
         return False
-    default = known.default()
     try:
-        return type(item) is type(default) and bool(item == default)
-    except Exception:  # noqa: BLE001 - somebody else's __eq__
+        default = known.default(fields)
+        if type(item) is not type(default):
+            return False
+        return bool(item == default) or (known.made and is_alike_by_identity(item))
+    except Exception:  # noqa: BLE001 - somebody else's factory, or __eq__
         return False
 
 
@@ -318,51 +192,42 @@ class Dataclass(Fields):
     def prepare(self, beside: Kind) -> None:
         """Set the kind of attributes that the class is silent about."""
         self._beside = beside
+        self._slots = slots_beside(self.cls, self._names)
+        self._is_dict = not slots_beside(self.cls, ()) and self.cls.__dictoffset__ != 0
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            raise self._misfit(value)
-        held: dict[str, Any] | None = getattr(value, "__dict__", None)
-        if held is None or not self._names <= held.keys():  # with slots, or a default of the class
-            more = {name: getattr(value, name) for name in self._names if hasattr(value, name)}
-            held = {**(held or {}), **more}
-            if len(more) < len(self._names):
-                return self._dump_part(value, held, writing)
-        record = self._dump_fields(held, writing)
-        return self._with_extras(record, held, writing)
-
-    def _dump_part(self, value: Any, held: dict[str, Any], writing: Writing) -> Any:
-        """Return the record of an instance some of whose fields were never set."""
-        record: dict[str, Any] = {MARK: self.label}
-        missing: list[str] = []
-        for field in self.fields:
-            if field.name in held:
-                record[field.name] = dump_at(
-                    f".{field.name}", field.kind, held[field.name], writing
-                )
-            else:
-                missing.append(field.name)
-        return self._with_extras({**record, UNSET: missing}, held, writing)
-
-    def _with_extras(
-        self, record: dict[str, Any], held: dict[str, Any], writing: Writing
-    ) -> dict[str, Any]:
+            raise self.misfit(value)
+        held: dict[str, Any] = value.__dict__ if self._is_dict else {}
+        if not self._is_dict or not self._names <= held.keys():  # or it is a default of the class
+            names = (*self._names, *self._slots)
+            more = {name: getattr(value, name) for name in names if hasattr(value, name)}
+            held = {**getattr(value, "__dict__", {}), **more}
+        record = self.dump_fields(held, writing)
         if len(held) != len(self._plan):
-            names = stray(self.cls, held, self._names)
-            extra = {name: dump_at(f".{name}", self._beside, held[name], writing) for name in names}
+            extra = {
+                name: dump_at(f".{name}", self._beside, held[name], writing)
+                for name in (*stray(self.cls, held, self._names), *self._slots)
+                if name in held
+            }
             if extra:
                 record[EXTRA] = extra
         return record
 
-    def load(self, record: Any) -> Any:
-        unset = record.get(UNSET, ()) if type(record) is dict else ()
-        held, _ = self._load_fields(record, unset)
+    def load(self, record: Any, reading: Reading) -> Any:
+        held, beside = self.load_fields(record, reading)
+        if beside:
+            kept = record.get(EXTRA) or {}
+            gone = {name: item for name, item in beside.items() if name not in kept}
+            self.leave_out(gone, record, reading)
+            for name in beside.keys() - gone.keys():
+                held[name] = load_at(name, self._beside, beside[name], reading)
         value: Any = object.__new__(self.cls)
-        put = object.__setattr__
+        if self._is_dict:
+            object.__setattr__(value, "__dict__", held)
+            return value
         for name, item in held.items():
-            put(value, name, item)
-        for name, item in load_all(record.get(EXTRA, {}), self._beside).items():
-            put(value, name, item)
+            object.__setattr__(value, name, item)
         return value
 
 
@@ -371,11 +236,14 @@ class Named(Fields):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            raise self._misfit(value)
-        return self._dump_fields(dict(zip(self.cls._fields, value, strict=True)), writing)
+            raise self.misfit(value)
+        for name in getattr(value, "__dict__", ()):
+            raise Misfit(f"its attribute {name!r} is not a field; declare it as one")
+        return self.dump_fields(dict(zip(self.cls._fields, value, strict=True)), writing)
 
-    def load(self, record: Any) -> Any:
-        held, _ = self._load_fields(record)
+    def load(self, record: Any, reading: Reading) -> Any:
+        held, beside = self.load_fields(record, reading)
+        self.leave_out(beside, record, reading)
         return tuple.__new__(self.cls, [held[name] for name in self.cls._fields])
 
 
@@ -387,35 +255,36 @@ class Typed(Fields):
         self.classes = frozenset({dict})
         self.labels = frozenset({"dict"})
 
+    def complete(self, fields: list[Field]) -> None:
+        """Set the fields, which may lead back to this kind."""
+        super().complete(fields)
+        self._by_name = {field.name: field for field in fields}
+        self._as_dict = Dict(dict, Native(str), _Ready())
+
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not dict:
-            raise Misfit(f"expected a dict for {self.cls.__name__}, not {type_name(value)}")
+            raise Misfit(f"expected a dict for {label_of_class(self.cls)}, not {type_name(value)}")
         held: dict[Any, Any] = value
-        writing.take(len(held))
-        by_name = {field.name: field.kind for field in self.fields}
         for field in self.fields:
             if field.required and field.name not in held:
                 raise Misfit(f"its key {field.name!r} is missing")
         for name in held:
-            if name not in by_name:
-                raise Misfit(f"{self.cls.__name__} declares no key {name!r:.60}; declare it")
-        return {
-            name: dump_at(f".{name}", by_name[name], item, writing) for name, item in held.items()
+            if type(name) is not str or name not in self._by_name:
+                raise Misfit(f"{label_of_class(self.cls)} declares no key {name!r:.60}; declare it")
+        records = {
+            name: dump_at(f".{name}", self._by_name[name].kind, item, writing)
+            for name, item in held.items()
         }
+        return self._as_dict.dump(records, writing)
 
-    def load(self, record: Any) -> Any:
-        if type(record) is not dict or MARK in record:
-            raise Misfit(f"expected dict, not {named(record)}")
-        found = cast("dict[str, Any]", record)
+    def load(self, record: Any, reading: Reading) -> Any:
+        found = self._as_dict.load(record, reading)
         held: dict[str, Any] = {}
-        by_name = {field.name: field.kind for field in self.fields}
         for name, item in found.items():
-            if name not in by_name:
-                raise Misfit("the class has no such key any more").under(f".{name}")
-            try:
-                held[name] = by_name[name].load(item)
-            except Misfit as misfit:
-                raise misfit.under(f".{name}") from None
+            if name in self._by_name:
+                held[name] = load_at(name, self._by_name[name].kind, item, reading)
+            else:
+                self.leave_out({name: item}, {}, reading)
         for field in self.fields:
             if field.required and field.name not in held:
                 raise Misfit("the recorded value has no such key").under(f".{field.name}")
@@ -426,58 +295,11 @@ class Typed(Fields):
         return [super().shape(seen), required]
 
 
-class Enumeration(Kind):
-    """An enum: by value where that is a text or a whole number, else by name."""
-
-    def __init__(self, cls: type[enum.Enum], label: str) -> None:
-        self.cls = cls
-        self.classes = frozenset({cls})
-        self.label = label
-        self.labels = frozenset({label})
-        self._is_flag = issubclass(cls, enum.Flag)
-        members = list(cls.__members__.values())
-        by_value = all(type(member._value_) in {str, int} for member in members)
-        self._members: dict[Any, enum.Enum] = {
-            (member._value_ if by_value else name): member
-            for name, member in cls.__members__.items()
-            if by_value or member.name == name
-        }
-        self._records = {id(member): inner for inner, member in self._members.items()}
+class _Ready(Kind):
+    """What is a record already."""
 
     def dump(self, value: Any, writing: Writing) -> Any:
-        if type(value) is not self.cls:
-            raise Misfit(f"expected {self.cls.__name__}, not {type_name(value)}")
-        inner = self._records.get(id(value))
-        if inner is None:
-            if not self._is_flag:
-                raise Misfit(f"{value!r:.60} is not a member that {self.cls.__name__} declares")
-            inner = value._value_
-        return tagged(self.label, inner)
+        return value
 
-    def load(self, record: Any) -> Any:
-        label = record.get(MARK, "") if type(record) is dict else ""
-        inner = inner_of(record, label)
-        found = self._members.get(inner) if type(inner) in {str, int} else None
-        if found is not None:
-            return found
-        if self._is_flag and type(inner) is int:
-            return self.cls(inner)
-        raise Misfit(f"{self.cls.__name__} has no member {inner!r:.60} any more")
-
-    def shape(self, seen: dict[int, int]) -> Any:
-        return ["enum", *sorted(map(repr, self._members))]
-
-
-def default_of(field: Any) -> Callable[[], Any] | None:
-    """Return what makes the default of a dataclass's field."""
-    default = field.default
-    if hasattr(default, "get_default"):  # pydantic's Field(…)
-        if default.is_required():
-            return None
-        return lambda: default.get_default(call_default_factory=True)
-    if default is not dataclasses.MISSING:
-        return lambda: copy.copy(default)
-    if field.default_factory is not dataclasses.MISSING:
-        made: Callable[[], Any] = field.default_factory
-        return made
-    return None
+    def load(self, record: Any, reading: Reading) -> Any:
+        return record

@@ -17,12 +17,19 @@ VALUE: Final = "$v"
 """The key of what a record of a type holds, where it has no fields."""
 EXTRA: Final = "$extra"
 """The key of a record for fields that the class does not declare."""
-MAX_DEPTH: Final = 190
-"""Levels of a value that holds others of its type; what reads JSON gives up at 200."""
+PRIVATE: Final = "$private"
+"""The key of a record for private attributes."""
+MAX_DEPTH: Final = 100
+"""Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30
 """Levels from which on a record is read back before it is kept: one may nest several times."""
+MASKED: Final = "a secret would be masked; hand on what it is stored under, not the secret"
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
-_NAMES: dict[type, str] = {
+_CALM = 2**20  # bytes, from which on shared parts are remembered
+_WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit
+_ATTEMPT = 8  # bytes that an attempt counts for, at least
+_TRIES = 2_000_000  # members of unions that may be read; each level of a nested one may double them
+_NAMES: dict[Any, str] = {
     type(None): "None",
     bool: "bool",
     int: "int",
@@ -62,6 +69,13 @@ class TooLarge(Exception):  # noqa: N818 - as above
     """A value has more parts than its record may have bytes."""
 
 
+class TooAmbiguous(Exception):  # noqa: N818 - as above
+    """To find out which members of unions a value is of takes too long."""
+
+    def __init__(self) -> None:
+        super().__init__("its unions are too ambiguous; tell their members apart by class")
+
+
 class Unreadable(Exception):  # noqa: N818 - as above
     """Only a type's own function can read a record, and that function has failed."""
 
@@ -70,48 +84,107 @@ class Writing:
     """One value being written.
 
     Args:
-        room: how many parts and characters it may have. A value that shares its parts can be small
-            in memory, and endless as JSON.
+        room: how many bytes its record may have, roughly. A value that shares its parts can be
+            small in memory, and endless as JSON.
     """
 
-    __slots__ = ("deepest", "depth", "room", "tries")
+    __slots__ = ("_calm", "_known", "_waste", "changes", "deepest", "depth", "has_long", "room")
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.depth = 0
         self.deepest = 0
-        self.tries = 100_000  # members of unions; each level of a nested one may double them
+        self.changes = 0
+        """How much was converted: an int to a float, a scalar of numpy."""
+        self.has_long = False
+        """Whether there is an int of more digits than readers of JSON take."""
+        self._waste = _WASTE + 4 * room
+        self._calm = room - _CALM
+        self._known: dict[tuple[int, int], tuple[Any, int, Any]] | None = None
 
-    def take(self, parts: int) -> None:
-        """Count parts.
+    def take(self, size: int) -> None:
+        """Count what the record will need at least.
 
         Raises:
-            TooLarge: there are too many.
+            TooLarge: it is too much.
         """
-        self.room -= parts
+        self.room -= size
         if self.room < 0:
             raise TooLarge
 
-    def enter(self) -> None:
-        """Go one level down.
+    def descend(self, kind: Kind, value: Any) -> Any:
+        """Return the record of a value one level down.
 
         Raises:
-            Misfit: there are too many levels.
+            Misfit: there are too many levels, or what the kind raises.
         """
+        known = self._known
+        if self.room < self._calm:  # so large that parts may be shared: each is written once
+            if known is None:
+                known = self._known = {}
+            found = known.get((id(kind), id(value)))
+            if found is not None:
+                self.deepest = MAX_DEPTH
+                self.take(found[1])
+                return found[0]
+        room = self.room
         self.depth += 1
-        self.deepest = max(self.depth, self.deepest)
-        if self.depth > MAX_DEPTH:
-            raise too_deep()
+        if self.depth > self.deepest:
+            self.deepest = self.depth
+            if self.depth > MAX_DEPTH:
+                raise too_deep()
+        record = kind.dump(value, self)
+        self.depth -= 1
+        if known is not None:
+            known[id(kind), id(value)] = record, room - self.room, value  # it stays alive
+        return record
 
-    def attempt(self) -> None:
-        """Count a try of one member of a union out of several that may fit.
+    def attempt(self, kind: Kind, value: Any) -> tuple[Any, int, int]:
+        """Return the record of a value under one kind of several, what it changed, and its size.
 
         Raises:
-            Misfit: there were too many.
+            Misfit: it is not of that kind.
+            TooAmbiguous: there were too many attempts.
         """
-        self.tries -= 1
-        if self.tries < 0:
-            raise Misfit("its unions are too ambiguous; tell their members apart by class")
+        room, depth, changes = self.room, self.depth, self.changes
+        try:
+            record = kind.dump(value, self)
+            return record, self.changes - changes, room - self.room
+        except Misfit:
+            self._waste -= _ATTEMPT + room - self.room
+            if self._waste < 0:
+                raise TooAmbiguous from None
+            raise
+        finally:
+            self.room, self.depth, self.changes = room, depth, changes
+
+
+class Reading:
+    """One record being read."""
+
+    __slots__ = ("_tries", "changes")
+
+    def __init__(self) -> None:
+        self.changes = 0
+        """How much differs from what the record says: defaults of new fields, ints as floats."""
+        self._tries = _TRIES
+
+    def attempt(self, kind: Kind, record: Any) -> tuple[Any, int]:
+        """Return the value of a record under one kind of several, and how much it changed.
+
+        Raises:
+            Misfit: it is no record of that kind.
+            TooAmbiguous: there were too many attempts.
+        """
+        self._tries -= 1
+        if self._tries < 0:
+            raise TooAmbiguous
+        changes = self.changes
+        try:
+            value = kind.load(record, self)
+            return value, self.changes - changes
+        finally:
+            self.changes = changes
 
 
 class Open:
@@ -139,7 +212,7 @@ class Kind:
         """
         raise NotImplementedError
 
-    def load(self, record: Any) -> Any:
+    def load(self, record: Any, reading: Reading) -> Any:
         """Return the value that a record stands for. Runs none of the type's own code.
 
         Raises:
@@ -155,6 +228,12 @@ class Kind:
             seen: the number of each recursive kind on the way here, by identity.
         """
         raise NotImplementedError
+
+
+def is_alike_by_identity(value: Any) -> bool:
+    """Return whether the type of a value says nothing of what makes two of them equal."""
+    equal: Any = type(value).__eq__
+    return equal is object.__eq__
 
 
 def label_of(record: Any) -> str:
@@ -199,35 +278,83 @@ def tame(record: Any) -> Any:
     if type(record) is float:
         return record if math.isfinite(record) else tagged("float", repr(record))
     if type(record) is int:
-        huge = record.bit_length() > _LARGEST_DIGITS
-        return tagged("int", hex(record)) if huge else record
-    if type(record) is list:
-        return [tame(item) for item in record]
-    if type(record) is dict:
-        return {key: tame(item) for key, item in cast("dict[str, Any]", record).items()}
+        return tagged("int", hex(record)) if is_long(record) else record
+    if isinstance(record, list):
+        return [tame(item) for item in _items(record)]
+    if isinstance(record, dict):
+        return {key: tame(item) for key, item in _fields(record).items()}
     return record
+
+
+def _items(record: Any) -> list[Any]:
+    return record  # type: ignore[no-any-return]
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return record  # type: ignore[no-any-return]
+
+
+def is_long(number: int) -> bool:
+    """Return whether an int has more digits than readers of JSON take."""
+    return number.bit_length() > _LARGEST_DIGITS
+
+
+def surrogate_in(record: Any) -> str | None:
+    """Return the place of a text that UTF-8 can't say, if there is one."""
+    if isinstance(record, str):
+        return None if _is_sayable(record) else ""
+    if isinstance(record, list):
+        for index, item in enumerate(_items(record)):
+            place = surrogate_in(item)
+            if place is not None:
+                return f"[{index}]{place}"
+    if isinstance(record, dict):
+        for key, item in _fields(record).items():
+            place = surrogate_in(item)
+            if not _is_sayable(key):
+                return f"[the key {key!a:.60}]"
+            if place is not None:
+                return place if key in {VALUE, EXTRA, PRIVATE} else f".{key[:80]}{place}"
+    return None
+
+
+def _is_sayable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def plain(record: Any) -> Any:
     """Return a record as plain data for views: what it says, without the names of types."""
-    if type(record) is list:
-        return [plain(item) for item in record]
-    if type(record) is not dict:
+    if isinstance(record, list):
+        return [plain(item) for item in _items(record)]
+    if not isinstance(record, dict):
         return record
-    found = cast("dict[str, Any]", record)
+    found = _fields(record)
     if MARK not in found:
         return {key: plain(item) for key, item in found.items()}
     if VALUE in found:
         inner = found[VALUE]
         return _plain_dict(inner) if found[MARK] == "dict" else plain(inner)
-    fields = {key: plain(item) for key, item in found.items() if not key.startswith(MARK)}
-    return {**fields, **(plain(found[EXTRA]) if EXTRA in found else {})}
+    fields = {key: item for key, item in found.items() if not key.startswith(MARK)}
+    extra = found.get(EXTRA)
+    if isinstance(extra, dict):
+        fields |= _fields(extra)
+    return {key: plain(item) for key, item in fields.items()}
 
 
 def _plain_dict(pairs: Any) -> Any:
     """Return a dict whose keys are not all texts, as plain data."""
-    keys = [plain(key) for key, _ in pairs]
-    texts = [key if isinstance(key, str) else str(key) for key in keys]
+    if not isinstance(pairs, list) or not all(map(_is_pair, _items(pairs))):
+        return plain(pairs)  # no record of ours
+    found = [(plain(key), plain(item)) for key, item in _items(pairs)]
+    texts = [key if isinstance(key, str) else str(key) for key, _ in found]
     if len(set(texts)) < len(texts):
-        return [[key, plain(item)] for key, (_, item) in zip(keys, pairs, strict=True)]
-    return {text: plain(item) for text, (_, item) in zip(texts, pairs, strict=True)}
+        return [[key, item] for key, item in found]
+    return {text: item for text, (_, item) in zip(texts, found, strict=True)}
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(_items(item)) == 2

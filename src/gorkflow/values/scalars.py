@@ -1,5 +1,7 @@
 """Scalars of the standard library: each is a text that its class reads back to the last digit."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 import base64
@@ -17,7 +19,15 @@ from urllib.parse import quote, unquote
 
 from pydantic_core import TzInfo
 
-from gorkflow.values.kind import Kind, Misfit, Writing, inner_of, tagged, type_name
+from gorkflow.values.kind import (
+    Kind,
+    Misfit,
+    Reading,
+    Writing,
+    inner_of,
+    tagged,
+    type_name,
+)
 
 
 class Scalar(Kind):
@@ -50,11 +60,14 @@ class Scalar(Kind):
             if isinstance(value, self.cls):
                 raise Misfit(f"a {given} would come back as a {self.cls.__name__}; convert it")
             raise Misfit(f"expected {self.cls.__name__}, not {given}")
-        text = self._write(value)
-        writing.take(len(text))
+        try:
+            text = self._write(value)
+        except (ValueError, OverflowError) as error:  # a Fraction of more than 4,300 digits
+            raise Misfit(f"this {self.label} can't be written: {error}"[:200]) from None
+        writing.take(len(text) + len(self.label) + 14)
         return tagged(self.label, text)
 
-    def load(self, record: Any) -> Any:
+    def load(self, record: Any, reading: Reading) -> Any:
         text = inner_of(record, self.label)
         try:
             return self._read(text)
@@ -81,8 +94,8 @@ def _zoned(value: dt.datetime | dt.time) -> str:
         text += f"[_name={quote(zone.tzname(None), safe='')}]"
     elif type(zone) is TzInfo:
         text += "[_pydantic]"
-    elif type(zone) is zoneinfo.ZoneInfo and zone.key:
-        text += f"[{zone.key}]"
+    elif type(zone) is zoneinfo.ZoneInfo:
+        text += f"[{_write_zone(zone)}]"
     else:
         raise Misfit(
             f"its time zone is a {type(zone).__module__}.{type(zone).__qualname__}, which can't be "
@@ -117,8 +130,12 @@ def _read_zoned(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _write_zone(zone: zoneinfo.ZoneInfo) -> str:
-    if not zone.key:
-        raise Misfit("a ZoneInfo made from a file has no name to find it by; use ZoneInfo(name)")
+    try:
+        zone.__reduce__()  # knows whether it was made from a file
+    except Exception:  # noqa: BLE001 - pickle's
+        raise Misfit(
+            "a ZoneInfo made from a file has no name to find it by; use ZoneInfo(name)"
+        ) from None
     return zone.key
 
 
@@ -157,15 +174,15 @@ class Pattern(Kind):
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not re.Pattern:
             raise Misfit(f"expected a compiled pattern, not {type_name(value)}")
-        source = value.pattern
-        if not isinstance(source, str | bytes):
-            raise Misfit("a pattern made from a buffer can't be kept; make it from bytes")
+        source: Any = value.pattern
+        if type(source) not in {str, bytes}:
+            raise Misfit("a pattern must be made from a str or bytes, of no subclass")
         text = source if isinstance(source, str) else _write_bytes(source)
-        writing.take(len(text))
+        writing.take(len(text) + 32)
         record = {**tagged("Pattern", text), "$flags": value.flags}
         return record if isinstance(source, str) else {**record, "$bytes": True}
 
-    def load(self, record: Any) -> Any:
+    def load(self, record: Any, reading: Reading) -> Any:
         text = inner_of(record, "Pattern")
         source = base64.b64decode(text) if record.get("$bytes") else text
         return re.compile(source, record.get("$flags", 0))

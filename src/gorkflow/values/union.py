@@ -1,21 +1,19 @@
-"""What chooses between kinds: unions, Literals, and types that stand for several."""
+"""What chooses between kinds, or stands for one: unions, names that are defined later."""
 
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gorkflow.values.kind import (
     MARK,
-    VALUE,
     Kind,
     Misfit,
-    Unreadable,
+    Reading,
     Writing,
-    inner_of,
     label_of,
     named,
-    tagged,
     type_name,
 )
 
@@ -45,45 +43,63 @@ class Union(Kind):
         return sure or [member for member in self.members if member.classes is None]
 
     def dump(self, value: Any, writing: Writing) -> Any:
-        takers = self._takers(type(value)) or list(self.members)
+        cls: type = type(value)
+        takers = self._takers(cls) or list(self.members)
         if len(takers) == 1:
             return takers[0].dump(value, writing)
+        best: tuple[Any, int, int] | None = None
         first: Misfit | None = None
-        depth = writing.depth
         for taker in takers:
-            writing.attempt()
             try:
-                return taker.dump(value, writing)
-            except Misfit as misfit:
-                writing.depth = depth
-                first = first if first is not None and first.place else misfit
-        assert first is not None
-        if first.place:
-            raise first
-        raise Misfit(f"expected {self.text}, not {type_name(value)}: {first.reason}")
-
-    def load(self, record: Any) -> Any:
-        label = label_of(record)
-        named_so = [member for member in self.members if label in member.labels]
-        readers = named_so or list(self.members)
-        found: list[Any] = []
-        first: Misfit | None = None
-        for reader in readers:
-            try:
-                value = reader.load(record)
+                found = writing.attempt(taker, value)
             except Misfit as misfit:
                 first = first if first is not None and first.place else misfit
                 continue
-            if named_so:
-                return value
-            found.append(value)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise Misfit(f"a recorded {named(record)} could be several of {self.text}")
-        if first is not None and first.place:
+            best = found if best is None or found[1] < best[1] else best
+            if best[1] == 0:
+                break
+        if best is not None:
+            record, changes, size = best
+            writing.changes += changes
+            writing.take(size)
+            return record
+        assert first is not None
+        if first.place:
             raise first
-        raise Misfit(f"expected {self.text}, not {named(record)}")
+        raise Misfit(
+            f"expected {self.text}, not {type_name(value)}: {first.reason}",
+            unsayable=first.unsayable,
+        )
+
+    def load(self, record: Any, reading: Reading) -> Any:
+        if type(record) in self.natives:
+            return record
+        label = label_of(record)
+        named_so = [member for member in self.members if label in member.labels]
+        readers = named_so or self.members
+        if len(readers) == 1:
+            return readers[0].load(record, reading)
+        found: list[tuple[int, Any]] = []
+        first: Misfit | None = None
+        for reader in readers:
+            try:
+                value, changes = reading.attempt(reader, record)
+            except Misfit as misfit:
+                first = first if first is not None and first.place else misfit
+                continue
+            found.append((changes, value))
+            if named_so and changes == 0:
+                break
+        if not found:
+            if first is not None and first.place:
+                raise first
+            raise Misfit(f"expected {self.text}, not {named(record)}")
+        least = min(changes for changes, _ in found)
+        best = [value for changes, value in found if changes == least]
+        if len(best) > 1 and not named_so:
+            raise Misfit(f"a recorded {named(record)} could be several of {self.text}")
+        reading.changes += least
+        return best[0]
 
     def shape(self, seen: dict[int, int]) -> Any:
         shapes: list[Any] = []
@@ -92,37 +108,6 @@ class Union(Kind):
             if shape not in shapes:
                 shapes.append(shape)
         return ["one of", *sorted(shapes, key=repr)]
-
-
-class Literal(Kind):
-    """One of some constants.
-
-    Args:
-        values: the constants.
-        kind: of all of them.
-    """
-
-    def __init__(self, values: Sequence[Any], kind: Kind) -> None:
-        self.values = tuple(values)
-        self.kind = kind
-        self.labels = kind.labels
-        self.classes = kind.classes
-
-    def _check(self, value: Any) -> None:
-        if not any(type(each) is type(value) and each == value for each in self.values):
-            raise Misfit(f"expected one of {', '.join(map(repr, self.values))}, not {value!r:.60}")
-
-    def dump(self, value: Any, writing: Writing) -> Any:
-        self._check(value)
-        return self.kind.dump(value, writing)
-
-    def load(self, record: Any) -> Any:
-        value = self.kind.load(record)
-        self._check(value)
-        return value
-
-    def shape(self, seen: dict[int, int]) -> Any:
-        return ["literal", *sorted(map(repr, self.values))]
 
 
 class Renamed(Kind):
@@ -140,11 +125,10 @@ class Renamed(Kind):
         self.classes = kind.classes
 
     def dump(self, value: Any, writing: Writing) -> Any:
-        return tagged(self.label, self.kind.dump(value, writing))
+        return {**self.kind.dump(value, writing), MARK: self.label}
 
-    def load(self, record: Any) -> Any:
-        known = label_of(record) == self.label
-        return self.kind.load(inner_of(record, self.label) if known else record)
+    def load(self, record: Any, reading: Reading) -> Any:
+        return self.kind.load(record, reading)
 
     def shape(self, seen: dict[int, int]) -> Any:
         return self.kind.shape(seen)
@@ -169,84 +153,14 @@ class Later(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         assert self.target is not None
-        writing.enter()
-        record = self.target.dump(value, writing)
-        writing.depth -= 1
-        return record
+        return writing.descend(self.target, value)
 
-    def load(self, record: Any) -> Any:
+    def load(self, record: Any, reading: Reading) -> Any:
         assert self.target is not None
-        return self.target.load(record)
+        return self.target.load(record, reading)
 
     def shape(self, seen: dict[int, int]) -> Any:
         assert self.target is not None
         if id(self.target) in seen:
             return ["again", seen[id(self.target)]]
         return self.target.shape({**seen, id(self.target): len(seen)})
-
-
-class Foreign(Kind):
-    """A type that brings a schema of its own for pydantic, which alone can read it.
-
-    What needs no such help is kept without it.
-
-    Args:
-        name: of the type.
-        free: keeps what needs no annotation.
-        write: returns plain JSON data.
-        read: returns the value of it; strictly, or else laxly.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        free: Kind,
-        write: Callable[[Any], Any],
-        read: Callable[[Any, bool], Any],
-    ) -> None:
-        self.name = name
-        self.labels = frozenset({"*", f"{name}()"})
-        self._free = free
-        self._write = write
-        self._read = read
-
-    def dump(self, value: Any, writing: Writing) -> Any:
-        try:
-            return self._free.dump(value, writing)
-        except Misfit as misfit:
-            if misfit.place:
-                raise
-        try:
-            inner = self._write(value)
-            lax = not self._same(value, inner, strict=True)
-            if lax and not self._same(value, inner, strict=False):
-                raise Misfit(f"a {type_name(value)} does not come back as it was; hand on a text")
-        except Misfit:
-            raise
-        except Exception as error:
-            raise Misfit(f"a {type_name(value)} can't be written: {error}"[:300]) from error
-        record = {MARK: f"{self.name}()", VALUE: self._free.dump(inner, writing)}
-        return {**record, "$lax": True} if lax else record
-
-    def _same(self, value: Any, inner: Any, *, strict: bool) -> bool:
-        try:
-            again = self._read(inner, strict)
-            return type(again) is type(value) and bool(again == value)
-        except Exception:  # noqa: BLE001 - anybody's code
-            return False
-
-    def load(self, record: Any) -> Any:
-        if label_of(record) != f"{self.name}()":
-            return self._free.load(record)
-        inner = self._free.load(record[VALUE])
-        try:
-            return self._read(inner, not record.get("$lax"))
-        except Exception as error:
-            raise Unreadable(
-                f"the type {self.name} can't read what it wrote: {type(error).__name__}: {error}"[
-                    :300
-                ]
-            ) from error
-
-    def shape(self, seen: dict[int, int]) -> Any:
-        return ["foreign", self.name]

@@ -1,0 +1,243 @@
+"""Classes with fields: rebuilt from what they held, without any code of theirs.
+
+No validator, ``__init__``, ``__post_init__`` or default runs for a field that was recorded. So
+what was good when it was made can't fail later, and nothing is changed twice.
+"""
+
+# pyright: reportUnknownVariableType=false
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from gorkflow.values.dicts import step_of
+from gorkflow.values.kind import (
+    EXTRA,
+    MARK,
+    VALUE,
+    Kind,
+    Misfit,
+    Reading,
+    Writing,
+    named,
+    type_name,
+)
+from gorkflow.values.plain import SHORT, count
+
+MISSING: Final = "$missing"
+"""The key for names of fields that the value does not have at all."""
+UNSET: Final = "$unset"
+"""The key for names of fields that hold their default, since nobody set them."""
+_ABSENT: Any = object()
+_METHODS = (types.FunctionType, classmethod, staticmethod)
+
+
+class Field(NamedTuple):
+    """A field of a class."""
+
+    name: str
+    kind: Kind
+    required: bool
+    default: Callable[[dict[str, Any]], Any] | None = None
+    """Makes what a record without the field reads as, since older code wrote it.
+
+    It gets the fields that come before.
+    """
+
+
+class Fields(Kind):
+    """What all classes with fields have in common.
+
+    Args:
+        cls: the class.
+        label: names its records.
+    """
+
+    def __init__(self, cls: Any, label: str) -> None:
+        self.cls = cls
+        self.label = label
+        self.classes = frozenset({cls})
+        self.labels = frozenset({label})
+        self.fields: tuple[Field, ...] = ()
+        self._plan: tuple[tuple[str, frozenset[type], Kind], ...] = ()
+        self._names: frozenset[str] = frozenset()
+        self._size = 0
+
+    def complete(self, fields: list[Field]) -> None:
+        """Set the fields, which may lead back to this kind."""
+        self.fields = tuple(fields)
+        self._plan = tuple((field.name, field.kind.natives, field.kind) for field in fields)
+        self._names = frozenset(field.name for field in fields)
+        self._size = sum(len(field.name) + 5 for field in fields) + len(self.label) + 7
+
+    def misfit(self, value: Any) -> Misfit:
+        """Return what is wrong with a value of another class."""
+        given, wanted = type_name(value), label_of_class(self.cls)
+        if isinstance(value, self.cls):
+            return Misfit(
+                f"a {given} would come back as a {wanted}, which it is more than; annotate it as "
+                f"{given}, or as a union of both"
+            )
+        if given == wanted:
+            return Misfit(f"expected {wanted}, not a value of another class of that name")
+        return Misfit(f"expected {wanted}, not a value of type {given}")
+
+    def dump_fields(self, held: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
+        """Return the record of the fields.
+
+        Raises:
+            Misfit: one is not of its kind; it has its place.
+        """
+        record: dict[str, Any] = {MARK: self.label}
+        name = ""
+        room = self._size
+        try:
+            for name, natives, kind in self._plan:
+                item = held[name]
+                cls = type(item)
+                if cls in natives:
+                    record[name] = item
+                    if cls is str:
+                        room += len(item)
+                    elif cls is int and not -SHORT < item < SHORT:
+                        count(item, writing)
+                else:
+                    record[name] = kind.dump(item, writing)
+        except KeyError:
+            return self._dump_part(held, writing)
+        except Misfit as misfit:
+            raise misfit.under(f".{name}") from None
+        writing.take(room)
+        return record
+
+    def _dump_part(self, held: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
+        """Return the record of a value some of whose fields were never set."""
+        writing.take(self._size)
+        record: dict[str, Any] = {MARK: self.label}
+        for name, _, kind in self._plan:
+            if name in held:
+                record[name] = dump_at(f".{name}", kind, held[name], writing)
+        record[MISSING] = [name for name, _, _ in self._plan if name not in held]
+        return record
+
+    def load_fields(self, record: Any, reading: Reading) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the fields, and the records of what the class has no field for.
+
+        Raises:
+            Misfit: one can't be read as what it is now; it has its place.
+        """
+        if type(record) is not dict or MARK not in record or VALUE in record:
+            raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
+        found = cast("dict[str, Any]", record)
+        held: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, natives, kind in self._plan:
+                item = found.get(name, _ABSENT)
+                if type(item) in natives:
+                    held[name] = item
+                elif item is not _ABSENT:
+                    held[name] = kind.load(item, reading)
+        except Misfit as misfit:
+            raise misfit.under(f".{name}") from None
+        if len(held) == len(self._plan) and len(found) == len(held) + 1:
+            return held, {}
+        beside = {name: item for name, item in found.items() if not name.startswith(MARK)}
+        beside.update(found.get(EXTRA) or {})
+        if len(held) < len(self._plan):
+            held = self._completed(held, beside, found.get(MISSING) or (), reading)
+        return held, {name: item for name, item in beside.items() if name not in self._names}
+
+    def _completed(
+        self, held: dict[str, Any], beside: dict[str, Any], missing: Iterable[str], reading: Reading
+    ) -> dict[str, Any]:
+        """Return the fields in order, with those that were added after the value was recorded."""
+        full: dict[str, Any] = {}
+        for field in self.fields:
+            name = field.name
+            if name in held:
+                full[name] = held[name]
+            elif name in beside:  # it was an extra field
+                full[name] = load_at(name, field.kind, beside[name], reading)
+            elif name not in missing:
+                reading.changes += 1
+                if field.default is not None:
+                    full[name] = _made(field, full)
+                elif field.required:
+                    raise Misfit("the recorded value has no such field").under(f".{name}")
+        return full
+
+    def leave_out(self, beside: Mapping[str, Any], record: Any, reading: Reading) -> None:
+        """Leave out what the class has no field for any more, if it says nothing.
+
+        Raises:
+            Misfit: it was set, to more than ``None``.
+        """
+        for name, item in beside.items():
+            if item is not None and name not in (record.get(UNSET) or ()):
+                raise Misfit("the class has no such field any more").under(step_of(name))
+            reading.changes += 1
+
+    def shape(self, seen: dict[int, int]) -> Any:
+        if id(self) in seen:
+            return ["again", seen[id(self)]]
+        seen = {**seen, id(self): len(seen)}
+        fields = {field.name: field.kind.shape(seen) for field in self.fields}
+        return [type(self).__name__, dict(sorted(fields.items()))]
+
+
+def _made(field: Field, before: dict[str, Any]) -> Any:
+    assert field.default is not None
+    try:
+        return field.default(before)
+    except Exception as error:  # noqa: BLE001 - a factory is anybody's code
+        raise Misfit(
+            f"the recorded value has no such field, and its default raised {type(error).__name__}"
+        ).under(f".{field.name}") from None
+
+
+def label_of_class(cls: Any) -> str:
+    """Return the name of a class, without the function that it was defined in."""
+    name: str = cls.__qualname__
+    return name.rpartition("<locals>.")[2]
+
+
+def slots_beside(cls: type, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of slots that are no fields."""
+    known = frozenset(names)
+    slots = [
+        name
+        for base in cls.__mro__
+        for name, item in vars(base).items()
+        if isinstance(item, types.MemberDescriptorType) and not name.startswith("__")
+    ]
+    return tuple(name for name in slots if name not in known)
+
+
+def stray(cls: type, held: Iterable[str], names: frozenset[str]) -> list[str]:
+    """Return the names of attributes that are neither fields nor cached properties."""
+    found: list[str] = []
+    for name in held:
+        if name in names or name.startswith("__pydantic_"):
+            continue
+        made = getattr(cls, name, None)
+        if not hasattr(made, "__get__") or isinstance(made, _METHODS):
+            found.append(name)
+    return found
+
+
+def dump_at(step: str, kind: Kind, value: Any, writing: Writing) -> Any:
+    """Return the record of a value; a misfit has its place."""
+    try:
+        return kind.dump(value, writing)
+    except Misfit as misfit:
+        raise misfit.under(step) from None
+
+
+def load_at(name: str, kind: Kind, record: Any, reading: Reading) -> Any:
+    """Return the value of a record; a misfit has its place."""
+    try:
+        return kind.load(record, reading)
+    except Misfit as misfit:
+        raise misfit.under(step_of(name)) from None

@@ -1,0 +1,177 @@
+"""What pydantic says of values that people give: the only place where validators run."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.errors import ValidationError
+from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
+from gorkflow.values.wording import first_line, invalid, refusal, too_large
+
+if TYPE_CHECKING:
+    import pydantic
+
+_MAX_SIZE = 2**28
+
+
+class NotDefinedYet(Exception):  # noqa: N818 - the codec asks again later
+    """An annotation names a class that is still to be defined."""
+
+
+class Judge:
+    """Validates values of one annotation.
+
+    Args:
+        annotation: the annotation.
+        arbitrary: whether pydantic takes values of a class that it does not know as they are.
+
+    Raises:
+        ValidationError: If pydantic can't make anything of it.
+        NotDefinedYet: If it names a class that is still to be defined.
+    """
+
+    def __init__(self, annotation: Any, *, arbitrary: bool = False) -> None:
+        self.adapter = _adapter_of(annotation, arbitrary=arbitrary)
+
+    def python(self, value: Any) -> Any:
+        """Return what pydantic makes of a value, strictly; raises what pydantic does."""
+        return self.adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
+
+    def json(self, data: bytes | str, *, strict: bool | None = True) -> Any:
+        """Return what pydantic makes of JSON; raises what pydantic does."""
+        return self.adapter.validate_json(data, strict=strict, by_alias=True, by_name=True)
+
+    def validate(self, value: Any) -> Any:
+        """Return the value as the annotation has it: an instance stays, a dict becomes a model.
+
+        Raises:
+            ValidationError: If it does not match the annotation.
+        """
+        from pydantic_core import to_json
+
+        try:
+            return self.python(value)
+        except BaseException as error:  # noqa: BLE001 - `invalid` raises what is no verdict
+            first = invalid(error)
+        # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
+        # about numbers and strings but knows how to make a model.
+        try:
+            check_size(value)
+            data = to_json(value, by_alias=True, inf_nan_mode="constants", bytes_mode="base64")
+        except Exception:  # noqa: BLE001 - it is no JSON; the first error says more
+            raise first from None
+        try:
+            return self.json(data)
+        except BaseException as error:
+            raise invalid(error) from error
+
+    def check(self, *values: Any) -> None:
+        """Check the constraints of a value, in any of the forms that it has.
+
+        Raises:
+            ValidationError: If they hold in none.
+        """
+        refused: ValidationError | None = None
+        for value in values:
+            try:
+                self.python(value)
+            except BaseException as error:  # noqa: BLE001 - `invalid` raises what is no verdict
+                refused = refused or invalid(error)
+            else:
+                return
+        assert refused is not None
+        try:  # a validator may want what its serializer makes: Json, Base64Bytes
+            again = self.json(self.adapter.dump_json(values[0], round_trip=True))
+            is_same = type(again) is type(values[0]) and bool(again == values[0])
+        except Exception:  # noqa: BLE001 - the first error says more
+            is_same = False
+        if not is_same:
+            raise refused
+
+
+class OwnJudge(Judge):
+    """Validates values of an annotation that pydantic can't make anything of, and we can.
+
+    Args:
+        kind: of the annotation.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(object)
+        self._kind = kind
+
+    def python(self, value: Any) -> Any:
+        try:
+            self._kind.dump(value, Writing(_MAX_SIZE))
+        except Misfit as misfit:
+            raise refusal(misfit) from None
+        return value
+
+    def json(self, data: bytes | str, *, strict: bool | None = True) -> Any:
+        try:
+            return self._kind.load(super().json(data), Reading())
+        except Misfit as misfit:
+            raise refusal(misfit) from None
+
+
+def check_size(value: Any) -> None:
+    """Check that a value has an end: one that shares its parts may be endless as JSON.
+
+    Raises:
+        PayloadTooLargeError: If it is too large.
+        EncodingError: If it contains itself, or is nested too deep.
+    """
+    try:
+        size = _size(value, {})
+    except RecursionError:
+        size = math.inf
+    if size == math.inf:
+        raise refusal(too_deep())
+    if size > _MAX_SIZE:
+        raise too_large(_MAX_SIZE)
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """Return how many parts and characters a value has, each as often as it is used."""
+    parts: Any = ()
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    elif hasattr(value, "__pydantic_fields_set__"):  # a model
+        parts = vars(value).values()
+    found = known.get(id(value)) if parts else 1
+    if found is None:
+        known[id(value)] = math.inf  # as it is if it contains itself
+        found = known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return found
+
+
+def _adapter_of(annotation: Any, *, arbitrary: bool) -> pydantic.TypeAdapter[Any]:
+    import pydantic
+    from pydantic.errors import PydanticUndefinedAnnotation
+
+    # Models say for themselves how they do it, and refuse to be told.
+    config = pydantic.ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=arbitrary
+    )
+    try:
+        try:
+            return pydantic.TypeAdapter(annotation, config=config)
+        except pydantic.PydanticUserError as error:
+            if error.code != "type-adapter-config-unused":
+                raise
+            return pydantic.TypeAdapter(annotation)
+    except PydanticUndefinedAnnotation as error:
+        raise NotDefinedYet(str(error)) from error
+    except pydantic.PydanticUserError as error:
+        if error.code == "class-not-fully-defined":
+            raise NotDefinedYet(str(error)) from error
+        raise ValidationError(first_line(error)) from None
+    except Exception as error:
+        raise ValidationError(first_line(error)) from error
