@@ -109,6 +109,8 @@ class Attempt:
             return
         runtime = self.driver.runtime
         if runtime.lease.holds():
+            if self.command.spec.limits:
+                runtime.slots.limits.began(self.command)
             self._handler = runtime.executors.start(self)
         elif runtime.closing:
             self.cancel()  # without a result: it begins where the run goes on

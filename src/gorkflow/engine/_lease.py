@@ -197,7 +197,7 @@ class Lease:
     async def _beat_once(self) -> bool:
         asked = self._now()
         beat = await self._runtime.store.heartbeat(
-            self._runtime.worker_id, asked.day, after=self._mail_up_to
+            self._runtime.worker_id, self._runtime.clock, after=self._mail_up_to
         )
         self._hangs = False
         self._mail(beat.messages)

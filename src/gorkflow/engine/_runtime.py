@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from gorkflow.clock import Clock
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._functions import Functions
     from gorkflow.engine._lease import Lease
     from gorkflow.engine._slots import Slots
+    from gorkflow.engine._times import Times
     from gorkflow.store import Store
 
 
@@ -27,7 +27,7 @@ class Runtime:
 
     loop: asyncio.AbstractEventLoop
     store: Store
-    clock: Clock
+    clock: Times
     committer: Committer
     executors: Executors
     functions: Functions

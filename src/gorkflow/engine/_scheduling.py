@@ -150,9 +150,9 @@ class Scheduling(Part):
             ScheduleNotFoundError: there is no such schedule.
         """
         _, runtime = self._opened()
-        now = runtime.clock.now()
+        clock = runtime.clock
         return schedule_of(
-            await _write(runtime.store, id, _changed(id, lambda r: _resumed(r, now)))
+            await _write(runtime.store, id, _changed(id, lambda r: _resumed(r, clock.now())))
         )
 
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from copy import copy
 
+from gorkflow.clock import Timekeeper
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
 from gorkflow.policy import Limit
 from gorkflow.stores.sqlite._locks import WorkerLocks
@@ -26,15 +27,17 @@ def take_limits(
     machine: str,
     worker_id: str,
     *,
-    now: float,
+    times: Timekeeper,
     held: Mapping[str, int],
     requests: Sequence[LimitRequest],
+    unbegun: Mapping[str, int],
+    began: Mapping[str, float],
 ) -> LimitGrant:
     """Let steps in at limits that all workers share."""
 
     def alive(name: str) -> bool:
         row = db.execute(query("get_worker"), (name,)).fetchone()
-        return row is not None and worker_alive(row, locks, machine, now)
+        return row is not None and worker_alive(row, locks, machine, times)
 
     if not alive(worker_id):
         return LimitGrant((0,) * len(requests), contended=True)
@@ -43,24 +46,35 @@ def take_limits(
     living = {worker_id: True}
     books: dict[str, Book] = {}
     before: dict[str, Book] = {}
+    now = times.now()
     for name in sorted(names):
-        leases = _leases(db, name)
-        for other in list(leases):
+        book = _book(db, name)
+        if book is None:
+            continue
+        before[name] = book
+        books[name] = changed = copy(book)
+        changed.leases = {other: copy(lease) for other, lease in book.leases.items()}
+        for other in book.leases:
             if other not in living:
                 living[other] = alive(other)
             if not living[other]:
                 db.execute(query("delete_limit_lease"), (name, other))
-                del leases[other]
-        book = _book(db, name)
-        if book is not None:
-            before[name] = book
-            books[name] = copy(book)
-            books[name].leases = {other: copy(lease) for other, lease in leases.items()}
-            book.leases = leases
-    grant = settle(books, worker_id, held, requests, now)
+                changed.leave(other, now)
+    grant = settle(books, worker_id, held, requests, now, unbegun=unbegun, began=began)
     for name, book in books.items():
         _save(db, name, worker_id, before.get(name), book)
     return grant
+
+
+def forget_worker(db: sqlite3.Connection, worker_id: str) -> None:
+    """Forget what a worker has at any limit."""
+    for (name,) in db.execute(query("list_limits_of_worker"), (worker_id,)).fetchall():
+        book = _book(db, name)
+        if book is not None:
+            before = copy(book)
+            book.leave(worker_id)
+            _save_book(db, name, before, book)
+    db.execute(query("delete_limit_leases"), (worker_id,))
 
 
 def _book(db: sqlite3.Connection, name: str) -> Book | None:
@@ -70,18 +84,19 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
     concurrency, rate, per = json.loads(row[0])
     limit = Limit(name, concurrency=concurrency, rate=rate, per=per)
     starts = tuple((first, last, count) for first, last, count in json.loads(row[2]))
-    return Book(limit, row[1], starts)
-
-
-def _leases(db: sqlite3.Connection, name: str) -> dict[str, Lease]:
     rows = db.execute(query("list_limit_leases"), (name,)).fetchall()
-    return {other: Lease(held, since, asked_at) for other, held, since, asked_at in rows}
+    return Book(limit, row[1], starts, {other: Lease(*lease) for other, *lease in rows})
 
 
 def _save(
     db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
 ) -> None:
     """Write down what changed."""
+    _save_book(db, name, before, book)
+    _save_lease(db, name, worker_id, before, book)
+
+
+def _save_book(db: sqlite3.Connection, name: str, before: Book | None, book: Book) -> None:
     if before is None or (book.limit, book.defined_at, book.starts) != (
         before.limit,
         before.defined_at,
@@ -92,16 +107,23 @@ def _save(
         db.execute(
             query("upsert_limit"), (name, definition, book.defined_at, json.dumps(book.starts))
         )
+
+
+def _save_lease(
+    db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
+) -> None:
     old = None if before is None else before.leases.get(worker_id)
     new = book.leases.get(worker_id)
     if new is None:
         if old is not None:
             db.execute(query("delete_limit_lease"), (name, worker_id))
-    elif (
-        old is None
-        or (old.held, old.since) != (new.held, new.since)
-        or (new.asked_at > old.asked_at + _STALE)
-    ):
+    elif old is None or _standing(old) != _standing(new) or (new.asked_at > old.asked_at + _STALE):
         db.execute(
-            query("upsert_limit_lease"), (name, worker_id, new.held, new.since, new.asked_at)
+            query("upsert_limit_lease"),
+            (name, worker_id, new.held, new.since, new.asked_at, new.unbegun, new.let_in_at),
         )
+
+
+def _standing(lease: Lease) -> tuple[int, float | None, int, float]:
+    """Return what counts for others, beside that it still asks."""
+    return lease.held, lease.since, lease.unbegun, lease.let_in_at
