@@ -95,6 +95,10 @@ class Lease:
         self._waiting.append(call)
         self._wake.set()
 
+    def renew_soon(self) -> None:
+        """Have it renewed before the next heartbeat is due."""
+        self._wake.set()
+
     def wait_no_more(self) -> None:
         """Call now what waits for the renewal: it is there, or the engine is being closed."""
         waiting, self._waiting = self._waiting, []

@@ -76,6 +76,8 @@ class Service:
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
         """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
+        self._moved = runtime.clock.moved
+        runtime.clock.when_moved = self._clock_was_set
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -136,6 +138,18 @@ class Service:
                 logger.warning(
                     "could not give back the runs; others take them over later: %s", error
                 )
+
+    def _clock_was_set(self) -> None:
+        """Have all runs know, and the lease renewed by the new time. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.runtime.loop.call_soon_threadsafe(self._tell_of_the_clock)
+
+    def _tell_of_the_clock(self) -> None:
+        by, self._moved = self.runtime.clock.moved - self._moved, self.runtime.clock.moved
+        self.lease.renew_soon()
+        self._wake.set()
+        for driver in list(self.runs.drivers.values()):
+            driver.clock_was_set(by)
 
     @staticmethod
     async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -102,7 +102,8 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.TypesAccepted("r", 32, "", T0 + 9, "f2", ("the output of step 'a' can't be read as B",)),
     ev.Timed("r", 33, "nap", T0 + 9, 2.5, None),
     ev.Timed("r", 34, "paid", T0 + 9, None, T0 + 99),
-    ev.RunFinished("r", 35, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.ClockSet("r", 35, "", T0 - 3591, -3600.5),
+    ev.RunFinished("r", 36, "", T0 - 3591, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 
