@@ -21,14 +21,14 @@ class TimerHandle(Protocol):
 
 
 class Clock(Protocol):
-    """Where the engine gets its time from."""
+    """Where the engine gets its time from. The first two may be called from any thread."""
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May jump."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds since some moment. Never goes back."""
+        """Return seconds since some moment. Never goes back, and is never set."""
         ...
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:

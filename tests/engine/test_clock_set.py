@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -316,3 +316,56 @@ def test_a_schedule_that_a_wrong_clock_moved_far_ahead_mends_itself(
     assert 0 < away <= every.total_seconds()
     assert started >= 1
     assert len([text for text in caplog.messages if "by its rule it is due" in text]) == 1
+
+
+class SetWhileWriting:
+    """A memory store during whose writes the clock is set, once."""
+
+    def __init__(self, kind: str, jump: float) -> None:
+        self._store = MemoryStore()
+        self._kind = kind
+        self._jump = jump
+
+    def __getattr__(self, name: str) -> Any:
+        if name.endswith("_now"):
+            raise AttributeError(name)
+        return getattr(self._store, name)
+
+    async def append(self, batch: Any) -> Any:
+        written = await self._store.append(batch)
+        if self._jump and any(e.kind == self._kind for each in batch for e in each.events):
+            loop_of().clock.set_ahead(self._jump)
+            self._jump = 0.0
+            for _ in range(6):  # a heartbeat notices
+                await asyncio.sleep(0.25)
+        return written
+
+
+@pytest.mark.parametrize(
+    ("kind", "workflow"),
+    [
+        ("timer_set", slow.sleep(60)),
+        ("wait_opened", slow.wait_for(go, timeout=60, default=1)),
+        ("step_failed", slow.then(flaky(3, RetryPolicy(initial_interval=20, factor=1, jitter=0)))),
+    ],
+)
+def test_set_while_it_is_written_lengthens_nothing(kind: str, workflow: Any) -> None:
+    async def main() -> float:
+        store: Any = SetWhileWriting(kind, -HOUR)
+        clock = loop_of().clock
+        async with Engine(store, recover=False, lease=1e9, clock=clock) as engine:
+            return (await passed(engine.run(workflow, 1)))[1]
+
+    assert in_virtual_time(main()) == pytest.approx(60, abs=3)
+
+
+@pytest.mark.parametrize(("jump", "seconds"), [(-HOUR, 3660), (HOUR, 10), (20, 40)])
+def test_a_moment_that_was_named_stays_that_moment(jump: float, seconds: float) -> None:
+    async def main() -> float:
+        clock = loop_of().clock
+        due = datetime.fromtimestamp(clock.now() + 60, UTC)
+        async with VirtualEngine() as engine:
+            set_after(10, jump)
+            return (await passed(engine.run(slow.sleep(until=due), 1)))[1]
+
+    assert in_virtual_time(main()) == pytest.approx(seconds, abs=1.5)

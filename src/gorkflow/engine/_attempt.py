@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
+from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -63,6 +64,8 @@ class Attempt:
     """What the handler wrote into the state, once it has ended."""
     _layers: tuple[Overlay, ...] = ()
     _state: State | None = None
+    held = 0.0
+    """Seconds for which it held the event loop."""
     _began_at = 0.0
     _began = 0.0
     """The same, by the monotonic clock."""
@@ -235,8 +238,7 @@ class Attempt:
         """Let the timeout run from now."""
         timeout = self.command.spec.timeout
         if timeout is not None and not self._decided:
-            clock = self.driver.runtime.clock
-            self._timers += (clock.call_later(timeout, self._time_out),)
+            self._timers += (Countdown(self, timeout, self._time_out),)
 
     def may_begin(self) -> bool:
         """Return, right before the handler begins, whether it should. From any thread.

@@ -213,12 +213,11 @@ class Driver:
 
     def _look_at_the_clock(self, events: list[ev.Event]) -> float:
         """Return the time, and have the machine know if that was set."""
-        machine = self.machine
-        now, by = self.timers.look(machine.at)
-        if by and machine.status is RunStatus.RUNNING:
-            event = ev.ClockSet(self.run_id, machine.seq + 1, "", now, by)
-            events += [event, *machine.feed(event)]
-        return max(now, machine.at)
+        now, by = self.timers.look(self.machine.at)
+        if by and self.machine.status is RunStatus.RUNNING:
+            events.append(ev.ClockSet(self.run_id, self.machine.seq + 1, "", now, by))
+            events += self.machine.feed(events[-1])
+        return max(now, self.machine.at)
 
     def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
         if event is ev.TimerFired:
@@ -261,17 +260,14 @@ class Driver:
                 self.admitted.append(asked)  # if it is wanted, which is seen next
 
     def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
-        """Let the deadlines that have passed stop what would start now; return whether one did.
-
-        Their timers may fire a moment later: after a sleep of the machine, or of the process.
-        """
-        fired = False
+        """Let the deadlines that have passed stop what would start now; return whether one did."""
+        fired = False  # by their timers, which come a moment later where the process was stopped
         for command in self.admitted:
             deadline = self.machine.deadline(command.path)
             if deadline is not None and deadline.due <= now:
                 fired = True
-                path, key, _ = deadline
-                event = ev.TimerFired(self.run_id, self.machine.seq + 1, path, now, key)
+                seq = self.machine.seq + 1
+                event = ev.TimerFired(self.run_id, seq, deadline.path, now, deadline.key)
                 events += [event, *self.machine.feed(event)]
         return fired
 
@@ -316,7 +312,7 @@ class Driver:
             self.close()
         elif self.row.worker_id is None:
             self.close()  # queued, or suspended: whoever claims it goes on with it
-        elif self._more_mail or self._inbox or self.admitted:
+        elif self._more_mail or self._inbox or self.admitted or self.timers.are_off:
             self.submit()
 
     def perform(self, command: Command) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._lease import Lease
     from gorkflow.engine._slots import Slots
     from gorkflow.engine._times import Times
+    from gorkflow.engine._watchdog import Watchdog
     from gorkflow.store import Store
 
 
@@ -46,6 +47,8 @@ class Runtime:
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
     asleep: Asleep = field(init=False)
     """The runs that were suspended here."""
+    watchdog: Watchdog = field(init=False)
+    """Counts for how long the event loop was blocked."""
     lease: Lease = field(init=False)
     """While it holds, nobody else has our runs, and steps may begin."""
     recovers: bool = field(default=False)

@@ -16,6 +16,7 @@ from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
+from gorkflow.engine._watchdog import Watchdog
 from gorkflow.engine._within import calling
 from gorkflow.errors import (
     EngineClosedError,
@@ -76,8 +77,7 @@ class Service:
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
         """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
-        self._moved = runtime.clock.moved
-        runtime.clock.when_moved = self._clock_was_set
+        runtime.watchdog = Watchdog(runtime.loop, runtime.clock.monotonic)
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -85,6 +85,8 @@ class Service:
         """Announce this worker, and continue what others left."""
         self.runtime.recovers = recover
         self._is_worker = True
+        if not self.runtime.clock.is_virtual:
+            self.runtime.watchdog.start()
         await self.lease.take()
         self._beat = self._spawn(self.lease.beat())
         if recover:
@@ -130,6 +132,7 @@ class Service:
         finally:
             # First what needs no waiting: should that be cut off, too, we are gone all the same.
             self.lease.end()
+            runtime.watchdog.stop()
             runtime.executors.close()
             await self._end_of(self._tasks)
             try:
@@ -138,18 +141,6 @@ class Service:
                 logger.warning(
                     "could not give back the runs; others take them over later: %s", error
                 )
-
-    def _clock_was_set(self) -> None:
-        """Have all runs know, and the lease renewed by the new time. From any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.runtime.loop.call_soon_threadsafe(self._tell_of_the_clock)
-
-    def _tell_of_the_clock(self) -> None:
-        by, self._moved = self.runtime.clock.moved - self._moved, self.runtime.clock.moved
-        self.lease.renew_soon()
-        self._wake.set()
-        for driver in list(self.runs.drivers.values()):
-            driver.clock_was_set(by)
 
     @staticmethod
     async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:

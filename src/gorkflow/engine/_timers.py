@@ -48,6 +48,11 @@ class Timers:
             by = now - latest
         return now, by
 
+    @property
+    def are_off(self) -> bool:
+        """Whether the clock was set since the machine was last told of it."""
+        return self._moved != self._clock.moved
+
     def set(self, command: StartTimer, fire: Callable[[str, str], object]) -> None:
         """Set the timer that the machine asks for."""
         clock, key = self._clock, (command.path, command.key)

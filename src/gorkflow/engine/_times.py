@@ -41,16 +41,19 @@ class Times:
         """Seconds by which the time of day was set ahead so far, over all; below 0: back."""
         self.when_moved: Callable[[], object] | None = None
         """Called when that was noticed, in whichever thread did."""
+        self.is_virtual: bool = getattr(clock, "is_virtual", False)
         self._ahead = self._read()[0] - clock.monotonic()
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May be called from any thread."""
-        day, passed = self._read()
-        ahead = day - passed
-        if abs(ahead - self._ahead) > JUMP:
-            self._note(ahead, passed)
-        else:
+        clock = self._clock
+        day = clock.now()
+        ahead = day - clock.monotonic()
+        if abs(ahead - self._ahead) <= JUMP:
             self._ahead = ahead
+            return day
+        day, passed = self._read()
+        self._note(day - passed, passed)
         return day
 
     def monotonic(self) -> float:
@@ -86,7 +89,7 @@ class Times:
         with self._lock:
             by = ahead - self._ahead
             if abs(by) <= JUMP:
-                return  # another thread was quicker
+                return  # another thread was quicker; or it had been stopped between two readings
             kept = [each for each in self._before if each[1] > passed]
             self._before = (*kept, (self._ahead, passed + self._lease))
             self._ahead = ahead

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -41,9 +40,6 @@ from gorkflow.step import StepDefaults
 from gorkflow.store import Immediate, Store
 from gorkflow.workflow import Workflow
 
-logger = logging.getLogger("gorkflow.engine")
-
-T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 MAX_PAYLOAD = 4 * 1024 * 1024

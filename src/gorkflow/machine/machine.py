@@ -48,8 +48,8 @@ from gorkflow.machine.kinds import FRAME_TYPES
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
-from gorkflow.machine.timing import set_clock
 from gorkflow.machine.timers import Timers
+from gorkflow.machine.timing import set_clock
 from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
@@ -59,8 +59,8 @@ from gorkflow.refs import Ended
 E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
-_ABOUT_THE_RUN = {ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested}
-_ABOUT_THE_RUN |= {ev.TypesAccepted, ev.ClockSet}
+_IN_THE_RUN = {ev.CancelRequested, ev.TypesAccepted, ev.ClockSet}
+_ABOUT_THE_RUN = {ev.RunCreated, ev.ResultKept, ev.RunStarted} | _IN_THE_RUN
 _ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded, ev.Timed})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,

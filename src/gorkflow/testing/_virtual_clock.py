@@ -22,10 +22,14 @@ class VirtualClock:
         start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
     """
 
+    is_virtual = True
+    """No real time passes, in which somebody could block the loop."""
+
     def __init__(self, start: datetime | float = START) -> None:
         self._passed = start.timestamp() if isinstance(start, datetime) else float(start)
         self._ahead = 0.0
-        self._alarms: set[_Alarm] = set()
+        self.alarms: set[_Alarm] = set()
+        """Those that are set, by the time of day."""
 
     def __repr__(self) -> str:
         """Return the time it shows."""
@@ -46,7 +50,7 @@ class VirtualClock:
             seconds: how far ahead of what it shows now; below 0: back.
         """
         self._ahead += seconds
-        for alarm in list(self._alarms):
+        for alarm in list(self.alarms):
             alarm.set()
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
@@ -102,16 +106,16 @@ class _Alarm:
         if self._handle is not None:
             self._handle.cancel()
         clock = self._clock
-        clock._alarms.add(self)  # noqa: SLF001 - a part of it
+        clock.alarms.add(self)
         due = clock.monotonic() + self._due - clock.now()
         self._handle = self._context.run(self._loop.call_at, due, self._fire)
 
     def _fire(self) -> None:
-        self._clock._alarms.discard(self)  # noqa: SLF001 - as above
+        self._clock.alarms.discard(self)
         self._callback()
 
     def cancel(self) -> None:
         """Call it off."""
-        self._clock._alarms.discard(self)  # noqa: SLF001 - as above
+        self._clock.alarms.discard(self)
         if self._handle is not None:
             self._handle.cancel()
