@@ -21,19 +21,59 @@ class TimerHandle(Protocol):
 
 
 class Clock(Protocol):
-    """Where the engine gets its time from."""
+    """Where the engine gets its time from. The first two may be called from any thread."""
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May jump."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds since some moment. Never goes back."""
+        """Return seconds since some moment. Never goes back, and is never set."""
         ...
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when the time of day ``due`` has come; at once if past."""
         ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call back in the running loop after ``delay`` seconds, however the time of day is set."""
+        ...
+
+
+class Timekeeper(Protocol):
+    """Tells a store the time. It asks where the answer counts: after every wait for its lock."""
+
+    def now(self) -> float:
+        """Return the time of day, in seconds since the epoch. May be called from any thread."""
+        ...
+
+    def alive(self, seen_at: float, lease: float) -> bool:
+        """Return whether a lease has not ended. May be called from any thread.
+
+        Args:
+            seen_at: when the worker was last heard of, in seconds since the epoch.
+            lease: seconds for which the others believe it alive.
+        """
+        ...
+
+
+class Moment:
+    """A ``Timekeeper`` for which it is always the same time, as for who reads once.
+
+    Args:
+        at: seconds since the epoch.
+    """
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    def now(self) -> float:
+        """Return the instant."""
+        return self._at
+
+    def alive(self, seen_at: float, lease: float) -> bool:
+        """Return whether a lease holds. One from far ahead was written by a wrong clock."""
+        return abs(self._at - seen_at) <= lease
 
 
 class SystemClock:
@@ -50,6 +90,12 @@ class SystemClock:
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""
         return _Alarm(due, callback)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call back in the running loop after ``delay`` seconds."""
+        import asyncio  # as below
+
+        return asyncio.get_running_loop().call_later(max(0.0, delay), callback)
 
 
 class _Alarm:

@@ -5,7 +5,8 @@ Each event has these fields first:
 ``run_id``  the run
 ``seq``     its place in the run's history, from 1, without gaps
 ``path``    where in the run it happened; empty for the run itself
-``at``      when it was recorded, in seconds since the epoch; never before the event before it
+``at``      when it was recorded, in seconds since the epoch; only at a ``ClockSet`` is that before
+            the event before it
 
 An event that the engine makes brings all that the machine can't know by itself (results, due times,
 what a condition decided). The events marked *derived* follow from the tree and the earlier events:
@@ -314,6 +315,18 @@ class TypesAccepted(Event):
 
 
 @record
+class ClockSet(Event):
+    """The time of day was set while the run was in a process.
+
+    Timeouts and back-offs keep the seconds that they have left, and no sleep gets longer by it.
+    """
+
+    kind = "clock_set"
+    by: float
+    """Seconds; below 0: back."""
+
+
+@record
 class UndoStarted(Event):
     """*Derived.* The run is going to end as failed or cancelled, and undoes first what it did."""
 
@@ -361,6 +374,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         BlockDecided,
         CancelRequested,
         TypesAccepted,
+        ClockSet,
         UndoStarted,
         RunFinished,
     )

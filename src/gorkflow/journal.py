@@ -97,6 +97,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
     },
     ev.CancelRequested: lambda e: {"reason": e.reason},
     ev.TypesAccepted: lambda e: {"fingerprint": e.fingerprint, "problems": list(e.problems)},
+    ev.ClockSet: lambda e: {"by": e.by},
     ev.UndoStarted: lambda e: {
         "status": e.status.value, "failures": failures_to_json(e.failures), "reason": e.reason,
         "paths": e.paths,

@@ -9,13 +9,17 @@ log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per
 bucket would let twice as many pass after a pause, which the services that count by windows refuse.
 Starts that lie close together are kept as one entry, which leaves the window as late as its latest
 start: so the log has at most 65 entries, and errs by less than 1/64 of ``per``, to the safe side.
+
+Who is let in begins a moment later, and much later where the store is slow. So a start is in the
+log only once its worker says when it began; until then it counts in every window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gorkflow.policy import Limit
 
@@ -61,7 +65,14 @@ class Lease:
     since: float | None = None
     """Since when it waits without getting any; ``None``: it doesn't."""
     asked_at: float = 0.0
+    unbegun: int = 0
+    """Its steps that were let in at a rate, and have not begun yet as far as it said."""
+    let_in_at: float = 0.0
+    """When the latest of these was."""
 
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""No steps, of any limit."""
 
 Starts = tuple[tuple[float, float, int], ...]
 
@@ -77,19 +88,42 @@ class Book:
     leases: dict[str, Lease] = field(default_factory=dict[str, "Lease"])
     """By worker."""
 
-    def started(self, count: int, now: float) -> None:
-        """Note starts."""
+    def started(self, count: int, at: float, now: float) -> None:
+        """Note starts at an instant that is not after now."""
         window = self.limit.window
         if window is None or not count:
             return
-        _, seconds = window
-        kept = self.current(now)
-        if kept and now - kept[-1][0] < seconds / _MERGED:
-            first, _, before = kept.pop()
-            kept.append((first, now, before + count))
-        else:
-            kept.append((now, now, count))
+        kept: list[tuple[float, float, int]] = []
+        for entry in sorted([*self.current(now), (at, at, count)]):
+            if kept and entry[1] - kept[-1][0] < window[1] / _MERGED:
+                first, last, before = kept.pop()
+                kept.append((first, max(last, entry[1]), before + entry[2]))
+            else:
+                kept.append(entry)
         self.starts = tuple(kept)
+
+    def leave(self, worker_id: str, now: float | None = None) -> None:
+        """Forget what a worker has. What it never said of a start, it may have begun.
+
+        Args:
+            worker_id: the worker.
+            now: it may have been as late as now, in seconds since the epoch; ``None``: it began at
+                once, for whoever leaves in order has told.
+        """
+        lease = self.leases.pop(worker_id, None)
+        if lease is not None and lease.unbegun:
+            at = lease.let_in_at if now is None else now
+            self.started(lease.unbegun, at, max(at, *(last for _, last, _ in self.starts), at))
+
+    def set_back(self, now: float) -> None:
+        """Move starts that lie ahead to now: the clock was set back, and would keep them for long.
+
+        Once, and not at each look: else they would never leave the window.
+        """
+        if any(last > now for _, last, _ in self.starts):
+            self.starts = tuple(self.current(now))
+        for lease in self.leases.values():
+            lease.let_in_at = min(lease.let_in_at, now)
 
     def current(self, now: float) -> list[tuple[float, float, int]]:
         """Return the starts that still count. None is later than now: a clock may be set back."""
@@ -107,15 +141,31 @@ class Book:
         window = self.limit.window
         if window is None:
             return float("inf")
-        return max(0, window[0] - sum(count for _, _, count in self.current(now)))
+        unbegun = sum(lease.unbegun for lease in self.leases.values())
+        return window[0] - unbegun - sum(count for _, _, count in self.current(now))
+
+    def is_unsure(self, mine: Lease, now: float) -> bool:
+        """Return whether others may have begun, and have not said so yet: then there is room."""
+        window = self.limit.window
+        return window is not None and any(
+            lease.unbegun and lease.let_in_at + window[1] <= now
+            for lease in self.leases.values()
+            if lease is not mine
+        )
 
     def next_start(self, now: float) -> float:
         """Return when the next one may start."""
         window = self.limit.window
         if window is None:
             return now
-        counted = self.current(now)
-        over = sum(count for _, _, count in counted) - window[0] + 1
+        # As if they had begun at once; of what is late by a window, only its worker knows better.
+        waiting = [
+            (lease.let_in_at, lease.let_in_at, lease.unbegun)
+            for lease in self.leases.values()
+            if lease.let_in_at + window[1] > now
+        ]
+        counted = sorted([*self.current(now), *waiting])
+        over = 1 - self.startable(now)
         for _, last, count in counted:
             if over <= 0:
                 break
@@ -131,6 +181,9 @@ def settle(
     held: Mapping[str, int],
     requests: Sequence[LimitRequest],
     now: float,
+    *,
+    unbegun: Mapping[str, int] = NONE,
+    began: Mapping[str, float] = NONE,
 ) -> LimitGrant:
     """Let in as many as there is room for, in the order of the requests; change the books.
 
@@ -140,6 +193,9 @@ def settle(
         held: how many steps of it are in now, by limit.
         requests: who wants in, those who came first in front.
         now: seconds since the epoch.
+        unbegun: how many of those let in before have not begun yet, by limit.
+        began: when the latest of the others did, in seconds since the epoch, by limit; where it
+            is not said, when they were let in.
     """
     for request in requests:
         for limit in request.limits:
@@ -148,6 +204,10 @@ def settle(
     for name, book in books.items():
         mine = book.leases.setdefault(worker_id, Lease())
         mine.held = held.get(name, 0)
+        book.set_back(now)
+        left = min(mine.unbegun, unbegun.get(name, 0))
+        book.started(mine.unbegun - left, min(began.get(name, mine.let_in_at), now), now)
+        mine.unbegun = left
         if name not in asked:
             mine.since = None
     turn = _Turn({name: _Room(books[name], worker_id, now) for name in asked}, now)
@@ -156,7 +216,7 @@ def settle(
         room.close(waits=name in turn.waited)
     for book in books.values():
         mine = book.leases[worker_id]
-        if not mine.held and mine.since is None:
+        if not mine.held and not mine.unbegun and mine.since is None:
             del book.leases[worker_id]
     in_force = tuple(books[name].limit for name in asked)
     return LimitGrant(counts, turn.ask_at, turn.contended, in_force)
@@ -180,7 +240,7 @@ class _Room:
         self._taken = 0
         others = [lease for name, lease in book.leases.items() if name != worker_id]
         kept = sum(1 for lease in others if _starves(lease, mine, now))
-        self.others = kept + sum(lease.held for lease in others)
+        self.others = kept + sum(lease.held + lease.unbegun for lease in others)
         concurrency = book.limit.concurrency
         held = mine.held + sum(lease.held for lease in others)
         self.places = (float("inf") if concurrency is None else concurrency - held) - kept
@@ -194,16 +254,18 @@ class _Room:
     @property
     def next_start(self) -> float | None:
         """When time alone makes room; ``None``: it doesn't."""
-        if self.places < 1:
-            return None
         book = self._book
+        if self.places < 1 or book.is_unsure(self._mine, self._now):
+            return None
         at = book.next_start(self._now)
         return at if at > self._now else None
 
     def take(self, count: int) -> None:
         """Let some in."""
         self._taken += count
-        self._book.started(count, self._now)
+        if count and self._book.limit.window is not None:
+            self._mine.unbegun += count
+            self._mine.let_in_at = self._now
         self.keep(count)
 
     def keep(self, count: int) -> None:

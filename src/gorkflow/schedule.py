@@ -184,6 +184,22 @@ def due(row: ScheduleRow, now: float, ahead: float) -> Due:
     return Due([*wanted, *future], first_after(table, horizon))
 
 
+def mended(row: ScheduleRow, now: float, ahead: float) -> float | None:
+    """Return when a schedule is due in fact, if it waits for a time that is later by its rule.
+
+    A worker whose clock was ahead moves it there, and nothing would be started for as long.
+
+    Args:
+        row: the schedule.
+        now: seconds since the epoch.
+        ahead: seconds for which it is started in advance.
+    """
+    table = table_of(row)
+    if row.next_due <= first_after(table, now + ahead + PATIENCE):
+        return None
+    return float(first_after(table, now))
+
+
 def run_id_of(schedule_id: str, at: int) -> str:
     """Return the id of the run for one due time: that it can be given once makes the start one."""
     return f"{schedule_id}@{datetime.fromtimestamp(at, zone('UTC')):%Y-%m-%dT%H:%M:%SZ}"

@@ -2,7 +2,9 @@
 
 A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
 All methods are coroutines; a store may do its work in threads. All instants are floats, seconds
-since the epoch, and come from the caller, unless a store's own database is the clock.
+since the epoch, and come from the caller. What is judged by the time (who is alive, what is due,
+who may start) is judged by a ``Timekeeper`` where nothing is waited for any more: in the
+transaction that writes. A store whose own database is the clock leaves it aside.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from gorkflow._record import named_record, record
+from gorkflow.clock import Timekeeper
 from gorkflow.events import Event
-from gorkflow.limits import LimitGrant, LimitRequest
+from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import RunStatus
 from gorkflow.schedule import ScheduleStore
@@ -282,14 +285,14 @@ class Store(RunReader, ScheduleStore, Protocol):
         """Forget a worker and give back every run and every place at a limit that it still has."""
         ...
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-        """Extend the worker's lease from ``now`` and fetch the messages for its runs.
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+        """Extend the worker's lease, from when it is written, and fetch the messages for its runs.
 
         Costs what it brings, not what the inboxes hold.
 
         Args:
             worker_id: the registered worker.
-            now: seconds since the epoch.
+            times: tells whether the lease still holds, and from when it is extended.
             after: only messages with an id above this one. What came for a run before it was
                 claimed may lie below: ``inbox`` has it.
         """
@@ -316,7 +319,7 @@ class Store(RunReader, ScheduleStore, Protocol):
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
@@ -325,7 +328,7 @@ class Store(RunReader, ScheduleStore, Protocol):
         """Take over runs that nobody alive owns; each gets a fresh token.
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
-        that has something to do: its ``due_at`` is not after ``now``; or it is ``None`` and the run
+        that has something to do: its ``due_at`` is not after now; or it is ``None`` and the run
         not suspended; or there is a message for it with an id above its ``seen`` (else a sleeping
         run could be cancelled only once it wakes).
 
@@ -339,7 +342,7 @@ class Store(RunReader, ScheduleStore, Protocol):
 
         Args:
             worker_id: the registered worker that claims.
-            now: seconds since the epoch.
+            times: tells what is due, and who is alive.
             ahead: seconds; runs that are due within them count as due.
             workflow_ids: only runs of these workflows; ``None``: of any.
             run_id: only this run, whether or not it has something to do.
@@ -351,9 +354,11 @@ class Store(RunReader, ScheduleStore, Protocol):
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         held: Mapping[str, int],
         requests: Sequence[LimitRequest] = (),
+        unbegun: Mapping[str, int] = NONE,
+        began: Mapping[str, float] = NONE,
     ) -> LimitGrant:
         """Let steps in at limits that all workers share, as ``gorkflow.limits.settle`` judges it.
 
@@ -367,9 +372,11 @@ class Store(RunReader, ScheduleStore, Protocol):
 
         Args:
             worker_id: the registered worker.
-            now: seconds since the epoch.
+            times: tells who is alive, and when it is.
             held: how many of its steps are in, by the limit's name.
             requests: who wants in, those who came first in front.
+            unbegun: how many of those let in before have not begun yet, by the limit's name.
+            began: when the latest of the others did; where it isn't said, when they were let in.
         """
         ...
 

@@ -200,6 +200,15 @@ def test_doctor_tells_of_overdue_schedules(invoke: Invoke) -> None:
     assert "schedules: 1 kept, 1 paused" in invoke("doctor").stdout
 
 
+def test_doctor_tells_of_schedules_that_a_wrong_clock_moved(invoke: Invoke) -> None:
+    add(invoke)
+    make_overdue(seconds=-20 * 365 * 86_400.0)
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "'checkout' is next due at 20" in result.stdout
+    assert "a clock was wrong once" in result.stdout
+
+
 def test_a_worker_starts_what_is_due(folder: Path) -> None:
     added = gorkflow_in(
         folder, "schedule", "add", "flows.py:checkout", "--every", "1s", "--input", '{"id": 7}'

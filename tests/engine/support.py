@@ -12,6 +12,7 @@ import pytest
 
 import gorkflow
 from gorkflow import Engine, StepExecution, StoreError
+from gorkflow.clock import Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
 from gorkflow.stores.memory import MemoryStore
@@ -137,9 +138,9 @@ class Moody:
         await self._mood("register")
         await self._store.register(worker)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         await self._mood("heartbeat")
-        return await self._store.heartbeat(worker_id, now, after=after)
+        return await self._store.heartbeat(worker_id, times, after=after)
 
     async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
         await self._mood("claim")

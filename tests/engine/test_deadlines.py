@@ -78,11 +78,11 @@ async def test_after_a_long_absence_nothing_starts_past_the_deadline() -> None:
         return x
 
     workflow = Workflow("w").then(first).then(second)
-    clock = Jumping()
+    clock = Stopped()
     async with Engine("memory:", clock=clock) as engine:
         handle = await engine.start(workflow, timeout=600)
         await until(lambda: gate.arrived)
-        clock.ahead = 3600  # a sleep of the machine: the time has passed, no timer has fired yet
+        clock.ahead = 3600  # the process was stopped: the time has passed, no timer has fired yet
         gate.open()
         with pytest.raises(RunFailedError) as caught:
             await handle.result()
@@ -90,16 +90,19 @@ async def test_after_a_long_absence_nothing_starts_past_the_deadline() -> None:
     assert ran == []
 
 
-class Jumping(SystemClock):
-    """A clock whose timers don't know that it was put forward."""
+class Stopped(SystemClock):
+    """The clocks of a process that was stopped for a while, and whose timers come late."""
 
     ahead = 0.0
 
     def now(self) -> float:
         return super().now() + self.ahead
 
-    def call_at(self, when: float, callback: Any) -> Any:
-        return super().call_at(when + 60, callback)
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+    def call_later(self, delay: float, callback: Any) -> Any:
+        return super().call_later(delay + 60, callback)
 
 
 @pytest.mark.parametrize(("own", "given", "holds"), [

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, StepContext, StoreCorruptError, Workflow, step
+from gorkflow.clock import Timekeeper
 from gorkflow.events import StepInterrupted
 from gorkflow.store import Heartbeat
 from gorkflow.stores.memory import MemoryStore
@@ -74,10 +75,10 @@ class Stuck(MemoryStore):
 
     stuck = False
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         while self.stuck:
             await asyncio.sleep(0.001)
-        return await super().heartbeat(worker_id, now, after=after)
+        return await super().heartbeat(worker_id, times, after=after)
 
 
 @in_loop
@@ -117,10 +118,12 @@ async def test_being_taken_over_while_frozen_does_not_count(kind: str, tmp_path:
     class Frozen(home):  # type: ignore[misc]
         frozen = ""
 
-        async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        async def heartbeat(
+            self, worker_id: str, times: Timekeeper, *, after: int = 0
+        ) -> Heartbeat:
             while self.frozen == worker_id:
                 await asyncio.sleep(0.001)
-            beat: Heartbeat = await super().heartbeat(worker_id, now, after=after)
+            beat: Heartbeat = await super().heartbeat(worker_id, times, after=after)
             return beat
 
         async def close(self) -> None:

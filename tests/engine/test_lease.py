@@ -20,7 +20,7 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.clock import SystemClock
+from gorkflow.clock import Moment, SystemClock, Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._executors import Executors
 from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
@@ -134,7 +134,7 @@ class SlowToAnswer(Moody):
         self.told.append("unregister")
         await self._store.unregister(worker_id)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         return Heartbeat(alive=self.gate is None)
 
 
@@ -209,18 +209,19 @@ class Beats(MemoryStore):
             raise StoreError("not now")
         return await super().get_run(run_id)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Any, *, after: int = 0) -> Heartbeat:
         self.beats += 1
         if self.has_lapsed:
             self.has_lapsed = False
             return Heartbeat(alive=False)
         if not self.is_taken:
-            return await super().heartbeat(worker_id, now, after=after)
+            return await super().heartbeat(worker_id, times, after=after)
         await self.unregister(worker_id)
+        now = times.now()
         await self.register(
             Worker(worker_id="other", started_at=now, seen_at=now, lease=60.0, host="", pid=1)
         )
-        assert await self.claim("other", now=now, run_id="r")
+        assert await self.claim("other", times=times, run_id="r")
         self.is_taken = False
         return Heartbeat(alive=False)
 
@@ -310,7 +311,9 @@ async def test_what_others_took_over_meanwhile_never_begins(
         service = engine._service
         assert service is not None
         await until(lambda: "r" not in service.runs.drivers, "the run to be let go")
-        assert await store.claim("third", now=time.time(), run_id="r") == []  # the other has it
+        assert (
+            await store.claim("third", times=Moment(time.time()), run_id="r") == []
+        )  # the other has it
     assert not (tmp_path / "begun").exists()
 
 
@@ -350,8 +353,8 @@ async def test_a_renewal_that_is_over_by_the_time_of_day_renews_nothing(
         lease = engine._service.lease
         plain = store.heartbeat
 
-        async def sleeps(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-            beat = await plain(worker_id, now, after=after)
+        async def sleeps(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+            beat = await plain(worker_id, times, after=after)
             clock.ahead = 20.0
             return beat
 
@@ -404,14 +407,14 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         plain = store.heartbeat
         blocks = False
 
-        async def blocked(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        async def blocked(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
             nonlocal blocks
             if blocks:
                 blocks = False
                 stood.ahead += 3.0
                 for _ in range(10):
                     await asyncio.sleep(0)
-            return await plain(worker_id, now, after=after)
+            return await plain(worker_id, times, after=after)
 
         monkeypatch.setattr(store, "heartbeat", blocked)
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
@@ -446,11 +449,11 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
         stood = StandsStill()
         plain = store.heartbeat
 
-        async def fails(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        async def fails(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
             stood.ahead += 1.0  # and whoever blocks the loop goes on blocking it
             if stood.ahead < 40.0:
                 raise StoreError("not now")
-            return await plain(worker_id, now, after=after)
+            return await plain(worker_id, times, after=after)
 
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(lambda: gate.arrived, "the step")
@@ -481,9 +484,9 @@ async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
         stood = StandsStill()
         plain = store.heartbeat
 
-        async def hangs(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        async def hangs(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
             await answer.wait()
-            return await plain(worker_id, now, after=after)
+            return await plain(worker_id, times, after=after)
 
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(lambda: gate.arrived, "the step")
@@ -510,8 +513,8 @@ async def test_a_heartbeat_that_is_answered_too_late_renews_nothing(
         stood = StandsStill()
         plain = store.heartbeat
 
-        async def slow(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-            beat = await plain(worker_id, now, after=after)
+        async def slow(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+            beat = await plain(worker_id, times, after=after)
             stood.ahead += 20.0 if not stood.ahead else 0.0
             return beat
 
@@ -527,10 +530,10 @@ async def test_a_long_takeover_does_not_keep_the_lease_from_being_renewed() -> N
     loading = store.gates["load"] = Gate()
     beats = 0
 
-    async def counted(worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def counted(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         nonlocal beats
         beats += 1
-        return await store._store.heartbeat(worker_id, now, after=after)
+        return await store._store.heartbeat(worker_id, times, after=after)
 
     store.heartbeat = counted  # type: ignore[method-assign]
     async with (
@@ -602,9 +605,9 @@ class LateMail(MemoryStore):
         self.beats = 0
         self.waits = True
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Any, *, after: int = 0) -> Heartbeat:
         self.beats += 1
-        return await super().heartbeat(worker_id, now, after=after)
+        return await super().heartbeat(worker_id, times, after=after)
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         found = await super().inbox(run_id, after=after)

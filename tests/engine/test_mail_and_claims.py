@@ -20,7 +20,7 @@ from gorkflow import (
     run,
     step,
 )
-from gorkflow.clock import SystemClock
+from gorkflow.clock import SystemClock, Timekeeper
 from gorkflow.store import Append, Claim, Heartbeat, NewRun, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
@@ -165,9 +165,11 @@ async def test_a_heartbeat_passes_by_the_mail_of_others() -> None:
     asked: list[int] = []
 
     class Asked(Slow):
-        async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+        async def heartbeat(
+            self, worker_id: str, times: Timekeeper, *, after: int = 0
+        ) -> Heartbeat:
             asked.append(after)
-            return await super().heartbeat(worker_id, now, after=after)
+            return await super().heartbeat(worker_id, times, after=after)
 
     store = Asked()
     async with Engine(store, execute=False) as client, Engine(store, lease=0.6):

@@ -57,11 +57,10 @@ class Counting(MemoryStore):
         self,
         worker_id: str,
         *,
-        now: float,
-        held: Any,
         requests: Sequence[LimitRequest] = (),
+        **options: Any,
     ) -> LimitGrant:
-        grant = await super().take_limits(worker_id, now=now, held=held, requests=requests)
+        grant = await super().take_limits(worker_id, requests=requests, **options)
         if self.failures and requests:
             self.failures -= 1
             raise RuntimeError("nobody knows whether that was recorded")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
+from gorkflow.clock import Timekeeper
 from gorkflow.engine._shared import _known
 from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
@@ -343,9 +344,9 @@ class SlowToLeave(MemoryStore):
         await super().unregister(worker_id)
         await self.leaving.wait_async()
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         self.beats += 1
-        return await super().heartbeat(worker_id, now, after=after)
+        return await super().heartbeat(worker_id, times, after=after)
 
 
 @in_loop

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, RunCancelledError, RunFailedError, StepContext, Workflow, step
+from gorkflow.clock import Timekeeper
 from gorkflow.engine import _executors
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._lease import _NEVER, Lease
@@ -49,12 +50,12 @@ class Told(MemoryStore):
         self._note("register")
         await super().register(worker)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         self._note("heartbeat")
         if self.has_lapsed:
             self.has_lapsed = False
             return Heartbeat(alive=False)
-        return await super().heartbeat(worker_id, now, after=after)
+        return await super().heartbeat(worker_id, times, after=after)
 
     async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
         self.told.append("claim")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
@@ -77,7 +78,10 @@ class ManualClock:
         return self.time
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
+
+    def call_later(self, delay: float, callback: Any) -> Any:
+        return self.call_at(self.time + delay, callback)
 
     def call_at(self, due: float, callback: Any) -> Any:
         cancelled: list[bool] = []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gorkflow import Engine, StoreError
+from gorkflow.clock import Moment
 from gorkflow.store import Append, NewRun, RunRow, Written
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.stores.sqlite import store as _store
@@ -296,7 +297,7 @@ def long_reader(db: str, witness: str, seed: int, count: int) -> int:
 
 
 async def _some_write(store: Counting) -> None:
-    await store.heartbeat("nobody", time.time())
+    await store.heartbeat("nobody", Moment(time.time()))
     await asyncio.sleep(0.002)
 
 

@@ -137,6 +137,9 @@ def _check_waits(database: Database, set_back: float) -> None:
     for event in database.events():
         if isinstance(event, ev.TimerSet):
             due[event.run_id, event.path, event.key] = event.due
+        elif isinstance(event, ev.ClockSet):
+            for place in [each for each in due if each[0] == event.run_id]:
+                due[place] += event.by if place[2] != "sleep" else min(event.by, 0.0)
         elif isinstance(event, ev.TimerFired):
             early = due.get((event.run_id, event.path, event.key), event.at) - event.at
             assert early < 0.002 + set_back, f"{event} is {early:.3f} s early"

@@ -17,6 +17,7 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.clock import Timekeeper
 from gorkflow.engine import _lease, _service
 from gorkflow.store import Append, Heartbeat, Written
 from gorkflow.stores.sqlite import SqliteStore
@@ -36,11 +37,11 @@ class FailingStore(SqliteStore):
             raise StoreError("the disk is full")
         return await super().append(batch)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         if self.beats:
             self.beats -= 1
             return Heartbeat(alive=False)
-        return await super().heartbeat(worker_id, now, after=after)
+        return await super().heartbeat(worker_id, times, after=after)
 
 
 @step

@@ -87,6 +87,9 @@ def homes_of(tree: WorkflowSpec) -> dict[str, tuple[Home, ...]]:
     return found
 
 
+_ABOUT_WAITING = (ev.TimerSet, ev.WaitOpened, ev.TimerFired, ev.SignalReceived, ev.ClockSet)
+
+
 class Observer:
     """Watches one run, event by event."""
 
@@ -121,7 +124,7 @@ class Observer:
     def note(self, event: ev.Event) -> None:
         """Take an event of the history."""
         assert event.seq == self.seq + 1, "seq has a gap"
-        assert event.at >= self.at, "time went back"
+        assert event.at >= self.at or isinstance(event, ev.ClockSet), "time went back"
         assert not self.finished, f"{event.kind} after the run finished"
         self.seq, self.at = event.seq, event.at
         path = event.path
@@ -129,7 +132,7 @@ class Observer:
             self._scheduled(event)
         elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
             self._result(event)
-        elif isinstance(event, ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived):
+        elif isinstance(event, _ABOUT_WAITING):
             self._wait(event)
         elif isinstance(event, ev.Timed | ev.ResultKept):
             self._learn(event)
@@ -198,8 +201,23 @@ class Observer:
                 done = isinstance(self.ended.get(path), ev.StepCompleted)
                 assert undo is None or not done, f"{path} is not undone"
 
-    def _wait(self, event: ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived) -> None:
+    def _move_timers(self, by: float) -> None:
+        for place, due in self.due.items():
+            path, key = place
+            said = self.said.get(path, self.nodes.get(template_of(path)))
+            named = getattr(said, "due" if isinstance(said, ev.Timed) else "until", None)
+            if key in {"sleep", "wait"} and named is not None:
+                continue
+            if key != "sleep" or by < 0:
+                self.due[place] = due + by
+
+    def _wait(
+        self,
+        event: ev.TimerSet | ev.WaitOpened | ev.TimerFired | ev.SignalReceived | ev.ClockSet,
+    ) -> None:
         path = event.path
+        if isinstance(event, ev.ClockSet):
+            self._move_timers(event.by)
         if isinstance(event, ev.TimerSet | ev.WaitOpened):
             assert path not in self.ended, f"{path} waits after its end"
             guard = isinstance(event, ev.TimerSet) and event.key == "timeout"

@@ -238,6 +238,18 @@ def judge(join: Join, statuses: list[StepStatus | None]) -> StepStatus | None:
     return None if open_ else CANCELLED
 
 
+def _as_if_never_set(history: Iterable[ev.Event]) -> Iterator[ev.Event]:
+    """Yield the events with the times that they would have, had the clock never been set."""
+    moved = 0.0
+    for event in history:
+        if isinstance(event, ev.ClockSet):
+            moved += event.by
+        elif isinstance(event, ev.StepFailed) and event.retry_at is not None:
+            yield replace(event, at=event.at - moved, retry_at=event.retry_at - moved)
+        else:
+            yield replace(event, at=event.at - moved)
+
+
 class Reference:
     """Everything a history says, worked out from nothing."""
 
@@ -251,7 +263,10 @@ class Reference:
         """While it is asked what has no work to do: whatever is kept then counts as completed."""
         self.at: dict[int, float] = {}
         self.before: tuple[Op, ...] = ()
-        for event in history:
+        history = list(history)
+        self.shown = {event.seq: event.at for event in history}
+        """What the clock showed at each event; ``at`` has it as if the clock had never been set."""
+        for event in _as_if_never_set(history):
             self.at[event.seq] = event.at
             if isinstance(event, ev.RunCreated):
                 self.before = ops_of(event)
@@ -403,9 +418,10 @@ class Reference:
         return Life(path, COMPLETED, since, value)
 
     def _timed(self, life: Life, since: float, node: NodeSpec) -> Life:
-        if getattr(node, "timeout", None) is None:
+        timeout: float | None = getattr(node, "timeout", None)
+        if timeout is None:
             return life
-        due = self._due(since, getattr(node, "timeout", None))
+        due = self.shown[int(since)] + timeout
         record = (since, "timer_set", life.path, "timeout", due)
         return replace(life, records=(*life.records, record))
 
@@ -489,7 +505,7 @@ class Reference:
             since = said.seq
         until = said.due if isinstance(said, ev.Timed) else said.until
         seconds = getattr(said, "timeout" if isinstance(said, WaitSpec) else "seconds")
-        began = self.at[int(since)]
+        began = self.shown[int(since)]
         due = (
             max(until, began) if until is not None else None if seconds is None else began + seconds
         )

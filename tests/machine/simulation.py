@@ -40,7 +40,7 @@ from gorkflow.machine import (
     StartTimer,
     replay,
 )
-from gorkflow.model import Failure, FailureCode
+from gorkflow.model import Failure, FailureCode, RunStatus
 from gorkflow.overlay import Write
 
 from .generate import SIGNALS, random_tree
@@ -317,6 +317,10 @@ class Simulation:
         """Feed what a few of the things to do lead to."""
         if self._chance(self.weather.cancelled):
             self.feed(ev.CancelRequested, "", "enough")
+        if self._chance(0.03) and self.machine.status is RunStatus.RUNNING:
+            by = self.rng.choice((-4096.0, 4096.0))
+            self.at += by
+            self.feed(ev.ClockSet, "", by)
         if self._chance(self.weather.signal):
             self._send(self.rng.choice(SIGNALS))
         if self._chance(0.5):
@@ -336,7 +340,8 @@ class Simulation:
         if type(item) is tuple:
             self._result(*item)
         elif not self.machine.wants(item):
-            self._refuse(item)
+            if not isinstance(item, StartTimer) or (item.path, item.key) not in self.machine.timers:
+                self._refuse(item)  # else it was set anew, for the clock was
         elif isinstance(item, AwaitSignal):
             if self._chance(0.3):
                 self._send(item.signal)

@@ -2,6 +2,7 @@
 
 from gorkflow import events as ev
 from gorkflow.journal import Row, from_row, to_row
+from gorkflow.machine import StartTimer
 
 from .drive import Drive, block, chain, out, step
 
@@ -54,7 +55,7 @@ def test_the_earliest_deadline_around_a_step_counts_however_deep_it_is():
     inner = chain("w", chain("v", block(A, timeout=50.0), timeout=40.0), timeout=9.0)
     drive = Drive(inner, deadline=20.0)
     drive.begin()
-    assert drive.machine.deadline("w/v/a") == ("w", "timeout", drive.at + 9)
+    assert drive.machine.deadline("w/v/a") == StartTimer("w", "timeout", drive.at + 9)
     drive.fail("w/v/a", retry=10.0)
     assert drive.cancelled["w/v/a"].endswith("1 s after the timeout of workflow 'w'")
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from gorkflow.clock import Moment
 from gorkflow.limits import LimitRequest
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
@@ -64,9 +65,13 @@ def operation(rng, now):
             ("append", [[consuming]], {}),
             ("register", [worker(worker_id, seen_at=now, lease=rng.choice([5.0, 60.0]))], {}),
             ("unregister", [worker_id], {}),
-            ("heartbeat", [worker_id, now], {"after": rng.choice([0, 0, rng.randint(1, 60)])}),
-            ("claim", [worker_id], {"now": now, "workflow_ids": workflows, "limit": 2}),
-            ("claim", [worker_id], {"now": now, "run_id": run_id}),
+            (
+                "heartbeat",
+                [worker_id, Moment(now)],
+                {"after": rng.choice([0, 0, rng.randint(1, 60)])},
+            ),
+            ("claim", [worker_id], {"times": Moment(now), "workflow_ids": workflows, "limit": 2}),
+            ("claim", [worker_id], {"times": Moment(now), "run_id": run_id}),
             ("post", [message(run_id, str(now))], {}),
             ("post", [signal(str(now).encode(), run_id)], {}),
             ("delete_runs", [[run_id]], {}),

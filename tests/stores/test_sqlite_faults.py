@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from gorkflow.clock import Moment
 from gorkflow.errors import (
     StoreCorruptError,
     StoreError,
@@ -284,7 +285,7 @@ def test_a_damaged_row_harms_its_run_only(path, damage):
         assert await store.load("good") is not None
         assert "good" in [row.run_id for row in await store.list_runs(RunFilter())]
         await store.register(worker())
-        assert "good" in [claim.row.run_id for claim in await store.claim("w1", now=T0)]
+        assert "good" in [claim.row.run_id for claim in await store.claim("w1", times=Moment(T0))]
         events, cursor = await store.read_all_events()
         assert [event.seq for event in events if event.run_id == "good"] == [1, 2, 3]
         assert await store.read_all_events(after=cursor) == ([], cursor)
@@ -398,11 +399,11 @@ def test_a_file_of_schema_1_opens_and_keeps_what_it_holds(path):
         assert loaded is not None
         assert [event.seq for event in loaded.events] == [1, 2, 3]
         await store.register(worker())
-        claims = await store.claim("w1", now=T0 + 10)
+        claims = await store.claim("w1", times=Moment(T0 + 10))
         # The mailed one though it sleeps, the owned one since its owner is gone.
         assert [claim.row.run_id for claim in claims] == ["mailed", "owned", "ready"]
-        assert await store.claim("w1", now=T0 + 10, ahead=89) == []
-        [claim] = await store.claim("w1", now=T0 + 10, ahead=90)
+        assert await store.claim("w1", times=Moment(T0 + 10), ahead=89) == []
+        [claim] = await store.claim("w1", times=Moment(T0 + 10), ahead=90)
         assert claim.row.run_id == "asleep"
         await store.post(message("asleep"))
         assert [each.id for each in await store.inbox("asleep")] == [3]
@@ -663,7 +664,7 @@ def claimer(path, ready):
 
     async def test(store):
         await store.register(worker("dead", pid=os.getpid()))
-        assert len(await store.claim("dead", now=T0)) == 1
+        assert len(await store.claim("dead", times=Moment(T0))) == 1
         os.write(ready, b"x")
         signal.pause()
 
@@ -683,11 +684,11 @@ def test_runs_of_a_killed_process_are_claimable_at_once(path):
         async def test(store):
             await store.register(worker("heir"))
             assert [each.worker_id for each in await store.workers()] == ["dead", "heir"]
-            assert await store.claim("heir", now=T0) == []
+            assert await store.claim("heir", times=Moment(T0)) == []
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             assert [each.worker_id for each in await store.workers()] == ["heir"]
-            [claim] = await store.claim("heir", now=T0)
+            [claim] = await store.claim("heir", times=Moment(T0))
             assert (claim.row.worker_id, claim.row.token) == ("heir", 2)
             assert claim.row.orphaned
             assert Path(f"{path}.workers/dead.lock").exists()
@@ -713,10 +714,10 @@ def test_a_frozen_process_loses_its_runs_when_its_lease_ends(path):
 
         async def test(store):
             await store.register(worker("heir", seen_at=T0 + LEASE))
-            assert await store.claim("heir", now=T0 + LEASE) == []
-            [claim] = await store.claim("heir", now=T0 + LEASE + 1)
+            assert await store.claim("heir", times=Moment(T0 + LEASE)) == []
+            [claim] = await store.claim("heir", times=Moment(T0 + LEASE + 1))
             assert not claim.row.orphaned  # its lock is still held
-            assert not (await store.heartbeat("dead", T0 + LEASE + 1)).alive
+            assert not (await store.heartbeat("dead", Moment(T0 + LEASE + 1))).alive
 
         with_store(path, test)
     os.close(reads)
@@ -731,7 +732,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(path):
         async def test(store):
             await store.register(worker("dead"))
             await store.create([new_run()])
-            await store.claim("dead", now=T0)
+            await store.claim("dead", times=Moment(T0))
             if os.fork() == 0:
                 os.write(ready, b"x")
                 os.read(gone, 1)
@@ -747,7 +748,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(path):
 
         async def test(store):
             await store.register(worker("heir"))
-            assert len(await store.claim("heir", now=T0)) == 1
+            assert len(await store.claim("heir", times=Moment(T0))) == 1
 
         with_store(path, test)
         os.write(go, b"x")
@@ -780,11 +781,11 @@ def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
         await store.register(worker("far"))
         await store.register(worker("w1", seen_at=T0 + 40))
         await store.create([new_run()])
-        await store.claim("far", now=T0)
+        await store.claim("far", times=Moment(T0))
         sql(path, "UPDATE workers SET machine = 'elsewhere' WHERE worker_id = 'far'")
         Path(f"{path}.workers/far.lock").unlink()
-        assert await store.claim("w1", now=T0 + LEASE) == []
-        [claim] = await store.claim("w1", now=T0 + LEASE + 1)
+        assert await store.claim("w1", times=Moment(T0 + LEASE)) == []
+        [claim] = await store.claim("w1", times=Moment(T0 + LEASE + 1))
         assert claim.row.orphaned  # nobody here can see that it lives
 
     with_store(path, test)
@@ -798,10 +799,10 @@ def test_without_locks_an_ended_lease_is_taken_for_a_death(path, monkeypatch):
         await store.create([new_run("ours"), new_run("others")])
         async with opened(path) as other:
             await other.register(worker("w2"))
-            await other.claim("w2", now=T0, run_id="others")
+            await other.claim("w2", times=Moment(T0), run_id="others")
             await store.register(worker("w3"))
-            await store.claim("w3", now=T0, run_id="ours")
-            claims = await store.claim("w1", now=T0 + LEASE + 1)
+            await store.claim("w3", times=Moment(T0), run_id="ours")
+            claims = await store.claim("w1", times=Moment(T0 + LEASE + 1))
         assert {claim.row.run_id: claim.row.orphaned for claim in claims} == {
             "ours": False,  # of this very process
             "others": True,
@@ -907,8 +908,8 @@ def test_every_write_takes_the_lock_before_it_reads(path, monkeypatch):
     async def test(store):
         await store.register(worker())
         await store.create([new_run()])
-        [claim] = await store.claim("w1", now=T0)
-        await store.heartbeat("w1", T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
+        await store.heartbeat("w1", Moment(T0))
         await store.post(message())
         await store.append([replace(step_forward(claim.row), consumed=[1])])
         await store.unregister("w1")

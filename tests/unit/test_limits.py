@@ -60,7 +60,13 @@ def test_a_rate_that_is_not_whole_is_spread():
 def ask(
     books: dict[str, Book], worker: str, held: dict[str, int], *requests: LimitRequest, now: float
 ) -> tuple[int, ...]:
-    return settle(books, worker, held, requests, now).counts
+    """Ask, and begin at once what is let in."""
+    counts = settle(books, worker, held, requests, now).counts
+    inside = Counter(held)
+    for request, count in zip(requests, counts, strict=True):
+        inside.update({limit.name: count for limit in request.limits})
+    settle(books, worker, inside, (), now)
+    return counts
 
 
 @given(
@@ -87,6 +93,56 @@ def test_a_rate_holds_in_every_window_and_wastes_little(
             kept = len({worker for _, _, worker in steps}) - 1
             assert sum(1 for at in starts if at + per * (1 + 1 / 64) > now) >= rate - kept
     assert len(starts) <= rate * (1 + (now - 1000.0) / per) + 1e-6
+
+
+@given(
+    rate=st.integers(1, 8),
+    moves=st.lists(
+        st.tuples(
+            st.sampled_from(["ask", "begin", "tell", "lose", "pause", "die", "leave"]),
+            st.sampled_from(["w1", "w2", "w3"]),
+            st.integers(1, 4),
+            st.floats(0.0, 12.0),
+        ),
+        max_size=80,
+    ),
+)
+def test_a_rate_holds_however_late_what_was_let_in_begins(
+    rate: int, moves: list[tuple[str, str, int, float]]
+):
+    """Workers are let in, begin much later, tell that late or never, lose answers, and die."""
+    limit = Limit("x", rate=rate, per=10.0)
+    books: dict[str, Book] = {}
+    unbegun: Counter[str] = Counter()
+    began: dict[str, float] = {}
+    begins: list[float] = []
+    now = 1000.0
+
+    def call(worker: str, *requests: LimitRequest) -> int:
+        told = {"x": began.pop(worker)} if worker in began else {}
+        left = {"x": unbegun[worker]}
+        return sum(settle(books, worker, {}, requests, now, unbegun=left, began=told).counts)
+
+    for what, worker, count, pause in moves:
+        if what == "pause":
+            now += pause
+        elif what == "begin":
+            starting = min(count, unbegun[worker])
+            if starting:
+                unbegun[worker] -= starting
+                began[worker] = now
+                begins += [now] * starting
+        elif what == "tell":
+            call(worker)
+        elif what == "ask":
+            unbegun[worker] += call(worker, LimitRequest((limit,), count))
+        elif what == "lose":
+            call(worker, LimitRequest((limit,), count))
+        elif "x" in books:
+            del unbegun[worker]
+            told = began.pop(worker, None) is None
+            books["x"].leave(worker, None if what == "leave" and told else now)
+        assert sum(1 for at in begins if at + 10.0 > now) <= rate
 
 
 @given(rate=st.floats(0.1, 30.0), per=st.floats(0.1, 10.0), backlog=st.integers(1, 80))

@@ -13,11 +13,11 @@ from gorkflow.cli._stores import check_exists
 from gorkflow.cli._text import one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.engine._damage import damaged
-from gorkflow.errors import StoreError
+from gorkflow.errors import GorkflowError, StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.maintenance import Finding, Level
-from gorkflow.model import BLOCKED, UNDOING, RunStatus
-from gorkflow.schedule import ScheduleRow
+from gorkflow.model import BLOCKED, UNDOING, RunStatus, instant
+from gorkflow.schedule import ScheduleRow, mended
 from gorkflow.store import RunReader, RunRow, Store
 
 _LATE = 10.0
@@ -199,6 +199,13 @@ async def _of_damage(store: Store, known: set[str]) -> list[Finding]:
     return [*found, Finding(Level.INFO, "histories", text)]
 
 
+def _due_by_rule(row: ScheduleRow, now: float) -> float | None:
+    try:
+        return mended(row, now, 0.0)
+    except (GorkflowError, ModuleNotFoundError):
+        return None  # who can't read its rule can't tell
+
+
 async def _of_schedules(store: Store, now: float) -> list[Finding]:
     return list(_told_of_schedules(await store.schedules(), now))
 
@@ -207,6 +214,15 @@ def _told_of_schedules(rows: list[ScheduleRow], now: float) -> Iterator[Finding]
     if rows:
         paused = sum(row.paused for row in rows)
         yield Finding(Level.OK, "schedules", f"{len(rows):,} kept, {paused:,} paused")
+    for row in rows:
+        if not row.paused and (due := _due_by_rule(row, now)) is not None:
+            yield Finding(
+                Level.PROBLEM, "schedule",
+                f"{row.schedule_id!r} is next due at {instant(row.next_due)}, but by its rule at "
+                f"{instant(due)}: a clock was wrong once",
+                "a worker that knows its workflow puts that right within a minute: "
+                "`gorkflow worker TARGET`",
+            )  # fmt: skip
     overdue = [row for row in rows if not row.paused and row.next_due < now - _LATE]
     for row in overdue[:_SHOWN]:
         yield Finding(

@@ -119,6 +119,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
     ev.TypesAccepted: lambda _, e: f"types accepted: {'; '.join(e.problems)}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
+    ev.ClockSet: lambda _, e: f"the clock was set {'ahead' if e.by > 0 else 'back'}",
     ev.UndoStarted: lambda _, e: f"undoing {names([*e.paths])}",
 }
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import StepContext
+from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -63,7 +64,11 @@ class Attempt:
     """What the handler wrote into the state, once it has ended."""
     _layers: tuple[Overlay, ...] = ()
     _state: State | None = None
+    held = 0.0
+    """Seconds for which it held the event loop."""
     _began_at = 0.0
+    _began = 0.0
+    """The same, by the monotonic clock."""
     _ended_at = 0.0
     _handler: Handler | None = None
     _timers: tuple[TimerHandle, ...] = ()
@@ -109,6 +114,8 @@ class Attempt:
             return
         runtime = self.driver.runtime
         if runtime.lease.holds():
+            if self.command.spec.limits:
+                runtime.slots.limits.began(self.command)
             self._handler = runtime.executors.start(self)
         elif runtime.closing:
             self.cancel()  # without a result: it begins where the run goes on
@@ -159,7 +166,7 @@ class Attempt:
             self._decide()
         else:
             clock = self.driver.runtime.clock
-            self._timers += (clock.call_at(clock.now() + CLEANUP, self._give_up),)
+            self._timers += (clock.call_later(CLEANUP, self._give_up),)
 
     def _give_up(self) -> None:
         if not self._decided:
@@ -232,8 +239,7 @@ class Attempt:
         """Let the timeout run from now."""
         timeout = self.command.spec.timeout
         if timeout is not None and not self._decided:
-            clock = self.driver.runtime.clock
-            self._timers += (clock.call_at(clock.now() + timeout, self._time_out),)
+            self._timers += (Countdown(self, timeout, self._time_out),)
 
     def may_begin(self) -> bool:
         """Return, right before the handler begins, whether it should. From any thread.
@@ -248,11 +254,14 @@ class Attempt:
 
     def began(self) -> None:
         """Take note that the handler begins."""
-        self._began_at = self.driver.runtime.clock.now()
+        clock = self.driver.runtime.clock
+        self._began_at, self._began = clock.now(), clock.monotonic()
 
     def took(self) -> None:
-        """Take note that the handler has returned."""
-        self._ended_at = self.driver.runtime.clock.now()
+        """Take note that the handler has returned: as long after it began as that took."""
+        clock = self.driver.runtime.clock
+        took = clock.monotonic() - self._began
+        self._ended_at = self._began_at + took if self._began_at else clock.now()
         if self._state is not None:
             self.writes = self._state.close()
 

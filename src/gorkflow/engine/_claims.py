@@ -100,7 +100,6 @@ class Claims:
         """
         taken: list[str] = []
         seen: set[str] = set()
-        now = self._runtime.clock.now()  # taken once, so that what is put back is not found again
         while True:
             limit = _BATCH if room is None else min(_BATCH, room())
             self.left_some = limit < 1
@@ -108,7 +107,7 @@ class Claims:
                 return taken
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
-                now=now,
+                times=self._runtime.clock,
                 ahead=AHEAD,
                 workflow_ids=workflow_ids,
                 run_id=run_id,
@@ -242,8 +241,8 @@ class Claims:
             self._told[claim.row.run_id] = str(error)  # once: it will be looked at again and again
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
-        due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         mail = await self._runtime.store.inbox(claim.row.run_id, after=claim.row.seen)
+        due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
         # Where the workflow is not even known here, that says nothing about others.
         known = self._registry.of_run(claim.row.run_id, claim.row.workflow_id) is not None
@@ -260,7 +259,7 @@ class Claims:
         Args:
             delay: seconds until then.
         """
-        store, now = self._runtime.store, self._runtime.clock.now()
+        store, clock = self._runtime.store, self._runtime.clock
         for run_id, token in list(self._dropped.items()):
             try:
                 row = await store.get_run(run_id)
@@ -268,7 +267,7 @@ class Claims:
                 row = None  # nobody can carry it on
             why = self._blocked.pop(run_id, None)
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
-                row = _released(row, now + (delay if why is None else _LOOK_AGAIN))
+                row = _released(row, clock.now() + (delay if why is None else _LOOK_AGAIN))
                 row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
                 await store.append([Append(row, (), row.seq)])
                 self._runtime.changed(run_id)
@@ -282,15 +281,15 @@ class Claims:
             RunNotFoundError: there is no such run.
         """
         runtime = self._runtime
-        store, now = runtime.store, runtime.clock.now()
+        store, clock = runtime.store, runtime.clock
         await self.give_back(0.0)
-        message = Message(id=0, run_id=run_id, kind="cancel", body=reason, at=now)
+        message = Message(id=0, run_id=run_id, kind="cancel", body=reason, at=clock.now())
         if not await store.post(message):
             if await store.get_run(run_id) is None:
                 raise RunNotFoundError(run_id)
             return
         # Whoever carries it finds the message; if nobody does, we do what it says.
-        for claim in await store.claim(runtime.worker_id, now=now, run_id=run_id, limit=1):
+        for claim in await store.claim(runtime.worker_id, times=clock, run_id=run_id, limit=1):
             self.drop(run_id, claim.row.token)
             await self._cancel_unowned(claim, reason)
             self._dropped.pop(run_id, None)

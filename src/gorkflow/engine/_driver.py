@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
@@ -22,6 +21,7 @@ from gorkflow.engine._mail import Mail
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._refusal import NOT_RECORDED, refusal
 from gorkflow.engine._summary import log_end, summary
+from gorkflow.engine._timers import Timers
 from gorkflow.machine import (
     AskTime,
     AwaitSignal,
@@ -35,13 +35,13 @@ from gorkflow.machine import (
     RunStep,
     StartTimer,
 )
+from gorkflow.model import RunStatus
 from gorkflow.store import Append, NewRun, RunRow, Written
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Iterable
 
-    from gorkflow.clock import TimerHandle
     from gorkflow.definition import Definition
     from gorkflow.engine._runtime import Runtime
     from gorkflow.engine._values import Values
@@ -110,7 +110,7 @@ class Driver:
         """Whether it had its turn; until then, it can only be cancelled."""
         self.mail = Mail(machine, definition.payloads)
         self._attempts: dict[str, Attempt | Evaluation] = {}
-        self._timers: dict[tuple[str, str], TimerHandle] = {}
+        self.timers = Timers(runtime.clock)
         if opening is None:
             self.created.set_result(None)
 
@@ -180,7 +180,7 @@ class Driver:
         machine = self.machine
         before = machine.seq
         events: list[ev.Event] = []
-        now = max(self.runtime.clock.now(), machine.at)
+        now = self._look_at_the_clock(events)
         inbox, self._inbox = self._inbox, []
         for event, path, attempt, fields in inbox:
             if attempt is not None:
@@ -210,6 +210,14 @@ class Driver:
         if self.opening is not None:
             return NewRun(row, self.definition.text, events)
         return Append(row, events, before, self.mail.taken(), changed)
+
+    def _look_at_the_clock(self, events: list[ev.Event]) -> float:
+        """Return the time, and have the machine know if that was set."""
+        now, by = self.timers.look(self.machine.at)
+        if by and self.machine.status is RunStatus.RUNNING:
+            events.append(ev.ClockSet(self.run_id, self.machine.seq + 1, "", now, by))
+            events += self.machine.feed(events[-1])
+        return max(now, self.machine.at)
 
     def _is_void(self, event: Any, path: str, fields: tuple[Any, ...]) -> bool:
         if event is ev.TimerFired:
@@ -252,17 +260,14 @@ class Driver:
                 self.admitted.append(asked)  # if it is wanted, which is seen next
 
     def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
-        """Let the deadlines that have passed stop what would start now; return whether one did.
-
-        Their timers may fire a moment later: after a sleep of the machine, or of the process.
-        """
-        fired = False
+        """Let the deadlines that have passed stop what would start now; return whether one did."""
+        fired = False  # by their timers, which come a moment later where the process was stopped
         for command in self.admitted:
             deadline = self.machine.deadline(command.path)
             if deadline is not None and deadline.due <= now:
                 fired = True
-                path, key, _ = deadline
-                event = ev.TimerFired(self.run_id, self.machine.seq + 1, path, now, key)
+                seq = self.machine.seq + 1
+                event = ev.TimerFired(self.run_id, seq, deadline.path, now, deadline.key)
                 events += [event, *self.machine.feed(event)]
         return fired
 
@@ -307,7 +312,7 @@ class Driver:
             self.close()
         elif self.row.worker_id is None:
             self.close()  # queued, or suspended: whoever claims it goes on with it
-        elif self._more_mail or self._inbox or self.admitted:
+        elif self._more_mail or self._inbox or self.admitted or self.timers.are_off:
             self.submit()
 
     def perform(self, command: Command) -> None:
@@ -323,24 +328,21 @@ class Driver:
             case Decide() | Expand() | AskTime():
                 self._attempts[command.path] = evaluate(self, command)
             case StartTimer():
-                fire = partial(self._fire, command.path, command.key)
-                timer = self.runtime.clock.call_at(command.due, fire)
-                self._timers[command.path, command.key] = timer
+                self.timers.set(command, self._fire)
             case CancelTimer():
-                if (set_timer := self._timers.pop((command.path, command.key), None)) is not None:
-                    set_timer.cancel()
+                self.timers.cancel(command.path, command.key)
             case AwaitSignal() | FinishRun():
                 pass  # the machine knows who waits, and its status says that it is over
             case _:
                 assert_never(command)
 
     def _fire(self, path: str, key: str) -> None:
-        self._timers.pop((path, key), None)  # a run that sleeps often must not collect them
         self.post(ev.TimerFired, path, None, (key,))
 
-    def call_at(self, due: float, callback: Callable[[], object]) -> None:
-        """Call back when ``due`` has come, if the run is still carried here then."""
-        self._timers["", "turn"] = self.runtime.clock.call_at(due, callback)
+    def clock_was_set(self, by: float) -> None:
+        """Take note that the time of day was set, by so many seconds."""
+        self.timers.clock_was_set(by)
+        self.submit()
 
     def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
         """Forget an attempt whose handler has ended, or was given up."""
@@ -379,9 +381,7 @@ class Driver:
         self.done.set_result(error)
         if not self._writing and not self.created.is_set:
             self.created.set_result(error)  # else the store's answer decides that
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self.timers.clear()
         self._inbox.clear()
         unused = [*self.admitted, *(item for item in self._todo if isinstance(item, RunStep))]
         self.admitted.clear()

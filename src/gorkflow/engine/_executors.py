@@ -16,8 +16,10 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gorkflow.engine._blame import roots
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError
@@ -159,6 +161,8 @@ class _OnLoop:
                 raise  # the attempt has no result, and runs again
         attempt.ended(output, error)
         error = None  # its traceback has this frame, which would be a cycle
+
+    roots[_run.__code__] = attrgetter("_attempt")
 
     def _means_nothing(self) -> bool:
         """Return whether we were cancelled because the whole program stops."""

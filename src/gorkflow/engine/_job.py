@@ -260,14 +260,17 @@ class _Host:
         self._report = report
         self.made: State | None = None
         self.has_ended = False
-        ends = (job.due, None if job.timeout is None else _clock.now() + job.timeout)
+        now = _clock.now()
+        ends = (job.due, None if job.timeout is None else now + job.timeout)
         self.due = min((at for at in ends if at is not None), default=None)
+        left = float("inf") if self.due is None else self.due - now
+        self._until = _clock.monotonic() + left
         self.readable = frozenset(job.outcomes)
         self.annotations: dict[str, Any] = {node.id: getattr(node, "output", Any) for node in reads}
 
     @property
     def cancelled(self) -> bool:
-        return self.due is not None and _clock.now() >= self.due
+        return _clock.monotonic() >= self._until
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
         told = self._job.outcomes[node_id]

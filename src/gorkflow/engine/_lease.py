@@ -77,6 +77,8 @@ class Lease:
         self._holds_until = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Callable[[], object]] = []
+        self._moved = runtime.clock.moved
+        runtime.clock.when_moved = self._clock_was_set
         self.stopped: set[str] = set()
         """Runs that were stopped because of it, and are to go on here if nobody has taken them."""
 
@@ -94,6 +96,18 @@ class Lease:
         """Call as soon as the lease is renewed. What is stopped by its end must not mind."""
         self._waiting.append(call)
         self._wake.set()
+
+    def _clock_was_set(self) -> None:
+        """Have it renewed by the new time, and all runs know. May be called from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._runtime.loop.call_soon_threadsafe(self._tell_of_the_clock)
+
+    def _tell_of_the_clock(self) -> None:
+        clock = self._runtime.clock
+        by, self._moved = clock.moved - self._moved, clock.moved
+        self._wake.set()
+        for driver in list(self._runs.drivers.values()):
+            driver.clock_was_set(by)
 
     def wait_no_more(self) -> None:
         """Call now what waits for the renewal: it is there, or the engine is being closed."""
@@ -197,7 +211,7 @@ class Lease:
     async def _beat_once(self) -> bool:
         asked = self._now()
         beat = await self._runtime.store.heartbeat(
-            self._runtime.worker_id, asked.day, after=self._mail_up_to
+            self._runtime.worker_id, self._runtime.clock, after=self._mail_up_to
         )
         self._hangs = False
         self._mail(beat.messages)

@@ -25,6 +25,8 @@ from gorkflow.clock import background
 from gorkflow.limits import LimitRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gorkflow.clock import TimerHandle
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._runtime import Runtime
@@ -66,6 +68,10 @@ class Limits:
         self._slots = runtime.slots
         self._queues: dict[Key, deque[Waiting]] = {}
         self._held: Counter[str] = Counter()
+        self._unbegun: dict[int, RunStep] = {}
+        """Steps that were let in, by identity, until their handlers begin."""
+        self._began: dict[str, float] = {}
+        """When the latest step began, by limit, as long as the store was not told."""
         self._told: Counter[str] = Counter()
         """What the store has as held by us."""
         self._task: asyncio.Task[None] | None = None
@@ -91,13 +97,37 @@ class Limits:
         if not command.spec.limits or self._closed:
             return
         names = {limit.name for limit in command.spec.limits}
+        self._unbegun.pop(id(command), None)
         self._held.subtract(names)
-        if any(limit.name in names for limits, _ in self._queues for limit in limits):
+        if self._is_waited_for(names):
             self._ask()
-        elif self._give_back_timer is None:
+        else:
+            self._tell_soon()
+
+    def began(self, command: RunStep) -> None:
+        """Take note that the handler begins of a step that got its limits: a rate counts from now.
+
+        Where the store is slow, that may be long after it was let in.
+        """
+        if self._unbegun.pop(id(command), None) is None or self._closed:
+            return
+        paced = {limit.name for limit in command.spec.limits if limit.window is not None}
+        if not paced:
+            return
+        self._began.update(dict.fromkeys(paced, self._clock.now()))
+        if self._timer is None and self._is_waited_for(paced):
+            self._ask()  # time made no room for those while it had not begun
+        else:
+            self._tell_soon()
+
+    def _is_waited_for(self, names: set[str]) -> bool:
+        return any(limit.name in names for limits, _ in self._queues for limit in limits)
+
+    def _tell_soon(self) -> None:
+        """Tell the store what has changed, for the sake of other workers."""
+        if self._give_back_timer is None:
             with background():
-                due = self._clock.now() + _GIVE_BACK
-                self._give_back_timer = self._clock.call_at(due, self._ask)
+                self._give_back_timer = self._clock.call_later(_GIVE_BACK, self._ask)
 
     def made_room(self) -> None:
         """Take note that a slot has become free."""
@@ -118,10 +148,10 @@ class Limits:
             return
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def _ask_at(self, due: float, *, looks: bool) -> None:
-        """Ask at a time. ``looks``: only to see what others did, not since time makes room."""
+    def _ask_after(self, delay: float, *, looks: bool) -> None:
+        """Ask later. ``looks``: only to see what others did, not since time makes room."""
         with background() if looks else nullcontext():
-            self._timer = self._clock.call_at(due, self._ask)
+            self._timer = self._clock.call_later(delay, self._ask)
 
     def _cancel_timers(self) -> None:
         for timer in (self._timer, self._give_back_timer):
@@ -135,18 +165,22 @@ class Limits:
             self._cancel_timers()
             asked = self._next()
             held = +self._held
-            if not asked and held == self._told:
+            began, self._began = self._began, {}
+            if not asked and held == self._told and not began:
                 return
             try:
                 grant = await self._runtime.store.take_limits(
                     self._runtime.worker_id,
-                    now=self._clock.now(),
+                    times=self._clock,
                     held=held,
                     requests=[item.request for item in asked],
+                    unbegun=Counter(_names(self._unbegun.values())),
+                    began=began,
                 )
             except Exception:  # whatever it was: steps wait for the answer
                 logger.exception("could not ask for limits; trying again")
-                self._ask_at(self._clock.now() + _AGAIN, looks=False)
+                self._began = began | self._began
+                self._ask_after(_AGAIN, looks=False)
                 return
             self._told = held
             self._warn(asked, grant)
@@ -206,11 +240,15 @@ class Limits:
         if any(grant.counts):
             self._delay = _POLL[0]
         if grant.contended:
-            due = min(self._clock.now() + self._delay, grant.ask_at or float("inf"))
-            self._ask_at(due, looks=grant.ask_at is None)
+            delay = min(self._delay, self._until(grant.ask_at))
+            self._ask_after(delay, looks=grant.ask_at is None)
             self._delay = min(self._delay * 1.5, _POLL[1])
         elif grant.ask_at is not None:
-            self._ask_at(grant.ask_at, looks=False)
+            self._ask_after(self._until(grant.ask_at), looks=False)
+
+    def _until(self, at: float | None) -> float:
+        """Return the seconds until time makes room, however the time of day is set meanwhile."""
+        return float("inf") if at is None else at - self._clock.now()
 
     def _let_in(self, key: Key, count: int) -> None:
         names = [limit.name for limit in key[0]]
@@ -221,6 +259,7 @@ class Limits:
             if waiting[1].wants(waiting[2]):
                 count -= 1
                 self._held.update(names)
+                self._unbegun[id(waiting[2])] = waiting[2]
                 self._slots.admit_limited(waiting)
         if not queue:
             self._queues.pop(key, None)
@@ -241,3 +280,7 @@ class Limits:
                     limit,
                     holds,
                 )
+
+
+def _names(commands: Iterable[RunStep]) -> Iterator[str]:
+    return (limit.name for command in commands for limit in command.spec.limits)

@@ -119,7 +119,7 @@ class Runs:
         due = driver.row.due_at
         pending = driver.machine.status is PENDING
         if pending and due is not None and due > self._runtime.clock.now():
-            driver.call_at(due, partial(admit, driver))
+            driver.timers.set_turn(due, partial(admit, driver))
         else:
             admit(driver)
 
@@ -257,7 +257,7 @@ class Suspects:
             if not driver.done.is_set:
                 self._current = driver
                 clock = self._runtime.clock
-                driver.call_at(clock.now() + _PROBATION, partial(self.left, driver))
+                driver.timers.set_turn(clock.now() + _PROBATION, partial(self.left, driver))
                 self._admit(driver)
 
 

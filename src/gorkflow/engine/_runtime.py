@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from gorkflow.clock import Clock
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._functions import Functions
     from gorkflow.engine._lease import Lease
     from gorkflow.engine._slots import Slots
+    from gorkflow.engine._times import Times
+    from gorkflow.engine._watchdog import Watchdog
     from gorkflow.store import Store
 
 
@@ -27,7 +28,7 @@ class Runtime:
 
     loop: asyncio.AbstractEventLoop
     store: Store
-    clock: Clock
+    clock: Times
     committer: Committer
     executors: Executors
     functions: Functions
@@ -46,6 +47,8 @@ class Runtime:
     """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
     asleep: Asleep = field(init=False)
     """The runs that were suspended here."""
+    watchdog: Watchdog = field(init=False)
+    """Counts for how long the event loop was blocked."""
     lease: Lease = field(init=False)
     """While it holds, nobody else has our runs, and steps may begin."""
     recovers: bool = field(default=False)

@@ -12,7 +12,7 @@ from gorkflow.engine._claims import AHEAD
 from gorkflow.engine._start import StartOptions, driver_for
 from gorkflow.errors import DuplicateRunError, ResourceBusyError
 from gorkflow.model import instant
-from gorkflow.schedule import TAG, ScheduleRow, due, run_id_of
+from gorkflow.schedule import TAG, ScheduleRow, due, mended, run_id_of
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
 
 logger = logging.getLogger("gorkflow.engine")
+
+_MEND_EVERY = 60.0  # seconds between looks for schedules that a wrong clock has moved
 
 
 class Scheduler:
@@ -41,6 +43,8 @@ class Scheduler:
         self._registry = registry
         self._runs = runs
         self._told: dict[str, str] = {}
+        self._moved = runtime.clock.moved
+        self._mend_at = float("-inf")
 
     async def start_due(self, workflow_ids: Container[str]) -> None:
         """Start what is due soon, or was while nobody looked.
@@ -50,13 +54,42 @@ class Scheduler:
         """
         if self._runtime.closing:
             return
-        now = self._runtime.clock.now()
-        for row in await self._runtime.store.schedules(due_by=now + AHEAD):
+        clock = self._runtime.clock
+        await self._mend(workflow_ids)
+        for row in await self._runtime.store.schedules(due_by=clock.now() + AHEAD):
             definition = self._registry.get(row.workflow_id)
             if definition is None or row.workflow_id not in workflow_ids:
                 continue
             try:
-                await self._start(row, definition, now)
+                await self._start(row, definition, clock.now())
+            except Exception as error:  # noqa: BLE001 - one that breaks must not stop the others
+                self._tell(row, error)
+
+    async def _mend(self, workflow_ids: Container[str]) -> None:
+        """Put right what is due far later than its rule says: the clock was wrong once.
+
+        Looked for now and then, and as soon as the clock was set.
+        """
+        clock = self._runtime.clock
+        if clock.moved == self._moved and clock.monotonic() < self._mend_at:
+            return
+        self._moved, self._mend_at = clock.moved, clock.monotonic() + _MEND_EVERY
+        for row in await self._runtime.store.schedules():
+            if row.paused or row.workflow_id not in workflow_ids:
+                continue
+            try:
+                next_due = mended(row, clock.now(), AHEAD)
+                if next_due is None:
+                    continue
+                moved = replace(row, next_due=next_due, revision=row.revision + 1)
+                if await self._runtime.store.put_schedule(moved):
+                    logger.warning(
+                        "schedule %r was next due at %s, since a clock was wrong once; by its rule "
+                        "it is due at %s, and starts then",
+                        row.schedule_id,
+                        instant(row.next_due),
+                        instant(next_due),
+                    )
             except Exception as error:  # noqa: BLE001 - one that breaks must not stop the others
                 self._tell(row, error)
 

@@ -151,9 +151,11 @@ class Scheduling(Part):
             ScheduleNotFoundError: there is no such schedule.
         """
         _, runtime = self._opened()
-        now = runtime.clock.now()
+        clock = runtime.clock
         return schedule_of(
-            await _write(runtime.store, _asked_id(id), _changed(id, lambda r: _resumed(r, now)))
+            await _write(
+                runtime.store, _asked_id(id), _changed(id, lambda r: _resumed(r, clock.now()))
+            )
         )
 
 

@@ -16,6 +16,7 @@ from gorkflow.engine._limits import Limits
 from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
+from gorkflow.engine._watchdog import Watchdog
 from gorkflow.engine._within import calling
 from gorkflow.errors import (
     EngineClosedError,
@@ -76,6 +77,7 @@ class Service:
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
         """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
+        runtime.watchdog = Watchdog(runtime.loop, runtime.clock.monotonic)
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -83,6 +85,8 @@ class Service:
         """Announce this worker, and continue what others left."""
         self.runtime.recovers = recover
         self._is_worker = True
+        if not self.runtime.clock.is_virtual:
+            self.runtime.watchdog.start()
         await self.lease.take()
         self._beat = self._spawn(self.lease.beat())
         if recover:
@@ -128,6 +132,7 @@ class Service:
         finally:
             # First what needs no waiting: should that be cut off, too, we are gone all the same.
             self.lease.end()
+            runtime.watchdog.stop()
             runtime.executors.close()
             await self._end_of(self._tasks)
             try:

@@ -46,6 +46,12 @@ def context_of(caller: Caller) -> Context:
     return context
 
 
+def caller_in(context: Context) -> Caller | None:
+    """Return whose function has these context variables, or began what has them."""
+    found = context.get(_caller)
+    return None if found is None else found()
+
+
 def calling() -> Caller | None:
     """Return whose function calls us; ``None``: something else does."""
     return _running(_caller.get())

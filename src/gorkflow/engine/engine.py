@@ -30,6 +30,7 @@ from gorkflow.engine._shared import shared
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._times import Times
 from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
@@ -208,7 +209,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
-            clock=self._clock,
+            clock=Times(self._clock, self._lease),
             committer=Committer(self.store, loop),
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),

@@ -55,7 +55,7 @@ class BlockFrame(Frame):
 
     def enter(self) -> None:
         """Begin the block, not its branches yet."""
-        self.entered_at = self.machine.at
+        self.entered_at = self.machine.passed(self.machine.at)
         if self.spec.timeout is not None:
             self.machine.start_timeout(self, self.spec.timeout)
 
@@ -293,7 +293,7 @@ class BlockFrame(Frame):
         return next(iter(self._first(FAILED, 1)), self.spec.id)
 
     def _reason(self, verdict: StepStatus) -> str:
-        after = self.machine.at - self.entered_at
+        after = self.machine.passed(self.machine.at) - self.entered_at
         reason = joins.reason(self.spec.join, verdict, self.tally, self._first, after)
         if not self.tally.failed and not self.tally.tolerated:
             return reason

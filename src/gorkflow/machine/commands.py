@@ -74,6 +74,8 @@ class StartTimer(NamedTuple):
     """What it is for: ``retry``, ``timeout``, ``deadline``, ``sleep`` or ``wait``."""
     due: float
     """Seconds since the epoch."""
+    named: bool = False
+    """Whether ``due`` was named as a time of day, which stays what it is when the clock is set."""
 
 
 class CancelTimer(NamedTuple):

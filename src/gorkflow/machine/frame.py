@@ -42,7 +42,7 @@ class Frame:
 
     input: Ref
     due: float
-    """The earliest deadline around the node, in seconds since the epoch; its own counts too."""
+    """The earliest deadline around the node, as ``Machine.passed`` has it; its own counts too."""
     guard: Frame | None
     """The frame whose deadline that is."""
 

@@ -49,6 +49,7 @@ from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
 from gorkflow.machine.timers import Timers
+from gorkflow.machine.timing import set_clock
 from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
@@ -58,9 +59,8 @@ from gorkflow.refs import Ended
 E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
-_ABOUT_THE_RUN = frozenset(
-    {ev.RunCreated, ev.ResultKept, ev.RunStarted, ev.CancelRequested, ev.TypesAccepted}
-)
+_IN_THE_RUN = {ev.CancelRequested, ev.TypesAccepted, ev.ClockSet}
+_ABOUT_THE_RUN = {ev.RunCreated, ev.ResultKept, ev.RunStarted} | _IN_THE_RUN
 _ANSWERS = frozenset({ev.StepScheduled, ev.Decided, ev.Expanded, ev.Timed})
 _RUN_STATUS = {
     StepStatus.COMPLETED: RunStatus.COMPLETED,
@@ -83,6 +83,7 @@ class Machine:
         self.seq: int = 0
         """Of the latest event, derived ones included."""
         self.at: float = 0.0
+        self.moved = 0.0  # seconds by which the clock was set ahead since the run began
         """When it was recorded, in seconds since the epoch."""
         self.status = PENDING
         self.result: Ended | None = None
@@ -119,7 +120,8 @@ class Machine:
         Raises:
             HistoryError: the event can't happen now.
         """
-        if event.seq != self.seq + 1 or event.at < self.at or event.run_id != self.run_id:
+        is_back = event.at < self.at and type(event) is not ev.ClockSet
+        if event.seq != self.seq + 1 or is_back or event.run_id != self.run_id:
             raise self._impossible(event, f"expected seq {self.seq + 1} not before {self.at!r}")
         self._derived = []
         before = self.at
@@ -282,6 +284,8 @@ class Machine:
             root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
             self._cancel(event.reason)
+        elif isinstance(event, ev.ClockSet) and self.status is RUNNING:
+            set_clock(self, event.by)
         elif not isinstance(event, ev.TypesAccepted) or not live or self.seq == 1:
             raise self._impossible(event, f"the run is {self.status.value}")
 
@@ -289,6 +293,10 @@ class Machine:
         self._keeper = self._keeper or Keeper(self.tree)
         if not self._keeper.keep(event):
             raise self._impossible(event, f"{event.path!r} can't keep such a result")
+
+    def passed(self, at: float) -> float:
+        """Return an instant as it would be, had the clock not been set since the run began."""
+        return at - self.moved
 
     def _cancel(self, reason: str) -> None:
         if self.status is PENDING:
@@ -354,8 +362,8 @@ class Machine:
     def start_timeout(self, frame: Frame, seconds: float) -> None:
         """Start the timeout of a block or nested workflow."""
         due = self.at + seconds
-        if due < frame.due:
-            frame.due, frame.guard = due, frame
+        if self.passed(due) < frame.due:
+            frame.due, frame.guard = self.passed(due), frame
         self.enter(frame)
         self.emit(ev.TimerSet, frame.path, "timeout", due)
         self.ask(StartTimer(frame.path, "timeout", due))

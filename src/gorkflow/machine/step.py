@@ -75,8 +75,8 @@ class StepFrame(Frame):
             self._fail(event.seq)
         elif self.stopping:
             self._withdraw()
-        elif event.retry_at >= self.due and self.machine.rules:
-            self._withdraw(too_late(self, event.retry_at))
+        elif (at := self.machine.passed(event.retry_at)) >= self.due and self.machine.rules:
+            self._withdraw(too_late(self, at))
         else:
             self.state = "waiting"
             self.machine.ask(StartTimer(self.path, "retry", event.retry_at))

@@ -46,7 +46,7 @@ class Pausing(Asking):
         due = None if due is None else max(due, self.machine.at)
         self.open(due)
         if due is not None:
-            self.machine.ask(StartTimer(self.path, self.key, due))
+            self.machine.ask(StartTimer(self.path, self.key, due, named=seconds is None))
 
     def keep(self, kept: Kept) -> None:
         """End at once with what a rerun keeps."""

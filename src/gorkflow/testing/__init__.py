@@ -5,9 +5,9 @@ from gorkflow.testing._context import FakeContext, Report, context
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._fakes import with_fakes
 from gorkflow.testing._run import PlayOptions, Result, run, run_sync
+from gorkflow.testing._virtual_clock import VirtualClock
 from gorkflow.testing.clock import (
     StuckError,
-    VirtualClock,
     VirtualLoop,
     in_virtual_time,
     outside,

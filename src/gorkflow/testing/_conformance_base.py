@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from gorkflow import events as ev
+from gorkflow.clock import Moment
 from gorkflow.listing import Page
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus, instant
 from gorkflow.overlay import Write
@@ -24,6 +25,7 @@ from gorkflow.store import (
     Written,
 )
 
+T = TypeVar("T")
 T0 = 1_700_000_000.25
 """The instant at which most of it happens, in seconds since the epoch."""
 LEASE = 30.0
@@ -94,7 +96,8 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.TypesAccepted("r", 32, "", T0 + 9, "f2", ("the output of step 'a' can't be read as B",)),
     ev.Timed("r", 33, "nap", T0 + 9, 2.5, None),
     ev.Timed("r", 34, "paid", T0 + 9, None, T0 + 99),
-    ev.RunFinished("r", 35, "", T0 + 9, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
+    ev.ClockSet("r", 35, "", T0 - 3591, -3600.5),
+    ev.RunFinished("r", 36, "", T0 - 3591, RunStatus.FAILED, None, (7, _FAILURE), "b failed"),
 )
 """One of every kind, and the odd ones of some."""
 
@@ -150,6 +153,42 @@ def message(run_id: str = "r", body: str = "enough") -> Message:
 def signal(payload: bytes | None = b"true", run_id: str = "r") -> Message:
     """Return a signal."""
     return Message(id=0, run_id=run_id, kind="signal", body="approved", at=T0, payload=payload)
+
+
+class Turning:
+    """A ``Timekeeper`` that goes on when the store asks another one: that one had the lock first.
+
+    Args:
+        at: what it shows until then, in seconds since the epoch.
+        then: what it shows from then on.
+    """
+
+    def __init__(self, at: float, then: float) -> None:
+        self._shown = at
+        self._then = then
+
+    def now(self) -> float:
+        """Return what it shows."""
+        return self._shown
+
+    def alive(self, seen_at: float, lease: float) -> bool:
+        """Return whether a lease holds then."""
+        return Moment(self._shown).alive(seen_at, lease)
+
+    async def after_another(self, store: Store, call: Awaitable[T]) -> T:
+        """Make a call that waits for the lock behind another one, and return what it returns."""
+        turning, shown = self, Moment(self._shown)
+
+        class First:
+            def now(self) -> float:
+                return shown.now()
+
+            def alive(self, seen_at: float, lease: float) -> bool:
+                turning._shown = turning._then  # the lock is held
+                return shown.alive(seen_at, lease)
+
+        _, result = await asyncio.gather(store.heartbeat("other", First()), call)
+        return result
 
 
 async def ids(pages: Awaitable[Page[RunRow]]) -> list[str]:

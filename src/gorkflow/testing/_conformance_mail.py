@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from gorkflow.clock import Moment
 from gorkflow.store import Store
 from gorkflow.testing._conformance_base import (
     FENCED,
@@ -31,17 +32,17 @@ class Mail(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run("a"), new_run("b"), new_run("free")])
-        await store.claim("w1", now=T0, run_id="a")
-        await store.claim("w2", now=T0, run_id="b")
+        await store.claim("w1", times=Moment(T0), run_id="a")
+        await store.claim("w2", times=Moment(T0), run_id="b")
         for run_id, body in (("a", "1"), ("b", "2"), ("free", "3"), ("a", "4")):
             await store.post(message(run_id, body))
-        first = await store.heartbeat("w1", T0)
+        first = await store.heartbeat("w1", Moment(T0))
         assert [each.body for each in first.messages] == ["1", "4"]
-        assert (await store.heartbeat("w1", T0)).messages == first.messages
+        assert (await store.heartbeat("w1", Moment(T0))).messages == first.messages
         use = step_forward(run_row("a", worker_id="w1", token=1))
         assert await store.append([replace(use, consumed=[first.messages[0].id])]) == [OK]
-        assert [each.body for each in (await store.heartbeat("w1", T0)).messages] == ["4"]
-        assert [each.body for each in (await store.heartbeat("w2", T0)).messages] == ["2"]
+        assert [each.body for each in (await store.heartbeat("w1", Moment(T0))).messages] == ["4"]
+        assert [each.body for each in (await store.heartbeat("w2", Moment(T0))).messages] == ["2"]
 
     @with_store
     async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
@@ -104,7 +105,7 @@ class Mail(Conformance):
         assert await store.post(message())
         kept = [each.payload for each in await store.inbox("r")]
         assert kept == [*PAYLOADS, None]
-        beat = await store.heartbeat("w1", T0)
+        beat = await store.heartbeat("w1", Moment(T0))
         assert list(beat.messages) == await store.inbox("r")
         assert {(each.kind, each.body) for each in beat.messages[:-1]} == {("signal", "approved")}
 
@@ -114,11 +115,11 @@ class Mail(Conformance):
         await store.create([new_run("a", worker_id="w1", token=1), new_run("free")])
         for run_id, body in (("a", "1"), ("free", "2"), ("a", "3"), ("a", "4")):
             await store.post(message(run_id, body))
-        whole = (await store.heartbeat("w1", T0)).messages
+        whole = (await store.heartbeat("w1", Moment(T0))).messages
         assert [each.body for each in whole] == ["1", "3", "4"]
-        later = await store.heartbeat("w1", T0, after=whole[0].id)
+        later = await store.heartbeat("w1", Moment(T0), after=whole[0].id)
         assert later.messages == whole[1:]
-        assert (await store.heartbeat("w1", T0, after=whole[-1].id)).messages == ()
+        assert (await store.heartbeat("w1", Moment(T0), after=whole[-1].id)).messages == ()
 
     @with_store
     async def test_an_append_consumes_messages(self, store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from gorkflow.clock import Moment
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Store
 from gorkflow.testing._conformance_base import (
@@ -13,6 +14,7 @@ from gorkflow.testing._conformance_base import (
     OK,
     T0,
     Conformance,
+    Turning,
     finish,
     message,
     names,
@@ -33,7 +35,7 @@ class Owning(Conformance):
     async def test_claim_gives_owner_and_fresh_token(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(token=4)])
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row == run_row(token=5, worker_id="w1")
         assert await store.get_run("r") == claim.row
 
@@ -43,7 +45,7 @@ class Owning(Conformance):
             await store.register(worker(f"w{number}"))
         await store.create([new_run(f"r{number}") for number in range(20)])
         claims = await asyncio.gather(
-            *(store.claim(f"w{number}", now=T0, limit=7) for number in range(4))
+            *(store.claim(f"w{number}", times=Moment(T0), limit=7) for number in range(4))
         )
         taken = [run_id for each in claims for run_id in names(each)]
         assert sorted(taken) == sorted(f"r{number}" for number in range(20))
@@ -53,8 +55,8 @@ class Owning(Conformance):
         await store.register(worker())
         for run_id, age in (("young", 2), ("b", 1), ("old", 0), ("a", 1)):
             await store.create([new_run(run_id, created_at=T0 + age)])
-        assert names(await store.claim("w1", now=T0, limit=3)) == ["old", "a", "b"]
-        assert names(await store.claim("w1", now=T0)) == ["young"]
+        assert names(await store.claim("w1", times=Moment(T0), limit=3)) == ["old", "a", "b"]
+        assert names(await store.claim("w1", times=Moment(T0))) == ["young"]
 
     @with_store
     async def test_claim_orders_due_and_waiting_runs_by_age(self, store: Store) -> None:
@@ -66,59 +68,84 @@ class Owning(Conformance):
                 new_run("c", created_at=T0 + 2, due_at=T0 + 1),
             ]
         )
-        assert names(await store.claim("w1", now=T0 + 9)) == ["b", "a", "c"]
+        assert names(await store.claim("w1", times=Moment(T0 + 9))) == ["b", "a", "c"]
 
     @with_store
     async def test_claim_respects_the_limit(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(f"r{number}") for number in range(5)])
-        assert len(await store.claim("w1", now=T0, limit=2)) == 2
-        assert await store.claim("w1", now=T0, limit=0) == []
-        assert len(await store.claim("w1", now=T0)) == 3
+        assert len(await store.claim("w1", times=Moment(T0), limit=2)) == 2
+        assert await store.claim("w1", times=Moment(T0), limit=0) == []
+        assert len(await store.claim("w1", times=Moment(T0))) == 3
 
     @with_store
     async def test_claim_of_several_workflows(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(name, workflow_id=name) for name in ("a", "b", "c")])
-        assert names(await store.claim("w1", now=T0, workflow_ids=[])) == []
-        assert names(await store.claim("w1", now=T0, workflow_ids=["c", "a", "x"])) == [
+        assert names(await store.claim("w1", times=Moment(T0), workflow_ids=[])) == []
+        assert names(await store.claim("w1", times=Moment(T0), workflow_ids=["c", "a", "x"])) == [
             "a",
             "c",
         ]
-        assert names(await store.claim("w1", now=T0)) == ["b"]
+        assert names(await store.claim("w1", times=Moment(T0))) == ["b"]
 
     @with_store
     async def test_a_run_is_claimable_when_it_is_due(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
-        assert await store.claim("w1", now=T0 + 4.9) == []
-        assert names(await store.claim("w1", now=T0 + 5)) == ["r"]
+        assert await store.claim("w1", times=Moment(T0 + 4.9)) == []
+        assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
+
+    @with_store
+    async def test_what_is_due_is_judged_once_the_lock_is_held(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("other"))
+        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        turning = Turning(T0, T0 + 6)
+        assert names(await turning.after_another(store, store.claim("w1", times=turning))) == ["r"]
+
+    @with_store
+    async def test_a_lease_is_judged_once_the_lock_is_held(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("other"))
+        turning = Turning(T0 + LEASE, T0 + LEASE + 1)
+        assert not (await turning.after_another(store, store.heartbeat("w1", turning))).alive
+
+    @with_store
+    async def test_a_lease_from_far_ahead_was_written_by_a_wrong_clock(self, store: Store) -> None:
+        await store.register(worker("w1", seen_at=T0 + 3600))
+        await store.register(worker("w2"))
+        await store.create([new_run()])
+        await store.claim("w1", times=Moment(T0 + 3600))
+        assert names(await store.claim("w2", times=Moment(T0))) == ["r"]
 
     @with_store
     async def test_a_run_can_be_claimed_ahead_of_time(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
-        assert await store.claim("w1", now=T0 + 2, ahead=2.9) == []
-        assert names(await store.claim("w1", now=T0 + 2, ahead=3)) == ["r"]
+        assert await store.claim("w1", times=Moment(T0 + 2), ahead=2.9) == []
+        assert names(await store.claim("w1", times=Moment(T0 + 2), ahead=3)) == ["r"]
 
     @with_store
     async def test_claim_by_id_takes_that_run_and_no_other(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run("a"), new_run("b", due_at=T0 + 500)])
-        assert names(await store.claim("w1", now=T0, run_id="b")) == ["b"]
-        assert await store.claim("w1", now=T0, run_id="nobody") == []
-        assert names(await store.claim("w1", now=T0)) == ["a"]
+        assert names(await store.claim("w1", times=Moment(T0), run_id="b")) == ["b"]
+        assert await store.claim("w1", times=Moment(T0), run_id="nobody") == []
+        assert names(await store.claim("w1", times=Moment(T0))) == ["a"]
 
     @with_store
     async def test_claim_by_id_respects_owner_workflow_and_end(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run("owned"), new_run("ended"), new_run("other", workflow_id="x")])
-        await store.claim("w2", now=T0, run_id="owned")
+        await store.claim("w2", times=Moment(T0), run_id="owned")
         await store.append([finish(run_row("ended"))])
-        assert await store.claim("w1", now=T0, run_id="owned") == []
-        assert await store.claim("w1", now=T0, run_id="ended") == []
-        assert await store.claim("w1", now=T0, run_id="other", workflow_ids=["shop"]) == []
+        assert await store.claim("w1", times=Moment(T0), run_id="owned") == []
+        assert await store.claim("w1", times=Moment(T0), run_id="ended") == []
+        assert (
+            await store.claim("w1", times=Moment(T0), run_id="other", workflow_ids=["shop"]) == []
+        )
 
     @with_store
     async def test_ended_runs_are_not_claimed(self, store: Store) -> None:
@@ -126,24 +153,24 @@ class Owning(Conformance):
         for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
             await store.create([new_run(status.value)])
             await store.append([finish(run_row(status.value), status)])
-        assert await store.claim("w1", now=T0) == []
+        assert await store.claim("w1", times=Moment(T0)) == []
 
     @with_store
     async def test_a_living_owner_keeps_its_runs(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run()])
-        await store.claim("w1", now=T0)
-        assert await store.claim("w2", now=T0 + LEASE) == []
-        assert await store.claim("w1", now=T0) == []
+        await store.claim("w1", times=Moment(T0))
+        assert await store.claim("w2", times=Moment(T0 + LEASE)) == []
+        assert await store.claim("w1", times=Moment(T0)) == []
 
     @with_store
     async def test_runs_of_an_ended_lease_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + LEASE))
         await store.create([new_run()])
-        [first] = await store.claim("w1", now=T0)
-        [second] = await store.claim("w2", now=T0 + LEASE + 0.5)
+        [first] = await store.claim("w1", times=Moment(T0))
+        [second] = await store.claim("w2", times=Moment(T0 + LEASE + 0.5))
         assert (second.row.worker_id, second.row.token) == ("w2", first.row.token + 1)
         assert await store.append([step_forward(first.row)]) == [FENCED]
         assert await store.append([step_forward(second.row)]) == [OK]
@@ -152,7 +179,7 @@ class Owning(Conformance):
     async def test_runs_of_a_worker_that_never_registered_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(worker_id="ghost", token=1)])
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert (claim.row.worker_id, claim.row.token) == ("w1", 2)
 
     # Owners that died
@@ -162,20 +189,20 @@ class Owning(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run()])
-        await store.claim("w1", now=T0)
+        await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
-        [claim] = await store.claim("w2", now=T0)
+        [claim] = await store.claim("w2", times=Moment(T0))
         assert not claim.row.orphaned
         released = replace(claim.row, worker_id=None)
         assert await store.append([Append(released, (), released.seq)]) == [OK]
-        [claim] = await store.claim("w2", now=T0)
+        [claim] = await store.claim("w2", times=Moment(T0))
         assert not claim.row.orphaned
 
     @with_store
     async def test_the_run_of_an_owner_that_died_is_orphaned(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(worker_id="ghost", token=1)])
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row.orphaned
         assert await store.get_run("r") == claim.row
 
@@ -183,7 +210,7 @@ class Owning(Conformance):
     async def test_so_is_that_of_an_earlier_worker_of_the_id(self, store: Store) -> None:
         await store.create([new_run(worker_id="w1", token=1)])
         await store.register(worker())
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row.orphaned
 
     @with_store
@@ -192,12 +219,12 @@ class Owning(Conformance):
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + LEASE))
         await store.create([new_run("a"), new_run("b")])
-        await store.claim("w1", now=T0)
-        [claim] = await store.claim("w2", now=T0 + LEASE + 1, limit=1)
+        await store.claim("w1", times=Moment(T0))
+        [claim] = await store.claim("w2", times=Moment(T0 + LEASE + 1), limit=1)
         assert not claim.row.orphaned
-        assert not (await store.heartbeat("w1", T0 + LEASE + 1)).alive
+        assert not (await store.heartbeat("w1", Moment(T0 + LEASE + 1))).alive
         await store.register(worker(seen_at=T0 + LEASE + 1))
-        [claim] = await store.claim("w1", now=T0 + LEASE + 1)
+        [claim] = await store.claim("w1", times=Moment(T0 + LEASE + 1))
         assert not claim.row.orphaned
 
     @with_store
@@ -205,13 +232,13 @@ class Owning(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run("a", worker_id="ghost", token=1), new_run("b")])
-        await store.claim("w1", now=T0)
+        await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
-        first, second = await store.claim("w2", now=T0)
+        first, second = await store.claim("w2", times=Moment(T0))
         assert (first.row.orphaned, second.row.orphaned) == (True, False)
         kept = replace(first.row, worker_id=None)  # as whoever can't carry it on puts it back
         assert await store.append([Append(kept, (), kept.seq)]) == [OK]
-        [again] = await store.claim("w2", now=T0)
+        [again] = await store.claim("w2", times=Moment(T0))
         assert again.row.orphaned
         assert await store.append([step_forward(again.row, orphaned=False)]) == [OK]
         row = await store.get_run("a")
@@ -223,8 +250,8 @@ class Owning(Conformance):
         await store.register(worker())
         await store.create([new_run(due_at=T0 + 500), new_run("other", due_at=T0 + 500)])
         await store.post(message())
-        assert await store.claim("w1", now=T0, workflow_ids=["x"]) == []
-        assert names(await store.claim("w1", now=T0)) == ["r"]
+        assert await store.claim("w1", times=Moment(T0), workflow_ids=["x"]) == []
+        assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
 
     # Workers
 
@@ -233,14 +260,14 @@ class Owning(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run("a"), new_run("b"), new_run("c")])
-        await store.claim("w1", now=T0, limit=2)
-        await store.claim("w2", now=T0)
+        await store.claim("w1", times=Moment(T0), limit=2)
+        await store.claim("w2", times=Moment(T0))
         await store.unregister("w1")
         for run_id, owner in (("a", None), ("b", None), ("c", "w2")):
             row = await store.get_run(run_id)
             assert row is not None
             assert row.worker_id == owner
-        assert names(await store.claim("w2", now=T0)) == ["a", "b"]
+        assert names(await store.claim("w2", times=Moment(T0))) == ["a", "b"]
 
     @with_store
     async def test_unregister_of_nobody_is_harmless(self, store: Store) -> None:
@@ -263,7 +290,7 @@ class Owning(Conformance):
         await store.register(worker())
         await store.register(worker(seen_at=T0 + 100))
         assert await store.workers() == [worker(seen_at=T0 + 100)]
-        assert (await store.heartbeat("w1", T0 + 100 + LEASE)).alive
+        assert (await store.heartbeat("w1", Moment(T0 + 100 + LEASE))).alive
 
     @with_store
     async def test_register_gives_back_what_an_earlier_worker_of_the_id_left(
@@ -272,33 +299,33 @@ class Owning(Conformance):
         await store.register(worker("w2"))
         await store.create([new_run("a"), new_run("b", worker_id="w1", token=1)])
         await store.register(worker())
-        assert names(await store.claim("w2", now=T0)) == ["a", "b"]
+        assert names(await store.claim("w2", times=Moment(T0))) == ["a", "b"]
         await store.create([new_run("c", worker_id="w1", token=1)])
         await store.register(worker(seen_at=T0 + 1))  # the same worker, after a lapse
-        assert await store.claim("w2", now=T0) == []
+        assert await store.claim("w2", times=Moment(T0)) == []
 
     @with_store
     async def test_a_heartbeat_extends_the_lease(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 100))
         await store.create([new_run()])
-        await store.claim("w1", now=T0)
-        assert (await store.heartbeat("w1", T0 + 20)).alive
-        assert (await store.heartbeat("w1", T0 + 45)).alive
-        assert await store.claim("w2", now=T0 + 45 + LEASE) == []
-        assert names(await store.claim("w2", now=T0 + 45.5 + LEASE)) == ["r"]
+        await store.claim("w1", times=Moment(T0))
+        assert (await store.heartbeat("w1", Moment(T0 + 20))).alive
+        assert (await store.heartbeat("w1", Moment(T0 + 45))).alive
+        assert await store.claim("w2", times=Moment(T0 + 45 + LEASE)) == []
+        assert names(await store.claim("w2", times=Moment(T0 + 45.5 + LEASE))) == ["r"]
 
     @with_store
     async def test_a_late_heartbeat_does_not_raise_the_dead(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 40))
         await store.create([new_run()])
-        await store.claim("w1", now=T0)
-        assert not (await store.heartbeat("w1", T0 + LEASE + 1)).alive
-        assert names(await store.claim("w2", now=T0 + LEASE + 1)) == ["r"]
+        await store.claim("w1", times=Moment(T0))
+        assert not (await store.heartbeat("w1", Moment(T0 + LEASE + 1))).alive
+        assert names(await store.claim("w2", times=Moment(T0 + LEASE + 1))) == ["r"]
 
     @with_store
     async def test_a_stranger_has_no_heartbeat(self, store: Store) -> None:
-        beat = await store.heartbeat("nobody", T0)
+        beat = await store.heartbeat("nobody", Moment(T0))
         assert not beat.alive
         assert beat.messages == ()

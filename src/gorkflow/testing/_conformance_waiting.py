@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from gorkflow.clock import Moment
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Store
 from gorkflow.testing._conformance_base import (
@@ -49,9 +50,9 @@ class Waiting(Conformance):
         )
         await store.post(message("mailed"))
         now = T0 + 5
-        assert names(await store.claim("w1", now=now, limit=2)) == ["mailed", "due"]
-        assert names(await store.claim("w1", now=now, limit=2)) == ["high", "other"]
-        assert names(await store.claim("w1", now=now)) == ["old", "young", "low"]
+        assert names(await store.claim("w1", times=Moment(now), limit=2)) == ["mailed", "due"]
+        assert names(await store.claim("w1", times=Moment(now), limit=2)) == ["high", "other"]
+        assert names(await store.claim("w1", times=Moment(now))) == ["old", "young", "low"]
 
     @with_store
     async def test_priority_and_exclusiveness_are_kept(self, store: Store) -> None:
@@ -70,9 +71,9 @@ class Waiting(Conformance):
     async def test_a_suspended_run_without_a_due_time_waits_for_mail(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(status=SUSPENDED), new_run("ready")])
-        assert names(await store.claim("w1", now=T0 + 1e6)) == ["ready"]
+        assert names(await store.claim("w1", times=Moment(T0 + 1e6))) == ["ready"]
         await store.post(signal())
-        assert names(await store.claim("w1", now=T0)) == ["r"]
+        assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
 
     @with_store
     async def test_mail_that_was_seen_wakes_nobody(self, store: Store) -> None:
@@ -82,9 +83,9 @@ class Waiting(Conformance):
         [seen] = await store.inbox("r")
         asleep = run_row(worker_id=None, token=1, status=SUSPENDED, due_at=T0 + 500, seen=seen.id)
         assert await store.append([Append(asleep, (), 1)]) == [OK]
-        assert await store.claim("w1", now=T0) == []
+        assert await store.claim("w1", times=Moment(T0)) == []
         await store.post(signal())
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert (claim.row.seen, claim.row.status) == (seen.id, SUSPENDED)
 
     @with_store
@@ -94,7 +95,7 @@ class Waiting(Conformance):
         await store.post(signal())
         asleep = run_row(worker_id=None, token=1, status=SUSPENDED, seen=0)
         await store.append([Append(asleep, (), 1)])
-        assert names(await store.claim("w1", now=T0)) == ["r"]
+        assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
 
     @with_store
     async def test_mail_that_was_consumed_wakes_nobody(self, store: Store) -> None:
@@ -104,14 +105,14 @@ class Waiting(Conformance):
         [sent] = await store.inbox("r")
         use = replace(step_forward(run_row(status=SUSPENDED)), consumed=[sent.id])
         assert await store.append([use]) == [OK]
-        assert await store.claim("w1", now=T0) == []
+        assert await store.claim("w1", times=Moment(T0)) == []
 
     @with_store
     async def test_a_run_of_a_dead_owner_is_due_when_it_says(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run(worker_id="ghost", token=1, due_at=T0 + 5)])
-        assert await store.claim("w1", now=T0) == []
-        assert names(await store.claim("w1", now=T0 + 5)) == ["r"]
+        assert await store.claim("w1", times=Moment(T0)) == []
+        assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
 
     # Exclusive starts
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gorkflow import events as ev
+from gorkflow.clock import Moment
 from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
@@ -62,7 +63,7 @@ class Writing(Conformance):
         with pytest.raises(StoreError):
             await store.get_run("r")
         with pytest.raises(StoreError):
-            await store.claim("w1", now=T0)
+            await store.claim("w1", times=Moment(T0))
 
     # Creating
 
@@ -101,7 +102,7 @@ class Writing(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run(worker_id="w1", token=1)])
-        assert await store.claim("w2", now=T0) == []
+        assert await store.claim("w2", times=Moment(T0)) == []
         row = await store.get_run("r")
         assert row is not None
         assert await store.append([step_forward(row)]) == [OK]
@@ -246,7 +247,7 @@ class Writing(Conformance):
     async def test_append_with_an_older_token_is_fenced(self, store: Store) -> None:
         await store.register(worker())
         await store.create([new_run()])
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         assert await store.append([step_forward(run_row())]) == [FENCED]
         assert await store.append([step_forward(claim.row)]) == [OK]
 
@@ -313,9 +314,9 @@ class Writing(Conformance):
         await store.register(worker())
         await store.register(worker("w2"))
         await store.create([new_run()])
-        [claim] = await store.claim("w1", now=T0)
+        [claim] = await store.claim("w1", times=Moment(T0))
         await store.append([step_forward(claim.row, worker_id=None)])
-        [again] = await store.claim("w2", now=T0)
+        [again] = await store.claim("w2", times=Moment(T0))
         assert (again.row.worker_id, again.row.token, again.row.seq) == ("w2", 2, 2)
 
     @with_store

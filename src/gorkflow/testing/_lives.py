@@ -22,7 +22,8 @@ from gorkflow.store import Append, NewRun, Store, Written
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._gates import Begun, Gates
 from gorkflow.testing._run import RUN_ID, Play, Result
-from gorkflow.testing.clock import StuckError, VirtualClock, VirtualLoop, outside
+from gorkflow.testing._virtual_clock import VirtualClock
+from gorkflow.testing.clock import StuckError, VirtualLoop, outside
 
 _CLEANUP = 10  # virtual seconds that handlers of a dead engine get in the end
 

@@ -21,7 +21,8 @@ from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._fakes import Fakes, with_fakes
 from gorkflow.testing._gates import Gates
 from gorkflow.testing._rewrite import in_threads
-from gorkflow.testing.clock import START, StuckError, VirtualClock, VirtualLoop, in_own_thread
+from gorkflow.testing._virtual_clock import START, VirtualClock
+from gorkflow.testing.clock import StuckError, VirtualLoop, in_own_thread
 from gorkflow.workflow import Workflow
 
 In = TypeVar("In")

@@ -27,24 +27,21 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
-from gorkflow.clock import TimerHandle, in_background
+from gorkflow.clock import in_background
 from gorkflow.errors import GorkflowError
+from gorkflow.testing._virtual_clock import START, VirtualClock
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-"""When virtual time begins, unless said otherwise."""
 
 in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
 """Whether what runs is a step's handler, watched by a scheduler of ours."""
 
 _NEVER = 10 * 365 * 86_400.0
 _RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
-_LATEST = 221_845_392_000.0  # the year 9000
 _PATIENCE = 1.0  # real seconds that work outside may take before virtual time flows
 _FUTILE = 300  # jumps to background timers in a row after which nothing will come of it
 
@@ -53,70 +50,11 @@ class StuckError(GorkflowError):
     """Nothing can happen any more in virtual time: no timer, no thread, no socket is left."""
 
 
-class VirtualClock:
-    """A clock that only moves when a ``VirtualLoop`` moves it.
-
-    Args:
-        start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
-    """
-
-    def __init__(self, start: datetime | float = START) -> None:
-        self._now = _seconds(start)
-
-    def __repr__(self) -> str:
-        """Return the time it shows."""
-        return f"<VirtualClock {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
-
-    def now(self) -> float:
-        """Return the virtual time of day, in seconds since the epoch."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Return the same: virtual time never goes back."""
-        return self._now
-
-    def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
-        """Call back in the running loop when the virtual time ``due`` has come.
-
-        Raises:
-            RuntimeError: the running loop is not the one that moves this clock.
-        """
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, VirtualLoop) or loop.clock is not self:
-            raise RuntimeError(
-                "a VirtualClock is moved by its own VirtualLoop, and another loop runs here; use "
-                "testing.run(…), or run the test with testing.in_virtual_time(…)"
-            )
-        return loop.call_at(due, callback)
-
-    def advance(self, to: float) -> None:
-        """Move on to a time of day; never back."""
-        self._now = max(self._now, to)
-
-
 class _Timer(NamedTuple):
     due: float
     number: int
     handle: asyncio.TimerHandle
     of_handler: bool
-
-
-def _seconds(start: datetime | float) -> float:
-    """Return the instant at which a clock begins, in seconds since the epoch.
-
-    Raises:
-        TypeError: it is not an instant.
-        ValueError: it is before 1970, or after the year 9000, where some calendars end.
-    """
-    if isinstance(start, bool) or not isinstance(start, datetime | int | float):
-        raise TypeError(f"start must be a datetime or seconds since the epoch, not {start!r:.100}")
-    try:
-        seconds = start.timestamp() if isinstance(start, datetime) else start
-        if 0 <= seconds <= _LATEST:
-            return float(seconds)
-    except (OverflowError, ValueError, OSError):
-        pass  # beyond what the system's calendar has
-    raise ValueError(f"start must be from 1970 to 9000, not {start!r:.100}")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -145,8 +83,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     # ---- time -----------------------------------------------------------------------------
 
     def time(self) -> float:
-        """Return the virtual time; it counts from the epoch, as the clock does."""
-        return self.clock.now()
+        """Return the virtual time; it counts from the epoch."""
+        return self.clock.monotonic()
 
     def call_at(
         self,
@@ -156,7 +94,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call back when the virtual time ``when`` has come."""
-        idle = in_background()
+        idle = in_background() and when > self.time()  # what is due needs no jump
         if idle:
             handle = asyncio.TimerHandle(when, callback, args, self, context)
         else:
@@ -173,7 +111,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 self.call_soon(_run, handle)
 
     def _next(self, timers: list[_Timer]) -> _Timer | None:
-        now = self.clock.now()
+        now = self.clock.monotonic()
         while timers and (timers[0].handle.cancelled() or timers[0].due <= now):
             heapq.heappop(timers)
         return timers[0] if timers and timers[0].due < now + _NEVER else None
@@ -246,7 +184,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if is_patient:
             self._patience = max(0.0, self._patience - passed)
         else:
-            self._jump(self.clock.now() + min(passed, room))
+            self._jump(self.clock.monotonic() + min(passed, room))
         if not events and room >= _PATIENCE / 2 and self.scheduler is not None:
             self.scheduler(False)  # threads may wait for each other
         return events
@@ -254,8 +192,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _room(self) -> float:
         """Return how long it may wait without missing a timer."""
         timers = (self._next(self._timers), self._next(self._idle))
-        due = min((timer.due for timer in timers if timer), default=_NEVER + self.clock.now())
-        return min(_PATIENCE, max(0.0, due - self.clock.now()))
+        due = min((timer.due for timer in timers if timer), default=_NEVER + self.clock.monotonic())
+        return min(_PATIENCE, max(0.0, due - self.clock.monotonic()))
 
     def _give_up(self) -> None:
         error = StuckError(

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest, nsmallest
 
+from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
-from gorkflow.limits import Book, LimitGrant, LimitRequest, settle
+from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, settle
 from gorkflow.listing import Page, RunFilter
 from gorkflow.store import (
     Append,
@@ -190,21 +191,21 @@ class MemoryStore(Schedules):
 
     def _release(self, worker_id: str, *, died: bool) -> None:
         for book in self._books.values():
-            book.leases.pop(worker_id, None)
+            book.leave(worker_id)
         for run in list(self._places.owned.get(worker_id, {}).values()):
             orphaned = died or run.row.orphaned
             self._set_row(run, replace(run.row, worker_id=None, orphaned=orphaned))
 
-    def _alive(self, worker_id: str, now: float) -> bool:
+    def _alive(self, worker_id: str, times: Timekeeper) -> bool:
         worker = self._workers.get(worker_id)
-        return worker is not None and worker.seen_at + worker.lease >= now
+        return worker is not None and times.alive(worker.seen_at, worker.lease)
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         """Extend the worker's lease and fetch the messages for its runs."""
         self._check_open()
-        if not self._alive(worker_id, now):
+        if not self._alive(worker_id, times):
             return Heartbeat(alive=False)
-        self._workers[worker_id] = self._workers[worker_id]._replace(seen_at=now)
+        self._workers[worker_id] = self._workers[worker_id]._replace(seen_at=times.now())
         found: list[Message] = []
         for message_id, run in reversed(self._mailed.items()):
             if message_id <= after:
@@ -218,7 +219,7 @@ class MemoryStore(Schedules):
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
@@ -228,12 +229,12 @@ class MemoryStore(Schedules):
         self._check_open()
         for owner in list(self._places.owned):
             # Whoever claims is alive, though its lease may have ended.
-            if owner != worker_id and not self._alive(owner, now):
+            if owner != worker_id and not self._alive(owner, times):
                 # Those who registered are of this process: they live, at least as long as we do.
                 self._release(owner, died=owner not in self._workers)
         free = (
             run
-            for run in self._candidates(now + ahead, run_id)
+            for run in self._candidates(times.now() + ahead, run_id)
             if workflow_ids is None or run.written.workflow_id in workflow_ids
         )
         claims: list[Claim] = []
@@ -254,18 +255,21 @@ class MemoryStore(Schedules):
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         held: Mapping[str, int],
         requests: Sequence[LimitRequest] = (),
+        unbegun: Mapping[str, int] = NONE,
+        began: Mapping[str, float] = NONE,
     ) -> LimitGrant:
         """Let steps in at limits that all workers share."""
         self._check_open()
-        if not self._alive(worker_id, now):
+        if not self._alive(worker_id, times):
             return LimitGrant((0,) * len(requests), contended=True)
+        now = times.now()
         for book in self._books.values():
-            for other in [name for name in book.leases if not self._alive(name, now)]:
-                del book.leases[other]
-        return settle(self._books, worker_id, held, requests, now)
+            for other in [name for name in book.leases if not self._alive(name, times)]:
+                book.leave(other, now)
+        return settle(self._books, worker_id, held, requests, now, unbegun=unbegun, began=began)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
@@ -343,10 +347,11 @@ class MemoryStore(Schedules):
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that are registered and, at ``now``, within their lease."""
         self._check_open()
+        times = None if now is None else Moment(now)
         return [
             worker
             for worker in self._workers.values()
-            if now is None or self._alive(worker.worker_id, now)
+            if times is None or times.alive(worker.seen_at, worker.lease)
         ]
 
 

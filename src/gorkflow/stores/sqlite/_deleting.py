@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from gorkflow.clock import Moment
 from gorkflow.errors import StoreCorruptError
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._reads import run_row, worker_alive
@@ -68,7 +69,7 @@ def give_up(
         return False
     key, owner = found[0], found[14]
     for worker in db.execute(query("list_workers")).fetchall():
-        if worker[0] == owner and worker_alive(worker, locks, machine, now):
+        if worker[0] == owner and worker_alive(worker, locks, machine, Moment(now)):
             return False
     try:
         run_row(found)

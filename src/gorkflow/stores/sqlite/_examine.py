@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from gorkflow.clock import Moment
 from gorkflow.errors import StoreError
 from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.stores.sqlite import _files
@@ -144,7 +145,7 @@ def _workers(db: sqlite3.Connection, path: Path, now: float) -> Iterator[Finding
     locks = WorkerLocks(Path(f"{path}.workers"))
     for row in db.execute(query("list_workers")).fetchall():
         worker_id, _, seen_at, _, host, pid, _ = row
-        alive = worker_alive(row, locks, _files.machine(), now)
+        alive = worker_alive(row, locks, _files.machine(), Moment(now))
         text = (
             f"{worker_id!r} (process {pid} on {host or 'an unnamed host'}) is "
             f"{'alive' if alive else 'dead'}; last heartbeat {max(0.0, now - seen_at):,.0f} s ago"

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
+from gorkflow.clock import Timekeeper
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
 from gorkflow.model import instant
 from gorkflow.policy import Limit
@@ -29,15 +30,17 @@ def take_limits(
     machine: str,
     worker_id: str,
     *,
-    now: float,
+    times: Timekeeper,
     held: Mapping[str, int],
     requests: Sequence[LimitRequest],
+    unbegun: Mapping[str, int],
+    began: Mapping[str, float],
 ) -> LimitGrant:
     """Let steps in at limits that all workers share."""
 
     def alive(name: str) -> bool:
         row = db.execute(query("get_worker"), (name,)).fetchone()
-        return row is not None and worker_alive(row, locks, machine, now)
+        return row is not None and worker_alive(row, locks, machine, times)
 
     if not alive(worker_id):
         return LimitGrant((0,) * len(requests), contended=True)
@@ -46,24 +49,35 @@ def take_limits(
     living = {worker_id: True}
     books: dict[str, Book] = {}
     before: dict[str, Book] = {}
+    now = times.now()
     for name in sorted(names):
-        leases = _leases(db, name)
-        for other in list(leases):
+        book = _book(db, name)
+        if book is None:
+            continue
+        before[name] = book
+        books[name] = changed = copy(book)
+        changed.leases = {other: copy(lease) for other, lease in book.leases.items()}
+        for other in book.leases:
             if other not in living:
                 living[other] = alive(other)
             if not living[other]:
                 db.execute(query("delete_limit_lease"), (name, other))
-                del leases[other]
-        book = _book(db, name)
-        if book is not None:
-            before[name] = book
-            books[name] = copy(book)
-            books[name].leases = {other: copy(lease) for other, lease in leases.items()}
-            book.leases = leases
-    grant = settle(books, worker_id, held, requests, now)
+                changed.leave(other, now)
+    grant = settle(books, worker_id, held, requests, now, unbegun=unbegun, began=began)
     for name, book in books.items():
         _save(db, name, worker_id, before.get(name), book)
     return grant
+
+
+def forget_worker(db: sqlite3.Connection, worker_id: str) -> None:
+    """Forget what a worker has at any limit."""
+    for (name,) in db.execute(query("list_limits_of_worker"), (worker_id,)).fetchall():
+        book = _book(db, name)
+        if book is not None:
+            before = copy(book)
+            book.leave(worker_id)
+            _save_book(db, name, before, book)
+    db.execute(query("delete_limit_leases"), (worker_id,))
 
 
 def _book(db: sqlite3.Connection, name: str) -> Book | None:
@@ -71,11 +85,14 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
     if row is None:
         return None
     try:
-        return _read_book(name, *row)
+        book = _read_book(name, *row)
     except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
         # Whoever waits for it would wait for ever: so what is known begins anew with this request.
         _logger.warning("limit %r is damaged, and begins anew: %s", name, error)
         return None
+    rows = db.execute(query("list_limit_leases"), (name,)).fetchall()
+    book.leases = {other: Lease(*lease) for other, *lease in rows}
+    return book
 
 
 def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
@@ -104,15 +121,15 @@ def check(db: sqlite3.Connection) -> Iterator[str]:
             yield f"{name}: {error}"
 
 
-def _leases(db: sqlite3.Connection, name: str) -> dict[str, Lease]:
-    rows = db.execute(query("list_limit_leases"), (name,)).fetchall()
-    return {other: Lease(held, since, asked_at) for other, held, since, asked_at in rows}
-
-
 def _save(
     db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
 ) -> None:
     """Write down what changed."""
+    _save_book(db, name, before, book)
+    _save_lease(db, name, worker_id, before, book)
+
+
+def _save_book(db: sqlite3.Connection, name: str, before: Book | None, book: Book) -> None:
     if before is None or (book.limit, book.defined_at, book.starts) != (
         before.limit,
         before.defined_at,
@@ -123,16 +140,23 @@ def _save(
         db.execute(
             query("upsert_limit"), (name, definition, book.defined_at, json.dumps(book.starts))
         )
+
+
+def _save_lease(
+    db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
+) -> None:
     old = None if before is None else before.leases.get(worker_id)
     new = book.leases.get(worker_id)
     if new is None:
         if old is not None:
             db.execute(query("delete_limit_lease"), (name, worker_id))
-    elif (
-        old is None
-        or (old.held, old.since) != (new.held, new.since)
-        or (new.asked_at > old.asked_at + _STALE)
-    ):
+    elif old is None or _standing(old) != _standing(new) or (new.asked_at > old.asked_at + _STALE):
         db.execute(
-            query("upsert_limit_lease"), (name, worker_id, new.held, new.since, new.asked_at)
+            query("upsert_limit_lease"),
+            (name, worker_id, new.held, new.since, new.asked_at, new.unbegun, new.let_in_at),
         )
+
+
+def _standing(lease: Lease) -> tuple[int, float | None, int, float]:
+    """Return what counts for others, beside that it still asks."""
+    return lease.held, lease.since, lease.unbegun, lease.let_in_at

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
@@ -162,14 +163,20 @@ def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[
     return [Message._make(values) for values in db.execute(query("list_worker_messages"), values)]
 
 
+def lease_of(values: tuple[Any, ...]) -> tuple[float, float]:
+    """Return when the worker of this row was last heard of, and the seconds of its lease."""
+    _, _, seen_at, lease, *_ = values
+    return seen_at, lease
+
+
 def worker_alive(
-    values: tuple[Any, ...], locks: WorkerLocks, machine: str, now: float | None
+    values: tuple[Any, ...], locks: WorkerLocks, machine: str, times: Timekeeper | None
 ) -> bool:
     """Whether the worker of this row lives: within its lease, and not seen to be dead."""
     worker_id, _, seen_at, lease, _, _, where = values
     if not 0 <= lease <= LONGEST:
         return False  # a damaged row: nobody has a lease like that, and it would last for ever
-    if now is not None and seen_at + lease < now:
+    if times is not None and not times.alive(seen_at, lease):
         return False
     return not _files.same_machine(where, machine) or locks.is_held(worker_id)
 
@@ -178,11 +185,12 @@ def workers(
     db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float | None
 ) -> list[Worker]:
     """Return the workers that are alive."""
+    times = None if now is None else Moment(now)
     return [
         Worker(
             worker_id=row[0], started_at=row[1], seen_at=row[2], lease=row[3], host=row[4],
             pid=row[5],
         )
         for row in db.execute(query("list_workers")).fetchall()
-        if worker_alive(row, locks, machine, now)
+        if worker_alive(row, locks, machine, times)
     ]  # fmt: skip

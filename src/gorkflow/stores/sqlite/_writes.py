@@ -10,12 +10,13 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
 from gorkflow.store import Append, Claim, Heartbeat, Message, NewRun, RunRow, Worker, Written
-from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite import _files, _limits
 from gorkflow.stores.sqlite._errors import UNSTORABLE
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._reads import readable_rows, worker_alive, worker_messages
+from gorkflow.stores.sqlite._reads import lease_of, readable_rows, worker_alive, worker_messages
 from gorkflow.stores.sqlite._schema import query, repeated
 
 _logger = logging.getLogger("gorkflow.store")
@@ -208,7 +209,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
     if locks.take(worker.worker_id):
         # A dead process of this name may have left runs, which would now look as if carried by us.
         _release(db, worker.worker_id, died=True)
-        db.execute(query("delete_limit_leases"), (worker.worker_id,))
+        _limits.forget_worker(db, worker.worker_id)
     values = (
         worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
         machine,
@@ -220,18 +221,19 @@ def unregister(db: sqlite3.Connection, worker_id: str) -> None:
     """Forget a worker and give back its runs."""
     db.execute(query("delete_worker"), (worker_id,))
     _release(db, worker_id, died=False)
-    db.execute(query("delete_limit_leases"), (worker_id,))
+    _limits.forget_worker(db, worker_id)
 
 
 def _release(db: sqlite3.Connection, worker_id: str, *, died: bool) -> None:
     db.execute(query("release_runs"), {"worker_id": worker_id, "died": died})
 
 
-def heartbeat(db: sqlite3.Connection, worker_id: str, now: float, after: int) -> Heartbeat:
+def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: int) -> Heartbeat:
     """Extend a lease that has not ended."""
-    extended = db.execute(query("extend_lease"), {"worker_id": worker_id, "now": now})
-    if not extended.rowcount:
+    row = db.execute(query("get_worker"), (worker_id,)).fetchone()
+    if row is None or not times.alive(*lease_of(row)):
         return Heartbeat(alive=False)
+    db.execute(query("extend_lease"), {"worker_id": worker_id, "now": times.now()})
     ((latest,),) = db.execute(query("latest_message")).fetchall()
     found = tuple(worker_messages(db, worker_id, after)) if latest and latest > after else ()
     return Heartbeat(alive=True, messages=found, upto=max(latest or 0, after))
@@ -243,14 +245,15 @@ def claim(
     machine: str,
     worker_id: str,
     *,
-    now: float,
+    times: Timekeeper,
     ahead: float,
     workflow_ids: Sequence[str] | None,
     run_id: str | None,
     limit: int,
 ) -> list[Claim]:
     """Take over runs that nobody alive owns."""
-    _release_the_dead(db, locks, machine, now, worker_id)
+    _release_the_dead(db, locks, machine, times, worker_id)
+    now = times.now()
     if run_id is not None:
         found = db.execute(query("get_run"), (run_id,))
     else:
@@ -282,13 +285,13 @@ def _workflows(db: sqlite3.Connection) -> list[str]:
 
 
 def _release_the_dead(
-    db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float, claimer: str
+    db: sqlite3.Connection, locks: WorkerLocks, machine: str, times: Timekeeper, claimer: str
 ) -> None:
     workers = {row[0]: row for row in db.execute(query("list_workers")).fetchall()}
     for (owner,) in db.execute(query("list_owners")).fetchall():
         if owner == claimer:
             continue  # whoever claims is alive, though its lease may have ended
-        if owner not in workers or not worker_alive(workers[owner], locks, machine, now):
+        if owner not in workers or not worker_alive(workers[owner], locks, machine, times):
             seen = owner in workers and _files.same_machine(workers[owner][-1], machine)
             _release(db, owner, died=not (seen and locks.is_seen(owner)))
 

@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
-from gorkflow.limits import LimitGrant, LimitRequest
+from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter
 from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.schedule import ScheduleRow
@@ -199,17 +200,17 @@ class SqliteStore:
         home = self._opened()
         await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
 
-    async def heartbeat(self, worker_id: str, now: float, *, after: int = 0) -> Heartbeat:
-        """Extend the worker's lease from ``now`` and fetch the messages for its runs."""
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+        """Extend the worker's lease and fetch the messages for its runs."""
         return await self._opened().write(
-            partial(_writes.heartbeat, worker_id=worker_id, now=now, after=after)
+            partial(_writes.heartbeat, worker_id=worker_id, times=times, after=after)
         )
 
     async def claim(
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
@@ -223,7 +224,7 @@ class SqliteStore:
                 locks=home.locks,
                 machine=home.machine,
                 worker_id=worker_id,
-                now=now,
+                times=times,
                 ahead=ahead,
                 workflow_ids=workflow_ids,
                 run_id=run_id,
@@ -235,9 +236,11 @@ class SqliteStore:
         self,
         worker_id: str,
         *,
-        now: float,
+        times: Timekeeper,
         held: Mapping[str, int],
         requests: Sequence[LimitRequest] = (),
+        unbegun: Mapping[str, int] = NONE,
+        began: Mapping[str, float] = NONE,
     ) -> LimitGrant:
         """Let steps in at limits that all workers of this file share."""
         home = self._opened()
@@ -247,9 +250,11 @@ class SqliteStore:
                 locks=home.locks,
                 machine=home.machine,
                 worker_id=worker_id,
-                now=now,
+                times=times,
                 held=held,
                 requests=requests,
+                unbegun=unbegun,
+                began=began,
             )
         )
 

@@ -14,12 +14,15 @@ CREATE TABLE limits (
 ) STRICT, WITHOUT ROWID;
 
 -- `since`: since when the worker waits without getting any.
+-- `unbegun`: its steps that were let in at a rate, and have not begun yet; `let_in_at`: the latest.
 CREATE TABLE limit_leases (
     name      TEXT NOT NULL,
     worker_id TEXT NOT NULL,
     held      INTEGER NOT NULL,
     since     REAL,
     asked_at  REAL NOT NULL,
+    unbegun   INTEGER NOT NULL,
+    let_in_at REAL NOT NULL,
     PRIMARY KEY (name, worker_id)
 ) STRICT, WITHOUT ROWID;
 
