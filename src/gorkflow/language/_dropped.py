@@ -91,12 +91,15 @@ def _warn(workflow_id: str, place: str) -> None:
     )
 
 
-def without_a_run(workflow: object, name: str) -> NoReturn:
-    """Raise ``AttributeError``, which says how a workflow is run."""
-    hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
-    raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=workflow)
+class RunsNothing:
+    """Says of a workflow, to who expects it to run itself, how it is run."""
 
+    if not TYPE_CHECKING:  # type checkers know what there is
 
-def not_called(*_: object, **__: object) -> NoReturn:
-    """Raise ``TypeError``, which says how a workflow is run."""
-    raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
+            raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=self)
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Raise ``TypeError``, which says what to write."""
+            raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")
