@@ -325,8 +325,7 @@ class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
             _seen=self._seen.union(seen),
             _growth=growth,
         )
-        self._growth.add(grown, growth)
-        return grown
+        return self._growth.add(grown, growth)
 
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
         """Return the workflow with other elements, checked from the start."""

@@ -6,7 +6,7 @@ import inspect
 import os
 import weakref
 from opcode import opmap
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gorkflow.language._hazards import is_inside, warn
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gorkflow.language._elements import Chain
 
+Grown = TypeVar("Grown", bound="Chain[Any, Any]")
 _GROWS = frozenset(
     {"then", "parallel", "map", "loop", "then_if", "when", "otherwise", "sleep", "wait_for"}
 )
@@ -44,12 +45,13 @@ class Growth:
         """Whether something that it grew into was used: then the others may be variants."""
         self._grown: list[tuple[weakref.ref[Chain[Any, Any]], Growth]] = []
 
-    def add(self, workflow: Chain[Any, Any], growth: Growth) -> None:
-        """Remember what it grew into, and forget what was used."""
+    def add(self, workflow: Grown, growth: Growth) -> Grown:
+        """Remember what it grew into, which is returned, and forget what was used."""
         self.is_used = True
         left = [item for item in self._grown if not item[1].is_used]
         self._branched |= len(left) < len(self._grown)
         self._grown = [*left, (weakref.ref(workflow), growth)] if growth.place else left
+        return workflow
 
     def check(self, workflow_id: str) -> None:
         """Warn, as the workflow is run, if all that it grew into was dropped."""
