@@ -10,10 +10,9 @@ from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._dropped import (
     Growth,
+    RunsNothing,
     WorkflowDroppedWarning,
     call_that_drops,
-    not_called,
-    without_a_run,
 )
 from gorkflow.language._elements import (
     UNSET,
@@ -28,7 +27,15 @@ from gorkflow.language._elements import (
     timeout_of,
 )
 from gorkflow.language._fit import NOTHING, Value
-from gorkflow.language._growth import duplicates, nested, tag_problems, text_problems, with_signals
+from gorkflow.language._growth import (
+    duplicates,
+    ids_of,
+    nested,
+    seen_of,
+    tag_problems,
+    text_problems,
+    with_signals,
+)
 from gorkflow.language._options import (
     StepDefaults,
     annotation_problems,
@@ -41,7 +48,7 @@ from gorkflow.language._overloads import Arms_co, ChoosingMethods
 from gorkflow.language._pausing import PausingMethods
 from gorkflow.language._repeating import make_loop, make_map
 from gorkflow.language._replace import replaced
-from gorkflow.language._walk import Place, Walk, ids_of, seen_of
+from gorkflow.language._walk import Place, Walk
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:
@@ -56,7 +63,7 @@ T = TypeVar("T")
 _MAX_DEPTH = 50
 
 
-class Workflow(PausingMethods[In_contra, Out_co]):
+class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
     """An immutable, typed chain of nodes. Each method returns a new, checked workflow.
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
@@ -318,8 +325,7 @@ class Workflow(PausingMethods[In_contra, Out_co]):
             _seen=self._seen.union(seen),
             _growth=growth,
         )
-        self._growth.add(grown, growth)
-        return grown
+        return self._growth.add(grown, growth)
 
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
         """Return the workflow with other elements, checked from the start."""
@@ -349,10 +355,6 @@ class Workflow(PausingMethods[In_contra, Out_co]):
         self._growth.is_used = True
         copy.__dict__.update({**self.__dict__, "_growth": Growth(), **changes, "_compiled": {}})
         return copy
-
-    if not TYPE_CHECKING:  # type checkers know what there is
-        __getattr__ = without_a_run
-        __call__ = not_called
 
 
 class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):

@@ -6,7 +6,7 @@ import inspect
 import os
 import weakref
 from opcode import opmap
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gorkflow.language._hazards import is_inside, warn
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gorkflow.language._elements import Chain
 
+Grown = TypeVar("Grown", bound="Chain[Any, Any]")
 _GROWS = frozenset(
     {"then", "parallel", "map", "loop", "then_if", "when", "otherwise", "sleep", "wait_for"}
 )
@@ -44,12 +45,13 @@ class Growth:
         """Whether something that it grew into was used: then the others may be variants."""
         self._grown: list[tuple[weakref.ref[Chain[Any, Any]], Growth]] = []
 
-    def add(self, workflow: Chain[Any, Any], growth: Growth) -> None:
-        """Remember what it grew into, and forget what was used."""
+    def add(self, workflow: Grown, growth: Growth) -> Grown:
+        """Remember what it grew into, which is returned, and forget what was used."""
         self.is_used = True
         left = [item for item in self._grown if not item[1].is_used]
         self._branched |= len(left) < len(self._grown)
         self._grown = [*left, (weakref.ref(workflow), growth)] if growth.place else left
+        return workflow
 
     def check(self, workflow_id: str) -> None:
         """Warn, as the workflow is run, if all that it grew into was dropped."""
@@ -91,12 +93,15 @@ def _warn(workflow_id: str, place: str) -> None:
     )
 
 
-def without_a_run(workflow: object, name: str) -> NoReturn:
-    """Raise ``AttributeError``, which says how a workflow is run."""
-    hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
-    raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=workflow)
+class RunsNothing:
+    """Says of a workflow, to who expects it to run itself, how it is run."""
 
+    if not TYPE_CHECKING:  # type checkers know what there is
 
-def not_called(*_: object, **__: object) -> NoReturn:
-    """Raise ``TypeError``, which says how a workflow is run."""
-    raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
+            raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=self)
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Raise ``TypeError``, which says what to write."""
+            raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")

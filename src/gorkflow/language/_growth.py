@@ -101,3 +101,19 @@ def with_signals(
                 f"{describe(annotation)}; give one of the two another name"
             )
     return found
+
+
+def ids_of(element: Element) -> list[str]:
+    """Return the ids that an element takes in its workflow, outermost first."""
+    if isinstance(element, Block):
+        return [element.id, *(node.id for node in element.branches)]
+    if isinstance(element, Choice):
+        return [element.id, *(node.id for node in element.nodes)]
+    if isinstance(element, Map | Loop):
+        return [element.id, element.body.id]
+    return [element.id]
+
+
+def seen_of(element: Element) -> list[str]:
+    """Return those ids whose outputs may be read outside: no item's or iteration's."""
+    return [element.id] if isinstance(element, Map | Loop) else ids_of(element)

@@ -27,6 +27,7 @@ from gorkflow.language._elements import (
     Wait,
 )
 from gorkflow.language._fit import NOTHING, Value, as_wanted, dropped_problems, fit_problems
+from gorkflow.language._growth import seen_of
 from gorkflow.language._options import StepDefaults, merged
 from gorkflow.language._placement import LOCAL
 from gorkflow.language._undoing import with_types
@@ -378,22 +379,6 @@ class Walk:
             )
             return
         self.unresolved.setdefault(wanted, reader)
-
-
-def ids_of(element: Element) -> list[str]:
-    """Return the ids that an element takes in its workflow, outermost first."""
-    if isinstance(element, Block):
-        return [element.id, *(node.id for node in element.branches)]
-    if isinstance(element, Choice):
-        return [element.id, *(node.id for node in element.nodes)]
-    if isinstance(element, Map | Loop):
-        return [element.id, element.body.id]
-    return [element.id]
-
-
-def seen_of(element: Element) -> list[str]:
-    """Return those ids whose outputs may be read outside: no item's or iteration's."""
-    return [element.id] if isinstance(element, Map | Loop) else ids_of(element)
 
 
 def params_of(node: Node[Any, Any]) -> Sequence[tuple[str, Any]]:
