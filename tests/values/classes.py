@@ -186,6 +186,11 @@ class Dog(BaseModel):
     lives: int = 1
 
 
+class Twin(BaseModel):
+    id: int
+    note: str | None = None
+
+
 Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
