@@ -287,6 +287,7 @@ class Constrained(BaseModel):
 class Stringy(BaseModel, str_to_upper=True, coerce_numbers_to_str=True, use_enum_values=True):
     name: str
     color: Color = Color.RED
+    levels: list[Level] = []
 
 
 class Node(BaseModel):

@@ -93,6 +93,7 @@ class Compiler:
         self._shared = shared
         self._begun: dict[Any, union.Later] = {}
         self._named: dict[str, set[Any]] = {}
+        self._has_values = False  # the class holds the values of enums, in place of members
         self.judged = False
         """Whether the annotation has constraints or validators outside of classes."""
         self.foreign: list[Foreign] = []
@@ -276,7 +277,11 @@ class Compiler:
         if issubclass(cls, enum.Enum):
             if not cls.__members__ and not issubclass(cls, enum.Flag):
                 raise Misfit(f"{cls.__name__} has no members; name the enum that has them")
-            return enums.Enumeration(cls, self._label(cls))
+            found = enums.Enumeration(cls, self._label(cls))
+            if not self._has_values:
+                return found
+            values = [member.value for member in cls]
+            return self._union([found, enums.Literal(values, FREE)], cls)
         return self._fields(cls, cls, {})
 
     def _fields(self, cls: Any, annotation: Any, bound: Bound) -> Kind:
@@ -308,7 +313,9 @@ class Compiler:
         """Names that several classes have."""
         return frozenset(name for name, classes in self._named.items() if len(classes) > 1)
 
-    def inside(self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "") -> Kind:
+    def inside(
+        self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
+    ) -> Kind:
         """Return the kind of a field; what the class says of it was judged when it was made.
 
         Args:
@@ -316,12 +323,15 @@ class Compiler:
             bound: what the type variables in it stand for.
             metadata: what else is said of it.
             name: of the field, for the place of what is wrong.
+            owner: the class.
 
         Raises:
             Misfit: no value of it can be read back.
         """
         inner = Compiler(self._describe, self._shared)
         inner._begun, inner.foreign, inner._named = self._begun, self.foreign, self._named
+        config: Any = getattr(owner, "model_config", getattr(owner, "__pydantic_config__", None))
+        inner._has_values = bool(config and config.get("use_enum_values"))
         if metadata:
             annotation = Annotated[(annotation, *metadata)]
         try:
