@@ -75,13 +75,14 @@ class Codec:
         from pydantic_core import to_json
 
         from gorkflow.annotations import describe
-        from gorkflow.values.compiler import Compiler
+        from gorkflow.values.compiler import compiled
         from gorkflow.values.judge import Judge, NotDefinedYet, OwnJudge
 
-        compiler = Compiler(describe)
         is_open = self.annotation is Open
         try:
-            kind = _open_kind() if is_open else compiler.kind(self.annotation)
+            kind, compiler = compiled(Any if is_open else self.annotation, describe)
+            if is_open:
+                kind = _open_kind()
             try:
                 self._judge = Judge(Any if is_open else self.annotation)
             except ValidationError:

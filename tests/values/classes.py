@@ -186,6 +186,11 @@ class Dog(BaseModel):
     lives: int = 1
 
 
+class Twin(BaseModel):
+    id: int
+    note: str | None = None
+
+
 Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
@@ -282,6 +287,7 @@ class Constrained(BaseModel):
 class Stringy(BaseModel, str_to_upper=True, coerce_numbers_to_str=True, use_enum_values=True):
     name: str
     color: Color = Color.RED
+    levels: list[Level] = []
 
 
 class Node(BaseModel):

@@ -62,6 +62,10 @@ class Elsewhere:
         id: int
 
 
+class Shade(enum.Enum):
+    RED = "red"
+
+
 OrderV2 = type("Order", (BaseModel,), {"__annotations__": {"id": int}, "__module__": "v2"})
 
 
@@ -304,6 +308,16 @@ UNIONS = [
     (tuple[int, str] | tuple[int, ...], (1, 2)),
     (c.Order | Elsewhere.Order, Elsewhere.Order(id=1)),
     (list[c.Order | OrderV2], [OrderV2(id=1), c.Order(id=1)]),  # type: ignore[valid-type]
+    (list[c.Order] | list[c.Twin], [c.Twin(id=1)]),
+    (list[c.Order] | list[c.Twin], [c.Order(id=1)]),
+    (dict[str, c.Order] | dict[str, c.Twin], {"a": c.Twin(id=1)}),
+    (tuple[c.Order, int] | tuple[c.Twin, int], (c.Twin(id=1), 2)),
+    (list[c.Order] | list[Elsewhere.Order], [Elsewhere.Order(id=1)]),
+    (list[Elsewhere.Order] | list[OrderV2], [OrderV2(id=1)]),  # type: ignore[valid-type]
+    (c.Box[c.Order] | c.Box[OrderV2], c.Box[OrderV2](item=OrderV2(id=1))),  # type: ignore[valid-type]
+    (c.Pack[int] | c.Pack[str], c.Pack("a")),
+    (list[c.Pack[c.Order]] | list[c.Pack[c.Twin]], [c.Pack(c.Twin(id=1))]),
+    (list[c.Color] | list[Shade], [Shade.RED]),
     (c.Cat | c.Dog, c.Dog(lives=9)),
     (c.Pet, c.Dog()),
     (c.Tagged, c.Dog()),
@@ -362,6 +376,9 @@ MODELS = [
     (c.Excluded, c.Excluded(shown=1, hidden=2)),
     (c.Constrained, c.Constrained(n=1, size=ByteSize(7), raw="[1, 2]")),
     (c.Order, c.Order(id=2)),
+    (c.Stringy, c.Stringy(name="a", color=c.Color.BLUE)),
+    (c.Stringy, c.Stringy(name="a")),
+    (c.Stringy, c.Stringy.model_construct(name="a", color=c.Color.RED, levels=[c.Level.LOW, 2])),
     (c.Node, c.Node(value=1, children=[c.Node(value=2, parent=c.Node(value=3))])),
     (c.Tree[int], c.Tree[int](item=1, left=c.Tree[int](item=2))),
     (c.Tree[c.Order], c.Tree[c.Order](item=c.Order(id=1), left=None)),

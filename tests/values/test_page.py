@@ -206,6 +206,24 @@ def test_a_scalar_of_numpy_becomes_a_plain_number_and_is_rejected_elsewhere():
         codec_of(Any).encode(float64(1.5))
 
 
+class int64(int):  # noqa: N801
+    __module__ = "numpy"
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == other  # as numpy compares with a float
+
+    __hash__ = int.__hash__
+
+
+def test_an_integer_of_numpy_that_no_float_holds_is_rejected():
+    with pytest.raises(ValidationError, match="as a float, the number 9007199254740993"):
+        codec_of(float).encode(int64(2**53 + 1))
+    assert (
+        difference([5, 5], codec_of(list[int]).decode(codec_of(list[int]).encode([int64(5), 5])))
+        is None
+    )
+
+
 def test_the_real_numpy_if_there_is_one():
     np = pytest.importorskip("numpy")
     for kind, given, kept in (

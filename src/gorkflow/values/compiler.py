@@ -48,6 +48,9 @@ _ABSTRACT: dict[Any, tuple[type, ...]] = {
     abc.MutableMapping: _DICTS,
 }
 _CONTAINERS = frozenset({*_ANY_ITEMS, *_DICTS, collections.Counter})
+_OURS = frozenset(label for kind in (*SCALARS.values(), FREE) for label in kind.labels) | frozenset(
+    each.__name__ for each in (*_CONTAINERS, int, float)
+)
 _QUALIFIERS = {
     getattr(module, name)
     for module in (typing, __import__("typing_extensions"))
@@ -56,16 +59,41 @@ _QUALIFIERS = {
 }
 
 
+def compiled(annotation: Any, describe: Callable[[Any], str]) -> tuple[Kind, Compiler]:
+    """Return the kind of an annotation, and what the compiler knows of it.
+
+    Args:
+        annotation: the annotation.
+        describe: returns an annotation as messages show it.
+
+    Raises:
+        Misfit: no value of it can be read back.
+        NotDefinedYet: it names a class that is still to be defined.
+    """
+    compiler = Compiler(describe)
+    kind = compiler.kind(annotation)
+    if compiler.shared:
+        compiler = Compiler(describe, compiler.shared)
+        kind = compiler.kind(annotation)
+    return kind, compiler
+
+
 class Compiler:
     """Makes the kind of one annotation.
 
     Args:
         describe: returns an annotation as messages show it.
+        shared: names that several classes of the annotation have: their records name them in full.
     """
 
-    def __init__(self, describe: Callable[[Any], str]) -> None:
+    def __init__(
+        self, describe: Callable[[Any], str], shared: frozenset[str] = frozenset()
+    ) -> None:
         self._describe = describe
+        self._shared = shared
         self._begun: dict[Any, union.Later] = {}
+        self._named: dict[str, set[Any]] = {}
+        self._has_values = False  # the class holds the values of enums, in place of members
         self.judged = False
         """Whether the annotation has constraints or validators outside of classes."""
         self.foreign: list[Foreign] = []
@@ -183,7 +211,9 @@ class Compiler:
                     members.append(member)
         if len(members) == 1:
             return members[0]
-        return union.Union(_told_apart(members), self._describe(annotation))
+        if self._shared:
+            _check_names(members)
+        return union.Union(members, self._describe(annotation))
 
     def _alias(self, alias: Any, args: tuple[Any, ...], bound: Bound) -> Kind:
         if alias.__module__ == "pydantic.types" and alias.__name__ == "JsonValue":
@@ -247,7 +277,11 @@ class Compiler:
         if issubclass(cls, enum.Enum):
             if not cls.__members__ and not issubclass(cls, enum.Flag):
                 raise Misfit(f"{cls.__name__} has no members; name the enum that has them")
-            return enums.Enumeration(cls)
+            found = enums.Enumeration(cls, self._label(cls))
+            if not self._has_values:
+                return found
+            values = [member.value for member in cls]
+            return self._union([found, enums.Literal(values, FREE)], cls)
         return self._fields(cls, cls, {})
 
     def _fields(self, cls: Any, annotation: Any, bound: Bound) -> Kind:
@@ -257,7 +291,7 @@ class Compiler:
         made, complete = found
 
         def make(later: union.Later) -> Kind:
-            kind = made(cls, label_of_class(cls))
+            kind = made(cls, self._label(cls))
             later.announce(kind)
             complete(kind, cls, bound, self)
             return kind
@@ -267,7 +301,21 @@ class Compiler:
         except TypeError as error:  # an argument of a generic class can't be hashed
             raise Misfit(f"{annotation!r}: {error}") from None
 
-    def inside(self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "") -> Kind:
+    def _label(self, cls: Any) -> str:
+        """Return what names the records of a class."""
+        name = label_of_class(cls)
+        self._named.setdefault(name, set()).add(cls)
+        is_taken = name in self._shared or name in _OURS
+        return _full_name(cls) if is_taken else name
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names that several classes have."""
+        return frozenset(name for name, classes in self._named.items() if len(classes) > 1)
+
+    def inside(
+        self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
+    ) -> Kind:
         """Return the kind of a field; what the class says of it was judged when it was made.
 
         Args:
@@ -275,12 +323,15 @@ class Compiler:
             bound: what the type variables in it stand for.
             metadata: what else is said of it.
             name: of the field, for the place of what is wrong.
+            owner: the class.
 
         Raises:
             Misfit: no value of it can be read back.
         """
-        inner = Compiler(self._describe)
-        inner._begun, inner.foreign = self._begun, self.foreign
+        inner = Compiler(self._describe, self._shared)
+        inner._begun, inner.foreign, inner._named = self._begun, self.foreign, self._named
+        config: Any = getattr(owner, "model_config", getattr(owner, "__pydantic_config__", None))
+        inner._has_values = bool(config and config.get("use_enum_values"))
         if metadata:
             annotation = Annotated[(annotation, *metadata)]
         try:
@@ -308,26 +359,25 @@ def _value_of(alias: Any) -> Any:
     return hints_of(type("Alias", (), body), **{alias.__name__: alias})["value"]
 
 
-def _told_apart(members: list[Kind]) -> list[Kind]:
-    """Return members of a union; a class that shares its name, under its full name.
+def _full_name(cls: Any) -> str:
+    """Return the name of a class with its module, and those of its arguments."""
+    if not isinstance(cls, type):
+        return repr(cls)
+    made: Any = getattr(cls, "__pydantic_generic_metadata__", None)
+    if made and made["origin"] is not None:
+        return f"{_full_name(made['origin'])}[{', '.join(map(_full_name, made['args']))}]"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _check_names(members: Sequence[Kind]) -> None:
+    """Check that records tell the classes of a union apart.
 
     Raises:
-        Misfit: two have the same full name, too.
+        Misfit: two have the same full name.
     """
-    labels = [label for member in members for label in member.labels]
-    found: list[Kind] = []
-    full_names: set[str] = set()
+    named: dict[str, Any] = {}
     for member in members:
-        if (
-            not isinstance(member, Fields | enums.Enumeration)
-            or isinstance(member, classes.Typed)
-            or labels.count(member.label) == 1
-        ):
-            found.append(member)
+        if not isinstance(member, Fields | enums.Enumeration) or isinstance(member, classes.Typed):
             continue
-        full = f"{member.cls.__module__}.{member.cls.__qualname__}"
-        if full in full_names:
+        if named.setdefault(member.label, member.cls) is not member.cls:
             raise Misfit(f"two members of the union are called {member.label}; rename one")
-        full_names.add(full)
-        found.append(union.Renamed(member, full))
-    return found

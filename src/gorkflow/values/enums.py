@@ -14,12 +14,17 @@ from gorkflow.values.kind import MARK, Kind, Misfit, Reading, Writing, inner_of,
 
 
 class Enumeration(Kind):
-    """An enum: by value where that is a text or a whole number, else by name."""
+    """An enum: by value where that is a text or a whole number, else by name.
 
-    def __init__(self, cls: type[enum.Enum]) -> None:
+    Args:
+        cls: the enum.
+        label: names its records.
+    """
+
+    def __init__(self, cls: type[enum.Enum], label: str) -> None:
         self.cls = cls
         self.classes = frozenset({cls})
-        self.label = label_of_class(cls)
+        self.label = label
         self.labels = frozenset({self.label})
         self._is_flag = issubclass(cls, enum.Flag)
         by_value = all(type(each._value_) in {str, int} for each in cls.__members__.values())
@@ -32,11 +37,11 @@ class Enumeration(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            raise Misfit(f"expected {self.label}, not {type_name(value)}")
+            raise Misfit(f"expected {label_of_class(self.cls)}, not {type_name(value)}")
         inner = self._records.get(id(value))
         if inner is None:
             if not self._is_flag:
-                raise Misfit(f"{shown(value)} is not a member that {self.label} declares")
+                raise Misfit(f"{shown(value)} is not a member that {self.cls.__name__} declares")
             inner = value._value_
         writing.take(len(self.label) + 12 + (len(inner) if type(inner) is str else 0))
         return tagged(self.label, inner)
@@ -44,6 +49,7 @@ class Enumeration(Kind):
     def load(self, record: Any, reading: Reading) -> Any:
         label = record.get(MARK, "") if type(record) is dict else ""
         inner = inner_of(record, label or self.label)
+        reading.changes += label != self.label
         found = self._members.get(inner) if type(inner) in {str, int} else None
         if found is not None:
             return found
@@ -52,7 +58,7 @@ class Enumeration(Kind):
                 return self.cls(inner)
             except Exception:  # noqa: BLE001, S110 - the flag of a bit is gone, or it is their code
                 pass
-        raise Misfit(f"{self.label} has no member {shown(inner)} any more")
+        raise Misfit(f"{label_of_class(self.cls)} has no member {shown(inner)} any more")
 
     def shape(self, seen: dict[int, int]) -> Any:
         return ["enum", *sorted(map(repr, self._members))]

@@ -130,6 +130,7 @@ class Fields(Kind):
         if type(record) is not dict or MARK not in record or VALUE in record:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
         found = cast("dict[str, Any]", record)
+        reading.changes += found[MARK] != self.label  # it had another name
         held: dict[str, Any] = {}
         name = ""
         try:

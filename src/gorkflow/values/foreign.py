@@ -26,6 +26,7 @@ from gorkflow.values.wording import is_verdict, text_of
 
 _LAX = "$lax"
 _UNKNOWN = ("Unable to generate", "Error building")
+_MAX_TAKEN = 1_000
 _NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator", "never"})
 
 
@@ -90,6 +91,8 @@ class Foreign(Kind):
         """Return whether the type leaves values of this class what they are, or says nothing."""
         cls: type = type(value)
         if cls not in self._taken:
+            if len(self._taken) >= _MAX_TAKEN:
+                self._taken.clear()
             try:
                 self._taken[cls] = type(self._judge.python(value)) is cls
             except Exception:  # noqa: BLE001 - whoever made the value has judged it, or will

@@ -34,7 +34,9 @@ class Kinds(Protocol):
         """Return the kind of an annotation."""
         ...
 
-    def inside(self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "") -> Kind:
+    def inside(
+        self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
+    ) -> Kind:
         """Return the kind of a field of a class that judges its fields itself."""
         ...
 
@@ -65,7 +67,7 @@ def _model(kind: classes.Model, cls: Any, bound: Bound, kinds: Kinds) -> None:
         raise NotDefinedYet(cls.__name__)
     fields: list[Field] = []
     for name, info in cls.__pydantic_fields__.items():
-        inner = kinds.inside(info.annotation, bound, info.metadata, name)
+        inner = kinds.inside(info.annotation, bound, info.metadata, name, cls)
         default = None if info.is_required() else _default_of_info(info)
         fields.append(Field(name, inner, default is None, default))
     kind.complete(fields)
@@ -107,7 +109,7 @@ def _dataclass(kind: classes.Dataclass, cls: Any, bound: Bound, kinds: Kinds) ->
     fields: list[Field] = []
     for field in dataclasses.fields(cls):
         scope = _scope_of(field.name, known)
-        inner = kinds.inside(hints.get(field.name, Any), scope, (), field.name)
+        inner = kinds.inside(hints.get(field.name, Any), scope, (), field.name, cls)
         default = _default_of_field(field)
         fields.append(Field(field.name, inner, default is None, default))
     kind.complete(fields)

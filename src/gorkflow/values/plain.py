@@ -64,7 +64,10 @@ class Float(Native):
         if type(value) is float:
             return value
         if type(value) is int or is_numpy(value, numbers.Real):
-            writing.changes += 2 if isinstance(value, numbers.Integral) else 1
+            if isinstance(value, numbers.Integral):
+                writing.changes += 2
+                return _as_float(int(value))  # numpy would compare it as a float
+            writing.changes += 1
             return _as_float(value)
         raise Misfit(f"expected float, not {type_name(value)}")
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from gorkflow.values.kind import (
-    MARK,
     Kind,
     Misfit,
     Reading,
@@ -108,30 +107,6 @@ class Union(Kind):
             if shape not in shapes:
                 shapes.append(shape)
         return ["one of", *sorted(shapes, key=repr)]
-
-
-class Renamed(Kind):
-    """A class in a union with another of its name: its records have its full name.
-
-    Args:
-        kind: of the class.
-        label: its full name.
-    """
-
-    def __init__(self, kind: Kind, label: str) -> None:
-        self.kind = kind
-        self.label = label
-        self.labels = frozenset({label})
-        self.classes = kind.classes
-
-    def dump(self, value: Any, writing: Writing) -> Any:
-        return {**self.kind.dump(value, writing), MARK: self.label}
-
-    def load(self, record: Any, reading: Reading) -> Any:
-        return self.kind.load(record, reading)
-
-    def shape(self, seen: dict[int, int]) -> Any:
-        return self.kind.shape(seen)
 
 
 class Later(Kind):
