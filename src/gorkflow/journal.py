@@ -200,9 +200,12 @@ _CHECKS: dict[type[ev.Event], tuple[tuple[str, tuple[type, ...]], ...]] = {
 _LATEST = 250_000_000_000.0  # in the year 9892; Python's calendar ends in 9999
 
 
-def _is_time(value: float | None) -> bool:
-    """Whether an event can hold these seconds: an instant, or a duration of up to 100 years."""
-    return value is None or 0 <= value <= _LATEST
+def _is_time(value: float | None, name: str = "") -> bool:
+    """Whether an event can hold these seconds: an instant, or a duration of up to 100 years.
+
+    A clock may have been set back, so ``by`` may be negative.
+    """
+    return value is None or (-_LATEST if name == "by" else 0) <= value <= _LATEST
 
 
 def _ref(ref: Ref) -> str | None:
@@ -324,7 +327,7 @@ def from_row(row: Row) -> ev.Event:
         values = reader(body, row.payload) if reader else body
         for name, types in _CHECKS[cls]:
             value = values[name]
-            if type(value) not in types or (float in types and not _is_time(value)):
+            if type(value) not in types or (float in types and not _is_time(value, name)):
                 raise TypeError(f"{name} is {value!r:.80}")
         if not _is_time(row.at):
             raise TypeError(f"its time is {row.at!r}")

@@ -186,6 +186,7 @@ def accepts(label: str, name: str, junk: Any) -> bool:
     return waits and isinstance(junk, int | float) and 0 < junk < 1e9
 
 
+@pytest.mark.filterwarnings("ignore::gorkflow.WorkflowDroppedWarning")
 @pytest.mark.parametrize(
     ("label", "name"), [(label, name) for label, (_, base) in CALLS.items() for name in base]
 )
