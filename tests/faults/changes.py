@@ -17,8 +17,6 @@ from tests.faults.oracle import Database, events_of
 from tests.faults.registry import Result, Size, fault
 from tests.faults.scene import a_folder, a_scene
 
-SCHEMA_1 = Path(__file__).parents[1] / "stores" / "schema_1.sql"
-
 
 @step
 async def one(number: int) -> int:
@@ -218,35 +216,27 @@ async def _change(db: Path, changed: Workflow[int, Any], goes_on: bool) -> None:
         assert await engine.handle("run").result() == OUTPUT
 
 
-@fault("X6", "schema upgrade", "SIGKILL at every statement of the migrations; many migrate at once")
-def schema_upgrades(size: Size, seed: int) -> Result:
+@fault("X6", "new file", "SIGKILL at every statement of the schema; many make it at once")
+def new_files(size: Size, seed: int) -> Result:
     result = Result()
     with a_scene() as scene:
-        steps = [name for name in points.all_points() if name.startswith("migration 2")]
-        for point in steps[:: size.of(3, 1, 1, 1)]:
+        steps = [name for name in points.all_points() if name.startswith("schema ")]
+        for point in steps[:: size.of(5, 1, 1, 1)]:
             scene.reset(f"-{point}".replace(" ", "-"))
-            old_file(scene.db)
             with result.injection(point):
                 code = scene.exit_code("play", scenario="chain", kill_at=(point, 1))
                 assert code == -signal.SIGKILL, f"exit code {code}"
-                assert version_of(scene.db) == 1, "half of a migration is there"
+                assert version_of(scene.db) == 0, "half of a schema is there"
                 scene.call("play", scenario="chain")
-                upgraded(scene.db)
+                whole(scene.db)
         for number in range(size.of(1, 3, 10, 100)):
             scene.reset(f"-many-{number}")
-            old_file(scene.db)
             with result.injection(f"many at once, {number}"):
                 pids = [scene.fork("play", scenario="chain") for _ in range(size.of(2, 4, 6, 6))]
                 codes = {scene.server.wait(pid) for pid in pids}
                 assert codes == {0}, scene.server.tail()
-                upgraded(scene.db)
+                whole(scene.db)
     return result
-
-
-def old_file(db: Path) -> None:
-    with closing(sqlite3.connect(db)) as connection:
-        connection.executescript(SCHEMA_1.read_text(encoding="utf-8"))
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
 def version_of(db: Path) -> int:
@@ -254,22 +244,18 @@ def version_of(db: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def upgraded(db: Path) -> None:
-    """Nothing of the old file is lost, and it has the schema of a new one."""
+def whole(db: Path) -> None:
+    """The file has the schema of any new one."""
     with closing(sqlite3.connect(db)) as connection:
         (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
         assert integrity == "ok", integrity
         schema = shape(connection)
-        (old,) = connection.execute(
-            "SELECT COUNT(*) FROM events WHERE at = 1700000000.25"
-        ).fetchone()
     with a_folder() as folder, closing(sqlite3.connect(folder / "new.db")) as fresh:
         from gorkflow.stores.sqlite import _schema
 
         fresh.isolation_level = None
-        _schema.migrate(fresh, "new")
+        _schema.create(fresh, "new")
         assert schema == shape(fresh), "the schema differs from that of a new file"
-    assert old == 9
 
 
 def shape(connection: sqlite3.Connection) -> list[Any]:

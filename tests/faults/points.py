@@ -1,7 +1,7 @@
 """Named points of the product at which a child can be killed, put around its seams from outside.
 
 A point is a moment with a name: before or after a call of the store, a handler, a statement of the
-writer, a statement of a migration, a phase of a checkpoint. The product knows nothing of them.
+writer, a statement of the schema, a phase of a checkpoint. The product knows nothing of them.
 """
 
 from __future__ import annotations
@@ -46,15 +46,13 @@ def all_points() -> list[str]:
     """Return the names of all points."""
     calls = [f"{when} {call}" for call in CALLS for when in ("before", "after")]
     statements = [name for pair in STATEMENTS.values() for name in pair]
-    return [*calls, "before handler", "after handler", *statements, *_migration_points().values()]
+    return [*calls, "before handler", "after handler", *statements, *_schema_points().values()]
 
 
 @functools.cache
-def _migration_points() -> dict[str, str]:
+def _schema_points() -> dict[str, str]:
     return {
-        statement: f"migration {version}.{number}"
-        for version, statements in enumerate(_schema.migrations(), 1)
-        for number, statement in enumerate(statements, 1)
+        statement: f"schema {number}" for number, statement in enumerate(_schema.statements(), 1)
     }
 
 
@@ -62,7 +60,7 @@ class Connection(sqlite3.Connection):
     """Passes the points of its statements. Readers' transactions are not told from writers'."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        before, after = STATEMENTS.get(sql, (_migration_points().get(sql), None))
+        before, after = STATEMENTS.get(sql, (_schema_points().get(sql), None))
         if sql == "COMMIT" and not self._writes():
             before = after = None
         if before:

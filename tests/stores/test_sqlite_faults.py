@@ -42,10 +42,10 @@ from gorkflow.testing.conformance import (
     step_forward,
     worker,
 )
-from tests.stores.tools import opened, restore_schema_1, sql, with_store
+from tests.stores.tools import opened, sql, with_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-NEWEST = len(_schema.migrations())
+NEWEST = _schema.SCHEMA
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
 
 
@@ -233,7 +233,7 @@ def test_network_disks_are_refused(path, monkeypatch):
 def test_a_newer_schema_is_refused(path):
     with_store(path, nothing)
     sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(StoreVersionError, match=rf"version 99.* up to {NEWEST}: upgrade"):
+    with pytest.raises(StoreVersionError, match=rf"version 99.* has {NEWEST}: upgrade"):
         with_store(path, nothing)
 
 
@@ -358,24 +358,18 @@ def kill_at_statement(path, number):
             return found
 
         _schema.version_of = version
-        _schema.migrate(db, str(path))
+        _schema.create(db, str(path))
 
 
-@pytest.mark.parametrize("start", [0, 1])
-def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path, start):
+def test_a_kill_at_any_statement_of_the_schema_leaves_all_or_nothing(tmp_path):
     around = len(["BEGIN", "id", "version", "COMMIT"])
-    steps = [len(statements) + around for statements in _schema.migrations()[start:]]
     outcomes = set()
-    for number in range(1, sum(steps) + 2):
+    for number in range(1, len(_schema.statements()) + around + 2):
         path = tmp_path / f"{number}.db"
-        if start:
-            restore_schema_1(path)
         code = run_child(lambda path=path, number=number: kill_at_statement(path, number))
         reached = sql(path, "PRAGMA user_version")[0][0]
         tables = sql(path, "SELECT COUNT(*) FROM sqlite_schema")[0][0]
-        columns = {row[1] for row in sql(path, "PRAGMA table_info(runs)")}
         assert (reached == 0) == (tables == 0)
-        assert (reached >= 2) == ("mailed" in columns)
         outcomes.add((code, reached))
 
         async def test(store):
@@ -383,40 +377,20 @@ def test_a_kill_at_any_statement_of_a_migration_leaves_all_or_nothing(tmp_path, 
 
         with_store(path, test)
         assert sql(path, "PRAGMA user_version") == [(NEWEST,)]
-    assert {(-signal.SIGKILL, version) for version in range(start, NEWEST)} <= outcomes
+    assert (-signal.SIGKILL, 0) in outcomes
     assert (0, NEWEST) in outcomes
 
 
-def test_a_file_of_schema_1_opens_and_keeps_what_it_holds(path):
-    restore_schema_1(path)
-
-    async def test(store):
-        rows = {row.run_id: row for row in await store.list_runs(RunFilter())}
-        assert rows["ready"] == run_row("ready", seq=3, tags=(("env", "prod"),), resource_id="cart")
-        assert rows["done"].finished_at == T0 + 5
-        assert [each.body for each in await store.inbox("mailed")] == ["first", "second"]
-        loaded = await store.load("done")
-        assert loaded is not None
-        assert [event.seq for event in loaded.events] == [1, 2, 3]
-        await store.register(worker())
-        claims = await store.claim("w1", times=Moment(T0 + 10))
-        # The mailed one though it sleeps, the owned one since its owner is gone.
-        assert [claim.row.run_id for claim in claims] == ["mailed", "owned", "ready"]
-        assert await store.claim("w1", times=Moment(T0 + 10), ahead=89) == []
-        [claim] = await store.claim("w1", times=Moment(T0 + 10), ahead=90)
-        assert claim.row.run_id == "asleep"
-        await store.post(message("asleep"))
-        assert [each.id for each in await store.inbox("asleep")] == [3]
-
-    with_store(path, test)
-    assert sql(path, "PRAGMA user_version") == [(NEWEST,)]
-    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
+@pytest.mark.parametrize("version", range(1, NEWEST))
+def test_a_file_from_before_the_first_release_is_refused_in_one_line(path, version):
+    with_store(path, nothing)
+    sql(path, f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreVersionError, match=r"from before the first release.*another file$"):
+        with_store(path, nothing)
 
 
-def test_a_failing_migration_changes_nothing(path, monkeypatch):
-    monkeypatch.setattr(
-        _schema, "migrations", lambda: (("CREATE TABLE a (x)", "CREATE TABLE a (x)"),)
-    )
+def test_a_failing_schema_changes_nothing(path, monkeypatch):
+    monkeypatch.setattr(_schema, "statements", lambda: ("CREATE TABLE a (x)", "CREATE TABLE a (x)"))
     with pytest.raises(StoreError, match="refused the statement"):
         with_store(path, nothing)
     assert sql(path, "SELECT name FROM sqlite_schema") == []

@@ -34,7 +34,7 @@ from gorkflow.testing.conformance import (
     step_forward,
     worker,
 )
-from tests.stores.tools import opened, restore_schema_1, sql, with_store
+from tests.stores.tools import opened, sql, with_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -444,20 +444,12 @@ def test_a_healthy_store_has_no_problem_and_is_left_as_it_is(path):
     assert after == before
 
 
-def test_an_older_schema_is_told_and_left(path):
-    restore_schema_1(path)
-    found = examined(path)
-    assert not found.opens
-    [schema] = of(found, "schema")
-    assert (schema.level, "version 1" in schema.text) == (Level.WARNING, True)
-    assert sql(path, "PRAGMA user_version") == [(1,)]
-
-
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (lambda path: path.write_bytes(b"no database" * 500), "is no SQLite database"),
         (lambda path: sql(path, "PRAGMA user_version = 99"), "upgrade gorkflow"),
+        (lambda path: sql(path, "PRAGMA user_version = 1"), "from before the first release"),
         (lambda path: path.unlink(), "is gone"),
         (lambda path: (path.unlink(), path.mkdir()), "it is a folder"),
     ],

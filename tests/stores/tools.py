@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -31,9 +30,3 @@ def with_store(path, test, **options):
 def sql(path, statement, *values):
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         return db.execute(statement, values).fetchall()
-
-
-def restore_schema_1(path):
-    """Make the file that gorkflow with schema 1 left when it was killed."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.executescript((Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from gorkflow.errors import StoreUnavailableError
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._errors import translated
 from gorkflow.stores.sqlite._locks import WriteLock
-from gorkflow.stores.sqlite._schema import migrate, version_of
+from gorkflow.stores.sqlite._schema import create, version_of
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class Writer:
                     f"the store {self._path!r} is on a disk that can't share memory between "
                     f"processes (journal mode {mode!r}); put it on a local disk"
                 )
-            migrate(self._db, self._path)
+            create(self._db, self._path)
             self._sibling = self._settings.connect()
         except BaseException:
             self._db.close()

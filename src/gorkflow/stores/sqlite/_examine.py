@@ -18,7 +18,7 @@ from gorkflow.stores.sqlite._errors import translated
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._maintenance import free_bytes, unreadable
 from gorkflow.stores.sqlite._reads import worker_alive
-from gorkflow.stores.sqlite._schema import migrations, query, version_of
+from gorkflow.stores.sqlite._schema import SCHEMA, query, version_of
 
 SAFE_WAL = (3, 51, 3)
 """The first SQLite without the fault that two checkpoints at once can damage the file."""
@@ -36,10 +36,10 @@ def examine(settings: Settings, now: float) -> Examination:
     try:
         with translated(str(path)), closing(settings.connect()) as db:
             db.execute("PRAGMA query_only = ON")
-            version = version_of(db, str(path))
-            found.append(_schema(version))
-            if version != len(migrations()):
+            if not version_of(db, str(path)):
+                found.append(Finding(Level.WARNING, "schema", "the file is empty"))
                 return Examination(tuple(found), opens=False)
+            found.append(Finding(Level.OK, "schema", f"version {SCHEMA}"))
             workers = list(_workers(db, path, now))
             alive = sum(each.level is Level.OK for each in workers)
             found += [_library(alive), *_modes(db, settings), *_sizes(db, settings), *workers]
@@ -76,18 +76,6 @@ def _files_around(path: Path) -> Iterator[Finding]:
                 f"others may look into {each.name!r} (mode {mode:o}); it holds inputs and outputs",
                 f"chmod {right} {str(each)!r}",
             )  # fmt: skip
-
-
-def _schema(version: int) -> Finding:
-    newest = len(migrations())
-    if version == newest:
-        return Finding(Level.OK, "schema", f"version {version}")
-    return Finding(
-        Level.WARNING, "schema",
-        f"version {version}; this gorkflow has version {newest}, and has looked no further",
-        "stop workers of the older gorkflow; then any command that opens the store brings it up "
-        "to date",
-    )  # fmt: skip
 
 
 def _library(alive: int) -> Finding:

@@ -1,4 +1,4 @@
-"""SQL in files: the statements, and the steps that bring a schema up to date."""
+"""SQL in files: the statements, and the schema."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gorkflow.errors import StoreUnavailableError, StoreVersionError
 _HERE = files("gorkflow.stores.sqlite")
 _APPLICATION = 0x676F726B
 """``gork``: tells our files from other SQLite databases."""
+SCHEMA = 7
+"""The version of tables and records. Raise it when either changes."""
 
 
 @cache
@@ -28,14 +30,9 @@ def repeated(name: str, rows: int) -> str:
 
 
 @cache
-def migrations() -> tuple[tuple[str, ...], ...]:
-    """Return the statements of each migration; the first one leads to version 1."""
-    found = sorted(
-        (item.name, item.read_text(encoding="utf-8"))
-        for item in _HERE.joinpath("migrations").iterdir()
-        if item.name.endswith(".sql")
-    )
-    return tuple(tuple(_statements(text)) for _, text in found)
+def statements() -> tuple[str, ...]:
+    """Return the statements that make the schema."""
+    return tuple(_statements(_HERE.joinpath("schema.sql").read_text(encoding="utf-8")))
 
 
 def _statements(text: str) -> list[str]:
@@ -49,32 +46,36 @@ def _statements(text: str) -> list[str]:
     return found
 
 
-def migrate(db: sqlite3.Connection, path: str) -> None:
-    """Bring the schema up to date, each version in one transaction: all of it or nothing.
+def create(db: sqlite3.Connection, path: str) -> None:
+    """Make the schema in an empty file, in one transaction: all of it or nothing.
 
     Raises:
-        StoreUnavailableError: the file is another program's.
-        StoreVersionError: its schema is newer than this code.
+        StoreUnavailableError: If the file is another program's.
+        StoreVersionError: If its schema is another one than this code has.
     """
-    steps = migrations()
-    while (version := version_of(db, path)) < len(steps):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            # Another process may have been faster.
-            if version_of(db, path) == version:
-                for statement in steps[version]:
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {_APPLICATION}")
-                db.execute(f"PRAGMA user_version = {version + 1}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    if version_of(db, path):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if not version_of(db, path):  # another process may have been faster
+            for statement in statements():
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def version_of(db: sqlite3.Connection, path: str) -> int:
-    """Return the version of the schema; 0 for an empty file."""
+    """Return the version of the schema; 0 for an empty file.
+
+    Raises:
+        StoreUnavailableError: If the file is another program's.
+        StoreVersionError: If its schema is another one than this code has.
+    """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION:
@@ -84,12 +85,17 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
                 f"{path!r} is the SQLite database of another program; name another file"
             )
         return 0
-    if version > len(migrations()):
+    if version > SCHEMA:
         raise StoreVersionError(
             f"the store {path!r} has schema version {version}, made by a newer gorkflow; this one "
-            f"knows up to {len(migrations())}: upgrade gorkflow"
+            f"has {SCHEMA}: upgrade gorkflow"
         )
-    return int(version)
+    if version < SCHEMA:
+        raise StoreVersionError(
+            f"the store {path!r} was made by a gorkflow from before the first release, whose "
+            "records this one can't read; name another file"
+        )
+    return SCHEMA
 
 
 def with_filters(statement: str, filters: list[str]) -> str:
