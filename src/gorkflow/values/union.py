@@ -39,7 +39,7 @@ class Union(Kind):
 
     def _takers(self, cls: type) -> list[Kind]:
         sure = [member for member in self.members if member.classes and cls in member.classes]
-        return sure or [member for member in self.members if member.classes is None]
+        return sure + [member for member in self.members if member.classes is None]
 
     def dump(self, value: Any, writing: Writing) -> Any:
         cls: type = type(value)
@@ -75,7 +75,8 @@ class Union(Kind):
             return record
         label = label_of(record)
         named_so = [member for member in self.members if label in member.labels]
-        readers = named_so or self.members
+        wild = [member for member in self.members if "*" in member.labels]
+        readers = [*named_so, *wild] if named_so else self.members
         if len(readers) == 1:
             return readers[0].load(record, reading)
         found: list[tuple[int, Any]] = []
