@@ -10,6 +10,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     label_of,
     named,
@@ -101,13 +102,13 @@ class Union(Kind):
         reading.changes += least
         return best[0]
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        shapes: list[Any] = []
+    def shape(self, shapes: Shapes) -> Any:
+        found: list[Any] = []
         for member in self.members:
-            shape = member.shape(seen)
-            if shape not in shapes:
-                shapes.append(shape)
-        return ["one of", *sorted(shapes, key=repr)]
+            shape = member.shape(shapes)
+            if shape not in found:
+                found.append(shape)
+        return ["one of", *sorted(found, key=repr)]
 
 
 class Later(Kind):
@@ -135,8 +136,9 @@ class Later(Kind):
         assert self.target is not None
         return self.target.load(record, reading)
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         assert self.target is not None
-        if id(self.target) in seen:
-            return ["again", seen[id(self.target)]]
-        return self.target.shape({**seen, id(self.target): len(seen)})
+        target = self.target
+        if target.has_fields:  # it sees for itself where it stands inside of itself
+            return target.shape(shapes)
+        return shapes.of(target, lambda: target.shape(shapes))
