@@ -8,7 +8,6 @@ imports it late.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import (
@@ -24,15 +23,15 @@ from gorkflow.values.kind import (
     Misfit,
     Open,
     Reading,
+    Shapes,
     TooAmbiguous,
     TooLarge,
     Unreadable,
     Writing,
-    plain,
-    surrogate_in,
-    tame,
+    digest_of,
     too_deep,
 )
+from gorkflow.values.records import plain, surrogate_in, tame
 from gorkflow.values.wording import at, invalid, refusal, text_of, too_large
 
 if TYPE_CHECKING:
@@ -230,10 +229,7 @@ class Codec:
         Names of classes, the order of fields, descriptions and the release of pydantic don't count.
         """
         if self._digest is None:
-            import hashlib  # slow to load, and only needed once a workflow is compiled
-
-            shape = json.dumps(self.kind.shape({}), sort_keys=True)
-            self._digest = hashlib.sha256(shape.encode()).hexdigest()[:16]
+            self._digest = digest_of(self.kind.shape(Shapes()))
         return self._digest
 
     @property

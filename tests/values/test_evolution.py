@@ -290,3 +290,31 @@ def test_the_same_shape_has_the_same_digest_whatever_it_is_called():
     assert codec_of(list[Order | int]).digest() == codec_of(list[int | Renamed]).digest()
     assert codec_of(Order).digest() != codec_of(Wider).digest()
     assert codec_of(Old).digest() != codec_of(New).digest()
+
+
+class Ring(BaseModel):
+    link: "Link | None" = None
+
+
+class Link(BaseModel):
+    ring: Ring | None = None
+    size: int = 0
+
+
+Ring.model_rebuild()
+
+
+def test_shapes_of_classes_that_lead_to_each_other_tell_all_of_them():
+    first = create_model("Link", size=(int, 0), ring=(Ring | None, None))
+    assert codec_of(first).digest() != codec_of(Link).digest()  # its ring leads to the other link
+    assert codec_of(tuple[Ring, Link]).digest() != codec_of(tuple[Ring, Shorter]).digest()
+    before = codec_of(tuple[Link, Ring]).digest()
+    longer = create_model("Link", ring=(Ring | None, None), size=(str, ""))
+    assert codec_of(tuple[longer, Ring]).digest() != before
+
+
+def test_the_shape_of_classes_that_share_parts_takes_no_longer_for_each_use():
+    shared = create_model("Leaf", x=(int, 1))
+    for _ in range(60):
+        shared = create_model("Level", a=(shared, ...), b=(shared, ...), c=(list[shared], ...))
+    assert len(codec_of(shared).digest()) == 16

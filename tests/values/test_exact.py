@@ -206,7 +206,7 @@ def sequence(inner: Typed) -> Typed:
 
 
 def optional(inner: Typed) -> Typed:
-    return Union[inner[0], None], st.none() | inner[1]  # noqa: UP007
+    return Union[inner[0], None], st.none() | inner[1]
 
 
 def boxed(inner: Typed) -> Typed:
@@ -230,7 +230,7 @@ def in_set(key: Typed) -> Typed:
 
 
 def either(one: Typed, other: Typed) -> Typed:
-    return Union[one[0], other[0]], one[1] | other[1]  # noqa: UP007
+    return Union[one[0], other[0]], one[1] | other[1]
 
 
 WRAPPERS: list[Callable[[Typed], Typed]] = [

@@ -25,7 +25,7 @@ from collections.abc import (
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Final, List, Literal, Optional, TypeVar  # noqa: UP035
+from typing import Annotated, Any, Final, List, Literal, Optional, TypeVar, Union  # noqa: UP035
 
 import pytest
 from pydantic import (
@@ -285,6 +285,12 @@ UNIONS = [
     (float | str, "1"),
     (float | Decimal, Decimal(1)),
     (Path | str, "s3://bucket/x"),
+    (Union[Any, list[float]], [None]),
+    (Union[list[float], Any], [(1,)]),
+    (Union[list[int], object], ["a", {1}]),
+    (Union[c.Order, Any], {"a": 1}),
+    (Union[c.Order, Any], c.Order(id=1)),
+    (list[int] | AnyUrl, [1]),
     (str | Path, Path("a")),
     (set[Path | str], {Path("a"), "a"}),
     (

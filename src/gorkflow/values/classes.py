@@ -25,6 +25,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     is_alike_by_identity,
     type_name,
@@ -290,9 +291,9 @@ class Typed(Fields):
                 raise Misfit("the recorded value has no such key").under(f".{field.name}")
         return held
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         required = sorted(field.name for field in self.fields if field.required)
-        return [super().shape(seen), required]
+        return [super().shape(shapes), required]
 
 
 class _Ready(Kind):

@@ -7,7 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, cast
 
-from gorkflow.values.kind import MARK, Kind, Misfit, Reading, Writing, inner_of, named, tagged
+from gorkflow.values.kind import (
+    MARK,
+    Kind,
+    Misfit,
+    Reading,
+    Shapes,
+    Writing,
+    inner_of,
+    named,
+    tagged,
+)
 from gorkflow.values.plain import dump_items, other_class
 
 # Types that a defaultdict may make its values with: those that are found by name anywhere.
@@ -106,8 +116,8 @@ class Dict(Kind):
             raise misfit.under(step_of(each)) from None
         return loaded
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        return [self.label, self.key.shape(seen), self.item.shape(seen)]
+    def shape(self, shapes: Shapes) -> Any:
+        return [self.label, self.key.shape(shapes), self.item.shape(shapes)]
 
 
 def step_of(key: Any) -> str:

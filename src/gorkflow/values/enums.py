@@ -10,7 +10,17 @@ from typing import Any
 
 from gorkflow.values.dicts import shown
 from gorkflow.values.fields import label_of_class
-from gorkflow.values.kind import MARK, Kind, Misfit, Reading, Writing, inner_of, tagged, type_name
+from gorkflow.values.kind import (
+    MARK,
+    Kind,
+    Misfit,
+    Reading,
+    Shapes,
+    Writing,
+    inner_of,
+    tagged,
+    type_name,
+)
 
 
 class Enumeration(Kind):
@@ -60,7 +70,7 @@ class Enumeration(Kind):
                 pass
         raise Misfit(f"{label_of_class(self.cls)} has no member {shown(inner)} any more")
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return ["enum", *sorted(map(repr, self._members))]
 
 
@@ -92,5 +102,5 @@ class Literal(Kind):
         self._check(value)
         return value
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return ["literal", *sorted(map(repr, self.values))]

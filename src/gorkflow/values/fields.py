@@ -19,6 +19,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     named,
     type_name,
@@ -53,6 +54,8 @@ class Fields(Kind):
         cls: the class.
         label: names its records.
     """
+
+    has_fields = True
 
     def __init__(self, cls: Any, label: str) -> None:
         self.cls = cls
@@ -180,12 +183,14 @@ class Fields(Kind):
                 raise Misfit("the class has no such field any more").under(step_of(name))
             reading.changes += 1
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        if id(self) in seen:
-            return ["again", seen[id(self)]]
-        seen = {**seen, id(self): len(seen)}
-        fields = {field.name: field.kind.shape(seen) for field in self.fields}
-        return [type(self).__name__, dict(sorted(fields.items()))]
+    def shape(self, shapes: Shapes) -> Any:
+        return shapes.of(
+            self,
+            lambda: [
+                type(self).__name__,
+                {each.name: each.kind.shape(shapes) for each in self.fields},
+            ],
+        )
 
 
 def _made(field: Field, before: dict[str, Any]) -> Any:

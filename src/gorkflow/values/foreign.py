@@ -16,6 +16,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Unreadable,
     Writing,
     is_alike_by_identity,
@@ -124,7 +125,7 @@ class Foreign(Kind):
                 f"{text_of(error)}"
             ) from error
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return ["foreign", self.name]
 
 

@@ -16,12 +16,13 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     named,
-    plain,
     type_name,
 )
 from gorkflow.values.plain import Deque, Float, Items, Native, count, is_numpy
+from gorkflow.values.records import plain
 
 _NATIVES = frozenset({type(None), bool, int, float, str})
 
@@ -76,7 +77,7 @@ class Free(Kind):
             return plain(found)
         raise Misfit(f"a {named(record)} can't be read without its type")
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return "any"
 
 

@@ -8,8 +8,10 @@ object whose ``"$"`` names the type. So a record reads the same under ``Path`` a
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, cast
 
 MARK: Final = "$"
 """The key of a record that names its type."""
@@ -187,6 +189,44 @@ class Reading:
             self.changes = changes
 
 
+class Shapes:
+    """Describes kinds that may hold others of their type, each once."""
+
+    def __init__(self) -> None:
+        self._path: dict[int, int] = {}
+        self._lowest = math.inf
+        self._known: dict[int, str] = {}
+
+    def of(self, kind: Kind, make: Callable[[], Any]) -> Any:
+        """Return the shape of a kind.
+
+        Args:
+            kind: the kind.
+            make: returns its shape; not called where it stands inside of itself.
+        """
+        key, depth = id(kind), len(self._path)
+        if key in self._known:
+            return self._known[key]
+        if key in self._path:
+            self._lowest = min(self._lowest, self._path[key])
+            return ["again", depth - self._path[key]]  # so many levels further out
+        outer, self._lowest = self._lowest, math.inf
+        self._path[key] = depth
+        shape = make()
+        del self._path[key]
+        if self._lowest >= depth:  # it leads to nothing around it, and is the same everywhere
+            shape = self._known[key] = digest_of(shape)
+        self._lowest = min(outer, self._lowest)
+        return shape
+
+
+def digest_of(shape: Any) -> str:
+    """Return a short fingerprint of plain data."""
+    import hashlib  # slow to load, and only needed once a workflow is compiled
+
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+
 class Open:
     """Stands for an annotation where whoever reads a value names its type: in the state of runs."""
 
@@ -195,11 +235,13 @@ class Kind:
     """How the values of one annotation are kept.
 
     Attributes:
+        has_fields: whether it is of classes with fields.
         natives: the exact types whose values are their own record under this kind.
         labels: what names its records: a type of JSON, or what stands under ``"$"``.
         classes: the exact types that it takes; ``None``: it has to be tried.
     """
 
+    has_fields: ClassVar[bool] = False
     natives: frozenset[type] = frozenset()
     labels: frozenset[str] = frozenset()
     classes: frozenset[type] | None = None
@@ -221,11 +263,11 @@ class Kind:
         """
         raise NotImplementedError
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         """Return plain data that is equal for annotations whose records are read alike.
 
         Args:
-            seen: the number of each recursive kind on the way here, by identity.
+            shapes: describes what may hold others of its type.
         """
         raise NotImplementedError
 
@@ -273,88 +315,6 @@ def type_name(value: Any) -> str:
     return "None" if value is None else type(value).__qualname__.rpartition("<locals>.")[2]
 
 
-def tame(record: Any) -> Any:
-    """Return a record in which numbers that JSON has no word for are tagged."""
-    if type(record) is float:
-        return record if math.isfinite(record) else tagged("float", repr(record))
-    if type(record) is int:
-        return tagged("int", hex(record)) if is_long(record) else record
-    if isinstance(record, list):
-        return [tame(item) for item in _items(record)]
-    if isinstance(record, dict):
-        return {key: tame(item) for key, item in _fields(record).items()}
-    return record
-
-
-def _items(record: Any) -> list[Any]:
-    return record  # type: ignore[no-any-return]
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return record  # type: ignore[no-any-return]
-
-
 def is_long(number: int) -> bool:
     """Return whether an int has more digits than readers of JSON take."""
     return number.bit_length() > _LARGEST_DIGITS
-
-
-def surrogate_in(record: Any) -> str | None:
-    """Return the place of a text that UTF-8 can't say, if there is one."""
-    if isinstance(record, str):
-        return None if _is_sayable(record) else ""
-    if isinstance(record, list):
-        for index, item in enumerate(_items(record)):
-            place = surrogate_in(item)
-            if place is not None:
-                return f"[{index}]{place}"
-    if isinstance(record, dict):
-        for key, item in _fields(record).items():
-            place = surrogate_in(item)
-            if not _is_sayable(key):
-                return f"[the key {key!a:.60}]"
-            if place is not None:
-                return place if key in {VALUE, EXTRA, PRIVATE} else f".{key[:80]}{place}"
-    return None
-
-
-def _is_sayable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def plain(record: Any) -> Any:
-    """Return a record as plain data for views: what it says, without the names of types."""
-    if isinstance(record, list):
-        return [plain(item) for item in _items(record)]
-    if not isinstance(record, dict):
-        return record
-    found = _fields(record)
-    if MARK not in found:
-        return {key: plain(item) for key, item in found.items()}
-    if VALUE in found:
-        inner = found[VALUE]
-        return _plain_dict(inner) if found[MARK] == "dict" else plain(inner)
-    fields = {key: item for key, item in found.items() if not key.startswith(MARK)}
-    extra = found.get(EXTRA)
-    if isinstance(extra, dict):
-        fields |= _fields(extra)
-    return {key: plain(item) for key, item in fields.items()}
-
-
-def _plain_dict(pairs: Any) -> Any:
-    """Return a dict whose keys are not all texts, as plain data."""
-    if not isinstance(pairs, list) or not all(map(_is_pair, _items(pairs))):
-        return plain(pairs)  # no record of ours
-    found = [(plain(key), plain(item)) for key, item in _items(pairs)]
-    texts = [key if isinstance(key, str) else str(key) for key, _ in found]
-    if len(set(texts)) < len(texts):
-        return [[key, item] for key, item in found]
-    return {text: item for text, (_, item) in zip(texts, found, strict=True)}
-
-
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, list) and len(_items(item)) == 2

@@ -12,6 +12,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     inner_of,
     is_long,
@@ -49,7 +50,7 @@ class Native(Kind):
             return int(_text(record, "int"), 16)
         raise Misfit(f"expected {self.word}, not {named(record)}")
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return self.word
 
 
@@ -240,8 +241,8 @@ class Items(Kind):
         whole: Any = found if self.cls is list else self.cls(found)
         return whole
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        return [self.label, self.item.shape(seen)]
+    def shape(self, shapes: Shapes) -> Any:
+        return [self.label, self.item.shape(shapes)]
 
 
 class Deque(Items):
@@ -284,8 +285,8 @@ class Tuple(Kind):
         if length != len(self.items):
             raise Misfit(f"expected a tuple of {len(self.items)} items, not of {length}")
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        return ["tuple of", *[item.shape(seen) for item in self.items]]
+    def shape(self, shapes: Shapes) -> Any:
+        return ["tuple of", *[item.shape(shapes) for item in self.items]]
 
 
 def _each(values: Sequence[Any], functions: Sequence[Callable[..., Any]], how: Any) -> list[Any]:

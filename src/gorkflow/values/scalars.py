@@ -23,6 +23,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     inner_of,
     tagged,
@@ -76,7 +77,7 @@ class Scalar(Kind):
         except Exception:  # noqa: BLE001 - each class has errors of its own
             raise Misfit(f"the record of this {self.label} is damaged: {text!r:.80}") from None
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return self.label
 
 
@@ -187,7 +188,7 @@ class Pattern(Kind):
         source = base64.b64decode(text) if record.get("$bytes") else text
         return re.compile(source, record.get("$flags", 0))
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         return "Pattern"
 
 

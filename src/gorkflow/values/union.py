@@ -10,6 +10,7 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
+    Shapes,
     Writing,
     label_of,
     named,
@@ -39,7 +40,7 @@ class Union(Kind):
 
     def _takers(self, cls: type) -> list[Kind]:
         sure = [member for member in self.members if member.classes and cls in member.classes]
-        return sure or [member for member in self.members if member.classes is None]
+        return sure + [member for member in self.members if member.classes is None]
 
     def dump(self, value: Any, writing: Writing) -> Any:
         cls: type = type(value)
@@ -75,7 +76,8 @@ class Union(Kind):
             return record
         label = label_of(record)
         named_so = [member for member in self.members if label in member.labels]
-        readers = named_so or self.members
+        wild = [member for member in self.members if "*" in member.labels]
+        readers = [*named_so, *wild] if named_so else self.members
         if len(readers) == 1:
             return readers[0].load(record, reading)
         found: list[tuple[int, Any]] = []
@@ -100,13 +102,13 @@ class Union(Kind):
         reading.changes += least
         return best[0]
 
-    def shape(self, seen: dict[int, int]) -> Any:
-        shapes: list[Any] = []
+    def shape(self, shapes: Shapes) -> Any:
+        found: list[Any] = []
         for member in self.members:
-            shape = member.shape(seen)
-            if shape not in shapes:
-                shapes.append(shape)
-        return ["one of", *sorted(shapes, key=repr)]
+            shape = member.shape(shapes)
+            if shape not in found:
+                found.append(shape)
+        return ["one of", *sorted(found, key=repr)]
 
 
 class Later(Kind):
@@ -134,8 +136,9 @@ class Later(Kind):
         assert self.target is not None
         return self.target.load(record, reading)
 
-    def shape(self, seen: dict[int, int]) -> Any:
+    def shape(self, shapes: Shapes) -> Any:
         assert self.target is not None
-        if id(self.target) in seen:
-            return ["again", seen[id(self.target)]]
-        return self.target.shape({**seen, id(self.target): len(seen)})
+        target = self.target
+        if target.has_fields:  # it sees for itself where it stands inside of itself
+            return target.shape(shapes)
+        return shapes.of(target, lambda: target.shape(shapes))

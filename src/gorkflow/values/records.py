@@ -1,0 +1,90 @@
+"""Records as plain data: shown to people, or made fit for JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gorkflow.values.kind import EXTRA, MARK, PRIVATE, VALUE, is_long, tagged
+
+
+def tame(record: Any) -> Any:
+    """Return a record in which numbers that JSON has no word for are tagged."""
+    if type(record) is float:
+        return record if math.isfinite(record) else tagged("float", repr(record))
+    if type(record) is int:
+        return tagged("int", hex(record)) if is_long(record) else record
+    if isinstance(record, list):
+        return [tame(item) for item in _items(record)]
+    if isinstance(record, dict):
+        return {key: tame(item) for key, item in _fields(record).items()}
+    return record
+
+
+def _items(record: Any) -> list[Any]:
+    return record  # type: ignore[no-any-return]
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return record  # type: ignore[no-any-return]
+
+
+def surrogate_in(record: Any) -> str | None:
+    """Return the place of a text that UTF-8 can't say, if there is one."""
+    if isinstance(record, str):
+        return None if _is_sayable(record) else ""
+    if isinstance(record, list):
+        for index, item in enumerate(_items(record)):
+            place = surrogate_in(item)
+            if place is not None:
+                return f"[{index}]{place}"
+    if isinstance(record, dict):
+        for key, item in _fields(record).items():
+            place = surrogate_in(item)
+            if not _is_sayable(key):
+                return f"[the key {key!a:.60}]"
+            if place is not None:
+                return place if key in {VALUE, EXTRA, PRIVATE} else f".{key[:80]}{place}"
+    return None
+
+
+def _is_sayable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def plain(record: Any) -> Any:
+    """Return a record as plain data for views: what it says, without the names of types."""
+    if isinstance(record, list):
+        return [plain(item) for item in _items(record)]
+    if not isinstance(record, dict):
+        return record
+    found = _fields(record)
+    if MARK not in found:
+        return {key: plain(item) for key, item in found.items()}
+    if VALUE in found:
+        inner = found[VALUE]
+        return _plain_dict(inner) if found[MARK] == "dict" else plain(inner)
+    fields = {key: item for key, item in found.items() if not key.startswith(MARK)}
+    extra = found.get(EXTRA)
+    if isinstance(extra, dict):
+        fields |= _fields(extra)
+    return {key: plain(item) for key, item in fields.items()}
+
+
+def _plain_dict(pairs: Any) -> Any:
+    """Return a dict whose keys are not all texts, as plain data."""
+    if not isinstance(pairs, list) or not all(map(_is_pair, _items(pairs))):
+        return plain(pairs)  # no record of ours
+    found = [(plain(key), plain(item)) for key, item in _items(pairs)]
+    texts = [key if isinstance(key, str) else str(key) for key, _ in found]
+    if len(set(texts)) < len(texts):
+        return [[key, item] for key, item in found]
+    return {text: item for text, (_, item) in zip(texts, found, strict=True)}
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(_items(item)) == 2
