@@ -119,7 +119,7 @@ def _judge_single(given: Any, wanted: Any, depth: int) -> Relation:
     if given is None or wanted is None:
         return Relation.NO
     if wanted is float and given is int:
-        return Relation.SURE
+        return Relation.MAYBE  # it becomes one, unless it has too many digits
     return _judge_generic(given, wanted, depth)
 
 

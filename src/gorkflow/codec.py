@@ -149,15 +149,16 @@ class Codec:
             return self.encode(self.validate(value), limit)
         try:
             return self.encode(value, limit)
-        except PayloadTooLargeError:
-            raise
-        except ValueInvalidError as error:
-            refused = error
-        try:
-            value = self.validate(value)
-        except ValueInvalidError as error:
-            raise (refused if isinstance(refused, EncodingError) else error) from None
-        return self.encode(value, limit)
+        except ValidationError:  # it may be of another type, that stands for this one
+            return self.encode(self.validate(value), limit)
+
+    def convert(self, value: Any) -> Any:
+        """Return a value of another annotation as one of this: a dict becomes a model.
+
+        Raises:
+            ValueInvalidError: If it does not match this one.
+        """
+        return self.decode(self.accept(value))
 
     def decode(self, data: bytes) -> Any:
         """Return the value that a record stands for. Nothing is judged anew.

@@ -30,12 +30,12 @@ INPUT = 1
 
 
 def _validated(value: Any, wanted: Any) -> Any:
-    return codec_of(wanted).validate(value)
+    return codec_of(wanted).convert(value)
 
 
 def _kept(value: Any, wanted: Any) -> Any:
     codec = codec_of(wanted)
-    return value if codec.holds(value) else codec.validate(value)
+    return value if codec.holds(value) else codec.convert(value)
 
 
 class Values:

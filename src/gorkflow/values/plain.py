@@ -88,7 +88,10 @@ def _as_float(value: Any) -> float:
         found = 0.0
     if found != value and value == value:  # noqa: PLR0124 - a NaN is unlike itself
         shown = f"of {value.bit_length()} bits" if type(value) is int and is_long(value) else value
-        raise Misfit(f"as a float, the number {shown!s:.60} would be another; annotate it as int")
+        raise Misfit(
+            f"as a float, the number {shown!s:.60} would be another; annotate it as int",
+            unsayable=True,
+        )
     return found
 
 
