@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import (
     EncodingError,
-    PayloadTooLargeError,
     UnreadableError,
     ValidationError,
     ValueInvalidError,

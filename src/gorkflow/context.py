@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
 from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
@@ -312,6 +312,33 @@ def _meant(node: Node[Any, Any] | str, readable: frozenset[str]) -> str:
 
     near = difflib.get_close_matches(node, sorted(readable), 1)
     return f"did you mean {near[0]!r}?" if near else ""
+
+
+class NoDeps:
+    """Stands for deps that a step wants and its engine was not given: says so once it is used.
+
+    Args:
+        step_id: the step.
+        wanted: the class of its deps.
+    """
+
+    def __init__(self, step_id: str, wanted: type) -> None:
+        self.__step_id, self.__wanted = step_id, wanted.__name__
+
+    def __bool__(self) -> bool:
+        """Return that there are none."""
+        return False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise what to do.
+
+        Raises:
+            UnavailableError: Always.
+        """
+        raise UnavailableError(
+            f"step {self.__step_id!r} uses ctx.deps.{name}, but its engine was given no deps; "
+            f"write Engine(…, deps={self.__wanted}(…))"
+        )
 
 
 def _id(node: Node[Any, Any] | str) -> str:

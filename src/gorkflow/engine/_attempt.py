@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.context import StepContext
+from gorkflow.context import NoDeps, StepContext
 from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._results import (
     RemoteError,
@@ -215,7 +215,9 @@ class Attempt:
         return encoded(value, self.step.output, self.driver.runtime.max_payload)
 
     def _context(self) -> StepContext[Any]:
-        deps = self.driver.runtime.deps
+        deps, wanted = self.driver.runtime.deps, self.step.deps
+        if deps is None and wanted is not None:
+            deps = NoDeps(self.step.id, wanted)
         return StepContext(self, **self.ids(), deadline=self._deadline(), deps=deps)
 
     def ids(self) -> dict[str, Any]:

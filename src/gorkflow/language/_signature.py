@@ -42,6 +42,8 @@ class StepSignature:
     """The annotations of the parameters that are never inputs; ``bind`` can fix them."""
     defaulted: tuple[str, ...] = ()
     """Those of them that stand where inputs do: one may have meant them to be inputs."""
+    deps: Any = None
+    """The class that its context says ``ctx.deps`` is of; ``None``: it may be anything."""
 
     def of_stand_in(self, *, is_async: bool, takes_context: bool) -> StepSignature:
         """Return that of a function with the same types and no settings."""
@@ -114,6 +116,7 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
         output=canonical(hints["return"]),
         settings=settings,
         defaulted=defaulted(parameters[takes_context:]),
+        deps=_deps_of(hints[parameters[0].name]) if takes_context else None,
     )
     _check_values(result, label)
     return result
@@ -250,6 +253,13 @@ def _inputs(parameters: list[Parameter], hints: dict[str, Any], label: str) -> t
 def _is_context(annotation: Any) -> bool:
     cls = get_origin(annotation) or annotation
     return isinstance(cls, type) and issubclass(cls, StepContext)
+
+
+def _deps_of(annotation: Any) -> Any:
+    """Return the class that a context is annotated with; ``None``: nothing that has to be there."""
+    args = get_args(annotation)
+    wanted = args[0] if args else None
+    return wanted if isinstance(wanted, type) and wanted not in {object, type(None)} else None
 
 
 def _mentions_context(annotation: Any) -> bool:

@@ -135,6 +135,11 @@ class Step(NodeByShape, Generic[P, Out_co]):
         """The annotations of the parameters that ``bind`` can fix, by name."""
         return self._signature.settings
 
+    @property
+    def deps(self) -> Any:
+        """The class that its context says ``ctx.deps`` is of; ``None``: it may be anything."""
+        return self._signature.deps
+
     def call(
         self,
         ctx: StepContext[Any] | None,
