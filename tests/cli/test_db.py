@@ -441,11 +441,11 @@ def test_what_can_not_be_opened_is_told_not_raised(invoke: Invoke):
 
 
 @pytest.mark.usefixtures("checkout")
-def test_an_older_schema_is_left_alone(invoke: Invoke):
+def test_a_store_from_before_the_release_is_named_and_left_alone(invoke: Invoke):
     sql("PRAGMA user_version = 1")
     code, found = diagnosed(invoke)
-    assert code == 0
-    assert found["schema"][0]["level"] == "warning"
+    assert code == 1
+    assert "from before the first release" in found["store"][0]["text"]
     assert sql("PRAGMA user_version") == [(1,)]
 
 

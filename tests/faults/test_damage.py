@@ -106,7 +106,7 @@ async def prepare(path: Path) -> None:
         await client.store.post(Message(0, "sleeps", "signal", "unknown", 1e9, b"5"))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("INSERT INTO workers VALUES ('dead', 1e9, 1e9, 30.0, 'h', 5, 'elsewhere')")
-        db.execute("INSERT INTO limit_leases VALUES ('api', 'dead', 1, NULL, 1e9)")
+        db.execute("INSERT INTO limit_leases VALUES ('api', 'dead', 1, NULL, 1e9, 0, 0.0)")
 
 
 def cases(db: sqlite3.Connection) -> Iterator[Case]:
