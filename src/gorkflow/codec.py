@@ -2,8 +2,8 @@
 
 Recording is ours (``gorkflow.values``): what comes back equals what went, or is rejected by name
 before anybody sees it; to read it again runs no validator. Judging is pydantic's: an input, or a
-value that goes to a parameter of another type. This is the only module that knows pydantic, and it
-imports it late.
+value that goes to a parameter of another type. Only this module and ``values`` know pydantic, and
+they import it late.
 """
 
 from __future__ import annotations
@@ -157,7 +157,12 @@ class Codec:
         Raises:
             ValueInvalidError: If it does not match this one.
         """
-        return self.decode(self.accept(value))
+        if not self._is_judged:
+            try:
+                return self.decode(self.encode(value))
+            except ValidationError:
+                pass  # it is of another type, that may stand for this one
+        return self.validate(value)
 
     def decode(self, data: bytes) -> Any:
         """Return the value that a record stands for. Nothing is judged anew.

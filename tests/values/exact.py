@@ -70,6 +70,9 @@ def _container(one: Any, other: Any, place: str) -> Any:
         for item in one:
             found = next((i for i, each in enumerate(left) if not difference(item, each)), None)
             if found is None:
+                near = [each for each in left if each == item]
+                if near:
+                    return difference(item, near[0], place)
                 return f"{place}: {item!r} is not in {other!r}"
             del left[found]
         return f"{place}: {left!r} is new" if left else None

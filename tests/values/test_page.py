@@ -29,7 +29,7 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError, ValueInvalidError
+from gorkflow.errors import EncodingError, ValidationError, ValueInvalidError
 from tests.project.repository import ROOT
 from tests.values.exact import difference
 
@@ -216,7 +216,7 @@ class int64(int):  # noqa: N801
 
 
 def test_an_integer_of_numpy_that_no_float_holds_is_rejected():
-    with pytest.raises(ValidationError, match="as a float, the number 9007199254740993"):
+    with pytest.raises(EncodingError, match="as a float, the number 9007199254740993"):
         codec_of(float).encode(int64(2**53 + 1))
     assert (
         difference([5, 5], codec_of(list[int]).decode(codec_of(list[int]).encode([int64(5), 5])))

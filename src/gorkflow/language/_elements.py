@@ -98,10 +98,13 @@ def _required(fn: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    value = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
+    if isinstance(fn, type) and fn.__module__ == "builtins":
+        return [value]  # such as bool, which has a default from Python 3.13 on
     try:
         return list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):  # a builtin, such as bool
-        return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
+    except (TypeError, ValueError):  # a builtin
+        return [value]
 
 
 def _quiet_hints(fn: Callable[..., Any]) -> dict[str, Any]:

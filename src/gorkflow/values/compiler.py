@@ -51,6 +51,7 @@ _CONTAINERS = frozenset({*_ANY_ITEMS, *_DICTS, collections.Counter})
 _OURS = frozenset(label for kind in (*SCALARS.values(), FREE) for label in kind.labels) | frozenset(
     each.__name__ for each in (*_CONTAINERS, int, float)
 )
+_UNPACKS = {typing.Unpack, __import__("typing_extensions").Unpack}
 _QUALIFIERS = {
     getattr(module, name)
     for module in (typing, __import__("typing_extensions"))
@@ -181,11 +182,26 @@ class Compiler:
         self.foreign.append(made)
         return made
 
+    def _tuple(self, args: tuple[Any, ...], bound: Bound) -> Kind:
+        """Return the kind of a tuple of some items; ``*tuple[X, ...]`` stands for any number."""
+        items: list[Kind] = []
+        rest: Kind | None = None
+        at = 0
+        for arg in args:
+            inner = _unpacked(arg)
+            if inner is None:
+                items.append(self.kind(arg, bound))
+            elif inner[1:] == (...,):
+                rest, at = self.kind(inner[0], bound), len(items)
+            else:
+                items += [self.kind(each, bound) for each in inner]
+        return plain.Tuple(items, rest, at)
+
     def _container(self, origin: Any, args: tuple[Any, ...], bound: Bound) -> Kind | None:
         if origin is tuple:
             if args[1:] == (...,):
                 return plain.Items(tuple, self.kind(args[0], bound))
-            return plain.Tuple([self.kind(arg, bound) for arg in args])
+            return self._tuple(args, bound)
         if origin in _ABSTRACT:
             found = [
                 self._container(cls, (args[0], ...) if cls is tuple else args, bound)
@@ -340,6 +356,15 @@ class Compiler:
             return inner.kind(annotation, bound)
         except Misfit as misfit:
             raise (misfit.under(f".{name}") if name else misfit) from None
+
+
+def _unpacked(annotation: Any) -> tuple[Any, ...] | None:
+    """Return the items of a tuple that is unpacked into another one; ``None``: it is not."""
+    if getattr(annotation, "__unpacked__", False):
+        return get_args(annotation)
+    if get_origin(annotation) in _UNPACKS:
+        return get_args(get_args(annotation)[0])
+    return None
 
 
 def _is_alias(annotation: Any) -> bool:

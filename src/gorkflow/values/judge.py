@@ -158,7 +158,10 @@ def _adapter_of(annotation: Any, *, arbitrary: bool) -> pydantic.TypeAdapter[Any
 
     # Models say for themselves how they do it, and refuse to be told.
     config = pydantic.ConfigDict(
-        ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=arbitrary
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        allow_inf_nan=True,  # else pydantic takes a NaN as a float, but not as a Decimal
+        arbitrary_types_allowed=arbitrary,
     )
     try:
         try:

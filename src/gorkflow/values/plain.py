@@ -95,6 +95,20 @@ def _as_float(value: Any) -> float:
     return found
 
 
+def _as_floats(values: Any, writing: Writing) -> list[float] | None:
+    """Return ints as floats all at once, where that changes no digit."""
+    if set(map(type, values)) != {int}:
+        return None
+    try:
+        found = list(map(float, values))
+    except OverflowError:
+        return None
+    if found != list(values):
+        return None
+    writing.changes += 2 * len(found)
+    return found
+
+
 def is_numpy(value: Any, number: type) -> bool:
     """Return whether a value is a scalar of numpy, of a type of number."""
     return type(value).__module__ == "numpy" and isinstance(value, number)
@@ -136,6 +150,8 @@ def dump_items(values: Any, item: Kind, writing: Writing) -> list[Any]:
     if natives and length and _are_native(values, natives, writing):
         items: list[Any] = values if type(values) is list else list(values)
         return items
+    if type(item) is Float and (floats := _as_floats(values, writing)) is not None:
+        return floats
     records: list[Any] = []
     last: Any = None
     record: Any = None
@@ -260,36 +276,54 @@ class Deque(Items):
 
 
 class Tuple(Kind):
-    """A tuple of known length."""
+    """A tuple whose items are named one by one; in between, there may be any number of one kind.
+
+    Args:
+        items: the kinds of those that are always there.
+        rest: the kind of those in between; ``None``: there are none.
+        at: how many stand before these.
+    """
 
     classes = frozenset({tuple})
     labels = frozenset({"tuple"})
 
-    def __init__(self, items: Sequence[Kind]) -> None:
+    def __init__(self, items: Sequence[Kind], rest: Kind | None = None, at: int = 0) -> None:
         self.items = items
+        self.rest = rest
+        self.at = at
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not tuple:
             raise other_class(tuple, value)
         found: tuple[Any, ...] = value
-        self._check(len(found))
+        kinds = self._kinds(len(found))
         writing.take(2 * len(found))
-        return tagged("tuple", _each(found, [item.dump for item in self.items], writing))
+        return tagged("tuple", _each(found, [item.dump for item in kinds], writing))
 
     def load(self, record: Any, reading: Reading) -> Any:
         found = inner_of(record, "tuple")
         if type(found) is not list:
             raise Misfit("the record of this tuple is damaged")
         items: list[Any] = found
-        self._check(len(items))
-        return tuple(_each(items, [item.load for item in self.items], reading))
+        kinds = self._kinds(len(items))
+        return tuple(_each(items, [item.load for item in kinds], reading))
 
-    def _check(self, length: int) -> None:
-        if length != len(self.items):
+    def _kinds(self, length: int) -> Sequence[Kind]:
+        """Return the kind of each item of a tuple of this length."""
+        between = length - len(self.items)
+        if self.rest is None and between:
             raise Misfit(f"expected a tuple of {len(self.items)} items, not of {length}")
+        if self.rest is None:
+            return self.items
+        if between < 0:
+            raise Misfit(f"expected a tuple of at least {len(self.items)} items, not of {length}")
+        return [*self.items[: self.at], *[self.rest] * between, *self.items[self.at :]]
 
     def shape(self, shapes: Shapes) -> Any:
-        return ["tuple of", *[item.shape(shapes) for item in self.items]]
+        found = [item.shape(shapes) for item in self.items]
+        if self.rest is not None:
+            found.insert(self.at, ["any number of", self.rest.shape(shapes)])
+        return ["tuple of", *found]
 
 
 def _each(values: Sequence[Any], functions: Sequence[Callable[..., Any]], how: Any) -> list[Any]:
