@@ -132,6 +132,11 @@ class Outputs:
         if node_id not in self._host.readable:
             if hint := _meant(node, self._host.readable):
                 raise UnavailableError(f"step {self._step_id!r} may not read {node_id!r}; {hint}")
+            if isinstance(node, str):  # there may be no such step
+                raise UnavailableError(
+                    f"step {self._step_id!r} may not read {node_id!r}: declare it, if there is "
+                    "such a step: @step(reads=(that_step,)), then ctx.outputs[that_step]"
+                )
             raise UnavailableError(
                 f"step {self._step_id!r} may not read {node_id!r}: declare it, "
                 f"@step(reads=({_variable(node)},)), so that it is checked and kept at hand"

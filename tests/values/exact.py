@@ -64,18 +64,21 @@ def _zoned(one: Any, other: Any, place: str) -> Any:
     return NotImplemented
 
 
+def _set(one: Any, other: Any, place: str) -> str | None:
+    left = list(other)
+    for item in one:
+        found = next((i for i, each in enumerate(left) if not difference(item, each)), None)
+        if found is None:
+            near = [each for each in left if each == item]
+            missing = f"{place}: {item!r} is not in {other!r}"
+            return difference(item, near[0], place) if near else missing
+        del left[found]
+    return f"{place}: {left!r} is new" if left else None
+
+
 def _container(one: Any, other: Any, place: str) -> Any:
     if isinstance(one, set | frozenset):
-        left = list(other)
-        for item in one:
-            found = next((i for i, each in enumerate(left) if not difference(item, each)), None)
-            if found is None:
-                near = [each for each in left if each == item]
-                if near:
-                    return difference(item, near[0], place)
-                return f"{place}: {item!r} is not in {other!r}"
-            del left[found]
-        return f"{place}: {left!r} is new" if left else None
+        return _set(one, other, place)
     if isinstance(one, dict):
         if isinstance(one, defaultdict) and one.default_factory is not other.default_factory:
             return f"{place}: another default_factory"

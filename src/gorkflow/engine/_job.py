@@ -185,9 +185,11 @@ def found_step(reference: str, program: str = "") -> Step[Any, Any]:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
+        cure = "the code must be importable by that name there, as it is here"
+        if program:
+            cure = 'move it above `if __name__ == "__main__":`, to the top level of the program'
         raise NonRetryableError(
-            f"{name!r} of {module!r} can't be imported where the step should run: {error}; the "
-            "code must be importable by that name there, as it is here"
+            f"{name!r} of {module!r} can't be imported where the step should run: {error}; {cure}"
         ) from error
     return cast("Step[Any, Any]", found if isinstance(found, Step) else step(found, id="step"))
 

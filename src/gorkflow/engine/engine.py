@@ -265,7 +265,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             self._service = self._runtime = None
             self._watch.close()
             await self._shared.leave()
-            tell(self.store, service.unfinished, kept=self._shared.is_open)
+            if self._execute:  # a client leaves its runs to others, as it should
+                tell(self.store, service.unfinished, kept=self._shared.is_open)
 
     # ---- starting -------------------------------------------------------------------------
 

@@ -93,8 +93,10 @@ def _naming_problem(fn: Any, executor: str) -> str:
     else:
         return ""
     meant = "" if executor == PROCESS else did_you_mean(executor, (PROCESS, *LOCAL), or_else="")
+    if meant:
+        return f"{meant} There is no executor {executor!r} unless the engine is given one"
     return (
-        f"{meant and meant + ' '}executor={executor!r} finds the function in another process by "
+        f"executor={executor!r} finds the function in another process by "
         f"its name, and {why}; write it at the top level of a module of its own, such as "
         "my_steps.py, and import it from there"
     )
