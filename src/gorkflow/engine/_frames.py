@@ -27,8 +27,13 @@ class _Frameless:
         tb: TracebackType | None,
     ) -> None:
         # Ctrl-C shows a CancelledError, too.
-        if isinstance(error, GorkflowError | asyncio.CancelledError):
-            error.__traceback__ = error.__traceback__ if os.environ.get("GORKFLOW_DEBUG") else None
+        if not isinstance(error, GorkflowError | asyncio.CancelledError):
+            return
+        if os.environ.get("GORKFLOW_DEBUG"):
+            return
+        error.__traceback__ = None
+        if isinstance(error.__context__, GorkflowError):
+            error.__suppress_context__ = True  # what we met on the way has frames of ours, too
 
 
 FRAMELESS = _Frameless()
