@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import create_model
 
 from gorkflow import (
     Engine,
@@ -158,6 +159,29 @@ async def test_a_signal_of_another_type_is_refused_or_left_to_the_worker() -> No
         await client.send(handle.run_id, "go", 5)  # the run was started with other code
     async with Engine(store, workflows=[WAITS]) as engine:
         assert await engine.handle(handle.run_id, WAITS).result() == 6
+
+
+@in_loop
+async def test_a_signal_is_judged_by_what_reads_not_by_its_type() -> None:
+    old, new = create_model("V", ok=(bool, ...)), create_model("V", ok=(bool, ...), note=(str, ""))
+
+    def asking(kind: Any) -> Workflow[Any, bool]:
+        def told(number: int, verdict: Any) -> bool:
+            return bool(verdict.ok)
+
+        told.__annotations__["verdict"] = kind
+        return Workflow("asking", input=int).wait_for(Signal("v", kind)).then(step(told))
+
+    store = Slow()
+    async with Engine(store) as engine:
+        first = await engine.start(asking(old), 1)
+        second = await engine.start(asking(old), 1)
+    async with Engine(store, execute=False) as client:
+        await client.send(first.run_id, Signal("v", new), new(ok=True))
+    async with Engine(store, workflows=[asking(new)]) as engine:
+        await engine.send(second.run_id, Signal("v", new), new(ok=True, note="fine"))
+        for run_id in (first.run_id, second.run_id):
+            assert await engine.handle(run_id, asking(new)).result()
 
 
 @in_loop

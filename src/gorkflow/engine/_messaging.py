@@ -32,8 +32,9 @@ class Messaging(Part):
         Args:
             run_id: the run.
             signal: the signal, or its name.
-            payload: its value: of the signal's type, or what validates as one. Where only the name
-                is given and the workflow is not known here, the type is checked by the worker.
+            payload: its value: of the signal's type, or what validates as one. That type may differ
+                from the one that the run waits for, as long as the value reads as that one. The
+                worker checks it where the workflow is not known here.
 
         Raises:
             RunNotFoundError: there is no such run.

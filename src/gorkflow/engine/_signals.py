@@ -58,18 +58,14 @@ async def message_for(
         tree = tree_from(run_id, await runtime.store.get_tree(row.fingerprint))
     with reading(run_id):
         path, wait = _waiting(row, tree, name)
-    if isinstance(signal, Signal):
-        annotation = signal.type
-        if codec_of(annotation).digest() != wait.schema:
-            raise InputInvalidError(
-                f"run {run_id!r} waits for signal {name!r} of another type than "
-                f"{describe(annotation)}; send it with the type that its workflow was started with"
-            )
-    else:
-        annotation = Open if definition is None else definition.payloads.get(path, Open)
-        if annotation is not Open and codec_of(annotation).digest() != wait.schema:
-            annotation = Open  # the run was started with other code; its worker knows the type
-    data = _encoded(name, annotation, payload, runtime.max_payload)
+    known = Open if definition is None else definition.payloads.get(path, Open)
+    sent = signal.type if isinstance(signal, Signal) else known
+    as_begun = sent is not Open and codec_of(sent).digest() == wait.schema
+    if not isinstance(signal, Signal) and not as_begun:
+        sent = Open  # the run was started with other code; its worker knows the type
+    data = _encoded(name, sent, payload, runtime.max_payload)
+    if isinstance(signal, Signal) and not as_begun and known is not Open:
+        _check_reads(run_id, name, sent, known, data)
     return Message(0, run_id, "signal", name, runtime.clock.now(), data)
 
 
@@ -94,6 +90,17 @@ def _waiting(row: RunRow, tree: WorkflowSpec, name: str) -> tuple[str, WaitSpec]
         f"run {row.run_id!r} of workflow {row.workflow_id!r} never waits for signal "
         f"{name!r}; {hint}"
     )
+
+
+def _check_reads(run_id: str, name: str, sent: Any, known: Any, data: bytes) -> None:
+    """Raise if what is sent as one type does not read as the one that the code here waits for."""
+    try:
+        codec_of(known).understand(data)
+    except ValueInvalidError as error:
+        raise InputInvalidError(
+            f"run {run_id!r} waits for signal {name!r} of another type than {describe(sent)}: "
+            f"{error}; send a {describe(known)}"
+        ) from None
 
 
 def _encoded(name: str, annotation: Any, payload: object, limit: int) -> bytes:
