@@ -81,6 +81,13 @@ def test_what_can_not_be_repeated(
     assert len(json.loads(invoke("runs", "list", "--json").stdout)["runs"]) == 1
 
 
+def test_types_are_accepted_only_with_code_to_judge_them(invoke: Invoke, failed: str):
+    result = invoke("runs", "rerun", failed, "--accept-types")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--accept-types needs TARGET" in result.stderr
+    assert len(json.loads(invoke("runs", "list", "--json").stdout)["runs"]) == 1
+
+
 def test_the_code_must_fit(invoke: Invoke, failed: str):
     flows = Path("flows.py")
     flows.write_text(flows.read_text().replace("(collect, deliver)", "(collect, collect2)").replace(

@@ -1,15 +1,29 @@
 """New code on a run that was started with other code: what fits goes on, what does not is named."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, create_model
 
-from gorkflow import Engine, RunBlockedError, RunFailedError, RunStatus, Signal, Workflow, step
+from gorkflow import (
+    Engine,
+    InputInvalidError,
+    RunBlockedError,
+    RunFailedError,
+    RunFilter,
+    RunStatus,
+    Signal,
+    StoreCorruptError,
+    StoreError,
+    Workflow,
+    step,
+)
 from gorkflow import events as ev
-from tests.engine.support import in_loop
+from gorkflow.engine import _blocked
+from gorkflow.store import Append, RunRow, Written
+from tests.engine.support import Moody, in_loop, kinds
 
 
 def flow(
@@ -227,8 +241,154 @@ async def test_reruns_go_by_the_same_rule(tmp_path):
         bad = failing(NARROW, None, works=True)
         with pytest.raises(RunBlockedError, match="size: the recorded value has no such field"):
             await engine.rerun("r", workflow=bad)
+        async with Engine(url, execute=False) as client:
+            with pytest.raises(InputInvalidError, match=r"a client .* can't accept types"):
+                await client.rerun("r", workflow=bad, accept_types=True)
         handle = await engine.rerun("r", workflow=bad, accept_types=True)
         await handle.outcome()
         events = (await engine.store.load(handle.run_id)).events  # type: ignore[union-attr]
         assert any(isinstance(event, ev.TypesAccepted) for event in events)
         assert (await handle.info()).status is RunStatus.FAILED  # it needs a size, after all
+
+
+# ---- types that are accepted for all runs ----------------------------------------------------
+
+
+def waiting(given: Any, make: Callable[[], Any] = lambda: None) -> Workflow[Any, Any]:
+    """Make a value, and wait for a signal."""
+
+    def made() -> Any:
+        return make()
+
+    def use(value: Any, _: None) -> int:
+        return 1
+
+    made.__annotations__ = {"return": given}
+    use.__annotations__ = {"value": given, "_": None, "return": int}
+    flow = Workflow("fit").then(step(made, id="make")).wait_for(Signal("go", None))
+    return flow.then(step(use, id="use"))
+
+
+async def suspended(engine: Engine, wf: Workflow[Any, Any], run_id: str) -> None:
+    """Start a run, and wait until it waits."""
+    handle = await engine.start(wf, run_id=run_id)
+    async for event in handle.events():
+        if isinstance(event, ev.WaitOpened):
+            break
+
+
+@in_loop
+async def test_types_are_accepted_for_a_run_that_was_looked_at_just_now(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(url) as engine:
+        await suspended(engine, waiting(int, lambda: 1), "r")
+    async with Engine(url, execute=False) as client:
+        await client.send("r", "go")  # so that the next engine looks at it as soon as it is open
+    async with Engine(url, workflows=[waiting(str)]) as engine:
+        with pytest.raises(RunBlockedError, match=r"recover\('r', accept_types=True\)"):
+            await engine.handle("r").result()
+        assert await engine.recover(accept_types=True) == ["r"]
+        assert "types_accepted" in await kinds(engine, "r")
+        assert await engine.recover(accept_types=True) == []
+
+
+@in_loop
+async def test_types_are_accepted_for_runs_that_are_not_due_but_fitting_ones_are_left(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(url) as engine:
+        await suspended(engine, waiting(LOOSE, lambda: LOOSE(id=None)), "unfit")
+        await suspended(engine, waiting(LOOSE, lambda: LOOSE(id=1)), "fit")
+    async with Engine(url, workflows=[waiting(OLD)], recover=False) as engine:
+        assert await engine.recover() == []
+        assert await engine.recover(accept_types=True) == ["unfit"]
+        assert "types_accepted" in await kinds(engine, "unfit")
+        assert "types_accepted" not in await kinds(engine, "fit")
+
+    @step
+    def make() -> str:
+        return ""
+
+    gone = Workflow("fit").then(make).wait_for(Signal("go", None))
+    async with Engine(url, workflows=[gone], recover=False) as engine:
+        assert await engine.recover(accept_types=True) == []  # more differs than types
+
+
+@in_loop
+async def test_a_delayed_start_of_other_types_stays_delayed(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+
+    @step(id="use")
+    def old(number: int) -> int:
+        return number
+
+    @step(id="use")
+    def new(text: str) -> int:
+        return len(text)
+
+    async with Engine(url, execute=False) as client:
+        begun = Workflow("late", input=int).then(old)
+        due_at = (await (await client.start(begun, 1, run_id="r", delay=3600)).info()).due_at
+    async with Engine(
+        url, workflows=[Workflow("late", input=str).then(new)], recover=False
+    ) as engine:
+        assert await engine.recover(accept_types=True) == ["r"]
+        assert await kinds(engine, "r") == ["run_created", "types_accepted"]
+    async with Engine(url, execute=False) as client:
+        run = await client.get_run("r")
+        assert (run.status, run.due_at) == (RunStatus.PENDING, due_at)
+
+
+class Failing(Moody):
+    """Fails once, right after types were accepted, in these ways."""
+
+    def __init__(self, ways: Sequence[str]) -> None:
+        super().__init__()
+        self.ways = ways
+
+    def _fails(self, way: str) -> bool:
+        return bool(self.fail.pop(way, 0))
+
+    async def append(self, batch: Sequence[Append]) -> list[Written]:
+        written = await super().append(batch)
+        if any(isinstance(event, ev.TypesAccepted) for each in batch for event in each.events):
+            self.fail.update(dict.fromkeys(self.ways, 1))
+            if self._fails("append"):
+                raise StoreError("written, but the answer was lost")
+        return written
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        if self._fails("get_run"):
+            raise StoreCorruptError("unreadable at this moment")
+        return await self._store.get_run(run_id)
+
+
+@pytest.mark.parametrize("ways", [["inbox"], ["append"], ["inbox", "get_run"]])
+@in_loop
+async def test_a_store_that_fails_once_types_are_accepted_loses_no_run(ways):
+    store: Any = Failing(ways)
+    async with Engine(store) as engine:
+        await suspended(engine, waiting(int, lambda: 1), "r")
+    async with Engine(store, workflows=[waiting(str)], recover=False) as engine:
+        assert await engine.recover(accept_types=True) == []
+        assert not any(store.fail.values())  # it has failed
+        (row,) = await store.list_runs(RunFilter())
+        released = "get_run" not in ways  # else it is kept in mind, and released later
+        assert (row.worker_id is None, bool(row.reason)) == (released, released)
+        assert await engine.recover(accept_types=True) == ["r"]
+        await engine.send("r", "go")
+        handle = engine.handle("r")
+        await handle.outcome()
+        assert (await kinds(engine, "r")).count("types_accepted") == 1
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+def test_what_blocks_a_run_is_said_with_the_same_remedy(rerun):
+    types = str(_blocked.misfit("r", [], ["x is another"], rerun=rerun))
+    code = str(_blocked.misfit("r", ["step 'a' is gone"], ["x is another"], rerun=rerun))
+    name, command = ("rerun", "rerun") if rerun else ("recover", "resume")
+    assert f"{name}('r', accept_types=True)" in types
+    assert f"gorkflow runs {command} r TARGET --accept-types" in types
+    assert "accept" not in code
+    for said in (types, code, *([] if rerun else [str(_blocked.unreadable("r", "a", None))])):
+        assert f"{'Repeat' if rerun else 'Run'} it with code that fits, " in said
+        assert said.endswith("or start a new run" if rerun else "or cancel it")

@@ -224,6 +224,10 @@ def rerun_command(
     options: StartOptions = {"run_id": new_id, "tags": tags}
     store = store or ctx.obj
     if target is None:
+        if accept_types:
+            raise click.UsageError(
+                "--accept-types needs TARGET, the code to judge the types with; add it"
+            )
         _run.queue_rerun(store, run_id, from_step, options, as_json=as_json)
         return
     wanted = _run.Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gorkflow.engine import _blocked
 from gorkflow.engine._asleep import Replayed, size_of
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
@@ -20,6 +22,7 @@ from gorkflow.errors import (
     StoreError,
 )
 from gorkflow.events import CancelRequested, RunCreated, TypesAccepted
+from gorkflow.listing import RunFilter
 from gorkflow.machine import replay
 from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
@@ -27,17 +30,20 @@ from gorkflow.store import Append, Message, Written
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gorkflow.definition import Definition
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.flow import WorkflowSpec
     from gorkflow.machine import Machine
-    from gorkflow.store import Claim, RunRow
+    from gorkflow.store import Claim, Loaded, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
 _LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at again, by others too
 AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
+_LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 _BATCH = 100  # runs claimed in one go
 _TOLD = 1000  # messages about blocked runs that are remembered, so as not to repeat them
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
@@ -124,6 +130,53 @@ class Claims:
             if not fresh or run_id is not None:
                 return taken
 
+    async def accept_types(self, workflow_ids: list[str]) -> list[str]:
+        """Take over runs that types alone keep from going on, due or not; return their ids.
+
+        ``recover`` does not see them: they were looked at just now, or wait for long.
+
+        Args:
+            workflow_ids: runs of these workflows, which the engine knows.
+        """
+        store, taken = self._runtime.store, list[str]()
+        for workflow_id in workflow_ids:
+            query: RunFilter | None = RunFilter(workflow_id=workflow_id, status=_LIVE)
+            while query is not None:
+                page = await store.list_runs(query)
+                cursor = page.next_cursor
+                query = None if cursor is None else replace(query, cursor=cursor)
+                for row in page:
+                    if not self._runtime.closing and await self._types_differ(row):
+                        claims = await store.claim(
+                            self._runtime.worker_id, times=self._runtime.clock, run_id=row.run_id
+                        )
+                        taken += await self._take_over_all(claims, strict=False, accept_types=True)
+        return taken
+
+    async def _types_differ(self, row: RunRow) -> bool:
+        """Return whether types that don't fit, and they alone, block a run that nobody has."""
+        definition = self._registry.of_run(row.run_id, row.workflow_id)
+        if definition is None or row.worker_id is not None:
+            return False
+        if definition.fingerprint == row.fingerprint and not row.reason.startswith(BLOCKED):
+            return False
+        with suppress(RunNotFoundError, StoreCorruptError), reading(row.run_id):
+            *_, problems, unfit = await self._judged(row, definition)
+            return bool(unfit) and not problems
+        return False
+
+    async def _judged(
+        self, row: RunRow, definition: Definition
+    ) -> tuple[Loaded, WorkflowSpec, list[str], list[str]]:
+        """Load a run; return it, its tree, what differs but for types, and which don't fit."""
+        loaded = await self._runtime.store.load(row.run_id)
+        if loaded is None:
+            raise RunNotFoundError(row.run_id)
+        tree, thorough = tree_of(loaded), row.run_id in self._unreadable
+        problems = differences(tree, definition, loaded.events, self._registry.executors)
+        unfit = type_differences(tree, definition, loaded.events, thorough=thorough)
+        return loaded, tree, problems, unfit
+
     async def has_work(self, row: RunRow) -> bool:
         """Return whether a run has something to do now, as ``Store.claim`` judges it."""
         if row.due_at is None and row.status is not RunStatus.SUSPENDED:
@@ -145,11 +198,12 @@ class Claims:
                     with reading(claim.row.run_id):
                         await self._take_over(claim, accept_types=accept_types)
                     taken.append(claim.row.run_id)
+                    del open_claims[claim.row.run_id]
                 except Exception as error:  # a run that breaks must not stop the others
-                    await self._put_back(claim, error)
+                    if await self._put_back(claim, error):
+                        del open_claims[claim.row.run_id]
                     if strict:
                         raise
-                del open_claims[claim.row.run_id]
         finally:
             for run_id, token in open_claims.items():
                 self.drop(run_id, token)
@@ -184,22 +238,12 @@ class Claims:
     async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, Replayed]:
         """Load a run and replay it; return its row from then on, too."""
         run_id = claim.row.run_id
-        loaded = await self._runtime.store.load(run_id)
-        if loaded is None:
-            raise RunNotFoundError(run_id)
-        tree = tree_of(loaded)
         definition = self._registry.of_run(run_id, claim.row.workflow_id)
         if definition is None:
-            raise RunBlockedError(
-                run_id,
-                f"run {run_id!r} belongs to workflow {claim.row.workflow_id!r}, which this engine "
-                "does not know; give it to Engine(workflows=…)",
-            )
-        problems = differences(tree, definition, loaded.events, self._registry.executors)
-        thorough = run_id in self._unreadable
-        unfit = type_differences(tree, definition, loaded.events, thorough=thorough)
+            raise _blocked.unknown(run_id, claim.row.workflow_id)
+        loaded, tree, problems, unfit = await self._judged(claim.row, definition)
         if problems or (unfit and not accept_types):
-            raise _blocked(run_id, problems, unfit)
+            raise _blocked.misfit(run_id, problems, unfit)
         self._unreadable.discard(run_id)
         machine = replay(run_id, tree, loaded.events)
         row = claim.row
@@ -233,25 +277,29 @@ class Claims:
             self._unreadable.clear()
         self._unreadable.add(run_id)
 
-    async def _put_back(self, claim: Claim, error: Exception) -> None:
-        """Give back a run that can't be carried on here, to be looked at again later."""
+    async def _put_back(self, claim: Claim, error: Exception) -> bool:
+        """Release a run that can't be run here, to be looked at later; return whether it was."""
         if len(self._told) > _TOLD:
             self._told.clear()
         if self._told.get(claim.row.run_id) != str(error):
             self._told[claim.row.run_id] = str(error)  # once: it will be looked at again and again
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
-        mail = await self._runtime.store.inbox(claim.row.run_id, after=claim.row.seen)
+        before = claim.row
+        with suppress(StoreCorruptError):  # accepted types may be recorded since it was claimed
+            found = await self._runtime.store.get_run(before.run_id)
+            before = before if found is None else replace(before, seq=found.seq)
+        mail = await self._runtime.store.inbox(before.run_id, after=before.seen)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
-        seen = max((message.id for message in mail), default=claim.row.seen)  # or it wakes it
+        seen = max((message.id for message in mail), default=before.seen)  # or it wakes it
         # Where the workflow is not even known here, that says nothing about others.
-        known = self._registry.of_run(claim.row.run_id, claim.row.workflow_id) is not None
+        known = self._registry.of_run(before.run_id, before.workflow_id) is not None
         blocked = known and isinstance(error, RunBlockedError)
         reason = f"{BLOCKED if blocked else ''}{error}"
-        row = replace(_released(claim.row, due_at), reason=reason, seen=seen)
-        if await self._runtime.store.append([Append(row, (), row.seq)]) != [Written.OK]:
-            logger.info("run %r was taken over meanwhile", row.run_id)
+        row = replace(_released(before, due_at), reason=reason, seen=seen)
+        written = await self._runtime.store.append([Append(row, (), row.seq)])
         self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
+        return written == [Written.OK]
 
     async def give_back(self, delay: float) -> None:
         """Let go of the dropped runs, so that they go on: with us again, or with others.
@@ -327,18 +375,6 @@ class Claims:
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         await store.append([Append(row, events, seq, asked)])
-
-
-def _blocked(run_id: str, problems: list[str], unfit: list[str]) -> RunBlockedError:
-    """Return why the code at hand can't go on with a run, and what to do."""
-    way = "Run it with that code"
-    if not problems:
-        way += f", say that the types fit (gorkflow runs resume {run_id} --accept-types)"
-    return RunBlockedError(
-        run_id,
-        f"run {run_id!r} was started with other code: {'; '.join([*problems, *unfit])}. {way}, or "
-        "cancel it",
-    )
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from gorkflow.definition import without_code
+from gorkflow.engine import _blocked
 from gorkflow.engine._driver import Inbound
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
@@ -14,7 +15,6 @@ from gorkflow.engine._reading import reading
 from gorkflow.engine._start import StartOptions, check_options, driver_for
 from gorkflow.errors import (
     InputInvalidError,
-    RunBlockedError,
     RunNotEndedError,
     RunNotFoundError,
     StoreCorruptError,
@@ -88,17 +88,17 @@ class Reruns(Part):
                 Inside a map or loop, ``resize[3]`` or ``poll#2`` means one item or iteration, and
                 an id all of them.
             workflow: its workflow, with the functions to use, and so that the output is typed.
-                Without it: those of the run itself, where this engine began or carried it, else
+                Without it: those of the run itself, where this engine began or ran it, else
                 those that the engine knows by the workflow's id.
-            accept_types: repeat it also where recorded values or the types of steps do not fit the
-                code at hand. That is recorded with the new run.
+            accept_types: repeat it though recorded values or types of steps do not fit the code at
+                hand. That is recorded with the new run. A client (``execute=False``) rejects it.
             options: see ``StartOptions``. What is unset is as in the run that is repeated, but for
                 ``run_id`` and ``delay``; ``tags`` are added to that run's.
 
         Raises:
             RunNotFoundError: there is no such run.
             RunNotEndedError: it has not ended yet.
-            RunBlockedError: the code at hand can't carry it on; the message has the differences.
+            RunBlockedError: the code at hand can't run it; the message has the differences.
             InputInvalidError: there is no such step, or several; or an option is not valid.
             DuplicateRunError: the new run's id is taken.
             ResourceBusyError: another live run has the resource, and one of the two is exclusive.
@@ -107,13 +107,22 @@ class Reruns(Part):
             TypeError: an option is not known.
         """
         _, runtime = self._opened()
-        check_options(options)
+        _check(options, accept_types=accept_types, execute=self._execute)
         start = _step_id(from_step)
         code = None if workflow is None else self._registry.add(workflow)
         loaded = await _loaded(runtime.store, run_id_of(origin, "origin"), workflow)
         registry = self._registry if self._execute else None
         driver = _driver(runtime, registry, code, loaded, start, options, accept_types=accept_types)
         return await self._begin(driver, options)
+
+
+def _check(options: StartOptions, *, accept_types: bool, execute: bool) -> None:
+    check_options(options)
+    if accept_types and not execute:
+        raise InputInvalidError(
+            "a client (execute=False) can't accept types, since it does not judge code; repeat the "
+            "run with an engine that runs steps, or leave accept_types out"
+        )
 
 
 def _step_id(from_step: Node[Any, Any] | str | None) -> str | None:
@@ -156,12 +165,12 @@ def _driver(
 
     Args:
         runtime: the engine's.
-        registry: the workflows that it knows; ``None``: it will not carry the run, and needs none.
+        registry: the workflows that it knows; ``None``: it will not run the run, and needs none.
         code: the functions to use, if some were given.
         loaded: the run to repeat.
         from_step: where to begin again.
         options: as the caller gave them.
-        accept_types: whether types that don't fit are no hindrance.
+        accept_types: whether types may differ.
     """
     row = loaded.row
     created = loaded.events[0] if loaded.events else None
@@ -228,21 +237,9 @@ def _definition(
     """Return the code at hand under the tree of the run, and which types were accepted."""
     run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
     if code is None:
-        raise RunBlockedError(
-            run_id,
-            f"run {run_id!r} belongs to workflow {workflow_id!r}, which this engine does not know; "
-            "give it with rerun(…, workflow=…), or to Engine(workflows=…)",
-        )
+        raise _blocked.unknown(run_id, workflow_id, rerun=True)
     problems = differences(tree, code, history, executors)
     unfit = type_differences(tree, code, history, thorough=False)
     if problems or (unfit and not accept):
-        raise _blocked(run_id, [*problems, *unfit])
+        raise _blocked.misfit(run_id, problems, unfit, rerun=True)
     return carried_on(code, tree, loaded.tree), unfit
-
-
-def _blocked(run_id: str, problems: Sequence[str]) -> RunBlockedError:
-    return RunBlockedError(
-        run_id,
-        f"run {run_id!r} can't be repeated with this code, since it was started with other code: "
-        f"{'; '.join(problems)}. Repeat it with that code, or start a new run",
-    )

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from gorkflow._logs import aside
 from gorkflow.codec import codec_of
+from gorkflow.engine import _blocked
 from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
     EncodingError,
@@ -79,11 +80,7 @@ def unreadable(run_id: str, path: str, error: BaseException | None) -> RunBlocke
     name = exception_name(UnreadableError)
     if not isinstance(error, UnreadableError) and (failure is None or failure.type != name):
         return None
-    return RunBlockedError(
-        run_id,
-        f"run {run_id!r} can't go on: a value for {path!r} can't be read: {error}. Mend that "
-        "type, or cancel the run",
-    )
+    return _blocked.unreadable(run_id, path, error)
 
 
 def code_of(error: BaseException) -> FailureCode:

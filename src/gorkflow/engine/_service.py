@@ -250,7 +250,8 @@ class Service:
         self._watched.update(workflow_ids)
         if not workflow_ids:
             return []
-        return await self.claims.recover(workflow_ids, accept_types=accept_types)
+        taken = await self.claims.recover(workflow_ids, accept_types=accept_types)
+        return taken + (await self.claims.accept_types(workflow_ids) if accept_types else [])
 
     async def _recover_one(self, run_id: str, *, accept_types: bool) -> list[str]:
         await self.lease.ensure()

@@ -378,7 +378,8 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             run_id: only this run.
             accept_types: run on also where recorded values or the types of steps do not fit the
                 code at hand. That is recorded with the run; values are then judged anew, and a step
-                fails that gets one which does not fit.
+                fails that gets one which does not fit. Without ``run_id``, that includes runs that
+                sleep or wait for a signal.
 
         Returns:
             The ids of the runs that this engine now carries and did not before.
