@@ -135,7 +135,7 @@ def rerun(
         origin: the run to repeat.
         from_step: where to begin again; ``None``: at what did not complete.
         options: as ``Engine.rerun`` takes them.
-        accept_types: whether types that don't fit the code are no hindrance.
+        accept_types: whether types may differ.
     """
 
     async def begin(carrier: _Carrier) -> bool:
@@ -162,7 +162,7 @@ def rerun(
 def queue_rerun(
     store: str | None, origin: str, from_step: str | None, options: StartOptions, *, as_json: bool
 ) -> None:
-    """Record a run that repeats another one, for a worker to carry it.
+    """Record a run that repeats another one, for a worker to run it.
 
     Args:
         store: its URL; ``None``: the default.

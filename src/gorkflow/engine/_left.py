@@ -22,7 +22,7 @@ _MOST = 1_000  # suspended runs that are looked up: others may have ended them
 
 
 async def still_waiting(store: Store, run_ids: Iterable[str]) -> list[str]:
-    """Return which of these runs nobody carries and have not ended."""
+    """Return which of these runs have not ended and run nowhere."""
     found: list[str] = []
     for number, run_id in enumerate(run_ids):
         row = None

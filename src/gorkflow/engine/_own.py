@@ -20,30 +20,30 @@ _FEW, _PART = 10, 100  # how many are looked at: so many, or one of so many
 
 
 class Own:
-    """The definitions of runs that were begun or carried here, by run.
+    """The definitions of runs that were begun or ran here, by run.
 
     Args:
-        carries: whether the engine carries runs; else it does not learn when they end.
+        learns: whether the engine runs any; else it does not learn when they end.
     """
 
-    def __init__(self, *, carries: bool) -> None:
-        self._carries = carries
-        self.carried: Mapping[str, Driver] = {}
-        """The runs that are carried now: those have their definitions themselves."""
+    def __init__(self, *, learns: bool) -> None:
+        self._learns = learns
+        self.running: Mapping[str, Driver] = {}
+        """The runs that run here now: those have their definitions themselves."""
         self._live: dict[str, Definition] = {}
         self._ended: dict[str, Definition] = {}
         self._next = 0.0
 
     def get(self, run_id: str) -> Definition | None:
         """Return the definition of a run; ``None``: not known, or no longer."""
-        driver = self.carried.get(run_id)
+        driver = self.running.get(run_id)
         if driver is not None:
             return driver.definition
         return self._live.get(run_id) or self._ended.get(run_id)
 
     def keep(self, run_id: str, definition: Definition) -> None:
         """Keep the definition of a run that leaves for now: it sleeps, say."""
-        if self._carries:
+        if self._learns:
             self._live[run_id] = definition
         else:
             self.end(run_id, definition)
@@ -77,7 +77,7 @@ class Own:
             try:
                 row = await store.get_run(run_id)
             except StoreCorruptError:
-                row = None  # nobody can carry it on
+                row = None  # nobody can run it on
             definition = self._live.pop(run_id, None)
             if row is None or definition is None:
                 continue

@@ -33,7 +33,7 @@ class Registry:
         self.executors = executors
         """The names that steps may run on; ``None``: they don't run here."""
         self.defaults = defaults
-        self.own = Own(carries=executors is not None)
+        self.own = Own(learns=executors is not None)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
         self._looked_at: dict[str, Definition | None] = {}

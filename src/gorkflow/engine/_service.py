@@ -61,7 +61,7 @@ class Service:
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        runtime.committer.carried = registry.own.carried = self.runs.drivers
+        runtime.committer.carried = registry.own.running = self.runs.drivers
         self.lease = Lease(runtime, self.runs, lease, self._deliver)
         runtime.lease = self.lease
         self.claims = Claims(runtime, registry, self.runs)

@@ -77,12 +77,12 @@ class Watch:
         self._waiting: dict[str, set[_Woken]] = {}
         self._closed = False
         self._latest: dict[str, Driver] = {}
-        """Of the runs that somebody waits for, who carried them here last."""
+        """Of the runs that somebody waits for, who ran them here last."""
 
     def changed(self, run_id: str) -> None:
         """Wake those that wait for events of a run, or of any."""
         if self._waiting:
-            driver = self._registry.own.carried.get(run_id)
+            driver = self._registry.own.running.get(run_id)
             if driver is not None and run_id in self._waiting:
                 self._latest[run_id] = driver
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
@@ -162,13 +162,13 @@ class Watch:
 
         Args:
             run_id: the run.
-            driver: that carried it to its end here, if one did: what it knows need not be loaded.
+            driver: that ran it to its end here, if one did: what it knows need not be loaded.
             wait_blocked: whether to wait on where no worker's code fits.
 
         Raises:
             RunBlockedError: If a worker that looked at it can't go on with it, and none has it now.
         """
-        known = None if driver is None else _as_carried(driver)
+        known = None if driver is None else _as_ended_here(driver)
         if known is not None and known.status is not RunStatus.FAILED:
             return known
         try:
@@ -187,7 +187,7 @@ class Watch:
                 delay = await _sleep(woken, delay, self._patience)
                 woken.clear()
             driver = self._latest.get(run_id)
-        known = None if driver is None else _as_carried(driver)
+        known = None if driver is None else _as_ended_here(driver)
         if known is not None and known.status is not RunStatus.FAILED:
             return known  # it was suspended meanwhile, and another driver brought it to its end
         loaded, values = await self._load(run_id)
@@ -276,8 +276,8 @@ class Watch:
                 self._latest.pop(run_id, None)
 
 
-def _as_carried(driver: Driver) -> Ended | None:
-    """Return how a run ended that was carried here, without the outcomes of its steps."""
+def _as_ended_here(driver: Driver) -> Ended | None:
+    """Return how a run ended that ran here, without the outcomes of its steps."""
     machine, values = driver.machine, driver.values
     result = machine.result
     done = driver.done.is_set and driver.done.result() is None
