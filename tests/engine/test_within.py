@@ -1,6 +1,8 @@
 """Steps that start runs and wait for them: limits never make the two wait for each other."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -272,6 +274,52 @@ async def test_a_run_that_sleeps_in_the_store_wakes_for_the_step_that_waits(tmp_
             await asyncio.sleep(0.01)
         await engine.send("c", GO, 4)
         assert await asyncio.wait_for(handle.result(), 30) == 5
+
+
+DAMAGE = {
+    "summary": "UPDATE runs SET tags = 'x' WHERE run_id = 'bad'",
+    "events": "UPDATE events SET body = '{' "
+    "WHERE run = (SELECT key FROM runs WHERE run_id = 'bad')",
+    "code": "",
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGE)
+@in_loop
+async def test_a_run_that_can_not_go_on_keeps_no_other_from_the_step_that_waits(
+    damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, many = tmp_path / "runs.db", [f"good-{n}" for n in range(20)]
+    old = flow("child", inner) if damaged == "code" else flow("child", inner_in_thread)
+    child, waits = flow("child", inner_in_thread), Workflow("waits", input=int).wait_for(GO)
+    deps: dict[str, Any] = {}
+
+    @step
+    async def outer(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        await ctx.deps["client"].start(old, number, run_id="bad")
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(DAMAGE[damaged] or "SELECT 1")
+        ends = asyncio.ensure_future(engine.handle("bad").result())
+        handles = [await engine.start(waits, number, run_id=each) for each in many]
+        for each in many:
+            await asleep(engine, each)
+            await engine.send(each, GO, 1)
+        found = len([await handle.result() for handle in handles])
+        ends.cancel()
+        await asyncio.gather(ends, return_exceptions=True)
+        return found
+
+    url = f"sqlite:{path}"
+    parent = flow("parent", outer)
+    async with (
+        Engine(url, execute=False) as client,
+        Engine(url, deps=deps, workflows=[child, waits], max_concurrent_runs=1) as engine,
+    ):
+        deps.update(engine=engine, client=client)
+        assert await asyncio.wait_for(engine.run(parent, 1), 60) == len(many)
+        await until(lambda: not engine._opened()[0].runs.inside, "nobody to let in")
+    assert "could not look for work" not in caplog.text
 
 
 def test_the_blocking_call_within_a_step(tmp_path: Path):
