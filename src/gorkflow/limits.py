@@ -10,7 +10,7 @@ bucket would let twice as many pass after a pause, which the services that count
 Starts that lie close together are kept as one entry, which leaves the window as late as its latest
 start: so the log has at most 65 entries, and errs by less than 1/64 of ``per``, to the safe side.
 
-Who is let in begins a moment later, and much later where the store is slow. So a start is in the
+An admitted step begins a moment later, and much later where the store is slow. So a start is in the
 log only once its worker says when it began; until then it counts in every window.
 """
 

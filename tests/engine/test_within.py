@@ -1,6 +1,8 @@
 """Steps that start runs and wait for them: limits never make the two wait for each other."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from gorkflow import (
     run,
     step,
 )
+from gorkflow.engine._within import calling
 
 from .support import Gate, in_loop, until
 
@@ -42,6 +45,11 @@ def flow(name: str, *nodes: Any) -> Workflow[int, Any]:
     for node in nodes:
         workflow = workflow.then(node)
     return workflow  # type: ignore[no-any-return]
+
+
+@step
+async def add(pair: tuple[int, int]) -> int:
+    return sum(pair)
 
 
 small = flow("small", inner, inner_in_thread)
@@ -173,6 +181,47 @@ async def test_slots_are_lent_while_a_step_waits_and_none_is_lost_or_made() -> N
 
 
 @in_loop
+async def test_slots_are_not_lent_while_a_step_works_on_an_event() -> None:
+    lent: list[int] = []
+    working = False
+    both: list[bool] = []
+
+    @step
+    async def quick(number: int) -> int:
+        both.append(working)
+        return number
+
+    async with Engine("memory:", max_concurrent_steps=1) as engine:
+
+        def look() -> None:
+            caller = calling()
+            assert caller is not None
+            lent.append(caller.waits)
+
+        @step
+        async def outer(number: int) -> int:
+            nonlocal working
+            handle = await engine.start(flow("quick", quick), number)
+            left = handle.events()
+            async for _ in left:
+                look()
+                break
+            look()  # the iterator is still there
+            async for _ in handle.events():
+                working = True
+                look()
+                await asyncio.sleep(0.01)
+                working = False
+            look()
+            return number if left else 0
+
+        assert await engine.run(flow("outer", outer), 1) == 1
+        assert lent == [0] * len(lent)
+        assert len(lent) > 5
+        assert both == [False]
+
+
+@in_loop
 async def test_a_run_that_was_left_is_taken_up_for_the_step_that_waits(tmp_path: Path) -> None:
     store, gate = f"sqlite:{tmp_path}/runs.db", Gate()
     first: list[int] = []
@@ -204,13 +253,7 @@ async def test_a_run_that_was_left_is_taken_up_for_the_step_that_waits(tmp_path:
 
 @in_loop
 async def test_a_run_that_sleeps_in_the_store_wakes_for_the_step_that_waits(tmp_path: Path) -> None:
-    go = Signal("go", int)
-
-    @step
-    async def add(pair: tuple[int, int]) -> int:
-        return sum(pair)
-
-    waits: Any = Workflow("waits", input=int).wait_for(go).then(add)
+    waits: Any = Workflow("waits", input=int).wait_for(GO).then(add)
 
     @step
     async def outer(ctx: Ctx, number: int) -> int:
@@ -229,8 +272,54 @@ async def test_a_run_that_sleeps_in_the_store_wakes_for_the_step_that_waits(tmp_
 
         while not await suspended():
             await asyncio.sleep(0.01)
-        await engine.send("c", go, 4)
+        await engine.send("c", GO, 4)
         assert await asyncio.wait_for(handle.result(), 30) == 5
+
+
+DAMAGE = {
+    "summary": "UPDATE runs SET tags = 'x' WHERE run_id = 'bad'",
+    "events": "UPDATE events SET body = '{' "
+    "WHERE run = (SELECT key FROM runs WHERE run_id = 'bad')",
+    "code": "",
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGE)
+@in_loop
+async def test_a_run_that_can_not_go_on_keeps_no_other_from_the_step_that_waits(
+    damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, many = tmp_path / "runs.db", [f"good-{n}" for n in range(20)]
+    old = flow("child", inner) if damaged == "code" else flow("child", inner_in_thread)
+    child, waits = flow("child", inner_in_thread), Workflow("waits", input=int).wait_for(GO)
+    deps: dict[str, Any] = {}
+
+    @step
+    async def outer(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        await ctx.deps["client"].start(old, number, run_id="bad")
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(DAMAGE[damaged] or "SELECT 1")
+        ends = asyncio.ensure_future(engine.handle("bad").result())
+        handles = [await engine.start(waits, number, run_id=each) for each in many]
+        for each in many:
+            await asleep(engine, each)
+            await engine.send(each, GO, 1)
+        found = len([await handle.result() for handle in handles])
+        ends.cancel()
+        await asyncio.gather(ends, return_exceptions=True)
+        return found
+
+    url = f"sqlite:{path}"
+    parent = flow("parent", outer)
+    async with (
+        Engine(url, execute=False) as client,
+        Engine(url, deps=deps, workflows=[child, waits], max_concurrent_runs=1) as engine,
+    ):
+        deps.update(engine=engine, client=client)
+        assert await asyncio.wait_for(engine.run(parent, 1), 60) == len(many)
+        await until(lambda: not engine._opened()[0].runs.inside, "nobody to let in")
+    assert "could not look for work" not in caplog.text
 
 
 def test_the_blocking_call_within_a_step(tmp_path: Path):
@@ -271,6 +360,82 @@ async def test_a_limit_that_the_waiting_step_holds_is_named(how: str, tmp_path: 
         (failure,) = caught.value.failures
         assert failure.attempt == (2 if how == "deep" else 1)  # that of a run is any failure
         assert "holds limit 'guard' (1 at a time) while it waits" in failure.message
+
+
+GO = Signal("go", int)
+
+
+async def asleep(engine: Engine, run_id: str) -> None:
+    """Wait until nobody carries a run: it is suspended in the store."""
+    while run_id in engine._opened()[0].runs.drivers or (
+        (await engine.handle(run_id).info()).status != "suspended"
+    ):
+        await asyncio.sleep(0.01)
+
+
+async def all_events(handle: RunHandle[Any]) -> Any:
+    found = [event async for event in handle.events()]
+    return len(found) and await handle.result()
+
+
+HOW: dict[str, Callable[[RunHandle[Any]], Awaitable[Any]]] = {
+    "result": lambda handle: handle.result(),
+    "events": all_events,
+}
+
+
+@pytest.mark.parametrize("sleeps", [True, False])
+@pytest.mark.parametrize("how", HOW)
+@in_loop
+async def test_a_limit_is_named_though_the_run_sleeps(
+    how: str, sleeps: bool, tmp_path: Path
+) -> None:
+    needs = flow("needs", inner.options(limits=[GUARD]))
+    if sleeps:
+        needs = Workflow("needs", input=int).wait_for(GO).then(add.options(limits=[GUARD]))
+
+    @step(limits=[GUARD])
+    async def holds(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        handle = await engine.start(needs, number, run_id="c")
+        if sleeps:
+            await asleep(engine, "c")
+        return await HOW[how](handle)  # type: ignore[no-any-return]
+
+    deps: dict[str, Any] = {}
+    async with Engine(f"sqlite:{tmp_path}/runs.db", deps=deps) as engine:
+        deps["engine"] = engine
+        with pytest.raises(RunFailedError) as caught:
+            await asyncio.wait_for(engine.run(flow("outer", holds), 1), 30)
+        (failure,) = caught.value.failures
+        assert "holds limit 'guard' (1 at a time) while it waits for run 'c'" in failure.message
+
+
+@pytest.mark.parametrize("how", HOW)
+@in_loop
+async def test_a_limit_that_the_run_needs_no_more_keeps_nobody_from_waiting(
+    how: str, tmp_path: Path
+) -> None:
+    needed: Any = Workflow("needed", input=int).then(inner.options(limits=[GUARD])).wait_for(GO)
+
+    @step(limits=[GUARD])
+    async def holds(ctx: Ctx, number: int) -> Any:
+        engine: Engine = ctx.deps["engine"]
+        waits = asyncio.ensure_future(HOW[how](engine.handle("c", needed)))
+        await until(lambda: waits.done() or _is_awaited(engine, "c"), "the step waits")
+        await engine.send("c", GO, 5)
+        return await waits
+
+    deps: dict[str, Any] = {}
+    async with Engine(f"sqlite:{tmp_path}/runs.db", deps=deps) as engine:
+        deps["engine"] = engine
+        await engine.start(needed, 1, run_id="c")
+        await asleep(engine, "c")
+        assert await asyncio.wait_for(engine.run(flow("outer", holds), 1), 30) == (2, 5)
+
+
+def _is_awaited(engine: Engine, run_id: str) -> bool:
+    return run_id in engine._watch._waiting
 
 
 def by_engine(workflow: Workflow[int, int]) -> Any:

@@ -33,6 +33,7 @@ from gorkflow.machine.commands import Question
 from gorkflow.machine.state import texts
 
 from .reference import INTERRUPTIONS, NEVER, is_derived
+from .symbols import waiters
 
 
 class Home:
@@ -347,8 +348,9 @@ class Observer:
             assert open_commands, "waits for nothing"
         waits = {} if self.finished else self.waits
         for signal in {*waits.values()}:
-            waiters = [path for path, name in waits.items() if name == signal]
-            assert machine.waiters(signal) == waiters, f"wrong order for {signal}"
+            paths = [path for path, name in waits.items() if name == signal]
+            assert waiters(machine, signal) == paths, f"wrong order for {signal}"
+            assert machine.next_waiter(signal) == paths[0]
         asked = {c.path: c.signal for c in open_commands if isinstance(c, AwaitSignal)}
         assert asked == waits
 

@@ -46,7 +46,7 @@ from gorkflow.overlay import Write
 from .generate import SIGNALS, random_tree
 from .invariants import Observer
 from .reference import Reference
-from .symbols import open_symbols, records, sights, state
+from .symbols import open_symbols, records, sights, state, waiters
 
 RUN = "run"
 KEYS = ("incr", "append", "any")
@@ -115,8 +115,7 @@ def snapshot(machine: Machine) -> dict[str, Any]:
         "running": machine.running_attempts(),
         "frames": list(machine.frames),
         "waiting": (machine.is_waiting, machine.next_due()),
-        "waiters": {signal: machine.waiters(signal) for signal in SIGNALS},
-        "received": [n for n in range(1, 20) if machine.has_received(n)],
+        "waiters": {signal: machine.next_waiter(signal) for signal in SIGNALS},
         "undoing": machine.undoing,
         "scopes": {path: dict(scope.results) for path, scope in machine.scopes.items()},
         "state": (state(machine), sights(machine)),
@@ -307,11 +306,16 @@ class Simulation:
     def _deliver(self) -> None:
         """Give the signals that were sent to those who wait for them."""
         for number, signal in self.inbox.items():
-            waiters = self.machine.waiters(signal)
-            if not self.machine.has_received(number) and waiters:
-                for other in waiters[1:]:
+            paths = waiters(self.machine, signal)
+            if number not in self._received() and paths:
+                for other in paths[1:]:
                     self.refuses(ev.SignalReceived, other, number, b"1")
-                self.feed(ev.SignalReceived, waiters[0], number, b"1")
+                self.feed(ev.SignalReceived, paths[0], number, b"1")
+
+    def _received(self) -> set[int]:
+        """Return the messages that brought a signal."""
+        fed = [*self.history, *self.group]
+        return {event.inbox_id for event in fed if isinstance(event, ev.SignalReceived)}
 
     def _some_events(self) -> None:
         """Feed what a few of the things to do lead to."""
@@ -463,9 +467,8 @@ class Simulation:
                 self.refuses(ev.TimerFired, item.path, "other")
                 self.refuses(ev.StepCompleted, item.path, 9, b"1", 0.0)
             elif isinstance(item, AwaitSignal):
-                for number in range(1, len(self.inbox) + 1):
-                    if self.machine.has_received(number):
-                        self.refuses(ev.SignalReceived, item.path, number, b"1")
+                for number in self._received():
+                    self.refuses(ev.SignalReceived, item.path, number, b"1")
             else:
                 path, attempt = item
                 self.refuses(ev.StepInterrupted, path, attempt + 1, "")

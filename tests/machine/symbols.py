@@ -117,6 +117,12 @@ def sights(machine: Machine) -> dict[str, dict[str, Any]]:
     return {path: state(machine, path) for path in paths}
 
 
+def waiters(machine: Machine, signal: str) -> list[str]:
+    """Return the paths that wait for a signal, oldest first: the first gets the next one."""
+    waits = [each for each in machine.open_commands() if isinstance(each, AwaitSignal)]
+    return [wait.path for wait in waits if wait.signal == signal]
+
+
 def open_symbols(history: Sequence[ev.Event], machine: Machine) -> list[Symbol]:
     """Return what the machine waits for."""
     found: list[Symbol] = [("running", *attempt) for attempt in machine.running_attempts()]

@@ -65,7 +65,7 @@ class Play(Drive):
         """Return what can be done. Guards never fire, but the timeouts of some waits."""
         for command in self.machine.open_commands():
             if isinstance(command, AwaitSignal):
-                head = self.machine.waiters(command.signal)[0]
+                head = self.machine.next_waiter(command.signal)
                 if command.path == head and not self.times_out(head):
                     yield command
             elif not isinstance(command, StartTimer) or self.fires(command):

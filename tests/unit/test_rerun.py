@@ -208,7 +208,7 @@ def test_results_are_read_from_the_history():
         "y": Result("received", None, None, at["timer_fired", "y"]),
     }
     again = Drive(*drive.tree.nodes, kept=found)
-    assert again.machine.waiters("go") == ["z"]
+    assert again.machine.next_waiter("go") == "z"
     again.receive("z")
     assert again.output[0][1] == ("default", "y")
     assert isinstance(again.history[-1], ev.RunFinished)

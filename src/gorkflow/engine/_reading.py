@@ -19,7 +19,7 @@ def reading(run_id: str) -> Generator[None]:
     breaks anything: a path of no node, a loop that never began, an index into a text.
 
     Raises:
-        StoreCorruptError: in place of what is no error of ours.
+        StoreCorruptError: in place of a foreign error.
     """
     try:
         yield

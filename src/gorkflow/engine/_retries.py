@@ -63,7 +63,7 @@ def thrown(error: BaseException) -> Thrown:
         names |= called
         members = [each for item in chain for each in _members(item)]
         todo += [(each, called) for each in members]
-        # Of the causes this is no matter: asyncio.timeout raises its error from a CancelledError.
+        # Causes don't count here: asyncio.timeout raises its error from a CancelledError.
         is_final |= not members and not isinstance(head, Exception)
         is_final |= any(isinstance(item, _NEVER_RETRIED) for item in chain)
         asked = [delay for item in chain if (delay := _asked_delay(item)) is not None]

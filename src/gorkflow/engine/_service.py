@@ -315,46 +315,37 @@ class Service:
             return
         await self.lease.ensure()
         if self.lease.stopped:
-            await self._go_on()
+            await self.claims.give_back(0.0)
+            await self._take(self.lease.stopped, once=True)
         await self.claims.give_back(RETRY)
-        await self._take_followed()
+        await self._take(self._followed)
         await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
-            await self._take_inside()
+            await self._take(self.runs.inside, rouse=False)  # though there is no room for others
 
-    async def _take_inside(self) -> None:
-        """Take up what steps here wait for, though there is no room for others."""
-        for run_id in self.runs.inside - self.runs.drivers.keys():
-            row = await self.runtime.store.get_run(run_id)
-            if row is None or row.status.terminal:
-                self.runs.inside.discard(run_id)
-            elif await self.claims.has_work(row):
-                await self.claims.recover(None, run_id)
+    async def _take(self, wanted: set[str], *, once: bool = False, rouse: bool = True) -> None:
+        """Take over the runs that are wanted; forget those that are over, or can't go on here.
 
-    async def _take_followed(self) -> None:
-        for run_id in list(self._followed):
+        One that can't be read must not keep the others waiting.
+
+        Args:
+            wanted: the runs.
+            once: whether to forget those, too, that somebody else has.
+            rouse: whether to take also those that have nothing to do now.
+        """
+        for run_id in wanted - (set() if once else self.runs.drivers.keys()):
             try:
                 row = await self.runtime.store.get_run(run_id)
                 over = row is None or row.status.terminal
-                if not over:
+                if row is not None and not over and (rouse or await self.claims.has_work(row)):
                     await self.claims.recover(None, run_id)
+                over = over or once
             except (RunError, StoreError) as error:
                 over = _is_hopeless(run_id, error)
             if over:
-                self._followed.discard(run_id)
-
-    async def _go_on(self) -> None:
-        """Take back the runs that were stopped in time, unless others were quicker."""
-        await self.claims.give_back(0.0)
-        for run_id in list(self.lease.stopped):
-            try:
-                await self.claims.recover(None, run_id)
-            except (RunError, StoreError) as error:
-                if not _is_hopeless(run_id, error):
-                    continue
-            self.lease.stopped.discard(run_id)
+                wanted.discard(run_id)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         again, self._early = self._early, []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Never, overload
 
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
-from gorkflow.engine._within import calling, check_limits, waiting
+from gorkflow.engine._within import calling, waiting
 from gorkflow.errors import LeaseLostError, RunBlockedError
 from gorkflow.events import Event
 from gorkflow.listing import Page, RunFilter
@@ -118,6 +118,8 @@ class Views(Part):
 
         Raises:
             RunNotFoundError: there is no such run (raised by the first step of the iteration).
+            DeadlockError: If a step would wait for the next event of a run that needs a limit
+                which the step holds (raised by the iteration).
             TypeError: ``after`` is the wrong one of the two.
             ValueError: it is no cursor (raised by the first step of the iteration).
         """
@@ -155,14 +157,13 @@ class Views(Part):
             RunError: it is of another workflow.
             DeadlockError: a step waits for it that holds a limit which it needs.
         """
-        service, runtime = self._opened()
+        service, _ = self._opened()
         run_id_of(run_id)
         if workflow_id is not None:
             await self._watch.check_workflow(run_id, workflow_id)
         driver = service.runs.drivers.get(run_id)
         if calling() is not None and (driver is None or not driver.done.is_set):
-            if driver is not None:
-                check_limits(driver.definition, run_id, runtime.store)
+            await self._watch.check_limits(run_id)
             service.let_in(run_id)
         with waiting():
             return await self._wait(run_id, wait_blocked=wait_blocked)

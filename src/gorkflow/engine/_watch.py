@@ -12,10 +12,11 @@ from gorkflow._record import named_record
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
+from gorkflow.engine._reach import Reach
 from gorkflow.engine._reading import reading
 from gorkflow.engine._shown import Shown
 from gorkflow.engine._values import Values
-from gorkflow.engine._within import waiting
+from gorkflow.engine._within import check_limits, holds_limits, waiting
 from gorkflow.errors import (
     EngineClosedError,
     RunBlockedError,
@@ -123,10 +124,11 @@ class Watch:
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
-        with self._woken(run_id) as woken, waiting():
+        with self._woken(run_id) as woken:
             await self._row(run_id)
             delay = _POLL[0]
             over = False
+            checked = False
             while True:
                 woken.clear()
                 page = await self._store.read_events(run_id, after=after, limit=_PAGE)
@@ -142,7 +144,11 @@ class Watch:
                 elif (await self._row(run_id)).status.terminal:
                     over = True  # it may have ended after its events were read: look once more
                 else:
-                    delay = await _sleep(woken, delay, self._patience)
+                    if not checked:
+                        await self.check_limits(run_id)
+                        checked = True
+                    with waiting():  # not around the yield: there the step works
+                        delay = await _sleep(woken, delay, self._patience)
 
     async def feed(self, after: str) -> AsyncIterator[tuple[list[Event], str]]:
         """Iterate over what is recorded of all runs: some events, and the cursor after them."""
@@ -223,6 +229,22 @@ class Watch:
                 f"run {run_id!r} is of workflow {row.workflow_id!r}, not of {workflow_id!r}; give "
                 "engine.handle its own workflow, or none",
             )
+
+    async def check_limits(self, run_id: str) -> None:
+        """Check that a step which waits for a run does not hold what that still needs.
+
+        Raises:
+            DeadlockError: If it does, wherever the run is.
+        """
+        with self._asking():
+            loaded = await self._store.load(run_id) if holds_limits(self._store) else None
+        if loaded is None or loaded.row.status.terminal:
+            return
+        definition = self._registry.of_run(run_id, loaded.row.workflow_id)
+        if definition is not None:
+            with reading(run_id):
+                reach = Reach(tree_of(loaded), loaded.events)
+                check_limits(definition, run_id, self._store, reach.begins)
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)

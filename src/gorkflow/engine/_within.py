@@ -100,12 +100,43 @@ def _tell(caller: Caller, call: Callable[[Caller], None]) -> None:
             loop.call_soon_threadsafe(call, caller)
 
 
-def check_limits(definition: Definition, run_id: str | None, store: Store) -> None:
+def check_limits(
+    definition: Definition,
+    run_id: str | None,
+    store: Store,
+    begins: Callable[[str], bool] = lambda _: True,
+) -> None:
     """Check that a step which waits for a run of this definition does not hold what that needs.
 
+    Args:
+        definition: the run's.
+        run_id: the run; ``None``: it has no id yet.
+        store: where it is.
+        begins: returns whether the step at a path may still begin.
+
     Raises:
-        DeadlockError: it does, or a step does that waits for the step's own run.
+        DeadlockError: If it does, or a step does that waits for the step's own run.
     """
+    held, holders = _held(store)
+    for path, limit in _limits_in(definition) if held else ():
+        if limit.concurrency is None or limit.concurrency > held[limit.name] or not begins(path):
+            continue
+        holder, its_run = holders[limit.name]
+        run = f"run {run_id!r}" if run_id else f"a run of {definition.workflow_id!r}"
+        raise DeadlockError(
+            f"step {holder!r} of run {its_run!r} holds limit "
+            f"{limit.name!r} ({limit}) while it waits for {run}, whose step {path!r} needs it: "
+            "neither would ever go on; take the limit off one of the two steps"
+        )
+
+
+def holds_limits(store: Store) -> bool:
+    """Return whether the step that calls us holds limits, or one that waits for its run."""
+    return bool(_held(store)[0])
+
+
+def _held(store: Store) -> tuple[Counter[str], dict[str, tuple[str, str]]]:
+    """Return the places that such steps hold, and one step and its run, by limit."""
     caller = calling()
     held: Counter[str] = Counter()
     holders: dict[str, tuple[str, str]] = {}
@@ -118,15 +149,7 @@ def check_limits(definition: Definition, run_id: str | None, store: Store) -> No
         caller = _running(driver.context.get(_caller))
         if caller is not None and not caller.waits:
             break  # it will end by itself
-    for path, limit in _limits_in(definition) if held else ():
-        if limit.concurrency is not None and limit.concurrency <= held[limit.name]:
-            holder, its_run = holders[limit.name]
-            run = f"run {run_id!r}" if run_id else f"a run of {definition.workflow_id!r}"
-            raise DeadlockError(
-                f"step {holder!r} of run {its_run!r} holds limit "
-                f"{limit.name!r} ({limit}) while it waits for {run}, whose step {path!r} needs it: "
-                "neither would ever go on; take the limit off one of the two steps"
-            )
+    return held, holders
 
 
 def _is_same(one: Store, other: Store) -> bool:

@@ -83,8 +83,8 @@ class Machine:
         self.seq: int = 0
         """Of the latest event, derived ones included."""
         self.at: float = 0.0
-        self.moved = 0.0  # seconds by which the clock was set ahead since the run began
         """When it was recorded, in seconds since the epoch."""
+        self.moved = 0.0  # seconds by which the clock was set ahead since the run began
         self.status = PENDING
         self.result: Ended | None = None
         """How the run ended; ``None`` while it has not."""
@@ -179,17 +179,9 @@ class Machine:
         """How the run is going to end, once all is undone; ``None``: it undoes nothing (yet)."""
         return None if self.undo is None else self.undo.verdict
 
-    def waiters(self, signal: str) -> list[str]:
-        """Return the paths that wait for a signal, oldest first: the first gets the next one."""
-        return [*self._waits.get(signal, ())]
-
     def next_waiter(self, signal: str) -> str | None:
         """Return the path that gets the next signal of a name."""
         return next(iter(self._waits.get(signal, ())), None)
-
-    def has_received(self, inbox_id: int) -> bool:
-        """Return whether a message brought its signal already."""
-        return inbox_id in self._received
 
     def interruptions(self, *, died: bool) -> int:
         """Return how often in a row a step was interrupted so that it counts, at most.
