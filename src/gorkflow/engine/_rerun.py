@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
+from gorkflow._words import brief
 from gorkflow.definition import without_code
 from gorkflow.engine._driver import Inbound
 from gorkflow.engine._given import run_id_of
@@ -118,7 +119,9 @@ class Reruns(Part):
 
 def _step_id(from_step: Node[Any, Any] | str | None) -> str | None:
     if not isinstance(from_step, Node | str | None):
-        raise InputInvalidError(f"from_step must be a step, its id or its path, not {from_step!r}")
+        raise InputInvalidError(
+            f"from_step must be a step, its id or its path, not {brief(from_step)}"
+        )
     return from_step.id if isinstance(from_step, Node) else from_step
 
 
