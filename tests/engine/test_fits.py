@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -392,3 +393,42 @@ def test_what_blocks_a_run_is_said_with_the_same_remedy(rerun):
     for said in (types, code, *([] if rerun else [str(_blocked.unreadable("r", "a", None))])):
         assert f"{'Repeat' if rerun else 'Run'} it with code that fits, " in said
         assert said.endswith("or start a new run" if rerun else "or cancel it")
+
+
+@in_loop
+async def test_who_waits_for_a_run_that_sleeps_learns_that_it_is_stranded(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(url) as engine:
+        await begun(engine, flow(OLD, OLD, lambda: OLD(id=1), []))
+    async with Engine(url, workflows=[flow(NARROW, NARROW, lambda: None, [])]) as engine:
+        for wait in (engine.handle("r").result, engine.handle("r").outcome):
+            with pytest.raises(RunBlockedError, match="size: the recorded value has no such field"):
+                await wait()
+
+
+@in_loop
+async def test_values_are_judged_anew_once_their_types_are_accepted(tmp_path):
+    def kept(given: Any, taken: Any, seen: list[Any]) -> Workflow[Any, Any]:
+        def made() -> Any:
+            return Path("a")
+
+        def use(value: Any) -> int:
+            seen.append(value)
+            return 1
+
+        made.__annotations__ = {"return": given}
+        use.__annotations__ = {"value": taken, "return": int}
+        return (
+            Workflow("w").then(step(made, id="make")).sleep(0.3, id="nap").then(step(use, id="use"))
+        )
+
+    url = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(url) as engine:
+        await begun(engine, kept(Path, Path, []))
+    seen: list[Any] = []
+    async with Engine(url, workflows=[kept(str, str, seen)], recover=False) as engine:
+        with pytest.raises(RunBlockedError, match="expected str, not Path"):
+            await engine.recover("r")
+        await engine.recover("r", accept_types=True)
+        assert await engine.handle("r").result() == 1
+    assert seen == ["a"]

@@ -153,6 +153,23 @@ class Claims:
                         taken += await self._take_over_all(claims, strict=False, accept_types=True)
         return taken
 
+    async def check(self, run_id: str) -> None:
+        """Check that the code here could run a run on that nobody has, due or not.
+
+        Raises:
+            RunBlockedError: If it could not; says why.
+        """
+        row = await self._runtime.store.get_run(run_id)
+        if row is None or row.status.terminal or row.worker_id is not None:
+            return
+        definition = self._registry.of_run(run_id, row.workflow_id)
+        if definition is None or definition.fingerprint == row.fingerprint:
+            return
+        with suppress(RunNotFoundError, StoreCorruptError), reading(run_id):
+            *_, problems, unfit = await self._judged(row, definition)
+            if problems or unfit:
+                raise _blocked.misfit(run_id, problems, unfit)
+
     async def _types_differ(self, row: RunRow) -> bool:
         """Return whether types that don't fit, and they alone, block a run that nobody has."""
         definition = self._registry.of_run(row.run_id, row.workflow_id)
@@ -246,22 +263,23 @@ class Claims:
             raise _blocked.misfit(run_id, problems, unfit)
         self._unreadable.discard(run_id)
         machine = replay(run_id, tree, loaded.events)
-        row = claim.row
+        row, history = claim.row, [*loaded.events]
         if unfit:
-            row = await self._accept(claim, machine, definition.fingerprint, unfit)
-        created = loaded.events[0]
+            row, accepted = await self._accept(claim, machine, definition.fingerprint, unfit)
+            history.append(accepted)
+        created = history[0]
         assert isinstance(created, RunCreated)  # or the replay had failed
         definition = carried_on(definition, tree, loaded.tree)
         values = Values(run_id, definition)
-        values.note(loaded.events)
+        values.note(history)
         size = size_of(loaded.events)
         run = Replayed(definition, machine, values, created.timeout, created.defined_at, size)
         return row, run
 
     async def _accept(
         self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]
-    ) -> RunRow:
-        """Record that somebody said that these types fit; return the row from then on."""
+    ) -> tuple[RunRow, TypesAccepted]:
+        """Record that somebody said that these types fit; return the row from then on, and how."""
         run_id = claim.row.run_id
         now = max(self._runtime.clock.now(), machine.at)
         event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
@@ -269,7 +287,7 @@ class Claims:
         row = replace(claim.row, seq=machine.seq)
         if await self._runtime.store.append([Append(row, [event], claim.row.seq)]) != [Written.OK]:
             raise LeaseLostError(run_id, f"run {run_id!r} was taken over meanwhile")
-        return row
+        return row, event
 
     def unreadable(self, run_id: str) -> None:
         """Have every value of a run read before it is taken over, since one could not be."""

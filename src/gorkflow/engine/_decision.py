@@ -1,4 +1,4 @@
-"""Functions that are no steps: conditions, keys of maps, times. What they say is recorded."""
+"""Functions that are not steps. The engine records their answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.engine._blame import roots
+from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.engine._within import context_of
@@ -22,6 +24,7 @@ from gorkflow.pauses import due_of, pause_of
 from gorkflow.refs import item_of
 
 if TYPE_CHECKING:
+    from gorkflow.clock import TimerHandle
     from gorkflow.engine._driver import Driver
     from gorkflow.language._elements import Condition
 
@@ -41,7 +44,7 @@ def evaluate(driver: Driver, command: Request) -> Evaluation:
 
 
 class Evaluation:
-    """Asks functions that are no steps, and posts what they say."""
+    """Asks functions that are not steps, and posts their answers."""
 
     held = 0.0
 
@@ -122,13 +125,17 @@ class Evaluation:
         Args:
             asked: what to call.
             function: what it was made of.
-            seconds: that it gets once it begins; ``None``: any number.
+            seconds: that it gets once it begins, less those for which others block the loop;
+                ``None``: any number.
         """
         runtime = self.driver.runtime
         timeout = asyncio.timeout(None)
+        countdown: TimerHandle | None = None
 
         def begins() -> None:
-            timeout.reschedule(None if seconds is None else runtime.loop.time() + seconds)
+            nonlocal countdown
+            if seconds is not None:
+                countdown = Countdown(self, seconds, lambda: timeout.reschedule(0.0))
 
         try:
             async with timeout:
@@ -141,6 +148,9 @@ class Evaluation:
             if not timeout.expired():
                 raise
             raise TimeoutError(f"{self._asked} took longer than {seconds:g} s") from error
+        finally:
+            if countdown is not None:
+                countdown.cancel()
 
     def _code(self, error: BaseException) -> FailureCode:
         return FailureCode.CONDITION
@@ -164,7 +174,7 @@ class Decision(Evaluation):
             holds = await self._call(partial(condition.fn, *arguments), condition, arm.timeout)
             if not isinstance(holds, bool):
                 raise TypeError(
-                    f"condition {arm.condition!r} must return True or False, not {holds!r:.100}"
+                    f"condition {arm.condition!r} must return True or False, not {brief(holds)}"
                 )
             if holds:
                 return index
@@ -236,21 +246,21 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
     places: dict[str, int] = {}
     for index, key in enumerate(keys):
         if not isinstance(key, str | int) or isinstance(key, bool):
-            raise ValidationError(f"{asked} must return a str or int, not {key!r:.100}")
+            raise ValidationError(f"{asked} must return a str or int, not {brief(key)}")
         try:
             written = quote(str(key), safe="")
         except UnicodeEncodeError:
             raise ValidationError(
-                f"{asked} returned {key!r:.100}, which holds a lone surrogate"
+                f"{asked} returned {brief(key)}, which holds a lone surrogate"
             ) from None
         if not written or len(written) > _MAX_KEY:
             raise ValidationError(
-                f"{asked} returned {key!r:.100} for item {index}; a key must have 1 to {_MAX_KEY} "
+                f"{asked} returned {brief(key)} for item {index}; a key must have 1 to {_MAX_KEY} "
                 "characters, with all but letters, digits and _.-~ percent-encoded"
             )
         first = places.setdefault(written, index)
         if first != index:
             raise ValidationError(
-                f"{asked} returned {key!r:.100} for items {first} and {index}; keys must differ"
+                f"{asked} returned {brief(key)} for items {first} and {index}; keys must differ"
             )
     return tuple(places)

@@ -19,6 +19,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gorkflow._words import brief
 from gorkflow.engine._blame import roots
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
@@ -267,6 +268,7 @@ class _InProcess:
 
     def _began(self) -> None:
         self._attempt.began()
+        self._attempt.begins()
         self._attempt.count_down()
 
     def stop(self) -> bool:
@@ -286,6 +288,7 @@ class _Elsewhere:
         self._attempt = attempt
         self._executors = executors
         self._future: Future[bytes] | None = None
+        attempt.begins()  # as far as we know
         attempt.count_down()
         try:
             self._future = executor.submit(run_job, job_of(attempt))
@@ -312,16 +315,16 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
         TypeError: one is no executor.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(f"executors must map names to executors, not {given!r:.100}")
+        raise TypeError(f"executors must map names to executors, not {brief(given)}")
     for name, executor in given.items():
         if not isinstance(name, str):
-            raise TypeError(f"executors: a name must be a text, not {name!r:.100}")
+            raise TypeError(f"executors: a name must be a text, not {brief(name)}")
         if name in BUILT_IN:
             raise ValueError(f"executors: {name!r} is a name of ours; choose another")
         if not callable(getattr(executor, "submit", None)):
             raise TypeError(
                 f"executors[{name!r}] must have submit(), as those of concurrent.futures, but is "
-                f"{executor!r:.100}"
+                f"{brief(executor)}"
             )
     return dict(given)
 

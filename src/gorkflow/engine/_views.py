@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
+from gorkflow._words import brief
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
 from gorkflow.engine._within import calling, waiting
@@ -127,13 +128,13 @@ class Views(Part):
         if run_id is None:
             if not isinstance(after, str | None):
                 raise TypeError(
-                    f"after={after!r:.100} is a seq, and that belongs to a run: give its run_id"
+                    f"after={brief(after)} is a seq, and that belongs to a run: give its run_id"
                 )
             return EventFeed(self._watch.feed, after or "")
         if isinstance(after, str):
-            raise TypeError(f"after={after!r:.100} is a cursor over all runs; of one, give a seq")
+            raise TypeError(f"after={brief(after)} is a cursor over all runs; of one, give a seq")
         if isinstance(after, bool) or not isinstance(after, int | None):
-            raise TypeError(f"after must be a seq, a whole number, not {after!r:.100}")
+            raise TypeError(f"after must be a seq, a whole number, not {brief(after)}")
         run_id_of(run_id)
         if calling() is not None:
             service.let_in(run_id)
@@ -180,11 +181,23 @@ class Views(Part):
                     driver = None  # it was given up here: somebody else ends it
                 elif error is not None:
                     raise error
+            elif not wait_blocked:
+                await self._check_code(run_id)
             try:
                 return await self._watch.ended(run_id, driver, wait_blocked=wait_blocked)
             except RunBlockedError:
                 if not await self._looks_again(run_id):
                     raise
+
+    async def _check_code(self, run_id: str) -> None:
+        """Check that a run that sleeps can go on with the code here: nobody has looked yet.
+
+        Raises:
+            RunBlockedError: If it can't; says why.
+        """
+        service, runtime = self._opened()
+        if runtime.recovers and not runtime.closing:
+            await service.claims.check(run_id)
 
     async def _looks_again(self, run_id: str) -> bool:
         """Look whether a run that is blocked, for others or before, goes on with the code here.
