@@ -41,6 +41,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from gorkflow._words import brief
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -300,10 +302,10 @@ class RetryAfterError(StepSignal):
     def __init__(self, delay: float | timedelta, message: str = "") -> None:
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise TypeError(f"a retry delay must be seconds or a timedelta, not {delay!r:.100}")
+            raise TypeError(f"a retry delay must be seconds or a timedelta, not {brief(delay)}")
         if not 0 <= seconds <= _CENTURY:
             raise ValueError(
-                f"a retry delay must be from 0 seconds to 100 years, not {delay!r:.100}; the "
+                f"a retry delay must be from 0 seconds to 100 years, not {brief(delay)}; the "
                 "delay is in seconds"
             )
         self.delay = float(seconds)

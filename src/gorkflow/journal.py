@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from gorkflow import events as ev
+from gorkflow._words import brief
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import Failure, RunStatus
 from gorkflow.overlay import Write, writes_from_json, writes_to_json
@@ -114,7 +115,7 @@ def _keys(body: _Body) -> tuple[str, ...] | None:
     if keys is None:
         return None
     if type(keys) is not list or any(type(key) is not str for key in cast("list[object]", keys)):
-        raise TypeError(f"keys are {keys!r:.80}")
+        raise TypeError(f"keys are {brief(keys, 80)}")
     return tuple(cast("list[str]", keys))
 
 
@@ -124,7 +125,7 @@ def _writes(body: _Body) -> tuple[Write, ...]:
 
 def _names(items: Any) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in items):
-        raise TypeError(f"names are {items!r:.80}")
+        raise TypeError(f"names are {brief(items, 80)}")
     return tuple(items)
 
 
@@ -328,7 +329,7 @@ def from_row(row: Row) -> ev.Event:
         for name, types in _CHECKS[cls]:
             value = values[name]
             if type(value) not in types or (float in types and not _is_time(value, name)):
-                raise TypeError(f"{name} is {value!r:.80}")
+                raise TypeError(f"{name} is {brief(value, 80)}")
         if not _is_time(row.at):
             raise TypeError(f"its time is {row.at!r}")
         return cls(row.run_id, row.seq, row.path, row.at, **values)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from gorkflow._record import guarded
+from gorkflow._words import brief
 from gorkflow.model import RunStatus
 
 T_co = TypeVar("T_co", covariant=True)
@@ -68,7 +69,7 @@ def _statuses(given: Any) -> RunStatus | tuple[RunStatus, ...]:
     if isinstance(given, str):
         return _status(given)
     if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
-        raise TypeError(f"status must be a status, or several in a list, not {given!r:.100}")
+        raise TypeError(f"status must be a status, or several in a list, not {brief(given)}")
     several: Iterable[Any] = given  # pyright: ignore[reportUnknownVariableType]
     return tuple(dict.fromkeys(_status(each) for each in several))
 
@@ -78,14 +79,14 @@ def _status(given: Any) -> RunStatus:
         return RunStatus(given)
     except ValueError:
         known = ", ".join(RunStatus)
-        raise ValueError(f"there is no run status {given!r:.100}; there are: {known}") from None
+        raise ValueError(f"there is no run status {brief(given)}; there are: {known}") from None
 
 
 def _tags(given: Any) -> dict[str, str]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise TypeError(f"tags must map names to texts, not {given!r:.100}")
+        raise TypeError(f"tags must map names to texts, not {brief(given)}")
     tags: dict[Any, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
     for name, value in tags.items():
         _check_text("the name of a tag", name)
@@ -97,7 +98,7 @@ def _limit(given: Any) -> int:
     if given is None:
         return _PAGE
     if isinstance(given, bool) or not isinstance(given, int):
-        raise TypeError(f"limit must be a whole number of runs, not {given!r:.100}")
+        raise TypeError(f"limit must be a whole number of runs, not {brief(given)}")
     if given < 1:
         raise ValueError("a page holds at least 1 run; limit is below 1")
     return min(given, _MOST)
@@ -105,16 +106,16 @@ def _limit(given: Any) -> int:
 
 def _check_text(name: str, given: Any) -> None:
     if not isinstance(given, str):
-        raise TypeError(f"{name} must be a text, not {given!r:.100}")
+        raise TypeError(f"{name} must be a text, not {brief(given)}")
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} holds a lone surrogate: {given!r:.100}") from None
+        raise ValueError(f"{name} holds a lone surrogate: {brief(given)}") from None
 
 
 def _check_instant(name: str, given: Any) -> None:
     if not isinstance(given, datetime):
-        raise TypeError(f"{name} must be a datetime, not {given!r:.100}")
+        raise TypeError(f"{name} must be a datetime, not {brief(given)}")
     if given.utcoffset() is None:
         raise ValueError(
             f"{name} {given!r} has no time zone; say which, as in datetime.now(timezone.utc)"

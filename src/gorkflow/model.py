@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from gorkflow._record import guarded
+from gorkflow._words import brief
 from gorkflow.errors import GorkflowError
 
 T_co = TypeVar("T_co", covariant=True)
@@ -125,7 +126,7 @@ class Failure:
         """
         for name, kind in _FAILURE.items():
             if type(body[name]) is not kind:
-                raise ValueError(f"the failure's {name} is {body[name]!r:.80}")
+                raise ValueError(f"the failure's {name} is {brief(body[name], 80)}")
         return cls(
             path=body["path"],
             step_id=body["step_id"],

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from gorkflow._record import record
+from gorkflow._words import brief
 
 SET, DELETE, INCR, APPEND = OPS = ("set", "delete", "incr", "append")
 _ABSOLUTE = (SET, DELETE)
@@ -177,7 +178,7 @@ def writes_from_json(body: Any) -> tuple[Write, ...]:
     writes = tuple(Write(*cast("list[str]", item)) for item in body)
     for write in writes:
         if write.op not in OPS or type(write.key) is not str or type(write.text) is not str:
-            raise ValueError(f"not a write: {write!r:.80}")
+            raise ValueError(f"not a write: {brief(write, 80)}")
     return writes
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from gorkflow._words import brief
 from gorkflow.policy import LONGEST
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # no calendar goes much further
-_SHOWN = 100  # characters of a wrong value
 
 
 def pause_of(duration: object, what: str, *, waits: bool = False) -> float | None:
@@ -28,15 +28,15 @@ def pause_of(duration: object, what: str, *, waits: bool = False) -> float | Non
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):
-        raise TypeError(f"{what} must be seconds or a timedelta, not {_shown(duration)}")
+        raise TypeError(f"{what} must be seconds or a timedelta, not {brief(duration)}")
     if waits and not duration > 0:  # also refuses NaN
-        raise ValueError(f"{what} must be more than 0 seconds, not {_shown(duration)}")
+        raise ValueError(f"{what} must be more than 0 seconds, not {brief(duration)}")
     if waits and duration == float("inf"):
         return None
     if not duration >= 0 or duration == float("inf"):
-        raise ValueError(f"{what} must be 0 seconds or more, and end, not {_shown(duration)}")
+        raise ValueError(f"{what} must be 0 seconds or more, and end, not {brief(duration)}")
     if duration > LONGEST:
-        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {_shown(duration)}")
+        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {brief(duration)}")
     return float(duration)
 
 
@@ -53,7 +53,7 @@ def due_of(moment: object, what: str, now: float | None = None) -> float:
         TypeError: it is no ``datetime``.
     """
     if not isinstance(moment, datetime):
-        raise TypeError(f"{what} must be a datetime with a time zone, not {_shown(moment)}")
+        raise TypeError(f"{what} must be a datetime with a time zone, not {brief(moment)}")
     if moment.utcoffset() is None:
         raise ValueError(
             f"{what} is {moment!r}, which has no time zone; say which, as in datetime.now(UTC)"
@@ -61,13 +61,5 @@ def due_of(moment: object, what: str, now: float | None = None) -> float:
     due = moment.timestamp()
     latest = _LATEST if now is None else now + LONGEST
     if not due <= latest:  # also refuses NaN
-        raise ValueError(f"{what} must be at most 100 years from now, not {moment!r}")
+        raise ValueError(f"{what} must be at most 100 years from now, not {brief(moment)}")
     return due
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - somebody else's __repr__, or a number of too many digits
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Literal
 
 from gorkflow._record import guarded
+from gorkflow._words import brief
 
 Backoff = Literal["exponential", "linear", "constant"]
 OnFailure = Literal["drain", "cancel"]
@@ -32,11 +33,11 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):
-        raise TypeError(f"{what} must be seconds or a timedelta, not {duration!r:.100}")
+        raise TypeError(f"{what} must be seconds or a timedelta, not {brief(duration)}")
     if not duration > 0:  # also refuses NaN
-        raise ValueError(f"{what} must be more than 0 seconds, not {duration!r}")
+        raise ValueError(f"{what} must be more than 0 seconds, not {brief(duration)}")
     if LONGEST < duration < float("inf"):
-        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {duration!r:.100}")
+        raise ValueError(f"{what} must be at most 100 years; it is in seconds: {brief(duration)}")
     return float(duration)
 
 
@@ -51,7 +52,7 @@ def number(what: str, given: object) -> float:
         TypeError: it is not a number.
     """
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise TypeError(f"{what} must be a number, not {given!r:.100}")
+        raise TypeError(f"{what} must be a number, not {brief(given)}")
     return given
 
 
@@ -108,28 +109,28 @@ class RetryPolicy:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError(
                 "retries must be 0 or more, or a policy such as RetryPolicy(retries=3), not "
-                f"{self.retries!r}"
+                f"{brief(self.retries)}"
             )
         if self.backoff not in ("exponential", "linear", "constant"):  # it may be unhashable
             raise ValueError(
-                f"backoff must be 'exponential', 'linear' or 'constant', not {self.backoff!r}"
+                f"backoff must be 'exponential', 'linear' or 'constant', not {brief(self.backoff)}"
             )
         for name, low in (("initial_interval", 0.0), ("max_interval", 0.0), ("factor", 1.0)):
             value = number(name, getattr(self, name))
             if not low <= value <= LONGEST:
                 raise ValueError(
                     f"{name} must be at least {low:g} and at most 100 years in seconds, "
-                    f"not {value!r}"
+                    f"not {brief(value)}"
                 )
         if not 0 <= number("jitter", self.jitter) <= 1:
-            raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
+            raise ValueError(f"jitter must be from 0 to 1, not {brief(self.jitter)}")
         for name in ("retry_on", "give_up_on"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
 
 
 def _names(field_name: str, types: ExceptionTypes) -> tuple[str, ...]:
     if isinstance(types, str) or not isinstance(types, tuple | list):
-        raise TypeError(f"{field_name} must be a tuple of exception classes, not {types!r}")
+        raise TypeError(f"{field_name} must be a tuple of exception classes, not {brief(types)}")
     return tuple(_name(field_name, item) for item in types)
 
 
@@ -138,11 +139,11 @@ def _name(field_name: str, item: type[BaseException] | str) -> str:
         if not all(item.split(".")):
             raise ValueError(
                 f"{field_name} must hold exception classes or their names, such as "
-                f"'httpx.ReadTimeout' or 'ReadTimeout', not {item!r:.100}"
+                f"'httpx.ReadTimeout' or 'ReadTimeout', not {brief(item)}"
             )
         return item
     if not (isinstance(item, type) and issubclass(item, BaseException)):
-        raise TypeError(f"{field_name} must hold exception classes, not {item!r}")
+        raise TypeError(f"{field_name} must hold exception classes, not {brief(item)}")
     return exception_name(item)
 
 
@@ -194,7 +195,7 @@ def at_least(count: int) -> Join:
         ValueError: ``count`` is not at least 1.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"at_least needs 1 or more branches as count, not {count!r:.100}")
+        raise ValueError(f"at_least needs 1 or more branches as count, not {brief(count)}")
     return Join("at_least", count)
 
 
@@ -212,9 +213,9 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     if (count is None) == (percent is None):
         raise ValueError("tolerate needs either a count or percent=, and not both")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-        raise ValueError(f"tolerate needs 0 or more failures as count, not {count!r:.100}")
+        raise ValueError(f"tolerate needs 0 or more failures as count, not {brief(count)}")
     if percent is not None and not 0 <= number("tolerate: percent", percent) <= 100:
-        raise ValueError(f"tolerate needs a percent from 0 to 100, not {percent!r}")
+        raise ValueError(f"tolerate needs a percent from 0 to 100, not {brief(percent)}")
     return Join("tolerate", count, percent)
 
 
@@ -242,25 +243,25 @@ class Limit:
         if not isinstance(self.name, str) or not ID_PATTERN.fullmatch(self.name):
             raise ValueError(
                 f"a limit's name must be 1 to 100 letters, digits, '_', '.' or '-', and begin with "
-                f"a letter or digit, not {self.name!r}"
+                f"a letter or digit, not {brief(self.name)}"
             )
         what = f"limit {self.name!r}"
         count, rate = self.concurrency, self.rate
         if count is None and rate is None:
             raise ValueError(f"{what} limits nothing; give it concurrency=, or rate= and per=")
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-            raise TypeError(f"{what}: concurrency must be a whole number, not {count!r}")
+            raise TypeError(f"{what}: concurrency must be a whole number, not {brief(count)}")
         if count is not None and count < 1:
-            raise ValueError(f"{what}: concurrency must be at least 1, not {count!r}")
+            raise ValueError(f"{what}: concurrency must be at least 1, not {brief(count)}")
         if rate is None:
             if self.per is not None:
-                raise ValueError(f"{what}: per={self.per!r} says nothing without rate=")
+                raise ValueError(f"{what}: per={brief(self.per)} says nothing without rate=")
             return
         if isinstance(rate, bool) or not isinstance(rate, int | float):
-            raise TypeError(f"{what}: rate must be a number, not {rate!r}")
+            raise TypeError(f"{what}: rate must be a number, not {brief(rate)}")
         if not 0 < rate <= _MOST:
             raise ValueError(
-                f"{what}: rate must be more than 0 and finite, at most {_MOST:,}, not {rate!r:.100}"
+                f"{what}: rate must be more than 0 and finite, at most {_MOST:,}, not {brief(rate)}"
             )
         per = seconds_of(1.0 if self.per is None else self.per, f"{what}: per")
         if per == float("inf"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._options import annotation_problems, id_problems
@@ -44,7 +45,8 @@ class Signal(Generic[T]):
         problems = id_problems("signal", name)
         problems += annotation_problems("it carries", type)
         if problems:
-            raise WorkflowInvalidError(str(name), problems, what="signal")
+            shown = name if isinstance(name, str) else brief(name)
+            raise WorkflowInvalidError(shown, problems, what="signal")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "type", type)
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar, overload
 
+from gorkflow._words import brief
 from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,
@@ -159,7 +160,7 @@ class State(MutableMapping[str, Any]):
             UnavailableError: the step has ended.
         """
         if isinstance(by, bool) or not isinstance(by, int | float):
-            raise ValidationError(f"state key {key!r}: incr takes a number, not {by!r:.100}")
+            raise ValidationError(f"state key {key!r}: incr takes a number, not {brief(by)}")
         with self._lock:
             kind = self._kind(key)
             if kind not in {"", "a number"}:
@@ -167,7 +168,7 @@ class State(MutableMapping[str, Any]):
             before: float = json.loads(read(self._layers, key) or "0")
             if not (abs(before) <= _LARGEST and abs(by) <= _LARGEST):  # nor if it is NaN
                 raise EncodingError(
-                    f"state key {key!r}: {by!r:.100} is too much to add up; numbers go to 1e300"
+                    f"state key {key!r}: {brief(by)} is too much to add up; numbers go to 1e300"
                 )
             total = before + by
             self._lay(key, Entry(INCR, json.dumps(by), self._path))
@@ -211,7 +212,7 @@ class State(MutableMapping[str, Any]):
         try:
             return codec_of(Open).encode(value, self._limit).decode()
         except ValueInvalidError as error:
-            raise type(error)(f"state key {key!r:.100}: {error}") from None
+            raise type(error)(f"state key {brief(key)}: {error}") from None
 
     def _write(self, key: str, op: str, text: str) -> None:
         with self._lock:
@@ -244,7 +245,7 @@ _KINDS = {
 
 
 def _missing(key: object) -> str:
-    return f"state has no key {key!r:.100}; state.get(key, default) allows for that"
+    return f"state has no key {brief(key)}; state.get(key, default) allows for that"
 
 
 def check_key(key: object) -> None:
@@ -259,7 +260,7 @@ def check_key(key: object) -> None:
     elif any("\ud800" <= char <= "\udfff" for char in key):
         problem = "holds a lone surrogate"
     if problem:
-        raise ValidationError(f"state key {key!r:.100} {problem}")
+        raise ValidationError(f"state key {brief(key)} {problem}")
 
 
 def layer_of(texts: Mapping[str, str]) -> Overlay:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.errors import StepInvalidError
 from gorkflow.language._hazards import (
     BlockingCallWarning,
@@ -96,5 +97,5 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
 def _label(fn: Any) -> str:
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if not isinstance(name, str):
-        return repr(fn)
+        return brief(fn)
     return repr(name.rpartition("<locals>.")[2])

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Protocol
 
+from gorkflow._words import brief
 from gorkflow.errors import InputInvalidError
 
 _DAY = 86_400
@@ -194,10 +195,10 @@ def seconds_between(every: float | timedelta) -> int:
     """
     seconds = every.total_seconds() if isinstance(every, timedelta) else every
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InputInvalidError(f"every must be seconds or a timedelta, not {every!r:.100}")
+        raise InputInvalidError(f"every must be seconds or a timedelta, not {brief(every)}")
     if not 1 <= seconds <= _LONGEST.total_seconds() or seconds != int(seconds):
         raise InputInvalidError(
-            f"every must be whole seconds, from 1 second to 100 years, not {every!r:.100}"
+            f"every must be whole seconds, from 1 second to 100 years, not {brief(every)}"
         )
     return int(seconds)
 
@@ -205,7 +206,7 @@ def seconds_between(every: float | timedelta) -> int:
 def _checked(text: str) -> str:
     """Return a cron expression that the library understands, in its plain form."""
     if not isinstance(text, str) or len(text) > 200 or len(text.split()) != 5:
-        raise InputInvalidError(f"cron {text!r:.200} is not valid; it must have {_FIELDS}")
+        raise InputInvalidError(f"cron {brief(text, 200)} is not valid; it must have {_FIELDS}")
     try:
         from cronsim import CronSim, CronSimError
     except ModuleNotFoundError as error:
@@ -272,4 +273,4 @@ def zone(name: str) -> tzinfo:
     by_lower = {each.lower(): each for each in known}
     close = difflib.get_close_matches(str(name).lower(), by_lower, 1)
     hint = f"did you mean {by_lower[close[0]]!r}?" if close else "use a name like 'Europe/Berlin'"
-    raise InputInvalidError(f"there is no time zone {name!r:.100}; {hint}")
+    raise InputInvalidError(f"there is no time zone {brief(name)}; {hint}")

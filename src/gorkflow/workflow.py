@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
 from gorkflow._record import suggesting
+from gorkflow._words import brief
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._dropped import (
@@ -144,7 +145,7 @@ class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
             problems += tag_problems(tags)
         problems += text_problems(name=name or "", description=description, version=version)
         if problems:
-            raise WorkflowInvalidError(str(id), problems)
+            raise WorkflowInvalidError(id if isinstance(id, str) else brief(id), problems)
         object.__setattr__(self, "id", id)
         own: StepDefaults = defaults or {}
         self.__dict__.update(
@@ -247,7 +248,7 @@ class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
         """
         problems = node_problems((new,))
         if not isinstance(old, str | Node):
-            problems.append(f"replace takes a node or its id as old, not {old!r:.100}")
+            problems.append(f"replace takes a node or its id as old, not {brief(old)}")
         if problems:
             raise WorkflowInvalidError(self.id, problems)
         old_id = old if isinstance(old, str) else old.id

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import gorkflow as g
+from gorkflow._words import brief
 from gorkflow.stores.sqlite import SqliteStore
 from tests.engine.support import STORES, in_loop
 from tests.unit.test_arguments import JUNK, one, plain, problem
@@ -121,7 +122,7 @@ async def answers(store: str) -> dict[str, str]:
                 await called
             for name in base:
                 for number, junk in enumerate(JUNK):
-                    key = f"{label}: {name}={junk!r:.40}"
+                    key = f"{label}: {name}={brief(junk, 40)}"
                     found[f"{number} {key}"] = await answer(engine, label, **{name: junk})
         await engine.aclose(grace=0)
     return found

@@ -14,6 +14,7 @@ import pytest
 
 import gorkflow as g
 from gorkflow import testing
+from gorkflow._words import brief
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
@@ -21,7 +22,8 @@ from gorkflow.stores.sqlite import SqliteStore
 PROMISED = (g.GorkflowError, ValueError, TypeError)
 # ruff: noqa: DTZ001 - instants without a zone are among what makes no sense
 JUNK: tuple[Any, ...] = (
-    None, True, -1, 0, 3, 1.5, 10**400, -(10**400), math.nan, math.inf, -math.inf, Decimal("NaN"),
+    None, True, -1, 0, 3, 1.5, 10**400, -(10**400), 10**5000,
+    -(10**5000), math.nan, math.inf, -math.inf, Decimal("NaN"),
     Fraction(1, 3), 1j, "", "x", "a b", "\ud800", "a\x00b", "two\nlines\x1b[2J", "x" * 100_000,
     b"x", [], [1], (), ("a", 1), {}, {"a": 1}, {1: "a"}, {"\ud800": "a"}, {"a": "\ud800"}, {"a"},
     object(), object, len, lambda: 1, range(3), timedelta.max, timedelta.min, timedelta(-1),
@@ -204,5 +206,5 @@ def test_junk_raises_what_is_promised_and_names_the_argument(
             call(**{**base, name: junk})
         except Exception as error:
             if found := problem(error, name):
-                wrong.append(f"{name}={junk!r:.40} {found}: {error!s:.100}")
+                wrong.append(f"{name}={brief(junk, 40)} {found}: {error!s:.100}")
     assert not wrong

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from gorkflow._words import brief
 from gorkflow.cli._errors import CliError
 from gorkflow.cli._text import clean
 from gorkflow.engine.engine import Engine
@@ -141,7 +142,7 @@ def _target(text: str, item: Any, *, called: bool) -> Target:
     if not called and inspect.isfunction(item):
         return _target(text, _called(text, item), called=True)
     what = "returns" if called else "is"
-    raise CliError(f"{text!r} {what} {item!r:.100}, not a Workflow or Engine")
+    raise CliError(f"{text!r} {what} {brief(item)}, not a Workflow or Engine")
 
 
 def _called(text: str, function: Callable[..., Any]) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.engine._blame import roots
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
@@ -164,7 +165,7 @@ class Decision(Evaluation):
             holds = await self._call(partial(condition.fn, *arguments), condition, arm.timeout)
             if not isinstance(holds, bool):
                 raise TypeError(
-                    f"condition {arm.condition!r} must return True or False, not {holds!r:.100}"
+                    f"condition {arm.condition!r} must return True or False, not {brief(holds)}"
                 )
             if holds:
                 return index
@@ -236,21 +237,21 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
     places: dict[str, int] = {}
     for index, key in enumerate(keys):
         if not isinstance(key, str | int) or isinstance(key, bool):
-            raise ValidationError(f"{asked} must return a str or int, not {key!r:.100}")
+            raise ValidationError(f"{asked} must return a str or int, not {brief(key)}")
         try:
             written = quote(str(key), safe="")
         except UnicodeEncodeError:
             raise ValidationError(
-                f"{asked} returned {key!r:.100}, which holds a lone surrogate"
+                f"{asked} returned {brief(key)}, which holds a lone surrogate"
             ) from None
         if not written or len(written) > _MAX_KEY:
             raise ValidationError(
-                f"{asked} returned {key!r:.100} for item {index}; a key must have 1 to {_MAX_KEY} "
+                f"{asked} returned {brief(key)} for item {index}; a key must have 1 to {_MAX_KEY} "
                 "characters, with all but letters, digits and _.-~ percent-encoded"
             )
         first = places.setdefault(written, index)
         if first != index:
             raise ValidationError(
-                f"{asked} returned {key!r:.100} for items {first} and {index}; keys must differ"
+                f"{asked} returned {brief(key)} for items {first} and {index}; keys must differ"
             )
     return tuple(places)

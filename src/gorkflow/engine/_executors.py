@@ -19,6 +19,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gorkflow._words import brief
 from gorkflow.engine._blame import roots
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
@@ -312,16 +313,16 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
         TypeError: one is no executor.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(f"executors must map names to executors, not {given!r:.100}")
+        raise TypeError(f"executors must map names to executors, not {brief(given)}")
     for name, executor in given.items():
         if not isinstance(name, str):
-            raise TypeError(f"executors: a name must be a text, not {name!r:.100}")
+            raise TypeError(f"executors: a name must be a text, not {brief(name)}")
         if name in BUILT_IN:
             raise ValueError(f"executors: {name!r} is a name of ours; choose another")
         if not callable(getattr(executor, "submit", None)):
             raise TypeError(
                 f"executors[{name!r}] must have submit(), as those of concurrent.futures, but is "
-                f"{executor!r:.100}"
+                f"{brief(executor)}"
             )
     return dict(given)
 

@@ -6,6 +6,7 @@ import os
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from gorkflow._words import brief
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.errors import RunNotFoundError, UnavailableError
 from gorkflow.language._options import defaults_problems
@@ -28,18 +29,18 @@ def check_numbers(lease: object, **limits: object) -> None:
         TypeError: it is no such number.
     """
     if isinstance(lease, bool) or not isinstance(lease, int | float):
-        raise TypeError(f"lease must be a number of seconds, not {lease!r:.100}")
+        raise TypeError(f"lease must be a number of seconds, not {brief(lease)}")
     if not 0 < lease <= LONGEST:
         raise ValueError(
-            f"lease must be more than 0 seconds, 100 years at most, not {lease!r:.100}"
+            f"lease must be more than 0 seconds, 100 years at most, not {brief(lease)}"
         )
     for name, number in limits.items():
         if number is None:
             continue
         if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"{name} must be a whole number, not {number!r:.100}")
+            raise TypeError(f"{name} must be a whole number, not {brief(number)}")
         if number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number!r}")
+            raise ValueError(f"{name} must be at least 1, not {brief(number)}")
 
 
 def check_not_importing() -> None:
@@ -64,7 +65,7 @@ def check_switches(defaults: StepDefaults | None, **switches: object) -> None:
     """
     for name, switch in switches.items():
         if not isinstance(switch, bool):
-            raise TypeError(f"{name} must be True or False, not {switch!r:.100}")
+            raise TypeError(f"{name} must be True or False, not {brief(switch)}")
 
     problems = [] if defaults is None else defaults_problems(defaults)
     if problems:
@@ -82,7 +83,7 @@ def clock_of(clock: Clock | None) -> Clock:
     if isinstance(clock, type) or not all(
         callable(getattr(clock, name, None)) for name in ("now", "monotonic", "call_at")
     ):
-        raise TypeError(f"clock must have now(), monotonic() and call_at(), not {clock!r:.100}")
+        raise TypeError(f"clock must have now(), monotonic() and call_at(), not {brief(clock)}")
     return clock
 
 
@@ -94,7 +95,7 @@ def run_id_of(given: object, name: str = "run_id") -> str:
         RunNotFoundError: no run can have it.
     """
     if not isinstance(given, str):
-        raise TypeError(f"{name} must be a text, not {given!r:.100}")
+        raise TypeError(f"{name} must be a text, not {brief(given)}")
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -116,6 +117,6 @@ def store_of(store: Store | str | PathLike[str] | None) -> Store:
     if not callable(getattr(store, "read_events", None)):
         raise TypeError(
             "store must be a Store, a URL such as 'memory:', or the path of a file, not "
-            f"{store!r:.100}"
+            f"{brief(store)}"
         )
     return store

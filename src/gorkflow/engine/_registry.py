@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.engine._executors import misplaced
 from gorkflow.engine._own import Own
 from gorkflow.errors import WorkflowInvalidError
@@ -79,7 +80,7 @@ class Registry:
         if isinstance(workflows, Workflow):
             raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
         if not isinstance(workflows, Iterable):
-            raise TypeError(f"workflows must be a list of workflows, not {workflows!r:.100}")
+            raise TypeError(f"workflows must be a list of workflows, not {brief(workflows)}")
         for workflow in workflows:
             self.add_new(workflow)
 

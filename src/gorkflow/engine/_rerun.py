@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
+from gorkflow._words import brief
 from gorkflow.definition import without_code
 from gorkflow.engine import _blocked
 from gorkflow.engine._driver import Inbound
@@ -127,7 +128,9 @@ def _check(options: StartOptions, *, accept_types: bool, execute: bool) -> None:
 
 def _step_id(from_step: Node[Any, Any] | str | None) -> str | None:
     if not isinstance(from_step, Node | str | None):
-        raise InputInvalidError(f"from_step must be a step, its id or its path, not {from_step!r}")
+        raise InputInvalidError(
+            f"from_step must be a step, its id or its path, not {brief(from_step)}"
+        )
     return from_step.id if isinstance(from_step, Node) else from_step
 
 

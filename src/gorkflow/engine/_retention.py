@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gorkflow._words import brief
 from gorkflow.engine._part import Part
 from gorkflow.listing import RunFilter
 from gorkflow.maintenance import Maintainable
@@ -38,7 +39,7 @@ def ended(
     """
     if not isinstance(before, datetime | timedelta):
         raise TypeError(
-            f"before must be an instant, or an age such as timedelta(days=30), not {before!r:.100}"
+            f"before must be an instant, or an age such as timedelta(days=30), not {brief(before)}"
         )
     terminal = [each for each in RunStatus if each.terminal]
     wanted = RunFilter(status=terminal if status is None else status).statuses or ()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args, overload
 
+from gorkflow._words import brief
 from gorkflow.engine._part import Part
 from gorkflow.engine._start import check_names, checked_input, checked_priority, checked_tags
 from gorkflow.errors import InputInvalidError, ScheduleNotFoundError, StoreError
@@ -254,7 +255,7 @@ def _first(row: ScheduleRow, now: float) -> float:
             f"given {given}"
         )
     if not isinstance(row.timezone, str):
-        raise InputInvalidError(f"timezone must be a name, not {row.timezone!r:.100}")
+        raise InputInvalidError(f"timezone must be a name, not {brief(row.timezone)}")
     zone(row.timezone)
     # Due times are whole seconds. An interval counts from the first that is not before now.
     start = now if row.every is None else float(math.ceil(now))
@@ -264,8 +265,8 @@ def _first(row: ScheduleRow, now: float) -> float:
 def _checked_id(given: str) -> str:
     if not isinstance(given, str) or not _ID.fullmatch(given):
         raise InputInvalidError(
-            f"schedule id {given!r:.200} is not valid; use up to 150 letters, digits and _.:=+- , "
-            "beginning with a letter or digit"
+            f"schedule id {brief(given, 200)} is not valid; use up to 150 letters, digits and "
+            "_.:=+- , beginning with a letter or digit"
         )
     return given
 
@@ -278,7 +279,7 @@ def _asked_id(given: object) -> str:
         ScheduleNotFoundError: no schedule can have it.
     """
     if not isinstance(given, str):
-        raise TypeError(f"id must be a text, not {given!r:.100}")
+        raise TypeError(f"id must be a text, not {brief(given)}")
     if not _ID.fullmatch(given):
         raise ScheduleNotFoundError(given)
     return given
@@ -287,7 +288,7 @@ def _asked_id(given: object) -> str:
 def _choice(name: str, given: Any, allowed: tuple[str, ...]) -> Any:
     if given not in allowed:
         choices = ", ".join(map(repr, allowed))
-        raise InputInvalidError(f"{name} must be one of {choices}, not {given!r:.100}")
+        raise InputInvalidError(f"{name} must be one of {choices}, not {brief(given)}")
     return given
 
 

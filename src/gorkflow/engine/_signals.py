@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._match import tree_from
@@ -44,7 +45,7 @@ async def message_for(
         TypeError: it is not a signal.
     """
     if not isinstance(signal, Signal | str):
-        raise TypeError(f"signal must be a Signal or the name of one, not {signal!r:.100}")
+        raise TypeError(f"signal must be a Signal or the name of one, not {brief(signal)}")
     row = await runtime.store.get_run(run_id)
     if row is None:
         raise RunNotFoundError(run_id)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from math import inf, isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._driver import NAP, Driver, Inbound
@@ -235,7 +236,7 @@ def check_options(options: StartOptions) -> None:
     check_names("start option", options, StartOptions)
     if options.get("if_exists", "raise") not in ("raise", "return"):  # it may be unhashable
         raise InputInvalidError(
-            f"if_exists must be 'raise' or 'return', not {options.get('if_exists')!r:.100}"
+            f"if_exists must be 'raise' or 'return', not {brief(options.get('if_exists'))}"
         )
 
 
@@ -260,8 +261,8 @@ def _run_id(run_id: str | None, now: float) -> str:
         return new_id(now)
     if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise InputInvalidError(
-            f"run_id {run_id!r:.200} is not valid; use up to 200 letters, digits and _.:@=+- , "
-            "beginning with a letter or digit"
+            f"run_id {brief(run_id, 200)} is not valid; use up to 200 letters, digits and "
+            "_.:@=+- , beginning with a letter or digit"
         )
     return run_id
 
@@ -276,7 +277,7 @@ def checked_input(definition: Definition, value: object, limit: int) -> bytes | 
         if value is not None:
             raise InputInvalidError(
                 f"workflow {definition.workflow_id!r} takes no input, but was given "
-                f"{value!r:.100}; declare it with Workflow(…, input=Type)"
+                f"{brief(value)}; declare it with Workflow(…, input=Type)"
             )
         return None
     try:
@@ -309,9 +310,9 @@ def _delay(delay: float | timedelta | None) -> float:
         return 0.0
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise InputInvalidError(f"delay must be seconds or a timedelta, not {delay!r:.100}")
+        raise InputInvalidError(f"delay must be seconds or a timedelta, not {brief(delay)}")
     if not 0 <= seconds <= LONGEST:
-        raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {delay!r}")
+        raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {brief(delay)}")
     return float(seconds)
 
 
@@ -319,7 +320,7 @@ def _state(values: Mapping[str, Any] | None, limit: int) -> tuple[Write, ...]:
     if values is None:
         return ()
     if not isinstance(values, Mapping):
-        raise InputInvalidError(f"state must map keys to values, not {values!r:.100}")
+        raise InputInvalidError(f"state must map keys to values, not {brief(values)}")
     try:
         return initial(values, limit)
     except ValueInvalidError as error:
@@ -341,7 +342,7 @@ def checked_priority(priority: object) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > _MAX_PRIORITY:
         raise InputInvalidError(
             f"priority must be a whole number between -{_MAX_PRIORITY:,} and {_MAX_PRIORITY:,}, "
-            f"not {priority!r:.100}"
+            f"not {brief(priority)}"
         )
     return priority
 
@@ -349,7 +350,7 @@ def checked_priority(priority: object) -> int:
 def _exclusive(options: StartOptions) -> bool:
     exclusive = options.get("exclusive", False)
     if not isinstance(exclusive, bool):
-        raise InputInvalidError(f"exclusive must be True or False, not {exclusive!r:.100}")
+        raise InputInvalidError(f"exclusive must be True or False, not {brief(exclusive)}")
     if exclusive and options.get("resource_id") is None:
         raise InputInvalidError("exclusive needs a resource_id: what the run has for itself")
     return exclusive
@@ -369,7 +370,7 @@ def checked_tags(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         InputInvalidError: they are not valid.
     """
     if not isinstance(tags, Mapping):
-        raise InputInvalidError(f"tags must map names to texts, not {tags!r:.100}")
+        raise InputInvalidError(f"tags must map names to texts, not {brief(tags)}")
     for name, value in tags.items():
         if not name or _text("a tag's name", name) is None or _text(f"tag {name!r}", value) is None:
             raise InputInvalidError(f"tag {name!r} must be a text with a text as value")
@@ -381,10 +382,10 @@ def _text(what: str, text: str | None) -> str | None:
         return None
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
         raise InputInvalidError(
-            f"{what} must be a text of up to {_MAX_TEXT} characters: {text!r:.100}"
+            f"{what} must be a text of up to {_MAX_TEXT} characters: {brief(text)}"
         )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputInvalidError(f"{what} holds a lone surrogate: {text!r:.100}") from error
+        raise InputInvalidError(f"{what} holds a lone surrogate: {brief(text)}") from error
     return text

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
+from gorkflow._words import brief
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
 from gorkflow.engine._within import calling, waiting
@@ -127,13 +128,13 @@ class Views(Part):
         if run_id is None:
             if not isinstance(after, str | None):
                 raise TypeError(
-                    f"after={after!r:.100} is a seq, and that belongs to a run: give its run_id"
+                    f"after={brief(after)} is a seq, and that belongs to a run: give its run_id"
                 )
             return EventFeed(self._watch.feed, after or "")
         if isinstance(after, str):
-            raise TypeError(f"after={after!r:.100} is a cursor over all runs; of one, give a seq")
+            raise TypeError(f"after={brief(after)} is a cursor over all runs; of one, give a seq")
         if isinstance(after, bool) or not isinstance(after, int | None):
-            raise TypeError(f"after must be a seq, a whole number, not {after!r:.100}")
+            raise TypeError(f"after must be a seq, a whole number, not {brief(after)}")
         run_id_of(run_id)
         if calling() is not None:
             service.let_in(run_id)

@@ -9,6 +9,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._record import named_record
+from gorkflow._words import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of
@@ -226,8 +227,8 @@ class Watch:
         if row is not None and row.workflow_id != workflow_id:
             raise RunError(
                 run_id,
-                f"run {run_id!r} is of workflow {row.workflow_id!r}, not of {workflow_id!r}; give "
-                "engine.handle its own workflow, or none",
+                f"run {run_id!r} is of workflow {row.workflow_id!r}, not of "
+                f"{brief(workflow_id)}; give engine.handle its own workflow, or none",
             )
 
     async def check_limits(self, run_id: str) -> None:

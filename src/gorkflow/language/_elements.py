@@ -7,6 +7,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from gorkflow._record import record
+from gorkflow._words import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._hazards import is_async_function
@@ -123,7 +124,7 @@ def condition_problems(fn: Any) -> list[str]:
     if isinstance(fn, Node):
         return [f"{fn!r} is no condition; give a function that returns a bool"]
     if not callable(fn):
-        return [f"a condition must be a function that returns a bool, not {fn!r}"]
+        return [f"a condition must be a function that returns a bool, not {brief(fn)}"]
     returns = Condition(fn).returns
     if not fits(returns, bool):
         return [f"condition {Condition(fn).name!r} must return bool, not {describe(returns)}"]
@@ -329,7 +330,7 @@ def join_of(join: Any, problems: list[str]) -> Join:
     rule = _JOINS.get(join) if isinstance(join, str) else join
     if isinstance(rule, Join):
         return rule
-    problems.append(f"unknown join {join!r}; {_join_hint(join)}")
+    problems.append(f"unknown join {brief(join)}; {_join_hint(join)}")
     return _JOINS["all"]
 
 
@@ -341,10 +342,10 @@ def block_timeout(
 ) -> float | None:
     """Check the options that blocks and maps share, and return the timeout in seconds."""
     if on_failure not in _ON_FAILURE:
-        problems.append(f"on_failure must be 'drain' or 'cancel', not {on_failure!r}")
+        problems.append(f"on_failure must be 'drain' or 'cancel', not {brief(on_failure)}")
     if max_concurrency is not None and not is_count(max_concurrency):
         problems.append(
-            f"max_concurrency must be a whole number of 1 or more, not {max_concurrency!r}"
+            f"max_concurrency must be a whole number of 1 or more, not {brief(max_concurrency)}"
         )
     return timeout_of(timeout, problems)
 

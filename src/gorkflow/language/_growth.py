@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.language._elements import Block, Chain, Choice, Element, Loop, Map, Sleep, Wait
 
@@ -12,9 +13,9 @@ from gorkflow.language._elements import Block, Chain, Choice, Element, Loop, Map
 def text_problems(**texts: Any) -> list[str]:
     """Return which of these are not strings that can be written down."""
     return [
-        f"{what} must be a string, and one that UTF-8 can hold, not {text!r:.100}"
+        f"{what} must be a string, and one that UTF-8 can hold, not {brief(text)}"
         if isinstance(text, str)
-        else f"{what} must be a string, not {text!r:.100}"
+        else f"{what} must be a string, not {brief(text)}"
         for what, text in texts.items()
         if not isinstance(text, str) or (not text.isascii() and not _is_utf8(text))
     ]
@@ -33,9 +34,9 @@ def tag_problems(tags: Any) -> list[str]:
     try:
         items = dict(tags).items()
     except (TypeError, ValueError):
-        return [f"tags must be a mapping of strings, not {tags!r}"]
+        return [f"tags must be a mapping of strings, not {brief(tags)}"]
     return [
-        f"tags must be strings, not {key!r}: {value!r}"
+        f"tags must be strings, not {brief(key)}: {brief(value)}"
         for key, value in items
         if not isinstance(key, str) or not isinstance(value, str)
     ]

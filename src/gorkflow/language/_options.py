@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import StepInvalidError, ValueInvalidError
@@ -68,7 +69,7 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     is_type = isinstance(annotation, type | str | None)
     if not is_type and type(annotation).__module__ not in _OF_TYPES:
         kind = describe(type(annotation))
-        return [f"{what} {annotation!r:.80}, a value; give its type: {kind}"]
+        return [f"{what} {brief(annotation, 80)}, a value; give its type: {kind}"]
     try:
         codec_of(annotation).prepare()
     except ValueInvalidError as error:
@@ -81,7 +82,7 @@ def did_you_mean(name: str, known: Iterable[str], or_else: str | None = None) ->
     known = list(known)
     import difflib  # only for errors
 
-    close = difflib.get_close_matches(str(name), known, n=1)
+    close = difflib.get_close_matches(name if isinstance(name, str) else "", known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"there are: {', '.join(known)}" if or_else is None else or_else
@@ -91,7 +92,7 @@ def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return a problem for each option that does not exist."""
     known = list(known)
     return [
-        f"unknown option {name!r}; {did_you_mean(name, known)}"
+        f"unknown option {brief(name)}; {did_you_mean(name, known)}"
         for name in given
         if name not in known
     ]
@@ -102,7 +103,7 @@ def id_problems(what: str, value: Any) -> list[str]:
     if isinstance(value, str) and ID_PATTERN.fullmatch(value):
         return []
     problem = (
-        f"{what} id {value!r} must be 1 to 100 letters, digits, '_', '.' or '-', "
+        f"{what} id {brief(value, 200)} must be 1 to 100 letters, digits, '_', '.' or '-', "
         "and begin with a letter or digit"
     )
     return [problem]
@@ -125,7 +126,7 @@ def inherited_problems(options: Mapping[str, Any]) -> list[str]:
             problems.append(str(error))
     optional = options.get("continue_on_error")
     if optional is not None and not isinstance(optional, bool):
-        problems.append(f"continue_on_error must be True or False, not {optional!r}")
+        problems.append(f"continue_on_error must be True or False, not {brief(optional)}")
     return problems + _limits_problems(options.get("limits"))
 
 
@@ -133,10 +134,10 @@ def _limits_problems(limits: Any) -> list[str]:
     if limits is None:
         return []
     if not isinstance(limits, tuple | list):
-        return [f"limits must be a tuple of Limit, such as limits=(github,), not {limits!r}"]
+        return [f"limits must be a tuple of Limit, such as limits=(github,), not {brief(limits)}"]
     items = cast("tuple[Any, ...]", limits)
     problems = [
-        f"limits must hold Limit, not {item!r}" for item in items if type(item) is not Limit
+        f"limits must hold Limit, not {brief(item)}" for item in items if type(item) is not Limit
     ]
     names = [item.name for item in items if type(item) is Limit]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -146,7 +147,7 @@ def _limits_problems(limits: Any) -> list[str]:
 def defaults_problems(defaults: Any) -> list[str]:
     """Return what is wrong with a ``defaults=``."""
     if not isinstance(defaults, Mapping):
-        return [f"defaults must be a mapping of step options, not {defaults!r}"]
+        return [f"defaults must be a mapping of step options, not {brief(defaults)}"]
     options = cast("Mapping[str, Any]", defaults)
     own = [
         f"option {name!r} can't be inherited; give it to the step"
@@ -162,19 +163,21 @@ def option_problems(options: Mapping[str, Any]) -> list[str]:
     problems = unknown_options(options, (*OWN, *INHERITED)) + inherited_problems(options)
     for name in ("name", "description"):
         if not isinstance(options.get(name, ""), str):
-            problems.append(f"{name} must be a string, not {options[name]!r}")
+            problems.append(f"{name} must be a string, not {brief(options[name])}")
     executor = options.get("executor", "loop")
     if not isinstance(executor, str) or not ID_PATTERN.fullmatch(executor):
         problems.append(
             f"executor must be 'process', or a name given to Engine(executors={{…}}), not "
-            f"{executor!r}"
+            f"{brief(executor)}"
         )
     reads = options.get("reads", ())
     if not isinstance(reads, tuple | list):
-        problems.append(f"reads must be a tuple of nodes, such as reads=(prepare,), not {reads!r}")
+        problems.append(
+            f"reads must be a tuple of nodes, such as reads=(prepare,), not {brief(reads)}"
+        )
     else:
         problems += [
-            f"reads must hold steps or other nodes, not {item!r}"
+            f"reads must hold steps or other nodes, not {brief(item)}"
             for item in cast("tuple[Any, ...]", reads)
             if not isinstance(item, Node)
         ]

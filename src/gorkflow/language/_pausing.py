@@ -6,6 +6,7 @@ import inspect
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.language._elements import UNSET, Condition, Element, Sleep, Time, Wait
 from gorkflow.language._options import id_problems
@@ -38,7 +39,7 @@ class PausingMethods(FluentMethods[In_contra, Out_co]):
         self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
     ) -> Workflow[Any, Any]:
         if not isinstance(signal, Signal):
-            return self.grown(None, [f"wait_for takes a Signal(name, type), not {signal!r}"])
+            return self.grown(None, [f"wait_for takes a Signal(name, type), not {brief(signal)}"])
         problems = [] if wait_id is None else id_problems("wait", wait_id)
         time = Time()
         if timeout is not None and until is not None:
@@ -99,7 +100,7 @@ def _said(fn: Any, what: str, wanted: Any, words: str, problems: list[str]) -> T
         problems.append(f"the function of {what} was called; give the function itself, without ()")
         return Time()
     if isinstance(fn, Node):
-        problems.append(f"{what} takes a plain function that returns {words}, not {fn!r}")
+        problems.append(f"{what} takes a plain function that returns {words}, not {brief(fn)}")
         return Time()
     function = Condition(fn)
     if not fits(function.returns, wanted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.language._elements import (
     Condition,
@@ -60,7 +61,7 @@ def make_loop(
     problems += bad
     if not is_count(max_iterations):
         problems.append(
-            f"max_iterations must be a whole number of 1 or more, not {max_iterations!r}"
+            f"max_iterations must be a whole number of 1 or more, not {brief(max_iterations)}"
         )
     if id is not None:
         problems += id_problems("loop", id)
@@ -75,7 +76,7 @@ def _key_problems(key: Any) -> list[str]:
         key.close()
         return ["the key function was called; give the function itself, without ()"]
     if isinstance(key, Node) or not callable(key):
-        return [f"key must be a function that returns a str or int, not {key!r}"]
+        return [f"key must be a function that returns a str or int, not {brief(key)}"]
     function = Condition(key)
     if not fits(function.returns, str | int):
         name, gives = function.name, describe(function.returns)

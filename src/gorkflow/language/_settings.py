@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of, view
 from gorkflow.errors import StepInvalidError, ValueInvalidError
@@ -84,6 +85,6 @@ def misfits(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> list[
         try:
             decoded(known, [(name, text)])
         except ValueInvalidError as error:
-            given = f"{name}={view(text)!r:.100}"
+            given = f"{name}={brief(view(text))}"
             problems.append(f"can't take the run's setting {given} any more: {error}")
     return problems

@@ -6,6 +6,7 @@ import inspect
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe, fits, is_optional, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import UndoSpec
@@ -68,7 +69,7 @@ def _kind_problem(undo: Any) -> str:
         name = undo.__name__
         return f"{name!r} is a plain function; write @step above `def {name}`"
     if not isinstance(undo, Node):
-        return f"{undo!r:.80} is no step; give one: @step above a function"
+        return f"{brief(undo, 80)} is no step; give one: @step above a function"
     if not is_step:
         return f"{undo!r} is not a single step; undo each step inside by a step of its own"
     return ""

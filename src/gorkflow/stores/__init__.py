@@ -7,6 +7,7 @@ from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any
 
+from gorkflow._words import brief
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 
@@ -37,7 +38,7 @@ def open_store(url: str | PathLike[str]) -> Store:
     """
     if not isinstance(url, str):
         if not isinstance(url, PathLike):
-            raise TypeError(f"the url of a store must be a text or a path, not {url!r:.100}")
+            raise TypeError(f"the url of a store must be a text or a path, not {brief(url)}")
         return _sqlite(fspath(url), fspath(url), {})
     scheme, colon, rest = url.partition(":")
     make = _SCHEMES.get(scheme)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from gorkflow._words import brief
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.listing import RunFilter
@@ -33,7 +34,7 @@ def page_start(query: RunFilter) -> tuple[float, str]:
             return created_at, run_id
         case _:
             raise ValueError(
-                f"cursor={query.cursor!r:.100} is not one of list_runs; give the next_cursor of a "
+                f"cursor={brief(query.cursor)} is not one of list_runs; give the next_cursor of a "
                 "page"
             )
 
@@ -56,7 +57,7 @@ def feed_position(cursor: str) -> int:
             return position
         case _:
             raise ValueError(
-                f"after={cursor!r:.100} is not a cursor of events; give one that came with some, "
+                f"after={brief(cursor)} is not a cursor of events; give one that came with some, "
                 "or ''"
             )
 

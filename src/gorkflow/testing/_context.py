@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from gorkflow._words import brief
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
 from gorkflow.engine.engine import MAX_PAYLOAD
@@ -206,10 +207,10 @@ def _host(
 def _check_kinds(kind: Any, **given: object) -> None:
     for name, value in given.items():
         if not isinstance(value, kind):
-            raise TypeError(f"{name} is of another kind: {value!r:.100}; see testing.context")
+            raise TypeError(f"{name} is of another kind: {brief(value)}; see testing.context")
 
 
 def _id(node: Any) -> str:
     if not isinstance(node, Node | str):
-        raise TypeError(f"outputs and outcomes are given by node or id, not by {node!r:.100}")
+        raise TypeError(f"outputs and outcomes are given by node or id, not by {brief(node)}")
     return node if isinstance(node, str) else node.id

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
+from gorkflow._words import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.context import StepContext
@@ -60,9 +61,9 @@ def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
         TypeError: one of the two is of another kind.
     """
     if not isinstance(workflow, Workflow):
-        raise TypeError(f"workflow must be a Workflow, not {workflow!r:.100}")
+        raise TypeError(f"workflow must be a Workflow, not {brief(workflow)}")
     if not isinstance(fakes, Mapping):
-        raise TypeError(f"fakes must map steps to what stands in for them, not {fakes!r:.100}")
+        raise TypeError(f"fakes must map steps to what stands in for them, not {brief(fakes)}")
     nodes = nodes_of(workflow)
     problems: list[str] = []
     chosen: dict[str, Any] = {}
@@ -87,7 +88,7 @@ def _paths(key: object, nodes: Mapping[str, Node[Any, Any]]) -> list[str]:
 def _unknown(key: object, nodes: Mapping[str, Node[Any, Any]]) -> str:
     name = key.id if isinstance(key, Node) else key
     if not isinstance(name, str):
-        return f"fakes are given by step, id or path, not by {name!r:.100}"
+        return f"fakes are given by step, id or path, not by {brief(name)}"
     known = dict.fromkeys([*nodes, *(node.id for node in nodes.values())])
     return f"there is no step {name!r} to fake; {did_you_mean(name, known)}"
 
@@ -148,7 +149,7 @@ def _of_value(shape: _Shape, value: Any, problems: list[str]) -> Callable[..., A
         codec_of(shape.output).accept(value)
     except ValueInvalidError as error:
         problems.append(
-            f"the fake of {shape.label} is {value!r:.100}, but the step gives "
+            f"the fake of {shape.label} is {brief(value)}, but the step gives "
             f"{describe(shape.output)}: {error}"
         )
     return _calling(lambda _, __: value)

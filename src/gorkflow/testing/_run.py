@@ -12,6 +12,7 @@ from random import Random
 from threading import Thread
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
+from gorkflow._words import brief
 from gorkflow.engine._start import StartOptions
 from gorkflow.errors import RunCancelledError, RunFailedError
 from gorkflow.events import Event
@@ -187,7 +188,7 @@ def _check_play(workflow: Any, options: PlayOptions) -> None:
         TypeError: it is of another kind; names it.
     """
     if not isinstance(workflow, Workflow):
-        raise TypeError(f"workflow must be a Workflow, not {workflow!r:.100}")
+        raise TypeError(f"workflow must be a Workflow, not {brief(workflow)}")
     kinds: dict[str, Any] = {
         "signals": Iterable,
         "start": datetime | int | float,
@@ -196,7 +197,7 @@ def _check_play(workflow: Any, options: PlayOptions) -> None:
     for name, kind in kinds.items():
         given = options.get(name, ())
         if name in options and (not isinstance(given, kind) or isinstance(given, bool | str)):
-            raise TypeError(f"{name} is of another kind: {given!r:.100}; see PlayOptions")
+            raise TypeError(f"{name} is of another kind: {brief(given)}; see PlayOptions")
 
 
 def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> Play:
@@ -208,7 +209,7 @@ def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> P
     is_mapping = isinstance(signals, Mapping)
     sent: list[Any] = [*(cast("Any", signals).items() if is_mapping else signals)]
     if not all(type(pair) is tuple and len(pair) == 2 for pair in sent):
-        raise TypeError(f"signals must be pairs of signal and payload, not {signals!r:.100}")
+        raise TypeError(f"signals must be pairs of signal and payload, not {brief(signals)}")
     names = ("deps", "defaults", "start", "seed")
     own = {name: rest.pop(name) for name in names if name in rest}
     return Play(

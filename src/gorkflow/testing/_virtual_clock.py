@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from datetime import UTC, datetime
 
+from gorkflow._words import brief
 from gorkflow.clock import TimerHandle
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,14 +23,14 @@ def _seconds(start: datetime | float) -> float:
         ValueError: it is before 1970, or after the year 9000, where some calendars end.
     """
     if isinstance(start, bool) or not isinstance(start, datetime | int | float):
-        raise TypeError(f"start must be a datetime or seconds since the epoch, not {start!r:.100}")
+        raise TypeError(f"start must be a datetime or seconds since the epoch, not {brief(start)}")
     try:
         seconds = start.timestamp() if isinstance(start, datetime) else start
         if 0 <= seconds <= _LATEST:
             return float(seconds)
     except (OverflowError, ValueError, OSError):
         pass  # beyond what the system's calendar has
-    raise ValueError(f"start must be from 1970 to 9000, not {start!r:.100}")
+    raise ValueError(f"start must be from 1970 to 9000, not {brief(start)}")
 
 
 class VirtualClock:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
+from gorkflow._words import brief
 from gorkflow.store import Store
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.testing._compare import Difference, compared, lines, why
@@ -242,7 +243,7 @@ def _numbers(count: int, wanted: Iterable[int] | None) -> list[int]:
     unknown = [number for number in numbers if number not in every]
     if unknown or not numbers:
         raise ValueError(
-            f"commits={numbers!r:.100}: the undisturbed run has {count} commits; name some of "
+            f"commits={brief(numbers)}: the undisturbed run has {count} commits; name some of "
             f"1 to {count}, or leave it out for all"
         )
     return numbers

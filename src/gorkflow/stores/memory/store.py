@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest, nsmallest
 
+from gorkflow._words import brief
 from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
@@ -48,7 +49,7 @@ class MemoryStore(Schedules):
 
     def __init__(self, *, keep_ended: int = 10_000) -> None:
         if isinstance(keep_ended, bool) or not isinstance(keep_ended, int) or keep_ended < 0:
-            raise StoreError(f"keep_ended is a number of runs, 0 or more, not {keep_ended!r:.100}")
+            raise StoreError(f"keep_ended is a number of runs, 0 or more, not {brief(keep_ended)}")
         self.keep_ended = keep_ended
         self._open = False
         self._clear()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from gorkflow._words import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
@@ -74,12 +75,12 @@ class SqliteStore:
         self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0
     ) -> None:
         if synchronous not in ("full", "normal"):  # it may be unhashable
-            raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r:.100}")
+            raise StoreError(f"synchronous is 'full' or 'normal', not {brief(synchronous)}")
         is_number = isinstance(busy_timeout, int | float) and not isinstance(busy_timeout, bool)
         if not is_number or not 0 <= busy_timeout <= _LONGEST:
-            raise StoreError(f"busy_timeout is 0 to {_LONGEST} seconds, not {busy_timeout!r:.100}")
+            raise StoreError(f"busy_timeout is 0 to {_LONGEST} seconds, not {brief(busy_timeout)}")
         if not isinstance(path, str | Path):
-            raise TypeError(f"path must be that of a file, not {path!r:.100}")
+            raise TypeError(f"path must be that of a file, not {brief(path)}")
         self.path = str(Path(path).absolute())
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
