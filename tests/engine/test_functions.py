@@ -2,15 +2,19 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
 
 import pytest
 
 from gorkflow import Completed, Engine, Failed, RunCancelledError, Workflow, step
+from gorkflow.engine import _decision
+from gorkflow.engine._countdown import Countdown
+from gorkflow.engine._decision import Evaluation
 from gorkflow.engine._functions import Functions, NoThreadError
 from gorkflow.engine._threads import ThreadPool
 
-from .support import Gate, StandsStill, in_loop, until
+from .support import Gate, in_loop, until
 
 
 @step
@@ -82,8 +86,16 @@ async def test_a_condition_that_hangs_is_counted_and_replaced() -> None:
 
 @pytest.mark.parametrize("sync", [True, False])
 @in_loop
-async def test_a_condition_has_its_time_from_when_it_begins(sync: bool) -> None:
+async def test_a_condition_has_its_time_from_when_it_begins(
+    sync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gates = [Gate(), Gate()]
+    short = iter([0.1])  # for the first
+
+    def countdown(work: Evaluation, seconds: float, over: Callable[[], object]) -> Countdown:
+        return Countdown(work, next(short, seconds), over)
+
+    monkeypatch.setattr(_decision, "Countdown", countdown)
 
     def in_a_thread(number: int) -> bool:
         gates[number].wait()
@@ -98,8 +110,6 @@ async def test_a_condition_has_its_time_from_when_it_begins(sync: bool) -> None:
     wf = Workflow("w", input=list[int]).map(inner, join="settled")
     async with Engine("memory:", max_threads=1, lease=600.0) as engine:
         handle = await engine.start(wf, [0, 1])
-        await until(lambda: gates[0].arrived, "the first")
-        StandsStill().ahead = 11.0
         await until(lambda: gates[1].arrived, "the second")
         gates[1].open()
         first, second = await handle.result()

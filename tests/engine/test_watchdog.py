@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 
 from gorkflow import Engine, RunFailedError, Workflow, step
-from gorkflow.engine import _watchdog
+from gorkflow.engine import _decision, _watchdog
 from gorkflow.engine._blame import _kind, holder
+from gorkflow.engine._countdown import Countdown
+from gorkflow.engine._decision import Evaluation
 from gorkflow.engine._watchdog import Watchdog
 
 from .support import DEADLINE, in_loop
@@ -183,6 +185,52 @@ def test_one_call_that_lets_no_other_thread_run_is_named(
     (told,) = named(caplog)
     assert f"at {__file__}:" in told
     assert "in hogs;" in told
+
+
+@step
+async def several(x: int) -> list[int]:
+    return [x]
+
+
+def beside_a_block(kind: str, asked: Callable[[int], Any]) -> Workflow[int, Any]:
+    """Make a workflow that asks a function, of this kind."""
+    inner = Workflow("inner", input=int)
+    if kind == "condition":
+        return inner.then_if(asked, beat, default=0)
+    if kind == "time":
+        return inner.sleep(asked)
+    return inner.then(several).map(beat, key=asked)
+
+
+@pytest.mark.parametrize("kind", ["condition", "key", "time"])
+def test_functions_do_not_pay_for_a_step_that_blocks(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def countdown(work: Evaluation, seconds: float, over: Callable[[], object]) -> Countdown:
+        return Countdown(work, 0.4, over)
+
+    monkeypatch.setattr(_decision, "Countdown", countdown)
+
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def asked(x: int) -> Any:
+            begun.set()
+            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # which begins after the block
+            return {"condition": True, "key": "k", "time": 0.0}[kind]
+
+        @step
+        async def blocks_then(x: int) -> int:
+            await begun.wait()
+            hold()
+            return x
+
+        workflow = Workflow("w", input=int).parallel(blocks_then, beside_a_block(kind, asked))
+        async with Engine("memory:") as engine:
+            assert await engine.run(workflow, 1)
+
+    asyncio.run(main())
 
 
 def test_a_step_pays_for_its_own_blocks() -> None:

@@ -1,4 +1,4 @@
-"""The timeout of an attempt: seconds of a free event loop, and those that it blocked itself."""
+"""A timeout of one function: seconds of a free event loop, and those that it blocked itself."""
 
 from __future__ import annotations
 

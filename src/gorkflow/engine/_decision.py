@@ -1,4 +1,4 @@
-"""Functions that are no steps: conditions, keys of maps, times. What they say is recorded."""
+"""Functions that are not steps. The engine records their answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._words import brief
 from gorkflow.engine._blame import roots
+from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.engine._within import context_of
@@ -23,6 +24,7 @@ from gorkflow.pauses import due_of, pause_of
 from gorkflow.refs import item_of
 
 if TYPE_CHECKING:
+    from gorkflow.clock import TimerHandle
     from gorkflow.engine._driver import Driver
     from gorkflow.language._elements import Condition
 
@@ -42,7 +44,7 @@ def evaluate(driver: Driver, command: Request) -> Evaluation:
 
 
 class Evaluation:
-    """Asks functions that are no steps, and posts what they say."""
+    """Asks functions that are not steps, and posts their answers."""
 
     held = 0.0
 
@@ -123,13 +125,17 @@ class Evaluation:
         Args:
             asked: what to call.
             function: what it was made of.
-            seconds: that it gets once it begins; ``None``: any number.
+            seconds: that it gets once it begins, less those for which others block the loop;
+                ``None``: any number.
         """
         runtime = self.driver.runtime
         timeout = asyncio.timeout(None)
+        countdown: TimerHandle | None = None
 
         def begins() -> None:
-            timeout.reschedule(None if seconds is None else runtime.loop.time() + seconds)
+            nonlocal countdown
+            if seconds is not None:
+                countdown = Countdown(self, seconds, lambda: timeout.reschedule(0.0))
 
         try:
             async with timeout:
@@ -142,6 +148,9 @@ class Evaluation:
             if not timeout.expired():
                 raise
             raise TimeoutError(f"{self._asked} took longer than {seconds:g} s") from error
+        finally:
+            if countdown is not None:
+                countdown.cancel()
 
     def _code(self, error: BaseException) -> FailureCode:
         return FailureCode.CONDITION

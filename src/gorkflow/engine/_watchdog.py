@@ -114,7 +114,7 @@ class Watchdog:
             before = now
 
     def _note(self, found: Holder | None, before: float, now: float) -> None:
-        """Take note of who was found, and name whom it is no more."""
+        """Take note of who was found, and name a holder that has let go."""
         hold = self._hold
         if hold is not None and (found is None or found.work is not hold.by.work):
             self._end(hold, before)
