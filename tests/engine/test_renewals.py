@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, RunCancelledError, RunFailedError, StepContext, Workflow, step
+from gorkflow import Engine, Limit, RunCancelledError, RunFailedError, StepContext, Workflow, step
 from gorkflow.clock import Timekeeper
 from gorkflow.engine import _executors
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._lease import _NEVER, Lease
 from gorkflow.engine._values import Values
 from gorkflow.events import StepFailed
+from gorkflow.limits import LimitGrant
 from gorkflow.store import Claim, Heartbeat, Worker
 from gorkflow.stores.memory import MemoryStore
 
@@ -247,6 +248,34 @@ async def test_what_waits_for_the_lease_is_cancelled_at_once(
         assert await engine.run(placed(where), 2) == 2
     assert lapses
     assert "did not stop" not in caplog.text
+
+
+@PLACES
+@in_loop
+async def test_a_rate_counts_from_when_the_handler_begins_after_a_lapse(
+    where: str, lapses: list[Attempt]
+) -> None:
+    store, told = Moody(), list[float]()
+    take_limits = store.take_limits
+
+    async def noted(*args: Any, **options: Any) -> LimitGrant:
+        told.extend(options["began"].values())
+        return await take_limits(*args, **options)
+
+    store.take_limits = noted
+    paced = placed(where, limits=(Limit("paced", rate=1, per=3600.0),))
+    async with Engine(store, lease=60.0, recover=False) as engine:
+        stuck = store.gates["heartbeat"] = Gate()
+        handle = await engine.start(paced, 1)
+        await until(lambda: lease_of(engine)._waiting, "the vain beginning")
+        renewed_at = time.time()
+        del store.gates["heartbeat"]
+        stuck.open()
+        assert await handle.result() == 1
+        await until(lambda: told, "the store to be told")
+        (began_at,) = told
+        assert began_at >= renewed_at
+    assert lapses
 
 
 @PLACES

@@ -114,8 +114,6 @@ class Attempt:
             return
         runtime = self.driver.runtime
         if runtime.lease.holds():
-            if self.command.spec.limits:
-                runtime.slots.limits.began(self.command)
             self._handler = runtime.executors.start(self)
         elif runtime.closing:
             self.cancel()  # without a result: it begins where the run goes on
@@ -201,6 +199,10 @@ class Attempt:
         context = self._context() if step.takes_context else None
         if not self.may_begin():  # last, so that nothing comes between
             raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
+        if self.command.spec.limits and self.command.spec.executor == "thread":
+            driver.runtime.executors.post(self.begins, self)
+        else:
+            self.begins()
         return step.call(context, arguments, self.command.spec.settings)
 
     def returned(self, value: Any) -> bytes:
@@ -254,8 +256,13 @@ class Attempt:
         self._has_lapsed = not self.driver.runtime.lease.holds()
         return not self._has_lapsed and not self.cancelled
 
+    def begins(self) -> None:
+        """Have the rates of its limits count from now. Not before: it may not have begun at all."""
+        if self.command.spec.limits:
+            self.driver.runtime.slots.limits.began(self.command)
+
     def began(self) -> None:
-        """Take note that the handler begins."""
+        """Take note that the handler begins, unless ``may_begin`` says no."""
         clock = self.driver.runtime.clock
         self._began_at, self._began = clock.now(), clock.monotonic()
 

@@ -268,6 +268,7 @@ class _InProcess:
 
     def _began(self) -> None:
         self._attempt.began()
+        self._attempt.begins()
         self._attempt.count_down()
 
     def stop(self) -> bool:
@@ -287,6 +288,7 @@ class _Elsewhere:
         self._attempt = attempt
         self._executors = executors
         self._future: Future[bytes] | None = None
+        attempt.begins()  # as far as we know
         attempt.count_down()
         try:
             self._future = executor.submit(run_job, job_of(attempt))
