@@ -1,12 +1,15 @@
 """The system's clock: timers go by the time of day, however that moves."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gorkflow import Engine
 from gorkflow.clock import SystemClock
 
 
@@ -56,3 +59,19 @@ def test_a_timer_set_back_waits_for_its_time(loop: Loop, monkeypatch: pytest.Mon
     assert loop.set[0][0] > 0
     timer.cancel()
     assert loop.set == []
+
+
+METHODS = ("now", "monotonic", "call_at", "call_later")
+
+
+@pytest.mark.parametrize("missing", METHODS)
+def test_an_engine_names_what_its_clock_lacks(missing: str) -> None:
+    given: Any = SimpleNamespace(**{name: lambda: 0.0 for name in METHODS if name != missing})
+    with pytest.raises(TypeError, match=re.escape(f"lacks {missing}()")):
+        Engine("memory:", clock=given)
+
+
+def test_a_class_is_not_a_clock() -> None:
+    given: Any = SystemClock
+    with pytest.raises(TypeError, match="not the class"):
+        Engine("memory:", clock=given)

@@ -80,10 +80,15 @@ def clock_of(clock: Clock | None) -> Clock:
     """
     if clock is None:
         return SystemClock()
-    if isinstance(clock, type) or not all(
-        callable(getattr(clock, name, None)) for name in ("now", "monotonic", "call_at")
-    ):
-        raise TypeError(f"clock must have now(), monotonic() and call_at(), not {brief(clock)}")
+    if isinstance(clock, type):
+        raise TypeError(f"clock must be an object, not the class {brief(clock)}; call it")
+    names = ("now", "monotonic", "call_at", "call_later")
+    missing = [f"{name}()" for name in names if not callable(getattr(clock, name, None))]
+    if missing:
+        raise TypeError(
+            "clock must have now(), monotonic(), call_at() and call_later(), but "
+            f"{brief(clock)} lacks {', '.join(missing)}"
+        )
     return clock
 
 
