@@ -12,6 +12,8 @@ def brief(value: object, most: int = 100) -> str:
     """
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - somebody else's __repr__, or a number of too many digits
+    except Exception:  # noqa: BLE001 - somebody else's __repr__, or an int that is too long
+        if isinstance(value, int):
+            return f"{'a negative' if value < 0 else 'an'} int of too many digits"
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}…"

@@ -115,7 +115,7 @@ def _keys(body: _Body) -> tuple[str, ...] | None:
     if keys is None:
         return None
     if type(keys) is not list or any(type(key) is not str for key in cast("list[object]", keys)):
-        raise TypeError(f"keys are {brief(keys, 80)}")
+        raise TypeError(f"keys are {brief(keys, 80)}")  # pyright: ignore[reportUnknownArgumentType]
     return tuple(cast("list[str]", keys))
 
 

@@ -69,7 +69,7 @@ def _statuses(given: Any) -> RunStatus | tuple[RunStatus, ...]:
     if isinstance(given, str):
         return _status(given)
     if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
-        raise TypeError(f"status must be a status, or several in a list, not {brief(given)}")
+        raise TypeError(f"status must be a status, or several in a list, not {brief(given)}")  # pyright: ignore[reportUnknownArgumentType]
     several: Iterable[Any] = given  # pyright: ignore[reportUnknownVariableType]
     return tuple(dict.fromkeys(_status(each) for each in several))
 

@@ -178,7 +178,7 @@ WRONG_PAUSES = [
     (200 * 365 * DAY, "must be at most 100 years; it is in seconds"),
     (timedelta(days=200 * 365), "must be at most 100 years"),
     (10**400, "must be at most 100 years"),
-    (10**5000, "must be at most 100 years; it is in seconds: a value of type int"),
+    (10**5000, "must be at most 100 years; it is in seconds: an int of too many digits"),
 ]
 WRONG_DUES = [
     (datetime(2026, 1, 2), "which has no time zone; say which, as in datetime.now"),  # noqa: DTZ001

@@ -100,7 +100,7 @@ def _said(fn: Any, what: str, wanted: Any, words: str, problems: list[str]) -> T
         problems.append(f"the function of {what} was called; give the function itself, without ()")
         return Time()
     if isinstance(fn, Node):
-        problems.append(f"{what} takes a plain function that returns {words}, not {brief(fn)}")
+        problems.append(f"{what} takes a plain function that returns {words}, not {brief(fn)}")  # pyright: ignore[reportUnknownArgumentType]
         return Time()
     function = Condition(fn)
     if not fits(function.returns, wanted):

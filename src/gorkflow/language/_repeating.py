@@ -76,7 +76,7 @@ def _key_problems(key: Any) -> list[str]:
         key.close()
         return ["the key function was called; give the function itself, without ()"]
     if isinstance(key, Node) or not callable(key):
-        return [f"key must be a function that returns a str or int, not {brief(key)}"]
+        return [f"key must be a function that returns a str or int, not {brief(key)}"]  # pyright: ignore[reportUnknownArgumentType]
     function = Condition(key)
     if not fits(function.returns, str | int):
         name, gives = function.name, describe(function.returns)
