@@ -49,6 +49,9 @@ class Dict(Kind):
         record = self._dump(value, writing)
         if self.cls is dict:
             return record
+        for name in getattr(value, "__dict__", ()):
+            if name != "__orig_class__":  # which Python sets
+                raise Misfit(f"its attribute {name!r} can't be kept; hold it in a field of a class")
         record = tagged(self.label, record)
         factory = getattr(value, "default_factory", None)
         if factory is not None:
