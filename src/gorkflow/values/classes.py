@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from gorkflow.values.dicts import Dict
 from gorkflow.values.fields import (
-    MADE_AS,
     Field,
     Fields,
     dump_at,
@@ -21,6 +20,7 @@ from gorkflow.values.fields import (
 )
 from gorkflow.values.kind import (
     EXTRA,
+    MADE_AS,
     PRIVATE,
     UNSET,
     Kind,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from gorkflow.values.kind import (
+    MADE_AS,
     MARK,
     Kind,
     Misfit,
@@ -50,7 +51,7 @@ class Dict(Kind):
         if self.cls is dict:
             return record
         for name in getattr(value, "__dict__", ()):
-            if name != "__orig_class__":  # which Python sets
+            if name != MADE_AS:
                 raise Misfit(f"its attribute {name!r} can't be kept; hold it in a field of a class")
         record = tagged(self.label, record)
         factory = getattr(value, "default_factory", None)

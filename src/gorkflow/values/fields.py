@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 from gorkflow.values.dicts import step_of
 from gorkflow.values.kind import (
     EXTRA,
+    MADE_AS,
     MARK,
     PRIVATE,
     UNSET,
@@ -30,8 +31,6 @@ from gorkflow.values.plain import SHORT, count
 
 MISSING: Final = "$missing"
 """The key for names of fields that the value does not have at all."""
-MADE_AS: Final = "__orig_class__"
-"""The attribute in which Python keeps the arguments that a generic class was made with."""
 _ABSENT: Any = object()
 _METHODS = (types.FunctionType, classmethod, staticmethod)
 

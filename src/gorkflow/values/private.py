@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from gorkflow.values.fields import MADE_AS
-from gorkflow.values.kind import Kind, Writing, is_alike_by_identity
+from gorkflow.values.kind import MADE_AS, Kind, Writing, is_alike_by_identity
 from gorkflow.values.scalars import SCALARS
 
 _ROOM = 2**27
