@@ -20,8 +20,9 @@ from typing import (
     cast,
     get_args,
     get_origin,
-    is_typeddict,
 )
+
+from typing_extensions import is_typeddict
 
 from gorkflow.model import Outcome
 
@@ -175,7 +176,12 @@ def _judge_classes(given: type, wanted: type) -> Relation:
     if is_typeddict(given) and wanted is dict:
         return Relation.SURE
     if is_typeddict(wanted):
-        return Relation.MAYBE if given is dict or is_typeddict(given) else Relation.NO
+        # A key that the wanted one does not declare would be lost on the way.
+        is_dict = given is dict or is_typeddict(given)
+        there: frozenset[str] = getattr(given, "__required_keys__", frozenset())
+        names = ("__required_keys__", "__optional_keys__")
+        declared = frozenset[str]().union(*[getattr(wanted, name) for name in names])
+        return Relation.MAYBE if is_dict and there <= declared else Relation.NO
     try:
         if issubclass(given, wanted):
             return Relation.SURE

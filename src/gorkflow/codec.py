@@ -30,7 +30,7 @@ from gorkflow.values.kind import (
     digest_of,
     too_deep,
 )
-from gorkflow.values.records import plain, surrogate_in, tame
+from gorkflow.values.records import lost, plain, surrogate_in, tame
 from gorkflow.values.wording import at, invalid, refusal, text_of, too_large
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Codec:
         """Return the value of a record that was written under another annotation, or by a person.
 
         Raises:
-            ValidationError: If it does not match this one.
+            ValueInvalidError: If it does not match this one, or a part of it would be lost.
         """
         try:
             value = self.decode(data)
@@ -194,9 +194,17 @@ class Codec:
             raise
         except ValidationError as error:
             try:  # as plain data: whoever wrote it did not know the type
-                return self._judge.json(self._to_json(view(data)))
+                value = self._judge.json(self._to_json(view(data)))
             except BaseException as other:  # noqa: BLE001 - `invalid` raises what is no verdict
                 raise invalid(other) from error
+            place = lost(read_json(data), read_json(self.encode(value)))
+            if place is not None and str(error).startswith(place := place.removeprefix(".")):
+                raise
+            if place is not None:
+                raise ValidationError(
+                    f"{place}: it would be lost, since the type has no such field"
+                ) from error
+            return value
         return self.validate(value) if self._is_judged else value
 
     def holds(self, value: Any) -> bool:

@@ -148,6 +148,10 @@ class Open(BaseModel, extra="allow"):
     id: int
 
 
+class OpenAliased(BaseModel, extra="allow"):
+    a: int = Field(alias="b")
+
+
 class TypedOpen(BaseModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, dt.date] = Field(init=False)
@@ -226,6 +230,46 @@ class Private(BaseModel):
     _made: list[int] = PrivateAttr(default_factory=list)
     _late: dt.date = PrivateAttr()
     _plain: str = "p"
+
+
+class Exact(BaseModel):
+    _zero: float = PrivateAttr(default=0.0)
+    _items: list[Any] = PrivateAttr(default=[1])
+    _amount: Any = PrivateAttr(default_factory=lambda: Decimal("1.0"))
+    _at: dt.datetime = PrivateAttr(default=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    _order: Any = PrivateAttr(default_factory=lambda: {"a": 1, "b": 2})
+    _point: "Point" = PrivateAttr(default_factory=lambda: Point(0.0))
+
+
+class Address:
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+class Connection:
+    """No two are equal, and each has a number of its own."""
+
+    made = 0
+
+    def __init__(self, host: str = "a") -> None:
+        Connection.made += 1
+        self.number = Connection.made
+        self.address = Address(host)
+        self.lock = threading.Lock()
+
+
+class Slim:
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+class Connected(BaseModel):
+    _connection: Any = PrivateAttr(default_factory=Connection)
+    _all: list[Any] = PrivateAttr(default_factory=lambda: [Slim("a")])
+    _kind: Any = PrivateAttr(default_factory=lambda: Slim)
+    _fixed: Any = PrivateAttr(default=Address("a"))
 
 
 class AfterInit(BaseModel):
@@ -347,6 +391,20 @@ class Keyed:
 class Pack(Generic[T]):
     item: T
     items: Sequence[T] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class SlimPack(Generic[T]):
+    item: T
+
+
+@pydantic.dataclasses.dataclass
+class CheckedPack(Generic[T]):
+    item: T
+
+
+class PackHolder(BaseModel):
+    pack: Pack[int]
 
 
 @dataclasses.dataclass

@@ -123,6 +123,7 @@ def _object(one: Any, other: Any, place: str) -> Any:
 
 def _attributes(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = dict(getattr(value, "__dict__", {}))
+    found.pop("__orig_class__", None)  # Python sets it where a generic class is made
     for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
         if hasattr(value, field.name):
             found[field.name] = getattr(value, field.name)

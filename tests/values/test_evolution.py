@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired
 
 import pytest
-from pydantic import BaseModel, Field, RootModel, create_model
+from pydantic import BaseModel, Field, PrivateAttr, RootModel, create_model
 from typing_extensions import TypedDict
 
+from gorkflow.annotations import fits
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError
+from gorkflow.errors import ValidationError, ValueInvalidError
 from tests.values.exact import difference, shown
 
 
@@ -54,6 +55,33 @@ class Closed(BaseModel, extra="forbid"):
 
 
 class Allowing(BaseModel, extra="allow"):
+    id: int
+
+
+class Hidden(BaseModel):
+    id: int
+    _p: int | None = PrivateAttr(default=0)
+
+
+class HiddenText(BaseModel):
+    id: int
+    _p: str = PrivateAttr(default="")
+
+
+class Aliasing(BaseModel, extra="allow"):
+    a: int = Field(alias="b")
+
+
+class Plainly(BaseModel):
+    a: int
+
+
+@dataclasses.dataclass
+class PlainlyData:
+    a: int
+
+
+class OnlyId(TypedDict):
     id: int
 
 
@@ -156,6 +184,16 @@ class NestWider(BaseModel):
 
 V2 = type("Order", (BaseModel,), {"__annotations__": {"id": int}, "__module__": "v2"})
 ORDER = Order(id=1, note="x")
+
+
+def changed(value: Any, **names: Any) -> Any:
+    for name, item in names.items():
+        setattr(value, name, item)
+    return value
+
+
+UNSET_EXTRA = Allowing.model_construct(_fields_set={"id"}, id=1, extra="x")
+TWICE = Aliasing.model_validate({"b": 1, "a": 5})
 DAY = dt.date(2026, 1, 1)
 
 FITS = [
@@ -169,6 +207,11 @@ FITS = [
     (Order, ORDER, Allowing, Allowing(id=1, note="x")),
     (Allowing, Allowing(id=1, note="x"), Order, ORDER),
     (Allowing, Allowing(id=1, extra=None), Order, Order(id=1)),
+    (Hidden, Hidden(id=1), Shorter, Shorter(id=1)),
+    (Hidden, changed(Hidden(id=1), _p=None), Shorter, Shorter(id=1)),
+    (Shorter, Shorter(id=1), Hidden, Hidden(id=1)),
+    (Point, changed(Point(1.0), stray=5), Point3, changed(Point3(1.0), stray=5)),
+    (Point, changed(Point(1.0), stray=None), Slots, Slots(1.0)),
     (Order, ORDER, Optional, Optional(id=1, note="x")),
     (Order, ORDER, Strict, Strict(id=1, note="x")),
     (Order, ORDER, Floats, Floats(id=1.0, note="x")),
@@ -233,6 +276,13 @@ MISFITS = [
     (Order, ORDER, Shorter, "^note: the class has no such field any more"),
     (Other, Other(id=1, name="n"), Shorter, "^name: the class has no such field any more"),
     (Allowing, Allowing(id=1, extra="x"), Order, "^extra: the class has no such field any more"),
+    (Allowing, UNSET_EXTRA, Order, "^extra: the class has no such field any more"),
+    (Aliasing, TWICE, Plainly, "^a: the class has no such field any more"),
+    (Aliasing, TWICE, PlainlyData, "^a: the class has no such field any more"),
+    (Hidden, changed(Hidden(id=1), _p=5), Shorter, "^_p: the class has no such field any more"),
+    (Hidden, changed(Hidden(id=1), _p=5), Allowing, "^_p: the class has no such field any more"),
+    (Hidden, changed(Hidden(id=1), _p=5), HiddenText, "^_p: expected str, not int"),
+    (Point, changed(Point(1.0), stray=5), Slots, "^stray: the class has no such field any more"),
     (Point3, Point3(1.0, 2), Point, "^y: the class has no such field any more"),
     (Triple, Triple("b", 1), Pair, "^c: the class has no such field any more"),
     (More, {"first": "a", "last": "b"}, Names, "^last: the class has no such field any more"),
@@ -318,3 +368,68 @@ def test_the_shape_of_classes_that_share_parts_takes_no_longer_for_each_use():
     for _ in range(60):
         shared = create_model("Level", a=(shared, ...), b=(shared, ...), c=(list[shared], ...))
     assert len(codec_of(shared).digest()) == 16
+
+
+UNLIKE = [Shorter, Allowing, Hidden, HiddenText, Point, Slots]
+
+
+def test_the_shape_tells_what_a_class_holds_besides_its_fields():
+    digests = [codec_of(cls).digest() for cls in UNLIKE]
+    assert len(set(digests)) == len(UNLIKE)
+
+
+LOST = [
+    (Allowing, Allowing(id=1, z=5), Shorter, "^z: the class has no such field"),
+    (
+        list[Allowing],
+        [Allowing(id=1, z=5)],
+        list[Shorter],
+        r"^\[0\]\.z: the class has no such field",
+    ),
+    (tuple[Allowing, ...], (Allowing(id=1, z=5),), list[Shorter], r"^\[0\]\.z: it would be lost"),
+    (Hidden, changed(Hidden(id=1), _p=5), Shorter, "^_p: the class has no such field"),
+    (Hidden, changed(Hidden(id=1), _p=5), HiddenText, "^_p: expected str"),
+    (Aliasing, TWICE, Plainly, "^a: the class has no such field"),
+    (Order, ORDER, OnlyId, "^note: it would be lost"),
+    (dict[str, Order], {"x": ORDER}, dict[str, Shorter], r"^x\.note: the class has no such field"),
+    (dict, {"id": 1, "note": "x"}, OnlyId, "^note: the class has no such field"),
+]
+
+
+@pytest.mark.parametrize(("old", "value", "new", "told"), LOST, ids=shown)
+def test_no_part_of_a_payload_is_lost_under_another_type(old: Any, value: Any, new: Any, told: str):
+    data = codec_of(old).encode(value)
+    with pytest.raises(ValidationError, match=told):
+        codec_of(new).understand(data)
+
+
+UNDERSTOOD = [
+    (Order, Order(id=1), OnlyId, {"id": 1}),
+    (Order, Order(id=1), dict[str, int | None], {"id": 1, "note": None}),
+    (tuple[Order, ...], (ORDER,), list[Renamed], [Renamed(id=1, note="x")]),
+    (dict, {"id": 1, "z": 5}, Shorter, Shorter(id=1)),
+    (dict, {"id": "x"}, Texts, Texts(id="x")),
+]
+
+
+@pytest.mark.parametrize(("old", "value", "new", "wanted"), UNDERSTOOD, ids=shown)
+def test_a_payload_of_which_nothing_is_lost_is_understood(
+    old: Any, value: Any, new: Any, wanted: Any
+):
+    assert difference(wanted, codec_of(new).understand(codec_of(old).encode(value))) is None
+
+
+@pytest.mark.parametrize("made", [{"id": 1, "more": 2}, [{"id": 1, "more": 2}]], ids=shown)
+def test_a_key_that_a_typed_dict_does_not_declare_is_refused_not_dropped(made: Any):
+    codec = codec_of(OnlyId if isinstance(made, dict) else list[OnlyId])
+    for judge in (codec.encode, codec.convert, codec.accept):
+        with pytest.raises(ValueInvalidError, match="OnlyId declares no key 'more'; declare it"):
+            judge(made)
+
+
+def test_a_typed_dict_with_more_keys_does_not_fit_where_they_would_be_lost():
+    assert fits(Must, Must)
+    assert fits(Names, More)
+    assert fits(More, Names)  # the key need not be there; the value tells
+    assert not fits(Must, Names)
+    assert not fits(list[Must], list[Names])

@@ -359,6 +359,10 @@ MODELS = [
     (c.Assigned, c.Assigned()),
     (c.Open, c.Open(id=1)),
     (c.Open, c.Open(id=1, a={2}, **{"$": 1, "$v": 2, "b c": None})),
+    (c.Open, c.Open.model_construct(_fields_set={"id"}, id=1, a=2)),
+    (c.Open, changed(c.Open(id=1), a=2)),
+    (c.OpenAliased, c.OpenAliased.model_validate({"b": 1, "a": 5})),
+    (c.OpenAliased, c.OpenAliased.model_construct(_fields_set={"z"}, z=1)),
     (c.TypedOpen, c.TypedOpen(id=1, day=dt.date(2026, 1, 1))),
     (c.Root, c.Root([1, 2])),
     (c.RootWithPrivate, changed(c.RootWithPrivate(1), _seen=5)),
@@ -376,6 +380,15 @@ MODELS = [
     (c.Square, seen(c.Square(side=2), "half", "area")),
     (c.Private, c.Private()),
     (c.Private, with_private(_count=3, _made=[1], _late=dt.date.min, _plain="q")),
+    (c.Exact, c.Exact()),
+    (c.Exact, changed(c.Exact(), _zero=-0.0)),
+    (c.Exact, changed(c.Exact(), _zero=NAN)),
+    (c.Exact, changed(c.Exact(), _items=[True])),
+    (c.Exact, changed(c.Exact(), _items=[1.0])),
+    (c.Exact, changed(c.Exact(), _amount=Decimal("1.00"))),
+    (c.Exact, changed(c.Exact(), _at=at(2026, 1, 1, 1, zone=BERLIN))),
+    (c.Exact, changed(c.Exact(), _order={"b": 2, "a": 1})),
+    (c.Exact, changed(c.Exact(), _point=c.Point(-0.0))),
     (c.AfterInit, c.AfterInit(x=2)),
     (c.AfterInit, changed(c.AfterInit(x=2), _double=7)),
     (c.Blob, c.Blob(data=b"abc\xff")),
@@ -401,6 +414,12 @@ MODELS = [
     (c.Price, c.Price(900)),
     (c.Keyed, c.Keyed(a=1)),
     (c.Pack[int], c.Pack(1, (2,))),
+    (c.Pack[int], c.Pack[int](1)),
+    (c.SlimPack[int], c.SlimPack[int](1)),
+    (c.CheckedPack[int], c.CheckedPack[int](1)),
+    (c.PackHolder, c.PackHolder(pack=c.Pack[int](1))),
+    (c.GenericPair[int], c.GenericPair[int](1, 2)),
+    (OrderedDict[str, int], OrderedDict[str, int](a=1)),
     (c.Pack[c.Order], c.Pack(c.Order(id=1))),
     (c.Wrapped[c.Order], c.Wrapped([c.Order(id=1)], (), c.Order(id=2))),
     (c.Dates, c.Dates([dt.date.min], ([],), dt.date.max)),
@@ -452,3 +471,9 @@ def test_value_comes_back_as_it_was(annotation: Any, value: Any):
         codec.encode(again) == data or "set" in repr(annotation).lower() or isinstance(value, set)
     )
     view(data)
+
+
+def test_what_a_factory_made_is_made_again():
+    again = codec_of(c.Connected).decode(codec_of(c.Connected).encode(c.Connected()))
+    assert again._connection.address.host == again._all[0].host == again._fixed.host == "a"
+    assert again._kind is c.Slim

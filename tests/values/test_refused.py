@@ -154,6 +154,11 @@ class Proto(Protocol):
     x: int
 
 
+@dataclasses.dataclass
+class Broken(Exception):  # noqa: N818 - as users call them
+    code: int
+
+
 class Empty(enum.Enum):
     pass
 
@@ -174,6 +179,13 @@ class Lossy:
 
 def scratch(**names: Any) -> Scratch:
     made = Scratch()
+    for name, value in names.items():
+        setattr(made, name, value)
+    return made
+
+
+def with_private(**names: Any) -> c.Connected:
+    made = c.Connected()
     for name, value in names.items():
         setattr(made, name, value)
     return made
@@ -296,6 +308,23 @@ VALUES = [
     (Scratch, scratch(_client=Opaque()), "^_client: its private attribute '_client' can't be kept"),
     (Scratch, scratch(_cache={"a": Opaque()}), "private attribute '_cache' can't be kept"),
     (Scratch, scratch(_cache=Opaque()), "private attribute '_cache' can't be kept"),
+    *[
+        (
+            c.Connected,
+            with_private(**{name: value}),
+            f"^{name}.*: its private attribute '{name}' can",
+        )
+        for name, value in [
+            ("_connection", c.Connection("b")),
+            ("_all", [c.Slim("b")]),
+            ("_all", [c.Slim("a"), c.Slim("a")]),
+            ("_kind", c.Address),
+            ("_fixed", c.Address("b")),
+        ]
+    ],
+    (OrderedDict[str, int], with_attribute(OrderedDict(a=1), z=1), "its attribute 'z' can't be"),
+    (collections.Counter[str], with_attribute(collections.Counter("a"), z=1), "its attribute 'z'"),
+    (Any, [with_attribute(OrderedDict(a=1), z=1)], r"^\[0\]: its attribute 'z' can't be kept"),
     (WithSlot, with_slot(), "its attribute 'beside' is not a field"),
     (c.Open, c.Open(id=1, a=Opaque()), "^a: a value of type Opaque"),
     (c.TypedOpen, with_attribute(c.TypedOpen(id=1), z=1), "'z' is not a field"),
@@ -355,6 +384,26 @@ ANNOTATIONS = [
     (Abstract, "Abstract is abstract"),
     (dict[str, Shape | None], "Shape is abstract"),
     (TypeVar("Bound", bound=Shape), "Shape is abstract"),
+    *[
+        (
+            dataclasses.make_dataclass("Held", [("x", int)], bases=(base,)),
+            f"inherits from {name}, and that",
+        )
+        for base, name in [
+            (Exception, "Exception"),
+            (KeyError, "KeyError"),
+            (list, "list"),
+            (dict, "dict"),
+            (set, "set"),
+            (str, "str"),
+            (int, "int"),
+            (tuple, "tuple"),
+            (Things, "Things"),
+            (OrderedDict, "OrderedDict"),
+        ]
+    ],
+    (list[Broken | None], "Broken inherits from Exception"),
+    (pydantic.create_model("Outer", it=(Broken, ...)), "^it: Broken inherits from Exception"),
     (Proto, "no value of Proto can be read back"),
     (Empty, "Empty has no members"),
     (enum.Enum, "Enum has no members"),

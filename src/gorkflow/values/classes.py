@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gorkflow.values.dicts import Dict
 from gorkflow.values.fields import (
-    UNSET,
     Field,
     Fields,
     dump_at,
@@ -21,29 +20,22 @@ from gorkflow.values.fields import (
 )
 from gorkflow.values.kind import (
     EXTRA,
+    MADE_AS,
     PRIVATE,
+    UNSET,
     Kind,
     Misfit,
     Reading,
     Shapes,
     Writing,
-    is_alike_by_identity,
     type_name,
 )
 from gorkflow.values.plain import Native
+from gorkflow.values.private import Private
 
 _ORIGIN: Final = "$origin"
 """The key that is there if a generic class was used without its arguments."""
 _ABSENT: Any = object()
-
-
-class Private(NamedTuple):
-    """A private attribute of a model."""
-
-    kind: Kind
-    default: Callable[[dict[str, Any]], Any] | None
-    made: bool
-    """Whether a factory makes it: no two instances need have the same."""
 
 
 class Model(Fields):
@@ -65,6 +57,7 @@ class Model(Fields):
         self._origin = origin
         self._extra = extra
         self._private = private
+        self._hidden = frozenset(private)
         self._is_root = bool(getattr(self.cls, "__pydantic_root_model__", False))
         self._slots = slots_beside(self.cls, self._names)
         if origin is not None:
@@ -82,7 +75,7 @@ class Model(Fields):
         if extra:
             record[EXTRA] = self._dump_extra(extra, writing)
         given = value.__pydantic_fields_set__
-        if given != self._names:
+        if extra or given != self._names:
             self._add_unset(record, given, (*held, *extra))
         if self._private and (private := self._dump_private(value, writing)):
             record[PRIVATE] = private
@@ -118,7 +111,7 @@ class Model(Fields):
         found: dict[str, Any] = {}
         for name, known in self._private.items():
             item = held.get(name, _ABSENT)
-            if item is _ABSENT or _is_default(item, known, {**value.__dict__, **held}):
+            if item is _ABSENT or known.is_default(item, {**value.__dict__, **held}):
                 continue
             try:
                 found[name] = known.kind.dump(item, writing)
@@ -136,7 +129,7 @@ class Model(Fields):
         put(value, "__dict__", held)
         given = held.keys() & record.keys()
         if EXTRA in record:
-            given |= held.keys() & record[EXTRA].keys()
+            given |= held.keys() & record[EXTRA].keys()  # or an extra field has the same name
         if not self._is_root:
             extra = self._load_extra(beside, record, reading)
             given.update(extra or ())
@@ -170,21 +163,9 @@ class Model(Fields):
                     held[name] = known.default({**fields, **held})
         return held
 
-
-def _is_default(item: Any, known: Private, fields: dict[str, Any]) -> bool:
-    """Return whether a private attribute is what any new instance would have.
-
-    What a factory makes need not equal what it makes next time: it may be a lock.
-    """
-    if known.default is None:
-        return False
-    try:
-        default = known.default(fields)
-        if type(item) is not type(default):
-            return False
-        return bool(item == default) or (known.made and is_alike_by_identity(item))
-    except Exception:  # noqa: BLE001 - somebody else's factory, or __eq__
-        return False
+    def shape_beside(self, shapes: Shapes) -> Any:
+        extra = None if self._extra is None else self._extra.shape(shapes)
+        return [extra, {name: each.kind.shape(shapes) for name, each in self._private.items()}]
 
 
 class Dataclass(Fields):
@@ -194,7 +175,8 @@ class Dataclass(Fields):
         """Set the kind of attributes that the class is silent about."""
         self._beside = beside
         self._slots = slots_beside(self.cls, self._names)
-        self._is_dict = not slots_beside(self.cls, ()) and self.cls.__dictoffset__ != 0
+        self._has_dict = self.cls.__dictoffset__ != 0
+        self._is_dict = self._has_dict and not slots_beside(self.cls, ())
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
@@ -218,10 +200,10 @@ class Dataclass(Fields):
     def load(self, record: Any, reading: Reading) -> Any:
         held, beside = self.load_fields(record, reading)
         if beside:
-            kept = record.get(EXTRA) or {}
+            kept = {name for name in record.get(EXTRA) or () if self._may_hold(name, held)}
             gone = {name: item for name, item in beside.items() if name not in kept}
             self.leave_out(gone, record, reading)
-            for name in beside.keys() - gone.keys():
+            for name in beside.keys() & kept:
                 held[name] = load_at(name, self._beside, beside[name], reading)
         value: Any = object.__new__(self.cls)
         if self._is_dict:
@@ -231,6 +213,13 @@ class Dataclass(Fields):
             object.__setattr__(value, name, item)
         return value
 
+    def _may_hold(self, name: str, held: Mapping[str, Any]) -> bool:
+        """Return whether an instance has room for an attribute that is not a field."""
+        return name not in held and (self._has_dict or name in self._slots)
+
+    def shape_beside(self, shapes: Shapes) -> Any:
+        return "anything" if self._has_dict else sorted(self._slots)
+
 
 class Named(Fields):
     """A named tuple."""
@@ -239,7 +228,8 @@ class Named(Fields):
         if type(value) is not self.cls:
             raise self.misfit(value)
         for name in getattr(value, "__dict__", ()):
-            raise Misfit(f"its attribute {name!r} is not a field; declare it as one")
+            if name != MADE_AS:
+                raise Misfit(f"its attribute {name!r} is not a field; declare it as one")
         return self.dump_fields(dict(zip(self.cls._fields, value, strict=True)), writing)
 
     def load(self, record: Any, reading: Reading) -> Any:
@@ -271,7 +261,10 @@ class Typed(Fields):
                 raise Misfit(f"its key {field.name!r} is missing")
         for name in held:
             if type(name) is not str or name not in self._by_name:
-                raise Misfit(f"{label_of_class(self.cls)} declares no key {name!r:.60}; declare it")
+                raise Misfit(  # pydantic would leave it out, and say nothing
+                    f"{label_of_class(self.cls)} declares no key {name!r:.60}; declare it",
+                    unsayable=True,
+                )
         records = {
             name: dump_at(f".{name}", self._by_name[name].kind, item, writing)
             for name, item in held.items()

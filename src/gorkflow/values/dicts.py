@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from gorkflow.values.kind import (
+    MADE_AS,
     MARK,
     Kind,
     Misfit,
@@ -49,6 +50,9 @@ class Dict(Kind):
         record = self._dump(value, writing)
         if self.cls is dict:
             return record
+        for name in getattr(value, "__dict__", ()):
+            if name != MADE_AS:
+                raise Misfit(f"its attribute {name!r} can't be kept; hold it in a field of a class")
         record = tagged(self.label, record)
         factory = getattr(value, "default_factory", None)
         if factory is not None:

@@ -14,7 +14,10 @@ from typing import Any, Final, NamedTuple, cast
 from gorkflow.values.dicts import step_of
 from gorkflow.values.kind import (
     EXTRA,
+    MADE_AS,
     MARK,
+    PRIVATE,
+    UNSET,
     VALUE,
     Kind,
     Misfit,
@@ -28,8 +31,6 @@ from gorkflow.values.plain import SHORT, count
 
 MISSING: Final = "$missing"
 """The key for names of fields that the value does not have at all."""
-UNSET: Final = "$unset"
-"""The key for names of fields that hold their default, since nobody set them."""
 _ABSENT: Any = object()
 _METHODS = (types.FunctionType, classmethod, staticmethod)
 
@@ -65,6 +66,7 @@ class Fields(Kind):
         self.fields: tuple[Field, ...] = ()
         self._plan: tuple[tuple[str, frozenset[type], Kind], ...] = ()
         self._names: frozenset[str] = frozenset()
+        self._hidden: frozenset[str] = frozenset()
         self._size = 0
 
     def complete(self, fields: list[Field]) -> None:
@@ -147,24 +149,36 @@ class Fields(Kind):
             raise misfit.under(f".{name}") from None
         if len(held) == len(self._plan) and len(found) == len(held) + 1:
             return held, {}
-        beside = {name: item for name, item in found.items() if not name.startswith(MARK)}
-        beside.update(found.get(EXTRA) or {})
+        private = found.get(PRIVATE) or {}
+        self.leave_out({each: private[each] for each in private.keys() - self._hidden}, {}, reading)
+        names = held.keys()
+        beside = {
+            name: item
+            for name, item in found.items()
+            if not name.startswith(MARK) and name not in names
+        }
+        beside.update(found.get(EXTRA) or {})  # one may be called as a field that has an alias
         if len(held) < len(self._plan):
             held = self._completed(held, beside, found.get(MISSING) or (), reading)
-        return held, {name: item for name, item in beside.items() if name not in self._names}
+        return held, beside
 
     def _completed(
         self, held: dict[str, Any], beside: dict[str, Any], missing: Iterable[str], reading: Reading
     ) -> dict[str, Any]:
-        """Return the fields in order, with those that were added after the value was recorded."""
+        """Return the fields in order, with those that were added after the value was recorded.
+
+        Takes what is a field now out of what is beside the fields.
+        """
         full: dict[str, Any] = {}
         for field in self.fields:
             name = field.name
             if name in held:
                 full[name] = held[name]
+            elif name in missing:
+                continue
             elif name in beside:  # it was an extra field
-                full[name] = load_at(name, field.kind, beside[name], reading)
-            elif name not in missing:
+                full[name] = load_at(name, field.kind, beside.pop(name), reading)
+            else:
                 reading.changes += 1
                 if field.default is not None:
                     full[name] = _made(field, full)
@@ -178,8 +192,9 @@ class Fields(Kind):
         Raises:
             Misfit: it was set, to more than ``None``.
         """
+        extra, unset = record.get(EXTRA) or (), record.get(UNSET) or ()
         for name, item in beside.items():
-            if item is not None and name not in (record.get(UNSET) or ()):
+            if item is not None and (name in extra or name not in unset):
                 raise Misfit("the class has no such field any more").under(step_of(name))
             reading.changes += 1
 
@@ -189,8 +204,13 @@ class Fields(Kind):
             lambda: [
                 type(self).__name__,
                 {each.name: each.kind.shape(shapes) for each in self.fields},
+                self.shape_beside(shapes),
             ],
         )
+
+    def shape_beside(self, shapes: Shapes) -> Any:
+        """Return plain data that says what its values may hold besides the fields."""
+        return None
 
 
 def _made(field: Field, before: dict[str, Any]) -> Any:
@@ -225,7 +245,7 @@ def stray(cls: type, held: Iterable[str], names: frozenset[str]) -> list[str]:
     """Return the names of attributes that are neither fields nor cached properties."""
     found: list[str] = []
     for name in held:
-        if name in names or name.startswith("__pydantic_"):
+        if name in names or name == MADE_AS or name.startswith("__pydantic_"):
             continue
         made = getattr(cls, name, None)
         if not hasattr(made, "__get__") or isinstance(made, _METHODS):

@@ -21,6 +21,10 @@ EXTRA: Final = "$extra"
 """The key of a record for fields that the class does not declare."""
 PRIVATE: Final = "$private"
 """The key of a record for private attributes."""
+UNSET: Final = "$unset"
+"""The key of a record for names of fields that hold their default, since nobody set them."""
+MADE_AS: Final = "__orig_class__"
+"""The attribute in which Python keeps the arguments that a generic class was made with."""
 MAX_DEPTH: Final = 100
 """Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30

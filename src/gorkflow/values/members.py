@@ -21,6 +21,7 @@ from gorkflow.values.fields import Field, Fields
 from gorkflow.values.free import Free
 from gorkflow.values.judge import NotDefinedYet
 from gorkflow.values.kind import Kind, Misfit
+from gorkflow.values.private import Private
 from gorkflow.values.scalars import SCALARS
 
 Bound = dict[Any, Any]
@@ -89,8 +90,8 @@ def _extra(cls: Any, bound: Bound, kinds: Kinds) -> Kind | None:
     return FREE
 
 
-def _private(cls: Any, bound: Bound, kinds: Kinds) -> dict[str, classes.Private]:
-    found: dict[str, classes.Private] = {}
+def _private(cls: Any, bound: Bound, kinds: Kinds) -> dict[str, Private]:
+    found: dict[str, Private] = {}
     for name, attribute in cls.__private_attributes__.items():
         kind: Kind = FREE
         with contextlib.suppress(Misfit, NotDefinedYet):
@@ -98,8 +99,7 @@ def _private(cls: Any, bound: Bound, kinds: Kinds) -> dict[str, classes.Private]
                 if name in inspect.get_annotations(base):
                     kind = kinds.inside(hints_of(base)[name], bound)
                     break
-        default = _default_of_private(attribute)
-        found[name] = classes.Private(kind, default, attribute.default_factory is not None)
+        found[name] = Private(kind, _default_of_private(attribute))
     return found
 
 
@@ -155,6 +155,21 @@ def _check_concrete(cls: Any) -> None:
             f"{cls.__name__} is abstract: none of its values can be made again; name the classes "
             "that it stands for, as a union"
         )
+    if not _is_made_of_fields(cls):
+        base = next(base for base in cls.__mro__[1:] if not _is_made_of_fields(base))
+        raise Misfit(
+            f"{cls.__name__} inherits from {base.__name__}, and that part of it can't be kept; "
+            f"hold a value of {base.__name__} in a field"
+        )
+
+
+def _is_made_of_fields(cls: type) -> bool:
+    """Return whether Python can make an instance without what the class inherits from in C."""
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return False
+    return True
 
 
 def hints_of(cls: Any, **more: Any) -> dict[str, Any]:

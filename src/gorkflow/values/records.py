@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gorkflow.values.kind import EXTRA, MARK, PRIVATE, VALUE, is_long, tagged
+from gorkflow.values.kind import EXTRA, MARK, PRIVATE, UNSET, VALUE, is_long, tagged
 
 
 def tame(record: Any) -> Any:
@@ -68,11 +68,56 @@ def plain(record: Any) -> Any:
     if VALUE in found:
         inner = found[VALUE]
         return _plain_dict(inner) if found[MARK] == "dict" else plain(inner)
-    fields = {key: item for key, item in found.items() if not key.startswith(MARK)}
-    extra = found.get(EXTRA)
-    if isinstance(extra, dict):
-        fields |= _fields(extra)
+    fields, extra = _parts(found)
+    fields |= {key: item for key, item in extra.items() if key not in fields}
     return {key: plain(item) for key, item in fields.items()}
+
+
+def _parts(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a record of a class, and its extra fields; of a dict, its items."""
+    if MARK not in record:
+        return record, {}
+    fields = {key: item for key, item in record.items() if not key.startswith(MARK)}
+    extra = record.get(EXTRA)
+    return fields, _fields(extra) if isinstance(extra, dict) else {}
+
+
+def lost(record: Any, kept: Any) -> str | None:
+    """Return the place of what a record says, and the record that was made from it does not.
+
+    What has no value, or was not set, counts as nothing. Plain data for a class may say more.
+    """
+    if isinstance(record, dict) and VALUE in record:
+        return lost(_fields(record)[VALUE], kept)
+    if isinstance(kept, dict) and VALUE in kept:
+        return lost(record, _fields(kept)[VALUE])
+    if isinstance(record, list) and isinstance(kept, list):
+        for index, (item, other) in enumerate(zip(_items(record), _items(kept), strict=False)):
+            place = lost(item, other)
+            if place is not None:
+                return f"[{index}]{place}"
+    if isinstance(record, dict) and isinstance(kept, dict):
+        return _lost_key(_fields(record), _fields(kept))
+    return None
+
+
+def _lost_key(record: dict[str, Any], kept: dict[str, Any]) -> str | None:
+    is_of_class = MARK in record
+    if is_of_class and record.get(PRIVATE):
+        return f".{next(iter(record[PRIVATE]))}"
+    (fields, extra), (kept_fields, kept_extra) = _parts(record), _parts(kept)
+    unset = record.get(UNSET) or () if is_of_class else ()
+    whole = kept_extra | kept_fields
+    pairs = [(name, item, whole) for name, item in fields.items() if name not in unset]
+    pairs += [(name, item, kept_extra if name in fields else whole) for name, item in extra.items()]
+    for name, item, there in pairs:
+        if name in there:
+            place = lost(item, there[name])
+            if place is not None:
+                return f".{name}{place}"
+        elif item is not None and (is_of_class or MARK not in kept):
+            return f".{name}"
+    return None
 
 
 def _plain_dict(pairs: Any) -> Any:
