@@ -21,6 +21,8 @@ EXTRA: Final = "$extra"
 """The key of a record for fields that the class does not declare."""
 PRIVATE: Final = "$private"
 """The key of a record for private attributes."""
+OF: Final = "$of"
+"""The key of a record of a class that was one of several in a union: it can't be renamed."""
 MAX_DEPTH: Final = 100
 """Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30
@@ -302,6 +304,27 @@ def inner_of(record: Any, label: str) -> Any:
         if found.get(MARK) == label and VALUE in found:
             return found[VALUE]
     raise Misfit(f"expected {label}, not {named(record)}")
+
+
+def check_name(record: dict[str, Any], labels: frozenset[str], reading: Reading) -> None:
+    """Check that a record is of a class, or of one that has become it under another name.
+
+    Raises:
+        Misfit: it was one of several classes, and so it is another of them that has gone.
+    """
+    if record[MARK] in labels:
+        return
+    if OF in record:
+        raise gone(record)
+    reading.changes += 1
+
+
+def gone(record: Any) -> Misfit:
+    """Return what is wrong with a record of one of several classes, which is no more among them."""
+    return Misfit(
+        f"a recorded {named(record)} was one of several in a union, and has gone from here; keep "
+        "it in the annotation, by its name"
+    )
 
 
 def named(record: Any) -> str:
