@@ -31,7 +31,7 @@ MASKED: Final = "a secret would be masked; hand on what it is stored under, not 
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
 _CALM = 2**20  # bytes, from which on shared parts are remembered
 _WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit
-_ATTEMPT = 8  # bytes that an attempt counts for, at least
+_ATTEMPT = 512  # bytes that an attempt counts for, at least
 _TRIES = 2_000_000  # members of unions that may be read; each level of a nested one may double them
 _NAMES: dict[Any, str] = {
     type(None): "None",

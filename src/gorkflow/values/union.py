@@ -188,15 +188,18 @@ class Union(Kind):
         if not found:
             if first is not None and first.place:
                 raise first
-            if type(record) is dict and OF in record and not named_so:
-                raise gone(record)
-            raise Misfit(f"expected {self.text}, not {named(record)}")
+            raise self._unread(record, is_named=bool(named_so))
         least = min(changes for changes, _ in found)
         best = [value for changes, value in found if changes == least]
         if len(best) > 1 and (not named_so or len(set(map(type, best))) > 1):
             raise Misfit(f"a recorded {named(record)} could be several of {self.text}")
         reading.changes += least
         return best[0]
+
+    def _unread(self, record: Any, *, is_named: bool) -> Misfit:
+        if type(record) is dict and OF in record and not is_named:
+            return gone(record)
+        return Misfit(f"expected {self.text}, not {named(record)}")
 
     def shape(self, shapes: Shapes) -> Any:
         found: list[Any] = []
@@ -215,25 +218,25 @@ def _classes_in(kind: Kind | None, known: set[int] | None = None) -> Iterator[An
     if kind is None or id(kind) in known:
         return
     known.add(id(kind))
-    inner: Iterable[Kind | None] = ()
-    if isinstance(kind, Typed):
-        return
-    if isinstance(kind, Fields | Enumeration):
+    if isinstance(kind, Fields | Enumeration) and not isinstance(kind, Typed):
         yield kind
-    elif isinstance(kind, Later):
-        inner = (kind.announced,)
-    elif isinstance(kind, Union):
-        inner = kind.members
-    elif isinstance(kind, Literal):
-        inner = (kind.kind,)
-    elif isinstance(kind, Items):
-        inner = (kind.item,)
-    elif isinstance(kind, Dict):
-        inner = (kind.key, kind.item)
-    elif isinstance(kind, Tuple):
-        inner = (*kind.items, kind.rest)
-    for each in inner:
+    for each in _parts_of(kind):
         yield from _classes_in(each, known)
+
+
+def _parts_of(kind: Kind) -> Iterable[Kind | None]:
+    """Return what a kind chooses from, stands for, or holds as its items."""
+    if isinstance(kind, Later):
+        return (kind.announced,)
+    if isinstance(kind, Union):
+        return kind.members
+    if isinstance(kind, Literal):
+        return (kind.kind,)
+    if isinstance(kind, Items):
+        return (kind.item,)
+    if isinstance(kind, Dict):
+        return (kind.key, kind.item)
+    return (*kind.items, kind.rest) if isinstance(kind, Tuple) else ()
 
 
 def _cls_of(kind: Kind) -> set[Any]:
