@@ -7,9 +7,11 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 from pydantic import BaseModel, create_model
+from typing_extensions import TypeAliasType
 
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValidationError
+from gorkflow.values.kind import Kind, TooAmbiguous, Writing
 from tests.values.exact import difference, shown
 
 
@@ -127,3 +129,31 @@ def test_the_record_of_a_lone_class_says_no_more_than_its_name():
 def test_what_is_not_an_enum_never_reads_as_one(value: Any):
     with pytest.raises(ValidationError, match="expected Color, not "):
         codec_of(Color).decode(codec_of(Any).encode(value))
+
+
+JW = TypeAliasType("JW", "list[JW] | list[int] | list[str] | list[float | JW] | int")
+
+
+def test_a_small_value_that_fits_nothing_is_refused_after_some_tries():
+    value: Any = ["x", object()]
+    for _ in range(30):
+        value = [value]
+    writing = Writing(2**27)
+    tries = 0
+
+    def counted(kind: Kind, value: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return attempt(writing, kind, value)
+
+    attempt = Writing.attempt
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TooAmbiguous):
+        patch.setattr(Writing, "attempt", lambda _, kind, value: counted(kind, value))
+        codec_of(JW).kind.dump(value, writing)
+    assert tries < 500_000
+
+
+def test_a_long_list_of_items_that_fit_a_later_member_passes():
+    annotation = list[list[int] | list[float] | list[bytes] | list[str]]
+    value = [["a"] for _ in range(200_000)]
+    assert codec_of(annotation).decode(codec_of(annotation).encode(value)) == value

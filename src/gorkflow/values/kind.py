@@ -31,7 +31,8 @@ MASKED: Final = "a secret would be masked; hand on what it is stored under, not 
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
 _CALM = 2**20  # bytes, from which on shared parts are remembered
 _WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit
-_ATTEMPT = 512  # bytes that an attempt counts for, at least
+_ATTEMPT = 2048  # bytes that an attempt counts for, at least: a million would take 6 s
+_REFUND = 4 * _ATTEMPT  # for one that fits, so that long lists of short items pass
 _TRIES = 2_000_000  # members of unions that may be read; each level of a nested one may double them
 _NAMES: dict[Any, str] = {
     type(None): "None",
@@ -150,12 +151,13 @@ class Writing:
             Misfit: it is not of that kind.
             TooAmbiguous: there were too many attempts.
         """
-        room, depth, changes = self.room, self.depth, self.changes
+        room, depth, changes, waste = self.room, self.depth, self.changes, self._waste
         try:
             record = kind.dump(value, self)
+            self._waste += _REFUND
             return record, self.changes - changes, room - self.room
         except Misfit:
-            self._waste -= _ATTEMPT + room - self.room
+            self._waste = min(self._waste, waste) - _ATTEMPT - room + self.room
             if self._waste < 0:
                 raise TooAmbiguous from None
             raise
