@@ -294,6 +294,7 @@ class Compiler:
             if not cls.__members__ and not issubclass(cls, enum.Flag):
                 raise Misfit(f"{cls.__name__} has no members; name the enum that has them")
             found = enums.Enumeration(cls, self._label(cls))
+            found.labels = _labels(cls)
             if not self._has_values:
                 return found
             values = [member.value for member in cls]
@@ -308,6 +309,8 @@ class Compiler:
 
         def make(later: union.Later) -> Kind:
             kind = made(cls, self._label(cls))
+            if not isinstance(kind, classes.Typed):
+                kind.labels = _labels(cls)
             later.announce(kind)
             complete(kind, cls, bound, self)
             return kind
@@ -392,6 +395,11 @@ def _full_name(cls: Any) -> str:
     if made and made["origin"] is not None:
         return f"{_full_name(made['origin'])}[{', '.join(map(_full_name, made['args']))}]"
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _labels(cls: Any) -> frozenset[str]:
+    """Return the names that a class may have in records: in full if others are called so, too."""
+    return frozenset({label_of_class(cls), _full_name(cls)}) - _OURS
 
 
 def _check_names(members: Sequence[Kind]) -> None:

@@ -11,20 +11,31 @@ from typing import Any
 from gorkflow.values.dicts import shown
 from gorkflow.values.fields import label_of_class
 from gorkflow.values.kind import (
-    MARK,
+    VALUE,
     Kind,
     Misfit,
     Reading,
     Shapes,
     Writing,
-    inner_of,
+    check_name,
+    is_long,
+    label_of,
+    named,
     tagged,
     type_name,
 )
+from gorkflow.values.members import FREE
+from gorkflow.values.plain import Native
+from gorkflow.values.records import surrogate_in
+
+_BY_NAME = "$name"  # the key of a record that says the name of a member, not its value
+_INT = Native(int)
 
 
 class Enumeration(Kind):
-    """An enum: by value where that is a text or a whole number, else by name.
+    """An enum. A member is kept by value where that is a text or a whole number, else by name.
+
+    Each member is judged alone: one that is added changes nothing for the others.
 
     Args:
         cls: the enum.
@@ -35,32 +46,40 @@ class Enumeration(Kind):
         self.cls = cls
         self.classes = frozenset({cls})
         self.label = label
-        self.labels = frozenset({self.label})
+        self.labels = frozenset({label})
         self._is_flag = issubclass(cls, enum.Flag)
-        by_value = all(type(each._value_) in {str, int} for each in cls.__members__.values())
-        self._members: dict[Any, enum.Enum] = {
-            (member._value_ if by_value else name): member
-            for name, member in cls.__members__.items()
-            if by_value or member.name == name
-        }
-        self._records = {id(member): inner for inner, member in self._members.items()}
+        self._by_value: dict[Any, enum.Enum] = {}
+        self._by_name: dict[Any, enum.Enum] = dict(cls.__members__)
+        self._records: dict[int, dict[str, Any]] = {}
+        for member in cls.__members__.values():
+            if _is_plain(member._value_):
+                self._by_value[member._value_] = member
+                self._records[id(member)] = tagged(label, member._value_)
+            else:
+                self._records[id(member)] = {**tagged(label, member.name), _BY_NAME: True}
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {type_name(value)}")
-        inner = self._records.get(id(value))
-        if inner is None:
+        record = self._records.get(id(value))
+        if record is None:
             if not self._is_flag:
                 raise Misfit(f"{shown(value)} is not a member that {self.cls.__name__} declares")
-            inner = value._value_
+            record = tagged(self.label, _INT.dump(value._value_, writing))
+        inner = record[VALUE]
         writing.take(len(self.label) + 12 + (len(inner) if type(inner) is str else 0))
-        return tagged(self.label, inner)
+        return record
 
     def load(self, record: Any, reading: Reading) -> Any:
-        label = record.get(MARK, "") if type(record) is dict else ""
-        inner = inner_of(record, label or self.label)
-        reading.changes += label != self.label
-        found = self._members.get(inner) if type(inner) in {str, int} else None
+        label = label_of(record)
+        if FREE.reads(label) or label.endswith("()") or VALUE not in record:
+            raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
+        inner = record[VALUE]
+        check_name(record, self.labels, reading)
+        if type(inner) is dict:
+            inner = _INT.load(inner, reading)
+        known = self._by_name if _BY_NAME in record else self._by_value
+        found = known.get(inner) if type(inner) in {str, int} else None
         if found is not None:
             return found
         if self._is_flag and type(inner) is int:
@@ -71,7 +90,22 @@ class Enumeration(Kind):
         raise Misfit(f"{label_of_class(self.cls)} has no member {shown(inner)} any more")
 
     def shape(self, shapes: Shapes) -> Any:
-        return ["enum", *sorted(map(repr, self._members))]
+        names = [name for name, each in self._by_name.items() if not _is_plain(each._value_)]
+        return ["enum", *sorted(map(repr, self._by_value)), "by name", *sorted(names)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON says a value as it is."""
+    if type(value) is int:
+        return not is_long(value)
+    return type(value) is str and surrogate_in(value) is None
+
+
+def _sign(value: Any) -> str:
+    """Return what tells a constant from others."""
+    if isinstance(value, enum.Enum):
+        return f"{label_of_class(type(value))}.{value.name}"
+    return hex(value) if type(value) is int and is_long(value) else repr(value)
 
 
 class Literal(Kind):
@@ -103,4 +137,4 @@ class Literal(Kind):
         return value
 
     def shape(self, shapes: Shapes) -> Any:
-        return ["literal", *sorted(map(repr, self.values))]
+        return ["literal", *sorted(map(_sign, self.values))]

@@ -24,6 +24,7 @@ from gorkflow.values.kind import (
     Reading,
     Shapes,
     Writing,
+    check_name,
     named,
     type_name,
 )
@@ -135,7 +136,7 @@ class Fields(Kind):
         if type(record) is not dict or MARK not in record or VALUE in record:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
         found = cast("dict[str, Any]", record)
-        reading.changes += found[MARK] != self.label  # it had another name
+        check_name(found, self.labels, reading)
         held: dict[str, Any] = {}
         name = ""
         try:

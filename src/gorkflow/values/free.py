@@ -50,6 +50,10 @@ class Free(Kind):
         labelled = [*self._by_class.values(), Float(), Native(int)]
         self._by_label = {label: kind for kind in labelled for label in kind.labels}
 
+    def reads(self, label: str) -> bool:
+        """Return whether records of a name stand for what needs no annotation."""
+        return label in self._by_label
+
     def dump(self, value: Any, writing: Writing) -> Any:
         cls: type = type(value)
         if cls in _NATIVES:

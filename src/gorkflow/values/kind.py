@@ -25,6 +25,8 @@ UNSET: Final = "$unset"
 """The key of a record for names of fields that hold their default, since nobody set them."""
 MADE_AS: Final = "__orig_class__"
 """The attribute in which Python keeps the arguments that a generic class was made with."""
+OF: Final = "$of"
+"""The key of a record of a class that was one of several in a union: it can't be renamed."""
 MAX_DEPTH: Final = 100
 """Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30
@@ -33,7 +35,8 @@ MASKED: Final = "a secret would be masked; hand on what it is stored under, not 
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
 _CALM = 2**20  # bytes, from which on shared parts are remembered
 _WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit
-_ATTEMPT = 8  # bytes that an attempt counts for, at least
+_ATTEMPT = 2048  # bytes that an attempt counts for, at least: a million would take 6 s
+_REFUND = 4 * _ATTEMPT  # for one that fits, so that long lists of short items pass
 _TRIES = 2_000_000  # members of unions that may be read; each level of a nested one may double them
 _NAMES: dict[Any, str] = {
     type(None): "None",
@@ -152,12 +155,13 @@ class Writing:
             Misfit: it is not of that kind.
             TooAmbiguous: there were too many attempts.
         """
-        room, depth, changes = self.room, self.depth, self.changes
+        room, depth, changes, waste = self.room, self.depth, self.changes, self._waste
         try:
             record = kind.dump(value, self)
+            self._waste += _REFUND
             return record, self.changes - changes, room - self.room
         except Misfit:
-            self._waste -= _ATTEMPT + room - self.room
+            self._waste = min(self._waste, waste) - _ATTEMPT - room + self.room
             if self._waste < 0:
                 raise TooAmbiguous from None
             raise
@@ -306,6 +310,27 @@ def inner_of(record: Any, label: str) -> Any:
         if found.get(MARK) == label and VALUE in found:
             return found[VALUE]
     raise Misfit(f"expected {label}, not {named(record)}")
+
+
+def check_name(record: dict[str, Any], labels: frozenset[str], reading: Reading) -> None:
+    """Check that a record is of a class, or of one that has become it under another name.
+
+    Raises:
+        Misfit: it was one of several classes, and so it is another of them that has gone.
+    """
+    if record[MARK] in labels:
+        return
+    if OF in record:
+        raise gone(record)
+    reading.changes += 1
+
+
+def gone(record: Any) -> Misfit:
+    """Return what is wrong with a record of one of several classes, which is no more among them."""
+    return Misfit(
+        f"a recorded {named(record)} was one of several in a union, and has gone from here; keep "
+        "it in the annotation, by its name"
+    )
 
 
 def named(record: Any) -> str:
