@@ -51,6 +51,7 @@ _CONTAINERS = frozenset({*_ANY_ITEMS, *_DICTS, collections.Counter})
 _OURS = frozenset(label for kind in (*SCALARS.values(), FREE) for label in kind.labels) | frozenset(
     each.__name__ for each in (*_CONTAINERS, int, float)
 )
+_BARE_TUPLE: Any = getattr(typing, "Tuple")  # noqa: B009 - tuple itself is another
 _UNPACKS = {typing.Unpack, __import__("typing_extensions").Unpack}
 _QUALIFIERS = {
     getattr(module, name)
@@ -134,7 +135,8 @@ class Compiler:
         origin, args = get_origin(annotation), get_args(annotation)
         if _is_alias(annotation) or _is_alias(origin):
             return self._alias(origin or annotation, args, bound)
-        if origin is None or not (args or origin is tuple):  # List, of typing, without its items
+        is_bare = annotation is _BARE_TUPLE or not (args or origin is tuple)  # List, of typing
+        if origin is None or is_bare:
             return self._class(origin or annotation, bound)
         return self._generic(annotation, origin, args, bound)
 
@@ -237,7 +239,9 @@ class Compiler:
         names = getattr(alias, "__type_params__", ())
         given = tuple(substituted(arg, bound) for arg in args)
         inner = dict(zip(names, given, strict=False))
-        return self._once((alias, given), lambda _: self.kind(_value_of(alias), inner))
+        return self._once(
+            (alias, given, self._has_values), lambda _: self.kind(_value_of(alias), inner)
+        )
 
     def _once(self, key: Any, make: Callable[[union.Later], Kind]) -> Kind:
         """Return the kind of what may hold others of its type, made once."""
@@ -256,6 +260,8 @@ class Compiler:
     def _variable(self, variable: Any, bound: Bound) -> Kind:
         if variable in bound and bound[variable] is not variable:
             return self.kind(bound[variable])
+        if getattr(variable, "has_default", bool)():
+            return self.kind(variable.__default__, bound)
         limit = getattr(variable, "__bound__", None)
         if limit is not None:
             return self.kind(limit)
@@ -316,7 +322,7 @@ class Compiler:
             return kind
 
         try:
-            return self._once((annotation, tuple(bound.items())), make)
+            return self._once((annotation, tuple(bound.items()), self._has_values), make)
         except TypeError as error:  # an argument of a generic class can't be hashed
             raise Misfit(f"{annotation!r}: {error}") from None
 

@@ -60,7 +60,8 @@ class Scalar(Kind):
             given = type_name(value)
             if isinstance(value, self.cls):
                 raise Misfit(f"a {given} would come back as a {self.cls.__name__}; convert it")
-            raise Misfit(f"expected {self.cls.__name__}, not {given}")
+            cure = f"; write {self.label}(x)" if type(value) is str and self.label == "Path" else ""
+            raise Misfit(f"expected {self.label}, not {given}{cure}")
         try:
             text = self._write(value)
         except (ValueError, OverflowError) as error:  # a Fraction of more than 4,300 digits
