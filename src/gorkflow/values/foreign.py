@@ -23,6 +23,7 @@ from gorkflow.values.kind import (
     label_of,
     type_name,
 )
+from gorkflow.values.private import is_same
 from gorkflow.values.wording import is_verdict, text_of
 
 _LAX = "$lax"
@@ -107,7 +108,7 @@ class Foreign(Kind):
                 return False
             if is_alike_by_identity(value):
                 return bool(vars(again) == vars(value))
-            return bool(again == value)
+            return bool(again == value) and is_same(value, again)
         except Exception:  # noqa: BLE001 - anybody's code
             return False
 

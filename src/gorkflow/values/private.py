@@ -3,6 +3,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import types
 from collections import deque
@@ -32,6 +33,11 @@ class Private(NamedTuple):
             return _is_alike(item, lambda: default(fields))
         except Exception:  # noqa: BLE001 - somebody else's factory, or __eq__
             return False
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are alike all the way down: ``==`` may leave something out."""
+    return _same(one, other, other, set())
 
 
 def _is_alike(item: Any, make: Callable[[], Any]) -> bool:
@@ -70,6 +76,9 @@ def _equal(one: Any, other: Any) -> bool:
         return repr(first) == repr(second)
     if isinstance(one, float):
         return repr(one) == repr(other)
+    if isinstance(one, dt.datetime | dt.time):  # a class of somebody else's, over one of these
+        zones = [(type(each.tzinfo), repr(each.tzinfo), each.fold) for each in (one, other)]
+        return zones[0] == zones[1] and one.isoformat() == other.isoformat()
     return is_alike_by_identity(one) or bool(one == other)  # two locks are alike
 
 
