@@ -100,14 +100,14 @@ class Writing:
     __slots__ = ("_calm", "_known", "_waste", "changes", "deepest", "depth", "has_long", "room")
 
     def __init__(self, room: int) -> None:
-        self.room = room
+        self.room: int = room
         self.depth = 0
         self.deepest = 0
         self.changes = 0
         """How much was converted: an int to a float, a scalar of numpy."""
         self.has_long = False
         """Whether there is an int of more digits than readers of JSON take."""
-        self._waste = _WASTE + 4 * room
+        self._waste: int = _WASTE + 4 * room
         self._calm = room - _CALM
         self._known: dict[tuple[int, int], tuple[Any, int, Any]] | None = None
 

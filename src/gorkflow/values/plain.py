@@ -41,6 +41,8 @@ class Native(Kind):
         if self.cls is int and is_numpy(value, numbers.Integral):
             writing.changes += 1
             return int(value)
+        if self.cls is bool and type(value).__module__ == "numpy":
+            raise Misfit("expected bool, not a scalar of numpy; convert it: bool(x)")
         raise Misfit(f"expected {self.word}, not {type_name(value)}")
 
     def load(self, record: Any, reading: Reading) -> Any:

@@ -1,6 +1,6 @@
 """What chooses between kinds, or stands for one: unions, names that are defined later."""
 
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
