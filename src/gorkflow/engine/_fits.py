@@ -19,7 +19,6 @@ from gorkflow.flow import (
     LoopSpec,
     MapSpec,
     NodeSpec,
-    ParallelSpec,
     PassthroughSpec,
     SleepSpec,
     StepSpec,
@@ -194,7 +193,6 @@ class _Arrivals:
             case LoopSpec():
                 self._node(node.body, prefix, "#", value)
             case _:
-                given = [self._node(child, prefix, "", value) for child in children(node)]
-                if isinstance(node, ParallelSpec) and path not in outputs and given:
-                    return Any
+                for child in children(node):
+                    self._node(child, prefix, "", value)
         return outputs.get(path, Any)
