@@ -72,6 +72,13 @@ def unfit_types(
     ]
 
 
+def can_read(definition: Definition) -> bool:
+    """Return whether all that this code records can be read for ever, whatever its types do."""
+    outputs = [definition.outputs.get(path, Any) for path in definition.steps]
+    annotations = (definition.input, *outputs, *definition.payloads.values())
+    return all(codec_of(annotation).is_sure for annotation in annotations)
+
+
 def _sources(
     tree: WorkflowSpec, definition: Definition, here: dict[str, NodeSpec], reach: Reach
 ) -> Iterator[tuple[str, _Source]]:
