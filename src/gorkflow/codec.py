@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import (
     EncodingError,
+    StepValueError,
     UnreadableError,
-    ValidationError,
     ValueInvalidError,
 )
 from gorkflow.values.kind import (
@@ -66,7 +66,7 @@ class Codec:
             Whether it is ready; not so when it names classes that are still to be defined.
 
         Raises:
-            ValidationError: If no value of this annotation can be read back.
+            StepValueError: If no value of this annotation can be read back.
         """
         if self._kind is not None:
             return True
@@ -83,12 +83,12 @@ class Codec:
                 kind = _open_kind()
             try:
                 self._judge = Judge(Any if is_open else self.annotation)
-            except ValidationError:
+            except StepValueError:
                 self._judge = OwnJudge(kind)
         except NotDefinedYet:
             return False
         except Misfit as misfit:
-            raise ValidationError(at(misfit)) from None
+            raise StepValueError(at(misfit)) from None
         self._is_judged = compiler.judged
         self._is_sure = not compiler.foreign
         self._to_json = to_json
@@ -105,7 +105,7 @@ class Codec:
         Raises:
             EncodingError: If it holds something that can't be kept: a lone surrogate, a cycle, too
                 many levels, an object that has no annotation.
-            ValidationError: If it does not match the annotation, or would not come back as it is.
+            StepValueError: If it does not match the annotation, or would not come back as it is.
             PayloadTooLargeError: If the record is over the limit.
         """
         kind = self._kind or self.kind
@@ -148,7 +148,7 @@ class Codec:
             return self.encode(self.validate(value), limit)
         try:
             return self.encode(value, limit)
-        except ValidationError:  # it may be of another type, that stands for this one
+        except StepValueError:  # it may be of another type, that stands for this one
             return self.encode(self.validate(value), limit)
 
     def convert(self, value: Any) -> Any:
@@ -160,7 +160,7 @@ class Codec:
         if not self._is_judged:
             try:
                 return self.decode(self.encode(value))
-            except ValidationError:
+            except StepValueError:
                 pass  # it is of another type, that may stand for this one
         return self.validate(value)
 
@@ -168,7 +168,7 @@ class Codec:
         """Return the value that a record stands for. Nothing is judged anew.
 
         Raises:
-            ValidationError: If it is not the record of such a value.
+            StepValueError: If it is not the record of such a value.
             UnreadableError: If only the type's own function can read it, and that has failed.
         """
         kind = self._kind or self.kind
@@ -176,11 +176,11 @@ class Codec:
         try:
             return kind.load(record, Reading())
         except Misfit as misfit:
-            raise ValidationError(at(misfit)) from None
+            raise StepValueError(at(misfit)) from None
         except Unreadable as error:
             raise UnreadableError(str(error)) from error
         except Exception as error:
-            raise ValidationError(f"the record is damaged: {text_of(error)}") from error
+            raise StepValueError(f"the record is damaged: {text_of(error)}") from error
 
     def understand(self, data: bytes) -> Any:
         """Return the value of a record that was written under another annotation, or by a person.
@@ -192,7 +192,7 @@ class Codec:
             value = self.decode(data)
         except UnreadableError:
             raise
-        except ValidationError as error:
+        except StepValueError as error:
             try:  # as plain data: whoever wrote it did not know the type
                 value = self._judge.json(self._to_json(view(data)))
             except BaseException as other:  # noqa: BLE001 - `invalid` raises what is no verdict
@@ -201,7 +201,7 @@ class Codec:
             if place is not None and str(error).startswith(place := place.removeprefix(".")):
                 raise
             if place is not None:
-                raise ValidationError(
+                raise StepValueError(
                     f"{place}: it would be lost, since the type has no such field"
                 ) from error
             return value
@@ -219,7 +219,7 @@ class Codec:
         """Return the value that JSON typed by a person stands for: ``"7"`` is good enough for 7.
 
         Raises:
-            ValidationError: If it does not match the annotation, or is not JSON.
+            StepValueError: If it does not match the annotation, or is not JSON.
         """
         assert self.kind
         try:
@@ -231,7 +231,7 @@ class Codec:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model.
 
         Raises:
-            ValidationError: If it does not match the annotation.
+            StepValueError: If it does not match the annotation.
         """
         assert self.kind
         return self._judge.validate(value)
@@ -256,10 +256,10 @@ class Codec:
         """How its values are kept.
 
         Raises:
-            ValidationError: If no value can be read back, or a class is not defined yet.
+            StepValueError: If no value can be read back, or a class is not defined yet.
         """
         if self._kind is None and not self.prepare():
-            raise ValidationError(
+            raise StepValueError(
                 f"{self.annotation!r} names a class that is not defined yet; define it before use"
             )
         assert self._kind is not None
@@ -314,7 +314,7 @@ def _open_kind() -> Kind:
         codec = codec_of(cls)
         try:
             return codec.kind if codec.prepare() else None
-        except ValidationError:
+        except StepValueError:
             return None
 
     return Free(SCALARS, of_class)
@@ -324,21 +324,21 @@ def read_json(data: bytes | str) -> Any:
     """Return what JSON says.
 
     Raises:
-        ValidationError: If it is not JSON.
+        StepValueError: If it is not JSON.
     """
     from pydantic_core import from_json
 
     try:
         return from_json(data)
     except ValueError as error:
-        raise ValidationError(f"it is not JSON: {text_of(error)}") from None
+        raise StepValueError(f"it is not JSON: {text_of(error)}") from None
 
 
 def view(data: bytes | str) -> Any:
     """Return what a record says, as plain data for people: no class is needed to read it.
 
     Raises:
-        ValidationError: If it is not JSON.
+        StepValueError: If it is not JSON.
     """
     return plain(read_json(data))
 
@@ -358,7 +358,7 @@ def _refused(error: Exception, room: int) -> ValueInvalidError:
     if isinstance(error, TooLarge):
         return too_large(room)
     if isinstance(error, TooAmbiguous):
-        return ValidationError(str(error))
+        return StepValueError(str(error))
     return refusal(error if isinstance(error, Misfit) else too_deep())
 
 
@@ -366,7 +366,7 @@ def _check_depth(kind: Kind, data: bytes) -> None:
     """Raise if what was written is nested deeper than can be read."""
     try:
         kind.load(read_json(data), Reading())
-    except (ValidationError, RecursionError):
+    except (StepValueError, RecursionError):
         raise refusal(too_deep()) from None
 
 

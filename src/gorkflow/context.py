@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Ty
 
 from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
-from gorkflow.errors import StepCancelledError, UnavailableError, ValidationError
+from gorkflow.errors import StepCancelledError, StepValueError, UnavailableError
 from gorkflow.flow import undone_path
 from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped
 from gorkflow.node import Node
@@ -248,7 +248,7 @@ class StepContext(Generic[Deps]):
 
         Raises:
             UnavailableError: the workflow takes no input.
-            ValidationError: it does not match the annotation.
+            StepValueError: it does not match the annotation.
         """
         data, codec = self._host.run_input_bytes()
         if data is None:
@@ -303,8 +303,8 @@ class StepContext(Generic[Deps]):
 def _as_asked_for(value: Any, annotation: Any) -> Any:
     try:
         return codec_of(annotation).validate(value)
-    except ValidationError as error:
-        raise ValidationError(
+    except StepValueError as error:
+        raise StepValueError(
             f"ctx.run_input({describe(annotation)}): the input of the run is not one: {error}"
         ) from None
 

@@ -7,7 +7,7 @@
   x UnavailableError            an output that a step asked for can't be had
   x ValueInvalidError           a value that can't cross a step boundary
     + EncodingError             not representable as strict JSON
-    + ValidationError           does not match the annotation
+    + StepValueError           does not match the annotation
     + UnreadableError           its type's own function can't read what it wrote
     + PayloadTooLargeError      over the limit
   x RunError                    about one run
@@ -30,7 +30,7 @@
     + StoreUnavailableError     it can't be opened or reached
     + StoreVersionError         it was made by a newer version
     + StoreCorruptError         a stored row can't be read
-  x StepSignal                  raised by steps, to the engine
+  x StepControl                  raised by steps, to the engine
     + NonRetryableError         fail now, whatever the retry policy says
     + RetryAfterError           fail, and try again after this many seconds
     + StepCancelledError        the step noticed that it was cancelled
@@ -99,7 +99,7 @@ class EncodingError(ValueInvalidError):
     """A value can't be written as strict JSON (NaN, a lone surrogate, an unknown type, ...)."""
 
 
-class ValidationError(ValueInvalidError):
+class StepValueError(ValueInvalidError):
     """A value does not match the annotation that it crosses the boundary under."""
 
 
@@ -272,11 +272,11 @@ class StoreCorruptError(StoreError):
     """A stored row can't be read."""
 
 
-class StepSignal(GorkflowError):  # noqa: N818 - the family of errors by which a step speaks to us
+class StepControl(GorkflowError):  # noqa: N818 - the family of errors by which a step speaks to us
     """The family of errors by which a step speaks to the engine."""
 
 
-class NonRetryableError(StepSignal):
+class NonRetryableError(StepControl):
     """Raise it in a step to fail at once, whatever the retry policy says."""
 
 
@@ -284,7 +284,7 @@ _CENTURY = 100 * 365 * 86_400.0
 """Seconds; a longer delay is a mistake in the unit, and some instants can't be written down."""
 
 
-class RetryAfterError(StepSignal):
+class RetryAfterError(StepControl):
     """Raise it in a step to set the delay before the next attempt.
 
     It uses up an attempt like any failure: without retries left the step fails. Where a subclass
@@ -312,5 +312,5 @@ class RetryAfterError(StepSignal):
         super().__init__(message or f"asked to be tried again after {seconds:g} s")
 
 
-class StepCancelledError(StepSignal):
+class StepCancelledError(StepControl):
     """Raised by ``ctx.raise_if_cancelled()`` in a step that was cancelled or timed out."""

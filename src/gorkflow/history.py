@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gorkflow import events as ev
+from gorkflow.events import Default, Ended, FailureRef, ListOf, Ref
 from gorkflow.flow import SleepSpec, StepSpec, WaitSpec, WorkflowSpec, undo_path, undone_path, walk
 from gorkflow.model import (
     Attempt,
@@ -23,7 +24,6 @@ from gorkflow.model import (
     instant,
     instant_if,
 )
-from gorkflow.refs import Default, Ended, FailureRef, ListOf, Ref
 from gorkflow.store import RunRow
 from gorkflow.unfolding import unfolded
 from gorkflow.unreached import NOT_REACHED, withdrawn

@@ -15,9 +15,7 @@ from typing import Any, NamedTuple, cast
 from gorkflow import events as ev
 from gorkflow._words import brief
 from gorkflow.errors import StoreCorruptError
-from gorkflow.model import Failure, RunStatus
-from gorkflow.overlay import Write, writes_from_json, writes_to_json
-from gorkflow.refs import (
+from gorkflow.events import (
     Item,
     ListOf,
     Ref,
@@ -26,6 +24,8 @@ from gorkflow.refs import (
     ref_from_json,
     ref_to_json,
 )
+from gorkflow.model import Failure, RunStatus
+from gorkflow.state_changes import Write, writes_from_json, writes_to_json
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 _loads = json.JSONDecoder().decode

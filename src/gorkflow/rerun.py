@@ -39,7 +39,7 @@ from gorkflow.flow import (
     walk,
 )
 from gorkflow.machine.kept import is_whole
-from gorkflow.overlay import Write
+from gorkflow.state_changes import Write
 
 _TEMPLATE_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _LISTED = 10  # more names than this don't help

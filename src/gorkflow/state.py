@@ -11,11 +11,11 @@ from gorkflow._words import brief
 from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,
+    StepValueError,
     UnavailableError,
-    ValidationError,
     ValueInvalidError,
 )
-from gorkflow.overlay import (
+from gorkflow.state_changes import (
     APPEND,
     DELETE,
     INCR,
@@ -92,7 +92,7 @@ class State(MutableMapping[str, Any]):
 
         Raises:
             KeyError: there is none, and no default.
-            ValidationError: the value does not match the type.
+            StepValueError: the value does not match the type.
         """
         text = self._text(key)
         if text is None:
@@ -101,8 +101,8 @@ class State(MutableMapping[str, Any]):
             return default
         try:
             return codec_of(annotation).understand(text.encode())
-        except ValidationError as error:
-            raise ValidationError(f"state key {key!r}: {error}") from None
+        except StepValueError as error:
+            raise StepValueError(f"state key {key!r}: {error}") from None
 
     def __contains__(self, key: object) -> bool:
         """Return whether there is a value."""
@@ -128,7 +128,7 @@ class State(MutableMapping[str, Any]):
 
         Raises:
             EncodingError: JSON can't say it (NaN, an unknown class).
-            ValidationError: the key is no text of 1 to 200 characters.
+            StepValueError: the key is no text of 1 to 200 characters.
             PayloadTooLargeError: it is over the limit.
             UnavailableError: the step has ended.
         """
@@ -155,16 +155,16 @@ class State(MutableMapping[str, Any]):
         Parallel branches may all do this to one key: what they added is added up.
 
         Raises:
-            ValidationError: there is something else than a number, or ``by`` is none.
+            StepValueError: there is something else than a number, or ``by`` is none.
             EncodingError: the sum is too large for JSON.
             UnavailableError: the step has ended.
         """
         if isinstance(by, bool) or not isinstance(by, int | float):
-            raise ValidationError(f"state key {key!r}: incr takes a number, not {brief(by)}")
+            raise StepValueError(f"state key {key!r}: incr takes a number, not {brief(by)}")
         with self._lock:
             kind = self._kind(key)
             if kind not in {"", "a number"}:
-                raise ValidationError(f"state key {key!r} holds {kind}: only a number has incr")
+                raise StepValueError(f"state key {key!r} holds {kind}: only a number has incr")
             before: float = json.loads(read(self._layers, key) or "0")
             if not (abs(before) <= _LARGEST and abs(by) <= _LARGEST):  # nor if it is NaN
                 raise EncodingError(
@@ -181,7 +181,7 @@ class State(MutableMapping[str, Any]):
         which the branches are declared, or the items of the map.
 
         Raises:
-            ValidationError: there is something else than a list.
+            StepValueError: there is something else than a list.
             EncodingError: JSON can't say the value.
             PayloadTooLargeError: it is over the limit.
             UnavailableError: the step has ended.
@@ -190,7 +190,7 @@ class State(MutableMapping[str, Any]):
         with self._lock:
             kind = self._kind(key)
             if kind not in {"", "a list"}:
-                raise ValidationError(f"state key {key!r} holds {kind}: only a list has append")
+                raise StepValueError(f"state key {key!r} holds {kind}: only a list has append")
             self._lay(key, Entry(APPEND, "", self._path, [f"[{text}]"]))
 
     # ---- how ------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def check_key(key: object) -> None:
     """Check that there may be such a key.
 
     Raises:
-        ValidationError: there may not.
+        StepValueError: there may not.
     """
     problem = ""
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
@@ -260,7 +260,7 @@ def check_key(key: object) -> None:
     elif any("\ud800" <= char <= "\udfff" for char in key):
         problem = "holds a lone surrogate"
     if problem:
-        raise ValidationError(f"state key {brief(key)} {problem}")
+        raise StepValueError(f"state key {brief(key)} {problem}")
 
 
 def layer_of(texts: Mapping[str, str]) -> Overlay:

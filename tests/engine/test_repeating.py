@@ -385,7 +385,7 @@ def test_a_list_is_split_once(monkeypatch):
     values.note([ev.RunCreated("r", 1, "", 0.0, "f", b"[0, 1 ,2,\n3]")])
     splits = []
     from gorkflow.engine import _values
-    from gorkflow.refs import Item
+    from gorkflow.events import Item
 
     split = _values._items
     monkeypatch.setattr(_values, "_items", lambda data: splits.append(data) or split(data))

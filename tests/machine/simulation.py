@@ -41,7 +41,7 @@ from gorkflow.machine import (
     replay,
 )
 from gorkflow.model import Failure, FailureCode, RunStatus
-from gorkflow.overlay import Write
+from gorkflow.state_changes import Write
 
 from .generate import SIGNALS, random_tree
 from .invariants import Observer

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.events import DRAINED
+from gorkflow.events import DRAINED, Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, Machine, RunStep
 from gorkflow.machine.state import texts
 from gorkflow.model import Failure, StepStatus
-from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 
 from .reference import Symbol, is_derived, item_symbol
 

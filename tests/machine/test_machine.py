@@ -7,12 +7,12 @@ import pytest
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
+from gorkflow.events import ref_from_json, ref_to_json
 from gorkflow.flow import fingerprint, from_json, to_json
 from gorkflow.journal import from_row, to_row
 from gorkflow.machine import Machine, RunStep, replay
 from gorkflow.model import RunStatus, StepStatus
 from gorkflow.policy import tolerate
-from gorkflow.refs import ref_from_json, ref_to_json
 
 from .drive import Drive, block, chain, choice, out, passthrough, step
 from .simulation import RUN, a_failure, snapshot

@@ -5,8 +5,8 @@ import pytest
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, MapSpec
 from gorkflow.machine.state import layers, texts
-from gorkflow.overlay import Entry, Write, entry_of, keys, lay, merged, read, write_of
 from gorkflow.policy import Join, at_least, tolerate
+from gorkflow.state_changes import Entry, Write, entry_of, keys, lay, merged, read, write_of
 
 from .drive import Drive, block, chain, choice, passthrough, sleep, step, wait
 

@@ -15,8 +15,8 @@ from gorkflow import (
     Skipped,
     StepCancelledError,
     StepContext,
+    StepValueError,
     UnavailableError,
-    ValidationError,
     step,
     testing,
 )
@@ -97,7 +97,7 @@ def test_run_input_is_a_copy_of_the_annotated_type():
     copy = ctx.run_input(Order)
     assert copy == order
     assert copy is not order
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         ctx.run_input(int)
     with pytest.raises(UnavailableError, match="run_input="):
         testing.context().run_input(Order)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, SecretStr, computed_field, field_serializ
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from gorkflow.codec import Codec, codec_of, view
-from gorkflow.errors import EncodingError, ValidationError
+from gorkflow.errors import EncodingError, StepValueError
 from tests.values.exact import difference
 
 
@@ -160,7 +160,7 @@ def test_numbers_that_json_has_no_word_for_are_kept_and_shown_as_text(
 
 
 def test_a_secret_is_refused_before_there_is_a_value():
-    with pytest.raises(ValidationError, match="would be masked"):
+    with pytest.raises(StepValueError, match="would be masked"):
         codec_of(SecretStr).prepare()
 
 
@@ -178,7 +178,7 @@ def test_a_secret_is_refused_before_there_is_a_value():
 def test_what_does_not_match_its_annotation_is_a_validation_error(
     annotation: Any, value: Any, message: str
 ):
-    with pytest.raises(ValidationError, match=message) as caught:
+    with pytest.raises(StepValueError, match=message) as caught:
         codec_of(annotation).encode(value)
     assert "http" not in str(caught.value)
 
@@ -283,7 +283,7 @@ def test_aliases_and_computed_fields_survive(value: BaseModel):
     ids=["lax", "digits", "field", "brackets", "open", "cut", "bytes", "empty"],
 )
 def test_bad_json_is_a_validation_error(annotation: Any, data: bytes):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(StepValueError) as caught:
         codec_of(annotation).decode(data)
     assert len(str(caught.value)) < 400
 
@@ -299,9 +299,9 @@ def test_an_exception_in_a_validator_is_a_validation_error(error: Exception):
             raise error
 
     for use in (codec_of(Strange).understand, codec_of(Strange).decode_lax):
-        with pytest.raises(ValidationError):
+        with pytest.raises(StepValueError):
             use(b'{"x": 1}')
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         codec_of(Strange).validate({"x": 1})
 
 
@@ -318,7 +318,7 @@ def test_an_exception_without_a_text_is_survived():
         def fail(cls, x: Any) -> Any:
             raise MuteError
 
-    with pytest.raises(ValidationError, match="MuteError"):
+    with pytest.raises(StepValueError, match="MuteError"):
         codec_of(Strange).accept({"x": 1})
 
 
@@ -342,22 +342,22 @@ def test_input_of_a_run_may_be_an_instance_or_a_dict():
     assert codec.validate(order) is order
     assert codec.validate({"id": 1}) == order
     assert codec_of(list[Order]).validate([{"id": 1}, order]) == [order, order]
-    with pytest.raises(ValidationError, match=r"^id: "):
+    with pytest.raises(StepValueError, match=r"^id: "):
         codec.validate({"id": "1"})
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         codec.validate(deep(200_000))
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         codec.validate({"id": Opaque()})
 
 
 def test_input_typed_by_a_person_is_read_laxly():
     assert codec_of(Order).decode_lax('{"id": "7"}') == Order(id=7)
-    with pytest.raises(ValidationError, match=r"^id: "):
+    with pytest.raises(StepValueError, match=r"^id: "):
         codec_of(Order).decode_lax('{"id": "x"}')
 
 
 def test_a_message_lists_a_few_problems_with_their_places():
-    with pytest.raises(ValidationError, match=r"^\[0\]\.id: .*; \[1\]\.id: .* and 3 more$"):
+    with pytest.raises(StepValueError, match=r"^\[0\]\.id: .*; \[1\]\.id: .* and 3 more$"):
         codec_of(list[Order]).validate([{"id": "x"}] * 8)
 
 
@@ -386,10 +386,10 @@ def test_the_digest_follows_the_shape_not_the_prose():
 
 
 def test_an_annotation_without_a_schema_is_refused_or_named():
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         codec_of(threading.Lock).prepare()
     for use in (lambda: codec_of(Opaque).encode(Opaque()), codec_of(Opaque).digest):
-        with pytest.raises(ValidationError, match="no value of Opaque can be read back"):
+        with pytest.raises(StepValueError, match="no value of Opaque can be read back"):
             use()
 
 
@@ -453,7 +453,7 @@ class Yes(dict[Any, Any]):
 def test_what_is_equal_need_not_match(annotation: Any, value: Any):
     codec = codec_of(annotation)
     for _ in range(2):  # the first time it gets ready
-        with pytest.raises(ValidationError):
+        with pytest.raises(StepValueError):
             codec.encode(value)
 
 
@@ -461,7 +461,7 @@ def test_what_is_equal_need_not_match(annotation: Any, value: Any):
 @given(st.binary())
 def test_no_bytes_can_do_worse_than_not_validate(data: bytes):
     for annotation in (Any, Order, list[float], Point | Order):
-        with contextlib.suppress(ValidationError):
+        with contextlib.suppress(StepValueError):
             codec_of(annotation).decode(data)
 
 
@@ -482,6 +482,6 @@ def test_importing_the_language_loads_neither_pydantic_nor_beartype():
     ],
 )
 def test_what_is_of_another_type_is_told_with_its_type(annotation: Any, value: object, told: str):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(StepValueError) as caught:
         codec_of(annotation).encode(value)
     assert told in str(caught.value)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import StepContext
-from gorkflow.errors import StepCancelledError, UnavailableError, ValidationError
+from gorkflow.errors import StepCancelledError, StepValueError, UnavailableError
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -125,7 +125,7 @@ def test_the_run_input_is_a_fresh_copy_of_its_own_type():
     assert ctx.run_input(BigOrder) == BIG
     assert ctx.run_input(BigOrder) is not ctx.run_input(BigOrder)
     assert type(ctx.run_input(Order)) is BigOrder
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         ctx.run_input(int)
     with pytest.raises(UnavailableError, match="takes no input"):
         context(FakeHost()).run_input(Order)

@@ -13,9 +13,9 @@ from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
 from gorkflow.journal import Row, from_row, to_row
 from gorkflow.model import RunStatus
-from gorkflow.overlay import OPS, Write
+from gorkflow.state_changes import OPS, Write
 from gorkflow.testing.conformance import EVENTS
-from tests.unit.test_refs import FAILURES, REFS
+from tests.unit.test_references import FAILURES, REFS
 
 FLOATS = st.floats(0, 250_000_000_000)  # seconds: instants and durations
 TEXT = st.text(max_size=20)

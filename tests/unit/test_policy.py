@@ -16,7 +16,7 @@ from gorkflow.errors import (
     NonRetryableError,
     RetryAfterError,
     StepCancelledError,
-    ValidationError,
+    StepValueError,
 )
 from gorkflow.policy import (
     Join,
@@ -68,7 +68,7 @@ def test_retries_are_attempts_after_the_first():
         (RetryPolicy(), KeyboardInterrupt(), False),
         (RetryPolicy(), SystemExit(), False),
         (RetryPolicy(), NonRetryableError(), False),
-        (RetryPolicy(), ValidationError(), False),
+        (RetryPolicy(), StepValueError(), False),
         (RetryPolicy(), EncodingError(), False),
         (RetryPolicy(), StepCancelledError(), False),
         (RetryPolicy(retry_on=(OSError,)), ConnectionError(), True),
@@ -120,7 +120,7 @@ NO_IO = RetryPolicy(give_up_on=(OSError,))
         (RetryPolicy(), group(ValueError(), NonRetryableError()), False),
         (RetryPolicy(), group(ValueError(), group(OSError(), NonRetryableError())), False),
         (RetryPolicy(), group(RetryAfterError(1), NonRetryableError()), False),
-        (RetryPolicy(), group(ValueError(), ValidationError()), False),
+        (RetryPolicy(), group(ValueError(), StepValueError()), False),
         (RetryPolicy(), BaseExceptionGroup("x", [ValueError(), KeyboardInterrupt()]), False),
         (ON_IO, group(OSError(), group(ConnectionError())), True),
         (ON_IO, group(OSError(), group(ValueError())), False),
@@ -133,7 +133,7 @@ NO_IO = RetryPolicy(give_up_on=(OSError,))
         (RetryPolicy(give_up_on=(ExceptionGroup,)), group(ValueError()), False),
         # Along __cause__.
         (RetryPolicy(), caused(ValueError(), KeyError(), NonRetryableError()), False),
-        (RetryPolicy(), caused(ValueError(), ValidationError()), False),
+        (RetryPolicy(), caused(ValueError(), StepValueError()), False),
         (RetryPolicy(), caused(TimeoutError(), CancelledError()), True),  # as asyncio.timeout
         (ON_IO, caused(ValueError(), KeyError(), ConnectionError()), True),
         (ON_IO, caused(ValueError(), RetryAfterError(1)), True),

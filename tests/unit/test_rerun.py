@@ -5,8 +5,8 @@ import pytest
 from gorkflow import Workflow, at_least, passthrough, step, tolerate
 from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
+from gorkflow.events import Default
 from gorkflow.flow import ChoiceSpec, SleepSpec, StepSpec, WaitSpec, walk
-from gorkflow.refs import Default
 from gorkflow.rerun import Result, kept, locate, results
 from tests.machine.drive import Drive, block, chain, choice, sleep, wait
 from tests.machine.drive import passthrough as through

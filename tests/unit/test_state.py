@@ -11,11 +11,11 @@ from gorkflow import (
     EncodingError,
     PayloadTooLargeError,
     State,
+    StepValueError,
     UnavailableError,
-    ValidationError,
 )
-from gorkflow.overlay import Write
 from gorkflow.state import initial, layer_of
+from gorkflow.state_changes import Write
 
 
 class Order(BaseModel):
@@ -123,7 +123,7 @@ def test_values_come_back_as_objects_where_a_type_is_named():
     assert seen.read("other", Order, None) is None
     with pytest.raises(KeyError, match="no key 'other'"):
         seen.read("other", Order)
-    with pytest.raises(ValidationError, match=r"^state key 'order': x: Field required"):
+    with pytest.raises(StepValueError, match=r"^state key 'order': x: Field required"):
         seen.read("order", Point)
 
 
@@ -151,11 +151,11 @@ def test_what_json_cant_say_is_refused_with_its_key(value, error, message):
 )
 def test_what_is_no_key_is_refused(key):
     seen = state()
-    with pytest.raises(ValidationError, match=r"^state key .* (must be a text of|holds a lone)"):
+    with pytest.raises(StepValueError, match=r"^state key .* (must be a text of|holds a lone)"):
         seen[key] = 1
-    with pytest.raises(ValidationError, match=r"^state key"):
+    with pytest.raises(StepValueError, match=r"^state key"):
         seen.incr(key)
-    with pytest.raises(ValidationError, match=r"^state key"):
+    with pytest.raises(StepValueError, match=r"^state key"):
         seen.append(key, 1)
 
 
@@ -179,25 +179,25 @@ def test_all_other_texts_are_keys(key):
 )
 def test_only_numbers_are_added_to(text, kind):
     seen = state(k=text)
-    with pytest.raises(ValidationError, match=f"state key 'k' holds {kind}: only a number"):
+    with pytest.raises(StepValueError, match=f"state key 'k' holds {kind}: only a number"):
         seen.incr("k")
 
 
 def test_only_lists_are_appended_to():
     seen = state(k="-5", text='"x"')
-    with pytest.raises(ValidationError, match="state key 'k' holds a number: only a list"):
+    with pytest.raises(StepValueError, match="state key 'k' holds a number: only a list"):
         seen.append("k", 1)
     seen.incr("n")
-    with pytest.raises(ValidationError, match="state key 'n' holds a number"):
+    with pytest.raises(StepValueError, match="state key 'n' holds a number"):
         seen.append("n", 1)
     seen.append("l", 1)
-    with pytest.raises(ValidationError, match="state key 'l' holds a list"):
+    with pytest.raises(StepValueError, match="state key 'l' holds a list"):
         seen.incr("l")
 
 
 @pytest.mark.parametrize("by", [True, "1", None, 1j])
 def test_only_numbers_are_added(by):
-    with pytest.raises(ValidationError, match="state key 'n': incr takes a number"):
+    with pytest.raises(StepValueError, match="state key 'n': incr takes a number"):
         state().incr("n", by)
 
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gorkflow import InputInvalidError
-from gorkflow.timetable import CronRule, Interval, seconds_between, zone
+from gorkflow.schedule import CronRule, Interval, seconds_between, zone
 
 ZONES = [
     "UTC",
@@ -285,7 +285,7 @@ def test_without_the_library_only_rules_are_an_error() -> None:
     program = """
 import sys
 sys.modules["cronsim"] = None
-from gorkflow.timetable import CronRule, Interval
+from gorkflow.schedule import CronRule, Interval
 print(next(Interval(60, 0).following(30)))
 try:
     CronRule("0 3 * * *", "UTC")

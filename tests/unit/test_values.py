@@ -11,7 +11,7 @@ from gorkflow import events as ev
 from gorkflow.codec import codec_of
 from gorkflow.engine._match import carried_on, differences, type_differences
 from gorkflow.engine._values import Values
-from gorkflow.refs import Default
+from gorkflow.events import Default
 from gorkflow.signal import Signal
 from gorkflow.step import step
 from gorkflow.workflow import Workflow

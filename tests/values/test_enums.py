@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError
+from gorkflow.errors import StepValueError
 from tests.values.exact import shown
 
 
@@ -41,7 +41,7 @@ def test_a_member_stays_the_same_when_others_change(old: Any, name: str, new: An
 )
 def test_a_value_is_never_taken_for_a_name(old: Any, new: Any):
     first, second = _enum(**old), _enum(**new)
-    with pytest.raises(ValidationError, match=r"has no member .* any more"):
+    with pytest.raises(StepValueError, match=r"has no member .* any more"):
         codec_of(second).decode(codec_of(first).encode(first["A"]))
     assert codec_of(first).digest() != codec_of(second).digest()
 

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from gorkflow.annotations import fits
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError, ValueInvalidError
+from gorkflow.errors import StepValueError, ValueInvalidError
 from tests.values.exact import difference, shown
 
 
@@ -325,7 +325,7 @@ MISFITS = [
 
 @pytest.mark.parametrize(("old", "value", "new", "told"), MISFITS, ids=shown)
 def test_what_does_not_fit_is_named(old: Any, value: Any, new: Any, told: str):
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(StepValueError, match=told):
         codec_of(new).decode(codec_of(old).encode(value))
 
 
@@ -399,7 +399,7 @@ LOST = [
 @pytest.mark.parametrize(("old", "value", "new", "told"), LOST, ids=shown)
 def test_no_part_of_a_payload_is_lost_under_another_type(old: Any, value: Any, new: Any, told: str):
     data = codec_of(old).encode(value)
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(StepValueError, match=told):
         codec_of(new).understand(data)
 
 

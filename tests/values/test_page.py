@@ -29,7 +29,7 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import EncodingError, ValidationError, ValueInvalidError
+from gorkflow.errors import EncodingError, StepValueError, ValueInvalidError
 from tests.project.repository import ROOT
 from tests.values.exact import difference
 
@@ -157,7 +157,7 @@ def test_row_is_as_it_says(row: list[str]):
     kinds = codes(annotations)
     if refused.startswith(REFUSED_WHEN_MADE):
         for kind in kinds:
-            with pytest.raises(ValidationError):
+            with pytest.raises(StepValueError):
                 codec_of(kind).prepare()
         return
     keepers = [codec_of(kind) for kind in kinds]
@@ -202,7 +202,7 @@ def test_a_scalar_of_numpy_becomes_a_plain_number_and_is_rejected_elsewhere():
     for kind in (Any, str, int):
         with pytest.raises(ValueInvalidError):
             codec_of(kind).encode(float64(1.5))
-    with pytest.raises(ValidationError, match="numpy; convert it"):
+    with pytest.raises(StepValueError, match="numpy; convert it"):
         codec_of(Any).encode(float64(1.5))
 
 
@@ -243,5 +243,5 @@ def test_the_real_numpy_if_there_is_one():
     ):  # fmt: skip
         with pytest.raises(ValueInvalidError):
             codec_of(kind).encode(given)
-    with pytest.raises(ValidationError):
+    with pytest.raises(StepValueError):
         codec_of(np.ndarray).prepare()

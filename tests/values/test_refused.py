@@ -36,7 +36,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError, ValueInvalidError
+from gorkflow.errors import StepValueError, ValueInvalidError
 from tests.values import classes as c
 from tests.values.exact import shown
 
@@ -448,5 +448,5 @@ ANNOTATIONS = [
 
 @pytest.mark.parametrize(("annotation", "told"), ANNOTATIONS, ids=shown)
 def test_type_without_values_is_refused_when_it_is_named(annotation: Any, told: str):
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(StepValueError, match=told):
         codec_of(annotation).prepare()

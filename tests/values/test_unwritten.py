@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict, TypeVar
 
 from gorkflow.codec import codec_of
-from gorkflow.errors import ValidationError
+from gorkflow.errors import StepValueError
 
 
 class Order(BaseModel):
@@ -58,5 +58,5 @@ def test_a_class_may_hold_members_here_and_their_values_there(first: bool):
 
 
 def test_a_text_in_place_of_a_path_is_told_what_to_write():
-    with pytest.raises(ValidationError, match=r"expected Path, not str; write Path\(x\)"):
+    with pytest.raises(StepValueError, match=r"expected Path, not str; write Path\(x\)"):
         codec_of(Path).encode("a/b")

@@ -11,7 +11,7 @@ from typing import Any
 from gorkflow.annotations import describe
 from gorkflow.cli._errors import CliError
 from gorkflow.codec import codec_of, read_json
-from gorkflow.errors import ValidationError
+from gorkflow.errors import StepValueError
 from gorkflow.workflow import Workflow
 
 
@@ -39,7 +39,7 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
         )
     try:
         return codec_of(workflow.input).decode_lax(_read(text))
-    except ValidationError as error:
+    except StepValueError as error:
         hint = ""
         if "Invalid JSON" in str(error) and os.path.isfile(text):  # noqa: PTH113 - never raises
             hint = f"\nTo read it from the file: --input @{text}"
@@ -54,7 +54,7 @@ def _has_defaults(annotation: Any) -> bool:
     """Return whether no field of it has to be given."""
     try:
         codec_of(annotation).decode_lax(b"{}")
-    except ValidationError:
+    except StepValueError:
         return False
     return isinstance(annotation, type) and not issubclass(annotation, dict)
 
@@ -69,7 +69,7 @@ def read_payload(text: str | None) -> Any:
         return None
     try:
         return read_json(_read(text, "--payload"))
-    except ValidationError as error:
+    except StepValueError as error:
         hint = ""
         if text[:1] not in "@-[{":
             hint = "\nA text needs its own quotes: --payload '\"text\"'"
@@ -88,7 +88,7 @@ def read_state(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = codec_of(dict[str, Any]).validate(read_json(_read(text, "--state")))
-    except ValidationError as error:
+    except StepValueError as error:
         raise CliError(f"--state is no JSON object, as '{{\"budget\": 10}}': {error}") from None
     return state
 

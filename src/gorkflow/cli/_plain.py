@@ -13,6 +13,7 @@ from gorkflow.codec import view, views
 from gorkflow.engine._match import tree_of
 from gorkflow.engine._reading import reading
 from gorkflow.errors import HistoryError, RunNotFoundError
+from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.history import run_of, step_executions
 from gorkflow.insight.waiting import with_limits
@@ -29,7 +30,6 @@ from gorkflow.model import (
     StepStatus,
     instant,
 )
-from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.store import Loaded, RunReader
 
 _INPUT = 1  # the seq that stands for the run's input: that of `run_created`

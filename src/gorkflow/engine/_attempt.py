@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Handler
     from gorkflow.machine import RunStep
-    from gorkflow.overlay import Overlay, Write
     from gorkflow.policy import RetryPolicy
+    from gorkflow.state_changes import Overlay, Write
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -190,7 +190,7 @@ class Attempt:
 
         Raises:
             StepCancelledError: it should not begin any more.
-            ValidationError: its input does not match its parameters.
+            StepValueError: its input does not match its parameters.
         """
         driver, step = self.driver, self.step
         again = self.command.attempt > 1 or undone_path(self.command.path) is not None
@@ -210,7 +210,7 @@ class Attempt:
 
         Raises:
             EncodingError: it can't be written as JSON.
-            ValidationError: it does not match the annotation.
+            StepValueError: it does not match the annotation.
             PayloadTooLargeError: it is over the limit.
         """
         self.took()

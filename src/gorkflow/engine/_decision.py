@@ -15,13 +15,12 @@ from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.engine._within import context_of
-from gorkflow.errors import ValidationError, ValueInvalidError
-from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed
+from gorkflow.errors import StepValueError, ValueInvalidError
+from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed, item_of
 from gorkflow.flow import WaitSpec, template_of
 from gorkflow.machine import AskTime, Decide, Expand, Request
 from gorkflow.model import FailureCode
-from gorkflow.pauses import due_of, pause_of
-from gorkflow.refs import item_of
+from gorkflow.policy import due_of, pause_of
 
 if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
@@ -239,28 +238,28 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
     """Return keys as they stand in paths.
 
     Raises:
-        ValidationError: one can't stand there, or two are the same.
+        StepValueError: one can't stand there, or two are the same.
     """
     from urllib.parse import quote  # slow to load, and only needed for keys
 
     places: dict[str, int] = {}
     for index, key in enumerate(keys):
         if not isinstance(key, str | int) or isinstance(key, bool):
-            raise ValidationError(f"{asked} must return a str or int, not {brief(key)}")
+            raise StepValueError(f"{asked} must return a str or int, not {brief(key)}")
         try:
             written = quote(str(key), safe="")
         except UnicodeEncodeError:
-            raise ValidationError(
+            raise StepValueError(
                 f"{asked} returned {brief(key)}, which holds a lone surrogate"
             ) from None
         if not written or len(written) > _MAX_KEY:
-            raise ValidationError(
+            raise StepValueError(
                 f"{asked} returned {brief(key)} for item {index}; a key must have 1 to {_MAX_KEY} "
                 "characters, with all but letters, digits and _.-~ percent-encoded"
             )
         first = places.setdefault(written, index)
         if first != index:
-            raise ValidationError(
+            raise StepValueError(
                 f"{asked} returned {brief(key)} for items {first} and {index}; keys must differ"
             )
     return tuple(places)

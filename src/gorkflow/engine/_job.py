@@ -33,8 +33,8 @@ from gorkflow.model import (
     instant,
 )
 from gorkflow.node import Node
-from gorkflow.overlay import Write, writes_from_json, writes_to_json
 from gorkflow.state import State, layer_of
+from gorkflow.state_changes import Write, writes_from_json, writes_to_json
 from gorkflow.step import Step, step
 
 _clock = SystemClock()

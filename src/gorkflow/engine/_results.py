@@ -21,8 +21,8 @@ from gorkflow.errors import (
     EncodingError,
     PayloadTooLargeError,
     RunBlockedError,
+    StepValueError,
     UnreadableError,
-    ValidationError,
     ValueInvalidError,
 )
 from gorkflow.model import Failure, FailureCode, instant
@@ -60,7 +60,7 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
 
     Raises:
         EncodingError: it can't be written as JSON.
-        ValidationError: it does not match the annotation.
+        StepValueError: it does not match the annotation.
         PayloadTooLargeError: it is over the limit.
     """
     try:
@@ -88,7 +88,7 @@ def code_of(error: BaseException) -> FailureCode:
     match error:
         case PayloadTooLargeError():
             return FailureCode.PAYLOAD_TOO_LARGE
-        case ValidationError():
+        case StepValueError():
             return FailureCode.VALIDATION
         case EncodingError():
             return FailureCode.ENCODING

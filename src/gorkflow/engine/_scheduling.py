@@ -22,10 +22,11 @@ from gorkflow.schedule import (
     first_after,
     schedule_of,
     schedules_of,
+    seconds_between,
     table_of,
     timetable,
+    zone,
 )
-from gorkflow.timetable import seconds_between, zone
 
 if TYPE_CHECKING:
     from gorkflow.store import Store

@@ -7,8 +7,8 @@ from typing import Any
 
 from gorkflow.engine._values import Values
 from gorkflow.errors import ValueInvalidError
+from gorkflow.events import Ended, FailureRef, Ref
 from gorkflow.model import Failure, Outcome
-from gorkflow.refs import Ended, FailureRef, Ref
 
 
 class Shown:

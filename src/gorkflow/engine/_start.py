@@ -19,15 +19,15 @@ from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
 from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
-from gorkflow.overlay import same_writes
 from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.state import initial
+from gorkflow.state_changes import same_writes
 from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.overlay import Write
+    from gorkflow.state_changes import Write
     from gorkflow.store import Store
 
 

@@ -10,7 +10,7 @@ from gorkflow.store import RunRow
 
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
-    from gorkflow.refs import Ended
+    from gorkflow.events import Ended
 
 logger = logging.getLogger("gorkflow.run")
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING

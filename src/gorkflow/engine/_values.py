@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 from gorkflow import events as ev
 from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
 from gorkflow.codec import Codec, codec_of, view
-from gorkflow.errors import HistoryError, ValidationError
+from gorkflow.errors import HistoryError, StepValueError
+from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
-from gorkflow.refs import Default, Ended, FailureRef, Item, ListOf, Ref
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -95,7 +95,7 @@ class Values:
         """Return a fresh object for a reference, of the types of whoever produced it.
 
         Raises:
-            ValidationError: the recorded bytes don't match the annotation any more.
+            StepValueError: the recorded bytes don't match the annotation any more.
         """
         return self.received(ref, Any)
 
@@ -110,7 +110,7 @@ class Values:
                 said of it then may not hold any more, such as that a file exists.
 
         Raises:
-            ValidationError: a value does not match the annotation that it is received under.
+            StepValueError: a value does not match the annotation that it is received under.
             UnreadableError: only a type's own function can read it, and that has failed.
         """
         if not wanted:
@@ -127,7 +127,7 @@ class Values:
         that.
 
         Raises:
-            ValidationError: the value does not match.
+            StepValueError: the value does not match.
             UnreadableError: only its type's own function can read it, and that has failed.
         """
         found = self._bytes.get(ref) if type(ref) is int else None
@@ -182,7 +182,7 @@ class Values:
         """Return how many items a list has.
 
         Raises:
-            ValidationError: the value is no list.
+            StepValueError: the value is no list.
         """
         ref, _ = self._followed(ref)
         if isinstance(ref, tuple):
@@ -342,12 +342,12 @@ def _items(data: bytes) -> list[bytes]:
     """Return the records of the items of a list, tuple or deque, each with its exact bytes.
 
     Raises:
-        ValidationError: It is neither.
+        StepValueError: It is neither.
     """
     text = data.decode()
     begin = _SEQUENCE.match(text)
     if begin is None:
-        raise ValidationError(f"the value to map over is not a list, but {text:.100}")
+        raise StepValueError(f"the value to map over is not a list, but {text:.100}")
     items: list[bytes] = []
     at = _past_space(text, begin.end())
     while text[at] != "]":

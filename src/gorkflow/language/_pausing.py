@@ -12,7 +12,7 @@ from gorkflow.language._elements import UNSET, Condition, Element, Sleep, Time, 
 from gorkflow.language._options import id_problems
 from gorkflow.language._overloads import FluentMethods
 from gorkflow.node import In_contra, Node, Out_co
-from gorkflow.pauses import due_of, pause_of
+from gorkflow.policy import due_of, pause_of
 from gorkflow.signal import Signal
 
 if TYPE_CHECKING:

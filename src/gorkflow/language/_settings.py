@@ -65,7 +65,7 @@ def decoded(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> dict[
         texts: as they are recorded.
 
     Raises:
-        ValidationError: If one does not match its parameter.
+        StepValueError: If one does not match its parameter.
     """
     return {name: codec_of(known[name]).decode(text.encode()) for name, text in texts}
 

@@ -157,7 +157,7 @@ class Step(NodeByShape, Generic[P, Out_co]):
             What the function returns; of an async one, the awaitable.
 
         Raises:
-            ValidationError: If a setting does not match its parameter.
+            StepValueError: If a setting does not match its parameter.
         """
         if self.takes_context:
             args = (ctx, *args)

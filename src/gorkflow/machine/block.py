@@ -8,14 +8,14 @@ from dataclasses import replace
 from itertools import islice
 
 from gorkflow import events as ev
+from gorkflow.events import Ended, FailureRef, Ref
 from gorkflow.flow import NodeSpec, StepSpec, join_path
 from gorkflow.machine import joins
 from gorkflow.machine.frame import NEVER, Frame, Strength
 from gorkflow.machine.kept import is_instant
 from gorkflow.machine.state import overlay_of
 from gorkflow.model import Failure, FailureCode, StepStatus
-from gorkflow.overlay import Conflict, Overlay, lay, merged
-from gorkflow.refs import Ended, FailureRef, Ref
+from gorkflow.state_changes import Conflict, Overlay, lay, merged
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
 _CONFLICTS = 5  # keys that a message names

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gorkflow import events as ev
+from gorkflow.events import Default, Ended, Ref
 from gorkflow.flow import ChoiceSpec, NodeSpec, join_path
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import Decide
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import StepStatus
-from gorkflow.refs import Default, Ended, Ref
 
 
 class ChoiceFrame(Asking):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow._record import record
+from gorkflow.events import Ref
 from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, SleepSpec, StepSpec, WaitSpec
-from gorkflow.refs import Ref
 
 
 @record

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
+from gorkflow.events import Ended, FailureRef, Ref
 from gorkflow.flow import NodeSpec, id_at
 from gorkflow.model import Failure, FailureCode, StepStatus
-from gorkflow.refs import Ended, FailureRef, Ref
 
 if TYPE_CHECKING:
     from gorkflow.machine.machine import Machine

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
+from gorkflow.events import Ended
 from gorkflow.model import StepStatus
 from gorkflow.policy import Join
-from gorkflow.refs import Ended
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 TOLERATED = "failed, and may"

@@ -26,7 +26,7 @@ from gorkflow.flow import (
 )
 from gorkflow.machine import joins
 from gorkflow.machine.commands import is_expansion
-from gorkflow.overlay import Write
+from gorkflow.state_changes import Write
 
 _WHAT: dict[type, tuple[str, ...]] = {
     StepSpec: ("completed",),

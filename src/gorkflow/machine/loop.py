@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gorkflow import events as ev
+from gorkflow.events import Ended
 from gorkflow.flow import LoopSpec, iteration_mark
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import Decide
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import FailureCode, StepStatus
-from gorkflow.refs import Ended
 
 
 class LoopFrame(Asking):

@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
+from gorkflow.events import Ended
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.commands import (
     AskTime,
@@ -53,8 +54,7 @@ from gorkflow.machine.timing import set_clock
 from gorkflow.machine.undo import Undo
 from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
-from gorkflow.overlay import Overlay
-from gorkflow.refs import Ended
+from gorkflow.state_changes import Overlay
 
 E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gorkflow import events as ev
+from gorkflow.events import ListOf, Ref, item_of
 from gorkflow.flow import NodeSpec, item_mark
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.block import BlockFrame
 from gorkflow.machine.commands import Expand
 from gorkflow.machine.frame import Frame
 from gorkflow.model import FailureCode, StepStatus
-from gorkflow.refs import ListOf, Ref, item_of
 
 
 class MapFrame(Asking, BlockFrame):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gorkflow.events import Ref
 from gorkflow.flow import NodeSpec
 from gorkflow.machine.block import BlockFrame
 from gorkflow.machine.frame import Frame
-from gorkflow.refs import Ref
 
 
 class ParallelFrame(BlockFrame):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gorkflow import events as ev
+from gorkflow.events import Ended
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import Failure, FailureCode, StepStatus
-from gorkflow.refs import Ended
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
-from gorkflow.overlay import Overlay, Write, entry_of, keys, lay, read
+from gorkflow.state_changes import Overlay, Write, entry_of, keys, lay, read
 
 if TYPE_CHECKING:
     from gorkflow.machine.block import BlockFrame

@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow import events as ev
+from gorkflow.events import Ended, FailureRef, Ref, item_of
 from gorkflow.flow import UndoSpec, undo_path
 from gorkflow.machine.frame import Frame
 from gorkflow.machine.joins import names
 from gorkflow.machine.step import StepFrame
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
-from gorkflow.refs import Ended, FailureRef, Ref, item_of
 
 if TYPE_CHECKING:
     from gorkflow.machine.machine import Machine

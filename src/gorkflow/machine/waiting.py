@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gorkflow import events as ev
+from gorkflow.events import Default, Ref
 from gorkflow.flow import SleepSpec, WaitSpec
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import AskTime, AwaitSignal, StartTimer
 from gorkflow.machine.frame import Strength
 from gorkflow.machine.kept import Kept
 from gorkflow.model import FailureCode, StepStatus, instant
-from gorkflow.refs import Default, Ref
 
 
 class Pausing(Asking):

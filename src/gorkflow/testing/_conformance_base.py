@@ -10,10 +10,10 @@ from typing import ClassVar, TypeVar
 
 from gorkflow import events as ev
 from gorkflow.clock import Moment
+from gorkflow.events import Default, Ended, Item, ListOf
 from gorkflow.listing import Page
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus, instant
-from gorkflow.overlay import Write
-from gorkflow.refs import Default, Ended, Item, ListOf
+from gorkflow.state_changes import Write
 from gorkflow.store import (
     Append,
     Claim,

@@ -16,8 +16,8 @@ from gorkflow.flow import id_at
 from gorkflow.language._elements import UNSET
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
-from gorkflow.overlay import entry_of
 from gorkflow.state import State, initial
+from gorkflow.state_changes import entry_of
 
 if TYPE_CHECKING:
     import typing_extensions
@@ -123,7 +123,7 @@ class FakeContext(StepContext[Deps]):
 
         Raises:
             UnavailableError: the test gave none.
-            ValidationError: it does not match the annotation.
+            StepValueError: it does not match the annotation.
         """
         if self._input is UNSET:
             raise UnavailableError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gorkflow.errors import ValidationError
+from gorkflow.errors import StepValueError
 from gorkflow.values.judge import Judge
 from gorkflow.values.kind import (
     MARK,
@@ -53,7 +53,7 @@ class Foreign(Kind):
         )
         try:
             self._judge = Judge(annotation, arbitrary=True)
-        except ValidationError as error:
+        except StepValueError as error:
             said = str(error)  # that something is not installed, for example
             raise none if said.startswith(_UNKNOWN) else Misfit(said) from None
         if _kernel(self._judge.adapter.core_schema) in _NO_VALUES:

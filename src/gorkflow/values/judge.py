@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.errors import ValidationError
+from gorkflow.errors import StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
 from gorkflow.values.wording import first_line, invalid, refusal, too_large
 
@@ -48,7 +48,7 @@ class Judge:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model.
 
         Raises:
-            ValidationError: If it does not match the annotation.
+            StepValueError: If it does not match the annotation.
         """
         from pydantic_core import to_json
 
@@ -72,9 +72,9 @@ class Judge:
         """Check the constraints of a value, in any of the forms that it has.
 
         Raises:
-            ValidationError: If they hold in none.
+            StepValueError: If they hold in none.
         """
-        refused: ValidationError | None = None
+        refused: StepValueError | None = None
         for value in values:
             try:
                 self.python(value)
@@ -175,6 +175,6 @@ def _adapter_of(annotation: Any, *, arbitrary: bool) -> pydantic.TypeAdapter[Any
     except pydantic.PydanticUserError as error:
         if error.code == "class-not-fully-defined":
             raise NotDefinedYet(str(error)) from error
-        raise ValidationError(first_line(error)) from None
+        raise StepValueError(first_line(error)) from None
     except Exception as error:
-        raise ValidationError(first_line(error)) from error
+        raise StepValueError(first_line(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gorkflow.errors import EncodingError, PayloadTooLargeError, ValidationError
+from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Misfit
 
 _MAX_PROBLEMS = 5
@@ -20,9 +20,9 @@ def at(misfit: Misfit) -> str:
     return short(f"{place}: {misfit.reason}" if place else misfit.reason)
 
 
-def refusal(misfit: Misfit) -> ValidationError | EncodingError:
+def refusal(misfit: Misfit) -> StepValueError | EncodingError:
     """Return the error for a value that does not fit, or can't be kept."""
-    return (EncodingError if misfit.unsayable else ValidationError)(at(misfit))
+    return (EncodingError if misfit.unsayable else StepValueError)(at(misfit))
 
 
 def too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
@@ -34,24 +34,24 @@ def too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
     )
 
 
-def invalid(error: BaseException) -> ValidationError:
+def invalid(error: BaseException) -> StepValueError:
     """Return the error that says what pydantic, or a validator, said about a value."""
     import pydantic
 
-    if isinstance(error, ValidationError) or not is_verdict(error):
+    if isinstance(error, StepValueError) or not is_verdict(error):
         raise error
     if isinstance(error, RecursionError):
-        return ValidationError("it is nested too deep")
+        return StepValueError("it is nested too deep")
     if not isinstance(error, pydantic.ValidationError):
-        return ValidationError(f"a validator raised {type(error).__name__}: {text_of(error)}")
+        return StepValueError(f"a validator raised {type(error).__name__}: {text_of(error)}")
     try:
         details = error.errors(include_url=False, include_context=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
-        return ValidationError("a validator's error could not be shown")
+        return StepValueError("a validator's error could not be shown")
     lines = [_problem_at(item["loc"], _said(item)) for item in details[:_MAX_PROBLEMS]]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
-    return ValidationError("; ".join(lines))
+    return StepValueError("; ".join(lines))
 
 
 def is_verdict(error: BaseException) -> bool:

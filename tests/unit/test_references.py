@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gorkflow.model import Failure, FailureCode, StepStatus, instant
-from gorkflow.refs import (
+from gorkflow.events import (
     Default,
     Ended,
     failures_from_json,
@@ -17,6 +16,7 @@ from gorkflow.refs import (
     ref_from_json,
     ref_to_json,
 )
+from gorkflow.model import Failure, FailureCode, StepStatus, instant
 
 TEXT = st.text(max_size=20)
 FAILURES = st.builds(
