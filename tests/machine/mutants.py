@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from gorkflow import events, state_changes
 from gorkflow import events as ev
-from gorkflow import overlay, refs
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
 from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
 from gorkflow.machine.block import BlockFrame
@@ -781,7 +781,7 @@ def items_get_the_whole_list(patch: Patch) -> None:
 
 @mutant
 def items_get_their_neighbours(patch: Patch) -> None:
-    _item_gets(patch, lambda frame, index: refs.item_of(frame.input, index + 1))
+    _item_gets(patch, lambda frame, index: events.item_of(frame.input, index + 1))
 
 
 @mutant
@@ -1195,7 +1195,7 @@ def the_last_branch_wins(patch: Patch) -> None:
 
 @mutant
 def equal_values_conflict(patch: Patch) -> None:
-    patch.setattr(overlay, "_same", lambda _one, _other: False)
+    patch.setattr(state_changes, "_same", lambda _one, _other: False)
 
 
 @mutant
@@ -1203,7 +1203,7 @@ def a_conflict_leaves_the_branches_state(patch: Patch) -> None:
     def make(fail_over: Any) -> Any:
         def mutated(self: Any, conflicts: Any) -> None:
             outer = overlay_of(self.machine, self)
-            overlay.lay(outer, conflicts[0].key, conflicts[0].one)
+            state_changes.lay(outer, conflicts[0].key, conflicts[0].one)
             fail_over(self, conflicts)
 
         return mutated
@@ -1232,4 +1232,4 @@ def a_sleep_keeps_state(patch: Patch) -> None:
 
 @mutant
 def a_deleted_key_shows_what_is_below(patch: Patch) -> None:
-    patch.setattr(overlay, "_ABSOLUTE", (overlay.SET,))
+    patch.setattr(state_changes, "_ABSOLUTE", (state_changes.SET,))

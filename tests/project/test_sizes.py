@@ -1,4 +1,4 @@
-"""Files stay under 500 lines and functions under 50: past that, a subject has split."""
+"""A file is one noun of the glossary: under 600 lines, its functions under 50."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.project.repository import SRC, files, is_generated, name
 
-MAX_FILE = 500
+MAX_FILE = 600
 MAX_FUNCTION = 50
 
 SOURCES = [path for path in files(".py", under=SRC) if not is_generated(path.read_text())]
