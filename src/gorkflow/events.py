@@ -12,9 +12,9 @@ An event that the engine makes brings all that the machine can't know by itself 
 what a condition decided). The events marked *derived* follow from the tree and the earlier events:
 the machine makes them, and on replay checks them against the history.
 
-Values are moved about as references. A reference is plain data that names where a value was recorded, so composing values (the tuple of a
-block, say) costs nothing and no composed value is ever stored twice. The engine materialises bytes
-only for the step about to run.
+Values are moved about as references. A reference is plain data that names where a value was
+recorded, so composing values (the tuple of a block, say) costs nothing and no composed value is
+ever stored twice. The engine materialises bytes only for the step about to run.
 
 ==============  =================================================================================
 ``None``        the value ``None``
@@ -158,12 +158,6 @@ def failures_from_json(body: list[Any]) -> tuple[FailureRef, ...]:
     return tuple(item if isinstance(item, int) else Failure.from_json(item) for item in body)
 
 
-RULES = 2
-"""The version of the machine's rules. A run goes by those it was started under, so that its history
-still leads where it led. Since 1, a retry that would start after a deadline is not waited for.
-Since 2, a verdict tells which branches failed and may, and has the failures that are told nowhere
-else."""
-
 DRAINED = "drained"
 """The reason that what a drain withdrew is given."""
 
@@ -215,11 +209,8 @@ class RunStarted(Event):
     """A worker begins the run; always the second event, unless it was cancelled before."""
 
     kind = "run_started"
-    v = 2
     deadline: float | None
     """When the run's timeout ends, in seconds since the epoch."""
-    rules: int = RULES
-    """The version of the machine's rules that the run goes by; see ``RULES``."""
 
 
 @record

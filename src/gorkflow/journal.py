@@ -61,7 +61,7 @@ _WRITERS: dict[type[ev.Event], Callable[[Any], _Body]] = {
         **_state(e.state),
         **({} if e.defined_at is None else {"defined_at": e.defined_at}),
     },
-    ev.RunStarted: lambda e: {"deadline": e.deadline, "rules": e.rules},
+    ev.RunStarted: lambda e: {"deadline": e.deadline},
     ev.StepScheduled: lambda e: {
         "attempt": e.attempt, "input": ref_to_json(e.input), "ready_at": e.ready_at,
         **({"limits": e.limits} if e.limits else {}),
@@ -138,7 +138,6 @@ _READERS: dict[str, Callable[[_Body, bytes | None], _Body]] = {
         "input": p,
         "state": _writes(b),
     },
-    "run_started": lambda b, _: {"rules": 0, **b},
     "step_scheduled": lambda b, _: {
         **b,
         "input": ref_from_json(b["input"]),
@@ -230,7 +229,7 @@ def _run_created(e: ev.RunCreated) -> str | None:
 
 
 def _run_started(e: ev.RunStarted) -> str | None:
-    return None if e.deadline is not None else f'{{"deadline":null,"rules":{e.rules}}}'
+    return None if e.deadline is not None else '{"deadline":null}'
 
 
 def _step_scheduled(e: ev.StepScheduled) -> str | None:

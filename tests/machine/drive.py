@@ -78,7 +78,6 @@ class Drive:
         *nodes: NodeSpec,
         deadline: float | None = None,
         kept: dict[str, tuple[object, ...]] | None = None,
-        rules: int = ev.RULES,
     ) -> None:
         self.tree = WorkflowSpec(id="run", nodes=nodes)
         self.machine = Machine(RUN, self.tree)
@@ -88,7 +87,7 @@ class Drive:
         self.feed(ev.RunCreated, "", "fingerprint", b"{}")
         for path, fields in (kept or {}).items():
             self.feed(ev.ResultKept, path, *fields)
-        self.feed(ev.RunStarted, "", None if deadline is None else self.at + deadline, rules)
+        self.feed(ev.RunStarted, "", None if deadline is None else self.at + deadline)
 
     # ---- what happens ---------------------------------------------------------------------
 

@@ -110,7 +110,6 @@ class Observer:
         self.interrupted: dict[str, int] = {}
         self.finished = False
         self.started = False
-        self.rules = 0
         self.waits: dict[str, str] = {}
         """The signals that are waited for, by path, oldest first."""
         self.received: set[int] = set()
@@ -138,7 +137,7 @@ class Observer:
         elif isinstance(event, ev.Timed | ev.ResultKept):
             self._learn(event)
         elif isinstance(event, ev.RunStarted):
-            self.started, self.rules = True, event.rules
+            self.started = True
             self.due["", "deadline"] = event.deadline or NEVER
         elif isinstance(event, ev.StepCancelled | ev.StepSkipped):
             if isinstance(event, ev.StepCancelled) and path in self.running:
@@ -306,7 +305,7 @@ class Observer:
             if isinstance(command, StartTimer):
                 due = self.due.get((command.path, command.key), command.due)
                 assert command.due == due, f"{command} is not what was recorded"
-                if command.key == "retry" and self.rules:
+                if command.key == "retry":
                     assert due < self.deadline(command.path), f"{command} can't lead to anything"
             if isinstance(command, RunStep):
                 row = self.interrupted.get(command.path, 0)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from gorkflow import events, state_changes
-from gorkflow import events as ev
 from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
 from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
 from gorkflow.machine.block import BlockFrame
@@ -355,16 +354,6 @@ def only_the_innermost_deadline_counts(patch: Patch) -> None:
         return mutated
 
     _instead(patch, Machine, "start_timeout", make)
-
-
-@mutant
-def new_rules_hold_for_old_runs(patch: Patch) -> None:
-    patch.setattr(Machine, "rules", property(lambda _: ev.RULES, lambda _, __: None), raising=False)
-
-
-@mutant
-def new_verdicts_hold_for_old_runs(patch: Patch) -> None:
-    patch.setattr(block, "_TELLS", 1)
 
 
 @mutant

@@ -258,7 +258,6 @@ class Reference:
         self.kept: dict[str, ev.ResultKept] = {}
         self.cancel_at = self.started_at = NEVER
         self.due = NEVER
-        self.rules = 0
         self.hopeful = False
         """While it is asked what has no work to do: whatever is kept then counts as completed."""
         self.at: dict[int, float] = {}
@@ -275,7 +274,6 @@ class Reference:
             elif isinstance(event, ev.RunStarted):
                 self.started_at = event.seq
                 self.due = NEVER if event.deadline is None else event.deadline
-                self.rules = event.rules
             elif isinstance(event, ev.ResultKept):
                 self.kept[event.path] = event
             elif not is_derived(event):
@@ -478,7 +476,7 @@ class Reference:
 
     def _too_late(self, event: ev.Event, stop: Stop) -> str:
         late = isinstance(event, ev.StepFailed) and (event.retry_at or 0) >= stop.due
-        return "late" if late and self.rules else ""
+        return "late" if late else ""
 
     def _pause(
         self, spec: SleepSpec | WaitSpec, path: str, since: float, value: Symbol, stop: Stop
@@ -808,8 +806,6 @@ class Reference:
 
         Without that of which the block fails, if it does: whatever is around it has that.
         """
-        if self.rules < 2:
-            return ()
         return tuple(
             (code, path, attempt)
             for life in lives

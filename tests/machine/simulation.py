@@ -245,7 +245,7 @@ class Simulation:
         deadline = None
         if self._chance(self.weather.deadline):
             deadline = self.at + self.rng.choice((4, 100))
-        self.feed(ev.RunStarted, "", deadline, self.rng.choice((0, 1, ev.RULES, ev.RULES)))
+        self.feed(ev.RunStarted, "", deadline)
 
     def _keep_some(self) -> None:
         """Begin with some results of another run, whichever these are."""

@@ -1,7 +1,5 @@
 """A retry that would start after a deadline is not waited for, and the verdict says so."""
 
-from gorkflow import events as ev
-from gorkflow.journal import Row, from_row, to_row
 from gorkflow.machine import StartTimer
 
 from .drive import Drive, block, chain, out, step
@@ -84,26 +82,6 @@ def test_a_drain_comes_before_it():
     assert drive.cancelled == {"b": "drained"}
 
 
-def test_a_run_that_began_under_older_rules_goes_by_them():
-    drive = Drive(A, deadline=30.0, rules=0)
-    drive.begin()
-    drive.fail("a", retry=42.0)
-    assert drive.status == "running"
-    drive.fire("", "deadline")
-    assert drive.failures == [("timeout", "")]
-    drive.replays()
-
-
 def test_without_a_timeout_there_is_no_deadline():
     assert Drive(C).machine.deadline("c") is None
     assert Drive(C, deadline=9.0).machine.deadline("nowhere") is None
-
-
-def test_old_histories_are_read_as_what_they_were():
-    row = Row("r", 2, "run_started", "", 1.0, 1, '{"deadline":null}', None)
-    event = from_row(row)
-    assert isinstance(event, ev.RunStarted)
-    assert event.rules == 0
-    now = ev.RunStarted("r", 2, "", 1.0, None)
-    assert from_row(to_row(now)) == now
-    assert now.rules == ev.RULES

@@ -252,19 +252,6 @@ def test_the_verdict_says_so_of_any_failure_and_why_it_was_not_tried_again():
     assert drive.failures == [("step_failed", "a")]
 
 
-@pytest.mark.parametrize("rules", [0, 1])
-def test_verdicts_of_runs_that_began_under_older_rules_stay_as_they_were(rules):
-    drive = Drive(block(A, step("b", continue_on_error=True), timeout=5), rules=rules)
-    drive.begin()
-    drive.complete("a")
-    drive.fire("&a")
-    verdict = drive.verdict("&a")
-    assert (verdict.reason, verdict.failures) == (
-        "2 of 2 completed (a, b); all met after 0 s", ()
-    )  # fmt: skip
-    drive.replays()
-
-
 def test_nested_workflow_times_out_as_a_whole():
     drive = Drive(block(chain("w", A, B, timeout=9), C, join="settled"))
     drive.begin()

@@ -82,8 +82,8 @@ def test_samples_come_back_equal(event):
             ev.RunCreated("r", 1, "", 1.5, "f", b"1", defined_at=0.5),
             '{"fingerprint":"f","timeout":null,"defined_at":0.5}',
         ),
-        (ev.RunStarted("r", 2, "", 1.5, None, 7), '{"deadline":null,"rules":7}'),
-        (ev.RunStarted("r", 2, "", 1.5, 9.5, 7), '{"deadline":9.5,"rules":7}'),
+        (ev.RunStarted("r", 2, "", 1.5, None), '{"deadline":null}'),
+        (ev.RunStarted("r", 2, "", 1.5, 9.5), '{"deadline":9.5}'),
         (ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5), '{"attempt":1,"input":2,"ready_at":0.5}'),
         (
             ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),

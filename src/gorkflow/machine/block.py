@@ -19,7 +19,6 @@ from gorkflow.state_changes import Conflict, Overlay, lay, merged
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
 _CONFLICTS = 5  # keys that a message names
-_TELLS = 2  # the rules by which a verdict tells what the block went on from
 
 
 class BlockFrame(Frame):
@@ -122,16 +121,10 @@ class BlockFrame(Frame):
 
     def _count(self, index: int, ended: Ended) -> None:
         if ended.optional and self.spec.join.kind == "all":
-            ended = self._tolerated(ended)
+            self.tally.tolerated += 1
+            ended = replace(ended, status=COMPLETED)
         self.results[index] = ended
         self._tally(ended.status, 1)
-
-    def _tolerated(self, ended: Ended) -> Ended:
-        """Return what counts in place of a failure that `all` goes on from."""
-        if self.machine.rules < _TELLS:
-            return Ended(ended.path, COMPLETED)
-        self.tally.tolerated += 1
-        return replace(ended, status=COMPLETED)
 
     def _tally(self, status: StepStatus, number: int) -> None:
         if status is COMPLETED:
@@ -175,7 +168,7 @@ class BlockFrame(Frame):
         """
         failed = self.tally.failed or self.tally.tolerated
         outcomes = verdict is COMPLETED and self.spec.join.kind not in {"all", "first"}
-        if not failed or outcomes or self.machine.rules < _TELLS:
+        if not failed or outcomes:
             return ()
         passed_on = FAILED if verdict is FAILED and not self.conflict else None
         ended = (r for r in self.results if r is not None and r.status is not passed_on)

@@ -100,8 +100,6 @@ class Machine:
         self.state: Overlay | None = None
         """What was written outside of all live branches; ``None``: nothing, nor inside of them."""
         self.frame_types = FRAME_TYPES
-        self.rules = 0
-        """The version of the rules that the run was started under."""
         self.undo: Undo | None = None
         """What is undone should the run fail, as far as there is such a thing."""
         self._keeper: Keeper | None = None
@@ -263,7 +261,6 @@ class Machine:
             self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is PENDING and self.seq > 1:
             self.status = RUNNING
-            self.rules = event.rules
             if self._keeper is not None:
                 self.kept, self._keeper = self._keeper.kept, None
             # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.

@@ -75,7 +75,7 @@ class StepFrame(Frame):
             self._fail(event.seq)
         elif self.stopping:
             self._withdraw()
-        elif (at := self.machine.passed(event.retry_at)) >= self.due and self.machine.rules:
+        elif (at := self.machine.passed(event.retry_at)) >= self.due:
             self._withdraw(too_late(self, at))
         else:
             self.state = "waiting"
