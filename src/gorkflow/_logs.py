@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, cast
 
-from gorkflow._clean import cleaned, one_record
+from gorkflow._text import cleaned, one_record
 from gorkflow.model import Failure
 
 NAMES = ("gorkflow.engine", "gorkflow.run", "gorkflow.step", "gorkflow.store")

@@ -38,27 +38,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-from gorkflow._words import brief
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gorkflow.model import Failure, Outcome
-
-
-class GorkflowError(Exception):
-    """The root of every error of this library."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Let it be copied, and cross to other processes, whatever its constructor takes."""
-        return _remade, (type(self), self.args), vars(self)
-
-
-def _remade(cls: type[GorkflowError], args: tuple[object, ...]) -> GorkflowError:
-    return cls.__new__(cls, *args)
+from gorkflow._text import brief
+from gorkflow.model import Failure, Outcome
+from gorkflow.model import GorkflowError as GorkflowError  # noqa: PLC0414 - for importers
 
 
 class StepInvalidError(GorkflowError):

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from gorkflow import events as ev
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import (
     Item,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from gorkflow._record import guarded
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.model import RunStatus
 
 T_co = TypeVar("T_co", covariant=True)

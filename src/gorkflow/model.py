@@ -13,10 +13,21 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from gorkflow._record import guarded
-from gorkflow._words import brief
-from gorkflow.errors import GorkflowError
+from gorkflow._text import brief
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+class GorkflowError(Exception):
+    """The root of all errors of this library; ``gorkflow.errors`` draws their tree."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be copied, and cross to other processes, whatever its constructor takes."""
+        return _remade, (type(self), self.args), vars(self)
+
+
+def _remade(cls: type[GorkflowError], args: tuple[object, ...]) -> GorkflowError:
+    return cls.__new__(cls, *args)
 
 
 class _Status(StrEnum):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from gorkflow._record import guarded
-from gorkflow._words import brief
+from gorkflow._text import brief
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # no calendar goes much further
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gorkflow._record import guarded, named_record
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.errors import GorkflowError, InputInvalidError
 
 _DAY = 86_400

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._options import annotation_problems, id_problems

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,

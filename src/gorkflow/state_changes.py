@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from gorkflow._record import record
-from gorkflow._words import brief
+from gorkflow._text import brief
 
 SET, DELETE, INCR, APPEND = OPS = ("set", "delete", "incr", "append")
 _ABSOLUTE = (SET, DELETE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.errors import StepInvalidError
 from gorkflow.language._hazards import (
     BlockingCallWarning,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
 from gorkflow._record import suggesting
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._dropped import (

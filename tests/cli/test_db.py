@@ -17,9 +17,8 @@ import pytest
 
 from gorkflow.cli import _findings
 from gorkflow.flow import PassthroughSpec, WorkflowSpec, fingerprint, to_json
-from gorkflow.maintenance import Finding, Level
 from gorkflow.model import RunStatus
-from gorkflow.store import Message, NewRun, RunRow
+from gorkflow.store import Finding, Level, Message, NewRun, RunRow
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import new_run, worker
 from tests.cli.conftest import Invoke

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import gorkflow as g
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.stores.sqlite import SqliteStore
 from tests.engine.support import STORES, in_loop
 from tests.unit.test_arguments import JUNK, one, plain, problem

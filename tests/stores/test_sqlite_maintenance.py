@@ -12,9 +12,8 @@ from contextlib import closing
 import pytest
 
 from gorkflow.errors import StoreError
-from gorkflow.maintenance import Level, Maintainable
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, Written
+from gorkflow.store import Append, Level, Maintainable, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,

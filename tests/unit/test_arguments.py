@@ -14,7 +14,7 @@ import pytest
 
 import gorkflow as g
 from gorkflow import testing
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore

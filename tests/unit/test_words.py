@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 
 
 class Mute:

@@ -14,9 +14,8 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine import _retention
 from gorkflow.engine._damage import damaged
 from gorkflow.errors import StoreCorruptError
-from gorkflow.maintenance import Finding, Level, Maintainable
 from gorkflow.model import RunStatus
-from gorkflow.store import Store
+from gorkflow.store import Finding, Level, Maintainable, Store
 
 
 def maintainable(store: Store) -> Maintainable:

@@ -15,10 +15,9 @@ from gorkflow.clock import SystemClock
 from gorkflow.engine._damage import damaged
 from gorkflow.errors import GorkflowError, StoreError
 from gorkflow.listing import RunFilter
-from gorkflow.maintenance import Finding, Level
 from gorkflow.model import BLOCKED, UNDOING, RunStatus, instant
 from gorkflow.schedule import ScheduleRow, mended
-from gorkflow.store import RunReader, RunRow, Store
+from gorkflow.store import Finding, Level, RunReader, RunRow, Store
 
 _LATE = 10.0
 """Seconds after which somebody should have taken a run: workers look every second."""

@@ -10,7 +10,7 @@ from gorkflow.cli._errors import ExitCode
 from gorkflow.cli._output import put
 from gorkflow.cli._stores import in_same_store
 from gorkflow.cli._text import clean, json_text
-from gorkflow.maintenance import Finding, Level
+from gorkflow.store import Finding, Level
 
 _MARKS = {
     Level.OK: ("✓", "green"),

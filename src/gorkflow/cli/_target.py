@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.cli._errors import CliError
 from gorkflow.cli._text import clean
 from gorkflow.engine.engine import Engine

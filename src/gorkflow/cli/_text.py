@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from gorkflow._clean import cleaned as clean
-from gorkflow._clean import is_shown
+from gorkflow._text import cleaned as clean
+from gorkflow._text import is_shown
 
 __all__ = [
     "clean",

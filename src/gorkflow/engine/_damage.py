@@ -14,8 +14,7 @@ from gorkflow.history import run_of, step_executions
 from gorkflow.journal import to_row
 from gorkflow.listing import RunFilter
 from gorkflow.machine import replay, state_of
-from gorkflow.maintenance import Finding, Level
-from gorkflow.store import Loaded, RunReader
+from gorkflow.store import Finding, Level, Loaded, RunReader
 
 _PAGE = 200
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._blame import roots
 from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._functions import NoThreadError

@@ -6,7 +6,7 @@ import os
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.errors import RunNotFoundError, UnavailableError
 from gorkflow.language._options import defaults_problems

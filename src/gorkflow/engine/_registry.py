@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._executors import misplaced
 from gorkflow.engine._own import Own
 from gorkflow.errors import WorkflowInvalidError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.definition import without_code
 from gorkflow.engine import _blocked
 from gorkflow.engine._driver import Inbound

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._part import Part
 from gorkflow.listing import RunFilter
-from gorkflow.maintenance import Maintainable
 from gorkflow.model import RunStatus, instant
-from gorkflow.store import RunReader, RunRow, Store
+from gorkflow.store import Maintainable, RunReader, RunRow, Store
 
 _BATCH_RUNS = 100
 _BATCH_EVENTS = 2000

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._part import Part
 from gorkflow.engine._start import check_names, checked_input, checked_priority, checked_tags
 from gorkflow.errors import InputInvalidError, ScheduleNotFoundError, StoreError

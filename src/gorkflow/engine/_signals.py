@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._match import tree_from

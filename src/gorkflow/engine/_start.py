@@ -11,7 +11,7 @@ from datetime import timedelta
 from math import inf, isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._driver import NAP, Driver, Inbound

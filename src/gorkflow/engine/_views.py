@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Never, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._given import run_id_of
 from gorkflow.engine._part import Part
 from gorkflow.engine._within import calling, waiting

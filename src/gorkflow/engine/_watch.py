@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._record import named_record
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._match import read_by, tree_of

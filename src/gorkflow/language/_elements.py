@@ -7,7 +7,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from gorkflow._record import record
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._hazards import is_async_function

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.language._elements import Block, Chain, Choice, Element, Loop, Map, Sleep, Wait
 

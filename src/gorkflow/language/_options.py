@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import StepInvalidError, ValueInvalidError

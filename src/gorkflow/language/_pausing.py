@@ -6,7 +6,7 @@ import inspect
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.language._elements import UNSET, Condition, Element, Sleep, Time, Wait
 from gorkflow.language._options import id_problems

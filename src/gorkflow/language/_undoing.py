@@ -6,7 +6,7 @@ import inspect
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe, fits, is_optional, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import UndoSpec

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.listing import RunFilter

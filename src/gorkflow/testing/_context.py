@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
 from gorkflow.engine.engine import MAX_PAYLOAD

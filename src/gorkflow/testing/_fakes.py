@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.context import StepContext

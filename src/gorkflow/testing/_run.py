@@ -12,7 +12,7 @@ from random import Random
 from threading import Thread
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.engine._start import StartOptions
 from gorkflow.errors import RunCancelledError, RunFailedError
 from gorkflow.events import Event

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from datetime import UTC, datetime
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.clock import TimerHandle
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.store import Store
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.testing._compare import Difference, compared, lines, why

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest, nsmallest
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gorkflow.clock import Moment
 from gorkflow.errors import StoreError
-from gorkflow.maintenance import Examination, Finding, Level
+from gorkflow.store import Examination, Finding, Level
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Settings
 from gorkflow.stores.sqlite._errors import translated

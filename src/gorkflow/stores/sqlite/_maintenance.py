@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gorkflow.errors import StoreCorruptError
-from gorkflow.maintenance import Finding, Level
+from gorkflow.store import Finding, Level
 from gorkflow.stores.sqlite import _limits, _schedules
 from gorkflow.stores.sqlite._reads import run_row
 from gorkflow.stores.sqlite._schema import query

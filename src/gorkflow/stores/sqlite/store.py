@@ -11,18 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gorkflow._words import brief
+from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter
-from gorkflow.maintenance import Examination, Finding, Level
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
     Claim,
+    Examination,
+    Finding,
     Heartbeat,
+    Level,
     Loaded,
     Message,
     NewRun,

@@ -1,0 +1,95 @@
+"""Text for people: values, lists and hints in messages, and what is safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+
+def brief(value: object, most: int = 100) -> str:
+    """Return the ``repr`` of a value for a message; this never fails.
+
+    Args:
+        value: Any value. Python refuses to write an int of more than 4300 digits.
+        most: The number of characters that are shown.
+    """
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__, or an int that is too long
+        if isinstance(value, int):
+            return f"{'a negative' if value < 0 else 'an'} int of too many digits"
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def listed(items: Sequence[str], most: int, total: int | None = None) -> str:
+    """Return ``a, b and 3 more``.
+
+    Args:
+        items: The first items, at least.
+        most: The number of items that are shown.
+        total: The number of all items; ``None``: ``len(items)``.
+    """
+    shown = items[:most]
+    more = (len(items) if total is None else total) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def similar(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one; ``None``: none is."""
+    import difflib  # only for errors
+
+    close = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), 1, 0.5)
+    return close[0] if close else None
+
+
+def did_you_mean(name: object, known: Iterable[str], or_else: str | None = None) -> str:
+    """Return ``did you mean 'x'?``, or a text that lists the known names.
+
+    Args:
+        name: An unknown name.
+        known: The names that exist.
+        or_else: The text when none is similar; ``None``: ``there are: a, b``.
+    """
+    known = list(known)
+    near = similar(name, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return f"there are: {', '.join(known)}" if or_else is None else or_else
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Cc: control characters, with the one that starts escape sequences. Cf: invisible, and able to
+turn the reading order around. Cs: lone surrogates. Zl, Zp: line ends that few terminals know."""
+
+
+def is_shown(char: str) -> bool:
+    """Return whether a character is safe to print, line ends and tabs aside."""
+    return char == "\u200d" or unicodedata.category(char) not in _UNSAFE  # it joins emoji
+
+
+def cleaned(text: str) -> str:
+    """Return the text without characters that could steer a terminal; lines and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if char in "\n\t" or is_shown(char) else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def one_record(text: str) -> str:
+    """Return the text on one line, with unsafe characters escaped as in Python."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if is_shown(char) else char.encode("unicode_escape").decode("ascii") for char in text
+    )
