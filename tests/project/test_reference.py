@@ -1,0 +1,176 @@
+"""The reference: it is made of the docstrings, and their examples run.
+
+An example stands in the section `Example:` of a docstring. It is Python that may `await`, or a
+session with `>>>`. It runs alone, in an empty folder, so it imports all that it uses.
+"""
+
+import ast
+import asyncio
+import doctest
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scripts import reference
+
+ENTRIES = {
+    f"{door}.{entry.name}": entry
+    for door in reference.FRONT_DOORS
+    for entry in reference.entries(door)
+}
+EXAMPLES = {
+    name: entry.example()
+    for whole in ENTRIES.values()
+    for name, entry in {it.name: it for it in (whole, *whole.members)}.items()
+    if entry.example()
+}
+NO_EXAMPLE_NEEDED = ("gorkflow.events.", "gorkflow.store.")
+"""The page of events shows how to read them all; a store has its conformance suite."""
+WITHOUT_EXAMPLE = {
+    "gorkflow.AsyncStep",
+    "gorkflow.Attempt",
+    "gorkflow.BlockingCallWarning",
+    "gorkflow.Cancelled",
+    "gorkflow.Completed",
+    "gorkflow.DeadlockError",
+    "gorkflow.DuplicateRunError",
+    "gorkflow.EncodingError",
+    "gorkflow.Engine",
+    "gorkflow.EngineClosedError",
+    "gorkflow.EventFeed",
+    "gorkflow.Failed",
+    "gorkflow.Failure",
+    "gorkflow.FailureCode",
+    "gorkflow.GorkflowError",
+    "gorkflow.HistoryError",
+    "gorkflow.InputInvalidError",
+    "gorkflow.Join",
+    "gorkflow.LeaseLostError",
+    "gorkflow.Limit",
+    "gorkflow.Node",
+    "gorkflow.NonRetryableError",
+    "gorkflow.OutcomeError",
+    "gorkflow.Page",
+    "gorkflow.PayloadTooLargeError",
+    "gorkflow.ProcessDiedError",
+    "gorkflow.Progress",
+    "gorkflow.ResourceBusyError",
+    "gorkflow.RetryAfterError",
+    "gorkflow.RetryPolicy",
+    "gorkflow.Run",
+    "gorkflow.RunBlockedError",
+    "gorkflow.RunCancelledError",
+    "gorkflow.RunEndedError",
+    "gorkflow.RunError",
+    "gorkflow.RunFailedError",
+    "gorkflow.RunFilter",
+    "gorkflow.RunHandle",
+    "gorkflow.RunNotEndedError",
+    "gorkflow.RunNotFoundError",
+    "gorkflow.RunStatus",
+    "gorkflow.Schedule",
+    "gorkflow.ScheduleNotFoundError",
+    "gorkflow.Signal",
+    "gorkflow.Skipped",
+    "gorkflow.State",
+    "gorkflow.StateConflictError",
+    "gorkflow.Step",
+    "gorkflow.StepCancelledError",
+    "gorkflow.StepClosureWarning",
+    "gorkflow.StepContext",
+    "gorkflow.StepControl",
+    "gorkflow.StepDefaults",
+    "gorkflow.StepExecution",
+    "gorkflow.StepInvalidError",
+    "gorkflow.StepStatus",
+    "gorkflow.StepValueError",
+    "gorkflow.StoreCorruptError",
+    "gorkflow.StoreError",
+    "gorkflow.StoreUnavailableError",
+    "gorkflow.StoreVersionError",
+    "gorkflow.SyncStep",
+    "gorkflow.UnavailableError",
+    "gorkflow.ValueInvalidError",
+    "gorkflow.Workflow",
+    "gorkflow.WorkflowDroppedWarning",
+    "gorkflow.WorkflowInvalidError",
+    "gorkflow.at_least",
+    "gorkflow.passthrough",
+    "gorkflow.run",
+    "gorkflow.stores.open_store",
+    "gorkflow.stores.without_secrets",
+    "gorkflow.testing.CrashCampaign",
+    "gorkflow.testing.CrashOptions",
+    "gorkflow.testing.CrashReport",
+    "gorkflow.testing.Difference",
+    "gorkflow.testing.Doubled",
+    "gorkflow.testing.Exploration",
+    "gorkflow.testing.ExploreOptions",
+    "gorkflow.testing.FakeContext",
+    "gorkflow.testing.PlayOptions",
+    "gorkflow.testing.Report",
+    "gorkflow.testing.Result",
+    "gorkflow.testing.StuckError",
+    "gorkflow.testing.VirtualClock",
+    "gorkflow.testing.VirtualEngine",
+    "gorkflow.testing.VirtualLoop",
+    "gorkflow.testing.context",
+    "gorkflow.testing.crash_at_every_commit",
+    "gorkflow.testing.explore",
+    "gorkflow.testing.in_virtual_time",
+    "gorkflow.testing.outside",
+    "gorkflow.testing.run",
+    "gorkflow.testing.run_sync",
+    "gorkflow.testing.with_fakes",
+    "gorkflow.tolerate",
+}
+"""Public classes and functions that still lack an example. The set only gets smaller."""
+WITHOUT_DOCSTRING = {
+    "gorkflow.events.Ref",
+    "gorkflow.step",
+}
+"""Public names that still lack a docstring. The set only gets smaller."""
+
+
+def test_the_reference_is_made_of_the_docstrings():
+    pages = reference.pages()
+    found = {path: path.read_text(encoding="utf-8") for path in reference.FOLDER.glob("*.md")}
+    assert found == pages, "run scripts/reference.py"
+
+
+def test_public_classes_and_functions_have_examples():
+    lacking = {
+        name
+        for name, entry in ENTRIES.items()
+        if not isinstance(entry.node, ast.Assign | ast.AnnAssign)
+        and not name.startswith(NO_EXAMPLE_NEEDED)
+        and not entry.example()
+    }
+    assert lacking == WITHOUT_EXAMPLE
+
+
+def test_public_names_have_docstrings():
+    assert {name for name, entry in ENTRIES.items() if not entry.docstring} == WITHOUT_DOCSTRING
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    code = EXAMPLES[name]
+    if code.startswith(">>>"):
+        test = doctest.DocTestParser().get_doctest(code, module.__dict__, name, None, None)
+        assert not doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed
+        return
+    (tmp_path / "example.py").write_text(code)  # what reads functions finds their source
+    compiled = compile(
+        code, tmp_path / "example.py", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    with asyncio.Runner() as runner:
+        result = eval(compiled, module.__dict__)
+        if inspect.iscoroutine(result):
+            runner.run(result)
