@@ -9,10 +9,10 @@ import pytest
 
 from gorkflow import Completed, Engine, Failed, RunCancelledError, Workflow, step
 from gorkflow.engine import _decision
-from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._decision import Evaluation
 from gorkflow.engine._functions import Functions, NoThreadError
 from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._watchdog import Countdown, Watchdog
 
 from .support import Gate, in_loop, until
 
@@ -92,8 +92,10 @@ async def test_a_condition_has_its_time_from_when_it_begins(
     gates = [Gate(), Gate()]
     short = iter([0.1])  # for the first
 
-    def countdown(work: Evaluation, seconds: float, over: Callable[[], object]) -> Countdown:
-        return Countdown(work, next(short, seconds), over)
+    def countdown(
+        dog: Watchdog, work: Evaluation, seconds: float, over: Callable[[], object]
+    ) -> Countdown:
+        return Countdown(dog, work, next(short, seconds), over)
 
     monkeypatch.setattr(_decision, "Countdown", countdown)
 

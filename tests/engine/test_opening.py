@@ -11,7 +11,7 @@ import pytest
 
 from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
 from gorkflow.clock import Timekeeper
-from gorkflow.engine._shared import _known
+from gorkflow.engine._sync import _known
 from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gorkflow.engine._promise import Promise
+from gorkflow.engine._sync import Promise
 from tests.engine.support import in_loop
 
 

@@ -22,10 +22,8 @@ import pytest
 
 from gorkflow import Engine, RunFailedError, Workflow, step
 from gorkflow.engine import _decision, _watchdog
-from gorkflow.engine._blame import _kind, holder
-from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._decision import Evaluation
-from gorkflow.engine._watchdog import Watchdog
+from gorkflow.engine._watchdog import Countdown, Watchdog, _kind, holder
 
 from .support import DEADLINE, in_loop
 
@@ -206,8 +204,10 @@ def beside_a_block(kind: str, asked: Callable[[int], Any]) -> Workflow[int, Any]
 def test_functions_do_not_pay_for_a_step_that_blocks(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def countdown(work: Evaluation, seconds: float, over: Callable[[], object]) -> Countdown:
-        return Countdown(work, 0.4, over)
+    def countdown(
+        dog: Any, work: Evaluation, seconds: float, over: Callable[[], object]
+    ) -> Countdown:
+        return Countdown(dog, work, 0.4, over)
 
     monkeypatch.setattr(_decision, "Countdown", countdown)
 

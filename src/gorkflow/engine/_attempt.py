@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import NoDeps, StepContext
-from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -21,6 +20,7 @@ from gorkflow.engine._results import (
     unreadable,
 )
 from gorkflow.engine._retries import retry_delay, thrown, unknown_names
+from gorkflow.engine._watchdog import Countdown
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
@@ -140,6 +140,14 @@ class Attempt:
         self._timers = ()
 
     @property
+    def run_id(self) -> str:
+        return self.driver.run_id
+
+    @property
+    def path(self) -> str:
+        return self.command.path
+
+    @property
     def is_over(self) -> bool:
         """Whether it is decided; its handler may run on."""
         return self._decided
@@ -243,7 +251,9 @@ class Attempt:
         """Let the timeout run from now."""
         timeout = self.command.spec.timeout
         if timeout is not None and not self._decided:
-            self._timers += (Countdown(self, timeout, self._time_out),)
+            self._timers += (
+                Countdown(self.driver.runtime.watchdog, self, timeout, self._time_out),
+            )
 
     def may_begin(self) -> bool:
         """Return, right before the handler begins, whether it should. From any thread.

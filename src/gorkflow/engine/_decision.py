@@ -10,10 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
-from gorkflow.engine._blame import roots
-from gorkflow.engine._countdown import Countdown
 from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
+from gorkflow.engine._watchdog import Countdown, roots
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepValueError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed, item_of
@@ -56,6 +55,14 @@ class Evaluation:
         """Runs that the function waits for."""
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._run(), context=context_of(self))
+
+    @property
+    def run_id(self) -> str:
+        return self.driver.run_id
+
+    @property
+    def path(self) -> str:
+        return self.command.path
 
     @property
     def is_over(self) -> bool:
@@ -134,7 +141,9 @@ class Evaluation:
         def begins() -> None:
             nonlocal countdown
             if seconds is not None:
-                countdown = Countdown(self, seconds, lambda: timeout.reschedule(0.0))
+                countdown = Countdown(
+                    runtime.watchdog, self, seconds, lambda: timeout.reschedule(0.0)
+                )
 
         try:
             async with timeout:

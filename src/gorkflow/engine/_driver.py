@@ -18,9 +18,9 @@ from gorkflow.engine._asleep import size_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Evaluation, evaluate
 from gorkflow.engine._mail import Mail
-from gorkflow.engine._promise import Promise
 from gorkflow.engine._refusal import NOT_RECORDED, refusal
 from gorkflow.engine._summary import log_end, summary
+from gorkflow.engine._sync import Promise
 from gorkflow.engine._timers import Timers
 from gorkflow.machine import (
     AskTime,

@@ -20,11 +20,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gorkflow._text import brief
-from gorkflow.engine._blame import roots
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError
 from gorkflow.engine._shipping import job_of
+from gorkflow.engine._watchdog import roots
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.language._hazards import is_async_function, unwrapped

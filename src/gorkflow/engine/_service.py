@@ -13,9 +13,9 @@ from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._lease import Lease
 from gorkflow.engine._left import still_waiting
 from gorkflow.engine._limits import Limits
-from gorkflow.engine._promise import Promise
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
+from gorkflow.engine._sync import Promise
 from gorkflow.engine._watchdog import Watchdog
 from gorkflow.engine._within import calling
 from gorkflow.errors import (
@@ -77,7 +77,7 @@ class Service:
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
         """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
-        runtime.watchdog = Watchdog(runtime.loop, runtime.clock.monotonic)
+        runtime.watchdog = Watchdog(runtime.loop, runtime.clock)
 
     # ---- life -----------------------------------------------------------------------------
 

@@ -26,12 +26,11 @@ from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
-from gorkflow.engine._shared import shared
 from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
+from gorkflow.engine._sync import Turns, shared
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._times import Times
-from gorkflow.engine._turns import Turns
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
 from gorkflow.engine._within import check_limits
