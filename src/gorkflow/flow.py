@@ -1,4 +1,4 @@
-"""The flow tree: what a workflow compiles to, and what a started run keeps. Plain frozen data.
+"""The flow tree: what a workflow compiles to, and what a started run keeps. Plain, frozen data.
 
 Every option is resolved here (inheritance is over), so the tree and the events decide everything a
 run does; code only supplies the functions, found by id. The tree is stored once per fingerprint.
@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, NamedTuple, cast
 
 from gorkflow._record import named_record
 from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
@@ -28,15 +28,81 @@ _SPARSE = frozenset({"limits", "settings", "undo"})
 
 
 @named_record
-class StepSpec:
+class NodeSpec:
+    """A node of the tree: what all kinds share. A new kind is a subclass in ``KINDS``."""
+
+    kind: ClassVar[str] = ""
+    """The word for it in the text of the tree."""
+    noun: ClassVar[str] = ""
+    """The word for it in messages; the kind unless given."""
+    mark: ClassVar[str] = ""
+    """The end of a body's template, where the body may run several times: ``[]`` or ``#``."""
+    is_scope: ClassVar[bool] = False
+    """Whether the paths of the nodes inside begin with its own path."""
+    is_listed: ClassVar[bool] = False
+    """Whether the steps of a run include it: it does something, or waits for something."""
+    id: str
+
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the nodes directly inside, in declared order."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """One line that names it in a tree of nodes."""
+        return self.id
+
+
+@named_record
+class BlockSpec(NodeSpec):
+    """Branches that run side by side: those of a parallel block, or the items of a map."""
+
+    join: Join = Join("all")
+    on_failure: OnFailure = "drain"
+    max_concurrency: int | None = None
+    """How many branches may be live at a time."""
+    timeout: float | None = None
+    """Seconds from when the block is entered."""
+
+    @property
+    def label(self) -> str:
+        """One line: its kind, and its join unless that waits for all."""
+        return self.kind if self.join.kind == "all" else f"{self.kind}, join {self.join}"
+
+
+@named_record
+class DecisionSpec(NodeSpec):
+    """A node that conditions of the code decide over: a choice, or a loop."""
+
+    @property
+    def conditions(self) -> tuple[ArmSpec, ...]:
+        """The conditions, in the order in which they are asked, each with what it leads to."""
+        raise NotImplementedError
+
+
+@named_record
+class PauseSpec(NodeSpec):
+    """A time to wait: a sleep, or the time after which a wait for a signal ends."""
+
+    may_be_endless: ClassVar[bool] = False
+    """Whether it may have no time at all."""
+    is_listed: ClassVar[bool] = True
+    until: float | None = None
+    """When it is over, in seconds since the epoch."""
+    asks: TimeSpec | None = None
+    """The function that says its time."""
+
+
+@named_record
+class StepSpec(NodeSpec):
     """A step, with its options resolved."""
 
     kind: ClassVar[str] = "step"
-    id: str
+    is_listed: ClassVar[bool] = True
     name: str
     description: str = ""
     executor: str = "loop"
-    """Where it runs: ``loop``, ``thread``, ``process``, or a name that the engine has one for."""
+    """Where it runs: ``loop``, ``thread``, ``process``, or the name of an executor."""
     timeout: float | None = None
     """Seconds per attempt, from when the handler begins."""
     retry: RetryPolicy = RetryPolicy(retries=0)
@@ -55,34 +121,31 @@ class StepSpec:
 
 @named_record
 class UndoSpec:
-    """What undoes a step, should the run fail: another step."""
+    """The step that undoes another one, should the run fail."""
 
     step: StepSpec
     inputs: int
-    """How many the step to undo has: they are handed on, and its output after them."""
+    """How many the step to undo has. The undo step gets them, and then that step's output."""
 
 
 @named_record
-class PassthroughSpec:
+class PassthroughSpec(NodeSpec):
     """Hands its input on, without work."""
 
     kind: ClassVar[str] = "passthrough"
-    id: str
 
 
 @named_record
-class ParallelSpec:
-    """Branches that run side by side."""
+class ParallelSpec(BlockSpec):
+    """Branches that run side by side, each with its own node."""
 
     kind: ClassVar[str] = "parallel"
-    id: str
+    noun: ClassVar[str] = "block"
     branches: tuple[NodeSpec, ...]
-    join: Join = Join("all")
-    on_failure: OnFailure = "drain"
-    max_concurrency: int | None = None
-    """How many branches may be live at a time."""
-    timeout: float | None = None
-    """Seconds from when the block is entered."""
+
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the branches."""
+        return self.branches
 
 
 @named_record
@@ -97,46 +160,52 @@ class ArmSpec:
 
 
 @named_record
-class ChoiceSpec:
+class ChoiceSpec(DecisionSpec):
     """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
 
     kind: ClassVar[str] = "choice"
-    id: str
     arms: tuple[ArmSpec, ...]
     otherwise: NodeSpec | None = None
     default: str | None = None
     """When skipped: this value as JSON text; ``None``: the choice's own input."""
 
-    @property
-    def nodes(self) -> tuple[NodeSpec, ...]:
-        """What may be chosen, by number: the arms, then ``otherwise``, if there is one."""
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the nodes of the arms, then ``otherwise``, if there is one."""
         arms = tuple(arm.node for arm in self.arms)
         return arms if self.otherwise is None else (*arms, self.otherwise)
 
+    @property
+    def conditions(self) -> tuple[ArmSpec, ...]:
+        """The arms."""
+        return self.arms
+
+    @property
+    def label(self) -> str:
+        """One line with its id."""
+        return f"choice {self.id}"
+
 
 @named_record
-class MapSpec:
+class MapSpec(BlockSpec):
     """A body that runs for every item of a list, side by side."""
 
     kind: ClassVar[str] = "map"
-    id: str
+    mark: ClassVar[str] = "[]"
     body: NodeSpec
-    join: Join = Join("all")
-    on_failure: OnFailure = "drain"
-    max_concurrency: int | None = None
-    """How many items may be live at a time."""
-    timeout: float | None = None
-    """Seconds from when the map is entered."""
     keyed: bool = False
     """Whether a function in the code, found by the map's id, gives the items their keys."""
 
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the body."""
+        return (self.body,)
+
 
 @named_record
-class LoopSpec:
-    """A body that runs again with what it gave, until a condition holds."""
+class LoopSpec(DecisionSpec):
+    """A body that runs again with its own output, until a condition holds."""
 
     kind: ClassVar[str] = "loop"
-    id: str
+    mark: ClassVar[str] = "#"
     body: NodeSpec
     condition: str
     """Its name, for people; the function is found in the code by the loop's id."""
@@ -144,15 +213,24 @@ class LoopSpec:
     condition_timeout: float | None = 10.0
     """Seconds that the condition may take."""
 
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the body."""
+        return (self.body,)
+
     @property
-    def arms(self) -> tuple[ArmSpec, ...]:
+    def conditions(self) -> tuple[ArmSpec, ...]:
         """The condition, as a choice has it: its first and only arm is to stop."""
         return (ArmSpec(condition=self.condition, node=self.body, timeout=self.condition_timeout),)
+
+    @property
+    def label(self) -> str:
+        """One line with its condition."""
+        return f"loop until {self.condition}"
 
 
 @named_record
 class TimeSpec:
-    """A time that a function says as the node begins. The code has it, found by the node's path."""
+    """A time that a function says as a node begins. The code has it, found by the node's path."""
 
     function: str
     is_due: bool
@@ -161,42 +239,35 @@ class TimeSpec:
 
 
 @named_record
-class SleepSpec:
+class SleepSpec(PauseSpec):
     """Hands its input on, after a time that outlives the process. One of three says how long."""
 
     kind: ClassVar[str] = "sleep"
-    id: str
     seconds: float | None = None
-    until: float | None = None
-    """When it is over, in seconds since the epoch."""
-    asks: TimeSpec | None = None
 
 
 @named_record
-class WaitSpec:
-    """Waits for a signal; gives the pair of its input and the signal's payload."""
+class WaitSpec(PauseSpec):
+    """Waits for a signal; its output is the pair of its input and the signal's payload."""
 
     kind: ClassVar[str] = "wait"
-    id: str
+    may_be_endless: ClassVar[bool] = True
     signal: str
     """The signal's name."""
     schema: str
     """Digest of the JSON schema of the payload."""
     timeout: float | None = None
     """Seconds from when the wait is entered."""
-    until: float | None = None
-    """When it times out, in seconds since the epoch."""
-    asks: TimeSpec | None = None
     default: str | None = None
     """When timed out: this payload as JSON text; ``None``: the wait fails."""
 
 
 @named_record
-class WorkflowSpec:
-    """A workflow: nodes one after another, each getting what the one before it gave."""
+class WorkflowSpec(NodeSpec):
+    """A workflow: nodes one after another, each with the output of the one before it."""
 
     kind: ClassVar[str] = "workflow"
-    id: str
+    is_scope: ClassVar[bool] = True
     nodes: tuple[NodeSpec, ...]
     name: str = ""
     description: str = ""
@@ -204,34 +275,27 @@ class WorkflowSpec:
     timeout: float | None = None
     """Seconds from when the workflow is entered."""
     takes_input: bool = True
-    """Else what is inside gets ``None``, whatever comes before the workflow."""
+    """Else its nodes get ``None``, whatever comes before the workflow."""
     input_schema: str = ""
     output_schema: str = ""
 
+    def children(self) -> tuple[NodeSpec, ...]:
+        """Return the nodes, in the order in which they run."""
+        return self.nodes
 
-# A new kind adds its spec here, a frame in ``machine``, and a branch to ``children``.
-NodeSpec = (
-    StepSpec
-    | PassthroughSpec
-    | ParallelSpec
-    | MapSpec
-    | ChoiceSpec
-    | LoopSpec
-    | SleepSpec
-    | WaitSpec
-    | WorkflowSpec
+
+KINDS: tuple[type[NodeSpec], ...] = (
+    StepSpec,
+    PassthroughSpec,
+    ParallelSpec,
+    MapSpec,
+    ChoiceSpec,
+    LoopSpec,
+    SleepSpec,
+    WaitSpec,
+    WorkflowSpec,
 )
-
-
-def children(node: NodeSpec) -> tuple[NodeSpec, ...]:
-    """Return the nodes directly inside a node, in declared order."""
-    if isinstance(node, ParallelSpec):
-        return node.branches
-    if isinstance(node, ChoiceSpec | WorkflowSpec):
-        return node.nodes
-    if isinstance(node, MapSpec | LoopSpec):
-        return (node.body,)
-    return ()
+"""Every kind of node."""
 
 
 def join_path(prefix: str, node_id: str) -> str:
@@ -285,33 +349,67 @@ def id_at(path: str) -> str:
     return last.partition("[")[0].partition("#")[0]
 
 
-Marks = Callable[[str, "MapSpec | LoopSpec"], Sequence[str]]
-"""Given the path of a map or loop, what the paths of its body end with."""
+Marks = Callable[[str, NodeSpec], Sequence[str]]
+"""Given a node with a mark and its path, returns the ends of the paths of its body."""
 
 
-def _template_marks(_: str, node: MapSpec | LoopSpec) -> Sequence[str]:
-    return ("[]",) if isinstance(node, MapSpec) else ("#",)
+def _template_marks(_: str, node: NodeSpec) -> Sequence[str]:
+    return (node.mark,)
 
 
-def walk(root: WorkflowSpec, marks: Marks = _template_marks) -> Iterator[tuple[str, NodeSpec]]:
-    """Yield every node below the root with its path, in declared order, parents first.
+class Place(NamedTuple):
+    """A node and its path, which is empty for the root."""
+
+    path: str
+    spec: NodeSpec
+
+    def inside(self, marks: Marks = _template_marks) -> list[Place]:
+        """Return the places directly inside, in declared order.
+
+        Args:
+            marks: which items and iterations there are; by default, each body stands once, at its
+                template.
+        """
+        path, spec = self
+        children = spec.children()
+        if not children:
+            return []
+        prefix = path if spec.is_scope else path.rpartition("/")[0]
+        ends = marks(path, spec) if spec.mark else ("",)
+        return [Place(join_path(prefix, node.id) + end, node) for end in ends for node in children]
+
+    def walk(self, marks: Marks = _template_marks) -> Iterator[Place]:
+        """Yield this place and all inside, in declared order, parents first."""
+        stack = [self]
+        while stack:
+            place = stack.pop()
+            yield place
+            stack.extend(reversed(place.inside(marks)))
+
+    def __str__(self) -> str:
+        """Return what it is and its path, for messages."""
+        return f"{self.spec.noun or self.spec.kind} {(self.path or self.spec.id)!r}"
+
+
+def walk(root: WorkflowSpec, marks: Marks = _template_marks) -> Iterator[Place]:
+    """Yield every place below the root, in declared order, parents first.
 
     Args:
         root: the tree.
-        marks: which items and iterations there are; without it, each body stands once, at its
-            template.
+        marks: as for ``Place.inside``.
     """
-    stack: list[tuple[str, str, NodeSpec]] = [("", "", node) for node in reversed(root.nodes)]
-    while stack:
-        prefix, mark, node = stack.pop()
-        path = join_path(prefix, node.id) + mark
-        yield path, node
-        if isinstance(node, MapSpec | LoopSpec):
-            body = node.body
-            stack.extend((prefix, each, body) for each in reversed(marks(path, node)))
-        else:
-            inner = path if isinstance(node, WorkflowSpec) else prefix
-            stack.extend((inner, "", child) for child in reversed(children(node)))
+    places = Place("", root).walk(marks)
+    next(places)
+    return places
+
+
+def defaults_of(root: WorkflowSpec) -> dict[str, str]:
+    """Return the defaults of choices and waits that have one, as JSON text by template."""
+    return {
+        path: node.default
+        for path, node in walk(root)
+        if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
+    }
 
 
 def to_json(root: WorkflowSpec) -> str:
@@ -324,14 +422,14 @@ def from_json(text: str) -> WorkflowSpec:
     """Return the tree that ``to_json`` wrote.
 
     Raises:
-        ValueError: the text is no flow tree.
+        ValueError: If the text is not a flow tree.
     """
     try:
         root = _from_json(json.loads(text))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a flow tree: {error!r}") from error
     if not isinstance(root, WorkflowSpec):
-        raise ValueError("not a flow tree: its root is no workflow")
+        raise ValueError("not a flow tree: its root is not a workflow")
     return root
 
 
@@ -352,8 +450,7 @@ def _to_json(item: Any) -> Any:
         for field in fields(item)
         if (value := getattr(item, field.name)) or field.name not in _SPARSE
     }
-    kind = getattr(item, "kind", None)
-    return body if kind is None else {**body, "kind": kind}
+    return {**body, "kind": item.kind} if isinstance(item, NodeSpec) else body
 
 
 def _from_json(body: dict[str, Any]) -> NodeSpec:
@@ -381,7 +478,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-_SPECS: dict[str, Callable[..., Any]] = {cls.kind: cls for cls in get_args(NodeSpec)}
+_SPECS: dict[str, Callable[..., Any]] = {cls.kind: cls for cls in KINDS}
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "reads": tuple,
     "settings": lambda pairs: tuple((name, text) for name, text in pairs),

@@ -25,11 +25,10 @@ from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.flow import (
     LoopSpec,
-    MapSpec,
     NodeSpec,
+    Place,
     WaitSpec,
     WorkflowSpec,
-    children,
     id_at,
     is_template,
     item_mark,
@@ -41,7 +40,6 @@ from gorkflow.flow import (
 from gorkflow.machine.kept import is_whole
 from gorkflow.state_changes import Write
 
-_TEMPLATE_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _LISTED = 10  # more names than this don't help
 
 
@@ -211,15 +209,8 @@ def marks_of(result: Result | None) -> Sequence[str]:
 
 def _around(tree: WorkflowSpec, start: str | None) -> set[str]:
     """Return the templates of the nodes that the node at ``start`` is inside of."""
-    around: dict[str, str] = {}  # of each node, the one around it
-    stack: list[tuple[str, str, str, NodeSpec]] = [("", "", "", node) for node in tree.nodes]
-    while stack:
-        prefix, mark, outer, node = stack.pop()
-        path = join_path(prefix, node.id) + mark
-        around[path] = outer
-        inner = path if isinstance(node, WorkflowSpec) else prefix
-        inner_mark = _TEMPLATE_MARKS.get(type(node), "")
-        stack.extend((inner, inner_mark, path, child) for child in children(node))
+    places = Place("", tree).walk()
+    around = {inner.path: place.path for place in places for inner in place.inside()}
     found: set[str] = set()
     path = around.get(template_of(start), "") if start is not None else ""
     while path:

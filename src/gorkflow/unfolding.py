@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gorkflow import events as ev
-from gorkflow.flow import LoopSpec, MapSpec, item_mark, iteration_mark
+from gorkflow.flow import LoopSpec, NodeSpec, item_mark, iteration_mark
 
 
 class Unfolding:
@@ -32,13 +32,13 @@ class Unfolding:
             elif event.what in {"looped", "looping"}:
                 self._again[event.path] = event.choice - (event.what == "looped")
 
-    def __call__(self, path: str, node: MapSpec | LoopSpec) -> Sequence[str]:
+    def __call__(self, path: str, node: NodeSpec) -> Sequence[str]:
         """Return what the paths of a body end with."""
         if isinstance(node, LoopSpec):
             count = min(self._again[path] + 1, node.max_iterations)
             return [iteration_mark(number) for number in range(1, count + 1)]
         if path not in self._items:
-            return ("[]",)
+            return (node.mark,)
         count, keys = self._items[path]
         return [item_mark(index, keys) for index in range(count)]
 

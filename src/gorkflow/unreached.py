@@ -12,15 +12,9 @@ from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.flow import (
-    LoopSpec,
-    MapSpec,
+    BlockSpec,
     NodeSpec,
-    ParallelSpec,
-    SleepSpec,
-    StepSpec,
-    WaitSpec,
     WorkflowSpec,
-    children,
     join_path,
 )
 from gorkflow.unfolding import Unfolding
@@ -90,15 +84,15 @@ class Unreached:
             stop: what keeps it from being reached, if it was not.
         """
         path = join_path(prefix, node.id) + mark
-        if isinstance(node, StepSpec | SleepSpec | WaitSpec):
+        if node.is_listed:
             if stop.reason != NOT_REACHED:
                 self._withdrawn[path] = stop.reason
             return path in self._failed and not getattr(node, "continue_on_error", False)
-        marks = self._unfolding(path, node) if isinstance(node, MapSpec | LoopSpec) else ("",)
-        parts = ((child, each) for each in marks for child in children(node))
-        inner = path if isinstance(node, WorkflowSpec) else prefix
+        marks = self._unfolding(path, node) if node.mark else ("",)
+        parts = ((child, each) for each in marks for child in node.children())
+        inner = path if node.is_scope else prefix
         stop = min(stop, *self._stops(path, node))
-        if not isinstance(node, ParallelSpec | MapSpec):
+        if not isinstance(node, BlockSpec):
             failed = self._chain(parts, inner, stop)
         else:
             for child, each in parts:
@@ -120,7 +114,7 @@ class Unreached:
         if path in self._timed_out:
             yield _Stop(self._timed_out[path], NOT_REACHED)
         verdict = self._verdicts.get(path)
-        if verdict is None or not isinstance(node, ParallelSpec | MapSpec):
+        if verdict is None or not isinstance(node, BlockSpec):
             return
         if verdict.verdict == "completed" or path in self._failed:  # met, but for a conflict
             if node.join.kind in {"first", "at_least"}:  # else nothing was left

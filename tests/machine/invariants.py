@@ -11,7 +11,6 @@ from gorkflow.flow import (
     ParallelSpec,
     StepSpec,
     WorkflowSpec,
-    children,
     join_path,
     template_of,
     undo_path,
@@ -74,8 +73,8 @@ def homes_of(tree: WorkflowSpec) -> dict[str, tuple[Home, ...]]:
         path = join_path(prefix, node.id) + mark
         found[path] = homes
         inner = path if isinstance(node, WorkflowSpec) else prefix
-        mark = {"map": "[]", "loop": "#"}.get(node.kind, "")
-        for number, child in enumerate(children(node)):
+        mark = node.mark
+        for number, child in enumerate(node.children()):
             more: tuple[Home, ...] = ()
             if isinstance(node, ParallelSpec):
                 more = (Home(path, number, node.max_concurrency),)

@@ -367,7 +367,7 @@ class Simulation:
             failure = a_failure(item.path, 1, FailureCode.CONDITION)
             self.feed(ev.StepFailed, item.path, 1, failure, None, None)
         else:
-            self.feed(ev.Decided, item.path, self.rng.randint(0, len(item.spec.arms)))
+            self.feed(ev.Decided, item.path, self.rng.randint(0, len(item.spec.conditions)))
 
     def _say(self, item: AskTime) -> None:
         if self._chance(self.weather.fails / 3):
@@ -453,7 +453,7 @@ class Simulation:
                 self.refuses(ev.StepScheduled, item.path, item.attempt, ("other",), 0.0)
                 self.refuses(ev.StepCompleted, item.path, item.attempt + 1, b"1", 0.0)
             elif isinstance(item, Decide):
-                self.refuses(ev.Decided, item.path, len(item.spec.arms) + 1)
+                self.refuses(ev.Decided, item.path, len(item.spec.conditions) + 1)
                 self.refuses(ev.Decided, item.path, -1)
                 self.refuses(ev.StepScheduled, item.path, 1, None, 0.0)
             elif isinstance(item, Expand):

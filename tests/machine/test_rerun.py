@@ -90,7 +90,7 @@ class Play(Drive):
             last = 1 + fate(command.path, command.spec.max_iterations)
             self.decide(command.path, self.machine.frames[command.path].iteration < last)
         elif isinstance(command, Decide):
-            self.decide(command.path, fate(command.path, len(command.spec.arms) + 1))
+            self.decide(command.path, fate(command.path, len(command.spec.conditions) + 1))
         elif isinstance(command, Expand):
             count = fate(command.path, 4)
             keys = tuple(f"k{n}" for n in range(count)) if command.spec.keyed else None

@@ -71,7 +71,7 @@ checkout  (timeout 90 s)
 │  └─ otherwise: card
 ├─ choice ?late
 │  ├─ if is_late: sorry
-│  └─ otherwise: go on
+│  └─ otherwise: continue
 └─ confirm: Confirm the order
 """
     )
@@ -127,7 +127,7 @@ def test_choice_names_what_it_goes_on_with():
     tree = workflow(
         ChoiceSpec(id="?a", arms=(ArmSpec(condition="c", node=step("a")),), default="7")
     )
-    assert "└─ otherwise: go on with 7\n" in text(tree)
+    assert "└─ otherwise: continue with 7\n" in text(tree)
 
 
 @pytest.mark.parametrize("name", ['say "hi" | <b>&`#1`', "two\nlines", "\x1b[31mred\x9b0m", "日本"])

@@ -82,7 +82,7 @@ def test_paths_follow_workflows_only():
         "a", "&b", "b", "p", "w", "w/c", "?d", "d", "e", "?f", "f", "nap", "epoch", "said",
         "g", "h",
     ]  # fmt: skip
-    assert flow.children(leaf("a")) == ()
+    assert leaf("a").children() == ()
     assert flow.join_path("", "a") == "a"
     assert flow.join_path("w", "a") == "w/a"
 

@@ -11,17 +11,11 @@ from gorkflow import events as ev
 from gorkflow.cli._text import one_line
 from gorkflow.flow import (
     UNDO,
-    ChoiceSpec,
-    LoopSpec,
-    MapSpec,
+    BlockSpec,
     NodeSpec,
-    ParallelSpec,
     PassthroughSpec,
-    SleepSpec,
     StepSpec,
-    WaitSpec,
     WorkflowSpec,
-    children,
     is_template,
     join_path,
     template_of,
@@ -63,7 +57,7 @@ class Item:
     @property
     def is_step(self) -> bool:
         """Whether it is one step, sleep or wait, not something made of them."""
-        return self.repeats is None and isinstance(self.spec, StepSpec | SleepSpec | WaitSpec)
+        return self.repeats is None and self.spec.is_listed
 
     @property
     def remark(self) -> str:
@@ -126,10 +120,10 @@ class Board:
         if isinstance(node, PassthroughSpec):
             return  # it does nothing that could be watched
         path = join_path(prefix, node.id) + mark
-        item = self._place(Item(path, _label(node), node, parent), parent)
-        inner = path if isinstance(node, WorkflowSpec) else prefix
-        for child in children(node):
-            self._add(item, inner, child, _MARKS.get(type(node), ""))
+        item = self._place(Item(path, node.label, node, parent), parent)
+        inner = path if node.is_scope else prefix
+        for child in node.children():
+            self._add(item, inner, child, node.mark)
 
     def _place(self, item: Item, parent: Item) -> Item:
         self.items[item.path] = item
@@ -333,7 +327,6 @@ _FOLDS: dict[type[ev.Event], Callable[[Board, Item, Any], None]] = {
     ev.BlockDecided: Board.decide,
     ev.Expanded: Board.expand,
 }
-_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _STATUS: dict[type[ev.Event], StepStatus] = {
     ev.StepScheduled: StepStatus.RUNNING,
     ev.StepCompleted: StepStatus.COMPLETED,
@@ -368,7 +361,7 @@ def _blame(item: Item) -> None:
     if isinstance(item.spec, StepSpec) and item.spec.continue_on_error:
         return
     for outer in _around(item):
-        if isinstance(outer.spec, ParallelSpec | MapSpec):
+        if isinstance(outer.spec, BlockSpec):
             return
         outer.failed = True
 
@@ -384,15 +377,3 @@ def _inside(item: Item) -> Iterator[Item]:
     yield item
     for child in item.children:
         yield from _inside(child)
-
-
-def _label(node: NodeSpec) -> str:
-    if isinstance(node, ParallelSpec):
-        return "parallel" if node.join.kind == "all" else f"parallel, join {node.join}"
-    if isinstance(node, MapSpec):
-        return "map" if node.join.kind == "all" else f"map, join {node.join}"
-    if isinstance(node, LoopSpec):
-        return f"loop until {node.condition}"
-    if isinstance(node, ChoiceSpec):
-        return f"choice {node.id}"
-    return node.id

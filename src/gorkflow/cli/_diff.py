@@ -14,7 +14,7 @@ from gorkflow.cli._output import put
 from gorkflow.cli._stores import opened
 from gorkflow.cli._text import indented, json_text, one_line, seconds, table
 from gorkflow.codec import views
-from gorkflow.flow import NodeSpec, WorkflowSpec, children, undone_path, walk
+from gorkflow.flow import NodeSpec, WorkflowSpec, undone_path, walk
 from gorkflow.model import Failure, Run, StepExecution
 
 Json = dict[str, Any]
@@ -157,7 +157,7 @@ def _options(node: NodeSpec | None) -> Json:
     plain = {name: _plain.to_json(value) for name, value in own.items() if name not in inside}
     if "arms" in own:
         plain["conditions"] = [[arm.condition, arm.timeout] for arm in own["arms"]]
-    ids = [child.id for child in children(node)]
+    ids = [child.id for child in node.children()]
     return {"kind": node.kind, **plain, **({"nodes": ids} if ids else {})}
 
 

@@ -14,7 +14,7 @@ from gorkflow.engine._match import tree_of
 from gorkflow.engine._reading import reading
 from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
-from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
+from gorkflow.flow import WorkflowSpec, defaults_of, template_of
 from gorkflow.history import run_of, step_executions
 from gorkflow.insight.waiting import with_limits
 from gorkflow.machine import state_of
@@ -170,9 +170,9 @@ class Values:
         return {"status": ended.status.value, **to_json(self.outcome(ended))}
 
     def _default(self, ref: Default) -> Any:
-        for path, node in walk(self._tree):
-            if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
-                return view((node.default or "null").encode())
+        text = defaults_of(self._tree).get(template_of(ref.path))
+        if text is not None:
+            return view(text.encode())
         raise HistoryError(self._run_id, f"run {self._run_id!r} has no default at {ref.path!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec, NodeSpec, WorkflowSpec, walk
+from gorkflow.flow import ArmSpec, DecisionSpec, NodeSpec, WorkflowSpec, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,7 +26,7 @@ _ALIKE: tuple[Callable[[ArmSpec], Hashable], ...] = (
 where that does not help, by their order."""
 
 
-def places(then: ChoiceSpec | LoopSpec, now: NodeSpec | None) -> list[int | None]:
+def places(then: DecisionSpec, now: NodeSpec | None) -> list[int | None]:
     """Return, for each condition of a run, which one of the code stands for it.
 
     That is the one of its name, wherever it stands now. Where only one is left of each, it was
@@ -39,12 +39,13 @@ def places(then: ChoiceSpec | LoopSpec, now: NodeSpec | None) -> list[int | None
     Returns:
         Numbers of arms of ``now``; ``None``: there is none, or it is not clear which.
     """
-    arms = now.arms if isinstance(now, ChoiceSpec | LoopSpec) else ()
-    found: list[int | None] = [None] * len(then.arms)
-    wanted, free = list(range(len(then.arms))), list(range(len(arms)))
+    arms = now.conditions if isinstance(now, DecisionSpec) else ()
+    asked = then.conditions
+    found: list[int | None] = [None] * len(asked)
+    wanted, free = list(range(len(asked))), list(range(len(arms)))
     for key in _ALIKE:
         theirs = _grouped(arms, free, key)
-        for same, mine in _grouped(then.arms, wanted, key).items():
+        for same, mine in _grouped(asked, wanted, key).items():
             if len(theirs.get(same, ())) == len(mine):
                 for index, place in zip(mine, theirs[same], strict=True):
                     found[index] = place
@@ -64,9 +65,9 @@ def _grouped(
     return groups
 
 
-def problem(path: str, then: ChoiceSpec | LoopSpec, now: NodeSpec | None) -> str | None:
+def problem(path: str, then: DecisionSpec, now: NodeSpec | None) -> str | None:
     """Return what keeps the code from deciding as the run would; ``None``: nothing does."""
-    found = zip(then.arms, places(then, now), strict=True)
+    found = zip(then.conditions, places(then, now), strict=True)
     gone = [repr(arm.condition) for arm, place in found if place is None]
     if not gone:
         return None
@@ -92,8 +93,8 @@ def in_order_of(
     here = dict(walk(code))
     ordered: dict[str, tuple[Condition, ...]] = {}
     for path, node in walk(tree):
-        if isinstance(node, ChoiceSpec | LoopSpec):
+        if isinstance(node, DecisionSpec):
             known = [place for place in places(node, here.get(path)) if place is not None]
-            if len(known) == len(node.arms):
+            if len(known) == len(node.conditions):
                 ordered[path] = tuple(conditions[path][place] for place in known)
     return ordered

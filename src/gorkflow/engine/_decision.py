@@ -16,7 +16,7 @@ from gorkflow.engine._watchdog import Countdown, roots
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepValueError, ValueInvalidError
 from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed, item_of
-from gorkflow.flow import WaitSpec, template_of
+from gorkflow.flow import template_of
 from gorkflow.machine import AskTime, Decide, Expand, Request
 from gorkflow.model import FailureCode
 from gorkflow.policy import due_of, pause_of
@@ -173,7 +173,7 @@ class Decision(Evaluation):
         return Decided, (await self._choose(),)
 
     async def _choose(self) -> int:
-        arms = self.command.spec.arms
+        arms = self.command.spec.conditions
         conditions = self.driver.definition.conditions[template_of(self.command.path)]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
             self._asked = f"condition {arm.condition!r}"
@@ -204,7 +204,7 @@ class Timing(Evaluation):
         said = await self._call(partial(function.fn, *arguments), function, asks.timeout)
         if asks.is_due:
             return Timed, (None, due_of(said, self._asked, driver.runtime.clock.now()))
-        seconds = pause_of(said, self._asked, waits=isinstance(spec, WaitSpec))
+        seconds = pause_of(said, self._asked, waits=spec.may_be_endless)
         return Timed, (seconds, None)
 
 

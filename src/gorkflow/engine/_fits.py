@@ -24,7 +24,6 @@ from gorkflow.flow import (
     StepSpec,
     WaitSpec,
     WorkflowSpec,
-    children,
     join_path,
     template_of,
     walk,
@@ -196,10 +195,10 @@ class _Arrivals:
                 return payload if value is _NOTHING else pair
             case MapSpec():
                 item = Any if value is _NOTHING else item_of(value)
-                self._node(node.body, prefix, "[]", Any if item is NO_ITEMS else item)
+                self._node(node.body, prefix, node.mark, Any if item is NO_ITEMS else item)
             case LoopSpec():
-                self._node(node.body, prefix, "#", value)
+                self._node(node.body, prefix, node.mark, value)
             case _:
-                for child in children(node):
+                for child in node.children():
                     self._node(child, prefix, "", value)
         return outputs.get(path, Any)

@@ -15,14 +15,14 @@ from gorkflow.engine._reach import Reach
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import RunCreated
 from gorkflow.flow import (
-    ChoiceSpec,
-    LoopSpec,
+    DecisionSpec,
     MapSpec,
     NodeSpec,
-    SleepSpec,
+    PauseSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
+    defaults_of,
     fingerprint,
     from_json,
     undo_path,
@@ -94,7 +94,7 @@ def differences(
     problems: list[str] = []
     for path, node in walk(tree):
         now = here.get(path)
-        if isinstance(node, MapSpec | ChoiceSpec | LoopSpec):
+        if isinstance(node, MapSpec | DecisionSpec):
             if reach.asks(path, node):
                 problems += _function_differences(path, node, now, definition)
         elif isinstance(node, StepSpec):
@@ -104,14 +104,14 @@ def differences(
                 problems += _misplaced(path, node, definition, reach, executors)
         elif isinstance(node, WaitSpec) and reach.matters(path):
             problems += _wait_differences(path, node, now, ended=not reach.begins(path))
-        if isinstance(node, SleepSpec | WaitSpec) and node.asks and reach.asks(path, node):
+        if isinstance(node, PauseSpec) and node.asks and reach.asks(path, node):
             problems += _time_differences(path, node, now)
     return problems
 
 
 def _function_differences(
     path: str,
-    then: MapSpec | ChoiceSpec | LoopSpec,
+    then: MapSpec | DecisionSpec,
     now: NodeSpec | None,
     definition: Definition,
 ) -> list[str]:
@@ -122,8 +122,8 @@ def _function_differences(
     return [] if changed is None else [changed]
 
 
-def _time_differences(path: str, then: SleepSpec | WaitSpec, now: NodeSpec | None) -> list[str]:
-    asks = now.asks if isinstance(now, SleepSpec | WaitSpec) else None
+def _time_differences(path: str, then: PauseSpec, now: NodeSpec | None) -> list[str]:
+    asks = now.asks if isinstance(now, PauseSpec) else None
     if asks is None:
         return [f"the function that says the time of {path!r} is gone"]
     if then.asks is not None and then.asks.is_due != asks.is_due:
@@ -239,8 +239,7 @@ def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definit
 def read_by(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
     """Return the code's types under the tree that a run was started with: enough to look at it."""
     defaults = {
-        path: (node.default.encode(), _default_annotation(definition, path))
-        for path, node in walk(tree)
-        if isinstance(node, ChoiceSpec | WaitSpec) and node.default is not None
+        path: (text.encode(), _default_annotation(definition, path))
+        for path, text in defaults_of(tree).items()
     }
     return replace(definition, tree=tree, text=text, defaults_of=defaults)

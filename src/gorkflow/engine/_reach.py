@@ -8,18 +8,15 @@ from gorkflow import events as ev
 from gorkflow.flow import (
     ChoiceSpec,
     LoopSpec,
-    MapSpec,
     NodeSpec,
     StepSpec,
     WorkflowSpec,
-    children,
     join_path,
     template_of,
     undo_path,
 )
 from gorkflow.history import undone_paths
 
-_MARKS: dict[type, str] = {MapSpec: "[]", LoopSpec: "#"}
 _ENDS: dict[type, str] = {
     ev.StepCompleted: "completed",
     ev.StepSkipped: "completed",
@@ -111,8 +108,7 @@ class Reach:
         if isinstance(node, WorkflowSpec):
             stopped = self._chain(node, path, over=over)
         else:
-            inner = _MARKS.get(type(node), "")
-            ends = [self._node(child, prefix, inner, over=over) for child in children(node)]
+            ends = [self._node(child, prefix, node.mark, over=over) for child in node.children()]
             stopped = isinstance(node, ChoiceSpec) and any(ends)  # a block judges by its join
         forgiven = isinstance(node, StepSpec) and node.continue_on_error
         return stopped or how == "cancelled" or (how == "failed" and not forgiven)

@@ -12,11 +12,12 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from gorkflow import events as ev
+from gorkflow import flow
 from gorkflow.annotations import NO_ITEMS, item_of, needs_validation
 from gorkflow.codec import Codec, codec_of, view
 from gorkflow.errors import HistoryError, StepValueError
 from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
-from gorkflow.flow import ChoiceSpec, WaitSpec, WorkflowSpec, template_of, walk
+from gorkflow.flow import WorkflowSpec, template_of
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
 
 if TYPE_CHECKING:
@@ -322,9 +323,9 @@ class Values:
     def _default(self, ref: Default) -> tuple[bytes, Any]:
         if self.definition is not None:
             return self.definition.defaults_of[template_of(ref.path)]
-        for path, node in walk(self._tree) if self._tree is not None else ():
-            if path == template_of(ref.path) and isinstance(node, ChoiceSpec | WaitSpec):
-                return (node.default or "null").encode(), Any
+        found = {} if self._tree is None else flow.defaults_of(self._tree)
+        if template_of(ref.path) in found:
+            return found[template_of(ref.path)].encode(), Any
         raise HistoryError(self.run_id, f"run {self.run_id!r} has no default at {ref.path!r}")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 from gorkflow.definition import Definition
-from gorkflow.flow import StepSpec, undo_path
+from gorkflow.flow import Place, StepSpec, undo_path
 from gorkflow.insight._advice import Advice
-from gorkflow.insight._tree import Place, named
+from gorkflow.insight._tree import named
 from gorkflow.language._closures import unrecorded
 from gorkflow.language._hazards import Snapshot, is_async_function, unwrapped
 from gorkflow.language._source import Call, Dotted, calls_of, found_at
@@ -64,7 +64,7 @@ not among them: most are read before anybody notices."""
 
 def advise(root: Place, definition: Definition) -> Iterator[Advice]:
     """Yield what the steps' and conditions' functions do."""
-    placed = [(place.path, place.node) for place in root.walk()]
+    placed = [*root.walk()]
     specs = {path: node for path, node in placed if isinstance(node, StepSpec)}
     undo = [(path, node.undo) for path, node in specs.items()]
     specs |= {undo_path(path): spec.step for path, spec in undo if spec is not None}

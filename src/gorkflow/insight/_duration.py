@@ -12,19 +12,22 @@ from math import inf
 
 from gorkflow._record import record
 from gorkflow.flow import (
+    BlockSpec,
     ChoiceSpec,
     LoopSpec,
     MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    PauseSpec,
+    Place,
     SleepSpec,
     StepSpec,
     WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.insight._advice import Advice
-from gorkflow.insight._tree import Place, in_words, named
+from gorkflow.insight._tree import in_words, named
 from gorkflow.policy import RetryPolicy, backoff_delay
 
 _COUNTED = 1000
@@ -46,7 +49,7 @@ def advise(root: Place) -> Iterator[Advice]:
     found: list[Advice] = []
     span = _Durations(found).of(root)
     yield from found
-    data_says = {place.path for place in root.walk() if _is_timed_by_data(place.node)}
+    data_says = {place.path for place in root.walk() if _is_timed_by_data(place.spec)}
     endless = [path for path in span.endless if path not in data_says]
     if endless:
         yield Advice(
@@ -54,7 +57,7 @@ def advise(root: Place) -> Iterator[Advice]:
             "",
             f"nothing bounds how long a run may take, since {named(endless)} may take any "
             f"time: give {'it' if len(endless) == 1 else 'them'} a timeout=, or the workflow: "
-            f"Workflow({root.node.id!r}, timeout=…)",
+            f"Workflow({root.spec.id!r}, timeout=…)",
             "info",
         )
 
@@ -67,11 +70,11 @@ class _Durations:
 
     def of(self, place: Place) -> _Span:
         """Return how long a node may take."""
-        node = place.node
-        if not place.inside:
+        node, inside = place.spec, place.inside()
+        if not inside:
             return _of_leaf(node, place.path)
-        span = _of_parts(node, [self.of(inner) for inner in place.inside], place.path)
-        if isinstance(node, WorkflowSpec | ParallelSpec | MapSpec):
+        span = _of_parts(node, [self.of(inner) for inner in inside], place.path)
+        if isinstance(node, WorkflowSpec | BlockSpec):
             return self._within(place, span, node.timeout)
         return span
 
@@ -85,7 +88,7 @@ class _Durations:
                 f"{place} never completes: its sleeps alone take {in_words(span.least)}, and its "
                 f"timeout is {in_words(timeout)}: make the timeout longer",
             )
-        elif span.most > timeout and not span.endless and _fails_late(place.node):
+        elif span.most > timeout and not span.endless and _fails_late(place.spec):
             self._note(
                 place,
                 f"{place} may take {in_words(span.most)}, with every retry that its steps may need "
@@ -101,12 +104,12 @@ class _Durations:
 
 def _fails_late(node: NodeSpec) -> bool:
     """Return whether a timeout is a failure: not where the join goes on with what there is."""
-    return not isinstance(node, ParallelSpec | MapSpec) or node.join.kind == "all"
+    return not isinstance(node, BlockSpec) or node.join.kind == "all"
 
 
 def _is_timed_by_data(node: NodeSpec) -> bool:
     """Return whether a function, or a date, bounds how long a pause takes."""
-    if not isinstance(node, SleepSpec | WaitSpec):
+    if not isinstance(node, PauseSpec):
         return False
     return node.asks is not None or node.until is not None
 

@@ -6,9 +6,18 @@ from collections.abc import Iterator
 from math import ceil, inf
 
 from gorkflow._record import record
-from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, ParallelSpec, StepSpec, WorkflowSpec
+from gorkflow.flow import (
+    BlockSpec,
+    ChoiceSpec,
+    LoopSpec,
+    MapSpec,
+    ParallelSpec,
+    Place,
+    StepSpec,
+    WorkflowSpec,
+)
 from gorkflow.insight._advice import Advice
-from gorkflow.insight._tree import Place, in_words
+from gorkflow.insight._tree import in_words
 from gorkflow.policy import Limit
 
 
@@ -35,8 +44,8 @@ def _limits_in(place: Place) -> list[Limit]:
     found = {
         limit.name: limit
         for inner in place.walk()
-        if isinstance(inner.node, StepSpec)
-        for limit in inner.node.limits
+        if isinstance(inner.spec, StepSpec)
+        for limit in inner.spec.limits
     }
     return [found[name] for name in sorted(found)]
 
@@ -46,21 +55,21 @@ def _limits_in(place: Place) -> list[Limit]:
 
 def _queueing(place: Place, limit: Limit) -> Iterator[Advice]:
     """Yield advice where every branch needs a limit that lets fewer through than could run."""
-    node, places = place.node, limit.concurrency
-    if places is None or not isinstance(node, ParallelSpec | MapSpec):
+    node, places = place.spec, limit.concurrency
+    if places is None or not isinstance(node, BlockSpec):
         return
     if isinstance(node, MapSpec):
         side_by_side, what = node.max_concurrency, "items"
         if side_by_side is None and places > 1:
             return  # there may be any number of items, so that one of the two has to bound them
     else:
-        count = len(node.branches)
+        count = len(place.inside())
         side_by_side, what = min(node.max_concurrency or count, count), "branches"
     if side_by_side is not None and places >= side_by_side:
         return
-    if not all(_takes(branch, limit) for branch in place.inside):
+    if not all(_takes(branch, limit) for branch in place.inside()):
         return
-    whole = all(_takes_all_through(branch, limit) for branch in place.inside)
+    whole = all(_takes_all_through(branch, limit) for branch in place.inside())
     if places == 1 and whole:
         text = f"its {what} run one after another"
     else:
@@ -81,9 +90,9 @@ def _takes(place: Place, limit: Limit) -> bool:
 
 def _takes_all_through(place: Place, limit: Limit) -> bool:
     return all(
-        any(limit.name == found.name for found in inner.node.limits)
+        any(limit.name == found.name for found in inner.spec.limits)
         for inner in place.walk()
-        if isinstance(inner.node, StepSpec)
+        if isinstance(inner.spec, StepSpec)
     )
 
 
@@ -92,8 +101,8 @@ def _takes_all_through(place: Place, limit: Limit) -> bool:
 
 def _too_many(place: Place, limit: Limit) -> Iterator[Advice]:
     """Yield advice where a rate is too slow for what a timeout leaves."""
-    node = place.node
-    if not isinstance(node, WorkflowSpec | ParallelSpec | MapSpec) or node.timeout is None:
+    node = place.spec
+    if not isinstance(node, WorkflowSpec | BlockSpec) or node.timeout is None:
         return
     least = _calls(place, limit.name).least
     seconds = _seconds_for(least, limit)
@@ -129,11 +138,11 @@ def _seconds_for(calls: float, limit: Limit) -> float:
 
 
 def _calls(place: Place, name: str) -> _Calls:
-    node = place.node
+    node = place.spec
     if isinstance(node, StepSpec):
         taken = any(limit.name == name for limit in node.limits)
         return _Calls(1, node.retry.retries + 1) if taken else _Calls(0, 0)
-    inside = [_calls(inner, name) for inner in place.inside]
+    inside = [_calls(inner, name) for inner in place.inside()]
     least, most = sum(calls.least for calls in inside), sum(calls.most for calls in inside)
     if isinstance(node, MapSpec):
         return _Calls(0, inf if most else 0)

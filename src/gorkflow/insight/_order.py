@@ -7,9 +7,17 @@ from types import NoneType
 from typing import Any
 
 from gorkflow.definition import Definition
-from gorkflow.flow import LoopSpec, MapSpec, ParallelSpec, PassthroughSpec, StepSpec, WorkflowSpec
+from gorkflow.flow import (
+    LoopSpec,
+    MapSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    Place,
+    StepSpec,
+    WorkflowSpec,
+)
 from gorkflow.insight._advice import Advice
-from gorkflow.insight._tree import Place, named
+from gorkflow.insight._tree import named
 from gorkflow.language._source import context_uses
 from gorkflow.step import Step
 
@@ -22,19 +30,19 @@ def advise(root: Place, definition: Definition) -> Iterator[Advice]:
     read = {
         item
         for place in root.walk()
-        if isinstance(place.node, StepSpec)
-        for item in place.node.reads
+        if isinstance(place.spec, StepSpec)
+        for item in place.spec.reads
     }
     for place in root.walk():
-        if isinstance(place.node, WorkflowSpec):
-            for group in _groups(place.inside, definition):
+        if isinstance(place.spec, WorkflowSpec):
+            for group in _groups(place.inside(), definition):
                 yield _advice(group, read, definition)
 
 
-def _groups(places: tuple[Place, ...], definition: Definition) -> Iterator[list[Place]]:
+def _groups(places: list[Place], definition: Definition) -> Iterator[list[Place]]:
     group: list[Place] = []
     for place in places:
-        before = frozenset(inner.node.id for member in group for inner in member.walk())
+        before = frozenset(inner.spec.id for member in group for inner in member.walk())
         fits = _can_be_branches(place) and _is_free(place, before, definition)
         if not (group and fits and _only_gives(group[-1], definition)):
             if len(group) > 1:
@@ -46,7 +54,7 @@ def _groups(places: tuple[Place, ...], definition: Definition) -> Iterator[list[
 
 
 def _can_be_branches(place: Place) -> bool:
-    node = place.node
+    node = place.spec
     if isinstance(node, ParallelSpec):  # its branches become those of the new block
         return node.join.kind == "all" and node.max_concurrency is None and node.timeout is None
     return isinstance(node, StepSpec | WorkflowSpec)
@@ -57,7 +65,7 @@ def _only_gives(place: Place, definition: Definition) -> bool:
     if not _can_be_branches(place):
         return False
     for inner in place.walk():
-        if not isinstance(inner.node, _GIVING):
+        if not isinstance(inner.spec, _GIVING):
             return False
         step = definition.steps.get(inner.path)
         if step is not None and (step.output in {None, NoneType} or "state" in _uses(step)):
@@ -67,9 +75,9 @@ def _only_gives(place: Place, definition: Definition) -> bool:
 
 def _is_free(place: Place, before: frozenset[str], definition: Definition) -> bool:
     """Return whether a node takes nothing, and reads nothing of the nodes before it."""
-    node = place.node
+    node = place.spec
     if isinstance(node, ParallelSpec):
-        return all(_is_free(branch, before, definition) for branch in place.inside)
+        return all(_is_free(branch, before, definition) for branch in place.inside())
     if isinstance(node, StepSpec):
         step = definition.steps.get(place.path)
         takes_nothing = step is not None and not step.params
@@ -81,9 +89,9 @@ def _is_free(place: Place, before: frozenset[str], definition: Definition) -> bo
 def _reads(place: Place, before: frozenset[str], definition: Definition) -> bool:
     """Return whether a step may read the output of one of the nodes before, or shared state."""
     step = definition.steps.get(place.path)
-    if step is None or not isinstance(place.node, StepSpec):
+    if step is None or not isinstance(place.spec, StepSpec):
         return False
-    if not before.isdisjoint(place.node.reads):
+    if not before.isdisjoint(place.spec.reads):
         return True
     uses = _uses(step)
     if "state" in uses:
@@ -106,13 +114,13 @@ def _uses_deps(place: Place, definition: Definition) -> bool:
 
 def _advice(group: list[Place], read: set[str], definition: Definition) -> Advice:
     names = ", ".join(
-        branch.node.id
+        branch.spec.id
         for place in group
-        for branch in (place.inside if isinstance(place.node, ParallelSpec) else (place,))
+        for branch in (place.inside() if isinstance(place.spec, ParallelSpec) else [place])
     )
     # What nobody reads may have been written for its effect, and then the order may matter; and so
     # it may where several use what the engine was given: a session, say, that one of them opens.
-    surely = all(any(inner.node.id in read for inner in place.walk()) for place in group[:-1])
+    surely = all(any(inner.spec.id in read for inner in place.walk()) for place in group[:-1])
     surely = surely and sum(_uses_deps(place, definition) for place in group) < 2
     condition = "" if surely else "unless their order matters, "
     return Advice(

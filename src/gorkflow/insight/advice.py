@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.flow import undo_path
+from gorkflow.flow import Place, undo_path
 from gorkflow.insight import _code, _duration, _limits, _order
 from gorkflow.insight._advice import Advice, Level
-from gorkflow.insight._tree import placed
 from gorkflow.language._options import did_you_mean
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def check(
         if code not in CODES:
             raise ValueError(f"there is no advice {code!r}; {did_you_mean(code, sorted(CODES))}")
     definition = workflow.compile(defaults)
-    root = placed(definition.tree)
+    root = Place("", definition.tree)
     order: dict[str, tuple[int, bool]] = {}
     for number, place in enumerate(root.walk()):
         order[place.path] = number, False

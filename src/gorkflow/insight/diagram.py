@@ -1,17 +1,20 @@
-"""A flow tree as a picture: a Mermaid flowchart, or a tree of text lines. Pure functions."""
+"""The drawing of a flow tree: a Mermaid flowchart, or a tree of text lines. Pure functions."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gorkflow.flow import (
+    BlockSpec,
     ChoiceSpec,
     LoopSpec,
     MapSpec,
     NodeSpec,
     ParallelSpec,
     PassthroughSpec,
+    PauseSpec,
     SleepSpec,
     StepSpec,
     WaitSpec,
@@ -54,47 +57,27 @@ class _Flowchart:
         return exits
 
     def _any(self, node: NodeSpec, exits: _Exits) -> _Exits:
-        if isinstance(node, StepSpec):
-            note = _escaped(step_note(node))
-            small = f"<br/><small>{note}</small>" if note else ""
-            return self._plain(f'["{_escaped(_title(node))}{small}"]', exits)
-        if isinstance(node, PassthroughSpec):
-            return self._plain(f'(["{_escaped(node.id)}"])', exits)
-        if isinstance(node, SleepSpec | WaitSpec):
-            small = f"<br/><small>{_escaped(pause_note(node))}</small>"
-            return self._plain(f'[/"{_escaped(node.id)}{small}"/]', exits)
-        if isinstance(node, ParallelSpec):
-            return self._parallel(node, exits)
-        if isinstance(node, MapSpec):
-            return self._map(node, exits)
-        if isinstance(node, LoopSpec):
-            return self._loop(node, exits)
-        if isinstance(node, ChoiceSpec):
-            return self._choice(node, exits)
-        self._open(_with_note(f"workflow {_title(node)}", _workflow_note(node)))
-        exits = self._sequence(node.nodes, exits)
-        self._close()
-        return exits
+        return _SHAPES[type(node)](self, node, exits)
 
-    def _parallel(self, node: ParallelSpec, exits: _Exits) -> _Exits:
-        self._open(_with_note("parallel", _block_note(node)))
-        fork = self._plain('{{"fork"}}', exits)
-        ends = [end for branch in node.branches for end in self._any(branch, fork)]
+    def step(self, node: StepSpec, exits: _Exits) -> _Exits:
+        return self._plain(f'["{_escaped(_title(node))}{_small(node)}"]', exits)
+
+    def passthrough(self, node: PassthroughSpec, exits: _Exits) -> _Exits:
+        return self._plain(f'(["{_escaped(node.id)}"])', exits)
+
+    def pause(self, node: PauseSpec, exits: _Exits) -> _Exits:
+        return self._plain(f'[/"{_escaped(node.id)}{_small(node)}"/]', exits)
+
+    def block(self, node: BlockSpec, exits: _Exits) -> _Exits:
+        self._open(_with_note(node.kind, note(node)))
+        fork = self._plain('{{"for each item"}}' if node.mark else '{{"fork"}}', exits)
+        ends = [end for branch in node.children() for end in self._any(branch, fork)]
         join = self._plain(f'{{{{"join: {_escaped(str(node.join))}"}}}}', ends)
         self._close()
         return join
 
-    def _map(self, node: MapSpec, exits: _Exits) -> _Exits:
-        self._open(_with_note("map", _block_note(node)))
-        fork = self._plain('{{"for each item"}}', exits)
-        join = self._plain(
-            f'{{{{"join: {_escaped(str(node.join))}"}}}}', self._any(node.body, fork)
-        )
-        self._close()
-        return join
-
-    def _loop(self, node: LoopSpec, exits: _Exits) -> _Exits:
-        self._open(f"loop  ({loop_note(node)})")
+    def loop(self, node: LoopSpec, exits: _Exits) -> _Exits:
+        self._open(_with_note("loop", note(node)))
         begin = self._plain('{{"again"}}', exits)
         ((diamond, _),) = self._plain(
             f'{{"{_escaped(node.condition)}"}}', self._any(node.body, begin)
@@ -103,7 +86,7 @@ class _Flowchart:
         self._close()
         return [(diamond, "yes")]
 
-    def _choice(self, node: ChoiceSpec, exits: _Exits) -> _Exits:
+    def choice(self, node: ChoiceSpec, exits: _Exits) -> _Exits:
         ((diamond, _),) = self._plain(f'{{"{_escaped(node.id)}"}}', exits)
         ends: _Exits = []
         for arm in node.arms:
@@ -113,6 +96,12 @@ class _Flowchart:
         else:
             ends += self._any(node.otherwise, [(diamond, "otherwise")])
         return ends
+
+    def workflow(self, node: WorkflowSpec, exits: _Exits) -> _Exits:
+        self._open(_line(node))
+        exits = self._sequence(node.nodes, exits)
+        self._close()
+        return exits
 
     def _plain(self, shape: str, exits: _Exits) -> _Exits:
         node_id = self._node(shape)
@@ -144,13 +133,27 @@ class _Flowchart:
         self._lines.append("    " * self._depth + text)
 
 
+_SHAPES: dict[type[NodeSpec], Callable[[_Flowchart, Any, _Exits], _Exits]] = {
+    StepSpec: _Flowchart.step,
+    PassthroughSpec: _Flowchart.passthrough,
+    ParallelSpec: _Flowchart.block,
+    MapSpec: _Flowchart.block,
+    ChoiceSpec: _Flowchart.choice,
+    LoopSpec: _Flowchart.loop,
+    SleepSpec: _Flowchart.pause,
+    WaitSpec: _Flowchart.pause,
+    WorkflowSpec: _Flowchart.workflow,
+}
+"""The shape of each node kind."""
+
+
 def text(tree: WorkflowSpec) -> str:
     """Return a workflow as a tree of lines, for terminals.
 
     Args:
         tree: the flow tree, as a compiled workflow or a stored run has it.
     """
-    lines = [_with_note(_title(tree), _workflow_note(tree))]
+    lines = [_with_note(_title(tree), note(tree))]
     lines.extend(_branches(_labelled(tree), ""))
     return "\n".join(lines) + "\n"
 
@@ -164,107 +167,114 @@ def _branches(items: list[tuple[str, NodeSpec | None]], indent: str) -> Iterator
 
 
 def _labelled(node: NodeSpec) -> list[tuple[str, NodeSpec | None]]:
-    """Return what is inside a node, each with what leads to it."""
-    if isinstance(node, ParallelSpec):
-        return [("", branch) for branch in node.branches]
-    if isinstance(node, WorkflowSpec):
-        return [("", inner) for inner in node.nodes]
-    if isinstance(node, MapSpec | LoopSpec):
-        return [("", node.body)]
+    """Return what is inside a node, each with the words that lead to it."""
     if not isinstance(node, ChoiceSpec):
-        return []
+        return [("", inner) for inner in node.children()]
     inside: list[tuple[str, NodeSpec | None]] = [
         (f"if {_clean(arm.condition)}: ", arm.node) for arm in node.arms
     ]
     if node.otherwise is not None:
         inside.append(("otherwise: ", node.otherwise))
     else:
-        default = "go on" if node.default is None else f"go on with {_clean(node.default)}"
+        default = "continue" if node.default is None else f"continue with {_clean(node.default)}"
         inside.append((f"otherwise: {default}", None))
     return inside
 
 
 def _line(node: NodeSpec) -> str:
-    if isinstance(node, StepSpec):
-        return _with_note(_title(node), step_note(node))
-    if isinstance(node, SleepSpec | WaitSpec):
-        return _with_note(node.id, pause_note(node))
-    if isinstance(node, PassthroughSpec):
-        return f"{node.id}  (passthrough)" if node.id != "passthrough" else node.id
-    if isinstance(node, ParallelSpec):
-        return _with_note(f"parallel, join {node.join}", _block_note(node))
-    if isinstance(node, MapSpec):
-        return _with_note(f"map, join {node.join}", _block_note(node))
-    if isinstance(node, LoopSpec):
-        return _with_note(f"loop until {_clean(node.condition)}", loop_note(node))
-    if isinstance(node, ChoiceSpec):
-        return f"choice {_clean(node.id)}"
-    return _with_note(f"workflow {_title(node)}", _workflow_note(node))
+    if isinstance(node, WorkflowSpec):
+        return _with_note(f"workflow {_title(node)}", note(node))
+    return _with_note(_title(node), note(node))
 
 
-def step_note(node: StepSpec) -> str:
-    """Return a step's options in a few words; empty: none is set."""
-    words: list[str] = []
+def note(node: NodeSpec) -> str:
+    """Return the options of a node in a few words; empty: none is set."""
+    write = _NOTES.get(type(node))
+    return "" if write is None else ", ".join(write(node))
+
+
+def _step_words(node: StepSpec) -> Iterator[str]:
     if node.executor not in {"loop", "thread"}:
-        words.append("in a process" if node.executor == "process" else f"on {node.executor}")
+        yield "in a process" if node.executor == "process" else f"on {node.executor}"
     if node.timeout is not None:
-        words.append(f"timeout {node.timeout:g} s")
+        yield f"timeout {node.timeout:g} s"
     if node.retry.retries:
-        words.append(f"{node.retry.retries} retr{'y' if node.retry.retries == 1 else 'ies'}")
+        yield f"{node.retry.retries} retr{'y' if node.retry.retries == 1 else 'ies'}"
     if node.continue_on_error:
-        words.append("may fail")
+        yield "may fail"
     if node.undo is not None:
-        words.append(f"undone by {_clean(node.undo.step.id)}")
-    return ", ".join(words)
+        yield f"undone by {_clean(node.undo.step.id)}"
 
 
-def pause_note(node: SleepSpec | WaitSpec) -> str:
-    """Return what a sleep or wait waits for in a few words."""
-    time = ""
+def _passthrough_words(node: PassthroughSpec) -> Iterator[str]:
+    if node.id != node.kind:
+        yield node.kind
+
+
+def _block_words(node: BlockSpec) -> Iterator[str]:
+    if node.max_concurrency is not None:
+        yield f"{node.max_concurrency} at a time"
+    if node.timeout is not None:
+        yield f"timeout {node.timeout:g} s"
+    if node.on_failure != "drain":
+        yield f"on failure: {node.on_failure}"
+
+
+def _loop_words(node: LoopSpec) -> Iterator[str]:
+    yield f"at most {node.max_iterations} time{'' if node.max_iterations == 1 else 's'}"
+
+
+def _sleep_words(node: SleepSpec) -> Iterator[str]:
+    yield f"sleep {_time(node) or f'{node.seconds:g} s'}"
+
+
+def _wait_words(node: WaitSpec) -> Iterator[str]:
+    yield f"wait for signal {node.signal}"
+    if time := _time(node):
+        yield time
+    elif node.timeout is not None:
+        yield f"timeout {node.timeout:g} s"
+    if node.default is not None:
+        yield f"else {_clean(node.default)}"
+
+
+def _time(node: PauseSpec) -> str:
     if node.asks is not None:
         preposition = "until" if node.asks.is_due else "as long as"
-        time = f"{preposition} {_clean(node.asks.function)} says"
-    elif node.until is not None:
-        time = f"until {instant(node.until):%Y-%m-%d %H:%M:%S} UTC"
-    if isinstance(node, SleepSpec):
-        return f"sleep {time or f'{node.seconds:g} s'}"
-    words = [f"wait for signal {node.signal}"]
-    if time:
-        words.append(time)
-    elif node.timeout is not None:
-        words.append(f"timeout {node.timeout:g} s")
-    if node.default is not None:
-        words.append(f"else {_clean(node.default)}")
-    return ", ".join(words)
+        return f"{preposition} {_clean(node.asks.function)} says"
+    return "" if node.until is None else f"until {instant(node.until):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def loop_note(node: LoopSpec) -> str:
-    """Return how often a loop runs in a few words."""
-    return f"at most {node.max_iterations} time{'' if node.max_iterations == 1 else 's'}"
-
-
-def _block_note(node: ParallelSpec | MapSpec) -> str:
-    words: list[str] = []
-    if node.max_concurrency is not None:
-        words.append(f"{node.max_concurrency} at a time")
+def _workflow_words(node: WorkflowSpec) -> Iterator[str]:
     if node.timeout is not None:
-        words.append(f"timeout {node.timeout:g} s")
-    if node.on_failure != "drain":
-        words.append(f"on failure: {node.on_failure}")
-    return ", ".join(words)
+        yield f"timeout {node.timeout:g} s"
 
 
-def _workflow_note(node: WorkflowSpec) -> str:
-    return "" if node.timeout is None else f"timeout {node.timeout:g} s"
+_NOTES: dict[type[NodeSpec], Callable[[Any], Iterator[str]]] = {
+    StepSpec: _step_words,
+    PassthroughSpec: _passthrough_words,
+    ParallelSpec: _block_words,
+    MapSpec: _block_words,
+    LoopSpec: _loop_words,
+    SleepSpec: _sleep_words,
+    WaitSpec: _wait_words,
+    WorkflowSpec: _workflow_words,
+}
+"""The words for the options of each node kind that has some."""
+
+
+def _small(node: NodeSpec) -> str:
+    words = _escaped(note(node))
+    return f"<br/><small>{words}</small>" if words else ""
 
 
 def _with_note(title: str, note: str) -> str:
     return f"{title}  ({note})" if note else title
 
 
-def _title(node: StepSpec | WorkflowSpec) -> str:
-    name = _clean(node.name)
-    return f"{node.id}: {name}" if name and name != node.id else node.id
+def _title(node: NodeSpec) -> str:
+    label, name = _clean(node.label), _clean(getattr(node, "name", ""))
+    return f"{label}: {name}" if name and name != node.id else label
 
 
 def _clean(label: str) -> str:

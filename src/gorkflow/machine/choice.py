@@ -31,7 +31,7 @@ class ChoiceFrame(Asking):
 
     def _choose(self, choice: int) -> None:
         spec: ChoiceSpec = self.spec
-        nodes = spec.nodes
+        nodes = spec.children()
         # With no arm left the choice is skipped: its default stands in, or what it was given.
         instead: Ref = self.input if spec.default is None else Default(self.path)
         for index, node in enumerate(nodes):

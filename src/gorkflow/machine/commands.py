@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gorkflow import events as ev
 from gorkflow._record import record
 from gorkflow.events import Ref
-from gorkflow.flow import ChoiceSpec, LoopSpec, MapSpec, SleepSpec, StepSpec, WaitSpec
+from gorkflow.flow import DecisionSpec, MapSpec, PauseSpec, StepSpec
 
 
 @record
@@ -38,7 +38,7 @@ class Decide(NamedTuple):
     """Evaluate a choice's conditions in order, or a loop's: ``decided``, or ``step_failed``."""
 
     path: str
-    spec: ChoiceSpec | LoopSpec
+    spec: DecisionSpec
     input: Ref
 
 
@@ -54,7 +54,7 @@ class AskTime(NamedTuple):
     """Ask the function of a sleep or wait how long it takes: ``timed``, or ``step_failed``."""
 
     path: str
-    spec: SleepSpec | WaitSpec
+    spec: PauseSpec
     input: Ref
 
 
@@ -104,7 +104,7 @@ def answers(event: ev.Event, question: Question | None) -> bool:
     if type(event) is ev.StepScheduled and type(question) is RunStep:
         return event.attempt == question.attempt and event.input == question.input
     if isinstance(event, ev.Decided) and isinstance(question, Decide):
-        return 0 <= event.choice <= len(question.spec.arms)
+        return 0 <= event.choice <= len(question.spec.conditions)
     if isinstance(event, ev.Expanded) and isinstance(question, Expand):
         return is_expansion(event.count, event.keys, keyed=question.spec.keyed)
     if isinstance(event, ev.Timed) and isinstance(question, AskTime):
@@ -112,11 +112,11 @@ def answers(event: ev.Event, question: Question | None) -> bool:
     return False
 
 
-def _is_time(event: ev.Timed, spec: SleepSpec | WaitSpec) -> bool:
+def _is_time(event: ev.Timed, spec: PauseSpec) -> bool:
     given = [time for time in (event.seconds, event.due) if time is not None]
     if not all(map(isfinite, given)) or (event.seconds or 0) < 0:
         return False
-    return len(given) == 1 or (not given and isinstance(spec, WaitSpec))
+    return len(given) == 1 or (not given and spec.may_be_endless)
 
 
 _KEY = re.compile(r"[A-Za-z0-9_.~%-]+")

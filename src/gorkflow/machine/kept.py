@@ -167,6 +167,6 @@ def is_whole(
         marks = [iteration_mark(number) for number in range(1, found.choice + 1)]
         return found.what == "looped" and all(enter(node.body, prefix, mark) for mark in marks)
     if isinstance(node, ChoiceSpec):
-        chosen = node.nodes[found.choice :][:1]  # none: it is skipped
+        chosen = node.children()[found.choice :][:1]  # none: it is skipped
         return all(enter(inner, prefix, "") for inner in chosen)
     return True

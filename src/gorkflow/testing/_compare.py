@@ -9,7 +9,7 @@ from typing import Any
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.events import BlockDecided
-from gorkflow.flow import MapSpec, ParallelSpec, WorkflowSpec, undo_path, undone_path, walk
+from gorkflow.flow import BlockSpec, WorkflowSpec, undo_path, undone_path, walk
 from gorkflow.testing._run import Result
 
 _SHOWN = 200
@@ -57,7 +57,7 @@ def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, obj
 def why(tree: WorkflowSpec, what: str, *results: Result[Any]) -> str:
     """Return why the order may decide over this; empty: it may not."""
     for path, node in walk(tree):
-        if isinstance(node, ParallelSpec | MapSpec) and node.join.kind in {"first", "at_least"}:
+        if isinstance(node, BlockSpec) and node.join.kind in {"first", "at_least"}:
             return f"join {str(node.join)!r} of block {path!r} lets the order decide"
     if what == "status":
         return ""
