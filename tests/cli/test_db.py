@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow.cli import _findings
+from gorkflow.cli import _db
 from gorkflow.flow import PassthroughSpec, WorkflowSpec, fingerprint, to_json
 from gorkflow.model import RunStatus
 from gorkflow.store import Finding, Level, Message, NewRun, RunRow
@@ -466,7 +466,7 @@ def test_a_terminal_gets_marks_and_what_to_do(
         Finding(Level.OK, "size", "[bold]1.0 MB[/]"),
         Finding(Level.PROBLEM, "left", "1 owned by \x1b[2J", "start a worker"),
     ]
-    assert _findings.show(found, None, as_json=False) == 1
+    assert _db.show_findings(found, None, as_json=False) == 1
     lines = CONTROL.sub("", capsys.readouterr().out).splitlines()
     assert [line.rstrip() for line in lines] == [
         "\u2713 size: [bold]1.0 MB[/]",

@@ -182,7 +182,7 @@ def test_time_alone_makes_no_difference(invoke: Invoke, failed: str):
     from dataclasses import replace
 
     from gorkflow.cli import _diff, _plain
-    from gorkflow.cli._stores import opened
+    from gorkflow.cli._target import opened
 
     async def look() -> Side:
         async with opened(None) as reader:

@@ -8,8 +8,8 @@ import pytest
 from gorkflow import events as ev
 from gorkflow.cli._board import Board
 from gorkflow.cli._live import _facts
+from gorkflow.cli._output import clean, json_text, one_line, seconds, table
 from gorkflow.cli._rows import rows
-from gorkflow.cli._text import clean, json_text, one_line, seconds, table
 from gorkflow.flow import (
     ArmSpec,
     ChoiceSpec,

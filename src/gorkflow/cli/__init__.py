@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-__all__ = ["main", "version"]
+__all__ = ["main"]
 
 
 def main() -> NoReturn:
@@ -26,10 +26,3 @@ def main() -> NoReturn:
     except KeyboardInterrupt:  # while our own modules were being imported
         pass
     sys.exit(130)
-
-
-def version() -> str:
-    """Return the version of gorkflow."""
-    from gorkflow import __version__
-
-    return __version__

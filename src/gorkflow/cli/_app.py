@@ -1,34 +1,266 @@
-"""The commands and their options. What they do is imported only when they do it."""
+"""The command line: its root, which loads a command when it is asked for, and shared options.
+
+Each command, or group of commands, is a module: its options and, below them, the work.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar
+
 import click
 
-from gorkflow.cli._app_db import db_group, doctor_command
-from gorkflow.cli._app_runs import runs_group
-from gorkflow.cli._app_schedule import schedule_group
-from gorkflow.cli._options import (
-    CONTEXT,
-    Example,
-    ExampleGroup,
-    json_option,
-    read_tags,
-    store_option,
-    traceback_option,
+from gorkflow import errors
+from gorkflow.cli._output import CliError, ExitCode, unwritten
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+STORE = "gorkflow.store"
+"""Where click keeps, for all commands of one call, the value of ``--store``."""
+STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_STORE_HELP = (
+    "Where runs are kept: memory:, or sqlite:PATH.  "
+    "[default: $GORKFLOW_STORE, or sqlite:.gorkflow/runs.db]"
 )
 
 
-def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
-    if not wanted or ctx.resilient_parsing:
-        return
-    from gorkflow.cli import version
+# ---- commands ---------------------------------------------------------------------------------
 
-    click.echo(f"gorkflow {version()}")
-    ctx.exit()
+
+class Command(click.Command):
+    """A command whose help ends with examples. Its help may meet a full disk, too.
+
+    Args:
+        example: one line each.
+    """
+
+    def __init__(self, *args: Any, example: tuple[str, ...] = (), **more: Any) -> None:
+        callback = more.get("callback")
+        if more.get("help") is None and callback is not None:  # ``python -OO`` has no docstrings
+            more["help"] = _doc_in_source(callback)
+        super().__init__(*args, **more)
+        self._example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; ``--help`` and ``--version`` are answered here.
+
+        Raises:
+            CliError: If the answer can't be written.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:
+            if _is_broken_pipe(error):
+                raise
+            raise unwritten(error) from None
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        with formatter.section("Example" if len(self._example) == 1 else "Examples"):
+            for line in self._example:
+                formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+
+class Group(Command, click.Group):
+    """A group of commands. An error becomes one message and an exit code."""
+
+    command_class = Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke the command.
+
+        Raises:
+            ClickException: If the command fails, with a message for people.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            raise CliError("interrupted", ExitCode.INTERRUPTED) from None
+        except Exception as error:
+            if os.environ.get("GORKFLOW_DEBUG") or _is_broken_pipe(error):
+                raise
+            raise explained(error, ctx.meta.get(STORE)) from None
+
+
+class _Root(Group):
+    """The root: the module of a command is imported when the command is asked for."""
+
+    modules: ClassVar = {
+        "run": "_run",
+        "runs": "_runs",
+        "worker": "_worker",
+        "schedule": "_schedule",
+        "graph": "_check",
+        "check": "_check",
+        "db": "_db",
+        "doctor": "_doctor",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; ``None``: it does not exist."""
+        if cmd_name not in self.modules:
+            return None
+        module = import_module(f"gorkflow.cli.{self.modules[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+def _doc_in_source(function: Any) -> str | None:
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):
+        return None
+    found = tree.body[0]
+    return ast.get_docstring(found) if isinstance(found, ast.FunctionDef) else None
+
+
+def _is_broken_pipe(error: Exception) -> bool:
+    """Whether the reader of our output went away, which click deals with."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+# ---- errors -----------------------------------------------------------------------------------
+
+
+_CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
+    (errors.StoreError, ExitCode.STORE),
+    (errors.RunNotFoundError, ExitCode.NOT_FOUND),
+    (errors.ScheduleNotFoundError, ExitCode.NOT_FOUND),
+    (errors.HistoryError, ExitCode.STORE),
+    (errors.DuplicateRunError, ExitCode.CONFLICT),
+    (errors.RunBlockedError, ExitCode.CONFLICT),
+    (errors.RunNotEndedError, ExitCode.CONFLICT),
+    (errors.ResourceBusyError, ExitCode.CONFLICT),
+    (errors.RunEndedError, ExitCode.CONFLICT),
+    (errors.LeaseLostError, ExitCode.CONFLICT),
+    (errors.RunError, ExitCode.RUN_FAILED),
+    (errors.GorkflowError, ExitCode.USAGE),
+)
+
+
+def explained(error: Exception, store: str | None) -> CliError:
+    """Return the error as a message and an exit code.
+
+    Args:
+        error: what was raised.
+        store: what ``--store`` was given, for the commands that the error advises.
+    """
+    from gorkflow.cli._target import in_same_store
+
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return CliError(in_same_store(str(error), store), code)
+    if isinstance(error, OSError):
+        return CliError(str(error), ExitCode.STORE)
+    if isinstance(error, ModuleNotFoundError) and error.name == "cronsim":
+        return CliError(str(error))  # an extra; it says how to get it
+    return CliError(
+        f"{type(error).__name__}: {error}\nThis should not happen; GORKFLOW_DEBUG=1 shows where.",
+        ExitCode.BUG,
+    )
+
+
+# ---- options ----------------------------------------------------------------------------------
+
+
+def _note_store(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
+    """Take ``--store`` of the command, or that of its group."""
+    if given == "":
+        raise click.BadParameter("it is empty; write sqlite:PATH or memory:, or leave it out")
+    if given is not None:
+        ctx.meta[STORE] = given
+    return ctx.meta.get(STORE)
+
+
+def store_option(command: _Command) -> _Command:
+    """Add ``--store``."""
+    return click.option("--store", metavar="URL", callback=_note_store, help=_STORE_HELP)(command)
+
+
+def group_store_option(command: _Command) -> _Command:
+    """Add ``--store`` to a group: it holds for the group's command."""
+    return click.option(
+        "--store", metavar="URL", callback=_note_store, help=_STORE_HELP, expose_value=False
+    )(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(
+        command
+    )
+
+
+def traceback_option(command: _Command) -> _Command:
+    """Add ``--traceback``."""
+    return click.option(
+        "--traceback", "tracebacks", is_flag=True, help="Show the whole traceback of each failure."
+    )(command)
+
+
+def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Return what ``--tag`` was given.
+
+    Raises:
+        BadParameter: one is not ``NAME=VALUE``, or has two values.
+    """
+    tags: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        if tags.setdefault(name, value) != value:
+            raise click.BadParameter(
+                f"tag {name!r} has two values, {tags[name]!r} and {value!r}; give it one"
+            )
+    return tags
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
+    """Return what an option for a length of time was given.
+
+    Raises:
+        BadParameter: it is not a number and a unit.
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
+    if found is None:
+        raise click.BadParameter(
+            f"{given!r} is no length of time; write a number and s, m, h, d or w: 30d"
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+# ---- the root ---------------------------------------------------------------------------------
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if wanted and not ctx.resilient_parsing:
+        from gorkflow import __version__
+
+        click.echo(f"gorkflow {__version__}")
+        ctx.exit()
 
 
 @click.group(
-    cls=ExampleGroup,
+    cls=_Root,
     example=(
         "gorkflow run shop.py:checkout --input '{\"id\": 7}'",
         "gorkflow runs list --status failed",
@@ -42,182 +274,3 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # n
 )  # fmt: skip
 def cli() -> None:
     """Durable workflows for Python: run them, look at runs, draw them."""
-
-
-@cli.command(
-    "run",
-    cls=Example,
-    example=(
-        "gorkflow run shop.py --input '{\"id\": 7}'",
-        "gorkflow run shop.flows:checkout --input @order.json --tag customer=42",
-        "cat order.json | gorkflow run shop.py:make_engine --workflow checkout --input -",
-    ),
-)
-@click.argument("target")
-@click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of the workflow.")
-@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
-@click.option("--run-id", metavar="ID", help="The id of the run.  [default: a fresh one]")
-@click.option(
-    "--if-exists", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
-    help="For an id that is taken: fail, or follow the run that has it.",
-)  # fmt: skip
-@click.option(
-    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="To find it by."
-)
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
-@click.option("--resource", metavar="ID", help="What the run is about, to find it by.")
-@click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
-@click.option(
-    "--state", "state_text", metavar="JSON|@FILE|-", help="What ctx.state begins with: an object."
-)
-@click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
-@store_option
-@json_option
-@traceback_option
-@click.pass_context
-def run_command(
-    ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
-    run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
-    resource: str | None, exclusive: bool, delay: float | None, state_text: str | None,
-    store: str | None, as_json: bool, tracebacks: bool,
-) -> None:  # fmt: skip
-    """Run a workflow and follow it to its end.
-
-    TARGET is path/file.py or package.module, with :name where it has more than one workflow. It may
-    name a Workflow, an Engine that knows workflows, or a function without arguments that returns an
-    Engine or a Workflow.
-
-    The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
-    run to be continued with `gorkflow runs resume`.
-    """
-    if input_text == state_text == "-":
-        raise click.UsageError(
-            "only one of --input and --state can be '-': standard input is read once; give the "
-            "other one as @FILE"
-        )
-    if exclusive and resource is None:
-        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
-    from gorkflow.cli import _run
-    from gorkflow.cli._input import read_state
-
-    wanted = _run.Wanted(
-        target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks
-    )
-    code = _run.start(
-        wanted,
-        input_text,
-        {
-            "run_id": run_id,
-            "if_exists": "return" if if_exists == "return" else "raise",
-            "tags": tags,
-            "timeout": timeout,
-            "resource_id": resource,
-            "exclusive": exclusive,
-            "delay": delay,
-            "state": read_state(state_text),
-        },
-    )
-    ctx.exit(code)
-
-
-@cli.command(
-    "graph",
-    cls=Example,
-    example=(
-        "gorkflow graph shop.py:checkout",
-        "gorkflow graph shop.py --format mermaid > shop.mmd",
-    ),
-)
-@click.argument("target")
-@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
-@click.option(
-    "--format", "how", type=click.Choice(["text", "mermaid"]), default="text", show_default=True,
-    help="A tree of lines, or a Mermaid flowchart.",
-)  # fmt: skip
-def graph_command(target: str, workflow: str | None, how: str) -> None:
-    """Draw a workflow.
-
-    TARGET is what `gorkflow run` takes.
-    """
-    from gorkflow.cli._graph import draw
-    from gorkflow.cli._output import put
-
-    put(draw(target, workflow, how), nl=False)
-
-
-@cli.command(
-    "check",
-    cls=Example,
-    example=(
-        "gorkflow check shop.py",
-        "gorkflow check shop.flows:checkout --ignore unbounded --json",
-    ),
-)
-@click.argument("target")
-@click.option("--workflow", metavar="ID", help="Only this one, where TARGET has several.")
-@click.option(
-    "--ignore", multiple=True, metavar="CODE", help="Advice that is not wanted; may be repeated."
-)
-@json_option
-@click.pass_context
-def check_command(
-    ctx: click.Context, *, target: str, workflow: str | None, ignore: tuple[str, ...], as_json: bool
-) -> None:
-    """Look for what costs time or gets lost in workflows, without running them.
-
-    TARGET is what `gorkflow run` takes; all workflows of a module count. Exit code 1 where there is
-    a warning; docs/check.md explains each code.
-    """
-    from gorkflow.cli import _check
-
-    ctx.exit(_check.check(target, workflow, ignore, as_json=as_json))
-
-
-@cli.command(
-    "worker",
-    cls=Example,
-    example=(
-        "gorkflow worker shop.py",
-        "gorkflow worker shop.flows billing.flows --max-runs 100 --store sqlite:runs.db",
-    ),
-)
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
-@click.option(
-    "--max-runs", type=click.IntRange(1), metavar="N", help="Runs at a time.  [default: no limit]"
-)
-@click.option(
-    "--max-steps", type=click.IntRange(1), metavar="N",
-    help="Attempts at a time.  [default: no limit]",
-)  # fmt: skip
-@click.option(
-    "--lease", type=click.FloatRange(1.0), default=30.0, show_default=True, metavar="SECONDS",
-    help="How long a worker that went silent keeps its runs.",
-)  # fmt: skip
-@click.option(
-    "--grace", type=click.FloatRange(0.0), default=30.0, show_default=True, metavar="SECONDS",
-    help="What running steps get when the worker is told to stop.",
-)  # fmt: skip
-@store_option
-@click.pass_context
-def worker_command(
-    ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
-    lease: float, grace: float, store: str | None,
-) -> None:  # fmt: skip
-    """Carry runs of workflows: those that are queued, and those that other workers left.
-
-    TARGET is what `gorkflow run` takes; all workflows of a module count. SIGTERM or Ctrl-C stops
-    the worker after its running steps, a second one at once; no run is lost either way.
-    """
-    from gorkflow.cli import _worker
-
-    wanted = _worker.Wanted(
-        targets=targets, store=store, max_runs=max_runs, max_steps=max_steps, lease=lease,
-        grace=grace,
-    )  # fmt: skip
-    ctx.exit(_worker.work(wanted))
-
-
-cli.add_command(runs_group)
-cli.add_command(schedule_group)
-cli.add_command(db_group)
-cli.add_command(doctor_command)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.cli._text import one_line
+from gorkflow.cli._output import one_line
 from gorkflow.flow import (
     UNDO,
     BlockSpec,

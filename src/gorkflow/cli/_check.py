@@ -1,4 +1,4 @@
-"""Build-time advice on the command line."""
+"""Workflows without a run: `gorkflow check` advises, `gorkflow graph` draws."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._output import put, say, stdout_is_ours
+import click
+
+from gorkflow.cli._app import CONTEXT, Command, json_option
+from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say, stdout_is_ours
 from gorkflow.cli._target import Target, load
-from gorkflow.cli._text import clean, json_text
+from gorkflow.insight import diagram
 from gorkflow.insight.advice import Advice
 from gorkflow.insight.advice import check as advice_on
 from gorkflow.step import BlockingCallWarning, StepClosureWarning
@@ -19,6 +21,33 @@ from gorkflow.workflow import Workflow
 
 _MARKS = {"warning": ("!", "yellow"), "info": ("·", "cyan")}
 _Found = list[tuple[Workflow[Any, Any], Advice]]
+
+
+@click.command(
+    "check",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow check shop.py",
+        "gorkflow check shop.flows:checkout --ignore unbounded --json",
+    ),
+)
+@click.argument("target")
+@click.option("--workflow", metavar="ID", help="Only this one, where TARGET has several.")
+@click.option(
+    "--ignore", multiple=True, metavar="CODE", help="Advice that is not wanted; may be repeated."
+)
+@json_option
+@click.pass_context
+def check_command(
+    ctx: click.Context, *, target: str, workflow: str | None, ignore: tuple[str, ...], as_json: bool
+) -> None:
+    """Look for what costs time or gets lost in workflows, without running them.
+
+    TARGET is what `gorkflow run` takes; all workflows of a module count. Exit code 1 where there is
+    a warning; docs/check.md explains each code.
+    """
+    ctx.exit(check(target, workflow, ignore, as_json=as_json))
 
 
 def check(
@@ -105,3 +134,31 @@ def _total(found: Iterable[tuple[object, Advice]]) -> str:
     parts = [f"{warned} warning{'' if warned == 1 else 's'}"] if warned else []
     parts += [f"{told} to know"] if told else []
     return ", ".join(parts) or "nothing to say"
+
+
+# ---- graph ------------------------------------------------------------------------------------
+
+
+@click.command(
+    "graph",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow graph shop.py:checkout",
+        "gorkflow graph shop.py --format mermaid > shop.mmd",
+    ),
+)
+@click.argument("target")
+@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
+@click.option(
+    "--format", "how", type=click.Choice(["text", "mermaid"]), default="text", show_default=True,
+    help="A tree of lines, or a Mermaid flowchart.",
+)  # fmt: skip
+def graph_command(target: str, workflow: str | None, how: str) -> None:
+    """Draw a workflow.
+
+    TARGET is what `gorkflow run` takes.
+    """
+    with stdout_is_ours():
+        tree = load(target).choose(workflow).compile().tree
+    put(diagram.mermaid(tree) if how == "mermaid" else diagram.text(tree), nl=False)

@@ -1,15 +1,26 @@
-"""Looking after a store from the command line."""
+"""The care of a store: `gorkflow db` prunes it, checks it for damage, and backs it up."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import sys
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
-from gorkflow.cli import _findings
-from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._stores import check_exists, naming_source, opened
+import click
+
+from gorkflow.cli._app import (
+    CONTEXT,
+    Group,
+    group_store_option,
+    json_option,
+    read_age,
+    store_option,
+)
+from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put
+from gorkflow.cli._target import check_exists, in_same_store, naming_source, opened
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _retention
 from gorkflow.engine._damage import damaged
@@ -17,12 +28,124 @@ from gorkflow.errors import StoreCorruptError
 from gorkflow.model import RunStatus
 from gorkflow.store import Finding, Level, Maintainable, Store
 
+_MARKS = {
+    Level.OK: ("✓", "green"),
+    Level.INFO: ("·", "cyan"),
+    Level.WARNING: ("!", "yellow"),
+    Level.PROBLEM: ("✗", "red"),
+}
+
+
+@click.group(
+    "db",
+    cls=Group,
+    example=("gorkflow db prune --older-than 30d --dry-run", "gorkflow db backup runs-monday.db"),
+    context_settings=CONTEXT,
+)
+@group_store_option
+def db_command() -> None:
+    """Look after the store: delete old runs, check for damage, back it up."""
+
+
+@db_command.command(
+    "prune",
+    example=("gorkflow db prune --older-than 30d --status completed --workflow checkout",),
+)
+@click.option(
+    "--older-than", "age", callback=read_age, required=True, metavar="AGE",
+    help="Only runs that ended longer ago than this: a number and s, m, h, d or w, as in 30d.",
+)  # fmt: skip
+@click.option(
+    "--status", multiple=True, type=click.Choice(["completed", "failed", "cancelled"]),
+    help="Only runs that ended so; repeatable.  [default: all three]",
+)  # fmt: skip
+@click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
+@click.option("--dry-run", is_flag=True, help="Only count the runs.")
+@store_option
+def prune_command(
+    *, age: timedelta, status: tuple[str, ...], workflow: str | None, dry_run: bool,
+    store: str | None,
+) -> None:  # fmt: skip
+    """Delete runs that ended long ago, with all their records.
+
+    Runs that have not ended are never deleted. Other processes may use the store meanwhile.
+    """
+    statuses = [RunStatus(each) for each in status] or None
+
+    async def work() -> str:
+        async with _kept(store) as (rows, keeper):
+            now = SystemClock().now()
+            query = _retention.ended(age, now=now, workflow_id=workflow, status=statuses)
+            if dry_run:
+                found = sum([len(batch) async for batch in _retention.batches(rows, query)])
+                return f"{counted(found)} would be deleted"
+            deleted = await _retention.delete(rows, query)
+            free = await keeper.tidy()
+            room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
+            return f"{counted(deleted)} deleted; {room}"
+
+    click.echo(asyncio.run(work()), err=True)
+
+
+@db_command.command("check", example=("gorkflow db check --store sqlite:runs.db",))
+@store_option
+@json_option
+@click.pass_context
+def check_command(ctx: click.Context, *, store: str | None, as_json: bool) -> None:
+    """Look for damage: in the file, between its tables, in the history of each run.
+
+    Reads everything; other processes may use the store meanwhile. Exit code 1 if it finds damage.
+    """
+
+    async def work() -> tuple[list[Finding], int]:
+        rows = check_exists(store)
+        keeper = maintainable(rows)
+        found: list[Finding] = []
+        runs = 0
+        with naming_source(store):
+            try:
+                await rows.open()
+                found += await keeper.check()
+                named = {each.about for each in found}
+                async for wrong in damaged(rows):
+                    runs += 1
+                    if wrong is not None and wrong.about not in named:
+                        found.append(wrong)
+            except StoreCorruptError as error:  # too far gone to be looked at as a whole
+                found.append(Finding(Level.PROBLEM, "file", str(error)))
+            finally:
+                await rows.close()
+        return found, runs
+
+    found, runs = asyncio.run(work())
+    if not found:
+        found = [Finding(Level.OK, "store", f"{counted(runs)} checked, nothing is damaged")]
+    ctx.exit(show_findings(found, store, as_json=as_json, runs=runs))
+
+
+@db_command.command("backup", example=("gorkflow db backup /backups/runs-monday.db",))
+@click.argument("path", type=click.Path())
+@store_option
+def backup_command(*, path: str, store: str | None) -> None:
+    """Copy the store into a new file, while other processes use it.
+
+    The copy is of one moment, verified, and readable by its owner alone. A file that exists is
+    never overwritten. To restore it: stop all that uses the store, and put the copy in its place.
+    """
+
+    async def work() -> int:
+        async with _kept(store) as (_, keeper):
+            return await keeper.backup(path)
+
+    size = asyncio.run(work())
+    click.echo(f"backed up to {path}: {size / 1e6:,.1f} MB, verified", err=True)
+
 
 def maintainable(store: Store) -> Maintainable:
-    """Return the store as one that can be looked after.
+    """Return the store as one that can be maintained.
 
     Raises:
-        CliError: it can't.
+        CliError: If it keeps no file.
     """
     if isinstance(store, Maintainable):
         return store
@@ -37,83 +160,60 @@ async def _kept(url: str | None) -> AsyncGenerator[tuple[Store, Maintainable]]:
         yield store, maintainable(store)
 
 
-def prune(
-    url: str | None,
-    age: timedelta,
-    status: Sequence[RunStatus] | None,
-    workflow_id: str | None,
-    *,
-    dry_run: bool,
-) -> str:
-    """Delete runs that ended longer ago than an age; return what came of it.
-
-    Raises:
-        CliError: the store keeps no file.
-    """
-
-    async def work() -> str:
-        async with _kept(url) as (store, keeper):
-            now = SystemClock().now()
-            query = _retention.ended(age, now=now, workflow_id=workflow_id, status=status)
-            if dry_run:
-                found = sum([len(batch) async for batch in _retention.batches(store, query)])
-                return f"{counted(found)} would be deleted"
-            deleted = await _retention.delete(store, query)
-            free = await keeper.tidy()
-            room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
-            return f"{counted(deleted)} deleted; {room}"
-
-    return asyncio.run(work())
-
-
 def counted(count: int) -> str:
-    """Return so many runs in words."""
+    """Return a number of runs in words."""
     return f"{count:,} run" if count == 1 else f"{count:,} runs"
 
 
-def check(url: str | None, *, as_json: bool) -> ExitCode:
-    """Look for damage, print what there is, and return the exit code.
+# ---- findings ---------------------------------------------------------------------------------
 
-    Raises:
-        CliError: the store keeps no file.
+
+def show_findings(
+    findings: Sequence[Finding], store: str | None, *, as_json: bool, **more: Any
+) -> ExitCode:
+    """Print findings; return the exit code that says whether all is well.
+
+    Args:
+        findings: of the store, its workers, its runs.
+        store: the value of ``--store``, for the commands that findings advise.
+        as_json: as one object, with ``healthy`` and ``findings``.
+        more: further fields of that object.
     """
-
-    async def work() -> tuple[list[Finding], int]:
-        store = check_exists(url)
-        keeper = maintainable(store)
-        found: list[Finding] = []
-        runs = 0
-        with naming_source(url):
-            try:
-                await store.open()
-                found += await keeper.check()
-                named = {each.about for each in found}
-                async for wrong in damaged(store):
-                    runs += 1
-                    if wrong is not None and wrong.about not in named:
-                        found.append(wrong)
-            except StoreCorruptError as error:  # too far gone to be looked at as a whole
-                found.append(Finding(Level.PROBLEM, "file", str(error)))
-            finally:
-                await store.close()
-        return found, runs
-
-    found, runs = asyncio.run(work())
-    if not found:
-        found = [Finding(Level.OK, "store", f"{counted(runs)} checked, nothing is damaged")]
-    return _findings.show(found, url, as_json=as_json, runs=runs)
+    findings = [
+        each._replace(
+            text=in_same_store(each.text, store), advice=in_same_store(each.advice, store)
+        )
+        for each in findings
+    ]
+    healthy = all(each.level is not Level.PROBLEM for each in findings)
+    if as_json:
+        body = {"healthy": healthy, **more, "findings": [each._asdict() for each in findings]}
+        put(json_text(body, short=None))
+    elif sys.stdout.isatty():
+        _draw(findings)
+    else:
+        put("\n".join(_plain(findings)))
+    return ExitCode.OK if healthy else ExitCode.RUN_FAILED
 
 
-def backup(url: str | None, path: str) -> str:
-    """Copy the store into a new file; return what came of it.
+def _plain(findings: Iterable[Finding]) -> Iterable[str]:
+    for each in findings:
+        yield clean(f"{each.level.value:<8} {each.about}: {each.text}")
+        if each.advice:
+            yield clean(f"{'':<8} -> {each.advice}")
 
-    Raises:
-        CliError: the store keeps no file.
-    """
 
-    async def work() -> int:
-        async with _kept(url) as (_, keeper):
-            return await keeper.backup(path)
+def _draw(findings: Iterable[Finding]) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
-    size = asyncio.run(work())
-    return f"backed up to {path}: {size / 1e6:,.1f} MB, verified"
+    console = Console(highlight=False)
+    for each in findings:
+        mark, colour = _MARKS[each.level]
+        line = Text.assemble(
+            (f"{mark} ", colour), (f"{clean(each.about)}: ", "bold"), clean(each.text)
+        )
+        console.print(line)
+        if each.advice:
+            console.print(Padding(Text(f"→ {clean(each.advice)}"), (0, 0, 0, 2)))

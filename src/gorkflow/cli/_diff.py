@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+import click
+
 from gorkflow import events as ev
 from gorkflow.cli import _plain
-from gorkflow.cli._errors import ExitCode
-from gorkflow.cli._output import put
-from gorkflow.cli._stores import opened
-from gorkflow.cli._text import indented, json_text, one_line, seconds, table
+from gorkflow.cli._app import Command, json_option, store_option
+from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, seconds, table
+from gorkflow.cli._target import opened
 from gorkflow.codec import views
 from gorkflow.flow import NodeSpec, WorkflowSpec, undone_path, walk
 from gorkflow.model import Failure, Run, StepExecution
@@ -31,14 +32,19 @@ class Side(NamedTuple):
     verdicts: dict[str, ev.BlockDecided]
 
 
-def show_diff(store: str | None, run_a: str, run_b: str, *, as_json: bool) -> ExitCode:
-    """Print what differs between two runs; return whether anything does.
+@click.command("diff", cls=Command, example=("gorkflow runs diff RUN_ID OTHER_RUN_ID",))
+@click.argument("run_a", metavar="A")
+@click.argument("run_b", metavar="B")
+@store_option
+@json_option
+@click.pass_context
+def diff_command(
+    ctx: click.Context, *, run_a: str, run_b: str, store: str | None, as_json: bool
+) -> None:
+    """Show what differs between two runs: definition, input, steps, verdicts, output.
 
-    Args:
-        store: its URL; ``None``: the default.
-        run_a: the one run.
-        run_b: the other.
-        as_json: as one object.
+    The exit code is 0 where nothing does, and 1 where something does. How long steps took is shown,
+    but makes no difference; nor does whether a step ran, or a rerun kept its result.
     """
 
     async def look() -> tuple[Side, Side]:
@@ -51,7 +57,7 @@ def show_diff(store: str | None, run_a: str, run_b: str, *, as_json: bool) -> Ex
     a, b = asyncio.run(look())
     body = compare(a, b)
     put(json_text(body, short=None) if as_json else "\n".join(_text(body)))
-    return ExitCode.OK if body["same"] else ExitCode.DIFFERENT
+    ctx.exit(ExitCode.OK if body["same"] else ExitCode.DIFFERENT)
 
 
 def _side(found: _plain.Record) -> Side:

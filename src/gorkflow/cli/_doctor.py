@@ -1,4 +1,4 @@
-"""How the store, its workers and its runs are, and what to do about it."""
+"""`gorkflow doctor`: how the store, its workers and its runs are, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
-from gorkflow.cli import _findings
-from gorkflow.cli._db import maintainable
-from gorkflow.cli._errors import ExitCode
-from gorkflow.cli._stores import check_exists
-from gorkflow.cli._text import one_line, seconds
+import click
+
+from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
+from gorkflow.cli._db import maintainable, show_findings
+from gorkflow.cli._output import one_line, seconds
+from gorkflow.cli._target import check_exists
 from gorkflow.clock import SystemClock
 from gorkflow.engine._damage import damaged
 from gorkflow.errors import GorkflowError, StoreError
@@ -29,30 +30,38 @@ _HISTORIES = 500
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 
 
-def examine(url: str | None, *, as_json: bool) -> ExitCode:
-    """Print what there is to say of a store, and return the exit code.
+@click.command(
+    "doctor",
+    cls=Command,
+    example=("gorkflow doctor", "gorkflow doctor --store sqlite:runs.db --json"),
+    context_settings=CONTEXT,
+)
+@store_option
+@json_option
+@click.pass_context
+def doctor_command(ctx: click.Context, *, store: str | None, as_json: bool) -> None:
+    """Report how the store, its workers and its runs are, and what to do about it.
 
-    Raises:
-        CliError: the store keeps no file, or there is none.
+    Exit code 1 if something needs attention.
     """
 
     async def work() -> list[Finding]:
-        store = check_exists(url)
+        rows = check_exists(store)
         now = SystemClock().now()
-        found, opens = await maintainable(store).examine(now)
+        found, opens = await maintainable(rows).examine(now)
         if not opens:
             return list(found)
         try:
-            await store.open()
-            told = [*(await _of_runs(store, now)), *(await _of_schedules(store, now))]
-            told += await _of_damage(store, {each.about for each in found})
+            await rows.open()
+            more = [*(await _of_runs(rows, now)), *(await _of_schedules(rows, now))]
+            more += await _of_damage(rows, {each.about for each in found})
         except StoreError as error:  # a patient too ill to be examined to the end
-            told = [Finding(Level.PROBLEM, "store", str(error))]
+            more = [Finding(Level.PROBLEM, "store", str(error))]
         finally:
-            await store.close()
-        return [*found, *told]
+            await rows.close()
+        return [*found, *more]
 
-    return _findings.show(asyncio.run(work()), url, as_json=as_json)
+    ctx.exit(show_findings(asyncio.run(work()), store, as_json=as_json))
 
 
 @dataclass(slots=True)

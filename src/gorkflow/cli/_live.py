@@ -14,8 +14,8 @@ from rich.text import Text
 
 from gorkflow import events as ev
 from gorkflow.cli._board import Board, Item
+from gorkflow.cli._output import clean, one_line, seconds
 from gorkflow.cli._rows import Row, rows
-from gorkflow.cli._text import clean, one_line, seconds
 from gorkflow.clock import SystemClock
 from gorkflow.model import StepStatus
 

@@ -1,17 +1,61 @@
-"""Writing to standard output, whose reader may leave early, and whose disk may be full."""
+"""Output of commands: text that is safe for terminals, exit codes, errors, the two streams."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Generator
+import unicodedata
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import TextIO
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, TextIO
 
 import click
 
-from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._text import clean
+from gorkflow._text import cleaned, is_shown
+
+_SHORT_JSON = 80
+clean = cleaned
+
+
+class ExitCode(IntEnum):
+    """How the command ended."""
+
+    OK = 0
+    RUN_FAILED = 1
+    DIFFERENT = 1
+    """The two runs are not the same."""
+    WARNED = 1
+    """A workflow should be changed."""
+    USAGE = 2
+    STORE = 3
+    """The store, or the configuration, does not work."""
+    NOT_FOUND = 4
+    CONFLICT = 5
+    """The id is taken; the run is blocked, or somebody else's."""
+    BUG = 70
+    """Ours."""
+    INTERRUPTED = 130
+    TERMINATED = 143
+    """By SIGTERM."""
+
+
+class CliError(click.ClickException):
+    """Ends the command with a message.
+
+    Args:
+        message: what is wrong and what to do about it.
+        code: of the exit.
+    """
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(clean(message))
+        vars(self)["exit_code"] = int(code)  # click declares it for the class
+
+
+# ---- streams ----------------------------------------------------------------------------------
 
 
 def put(text: str, *, nl: bool = True) -> None:
@@ -77,3 +121,78 @@ def _discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+# ---- text -------------------------------------------------------------------------------------
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, safe for terminals."""
+    return clean(" ".join(text.split()))
+
+
+def width(text: str) -> int:
+    """Return how many columns the text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of an aligned table."""
+    cells = [list(head), *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(head))]
+    return ["  ".join(_padded(row, widths)).rstrip() for row in cells]
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
+    return (cell + " " * (columns - width(cell)) for cell, columns in zip(row, widths, strict=True))
+
+
+def seconds(value: float) -> str:
+    """Return a duration, given in seconds, for people."""
+    if value < 60:
+        return f"{value:.2f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def clock(at: float) -> str:
+    """Return an instant, in seconds since the epoch, as the local time of day."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def moment(at: datetime | None) -> str:
+    """Return an instant as local date and time; empty: there is none."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def json_text(value: Any, *, short: int | None = _SHORT_JSON) -> str:
+    """Return JSON data for people and programs: what is not safe to print is escaped.
+
+    Args:
+        value: the data.
+        short: on more than one line if longer than that; ``None``: never.
+    """
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    if short is not None and len(text) > short:
+        text = json.dumps(value, ensure_ascii=ascii_only, indent=2)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if char in "\n\t" or is_shown(char) else json.dumps(char)[1:-1] for char in text
+    )
+
+
+def indented(text: str, by: str = "    ") -> str:
+    """Return the text with each line moved to the right."""
+    return "\n".join(f"{by}{line}" for line in text.rstrip().splitlines())

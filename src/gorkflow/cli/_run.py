@@ -12,15 +12,39 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import click
+
 from gorkflow.cli import _plain
+from gorkflow.cli._app import (
+    CONTEXT,
+    Command,
+    json_option,
+    read_tags,
+    store_option,
+    traceback_option,
+)
 from gorkflow.cli._board import Board
-from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._input import read_input
 from gorkflow.cli._leaving import run_in_loop
-from gorkflow.cli._output import put, say, stdout_is_ours
-from gorkflow.cli._stores import check_exists, naming_source, same_store
-from gorkflow.cli._target import Target, load
-from gorkflow.cli._text import clean, indented, json_text, one_line
+from gorkflow.cli._output import (
+    CliError,
+    ExitCode,
+    clean,
+    indented,
+    json_text,
+    one_line,
+    put,
+    say,
+    stdout_is_ours,
+)
+from gorkflow.cli._target import (
+    Target,
+    check_exists,
+    load,
+    naming_source,
+    read_input,
+    read_state,
+    same_store,
+)
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
 from gorkflow.engine._match import tree_of
@@ -53,33 +77,79 @@ class Wanted:
     """Whether SIGTERM came."""
 
 
-def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> ExitCode:
-    """Start a run of TARGET and follow it.
+@click.command(
+    "run",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow run shop.py --input '{\"id\": 7}'",
+        "gorkflow run shop.flows:checkout --input @order.json --tag customer=42",
+        "cat order.json | gorkflow run shop.py:make_engine --workflow checkout --input -",
+    ),
+)
+@click.argument("target")
+@click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of the workflow.")
+@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
+@click.option("--run-id", metavar="ID", help="The id of the run.  [default: a fresh one]")
+@click.option(
+    "--if-exists", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
+    help="For an id that is taken: fail, or follow the run that has it.",
+)  # fmt: skip
+@click.option(
+    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="To find it by."
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
+@click.option("--resource", metavar="ID", help="What the run is about, to find it by.")
+@click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
+@click.option(
+    "--state", "state_text", metavar="JSON|@FILE|-", help="What ctx.state begins with: an object."
+)
+@click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def run_command(
+    ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
+    run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
+    resource: str | None, exclusive: bool, delay: float | None, state_text: str | None,
+    store: str | None, as_json: bool, tracebacks: bool,
+) -> None:  # fmt: skip
+    """Run a workflow and follow it to its end.
 
-    Args:
-        wanted: what was asked for.
-        input_text: the input, as it was typed.
-        options: as ``Engine.start`` takes them.
+    TARGET is path/file.py or package.module, with :name where it has more than one workflow. It may
+    name a Workflow, an Engine that knows workflows, or a function without arguments that returns an
+    Engine or a Workflow.
+
+    The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
+    run to be continued with `gorkflow runs resume`.
     """
+    if input_text == state_text == "-":
+        raise click.UsageError(
+            "only one of --input and --state can be '-': standard input is read once; give the "
+            "other one as @FILE"
+        )
+    if exclusive and resource is None:
+        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
+    wanted = Wanted(
+        target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks
+    )
+    # The id is chosen here, so that it can be shown though a step stops the program at once.
+    chosen = new_id(SystemClock().now()) if run_id is None else run_id
+    options: StartOptions = {
+        "run_id": chosen,
+        "if_exists": "return" if if_exists == "return" else "raise",
+        "tags": tags,
+        "timeout": timeout,
+        "resource_id": resource,
+        "exclusive": exclusive,
+        "delay": delay,
+        "state": read_state(state_text),
+    }
+    ctx.exit(_start(wanted, input_text, options, chosen))
 
-    async def begin(carrier: _Carrier) -> bool:
-        engine, workflow = carrier.engine, carrier.workflow
-        assert workflow is not None  # prepare() chose it
-        # Chosen here, so that it can be told though a step stops the program at once.
-        given = options.get("run_id")
-        run_id = new_id(SystemClock().now()) if given is None else given
-        known = await engine.store.get_run(run_id) is not None
-        wanted.run_id = None if known else run_id
-        chosen: StartOptions = {**options, "run_id": run_id}
-        try:
-            await engine.start(workflow, value, **chosen)
-        except DuplicateRunError as error:
-            raise CliError(_taken(error, options), ExitCode.CONFLICT) from None
-        wanted.run_id = run_id
-        if known:
-            await _recovered(carrier, run_id)  # it may have been left unfinished
-        return not known
 
+def _start(wanted: Wanted, input_text: str | None, options: StartOptions, run_id: str) -> ExitCode:
     value: Any = None
 
     def prepare(target: Target) -> Workflow[Any, Any]:
@@ -88,7 +158,21 @@ def start(wanted: Wanted, input_text: str | None, options: StartOptions) -> Exit
         value = read_input(workflow, input_text)
         return workflow
 
-    return _carry(wanted, prepare, begin)
+    async def begin(follower: _Follower) -> bool:
+        engine, workflow = follower.engine, follower.workflow
+        assert workflow is not None  # prepare() chose it
+        known = await engine.store.get_run(run_id) is not None
+        wanted.run_id = None if known else run_id
+        try:
+            await engine.start(workflow, value, **options)
+        except DuplicateRunError as error:
+            raise CliError(_taken(error, options), ExitCode.CONFLICT) from None
+        wanted.run_id = run_id
+        if known:
+            await _recovered(follower, run_id)  # it may have been left unfinished
+        return not known
+
+    return _run_to_its_end(wanted, prepare, begin)
 
 
 def _taken(error: DuplicateRunError, options: StartOptions) -> str:
@@ -100,66 +184,115 @@ def _taken(error: DuplicateRunError, options: StartOptions) -> str:
     )
 
 
-def resume(wanted: Wanted, *, accept_types: bool = False) -> ExitCode:
-    """Continue a run with the code of TARGET and follow it."""
-    run_id = wanted.run_id
-    assert run_id is not None  # it is an argument of the command
+# ---- resume, rerun ----------------------------------------------------------------------------
 
-    async def begin(carrier: _Carrier) -> bool:
-        row = await carrier.engine.store.get_run(run_id)
+_accept_types_option = click.option(
+    "--accept-types", is_flag=True,
+    help="Continue though recorded values or types of steps don't fit the code; it is recorded.",
+)  # fmt: skip
+
+
+@click.command("resume", cls=Command, example=("gorkflow runs resume RUN_ID shop.py:checkout",))
+@click.argument("run_id")
+@click.argument("target")
+@_accept_types_option
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def resume_command(
+    ctx: click.Context, *, run_id: str, target: str, accept_types: bool, store: str | None,
+    as_json: bool, tracebacks: bool,
+) -> None:  # fmt: skip
+    """Continue a run that was interrupted, with the code of TARGET, and follow it to its end.
+
+    Completed steps don't run again. TARGET is as for `gorkflow run`.
+    """
+
+    async def begin(follower: _Follower) -> bool:
+        row = await follower.engine.store.get_run(run_id)
         if row is None:
             raise RunNotFoundError(run_id)
         if row.status.terminal:
-            carrier.view.say(f"run {run_id} has already ended: {row.status.value}")
+            follower.view.say(f"run {run_id} has already ended: {row.status.value}")
             return False
-        carrier.engine.handle(run_id, _fitting(carrier.target, row))
-        if not await _recovered(carrier, run_id, accept_types=accept_types):
-            await _explain_not_taken(carrier.engine, run_id, same_store(wanted.store))
+        follower.engine.handle(run_id, _fitting(follower.target, row))
+        if not await _recovered(follower, run_id, accept_types=accept_types):
+            await _explain_not_taken(follower.engine, run_id, same_store(store))
         return False
 
-    return _carry(wanted, _look_into(wanted), begin)
+    wanted = Wanted(
+        target=target, store=store, run_id=run_id, as_json=as_json, tracebacks=tracebacks
+    )
+    ctx.exit(_run_to_its_end(wanted, _look_into(wanted), begin))
 
 
-def rerun(
-    wanted: Wanted,
-    origin: str,
-    from_step: str | None,
-    options: StartOptions,
-    *,
-    accept_types: bool = False,
-) -> ExitCode:
-    """Repeat a run with the code of TARGET and follow the new one.
+@click.command(
+    "rerun",
+    cls=Command,
+    example=(
+        "gorkflow runs rerun RUN_ID shop.py:checkout",
+        "gorkflow runs rerun RUN_ID --from quote_shipping",
+    ),
+)
+@click.argument("run_id")
+@click.argument("target", required=False)
+@click.option(
+    "--from", "from_step", metavar="STEP",
+    help="Where to begin again: a path, or an id.  [default: at what did not complete]",
+)  # fmt: skip
+@click.option("--run-id", "new_run_id", metavar="ID", help="The id of the new run.")
+@_accept_types_option
+@click.option(
+    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE",
+    help="Added to the tags of the run that is repeated.",
+)  # fmt: skip
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def rerun_command(
+    ctx: click.Context, *, run_id: str, target: str | None, from_step: str | None,
+    new_run_id: str | None, tags: dict[str, str], accept_types: bool, store: str | None,
+    as_json: bool, tracebacks: bool,
+) -> None:  # fmt: skip
+    """Repeat a run that has ended, as a new run that keeps what need not be done again.
 
-    Args:
-        wanted: what was asked for.
-        origin: the run to repeat.
-        from_step: where to begin again; ``None``: at what did not complete.
-        options: as ``Engine.rerun`` takes them.
-        accept_types: whether types may differ.
+    It keeps every completed result that is not downstream of STEP. With TARGET, as for
+    `gorkflow run`, this command runs the new run and follows it to its end. Without TARGET, a
+    worker runs it, and the output is its id.
     """
+    if target is None:
+        if accept_types:
+            raise click.UsageError(
+                "--accept-types needs TARGET, the code to judge the types with; add it"
+            )
+        options: StartOptions = {"run_id": new_run_id, "tags": tags}
+        _queue_rerun(store, run_id, from_step, options, as_json=as_json)
+        return
+    chosen: StartOptions = {"run_id": new_run_id or new_id(SystemClock().now()), "tags": tags}
 
-    async def begin(carrier: _Carrier) -> bool:
-        engine = carrier.engine
-        row = await engine.store.get_run(origin)
+    async def begin(follower: _Follower) -> bool:
+        engine = follower.engine
+        row = await engine.store.get_run(run_id)
         if row is None:
-            raise RunNotFoundError(origin)
-        workflow = _fitting(carrier.target, row)
-        run_id = options.get("run_id") or new_id(SystemClock().now())
-        chosen: StartOptions = {**options, "run_id": run_id}
-        known = await engine.store.get_run(run_id) is not None
-        wanted.run_id = None if known else run_id
+            raise RunNotFoundError(run_id)
+        workflow = _fitting(follower.target, row)
+        new = chosen["run_id"] or ""
+        wanted.run_id = None if await engine.store.get_run(new) is not None else new
         try:
             await engine.rerun(
-                origin, from_step, workflow=workflow, accept_types=accept_types, **chosen
+                run_id, from_step, workflow=workflow, accept_types=accept_types, **chosen
             )
         except DuplicateRunError as error:
             raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
         return True
 
-    return _carry(wanted, _look_into(wanted), begin)
+    wanted = Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
+    ctx.exit(_run_to_its_end(wanted, _look_into(wanted), begin))
 
 
-def queue_rerun(
+def _queue_rerun(
     store: str | None, origin: str, from_step: str | None, options: StartOptions, *, as_json: bool
 ) -> None:
     """Record a run that repeats another one, for a worker to run it.
@@ -214,13 +347,13 @@ def _look_into(wanted: Wanted) -> Callable[[Target], None]:
     return prepare
 
 
-async def _recovered(carrier: _Carrier, run_id: str, *, accept_types: bool = False) -> bool:
+async def _recovered(follower: _Follower, run_id: str, *, accept_types: bool = False) -> bool:
     """Continue a run; return whether this process carries it now."""
-    carrier.log.muted = True  # what it says about this run comes back as an error
+    follower.log.muted = True  # what it says about this run comes back as an error
     try:
-        return bool(await carrier.engine.recover(run_id, accept_types=accept_types))
+        return bool(await follower.engine.recover(run_id, accept_types=accept_types))
     finally:
-        carrier.log.muted = False
+        follower.log.muted = False
 
 
 async def _explain_not_taken(engine: Engine, run_id: str, where: str) -> None:
@@ -237,7 +370,7 @@ async def _explain_not_taken(engine: Engine, run_id: str, where: str) -> None:
 
 
 @dataclass
-class _Carrier:
+class _Follower:
     """What carries a run to its end."""
 
     engine: Engine
@@ -247,11 +380,11 @@ class _Carrier:
     log: LogLines
 
 
-_Begin = Callable[[_Carrier], Coroutine[Any, Any, bool]]
+_Begin = Callable[[_Follower], Coroutine[Any, Any, bool]]
 """Begins the run; returns whether it is a new one, whose first events are news too."""
 
 
-def _carry(
+def _run_to_its_end(
     wanted: Wanted, prepare: Callable[[Target], Workflow[Any, Any] | None], begin: _Begin
 ) -> ExitCode:
     try:
@@ -265,8 +398,8 @@ def _carry(
             with naming_source(target.engine or wanted.store), logging_to(view) as log:
                 engine = target.engine or Engine(wanted.store)
                 wanted.lasting = not isinstance(engine.store, MemoryStore)
-                carrier = _Carrier(engine, target, workflow, view, log)
-                found = run_in_loop(_follow(wanted, carrier, begin))
+                follower = _Follower(engine, target, workflow, view, log)
+                found = run_in_loop(_follow(wanted, follower, begin))
     except KeyboardInterrupt:
         what = "terminated" if wanted.terminated else "interrupted"
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
@@ -299,11 +432,11 @@ def _stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-async def _follow(wanted: Wanted, carrier: _Carrier, begin: _Begin) -> _plain.Record:
-    engine = carrier.engine
+async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _plain.Record:
+    engine = follower.engine
     await engine.open(recover=False)  # this command is about one run
     async with engine:
-        is_new = await begin(carrier)
+        is_new = await begin(follower)
         run_id = wanted.run_id
         assert run_id is not None  # it has begun
         loaded = await _plain.load(engine.store, run_id)
@@ -311,14 +444,14 @@ async def _follow(wanted: Wanted, carrier: _Carrier, begin: _Begin) -> _plain.Re
         for event in () if is_new else loaded.events:
             board.feed(event)
         seen = 0 if is_new else loaded.row.seq
-        with carrier.view.showing(board):
-            await _watched(carrier, board, seen)
+        with follower.view.showing(board):
+            await _watched(follower, board, seen)
         return await _plain.record(engine.store, run_id)
 
 
-async def _watched(carrier: _Carrier, board: Board, seen: int) -> None:
+async def _watched(follower: _Follower, board: Board, seen: int) -> None:
     """Follow the run until it has ended."""
-    engine, view = carrier.engine, carrier.view
+    engine, view = follower.engine, follower.view
 
     async def watch() -> None:
         async for event in engine.events(board.run_id, after=seen):

@@ -1,4 +1,4 @@
-"""Looking at runs, and cancelling them, from the command line. Needs no workflow's code."""
+"""`gorkflow runs`: lists, shows, cancels, resumes, repeats and deletes runs, and sends signals."""
 
 from __future__ import annotations
 
@@ -8,43 +8,103 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+import click
+
 from gorkflow import events as ev
-from gorkflow.cli import _plain
-from gorkflow.cli._errors import CliError, ExitCode
-from gorkflow.cli._output import put, say
-from gorkflow.cli._run import failure_lines
-from gorkflow.cli._stores import check_exists, opened, same_store
-from gorkflow.cli._text import (
+from gorkflow.cli import _plain, _run
+from gorkflow.cli._app import (
+    CONTEXT,
+    STATUSES,
+    Group,
+    group_store_option,
+    json_option,
+    read_tags,
+    store_option,
+    traceback_option,
+)
+from gorkflow.cli._db import counted, maintainable
+from gorkflow.cli._diff import diff_command
+from gorkflow.cli._output import (
+    CliError,
+    ExitCode,
     clock,
     indented,
     json_text,
     moment,
     one_line,
+    put,
+    say,
     seconds,
     table,
 )
+from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
 from gorkflow.engine.engine import Engine
+from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.flow import undone_path
 from gorkflow.history import summary_of
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import UNDOING, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow, Store
 
+
+@click.group(
+    "runs",
+    cls=Group,
+    example=(
+        "gorkflow runs list --limit 10",
+        "gorkflow runs show 0199d1c2-7f3e-7abc-8def-0123456789ab",
+    ),
+    context_settings=CONTEXT,
+)
+@group_store_option
+def runs_command() -> None:
+    """List, show, compare, cancel, resume, repeat, delete runs, and send signals into them."""
+
+
+for _other in (_run.resume_command, _run.rerun_command, diff_command):
+    runs_command.add_command(_other)
+
+
 # ---- list -------------------------------------------------------------------------------------
 
 
-def show_list(store: str | None, query: RunFilter, *, as_json: bool) -> None:
-    """Print one page of runs.
-
-    Args:
-        store: its URL; ``None``: the default.
-        query: which runs.
-        as_json: as one object with ``runs`` and ``next_cursor``.
-
-    Raises:
-        CliError: the filter makes no sense.
-    """
+@runs_command.command(
+    "list",
+    example=("gorkflow runs list --status failed --status cancelled --tag customer=42",),
+)
+@click.option(
+    "--status", multiple=True, type=click.Choice(STATUSES), help="Only such runs; repeatable."
+)
+@click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=read_tags,
+    metavar="NAME=VALUE",
+    help="Only with this tag.",
+)
+@click.option("--resource", metavar="ID", help="Only runs about this, as `run --resource` said.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."
+)
+@click.option("--cursor", metavar="C", help="Go on where the page before ended.")
+@store_option
+@json_option
+def list_command(
+    *, status: tuple[str, ...], workflow: str | None, tags: dict[str, str],
+    resource: str | None, limit: int, cursor: str | None, store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List runs, newest first."""
+    query = RunFilter(
+        workflow_id=workflow,
+        status=[RunStatus(item) for item in status] or None,
+        tags=tags,
+        resource_id=resource,
+        limit=limit,
+        cursor=cursor,
+    )
 
     async def page() -> tuple[Page[RunRow], set[str]]:
         async with opened(store) as reader:
@@ -112,18 +172,17 @@ def _took(started: datetime | None, finished: datetime | None) -> str:
 # ---- show -------------------------------------------------------------------------------------
 
 
-def show_run(
-    store: str | None, run_id: str, *, as_json: bool, events: bool, tracebacks: bool
-) -> None:
-    """Print all there is to know of a run.
-
-    Args:
-        store: its URL; ``None``: the default.
-        run_id: the run.
-        as_json: as one object.
-        events: its history too.
-        tracebacks: those of failures too.
-    """
+@runs_command.command("show", example=("gorkflow runs show RUN_ID --traceback",))
+@click.argument("run_id")
+@click.option("--events", is_flag=True, help="The recorded history too.")
+@traceback_option
+@store_option
+@json_option
+def show_command(
+    *, run_id: str, store: str | None,
+    events: bool, tracebacks: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Show a run: its steps, failures, input and output. Needs no code of the workflow."""
 
     async def look() -> tuple[_plain.Record, set[str]]:
         async with opened(store) as reader:
@@ -264,7 +323,7 @@ def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:
         if found:
             lines = [f"{title}:"]
             for failure in found:
-                lines += failure_lines(failure, failure.traceback if tracebacks else "")
+                lines += _run.failure_lines(failure, failure.traceback if tracebacks else "")
             parts.append(lines)
     return parts
 
@@ -300,20 +359,21 @@ def _detail(name: str, value: Any) -> str:
 
 # ---- cancel -----------------------------------------------------------------------------------
 
-_PATIENCE = 3.0  # seconds to wait for the worker that carries the run
+_PATIENCE = 3.0  # seconds to wait for the worker of the run
 _LOOK_EVERY = 0.1
 
 
-def cancel(store: str | None, run_id: str, reason: str) -> str:
-    """Cancel a run, wherever it is carried.
-
-    Returns:
-        What came of it.
-
-    Raises:
-        CliError: it has ended already, in another way.
-        RunNotFoundError: there is no such run.
-    """
+@runs_command.command("cancel", example=("gorkflow runs cancel RUN_ID --reason 'wrong order'",))
+@click.argument("run_id")
+@click.option(
+    "--reason",
+    default="cancelled from the command line",
+    show_default=True,
+    help="Kept with the run.",
+)
+@store_option
+def cancel_command(*, run_id: str, reason: str, store: str | None) -> None:
+    """Cancel a run, wherever it runs."""
 
     async def ask() -> tuple[RunRow | None, RunRow | None, set[str]]:
         async with Engine(check_exists(store), execute=False) as engine:
@@ -333,12 +393,13 @@ def cancel(store: str | None, run_id: str, reason: str) -> str:
 
     before, after, alive = asyncio.run(ask())
     if after is None or not after.status.terminal:
-        return _not_yet(run_id, before, after, alive, store)
-    if after.status is not RunStatus.CANCELLED:
+        say(_not_yet(run_id, before, after, alive, store))
+    elif after.status is not RunStatus.CANCELLED:
         raise CliError(f"run {run_id!r} has ended: {after.status.value}", ExitCode.CONFLICT)
-    if before is not None and before.status.terminal:
-        return f"run {run_id} was cancelled before: {one_line(after.reason)}"
-    return f"run {run_id} is cancelled"
+    elif before is not None and before.status.terminal:
+        say(f"run {run_id} was cancelled before: {one_line(after.reason)}")
+    else:
+        say(f"run {run_id} is cancelled")
 
 
 def _is_undoing(row: RunRow) -> bool:
@@ -363,17 +424,101 @@ def _not_yet(
     return f"asked {worker or 'its worker'} to cancel run {run_id}; it has not answered yet"
 
 
-def send(store: str | None, run_id: str, signal: str, payload: Any) -> None:
-    """Send a signal into a run.
+# ---- send -------------------------------------------------------------------------------------
 
-    Raises:
-        InputInvalidError: the run never waits for such a signal.
-        RunEndedError: it has ended.
-        RunNotFoundError: there is no such run.
+
+@runs_command.command(
+    "send",
+    example=(
+        'gorkflow runs send RUN_ID approved --payload \'{"by": "ann"}\'',
+        "gorkflow runs send RUN_ID document --payload @document.json",
+    ),
+)
+@click.argument("run_id")
+@click.argument("signal")
+@click.option("--payload", metavar="JSON|@FILE|-", help="The value of the signal.  [default: null]")
+@store_option
+def send_command(*, run_id: str, signal: str, payload: str | None, store: str | None) -> None:
+    """Send a signal into a run, wherever it runs.
+
+    It is kept until the run waits for it. Whether the payload is what the run waits for is checked
+    by the worker that carries it, since this command does not know the code.
     """
+    value = read_payload(payload)
 
     async def post() -> None:
         async with Engine(check_exists(store), execute=False) as engine:
-            await engine.send(run_id, signal, payload)
+            await engine.send(run_id, signal, value)
 
     asyncio.run(post())
+    say(
+        f"signal {signal!r} is recorded for run {run_id}; the worker of the run checks whether its "
+        "payload fits"
+    )
+
+
+# ---- delete -----------------------------------------------------------------------------------
+
+
+@runs_command.command("delete", example=("gorkflow runs delete RUN_ID OTHER_RUN_ID",))
+@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID…")
+@click.option(
+    "--force", is_flag=True,
+    help="Also runs that can't be read, and unfinished ones that nobody alive carries.",
+)  # fmt: skip
+@store_option
+def delete_command(*, run_ids: tuple[str, ...], force: bool, store: str | None) -> None:
+    """Delete runs that have ended, with all that is kept of them.
+
+    All of them, or none where one can't be deleted. A run that a living worker carries never is.
+    For old runs by the thousand there is `gorkflow db prune`.
+    """
+    where = same_store(store)
+
+    async def work() -> int:
+        async with opened(store) as rows:
+            keeper = maintainable(rows)
+            now = SystemClock().now()
+            alive = {worker.worker_id for worker in await rows.workers(now=now)}
+            troubles = {each: await _trouble(rows, each, alive, where) for each in run_ids}
+            for run_id, trouble in troubles.items():
+                if trouble and not force:
+                    raise CliError(
+                        f"run {run_id!r} {trouble}; nothing was deleted. --force deletes such a "
+                        "run, too",
+                        ExitCode.CONFLICT,
+                    )
+            for run_id, trouble in troubles.items():
+                if not trouble:
+                    await rows.delete_runs([run_id])
+                    continue
+                say(f"run {run_id!r} {trouble}; it is deleted all the same")
+                if not await keeper.discard(run_id, now):
+                    raise _carried(run_id, "a worker", where)
+            await keeper.tidy()
+            return len(troubles)
+
+    say(f"{counted(asyncio.run(work()))} deleted")
+
+
+async def _trouble(store: Store, run_id: str, alive: set[str], where: str) -> str:
+    """Return why a run needs force to be deleted; empty: it doesn't."""
+    try:
+        row = await store.get_run(run_id)
+    except StoreCorruptError:
+        return "can't be read"
+    if row is None:
+        raise RunNotFoundError(run_id)
+    if row.status.terminal:
+        return ""
+    if row.worker_id in alive:
+        raise _carried(run_id, row.worker_id, where)
+    return f"has not ended ({row.status.value}), though nobody alive carries it"
+
+
+def _carried(run_id: str, worker: str | None, where: str) -> CliError:
+    return CliError(
+        f"run {run_id!r} is carried by {worker}, which is alive, and was not deleted; cancel it "
+        f"first: gorkflow runs cancel {run_id}{where}",
+        ExitCode.CONFLICT,
+    )

@@ -1,23 +1,35 @@
-"""Schedules from the command line. Only adding one needs a workflow's code."""
+"""`gorkflow schedule`: the schedules of a store. Only adding one needs a workflow's code."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, cast
+
+import click
 
 from gorkflow.cli import _plain
-from gorkflow.cli._errors import CliError
-from gorkflow.cli._input import read_input
-from gorkflow.cli._output import put, say, stdout_is_ours
-from gorkflow.cli._stores import check_exists, naming_source, opened, same_store
-from gorkflow.cli._target import load
-from gorkflow.cli._text import json_text, table
+from gorkflow.cli._app import (
+    CONTEXT,
+    Group,
+    group_store_option,
+    json_option,
+    read_age,
+    read_tags,
+    store_option,
+)
+from gorkflow.cli._output import CliError, json_text, put, say, stdout_is_ours, table
+from gorkflow.cli._target import (
+    check_exists,
+    load,
+    naming_source,
+    opened,
+    read_input,
+    same_store,
+)
 from gorkflow.clock import SystemClock
-from gorkflow.engine._scheduling import ScheduleOptions
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import ScheduleNotFoundError
 from gorkflow.schedule import PATIENCE, Schedule, schedules_of
@@ -25,57 +37,105 @@ from gorkflow.schedule import PATIENCE, Schedule, schedules_of
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What was asked for on the command line."""
+@click.group(
+    "schedule",
+    cls=Group,
+    example=(
+        "gorkflow schedule add shop.py:report --cron '0 3 * * *' --timezone Europe/Berlin",
+        "gorkflow schedule list",
+    ),
+    context_settings=CONTEXT,
+)
+@group_store_option
+def schedule_command() -> None:
+    """Start runs by the clock. Workers start them: gorkflow worker TARGET."""
 
-    target: str
-    store: str | None
-    """``None``: the engine's own default."""
-    workflow: str | None
-    schedule_id: str | None
-    """``None``: the workflow's."""
-    input_text: str | None
-    """As it was typed."""
-    as_json: bool
+
+def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> timedelta | None:
+    return None if given is None else read_age(ctx, param, given)
 
 
-def add(wanted: Wanted, options: ScheduleOptions) -> None:
-    """Add a schedule, or change it.
+@schedule_command.command(
+    "add",
+    example=(
+        "gorkflow schedule add shop.py:report --cron '0 3 * * *' --timezone Europe/Berlin",
+        "gorkflow schedule add shop.py:restock --every 15m --input '{\"id\": 7}' --overlap skip",
+    ),
+)
+@click.argument("target")
+@click.option("--cron", metavar="RULE", help="Minute, hour, day of month, month, day of week.")
+@click.option(
+    "--every", callback=_read_interval, metavar="AGE",
+    help="Or an interval: a number and s, m, h, d or w, as in 15m.",
+)  # fmt: skip
+@click.option(
+    "--timezone", metavar="NAME",
+    help="The time zone of the rule, as in Europe/Berlin.  [default: UTC]",
+)  # fmt: skip
+@click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of each run.")
+@click.option(
+    "--catch-up", type=click.Choice(["skip", "last", "all"]), default="last", show_default=True,
+    help="Which runs to start for times that passed while no worker ran.",
+)  # fmt: skip
+@click.option(
+    "--overlap", type=click.Choice(["allow", "skip"]), default="allow", show_default=True,
+    help="For a time at which an earlier run has not ended: start another, or none.",
+)  # fmt: skip
+@click.option("--id", "schedule_id", metavar="ID", help="[default: the workflow's]")
+@click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
+@click.option(
+    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="Of each run."
+)
+@store_option
+@json_option
+def add_command(
+    *, target: str, cron: str | None, every: timedelta | None, timezone: str | None,
+    input_text: str | None, catch_up: str, overlap: str, schedule_id: str | None,
+    workflow: str | None, tags: dict[str, str], store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Add a schedule, or change the one of this id.
 
-    Raises:
-        CliError: the target can't be used, or the input does not fit.
+    TARGET is as for `gorkflow run`. Needs --cron or --every.
     """
+    if every is not None and timezone is not None:
+        raise click.UsageError("--timezone is for --cron; an interval knows no time zone")
     with stdout_is_ours():
-        target = load(wanted.target)
-        if target.engine is not None and wanted.store is not None:
+        loaded = load(target)
+        if loaded.engine is not None and store is not None:
             raise CliError("the engine of TARGET brings its store; leave out --store")
-        workflow = target.choose(wanted.workflow)
-        value = read_input(workflow, wanted.input_text)
+        chosen = loaded.choose(workflow)
+        value = read_input(chosen, input_text)
 
     async def work() -> Schedule:
-        engine = target.engine or Engine(wanted.store, execute=False)
+        engine = loaded.engine or Engine(store, execute=False)
         await engine.open(recover=False)
         async with engine:
-            chosen = wanted.schedule_id or workflow.id
-            return await engine.schedule(workflow, value, id=chosen, **options)
+            return await engine.schedule(
+                chosen,
+                value,
+                id=schedule_id or chosen.id,
+                cron=cron,
+                every=every,
+                timezone=timezone or "UTC",
+                catch_up=cast("Literal['skip', 'last', 'all']", catch_up),
+                overlap=cast("Literal['allow', 'skip']", overlap),
+                tags=tags,
+            )
 
-    with naming_source(target.engine or wanted.store):
+    with naming_source(loaded.engine or store):
         made = asyncio.run(work())
-    put(json_text(_to_json(made), short=None) if wanted.as_json else made.id)
+    put(json_text(_to_json(made), short=None) if as_json else made.id)
     say(
         f"{_state(made)}; workers that know workflow {made.workflow_id!r} start its runs: "
-        f"gorkflow worker {shlex.quote(wanted.target)}{same_store(wanted.store)}"
+        f"gorkflow worker {shlex.quote(target)}{same_store(store)}"
     )
 
 
-def show_list(store: str | None, *, as_json: bool) -> None:
-    """Print all schedules.
-
-    Args:
-        store: its URL; ``None``: the default.
-        as_json: as one object with ``schedules``.
-    """
+@schedule_command.command("list", example=("gorkflow schedule list --json",))
+@store_option
+@json_option
+def list_command(*, store: str | None, as_json: bool) -> None:
+    """List schedules, with when they are due next."""
     found = asyncio.run(_schedules(store))
     if as_json:
         put(json_text({"schedules": [_to_json(each) for each in found]}, short=None))
@@ -86,18 +146,15 @@ def show_list(store: str | None, *, as_json: bool) -> None:
         put("\n".join(table(head, map(_row, found))))
 
 
-def show_next(store: str | None, schedule_id: str, count: int, *, as_json: bool) -> None:
-    """Print the next due times of a schedule.
-
-    Args:
-        store: its URL; ``None``: the default.
-        schedule_id: the schedule.
-        count: how many.
-        as_json: as one object with ``due``.
-
-    Raises:
-        ScheduleNotFoundError: there is no such schedule.
-    """
+@schedule_command.command("next", example=("gorkflow schedule next report --count 10",))
+@click.argument("schedule_id", metavar="ID")
+@click.option(
+    "--count", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many."
+)
+@store_option
+@json_option
+def next_command(*, schedule_id: str, count: int, store: str | None, as_json: bool) -> None:
+    """Show the next due times of a schedule, in its time zone."""
     found = {each.id: each for each in asyncio.run(_schedules(store))}.get(schedule_id)
     if found is None:
         raise ScheduleNotFoundError(schedule_id)
@@ -107,24 +164,33 @@ def show_next(store: str | None, schedule_id: str, count: int, *, as_json: bool)
         return
     if found.paused:
         again = f"gorkflow schedule resume {shlex.quote(schedule_id)}{same_store(store)}"
-        say(f"it is paused; `{again}` has it go on")
+        say(f"it is paused; continue it with `{again}`")
     put("\n".join(times))
 
 
-def pause(store: str | None, schedule_id: str) -> str:
-    """Pause a schedule; return what to tell."""
-    return _state(_with_engine(store, lambda engine: engine.pause_schedule(schedule_id)))
+@schedule_command.command("pause", example=("gorkflow schedule pause report",))
+@click.argument("schedule_id", metavar="ID")
+@store_option
+def pause_command(*, schedule_id: str, store: str | None) -> None:
+    """Pause a schedule: it starts nothing until it is resumed."""
+    say(_state(_with_engine(store, lambda engine: engine.pause_schedule(schedule_id))))
 
 
-def resume(store: str | None, schedule_id: str) -> str:
-    """Go on with a schedule; return what to tell."""
-    return _state(_with_engine(store, lambda engine: engine.resume_schedule(schedule_id)))
+@schedule_command.command("resume", example=("gorkflow schedule resume report",))
+@click.argument("schedule_id", metavar="ID")
+@store_option
+def resume_command(*, schedule_id: str, store: str | None) -> None:
+    """Continue a paused schedule from now on. Times that passed meanwhile start no run."""
+    say(_state(_with_engine(store, lambda engine: engine.resume_schedule(schedule_id))))
 
 
-def remove(store: str | None, schedule_id: str) -> str:
-    """Remove a schedule; return what to tell."""
+@schedule_command.command("remove", example=("gorkflow schedule remove report",))
+@click.argument("schedule_id", metavar="ID")
+@store_option
+def remove_command(*, schedule_id: str, store: str | None) -> None:
+    """Remove a schedule. Its runs continue."""
     _with_engine(store, lambda engine: engine.unschedule(schedule_id))
-    return f"schedule {schedule_id!r} is removed; its runs are left as they are"
+    say(f"schedule {schedule_id!r} is removed; its runs are left as they are")
 
 
 def _with_engine(store: str | None, ask: Callable[[Engine], Awaitable[T]]) -> T:

@@ -1,28 +1,37 @@
-"""From TARGET, as it is typed, to the workflows and the engine that it names."""
+"""TARGET, store and input of a command: from what was typed to workflows, engines and values."""
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import importlib
 import importlib.util
 import inspect
 import os
 import re
+import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from gorkflow._text import brief
-from gorkflow.cli._errors import CliError
-from gorkflow.cli._text import clean
+from gorkflow.annotations import describe
+from gorkflow.cli._output import CliError, ExitCode, clean
+from gorkflow.codec import codec_of, read_json
+from gorkflow.engine._given import DEFAULT_STORE
 from gorkflow.engine.engine import Engine
+from gorkflow.errors import StepValueError, StoreError
 from gorkflow.language._placement import UNIMPORTABLE
 from gorkflow.policy import ID_PATTERN
 from gorkflow.step import Step
+from gorkflow.store import Store
+from gorkflow.stores import open_store, without_secrets
 from gorkflow.workflow import Workflow
 
 T = TypeVar("T")
@@ -247,3 +256,187 @@ def _brief(error: BaseException) -> str:
     if "relative import" in str(error):
         lines.append("A file of a package is named as module: package.module:name\n")
     return "".join(lines).rstrip()
+
+
+# ---- the store --------------------------------------------------------------------------------
+
+_ADVISED = re.compile(r"\bgorkflow (runs|db|schedule|worker)\b[^`\n]*(?=`|$)", re.MULTILINE)
+"""In backticks, or at the end of a line."""
+
+
+def same_store(url: str | None) -> str:
+    """Return the option that has a command that we advise look into the same store.
+
+    Args:
+        url: what ``--store`` was given; ``None``: nothing, and nothing is needed.
+    """
+    return f" --store {shlex.quote(without_secrets(url))}" if url else ""
+
+
+def in_same_store(text: str, url: str | None) -> str:
+    """Return advice of those who know no command line, with its commands about the same store."""
+    return _ADVISED.sub(lambda found: found[0] + same_store(url), text)
+
+
+@contextmanager
+def naming_source(store: object) -> Generator[None]:
+    """Say in errors of the store that it comes from the environment, if it does.
+
+    Args:
+        store: what was given; ``None``: nothing.
+
+    Raises:
+        CliError: an error of the store, with that added.
+    """
+    url = os.environ.get("GORKFLOW_STORE")
+    try:
+        yield
+    except StoreError as error:
+        if store is not None or not url:
+            raise
+        raise CliError(
+            f"{error}\nGORKFLOW_STORE is {without_secrets(url)!r}", ExitCode.STORE
+        ) from None
+
+
+def check_exists(store: Store | str | PathLike[str] | None) -> Store:
+    """Return the store, not opened yet, if there is one: looking must not make one.
+
+    Args:
+        store: a store or its URL; ``None``: the default.
+
+    Raises:
+        CliError: there is no such file.
+        StoreError: the URL can't be understood.
+    """
+    given = store
+    if store is None:
+        store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
+    if isinstance(store, str | PathLike):
+        with naming_source(given):
+            store = open_store(store)
+    path = getattr(store, "path", None)
+    if isinstance(path, str) and not Path(path).exists():
+        from_env = given is None and os.environ.get("GORKFLOW_STORE")
+        named = f"{path!r}, which GORKFLOW_STORE names," if from_env else repr(path)
+        raise CliError(
+            f"there is no store {named} yet; `gorkflow run` makes it, --store names another",
+            ExitCode.STORE,
+        )
+    return store
+
+
+@asynccontextmanager
+async def opened(url: str | None) -> AsyncGenerator[Store]:
+    """Open a store that exists, to look at it.
+
+    Raises:
+        CliError: there is none.
+        StoreError: it can't be opened.
+    """
+    store = check_exists(url)
+    with naming_source(url):
+        await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+# ---- input ------------------------------------------------------------------------------------
+
+
+def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
+    """Return the input of a workflow.
+
+    Args:
+        workflow: what takes it.
+        text: JSON, ``@file`` or ``-``; ``None``: none was given.
+
+    Raises:
+        CliError: it can't be read, or does not fit.
+    """
+    if workflow.input is None:
+        if text is not None:
+            raise CliError(f"workflow {workflow.id!r} takes no input; leave out --input")
+        return None
+    wanted = describe(workflow.input)
+    if text is None and _has_defaults(workflow.input):
+        text = "{}"
+    if text is None:
+        raise CliError(
+            f"workflow {workflow.id!r} takes an input, {wanted}; give it as JSON: "
+            "--input '…', --input @file.json, or --input - to read it from standard input"
+        )
+    try:
+        return codec_of(workflow.input).decode_lax(_read(text))
+    except StepValueError as error:
+        hint = ""
+        if "Invalid JSON" in str(error) and os.path.isfile(text):  # noqa: PTH113 - never raises
+            hint = f"\nTo read it from the file: --input @{text}"
+        elif "Invalid JSON" in str(error) and text[:1] not in "@-[{":
+            hint = "\nA text needs its own quotes: --input '\"text\"'"
+        elif "Invalid JSON" in str(error) and "'" in text:
+            hint = "\nJSON wants double quotes: --input '{\"id\": 7}'"
+        raise CliError(f"--input does not fit {wanted}: {error}{hint}") from None
+
+
+def _has_defaults(annotation: Any) -> bool:
+    """Return whether no field of it has to be given."""
+    try:
+        codec_of(annotation).decode_lax(b"{}")
+    except StepValueError:
+        return False
+    return isinstance(annotation, type) and not issubclass(annotation, dict)
+
+
+def read_payload(text: str | None) -> Any:
+    """Return what ``--payload`` was given, whatever JSON it is; nothing: ``None``.
+
+    Raises:
+        CliError: it can't be read.
+    """
+    if text is None:
+        return None
+    try:
+        return read_json(_read(text, "--payload"))
+    except StepValueError as error:
+        hint = ""
+        if text[:1] not in "@-[{":
+            hint = "\nA text needs its own quotes: --payload '\"text\"'"
+        elif "'" in text:
+            hint = "\nJSON wants double quotes: --payload '{\"id\": 7}'"
+        raise CliError(f"--payload is no JSON: {error}{hint}") from None
+
+
+def read_state(text: str | None) -> dict[str, Any] | None:
+    """Return what ``--state`` was given; ``None``: nothing.
+
+    Raises:
+        CliError: it can't be read, or is no object.
+    """
+    if text is None:
+        return None
+    try:
+        state: dict[str, Any] = codec_of(dict[str, Any]).validate(read_json(_read(text, "--state")))
+    except StepValueError as error:
+        raise CliError(f"--state is no JSON object, as '{{\"budget\": 10}}': {error}") from None
+    return state
+
+
+def _read(text: str, option: str = "--input") -> bytes:
+    if text == "-":
+        return _bare(sys.stdin.buffer.read())
+    if not text.startswith("@"):
+        return text.encode(errors="surrogateescape")
+    try:
+        return _bare(Path(text[1:]).read_bytes())
+    except FileNotFoundError:
+        raise CliError(f"{option} {text}: there is no file {text[1:]!r}") from None
+    except (OSError, ValueError) as error:
+        raise CliError(f"{option} {text}: {error}") from None
+
+
+def _bare(data: bytes) -> bytes:
+    """Return the data without the mark that some editors put before UTF-8."""
+    return data.removeprefix(codecs.BOM_UTF8)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gorkflow.cli._errors import CliError, ExitCode
+import click
+
+from gorkflow.cli._app import CONTEXT, Command, store_option
 from gorkflow.cli._leaving import run_in_loop
-from gorkflow.cli._output import say, stdout_is_ours
-from gorkflow.cli._stores import naming_source
-from gorkflow.cli._target import Target, load
+from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
+from gorkflow.cli._target import Target, load, naming_source
 from gorkflow.engine._left import LEFT_RUNS
 from gorkflow.engine.engine import Engine
 from gorkflow.stores.memory import MemoryStore
@@ -39,6 +40,49 @@ class Wanted:
     lease: float
     grace: float
     """Seconds that running steps get once the worker is told to stop."""
+
+
+@click.command(
+    "worker",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow worker shop.py",
+        "gorkflow worker shop.flows billing.flows --max-runs 100 --store sqlite:runs.db",
+    ),
+)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option(
+    "--max-runs", type=click.IntRange(1), metavar="N", help="Runs at a time.  [default: no limit]"
+)
+@click.option(
+    "--max-steps", type=click.IntRange(1), metavar="N",
+    help="Attempts at a time.  [default: no limit]",
+)  # fmt: skip
+@click.option(
+    "--lease", type=click.FloatRange(1.0), default=30.0, show_default=True, metavar="SECONDS",
+    help="How long a worker that went silent keeps its runs.",
+)  # fmt: skip
+@click.option(
+    "--grace", type=click.FloatRange(0.0), default=30.0, show_default=True, metavar="SECONDS",
+    help="What running steps get when the worker is told to stop.",
+)  # fmt: skip
+@store_option
+@click.pass_context
+def worker_command(
+    ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
+    lease: float, grace: float, store: str | None,
+) -> None:  # fmt: skip
+    """Carry runs of workflows: those that are queued, and those that other workers left.
+
+    TARGET is what `gorkflow run` takes; all workflows of a module count. SIGTERM or Ctrl-C stops
+    the worker after its running steps, a second one at once; no run is lost either way.
+    """
+    wanted = Wanted(
+        targets=targets, store=store, max_runs=max_runs, max_steps=max_steps, lease=lease,
+        grace=grace,
+    )  # fmt: skip
+    ctx.exit(work(wanted))
 
 
 def work(wanted: Wanted) -> ExitCode:
