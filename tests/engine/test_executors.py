@@ -546,8 +546,7 @@ async def test_a_process_that_was_given_back_is_not_killed_for_who_had_it() -> N
 def test_only_results_that_somebody_waits_for_are_reported_lost(cancelled, caplog) -> None:
     loop = asyncio.new_event_loop()
     loop.close()
-    where: Any = SimpleNamespace(path="p"), SimpleNamespace(run_id="r")
-    attempt: Any = SimpleNamespace(cancelled=cancelled, command=where[0], driver=where[1])
+    report: Any = SimpleNamespace(cancelled=cancelled, label="step 'p' of run 'r'")
     nothing: Any = None
-    Executors(loop, nothing, {}).post(lambda: None, attempt)
+    Executors(loop, nothing, {}).post(lambda: None, report)
     assert [record.levelname for record in caplog.records] == ([] if cancelled else ["WARNING"])

@@ -22,7 +22,7 @@ from gorkflow import (
 )
 from gorkflow.clock import Moment, SystemClock, Timekeeper
 from gorkflow.engine._attempt import Attempt
-from gorkflow.engine._executors import Executors
+from gorkflow.engine._runtime import Runtime
 from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
@@ -277,18 +277,18 @@ async def test_what_stood_still_beyond_its_lease_begins_once_that_is_renewed(
 async def test_a_late_start_that_fails_keeps_no_other_from_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    starts = Executors.start
+    starts = Attempt._start_handler
     failed: list[str] = []
 
-    def start(executors: Executors, attempt: Attempt) -> Any:
+    def start(attempt: Attempt, runtime: Runtime) -> Any:
         if attempt.driver.run_id == "a" and not failed:
             failed.append("a")
             raise RuntimeError("can't start new thread")
-        return starts(executors, attempt)
+        return starts(attempt, runtime)
 
     async with Engine(Beats(), lease=5.0) as engine:
         StandsStill().before(monkeypatch, "start")
-        monkeypatch.setattr(Executors, "start", start)
+        monkeypatch.setattr(Attempt, "_start_handler", start)
         wf = placed("loop")
         handles = [await engine.start(wf, str(tmp_path / each), run_id=each) for each in "ab"]
         assert await handles[1].result() == 1

@@ -8,7 +8,7 @@ import pytest
 
 from gorkflow import Engine, Limit, RunCancelledError, RunFailedError, StepContext, Workflow, step
 from gorkflow.clock import Timekeeper
-from gorkflow.engine import _executors
+from gorkflow.engine import _attempt
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._lease import _NEVER, Lease
 from gorkflow.engine._values import Values
@@ -286,7 +286,7 @@ async def test_a_vain_beginning_leaves_no_trace(
     """The next one fails before its handler begins; nothing is known of one that did."""
     failed: list[float] = []
     name = "job_of" if where == "process" else "arguments"
-    owner: Any = _executors if where == "process" else Values
+    owner: Any = _attempt if where == "process" else Values
     plain = getattr(owner, name)
 
     def fails(*args: Any, **options: Any) -> Any:

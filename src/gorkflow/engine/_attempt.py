@@ -6,11 +6,17 @@ that can't be stopped and outlives its attempt: that one is counted as a stray.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+from collections.abc import Coroutine
+from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.context import NoDeps, StepContext
+from gorkflow.engine._job import job_to_bytes
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -20,23 +26,27 @@ from gorkflow.engine._results import (
     unreadable,
 )
 from gorkflow.engine._retries import retry_delay, thrown, unknown_names
-from gorkflow.engine._watchdog import Countdown
+from gorkflow.engine._shipping import job_of, with_readable
+from gorkflow.engine._watchdog import Countdown, roots
+from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
+from gorkflow.language._hazards import is_async_function, unwrapped
+from gorkflow.language._placement import PROCESS
 from gorkflow.machine.state import layers
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from gorkflow.clock import TimerHandle
     from gorkflow.codec import Codec
     from gorkflow.engine._driver import Driver
-    from gorkflow.engine._executors import Handler
+    from gorkflow.engine._executors import Stop
+    from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import RunStep
     from gorkflow.policy import RetryPolicy
     from gorkflow.state_changes import Overlay, Write
@@ -70,7 +80,11 @@ class Attempt:
     _began = 0.0
     """The same, by the monotonic clock."""
     _ended_at = 0.0
-    _handler: Handler | None = None
+    task: asyncio.Task[None] | None = None
+    """The task in which the handler runs, if it does."""
+    _stop_handler: Stop | None = None
+    """Stops the handler; ``None``: none runs."""
+    _is_under_way = False
     _timers: tuple[TimerHandle, ...] = ()
     _timed_out = False
     _has_lapsed = False
@@ -114,7 +128,7 @@ class Attempt:
             return
         runtime = self.driver.runtime
         if runtime.lease.holds():
-            self._handler = runtime.executors.start(self)
+            self._stop_handler = self._start_handler(runtime)
         elif runtime.closing:
             self.cancel()  # without a result: it begins where the run goes on
         else:
@@ -125,6 +139,94 @@ class Attempt:
             self._start()
         except Exception as error:  # noqa: BLE001 - no thread can be made, say; others go on
             self.driver.broken(error)
+
+    def _start_handler(self, runtime: Runtime) -> Stop:
+        executors, executor = runtime.executors, self.command.spec.executor
+        if executor == "loop":
+            if self.command.spec.timeout is not None:
+                self.count_down()
+            self._make_task(context_of(self))
+            return self._cancel_task
+        if executor == "thread":
+            context = context_of(self)
+            self.count_down()
+            work = partial(context.run, self._in_thread)
+            return executors.in_thread(work, partial(self._left_thread, context), self)
+        if executor != PROCESS:
+            self.begins()  # as far as we know
+            self.count_down()
+        return executors.send(executor, self._job, self)
+
+    # ---- a handler on the loop ------------------------------------------------------------
+
+    def _make_task(self, context: Context, begun: Coroutine[Any, Any, Any] | None = None) -> None:
+        loop = self.driver.runtime.loop
+        self._is_under_way = False
+        self.task = loop.create_task(self._run(begun), name=self.command.path, context=context)
+
+    async def _run(self, begun: Coroutine[Any, Any, Any] | None) -> None:
+        """Await the handler, or what it has returned to be awaited."""
+        self._is_under_way = True
+        output, error = None, None
+        try:
+            output = self.returned(await (begun or self.call()))
+        except (KeyboardInterrupt, SystemExit):
+            raise  # not a failure of the step: the program is to stop
+        except BaseException as caught:
+            error = caught
+            if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
+                raise  # the attempt has no result, and runs again
+        self.ended(output, error)
+        error = None  # its traceback has this frame, which would be a cycle
+
+    roots[_run.__code__] = lambda attempt: attempt
+
+    def _means_nothing(self) -> bool:
+        """Return whether the handler was cancelled because the whole program stops."""
+        cancelled = self.task is not None and self.task.cancelling() > 0
+        return cancelled and not self.cancelled and self.driver.runtime.is_shutting_down()
+
+    def _cancel_task(self) -> bool:
+        assert self.task is not None  # it was made at once
+        self.task.cancel()
+        if not self._is_under_way:  # then it never will be, and reports no end
+            self.task.get_loop().call_soon(self.ended, None, asyncio.CancelledError())
+        return True
+
+    # ---- a handler elsewhere --------------------------------------------------------------
+
+    def _in_thread(self) -> bytes | Coroutine[Any, Any, Any]:
+        value = self.call()
+        if inspect.iscoroutine(value) and is_async_function(unwrapped(self.step.fn)):
+            return value  # of a plain function around an async one
+        return self.returned(value)
+
+    def _left_thread(
+        self, context: Context, result: bytes | Coroutine[Any, Any, Any] | None,
+        error: BaseException | None,
+    ) -> None:  # fmt: skip
+        if result is None or isinstance(result, bytes):
+            self.ended(result, error)
+        elif self.cancelled:
+            result.close()
+            self.ended(None, StepCancelledError("it was stopped before it began"))
+        else:
+            self._stop_handler = self._cancel_task
+            self._make_task(context, result)
+
+    def _job(self) -> bytes:
+        driver, command = self.driver, self.command
+        job = job_of(
+            self.step,
+            command,
+            driver.values,
+            ids=self.ids(),
+            due=self.due,
+            max_payload=driver.runtime.max_payload,
+        )
+        if self.step.takes_context:
+            job = with_readable(job, driver.machine, driver.values, command.path, self.readable)
+        return job_to_bytes(job)
 
     def _begin_again(self) -> None:
         """Begin as if for the first time, and not before the lease is renewed."""
@@ -148,26 +250,26 @@ class Attempt:
         return self.command.path
 
     @property
+    def label(self) -> str:
+        """The step, for messages."""
+        return f"step {self.path!r} of run {self.run_id!r}"
+
+    @property
     def is_over(self) -> bool:
         """Whether it is decided; its handler may run on."""
         return self._decided
 
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task in which the handler runs, if it does."""
-        return None if self._handler is None else self._handler.task
-
     def cancel(self) -> None:
         """Stop the handler; what it may still return is of no interest."""
         told, self.cancelled = self.cancelled, True
-        if self._handler is None:
+        if self._stop_handler is None:
             self._decide()  # it has not begun
         elif not told:  # to say it twice would cut its cleaning up short
             self._stop()
 
     def _stop(self) -> None:
-        assert self._handler is not None  # it was started
-        if not self._handler.stop():
+        assert self._stop_handler is not None  # it was started
+        if not self._stop_handler():
             self._is_stray = True
             self._decide()
         else:
@@ -284,20 +386,31 @@ class Attempt:
         if self._state is not None:
             self.writes = self._state.close()
 
-    def ended_after(
-        self, seconds: float, output: bytes | None, error: BaseException | None
+    def began_there(self) -> None:
+        """Take note that the handler began in another process."""
+        self.began()
+        self.begins()
+        self.count_down()
+
+    def ended_there(
+        self,
+        ran: float,
+        output: bytes | None,
+        writes: tuple[Write, ...],
+        error: BaseException | None,
     ) -> None:
         """Take the result of a handler that ran elsewhere, by another clock, for so long."""
+        self.writes = writes
         self.took()
         # Its process died, say, or the executor lost it: the handler never had its word.
         self._is_lost = error is not None and not isinstance(error, RemoteError)
         if not self._began_at and (output is not None or isinstance(error, RemoteError)):
-            self._began_at = max(self.command.ready_at, self._ended_at - seconds)
+            self._began_at = max(self.command.ready_at, self._ended_at - ran)
         self.ended(output, error)
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
-        self._handler = None  # else the two would keep each other until the garbage collector comes
+        self.task = self._stop_handler = None  # else they would keep each other, as cycles
         if self._has_lapsed and not self.cancelled:
             self._begin_again()
             return
@@ -330,7 +443,7 @@ class Attempt:
             self._stop_timers()
         driver, command = self.driver, self.command
         driver.attempt_ended(self)
-        stray = f"step {command.path!r} of run {driver.run_id!r}" if self._is_stray else ""
+        stray = self.label if self._is_stray else ""
         driver.runtime.slots.release(command.spec.executor, abandoned=stray)
         if self.then is not None:
             self.then()

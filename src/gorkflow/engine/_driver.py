@@ -167,6 +167,11 @@ class Driver:
         if self.admitted or self.machine.is_waiting:
             self.submit()
 
+    def granted(self, command: RunStep) -> None:
+        """Start a step that waited for its slots."""
+        self.admitted.append(command)
+        self.submit()
+
     def wants(self, command: RunStep) -> bool:
         """Return whether a step that waits for its slots still should run."""
         return not self.done.is_set and self.machine.wants(command)

@@ -1,62 +1,82 @@
-"""Where handlers run: on the event loop, in a thread, in a process of ours, or somewhere else.
+"""The executors of an engine: threads, processes of ours, and what it was given.
 
-Each place has one class. It is made to start an attempt's handler; it tells the attempt, on the
-event loop, when the handler began (``began``) and how it ended (``ended``); and it can ``stop`` it.
-Everything else, what a result means and when it comes too late, is the attempt's business.
+A place takes work and a ``Report``, to which it reports on the event loop how the handler ended;
+what a result means, and when it comes too late, is the attempt's business. Async handlers need no
+place: they are tasks, see ``_attempt``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Mapping
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gorkflow._text import brief
 from gorkflow.engine._job import result_of, run_job
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._results import RemoteError
-from gorkflow.engine._shipping import job_of
-from gorkflow.engine._watchdog import roots
-from gorkflow.engine._within import context_of
-from gorkflow.errors import StepCancelledError
-from gorkflow.language._hazards import is_async_function, unwrapped
 from gorkflow.language._placement import LOCAL, PROCESS, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:
-    from contextvars import Context
+    import asyncio
+    from concurrent.futures import Executor, Future
 
-    from gorkflow.engine._attempt import Attempt
     from gorkflow.engine._threads import ThreadPool
+    from gorkflow.state_changes import Write
 
 logger = logging.getLogger("gorkflow.step")
 
 BUILT_IN = (*LOCAL, PROCESS)
 
+Stop = Callable[[], bool]
+"""Stops a handler. Returns whether that can be done: the handler then reports its end."""
 
-class Handler(Protocol):
-    """A handler that was started."""
+
+class Report(Protocol):
+    """Receives what becomes of a handler, on the event loop unless said otherwise."""
+
+    cancelled: bool
+    """Whether its result is of no interest any more."""
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task in which it runs, if it does."""
+    def label(self) -> str:
+        """The step, for messages."""
         ...
 
-    def stop(self) -> bool:
-        """Stop it. Return whether that can be done: it then says so when it has ended."""
+    def may_begin(self) -> bool:
+        """Return, right before the handler begins, whether it should. From any thread."""
+        ...
+
+    def began_there(self) -> None:
+        """The handler began in another process."""
+        ...
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """Take a progress report of the handler. From any thread."""
+        ...
+
+    def ended(self, output: bytes | None, error: BaseException | None) -> None:
+        """The work could not be handed over."""
+        ...
+
+    def ended_there(
+        self,
+        ran: float,
+        output: bytes | None,
+        writes: tuple[Write, ...],
+        error: BaseException | None,
+    ) -> None:
+        """The handler ended in another process, in which it ran for so many seconds."""
         ...
 
 
 class Executors:
-    """The places where an engine's handlers run.
+    """The places where handlers run that are not tasks.
 
     Args:
         loop: the engine's.
@@ -72,49 +92,79 @@ class Executors:
         self.processes = ProcessPool()
         self.given = given
 
-    def start(self, attempt: Attempt) -> Handler:
-        """Start the handler of an attempt."""
-        match attempt.command.spec.executor:
-            case "loop":
-                return _OnLoop(attempt, self.loop)
-            case "thread":
-                return _InThread(attempt, self)
-            case "process":
-                return _InProcess(attempt, self)
-            case name:
-                return _Elsewhere(attempt, self, self.given[name])
+    def in_thread(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any, BaseException | None], None],
+        report: Report,
+    ) -> Stop:
+        """Call ``work`` in a thread, then ``done`` on the loop with its result or its error."""
+        self.threads.submit(partial(self._in_thread, work, done, report))
+        return _cannot_stop
 
-    def post(self, call: Callable[[], object], attempt: Attempt) -> None:
+    def _in_thread(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any, BaseException | None], None],
+        report: Report,
+    ) -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as caught:  # noqa: BLE001 - outcome as data
+            error = caught
+        self.post(partial(_left_thread, done, result, error), report)
+        error = None  # its traceback has this frame, which would be a cycle
+
+    def send(self, executor: str, job: Callable[[], bytes], report: Report) -> Stop:
+        """Have a job run in a process, or by a given executor.
+
+        Args:
+            executor: its name.
+            job: returns the job, for ``run_job``; if it raises, the work has ended by that.
+            report: receives what becomes of it.
+        """
+        given = None if executor == PROCESS else self.given[executor]
+        try:
+            made = job()
+            if given is not None:
+                return _Elsewhere(made, report, self, given).stop
+        except Exception as error:  # noqa: BLE001 - outcome as data
+            self.post(partial(report.ended, None, error), report)
+            return _ends_anyway
+        return _InProcess(made, report, self).stop
+
+    def post(self, call: Callable[[], object], report: Report) -> None:
         """Call something on the event loop, from any thread."""
         try:
             self.loop.call_soon_threadsafe(call)
         except RuntimeError:
             logger.log(
-                # Nobody waits for the result of an attempt that was cancelled or timed out.
-                logging.DEBUG if attempt.cancelled else logging.WARNING,
-                "step %r of run %r ended after its event loop was closed; its result is lost",
-                attempt.command.path,
-                attempt.driver.run_id,
+                # Nothing waits for the result of an attempt that was cancelled or timed out.
+                logging.DEBUG if report.cancelled else logging.WARNING,
+                "%s ended after its event loop was closed; its result is lost",
+                report.label,
             )
 
-    def tell(self, attempt: Attempt, answer: Callable[[], bytes]) -> None:
-        """Tell an attempt, from any thread, how its job ended.
+    def post_result(self, answer: Callable[[], bytes], report: Report) -> None:
+        """Report how a job ended, from any thread.
 
         Args:
-            attempt: whose job it was.
             answer: returns what the job gave, or raises why there is nothing.
+            report: receives it.
         """
         output: bytes | None = None
         error: BaseException | None = None
+        writes: tuple[Write, ...] = ()
         ran = 0.0
         try:
-            ran, output, attempt.writes = result_of(answer())
+            ran, output, writes = result_of(answer())
         except RemoteError as caught:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
             error = caught
-        self.post(partial(attempt.ended_after, ran, output, error), attempt)
-        error = None  # its traceback has this frame, which would be a cycle
+        self.post(partial(report.ended_there, ran, output, writes, error), report)
+        error = None  # as above
 
     def close(self) -> None:
         """Let threads and processes end."""
@@ -122,154 +172,55 @@ class Executors:
         self.processes.close()
 
 
-class _OnLoop:
-    """An async handler: a task.
-
-    Args:
-        attempt: whose handler it is.
-        loop: the engine's.
-        begun: what the handler has given to be awaited, and its context, if it was called already.
-    """
-
-    __slots__ = ("_attempt", "_is_under_way", "task")
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        loop: asyncio.AbstractEventLoop,
-        begun: tuple[Coroutine[Any, Any, Any], Context] | None = None,
-    ) -> None:
-        self._attempt = attempt
-        self._is_under_way = False
-        if begun is None and attempt.command.spec.timeout is not None:
-            attempt.count_down()
-        coroutine, context = begun or (None, context_of(attempt))
-        self.task: asyncio.Task[None] | None = loop.create_task(
-            self._run(coroutine), name=attempt.command.path, context=context
-        )
-
-    async def _run(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
-        attempt = self._attempt
-        self._is_under_way = True
-        output, error = None, None
-        try:
-            output = attempt.returned(await (coroutine or attempt.call()))
-        except (KeyboardInterrupt, SystemExit):
-            raise  # not a failure of the step: somebody wants the program to stop
-        except BaseException as caught:
-            error = caught
-            if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
-                raise  # the attempt has no result, and runs again
-        attempt.ended(output, error)
-        error = None  # its traceback has this frame, which would be a cycle
-
-    roots[_run.__code__] = attrgetter("_attempt")
-
-    def _means_nothing(self) -> bool:
-        """Return whether we were cancelled because the whole program stops."""
-        attempt, task = self._attempt, self.task
-        cancelled = task is not None and task.cancelling() > 0
-        return cancelled and not attempt.cancelled and attempt.driver.runtime.is_shutting_down()
-
-    def stop(self) -> bool:
-        assert self.task is not None  # it was made at once
-        self.task.cancel()
-        if not self._is_under_way:  # then it never will be, and nobody else says that it has ended
-            error = asyncio.CancelledError()
-            self.task.get_loop().call_soon(self._attempt.ended, None, error)
-        return True
+def _cannot_stop() -> bool:
+    return False
 
 
-class _InThread:
-    """A plain function in one of our threads, which nothing can stop."""
+def _ends_anyway() -> bool:
+    return True
 
-    def __init__(self, attempt: Attempt, executors: Executors) -> None:
-        self._attempt = attempt
-        self._executors = executors
-        self._rest: _OnLoop | None = None
-        self._context = context = context_of(attempt)
-        attempt.count_down()
-        executors.threads.submit(lambda: context.run(self._run))
 
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        return None if self._rest is None else self._rest.task
-
-    def _run(self) -> None:
-        attempt = self._attempt
-        output, error = None, None
-        try:
-            value = attempt.call()
-            if inspect.iscoroutine(value) and is_async_function(unwrapped(attempt.step.fn)):
-                self._executors.post(partial(self._go_on, value), attempt)
-                return
-            output = attempt.returned(value)
-        except BaseException as caught:  # noqa: BLE001 - outcome as data
-            error = caught
-        self._executors.post(partial(self._ended, output, error), attempt)
-        error = None  # as above
-
-    def _go_on(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Await what a plain function around an async one has handed on instead of its result."""
-        attempt = self._attempt
-        if attempt.cancelled:
-            coroutine.close()
-            attempt.ended(None, StepCancelledError("it was stopped before it began"))
-        else:
-            self._rest = _OnLoop(attempt, self._executors.loop, (coroutine, self._context))
-
-    def _ended(self, output: bytes | None, error: BaseException | None) -> None:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise error  # in the loop's thread, where it stops the program
-        self._attempt.ended(output, error)
-
-    def stop(self) -> bool:
-        return self._rest is not None and self._rest.stop()
+def _left_thread(
+    done: Callable[[Any, BaseException | None], None], result: Any, error: BaseException | None
+) -> None:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error  # in the loop's thread, where it stops the program
+    done(result, error)
 
 
 class _InProcess:
     """A plain function in a process of ours, which is killed to stop it."""
 
-    task: asyncio.Task[None] | None = None
-
-    def __init__(self, attempt: Attempt, executors: Executors) -> None:
-        self._attempt = attempt
+    def __init__(self, job: bytes, report: Report, executors: Executors) -> None:
+        self._job = job
+        self._report = report
         self._executors = executors
         self._process: Process | None = None
         self._lock = threading.Lock()
         self._stopped = False
-        try:
-            job = job_of(attempt)
-        except Exception as error:  # noqa: BLE001 - outcome as data
-            executors.post(partial(attempt.ended, None, error), attempt)
-        else:
-            executors.threads.submit(lambda: self._run(job))
+        executors.threads.submit(self._run)
 
-    def _run(self, job: bytes) -> None:
+    def _run(self) -> None:
         run = self._executors.processes.run
-        self._executors.tell(self._attempt, lambda: run(job, self._told, self._taken))
+        answer = partial(run, self._job, self._received, self._taken)
+        self._executors.post_result(answer, self._report)
 
     def _taken(self, process: Process | None) -> bool:
         with self._lock:
             self._process = process
             stopped = self._stopped
-        return process is None or (not stopped and self._attempt.may_begin())
+        return process is None or (not stopped and self._report.may_begin())
 
-    def _told(self, kind: str, body: bytes) -> None:
+    def _received(self, kind: str, body: bytes) -> None:
         if kind == BEGAN:
-            self._executors.post(self._began, self._attempt)
+            self._executors.post(self._report.began_there, self._report)
         elif kind == LOG:
             record = logging.makeLogRecord(json.loads(body))
             name = logging.getLogger(record.name)
             if name.isEnabledFor(record.levelno):
                 name.handle(record)
         else:
-            self._attempt.report(*json.loads(body))
-
-    def _began(self) -> None:
-        self._attempt.began()
-        self._attempt.begins()
-        self._attempt.count_down()
+            self._report.report(*json.loads(body))
 
     def stop(self) -> bool:
         with self._lock:  # or it might be another attempt's by now
@@ -282,29 +233,22 @@ class _InProcess:
 class _Elsewhere:
     """A plain function on an executor that the engine was given."""
 
-    task: asyncio.Task[None] | None = None
-
-    def __init__(self, attempt: Attempt, executors: Executors, executor: Executor) -> None:
-        self._attempt = attempt
+    def __init__(
+        self, job: bytes, report: Report, executors: Executors, executor: Executor
+    ) -> None:
+        self._report = report
         self._executors = executors
-        self._future: Future[bytes] | None = None
-        attempt.begins()  # as far as we know
-        attempt.count_down()
-        try:
-            self._future = executor.submit(run_job, job_of(attempt))
-        except Exception as error:  # noqa: BLE001 - outcome as data
-            executors.post(partial(attempt.ended, None, error), attempt)
-        else:
-            self._future.add_done_callback(self._done)
+        self._future: Future[bytes] | None = executor.submit(run_job, job)
+        self._future.add_done_callback(self._done)
 
     def _done(self, future: Future[bytes]) -> None:
         """Take the result, in whichever thread the executor calls back."""
         self._future = None  # it keeps its callbacks, and so us
-        self._executors.tell(self._attempt, future.result)
+        self._executors.post_result(future.result, self._report)
 
     def stop(self) -> bool:
         future = self._future
-        return future is None or future.cancel()  # or it has ended, and says so any moment
+        return future is None or future.cancel()  # or it has ended, and reports that any moment
 
 
 def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:

@@ -19,7 +19,7 @@ import heapq
 import logging
 from collections import Counter, deque
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gorkflow.clock import background
 from gorkflow.limits import LimitRequest
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gorkflow.clock import TimerHandle
-    from gorkflow.engine._driver import Driver
-    from gorkflow.engine._runtime import Runtime
+    from gorkflow.engine._slots import Slots
+    from gorkflow.engine._times import Times
     from gorkflow.limits import LimitGrant
     from gorkflow.machine import RunStep
     from gorkflow.policy import Limit
+    from gorkflow.store import Store
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -45,8 +46,33 @@ _GIVE_BACK = 0.1
 _AGAIN = 1.0
 """Seconds until the next question after the store failed."""
 
-Waiting = tuple[int, "Driver", "RunStep"]
-"""A step in a queue, after the number of its arrival."""
+
+class Applicant(Protocol):
+    """A run whose steps ask to be let in."""
+
+    @property
+    def defined_at(self) -> float:
+        """When its definition was new: the newest one says what a limit is."""
+        ...
+
+    def wants(self, command: RunStep) -> bool:
+        """Return whether a step that waits should still run."""
+        ...
+
+    def granted(self, command: RunStep) -> None:
+        """Take the slots and the limits for a step that waited for them."""
+        ...
+
+
+class Ticket(NamedTuple):
+    """A step that waits."""
+
+    arrival: int
+    """Counts up: tickets sort by it alone."""
+    run: Applicant
+    step: RunStep
+
+
 Key = tuple[tuple["Limit", ...], str]
 
 
@@ -59,14 +85,18 @@ class Limits:
     """The limits that steps of this engine need.
 
     Args:
-        runtime: the engine's. Its slots tell how many may have their limits, and take them over.
+        store: where all workers ask.
+        worker_id: this one.
+        clock: the engine's.
+        slots: tell how many may have their limits, and take them over.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._clock = runtime.clock
-        self._slots = runtime.slots
-        self._queues: dict[Key, deque[Waiting]] = {}
+    def __init__(self, store: Store, worker_id: str, clock: Times, slots: Slots) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._clock = clock
+        self._slots = slots
+        self._queues: dict[Key, deque[Ticket]] = {}
         self._held: Counter[str] = Counter()
         self._unbegun: dict[int, RunStep] = {}
         """Steps that were let in, by identity, until their handlers begin."""
@@ -84,11 +114,11 @@ class Limits:
         self._warned: set[tuple[Limit, Limit]] = set()
         self._closed = False
 
-    def wait(self, waiting: Waiting) -> None:
+    def wait(self, ticket: Ticket) -> None:
         """Have a step wait for its limits."""
-        spec = waiting[2].spec
+        spec = ticket.step.spec
         queue = self._queues.setdefault((spec.limits, spec.executor), deque())
-        queue.append(waiting)
+        queue.append(ticket)
         if len(queue) == 1:  # else those before it have asked, or wait for the time to ask
             self._ask()
 
@@ -169,8 +199,8 @@ class Limits:
             if not asked and held == self._told and not began:
                 return
             try:
-                grant = await self._runtime.store.take_limits(
-                    self._runtime.worker_id,
+                grant = await self._store.take_limits(
+                    self._worker_id,
                     times=self._clock,
                     held=held,
                     requests=[item.request for item in asked],
@@ -191,24 +221,23 @@ class Limits:
         self._crowded = False
         heads: list[tuple[int, int, Key, float]] = []
         for key, queue in list(self._queues.items()):
-            while queue and not queue[0][1].wants(queue[0][2]):
+            while queue and not queue[0].run.wants(queue[0].step):
                 queue.popleft()
             if not queue:
                 del self._queues[key]
                 continue
             room = min(self._slots.room(key[1]), _AT_ONCE)
             if room >= 1:
-                heads.append((queue[0][0], 0, key, min(room, len(queue))))
+                heads.append((queue[0].arrival, 0, key, min(room, len(queue))))
             if room < len(queue):
                 self._crowded = True
         heapq.heapify(heads)
         asked: list[_Asked] = []
         while heads:
             _, index, key, most = heads[0]
-            _, driver, _ = self._queues[key][index]
-            self._add(asked, key, driver.defined_at)
+            self._add(asked, key, self._queues[key][index].run.defined_at)
             if index + 1 < most:
-                arrival = self._queues[key][index + 1][0]
+                arrival = self._queues[key][index + 1].arrival
                 heapq.heapreplace(heads, (arrival, index + 1, key, most))
             else:
                 heapq.heappop(heads)
@@ -255,12 +284,12 @@ class Limits:
         self._told.update(dict.fromkeys(names, count))
         queue = self._queues.get(key, deque())
         while queue and count:
-            waiting = queue.popleft()
-            if waiting[1].wants(waiting[2]):
+            ticket = queue.popleft()
+            if ticket.run.wants(ticket.step):
                 count -= 1
                 self._held.update(names)
-                self._unbegun[id(waiting[2])] = waiting[2]
-                self._slots.admit_limited(waiting)
+                self._unbegun[id(ticket.step)] = ticket.step
+                self._slots.admit_limited(ticket)
         if not queue:
             self._queues.pop(key, None)
         if count:  # they were cancelled meanwhile

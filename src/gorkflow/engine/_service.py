@@ -53,7 +53,9 @@ class Service:
         self, runtime: Runtime, registry: Registry, *, max_runs: int | None, lease: float
     ) -> None:
         self.runtime = runtime
-        runtime.slots.limits = Limits(runtime)
+        runtime.slots.limits = Limits(
+            runtime.store, runtime.worker_id, runtime.clock, runtime.slots
+        )
         self.runs = Runs(
             runtime,
             max_runs=max_runs,

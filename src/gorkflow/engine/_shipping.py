@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._job import Job, input_annotation, job_to_bytes
+from gorkflow.engine._job import Job, input_annotation
 from gorkflow.language._placement import reference_of
 from gorkflow.language._program import MAIN, program_of
 from gorkflow.machine.state import texts
 from gorkflow.model import Completed, Failed
 
 if TYPE_CHECKING:
-    from gorkflow.engine._attempt import Attempt
+    from collections.abc import Iterable, Mapping
+
+    from gorkflow.engine._values import Values
+    from gorkflow.machine import Machine, RunStep
+    from gorkflow.step import Step
 
 
-def job_of(attempt: Attempt) -> bytes:
-    """Return an attempt as bytes.
+def job_of(
+    step: Step[Any, Any],
+    command: RunStep,
+    values: Values,
+    *,
+    ids: Mapping[str, Any],
+    due: float | None,
+    max_payload: int,
+) -> Job:
+    """Return an attempt as a job, without what its context may be asked for.
 
     Raises:
-        ValueInvalidError: its input can't be written as JSON.
+        ValueInvalidError: If its input can't be written as JSON.
     """
-    driver, command, step = attempt.driver, attempt.command, attempt.step
-    values = driver.values
     wanted = step.wanted
     data = b""
     if wanted:
@@ -34,42 +44,42 @@ def job_of(attempt: Attempt) -> bytes:
             value = arguments[0] if len(wanted) == 1 else arguments
             recorded = codec_of(given).encode(value)
         data = recorded
-    job = Job(
+    return Job(
         function=reference_of(step.fn),
         program=program_of(step.fn.__globals__) if step.fn.__module__ == MAIN else "",
         settings=dict(command.spec.settings),
-        ids=attempt.ids(),
+        ids=ids,
         timeout=command.spec.timeout,
-        due=attempt.due,
-        max_payload=driver.runtime.max_payload,
+        due=due,
+        max_payload=max_payload,
         input=data,
     )
-    return job_to_bytes(_with_readable(job, attempt) if step.takes_context else job)
 
 
-def _with_readable(job: Job, attempt: Attempt) -> Job:
-    """Return the job with all that its context may be asked for."""
-    values = attempt.driver.values
+def with_readable(
+    job: Job, machine: Machine, values: Values, path: str, readable: Iterable[str]
+) -> Job:
+    """Return a job with all that the context of the step at ``path`` may be asked for."""
     outcomes: dict[str, dict[str, object] | None] = {}
     outputs: dict[str, bytes] = {}
-    for node_id in sorted(attempt.readable):
-        ended = attempt.driver.machine.find(attempt.command.path, node_id)
+    for node_id in sorted(readable):
+        ended = machine.find(path, node_id)
         if ended is None:
             outcomes[node_id] = None
             continue
         outcome = values.outcome(ended)
-        told: dict[str, object] = {"kind": type(outcome).__name__, "path": outcome.path}
+        recorded: dict[str, object] = {"kind": type(outcome).__name__, "path": outcome.path}
         if isinstance(outcome, Failed):
-            told["failure"] = outcome.failure.to_json()
+            recorded["failure"] = outcome.failure.to_json()
         elif not isinstance(outcome, Completed):
-            told["reason"] = outcome.reason
+            recorded["reason"] = outcome.reason
         elif (data := values.record(ended.value)) is not None:
             outputs[node_id] = data
-        outcomes[node_id] = told
+        outcomes[node_id] = recorded
     return replace(
         job,
         outcomes=outcomes,
         outputs=outputs,
         run_input=values.input_bytes()[0],
-        state=texts(attempt.driver.machine, attempt.command.path),
+        state=texts(machine, path),
     )

@@ -12,14 +12,13 @@ import itertools
 import logging
 from bisect import insort
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gorkflow.machine import RunStep
+from gorkflow.engine._limits import Ticket
 
 if TYPE_CHECKING:
-    from gorkflow.engine._driver import Driver
-    from gorkflow.engine._limits import Limits, Waiting
+    from gorkflow.engine._limits import Applicant, Limits
+    from gorkflow.machine import RunStep
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -31,22 +30,14 @@ class Slots:
         max_steps: attempts that may run at a time; ``None``: no limit.
         max_threads: sync attempts that may run at a time in threads.
         max_processes: the same in processes. Elsewhere, the executor sees to its own queue.
-        wake: called with a driver that has a step which was waiting and got its slots.
     """
 
-    def __init__(
-        self,
-        max_steps: int | None,
-        max_threads: int,
-        max_processes: int,
-        wake: Callable[[Driver], None],
-    ) -> None:
+    def __init__(self, max_steps: int | None, max_threads: int, max_processes: int) -> None:
         self._free_steps = float("inf") if max_steps is None else max_steps
         self._free = {"thread": max_threads, "process": max_processes}
         self._max_abandoned = max_threads
-        self._wake = wake
         self._arrivals = itertools.count()
-        self._waiting: dict[str, deque[Waiting]] = defaultdict(deque)
+        self._waiting: dict[str, deque[Ticket]] = defaultdict(deque)
         self._limited: Counter[str] = Counter()  # of those, who hold their limits already
         self.limits: Limits
         """The named limits; given once they are made."""
@@ -57,22 +48,22 @@ class Slots:
         """Handlers that can't be stopped, and run on though their attempts were decided."""
         return self._strays.total()
 
-    def admit(self, driver: Driver, command: RunStep) -> bool:
+    def admit(self, run: Applicant, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""
         if command.spec.limits:
-            self.limits.wait((next(self._arrivals), driver, command))
+            self.limits.wait(Ticket(next(self._arrivals), run, command))
             return False
         kind = command.spec.executor
         if self._waiting[kind] or not self._take(kind):
-            self._waiting[kind].append((next(self._arrivals), driver, command))
+            self._waiting[kind].append(Ticket(next(self._arrivals), run, command))
             return False
         return True
 
-    def admit_limited(self, waiting: Waiting) -> None:
+    def admit_limited(self, ticket: Ticket) -> None:
         """Queue an attempt that got its limits, at the place at which it arrived."""
-        kind = waiting[2].spec.executor
+        kind = ticket.step.spec.executor
         self._limited[kind] += 1
-        insort(self._waiting[kind], waiting)
+        insort(self._waiting[kind], ticket)
         self._serve()
 
     def room(self, kind: str) -> float:
@@ -158,8 +149,8 @@ class Slots:
         while progress:
             progress = False
             for _, kind in sorted((q[0][0], kind) for kind, q in self._waiting.items() if q):
-                _, driver, command = self._waiting[kind][0]
-                wanted = driver.wants(command)
+                _, run, command = self._waiting[kind][0]
+                wanted = run.wants(command)
                 if wanted and not self._take(kind):
                     continue
                 self._waiting[kind].popleft()
@@ -167,8 +158,7 @@ class Slots:
                     self._limited[kind] -= 1
                     self.limits.made_room()
                 if wanted:
-                    driver.admitted.append(command)
-                    self._wake(driver)
+                    run.granted(command)
                 else:
                     self.limits.give_back(command)
                 progress = True

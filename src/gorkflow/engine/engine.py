@@ -212,7 +212,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             committer=Committer(self.store, loop),
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
-            slots=Slots(*self._room, lambda driver: driver.submit()),
+            slots=Slots(*self._room),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import Any, cast
 
-from gorkflow.engine._attempt import Attempt
-from gorkflow.engine._executors import Executors, Handler
+from gorkflow.engine._executors import Executors, Report, Stop
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine.engine import Engine
 from gorkflow.step import StepDefaults
@@ -114,17 +113,24 @@ class _Threads(ThreadPool):
 
 
 class _Executors(Executors):
-    """Tells the loop of the work that executors have, so that time waits for it."""
+    """Tells the loop of the work that given executors have, so that time waits for it."""
 
-    def start(self, attempt: Attempt) -> Handler:
-        if attempt.command.spec.executor in self.given:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._outside: set[Report] = set()
+
+    def send(self, executor: str, job: Callable[[], bytes], report: Report) -> Stop:
+        if executor in self.given:
             cast("VirtualLoop", self.loop).begin_outside()
-        return super().start(attempt)
+            self._outside.add(report)
+        return super().send(executor, job, report)
 
-    def post(self, call: Callable[[], object], attempt: Attempt) -> None:
-        super().post(call, attempt)
-        if attempt.command.spec.executor in self.given and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(cast("VirtualLoop", self.loop).end_outside)
+    def post(self, call: Callable[[], object], report: Report) -> None:
+        super().post(call, report)
+        if report in self._outside:  # a given executor reports nothing but the end
+            self._outside.remove(report)
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(cast("VirtualLoop", self.loop).end_outside)
 
 
 class _Outside:
