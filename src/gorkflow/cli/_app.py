@@ -93,14 +93,14 @@ class _Root(Group):
     """The root: the module of a command is imported when the command is asked for."""
 
     modules: ClassVar = {
-        "run": "_run",
-        "runs": "_runs",
-        "worker": "_worker",
-        "schedule": "_schedule",
-        "graph": "_check",
-        "check": "_check",
-        "db": "_db",
-        "doctor": "_doctor",
+        "run": ("_run", "Run a workflow and follow it to its end."),
+        "runs": ("_runs", "List, show, compare, cancel, resume, repeat, delete runs."),
+        "worker": ("_worker", "Run the queued runs of workflows, and those of dead workers."),
+        "schedule": ("_schedule", "Start runs by the clock."),
+        "graph": ("_check", "Draw a workflow."),
+        "check": ("_check", "Advise what costs time, or loses results, in workflows."),
+        "db": ("_db", "Look after the store: delete old runs, check, back up."),
+        "doctor": ("_doctor", "Report how the store, its workers and its runs are."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -111,9 +111,14 @@ class _Root(Group):
         """Return a command; ``None``: it does not exist."""
         if cmd_name not in self.modules:
             return None
-        module = import_module(f"gorkflow.cli.{self.modules[cmd_name]}")
+        module = import_module(f"gorkflow.cli.{self.modules[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.modules.items()])
 
 
 def _doc_in_source(function: Any) -> str | None:
