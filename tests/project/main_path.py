@@ -1,0 +1,65 @@
+"""The main path: the files that a run passes through, on an engine that ran one before.
+
+Every Python call inside the package is noted, of the loop's thread and of the store's.
+"""
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import gorkflow
+from gorkflow import Engine, Workflow, step
+
+PACKAGE = Path(gorkflow.__file__).parent
+
+
+class Trace(NamedTuple):
+    files: list[str]
+    """In the order in which the run comes to them."""
+    changes: int
+    """How often the next call is in another file."""
+
+
+def trace(store: str, steps: int) -> Trace:
+    """Trace the second run of a workflow of so many steps on a warm engine."""
+    calls: list[str] = []
+    prefix = f"{PACKAGE}/"
+    is_on = False
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        name = frame.f_code.co_filename
+        if is_on and event == "call" and name.startswith(prefix):
+            calls.append(name.removeprefix(prefix))
+
+    async def run() -> None:
+        nonlocal is_on
+        flow = _flow(steps)
+        async with Engine(store) as engine:
+            await engine.run(flow, 1)
+            is_on = True
+            await engine.run(flow, 1)
+            is_on = False
+
+    before = sys.getprofile()
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        asyncio.run(run())
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+    changes = sum(one != other for one, other in zip(calls, calls[1:], strict=False))
+    return Trace(list(dict.fromkeys(calls)), changes)
+
+
+def _flow(steps: int) -> Workflow[int, int]:
+    async def add_one(number: int) -> int:
+        return number + 1
+
+    flow = Workflow("path", input=int)
+    for number in range(steps):
+        flow = flow.then(step(id=f"add_{number}")(add_one))
+    return flow
