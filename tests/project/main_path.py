@@ -6,6 +6,7 @@ Every Python call inside the package is noted, of the loop's thread and of the s
 import asyncio
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def trace(store: str, steps: int) -> Trace:
     finally:
         sys.setprofile(before)
         threading.setprofile(None)
-    changes = sum(one != other for one, other in zip(calls, calls[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(calls))
     return Trace(list(dict.fromkeys(calls)), changes)
 
 
