@@ -361,7 +361,7 @@ async def test_abandoned_threads_are_replaced_up_to_a_limit_then_steps_wait(
     hold = Workflow("hold", input=int).parallel(*[stuck.options(id=f"s{i}") for i in range(3)])
     async with Engine("memory:", max_threads=1) as engine:
         handle = await engine.start(hold, 1)
-        await until(lambda: "runs on, as threads do" in caplog.text, "the complaint")
+        await until(lambda: "threads outlive their attempts" in caplog.text, "the complaint")
         waiting = await engine.start(Workflow("q", input=int).then(quick), 7)
         assert "step_scheduled" not in await kinds(engine, waiting.run_id)
         gate.open()

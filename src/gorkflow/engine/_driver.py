@@ -353,7 +353,7 @@ class Driver:
         """Forget an attempt whose handler has ended, or was given up."""
         command = attempt.command
         if isinstance(command, RunStep) and command.spec.limits:
-            self.runtime.slots.limits.give_back(command)
+            self.runtime.slots.limits.release(command)
         if self._attempts.get(command.path) is attempt:
             del self._attempts[command.path]
             if not self._attempts and self.machine.is_waiting:

@@ -27,7 +27,7 @@ class Functions:
 
     Args:
         loop: the engine's.
-        threads: where they run. Those that steps have are counted elsewhere (see ``_slots``): a
+        threads: where they run. Those that steps have are counted elsewhere (see ``_admission``): a
             run's way must not wait for the steps of other runs.
         size: how many at a time, and how many may be replaced.
     """

@@ -219,7 +219,7 @@ class Process:
 class ProcessPool:
     """Processes that are made when needed and kept until ``close``.
 
-    The number of processes is bounded by who submits (see ``_slots``), not here.
+    The number of processes is bounded by who submits (see ``_admission``), not here.
     """
 
     def __init__(self) -> None:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from gorkflow.engine._admission import Admission
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._functions import Functions
     from gorkflow.engine._lease import Lease
-    from gorkflow.engine._slots import Slots
     from gorkflow.engine._times import Times
     from gorkflow.engine._watchdog import Watchdog
     from gorkflow.store import Store
@@ -32,7 +32,7 @@ class Runtime:
     committer: Committer
     executors: Executors
     functions: Functions
-    slots: Slots
+    slots: Admission
     worker_id: str
     deps: object
     max_payload: int

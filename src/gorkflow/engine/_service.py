@@ -12,7 +12,6 @@ from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
 from gorkflow.engine._lease import Lease
 from gorkflow.engine._left import still_waiting
-from gorkflow.engine._limits import Limits
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
 from gorkflow.engine._sync import Promise
@@ -53,9 +52,6 @@ class Service:
         self, runtime: Runtime, registry: Registry, *, max_runs: int | None, lease: float
     ) -> None:
         self.runtime = runtime
-        runtime.slots.limits = Limits(
-            runtime.store, runtime.worker_id, runtime.clock, runtime.slots
-        )
         self.runs = Runs(
             runtime,
             max_runs=max_runs,

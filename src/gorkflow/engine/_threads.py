@@ -16,7 +16,7 @@ _names = itertools.count(1)
 class ThreadPool:
     """Threads that are made when needed and kept until ``close``.
 
-    The number of threads is bounded by who submits (see ``_slots``), not here.
+    The number of threads is bounded by who submits (see ``_admission``), not here.
     """
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Never, Self, TypeVar, Unpack, overload
 from gorkflow._record import suggesting
 from gorkflow.clock import Clock
 from gorkflow.engine import _given
+from gorkflow.engine._admission import Admission
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
@@ -26,7 +27,6 @@ from gorkflow.engine._retention import Retention
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
-from gorkflow.engine._slots import Slots
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._sync import Turns, shared
 from gorkflow.engine._threads import ThreadPool
@@ -205,14 +205,15 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         await self._shared.enter()
         self._watch.open()
         executors = self._make_executors()
+        clock = Times(self._clock, self._lease)
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
-            clock=Times(self._clock, self._lease),
+            clock=clock,
             committer=Committer(self.store, loop),
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
-            slots=Slots(*self._room),
+            slots=Admission(self.store, self.worker_id, clock, *self._room),
             worker_id=self.worker_id,
             deps=self._deps,
             max_payload=self._max_payload,
