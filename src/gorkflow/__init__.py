@@ -63,9 +63,7 @@ from gorkflow.signal import Signal
 from gorkflow.state import State
 from gorkflow.step import (
     AsyncStep,
-    BlockingCallWarning,
     Step,
-    StepClosureWarning,
     StepDefaults,
     SyncStep,
     step,
@@ -85,7 +83,6 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncStep",
     "Attempt",
-    "BlockingCallWarning",
     "Cancelled",
     "Completed",
     "DeadlockError",
@@ -133,7 +130,6 @@ __all__ = [
     "StateConflictError",
     "Step",
     "StepCancelledError",
-    "StepClosureWarning",
     "StepContext",
     "StepControl",
     "StepDefaults",

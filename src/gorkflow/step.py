@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
 from gorkflow.errors import StepInvalidError
-from gorkflow.language._hazards import (
-    BlockingCallWarning,
-    StepClosureWarning,
-    is_async_function,
-    unwrapped,
-    watch,
-)
 from gorkflow.language._kinds import AsyncStep, SyncStep
 from gorkflow.language._options import StepDefaults, checked_options, given_options
 from gorkflow.language._placement import check_placement
 from gorkflow.language._signature import Param, read_signature
-from gorkflow.language._source import check_blocking
 from gorkflow.language._steps import Step, is_step
 
 if TYPE_CHECKING:
@@ -28,10 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncStep",
-    "BlockingCallWarning",
     "Param",
     "Step",
-    "StepClosureWarning",
     "StepDefaults",
     "SyncStep",
     "is_step",
@@ -86,12 +76,8 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
         chosen["id"] = name
     checked_options(chosen, f"step {label}")
     check_placement(fn, chosen, f"step {label}", signature)
-    inner = unwrapped(fn)
-    if signature.is_async and is_async_function(inner):  # else it may run in a thread inside
-        check_blocking(inner, chosen["id"])
     kinds: dict[bool, type[Step[Any, Any]]] = {True: AsyncStep, False: SyncStep}
-    snapshot = watch(inner, chosen["id"])
-    return kinds[signature.is_async](fn, signature, chosen, {}, snapshot=snapshot)
+    return kinds[signature.is_async](fn, signature, chosen, {})
 
 
 def _label(fn: Any) -> str:

@@ -9,32 +9,23 @@ from tests.cli.conftest import Invoke
 from tests.cli.tools import on_terminal
 
 ADVISED = """
-import subprocess
-
 from gorkflow.engine.engine import Engine
 from gorkflow.step import step
 from gorkflow.workflow import Workflow
 
 print("imported")
 
-@step
-async def push() -> int:
-    return subprocess.run(["true"]).returncode
-
 @step(timeout=5)
 def pull() -> int:
     return 1
 
-def many():
-    for number in range(2):
-        @step(id=f"s{number}", timeout=1)
-        def one() -> int:
-            return number
-        yield one
+@step
+async def push() -> int:
+    return pull()
 
 pushing = Workflow("pushing").then(push)
 pulling = again = Workflow("pulling").then(pull)
-looping = Workflow("looping").parallel(*many())
+late = Workflow("late", timeout=3).then(pull)
 """
 ENGINE = """
 from advised import *
@@ -54,9 +45,9 @@ def test_all_workflows_of_a_file_are_checked(invoke: Invoke):
     first, second, third = result.stdout.splitlines()
     assert first.startswith("pushing: info: nothing bounds how long a run may take, since 'push'")
     assert first.endswith(" [unbounded]")
-    assert second.startswith("pushing/push: warning: async step 'push' calls subprocess.run (line ")
-    assert second.endswith(" [blocking-call]")
-    assert third.startswith("looping/s0: warning: step 's0' uses the variable 'number'")
+    assert second.startswith("pushing/push: warning: step 'push' calls step 'pull' (line ")
+    assert second.endswith(" [step-in-step]")
+    assert third.startswith("late: warning: workflow 'late' may take 5 s")
     assert result.stderr == "imported\n3 workflows checked: 2 warnings, 1 to know\n"
 
 
@@ -64,11 +55,11 @@ def test_one_can_be_chosen_and_advice_be_ignored(invoke: Invoke):
     result = invoke("check", "advised.py", "--workflow", "pulling")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.endswith("1 workflow checked: nothing to say\n")
-    only = invoke("check", "advised.py:pushing", "--ignore", "blocking-call")
+    only = invoke("check", "advised.py:pushing", "--ignore", "step-in-step")
     assert only.exit_code == 0
     assert only.stderr.endswith("1 workflow checked: 1 to know\n")
     both = invoke(
-        "check", "advised.py:pushing", "--ignore", "blocking-call", "--ignore", "unbounded"
+        "check", "advised.py:pushing", "--ignore", "step-in-step", "--ignore", "unbounded"
     )
     assert both.stdout == ""
 
@@ -79,9 +70,9 @@ def test_the_defaults_of_an_engine_count(invoke: Invoke):
     body = json.loads(result.stdout)
     assert body["workflows"] == ["pushing", "pulling"]
     (advice,) = body["advice"]
-    assert advice.pop("message").startswith("async step 'push' calls subprocess.run")
+    assert advice.pop("message").startswith("step 'push' calls step 'pull'")
     assert advice == {
-        "workflow": "pushing", "code": "blocking-call", "path": "push", "level": "warning",
+        "workflow": "pushing", "code": "step-in-step", "path": "push", "level": "warning",
     }  # fmt: skip
 
 

@@ -26,8 +26,8 @@ from gorkflow import (
     step,
 )
 from gorkflow.engine import _driver, _own, _start
-from gorkflow.insight.advice import check
-from gorkflow.language._closures import same
+from gorkflow.insight.check import check
+from gorkflow.language.functions import same
 
 from .support import broken, calls, in_loop, until
 

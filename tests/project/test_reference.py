@@ -32,7 +32,6 @@ NO_EXAMPLE_NEEDED = ("gorkflow.events.", "gorkflow.store.")
 WITHOUT_EXAMPLE = {
     "gorkflow.AsyncStep",
     "gorkflow.Attempt",
-    "gorkflow.BlockingCallWarning",
     "gorkflow.Cancelled",
     "gorkflow.Completed",
     "gorkflow.DeadlockError",
@@ -79,7 +78,6 @@ WITHOUT_EXAMPLE = {
     "gorkflow.StateConflictError",
     "gorkflow.Step",
     "gorkflow.StepCancelledError",
-    "gorkflow.StepClosureWarning",
     "gorkflow.StepContext",
     "gorkflow.StepControl",
     "gorkflow.StepDefaults",

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import inspect
 import math
-import time
-import warnings
 from datetime import timedelta
-from time import sleep
 from typing import Any
 
 import pytest
@@ -21,9 +17,7 @@ from gorkflow.errors import StepInvalidError
 from gorkflow.policy import RetryPolicy
 from gorkflow.step import (
     AsyncStep,
-    BlockingCallWarning,
     Step,
-    StepClosureWarning,
     SyncStep,
     step,
 )
@@ -347,21 +341,6 @@ def test_the_outermost_function_says_whether_a_step_is_async(fn: Any, is_async: 
     assert made.params == (("x", int),)
 
 
-def test_what_an_async_wrapper_calls_may_block_in_a_thread_of_its_own():
-    def waits(x: int) -> int:
-        time.sleep(0)
-        return x
-
-    step(in_a_thread(waits))
-    with pytest.warns(BlockingCallWarning):
-
-        @step
-        @awaiting
-        async def blocks(x: int) -> int:
-            time.sleep(0)  # noqa: ASYNC251 - that is the point
-            return x
-
-
 def test_annotations_may_name_local_classes():
     class Local(BaseModel):
         x: int
@@ -390,39 +369,6 @@ def test_a_caller_with_a_name_of_its_own_does_not_confuse():
     assert step(check.fn).params[0].annotation is globals()["Order"]
 
 
-def steps_of_a_loop() -> list[Step[Any, Any]]:
-    steps: list[Step[Any, Any]] = []
-    for region in ("a", "b"):
-
-        @step(id=region)
-        def fetch(x: int) -> str:
-            return region  # noqa: B023 - that is the point
-
-        steps.append(fetch)
-    return steps
-
-
-def test_a_loop_variable_is_warned_of():
-    with pytest.warns(StepClosureWarning, match="step 'b' uses the variable 'region'.*bind") as log:
-        steps_of_a_loop()
-    assert log[0].filename == __file__
-
-
-def test_a_loop_at_module_level_is_warned_of(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "module_loop.py").write_text(
-        "from gorkflow.step import step\n"
-        "steps = []\n"
-        "for region in ('a', 'b'):\n"
-        "    @step(id=region)\n"
-        "    def fetch(x: int) -> str:\n"
-        "        return region\n"
-        "    steps.append(fetch)\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.warns(StepClosureWarning, match="'region'"):
-        importlib.import_module("module_loop")
-
-
 def test_factories_defaults_and_constants_are_left_in_peace():
     def make(region: str) -> Step[Any, Any]:
         @step(id=region)
@@ -441,42 +387,3 @@ def test_factories_defaults_and_constants_are_left_in_peace():
 
         kept.append(fetch)
     assert [item(1) for item in kept] == ["a", "b", "pc", "pd"]
-
-
-async def by_module(x: int) -> int:
-    time.sleep(0)  # noqa: ASYNC251 - that is the point
-    return x
-
-
-async def by_name(x: int) -> int:
-    sleep(0)  # noqa: ASYNC251 - that is the point
-    return x
-
-
-async def by_local_import(x: int) -> int:
-    import time
-
-    time.sleep(0)  # noqa: ASYNC251 - that is the point
-    return x
-
-
-@pytest.mark.parametrize("fn", [by_module, by_name, by_local_import])
-def test_a_blocking_sleep_in_an_async_step_is_warned_of(fn: Any):
-    with pytest.warns(BlockingCallWarning, match=r"calls time.sleep.*asyncio.sleep") as log:
-        step(fn)
-    assert log[0].filename == __file__
-
-
-def test_other_sleeps_are_fine():
-    async def patient(x: float) -> float:
-        await asyncio.sleep(time.time() * 0)
-        return x
-
-    def threaded(x: int) -> int:
-        time.sleep(0)
-        return x
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        step(patient)
-        step(threaded)

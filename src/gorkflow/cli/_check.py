@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,9 +13,8 @@ from gorkflow.cli._app import CONTEXT, Command, json_option
 from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say, stdout_is_ours
 from gorkflow.cli._target import Target, load
 from gorkflow.insight import diagram
-from gorkflow.insight.advice import Advice
-from gorkflow.insight.advice import check as advice_on
-from gorkflow.step import BlockingCallWarning, StepClosureWarning
+from gorkflow.insight.check import Advice
+from gorkflow.insight.check import check as advice_on
 from gorkflow.workflow import Workflow
 
 _MARKS = {"warning": ("!", "yellow"), "info": ("·", "cyan")}
@@ -65,9 +63,7 @@ def check(
         CliError: TARGET can't be used, or there is no such code.
         WorkflowInvalidError: a workflow is not complete.
     """
-    with stdout_is_ours(), warnings.catch_warnings():
-        for category in (BlockingCallWarning, StepClosureWarning):
-            warnings.simplefilter("ignore", category)  # said below, and better
+    with stdout_is_ours():
         loaded = load(target)
     workflows = _chosen(loaded, workflow_id)
     defaults = None if loaded.engine is None else loaded.engine.defaults

@@ -10,8 +10,8 @@ from gorkflow._text import brief
 from gorkflow.engine._executors import misplaced
 from gorkflow.engine._own import Own
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._closures import can_stand_in, same_workflow, unrecorded
 from gorkflow.language._elements import node_problems
+from gorkflow.language.functions import can_stand_in, same_workflow, unrecorded
 from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:

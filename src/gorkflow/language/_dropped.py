@@ -8,7 +8,7 @@ import weakref
 from opcode import opmap
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from gorkflow.language._hazards import is_inside, warn
+from gorkflow.language.callables import is_inside, warn
 
 if TYPE_CHECKING:
     from types import FrameType

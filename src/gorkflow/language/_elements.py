@@ -10,9 +10,9 @@ from gorkflow._record import record
 from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._hazards import is_async_function
 from gorkflow.language._options import StepDefaults, annotation_problems, did_you_mean, id_problems
 from gorkflow.language._signature import defaulted
+from gorkflow.language.callables import is_async_function
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, Limit, OnFailure, seconds_of
 

@@ -13,8 +13,8 @@ from gorkflow.annotations import describe, is_union
 from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
-from gorkflow.language._hazards import caller_frames, is_async_function, unwrapped
 from gorkflow.language._typevars import generic_problem, substituted, type_variables
+from gorkflow.language.callables import caller_frames, is_async_function, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -66,8 +66,6 @@ class Step(NodeByShape, Generic[P, Out_co]):
     unused: tuple[str, ...]
     """Parameters with a default, where there are no inputs and ``bind`` fixed none: what comes
     would be dropped."""
-    snapshot: object
-    """What the function's variables held when the step was made; for ``gorkflow check``."""
     undone_by: Step[Any, Any] | None
     """What undoes it, should the run fail; given by ``undo``."""
     _options: Mapping[str, Any]
@@ -82,7 +80,6 @@ class Step(NodeByShape, Generic[P, Out_co]):
         options: Mapping[str, Any],
         settings: Mapping[str, str],
         *,
-        snapshot: object = None,
         undone_by: Step[Any, Any] | None = None,
     ) -> None:
         object.__setattr__(self, "id", options["id"])
@@ -101,7 +98,6 @@ class Step(NodeByShape, Generic[P, Out_co]):
             _settings=tuple(sorted(settings.items())),
             _options=options,
             _signature=signature,
-            snapshot=snapshot,
             undone_by=undone_by,
             _specs={},
             __name__=getattr(fn, "__name__", options["id"]),
@@ -232,8 +228,8 @@ class Step(NodeByShape, Generic[P, Out_co]):
         undo: Step[Any, Any] | None,
         signature: StepSignature | None = None,
     ) -> Self:
-        kept, seen = signature or self._signature, self.snapshot
-        return type(self)(self.fn, kept, options, settings, snapshot=seen, undone_by=undo)
+        kept = signature or self._signature
+        return type(self)(self.fn, kept, options, settings, undone_by=undo)
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
         """Return whether a final failure becomes ``None``, under inherited defaults."""

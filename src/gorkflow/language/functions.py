@@ -1,4 +1,4 @@
-"""Functions as values: which of them are the same, and which data they hold.
+"""The functions of a workflow: which are the same, which data they hold, which steps they call.
 
 A function is its code, its defaults and what it closes over. Where it stands in a file, and its
 name, are not part of it: a lambda that is made anew for each request is the same each time.
@@ -6,25 +6,28 @@ name, are not part of it: a lambda that is made anew for each request is the sam
 
 from __future__ import annotations
 
+import ast
+import builtins
 import dataclasses
+import inspect
+import linecache
 import re
 from collections import deque
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from gorkflow.language._hazards import PACKAGE
-from gorkflow.language._source import computed_defaults
 from gorkflow.language._steps import Step
+from gorkflow.language.callables import PACKAGE, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gorkflow.definition import Definition
 
@@ -34,6 +37,8 @@ _LINE = re.compile(r"<lambda in line \d+>")
 _DEEP = 5  # levels of lists and the like that are looked into for data
 _MARKS = ("__pydantic_fields__", "__array__")  # of models, arrays and data frames
 _NOTHING: Any = object()
+_Def = ast.FunctionDef | ast.AsyncFunctionDef
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -219,7 +224,7 @@ def _held(fn: Any, met: set[int]) -> Iterator[str]:
     elif isinstance(fn, FunctionType):
         yield from _named(zip(fn.__code__.co_freevars, _contents(fn), strict=True), met)
         given = [(name, value) for name, value in _defaults(fn) if _is_data(value)]
-        computed = computed_defaults(fn) if given else ()
+        computed = _computed_defaults(fn) if given else ()
         yield from (name for name, _ in given if name in computed)
     elif _is_data(fn):
         yield type(fn).__name__
@@ -245,3 +250,152 @@ def _is_data(item: Any, depth: int = 0) -> bool:
     if isinstance(item, type) or cls.__module__.partition(".")[0] == PACKAGE:
         return False
     return dataclasses.is_dataclass(cls) or any(hasattr(cls, name) for name in _MARKS)
+
+
+# ---- what their source says -------------------------------------------------------------------
+
+
+class StepCall(NamedTuple):
+    """A call of a step, which runs its function as a plain one."""
+
+    step: Step[Any, Any]
+    line: int
+    helpers: tuple[str, ...]
+    """The functions of the same module through which it is reached."""
+
+
+def steps_called_by(fn: Callable[..., Any]) -> Iterator[StepCall]:
+    """Yield the steps that a function calls itself or through functions of its module.
+
+    Names are followed as Python would: closures, globals, and attributes that stand there already.
+    What can't be followed for sure is left out, and so is a function without readable source.
+    """
+    seen: set[CodeType] = set()
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(unwrapped(fn), ())]
+    while waiting:
+        inner, helpers = waiting.pop()
+        code = getattr(inner, "__code__", None)
+        if code is None or code in seen:
+            continue
+        seen.add(code)
+        for target, line in _calls_of(inner):
+            # Of its type: a proxy says that it isn't there yet when it is asked for its class.
+            if issubclass(type(target), Step):
+                yield StepCall(target, line, helpers)
+            elif type(target) is FunctionType and target.__globals__ is inner.__globals__:
+                waiting.append((target, (*helpers, target.__name__)))
+
+
+def _calls_of(fn: FunctionType) -> Iterator[tuple[Any, int]]:
+    node = _definition_of(fn)
+    if node is None:
+        return
+    code = fn.__code__
+    # Whatever is assigned in the function hides what is outside.
+    hidden = dict.fromkeys((*code.co_varnames, *code.co_cellvars), _NOTHING)
+    names = {**fn.__globals__, **hidden, **dict(zip(code.co_freevars, _contents(fn), strict=True))}
+    for item in _inside(node):
+        if isinstance(item, ast.Call):
+            yield _resolved(item.func, names), item.lineno
+
+
+def _resolved(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return names.get(node.id, _NOTHING)
+    if isinstance(node, ast.Attribute):
+        found = inspect.getattr_static(_resolved(node.value, names), node.attr, _NOTHING)
+        return found.__func__ if type(found) is staticmethod else found
+    return _NOTHING
+
+
+def _computed_defaults(fn: FunctionType) -> frozenset[str]:
+    """Return the parameters whose default was computed by the function around this one.
+
+    A literal, or a global, is the same in every process. So is what stands outside any function.
+    Without its source a lambda is taken to have computed all of them, as in ``lambda x, n=n: …``.
+    """
+    if "<locals>" not in fn.__qualname__:
+        return frozenset()
+    is_lambda = fn.__code__.co_name == "<lambda>"
+    node = _lambda_of(fn) if is_lambda else _definition_of(fn)
+    if node is None:
+        names = fn.__code__.co_varnames if is_lambda else ()
+        return frozenset(names)
+    inputs = [*node.args.posonlyargs, *node.args.args]
+    given = [*zip(reversed(inputs), reversed(node.args.defaults), strict=False)]
+    given += [
+        (item, value)
+        for item, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        if value is not None
+    ]
+    return frozenset(item.arg for item, value in given if _is_computed(value, fn))
+
+
+def _is_computed(node: ast.expr, fn: FunctionType) -> bool:
+    names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+    local = names - fn.__globals__.keys() - vars(builtins).keys()
+    return bool(local) or not names.isdisjoint(fn.__code__.co_varnames)  # n=n
+
+
+def _inside(node: _Def) -> Iterator[ast.AST]:
+    """Yield what runs when the function does: nothing of the functions that it only defines."""
+    waiting: list[ast.AST] = list(reversed(node.body))
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, _SCOPES):
+            continue
+        yield item
+        waiting.extend(reversed(list(ast.iter_child_nodes(item))))
+
+
+def _definition_of(fn: Any) -> _Def | None:
+    """Return the ``def`` of a function, if its source is there."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return None
+    return _definitions(_text_of(fn)).get((code.co_name, code.co_firstlineno))
+
+
+def _lambda_of(fn: FunctionType) -> ast.Lambda | None:
+    """Return the source of a lambda, where only one of its line takes the same parameters."""
+    code = fn.__code__
+    count = code.co_argcount + code.co_kwonlyargcount
+    found = [
+        node
+        for node in ast.walk(_tree(_text_of(fn)))
+        if isinstance(node, ast.Lambda)
+        and node.lineno == code.co_firstlineno
+        and _parameters(node) == code.co_varnames[:count]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _parameters(node: ast.Lambda) -> tuple[str, ...]:
+    args = node.args
+    return tuple(item.arg for item in (*args.posonlyargs, *args.args, *args.kwonlyargs))
+
+
+def _text_of(fn: Any) -> str:
+    name = fn.__code__.co_filename
+    linecache.checkcache(name)
+    return "".join(linecache.getlines(name, getattr(fn, "__globals__", None)))
+
+
+@lru_cache(maxsize=16)
+def _tree(text: str) -> ast.AST:
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in notebooks
+    try:
+        tree: ast.AST = compile(text, "<source>", "exec", flags, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
+    return tree
+
+
+@lru_cache(maxsize=16)
+def _definitions(text: str) -> dict[tuple[str, int], _Def]:
+    """Return every ``def`` in a text, by name and first line, as code objects have them."""
+    return {
+        (node.name, min([node.lineno, *(item.lineno for item in node.decorator_list)])): node
+        for node in ast.walk(_tree(text))
+        if isinstance(node, _Def)
+    }
