@@ -13,7 +13,7 @@ import pytest
 
 from gorkflow import Engine, RunFailedError, RunStatus, Signal, StoreError, Workflow, step
 from gorkflow.engine import _claims, _driver
-from gorkflow.engine._asleep import Asleep, Replayed
+from gorkflow.engine._asleep import Asleep, RunState
 from gorkflow.engine._values import Values
 from gorkflow.events import StepCompleted
 from gorkflow.machine import Machine, replay
@@ -235,7 +235,7 @@ async def test_a_run_from_the_store_is_replayed_once(store: Any, fed: Any) -> No
 async def test_what_is_kept_is_what_the_history_leads_to(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    woken: list[Replayed] = []
+    woken: list[RunState] = []
     wake = Asleep.wake
 
     async def checked(self: Asleep, row: Any) -> Any:

@@ -427,7 +427,7 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
             blocks = again
             stood.ahead = lease._holds_until.loop + 0.1 - time.monotonic()
             await until(lease.holds, "the renewal")
-            assert not lease.stopped
+            assert not engine._service.runs.stopped
         gate.open()
         assert await handle.result() == 1
 
@@ -460,7 +460,7 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
         monkeypatch.setattr(store, "heartbeat", fails)
         assert engine._service is not None
         lease = engine._service.lease
-        await until(lambda: lease.stopped, "the end of patience")
+        await until(lambda: engine._service.runs.stopped, "the end of patience")
         assert stood.ahead < 10.0
         stood.ahead = 40.0
         assert await handle.result() == 2
@@ -493,11 +493,11 @@ async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
         monkeypatch.setattr(store, "heartbeat", hangs)
         assert engine._service is not None
         lease = engine._service.lease
-        while not lease.stopped and stood.ahead < 60.0:
+        while not engine._service.runs.stopped and stood.ahead < 60.0:
             stood.ahead += 1.0  # handlers block the loop, which is late for everything
             for _ in range(10):
                 await asyncio.sleep(0)
-        assert lease.stopped
+        assert engine._service.runs.stopped
         answer.set()
         assert await handle.result() == 2
 
@@ -566,7 +566,7 @@ async def test_what_was_stopped_in_time_goes_on_here_though_the_store_stumbles_o
         stuck = store.gates["heartbeat"] = Gate()
         assert engine._service is not None
         lease = engine._service.lease
-        await until(lambda: lease.stopped, "the end of the lease")
+        await until(lambda: engine._service.runs.stopped, "the end of the lease")
         del store.gates["heartbeat"]
         stuck.open()
         assert await handle.result() == 2

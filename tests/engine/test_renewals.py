@@ -106,8 +106,10 @@ async def test_the_last_chance_is_one() -> None:
     async with Engine(store, lease=0.6) as engine:
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         lease = lease_of(engine)
-        await until(lambda: lease.stopped or store.told.count("heartbeat") > 1, "heartbeats")
-        assert not lease.stopped
+        await until(
+            lambda: engine._service.runs.stopped or store.told.count("heartbeat") > 1, "heartbeats"
+        )
+        assert not engine._service.runs.stopped
         gate.open()
         assert await handle.result() == 1
 

@@ -42,7 +42,7 @@ class OneTransition:
 def test_what_is_ready_is_written_though_the_writing_task_was_cancelled_before_it_began():
     async def main() -> None:
         store, driver = SlowStore(), OneTransition()
-        committer = Committer(store, asyncio.get_running_loop())  # type: ignore[arg-type]
+        committer = Committer(store, asyncio.get_running_loop(), ())  # type: ignore[arg-type]
         committer.submit(driver)  # type: ignore[arg-type]
         await asyncio.sleep(0)
         assert committer._task is not None
@@ -58,7 +58,7 @@ def test_a_run_that_can_not_go_on_does_not_keep_the_others_of_its_batch_waiting(
     async def main() -> None:
         error = RuntimeError("can't start new thread")
         store, broken, driver = SlowStore(), OneTransition(error), OneTransition()
-        committer = Committer(store, asyncio.get_running_loop())  # type: ignore[arg-type]
+        committer = Committer(store, asyncio.get_running_loop(), ())  # type: ignore[arg-type]
         committer.submit(broken)  # type: ignore[arg-type]
         committer.submit(driver)  # type: ignore[arg-type]
         await asyncio.sleep(0)

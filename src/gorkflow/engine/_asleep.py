@@ -1,15 +1,18 @@
-"""Runs that were suspended here, kept as they were: whoever wakes one has nothing to replay.
+"""The state of a run in memory, and the suspended runs of an engine, whose state it keeps.
 
-The store alone says what is recorded. What is kept counts only as far as the store agrees: the run
-has the token that our own claim gave it, or what others recorded since is fed to the machine first.
+To wake such a run, nothing has to be replayed.
+
+The store alone says what is recorded. A kept state counts only as far as the store agrees: the run
+has the token of our own claim, or the events of others since then are fed to the machine first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gorkflow.engine._mail import Mail
 from gorkflow.errors import HistoryError
 from gorkflow.events import Event, ResultKept, RunCreated, SignalReceived, StepCompleted, StepFailed
 from gorkflow.machine import extend
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gorkflow.definition import Definition
-    from gorkflow.engine._driver import Driver
-    from gorkflow.engine._mail import Mail
     from gorkflow.engine._values import Values
     from gorkflow.machine import Machine
     from gorkflow.store import RunRow, Store
@@ -38,25 +39,33 @@ _PAYLOADS: dict[type[Event], str] = {
 
 
 @dataclass(slots=True, eq=False)
-class Replayed:
-    """A run as its history left it."""
+class RunState:
+    """A run as its events left it."""
 
     definition: Definition
     machine: Machine
     values: Values
-    timeout: float | None
-    defined_at: float | None
-    payload: int
+    timeout: float | None = None
+    """Seconds that it may take once it is started."""
+    defined_at: float | None = None
+    """When its definition was new, in seconds since the epoch; ``None``: when it was created."""
+    payload: int = 0
     """Bytes of the values that its events brought."""
-    mail: Mail | None = None
-    """What has had no effect yet; ``None``: it is to be read."""
+    mail: Mail = field(init=False)
+    """The messages that have had no effect yet."""
+
+    def __post_init__(self) -> None:
+        self.forget_mail()
+
+    def forget_mail(self) -> None:
+        """Have the messages read anew."""
+        self.mail = Mail(self.machine, self.definition.payloads)
 
     @property
     def weight(self) -> int:
         """About how many bytes it takes."""
-        unread = 0 if self.mail is None else self.mail.size
         events, frames = self.machine.seq * _EVENT, len(self.machine.frames) * _FRAME
-        return self.payload + unread + events + frames
+        return self.payload + self.mail.size + events + frames
 
 
 class Asleep:
@@ -70,36 +79,27 @@ class Asleep:
     def __init__(self, store: Store, limit: int = LIMIT) -> None:
         self._store = store
         self._limit = limit
-        self._runs: OrderedDict[str, tuple[RunRow, Replayed, int]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[RunRow, RunState, int]] = OrderedDict()
         self.weight = 0
 
-    def put(self, driver: Driver) -> None:
-        """Keep a run whose suspension is durable. Its driver touches it no more."""
-        if driver.row.status is not RunStatus.SUSPENDED:
+    def put(self, row: RunRow, run: RunState) -> None:
+        """Keep a run whose suspension is durable. Its driver does not use it any more."""
+        if row.status is not RunStatus.SUSPENDED:
             return
-        run = Replayed(
-            driver.definition,
-            driver.machine,
-            driver.values,
-            driver.timeout,
-            driver.defined_at,
-            driver.payload,
-            driver.mail,
-        )
-        self._take(driver.run_id)
-        self._runs[driver.run_id] = driver.row, run, run.weight
+        self._take(row.run_id)
+        self._runs[row.run_id] = row, run, run.weight
         self.weight += run.weight
         while self.weight > self._limit:
             self._take(next(iter(self._runs)))
 
-    async def wake(self, row: RunRow) -> Replayed | None:
+    async def wake(self, row: RunRow) -> RunState | None:
         """Return a run as it is recorded, and forget it; ``None``: it has to be loaded.
 
         Args:
-            row: as our claim left it: nobody else writes to the run meanwhile.
+            row: as our claim left it: no other worker writes to the run meanwhile.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: If the store failed.
         """
         found = self._take(row.run_id)
         if found is None:
@@ -112,7 +112,7 @@ class Asleep:
             return run if row.seq == machine.seq else None
         if run.definition.fingerprint != row.fingerprint:
             return None  # what others recorded may not fit the types of our code: load it, and see
-        run.mail = None  # others may have read it
+        run.forget_mail()  # others may have read some
         missing = row.seq - machine.seq
         if missing > 0:
             events = await self._store.read_events(row.run_id, after=machine.seq, limit=missing)
@@ -124,7 +124,7 @@ class Asleep:
             run.payload += size_of(events)
         return run if row.seq == machine.seq else None
 
-    def _take(self, run_id: str) -> tuple[RunRow, Replayed, int] | None:
+    def _take(self, run_id: str) -> tuple[RunRow, RunState, int] | None:
         found = self._runs.pop(run_id, None)
         if found is not None:
             self.weight -= found[2]

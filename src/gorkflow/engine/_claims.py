@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gorkflow.engine import _blocked
-from gorkflow.engine._asleep import Replayed, size_of
+from gorkflow.engine._asleep import RunState, size_of
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
 from gorkflow.engine._reading import reading
@@ -238,21 +238,11 @@ class Claims:
             )
         how = "begins on" if claim.row.started_at is None else "is continued by"
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
-        driver = Driver(
-            self._runtime,
-            run.definition,
-            row,
-            run.machine,
-            run.values,
-            self._context,
-            timeout=run.timeout,
-            defined_at=run.defined_at,
-        )
-        driver.payload, driver.mail = run.payload, run.mail or driver.mail
+        driver = Driver(self._runtime, row, run, self._context)
         driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
         self._runs.carry(driver)
 
-    async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, Replayed]:
+    async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, RunState]:
         """Load a run and replay it; return its row from then on, too."""
         run_id = claim.row.run_id
         definition = self._registry.of_run(run_id, claim.row.workflow_id)
@@ -273,7 +263,7 @@ class Claims:
         values = Values(run_id, definition)
         values.note(history)
         size = size_of(loaded.events)
-        run = Replayed(definition, machine, values, created.timeout, created.defined_at, size)
+        run = RunState(definition, machine, values, created.timeout, created.defined_at, size)
         return row, run
 
     async def _accept(

@@ -27,15 +27,14 @@ class Committer:
     the larger the groups.
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, carried: Sized) -> None:
         self._store = store
         self._loop = loop
         self._immediate = store if isinstance(store, Immediate) else None
         self._ready: list[Driver] = []
         self._scheduled = False
         self._is_settling = False
-        self.carried: Sized = ()
-        """The runs that are carried; given once there can be some."""
+        self._carried = carried
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, driver: Driver) -> None:
@@ -55,7 +54,7 @@ class Committer:
         Only for a run in which nothing goes on, and where nothing comes after: the last act of a
         task or callback, or of what records a new run.
         """
-        if self._immediate is None or self._is_settling or len(self.carried) > 1:
+        if self._immediate is None or self._is_settling or len(self._carried) > 1:
             self.submit(driver)
         else:
             self._write_now(self._immediate, [driver])

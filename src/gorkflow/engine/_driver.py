@@ -17,9 +17,7 @@ from gorkflow import events as ev
 from gorkflow.engine._asleep import size_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._decision import Evaluation, evaluate
-from gorkflow.engine._mail import Mail
-from gorkflow.engine._refusal import NOT_RECORDED, refusal
-from gorkflow.engine._summary import log_end, summary
+from gorkflow.engine._row import NOT_RECORDED, log_end, refusal, summary
 from gorkflow.engine._sync import Promise
 from gorkflow.engine._timers import Timers
 from gorkflow.machine import (
@@ -31,7 +29,6 @@ from gorkflow.machine import (
     Decide,
     Expand,
     FinishRun,
-    Machine,
     RunStep,
     StartTimer,
 )
@@ -42,9 +39,8 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Iterable
 
-    from gorkflow.definition import Definition
+    from gorkflow.engine._asleep import RunState
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.engine._values import Values
     from gorkflow.store import Message
 
 logger = logging.getLogger("gorkflow.run")
@@ -56,49 +52,44 @@ NAP = 5.0
 
 
 class Driver:
-    """A run that this engine carries.
+    """A run that this engine runs.
 
     Args:
-        runtime: what all runs of the engine share.
-        definition: the functions and types for the run's tree.
-        row: the run's summary, as the store has it, or shall have it.
-        machine: its state.
-        values: its recorded values.
+        runtime: the parts that all runs of the engine share.
+        row: the run's summary, as the store has it, or will have it.
+        run: its state.
         context: the context variables that its handlers see.
-        timeout: seconds that the run may take once it is started.
-        defined_at: when its definition was new, if not when it was created.
-        opening: for a run that the store doesn't know yet: its first events, as ``post`` has them.
+        opening: for a run that the store doesn't have yet: its first events, as ``post`` has them.
     """
+
+    on_end: Callable[[Driver], None] | None = None
+    """Called once, when it has nothing more to do."""
 
     def __init__(
         self,
         runtime: Runtime,
-        definition: Definition,
         row: RunRow,
-        machine: Machine,
-        values: Values,
+        run: RunState,
         context: contextvars.Context,
         *,
-        timeout: float | None = None,
-        defined_at: float | None = None,
         opening: list[Inbound] | None = None,
     ) -> None:
         self.runtime = runtime
-        self.definition = definition
         self.row = row
+        self.run = run
         self.run_id = row.run_id
-        self.machine = machine
-        self.values = values
+        self.definition = run.definition
+        self.machine = run.machine
+        self.values = run.values
+        self.mail = run.mail
         self.context = context
-        self.timeout = timeout
-        self.defined_at = row.created_at if defined_at is None else defined_at
-        self.payload = 0  # bytes of the values so far
+        self.defined_at = row.created_at if run.defined_at is None else run.defined_at
         self.admitted: list[RunStep] = []
         """Steps that waited for their slots and got them."""
         self.created: Promise[BaseException | None] = Promise()
         """Resolved when the run is durable, or with why it can't be."""
         self.done: Promise[BaseException | None] = Promise()
-        """Resolved when the run has ended or is suspended, or with why it can't be carried on."""
+        """Resolved when the run has ended or is suspended, or with why it can't run on here."""
         self.noted: tuple[Promise[None], ...] = ()  # resolved when what was fed so far is durable
         self.opening = opening  # until it is recorded
         self._inbox: list[Inbound] = [*(opening or ())]
@@ -108,7 +99,6 @@ class Driver:
         self._writing = self._more_mail = False
         self.begun = False
         """Whether it had its turn; until then, it can only be cancelled."""
-        self.mail = Mail(machine, definition.payloads)
         self._attempts: dict[str, Attempt | Evaluation] = {}
         self.timers = Timers(runtime.clock)
         if opening is None:
@@ -209,8 +199,8 @@ class Driver:
             return None
         self._writing = True
         self.values.note(events)
-        self.payload += size_of(events)
-        row = summary(self, now, rests=rests, keeps=not leaves)
+        self.run.payload += size_of(events)
+        row = summary(self.row, self.run, now, rests=rests, leaves=leaves, begun=self.begun)
         changed, self.row = row is not self.row, row
         if self.opening is not None:
             return NewRun(row, self.definition.text, events)
@@ -395,7 +385,8 @@ class Driver:
             self.runtime.slots.withdraw(command)
         for attempt in list(self._attempts.values()):
             attempt.cancel()
-        self.runtime.ended(self)
+        if self.on_end is not None:
+            self.on_end(self)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks in which handlers run."""

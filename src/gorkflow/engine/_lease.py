@@ -7,18 +7,17 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gorkflow.clock import background
-from gorkflow.errors import EngineClosedError, LeaseLostError, StoreCorruptError, StoreError
+from gorkflow.errors import EngineClosedError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gorkflow.engine._runs import Runs
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import Message
+    from gorkflow.engine._times import Times
+    from gorkflow.store import Message, Store
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -44,28 +43,56 @@ class _Moment(NamedTuple):
 _NEVER = _Moment(float("-inf"), float("-inf"))
 
 
+class Holder(Protocol):
+    """The owner of runs, which may run them only while its lease holds."""
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Take the messages that a heartbeat brought."""
+        ...
+
+    async def on_lapsed(self) -> None:
+        """Stop the runs that others own by now: the lease had ended, and is about to hold again.
+
+        Raises:
+            StoreError: If the store failed.
+        """
+        ...
+
+    def on_lost(self) -> None:
+        """Stop every run: the lease may end at any moment, and others may take the runs."""
+        ...
+
+    def clock_was_set(self, by: float) -> None:
+        """Set timers anew: the time of day was set by so many seconds."""
+        ...
+
+
 class Lease:
-    """Registers the worker, and renews its lease in a task of its own.
+    """The lease of a worker, which it renews in a task of its own.
 
     Args:
-        runtime: the engine's.
-        runs: those that it carries, which are stopped before the lease can end.
+        loop: the engine's.
+        clock: the engine's.
+        store: where the worker is registered.
+        worker_id: its name.
         seconds: without a heartbeat, after which others may take its runs.
-        mail: takes the messages that heartbeats bring.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
-        runs: Runs,
+        loop: asyncio.AbstractEventLoop,
+        clock: Times,
+        store: Store,
+        worker_id: str,
         seconds: float,
-        mail: Callable[[Sequence[Message]], None],
     ) -> None:
-        self._runtime = runtime
-        self._runs = runs
+        self._loop = loop
+        self._clock = clock
+        self._store = store
+        self._worker_id = worker_id
         self._seconds = seconds
-        self._mail = mail
-        self._mail_up_to = 0
+        self._holder: Holder | None = None
+        self._messages_up_to = 0
         self._registered = False
         self._announced = False
         self._released = False
@@ -77,10 +104,8 @@ class Lease:
         self._holds_until = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Callable[[], object]] = []
-        self._moved = runtime.clock.moved
-        runtime.clock.when_moved = self._clock_was_set
-        self.stopped: set[str] = set()
-        """Runs that were stopped because of it, and are to go on here if nobody has taken them."""
+        self._moved = clock.moved
+        clock.when_moved = self._clock_was_set
 
     @property
     def period(self) -> float:
@@ -88,47 +113,50 @@ class Lease:
         return min(BEAT, self._seconds / 3)
 
     def holds(self) -> bool:
-        """Return whether nobody else can have taken our runs. May be called from any thread."""
-        runtime, end = self._runtime, self._holds_until
-        return runtime.loop.time() < end.loop and runtime.clock.now() < end.day
+        """Return whether no other worker can own our runs. May be called from any thread."""
+        end = self._holds_until
+        return self._loop.time() < end.loop and self._clock.now() < end.day
 
     def when_held(self, call: Callable[[], object]) -> None:
-        """Call as soon as the lease is renewed. What is stopped by its end must not mind."""
+        """Call as soon as the lease is renewed, or when the engine is closed."""
         self._waiting.append(call)
         self._wake.set()
 
     def _clock_was_set(self) -> None:
-        """Have it renewed by the new time, and all runs know. May be called from any thread."""
+        """Renew by the new time, and report that to the holder. May be called from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._runtime.loop.call_soon_threadsafe(self._tell_of_the_clock)
+            self._loop.call_soon_threadsafe(self._report_clock)
 
-    def _tell_of_the_clock(self) -> None:
-        clock = self._runtime.clock
-        by, self._moved = clock.moved - self._moved, clock.moved
+    def _report_clock(self) -> None:
+        by, self._moved = self._clock.moved - self._moved, self._clock.moved
         self._wake.set()
-        for driver in list(self._runs.drivers.values()):
-            driver.clock_was_set(by)
+        if self._holder is not None:
+            self._holder.clock_was_set(by)
 
     def wait_no_more(self) -> None:
-        """Call now what waits for the renewal: it is there, or the engine is being closed."""
+        """Call now all that waits for the renewal: it is there, or the engine is being closed."""
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()
 
     # ---- life -----------------------------------------------------------------------------
 
-    async def take(self) -> None:
-        """Register the worker, unless it is.
+    async def take(self, holder: Holder) -> None:
+        """Register the worker, unless it is registered.
+
+        Args:
+            holder: stops its runs before the lease can end.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: If the store failed.
         """
+        self._holder = holder
         self._released = False
         if not self._registered:
             self._hold(await self._register())
 
     async def beat(self) -> None:
-        """Renew it again and again, for ever."""
+        """Renew it again and again, without end."""
         while True:
             with background(), contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.period):
@@ -139,20 +167,20 @@ class Lease:
             except StoreError as error:
                 self._failed = True
                 logger.warning("the heartbeat failed; trying again: %s", error)
-            except Exception:  # whatever it was: without a heartbeat, others take over our runs
+            except Exception:  # of any kind: without a heartbeat, others take over our runs
                 self._failed = True
                 logger.exception("the heartbeat failed; trying again")
 
     async def renew(self) -> None:
-        """Make sure that it holds, without which a claim is worthless; bring the mail.
+        """Make sure that it holds, without which a claim is worthless; deliver the messages.
 
         Raises:
-            StoreError: the store failed.
-            EngineClosedError: it was given back.
+            StoreError: If the store failed.
+            EngineClosedError: If it was released.
         """
         async with self._renewing:
             if self._released:
-                raise EngineClosedError("the engine is closed, and carries no more runs")
+                raise EngineClosedError("the engine is closed, and runs nothing any more")
             if not self._registered:
                 await self._register()
             while not await self._beat_once():
@@ -162,42 +190,42 @@ class Lease:
         """Make sure that it holds, unless it does.
 
         Raises:
-            StoreError: the store failed.
-            EngineClosedError: it was given back.
+            StoreError: If the store failed.
+            EngineClosedError: If it was released.
         """
         if not self.holds():
             await self.renew()
 
     def end(self) -> None:
-        """Renew it no more, and let nothing begin: the half of ``release`` that nobody cuts off."""
+        """Stop renewing, and let no step begin: the half of ``release`` that can't be cut off."""
         self._released = True
         if self._timer is not None:
             self._timer.cancel()
         self._holds_until = _NEVER
 
     async def release(self) -> None:
-        """Give back every run, and be no worker any more.
+        """Release every run, and the worker.
 
         Raises:
-            StoreError: the store failed; others take the runs over when the lease has ended.
+            StoreError: If the store failed; others take the runs over when the lease has ended.
         """
         self.end()
         if self._announced:
             self._registered = False
-            await self._runtime.store.unregister(self._runtime.worker_id)
+            await self._store.unregister(self._worker_id)
             self._announced = False
 
     def _now(self) -> _Moment:
-        return _Moment(self._runtime.loop.time(), self._runtime.clock.now())
+        return _Moment(self._loop.time(), self._clock.now())
 
     async def _register(self) -> _Moment:
         """Announce the worker; return when that was asked for."""
         asked = self._now()
         # Before it is: closing may cut us off here, and it happens all the same.
         self._announced = True
-        await self._runtime.store.register(
+        await self._store.register(
             Worker(
-                worker_id=self._runtime.worker_id,
+                worker_id=self._worker_id,
                 started_at=asked.day,
                 seen_at=asked.day,
                 lease=self._seconds,
@@ -210,45 +238,25 @@ class Lease:
 
     async def _beat_once(self) -> bool:
         asked = self._now()
-        beat = await self._runtime.store.heartbeat(
-            self._runtime.worker_id, self._runtime.clock, after=self._mail_up_to
-        )
+        beat = await self._store.heartbeat(self._worker_id, self._clock, after=self._messages_up_to)
         self._hangs = False
-        self._mail(beat.messages)
-        self._mail_up_to = max(self._mail_up_to, beat.upto)
+        assert self._holder is not None  # or it was never taken
+        self._holder.deliver(beat.messages)
+        self._messages_up_to = max(self._messages_up_to, beat.upto)
         if not beat.alive:
-            logger.warning("the lease of %s ended before it was renewed", self._runtime.worker_id)
+            logger.warning("the lease of %s ended before it was renewed", self._worker_id)
             self._lapsed = True
             self._registered = False
             await self._register()
             return False
         if self._lapsed:
-            await self._stop_what_is_lost()
+            await self._holder.on_lapsed()
             self._lapsed = False
         self._holds_until = self._end_of(asked)
         if not self.holds():
             return False  # it took so long that what it renewed is over already
         self._hold(asked)
         return True
-
-    async def _stop_what_is_lost(self) -> None:
-        """Stop what others have taken over while the lease did not hold."""
-        for run_id, driver in list(self._runs.drivers.items()):
-            if not driver.created.is_set:
-                continue
-            try:
-                row = await self._runtime.store.get_run(run_id)
-            except StoreCorruptError as error:
-                driver.broken(error)  # nobody can carry it on; the others are no worse for it
-                continue
-            if row is not None and row.token == driver.row.token:
-                if row.worker_id == self._runtime.worker_id:
-                    continue
-                self.stopped.add(run_id)  # released, but not taken
-                lost = f"the lease on run {run_id!r} ended while this process did not run"
-            else:
-                lost = f"another worker took over run {run_id!r} while this process did not run"
-            driver.broken(LeaseLostError(run_id, lost))
 
     # ---- its end --------------------------------------------------------------------------
 
@@ -272,33 +280,29 @@ class Lease:
         self._failed = self._failed or self._hangs
         self._hangs = self._renewing.locked()
         self._wake.set()
-        self._call_at(self._runtime.loop.time() + self._seconds * _CHANCE, self._stop)
+        self._call_at(self._loop.time() + self._seconds * _CHANCE, self._stop)
 
     def _stop(self) -> None:
-        """Stop every run before the lease could end: from then on others may carry them on.
+        """Stop every run before the lease could end: from then on others may continue them.
 
         By a timer of its own, since the heartbeat may fail or hang. As long as it does neither, and
         only the loop is blocked, it gets another chance.
         """
         assert self._timer is not None  # it brought us here
-        late = self._runtime.loop.time() - self._timer.when()
+        late = self._loop.time() - self._timer.when()
         if late > self._seconds * _CHANCE / 2 and not self._failed:
             self._last_chance()
             return
         logger.error(
-            "%s could not renew its lease of %g s; it stops its runs, which go on here or "
+            "%s could not renew its lease of %g s; it stops its runs, which continue here or "
             "elsewhere once the store answers",
-            self._runtime.worker_id,
+            self._worker_id,
             self._seconds,
         )
-        for run_id, driver in list(self._runs.drivers.items()):
-            if driver.created.is_set:
-                self.stopped.add(run_id)
-                driver.broken(
-                    LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")
-                )
+        assert self._holder is not None  # as above
+        self._holder.on_lost()
 
     def _call_at(self, when: float, call: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._runtime.loop.call_at(when, call)
+        self._timer = self._loop.call_at(when, call)

@@ -1,4 +1,4 @@
-"""Which functions the runs of an engine have: each keeps its own as long as the engine lives."""
+"""The definitions of the runs of an engine: each run keeps its own as long as the engine lives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from gorkflow.errors import StoreCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from gorkflow.definition import Definition
-    from gorkflow.engine._driver import Driver
     from gorkflow.store import Store
 
 _ENDED = 100  # ended runs whose functions are known, to repeat them with
@@ -28,28 +27,35 @@ class Own:
 
     def __init__(self, *, learns: bool) -> None:
         self._learns = learns
-        self.running: Mapping[str, Driver] = {}
-        """The runs that run here now: those have their definitions themselves."""
+        self._running: dict[str, Definition] = {}
         self._live: dict[str, Definition] = {}
         self._ended: dict[str, Definition] = {}
         self._next = 0.0
 
     def get(self, run_id: str) -> Definition | None:
         """Return the definition of a run; ``None``: not known, or no longer."""
-        driver = self.running.get(run_id)
-        if driver is not None:
-            return driver.definition
-        return self._live.get(run_id) or self._ended.get(run_id)
+        found = self._running.get(run_id) or self._live.get(run_id)
+        return found or self._ended.get(run_id)
+
+    def use(self, run_id: str, definition: Definition) -> None:
+        """Keep the definition of a run that runs here now."""
+        self._running[run_id] = definition
+
+    def drop(self, run_id: str) -> None:
+        """Forget a run that was not recorded; another one may have the id."""
+        self._running.pop(run_id, None)
 
     def keep(self, run_id: str, definition: Definition) -> None:
         """Keep the definition of a run that leaves for now: it sleeps, say."""
+        self._running.pop(run_id, None)
         if self._learns:
             self._live[run_id] = definition
         else:
             self.end(run_id, definition)
 
     def end(self, run_id: str, definition: Definition) -> None:
-        """Keep the definition of a run that has ended, or goes on elsewhere, for a while."""
+        """Keep the definition of a run that has ended, or continues elsewhere, for a while."""
+        self._running.pop(run_id, None)
         self._live.pop(run_id, None)
         self._ended.pop(run_id, None)
         if definition.outputs:  # else a client queued it, without any code

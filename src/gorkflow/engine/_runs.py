@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gorkflow.engine._refusal import NOT_RECORDED, duplicate
-from gorkflow.errors import EngineClosedError
+from gorkflow.engine._row import NOT_RECORDED, duplicate
+from gorkflow.errors import EngineClosedError, LeaseLostError, StoreCorruptError
 from gorkflow.events import RunStarted
 from gorkflow.model import RunStatus
 
@@ -36,6 +36,7 @@ class Runs:
 
     Args:
         runtime: the engine's.
+        drivers: takes the runs that this engine owns, by id.
         max_runs: runs that may be live at a time; the others wait. ``None``: no limit.
         own: takes the definitions of runs that leave.
         dropped: called with a run that this engine gave up though the store has it as ours.
@@ -45,13 +46,14 @@ class Runs:
     def __init__(
         self,
         runtime: Runtime,
+        drivers: dict[str, Driver],
         *,
         max_runs: int | None,
         own: Own,
         dropped: Callable[[Driver], None],
         room: Callable[[], None],
     ) -> None:
-        self.drivers: dict[str, Driver] = {}
+        self.drivers = drivers
         self._runtime = runtime
         self._max_runs = max_runs
         self._own = own
@@ -64,6 +66,8 @@ class Runs:
         """Runs that were suspended here, or queued, and have not come back."""
         self.left: list[str] = []
         """Runs that were let go though they had not ended, as the engine was closed."""
+        self.stopped: set[str] = set()
+        """Runs that the lease stopped, to be continued here if no other worker has them."""
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
@@ -93,7 +97,7 @@ class Runs:
                 await asyncio.sleep(0)  # as below
                 raise duplicate(driver.run_id)
             await asyncio.sleep(0)
-        self.drivers[driver.run_id] = driver
+        self._add(driver)
         if driver.row.worker_id is not None:
             self._when_due(driver, self._admit)
         self._runtime.committer.commit(driver)
@@ -107,12 +111,17 @@ class Runs:
 
     def carry(self, driver: Driver) -> None:
         """Go on with a run that was taken over."""
-        self.drivers[driver.run_id] = driver
+        self._add(driver)
         self.resting.pop(driver.run_id, None)
         if _interruptions(driver) >= _SUSPECT:
             self._suspects.add(driver)
         else:
             self._when_due(driver, self._admit)
+
+    def _add(self, driver: Driver) -> None:
+        self.drivers[driver.run_id] = driver
+        self._own.use(driver.run_id, driver.definition)
+        driver.on_end = self.ended
 
     def _when_due(self, driver: Driver, admit: Callable[[Driver], None]) -> None:
         """Admit a run; one whose start was delayed, when that is over."""
@@ -134,7 +143,8 @@ class Runs:
         driver.begun = True
         if driver.machine.status is PENDING:
             now = self._runtime.clock.now()
-            deadline = None if driver.timeout is None else now + driver.timeout
+            timeout = driver.run.timeout
+            deadline = None if timeout is None else now + timeout
             driver.post(RunStarted, "", None, (deadline,))
         else:
             driver.resume()
@@ -165,10 +175,12 @@ class Runs:
         why = driver.done.result()
         if driver.machine.status.terminal and why is None:
             self._own.end(driver.run_id, driver.definition)
-        elif not isinstance(why, NOT_RECORDED):
+        elif isinstance(why, NOT_RECORDED):
+            self._own.drop(driver.run_id)
+        else:
             self._own.keep(driver.run_id, driver.definition)  # it may come back
         if why is None:
-            self._runtime.asleep.put(driver)
+            self._runtime.asleep.put(driver.row, driver.run)
         elif not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
         self._remember(driver)
@@ -186,6 +198,42 @@ class Runs:
             self.resting[driver.run_id] = None
         elif isinstance(why, EngineClosedError) and driver.opening is None:
             self.left.append(driver.run_id)
+
+    # ---- the lease ------------------------------------------------------------------------
+
+    def on_lost(self) -> None:
+        """Stop every run, since the lease could not be renewed."""
+        for run_id, driver in list(self.drivers.items()):
+            if driver.created.is_set:
+                self.stopped.add(run_id)
+                driver.broken(
+                    LeaseLostError(run_id, f"the lease on run {run_id!r} could not be renewed")
+                )
+
+    async def on_lapsed(self) -> None:
+        """Stop the runs that others have taken over while the lease did not hold.
+
+        Raises:
+            StoreError: If the store failed.
+        """
+        for run_id, driver in list(self.drivers.items()):
+            if not driver.created.is_set:
+                continue
+            try:
+                row = await self._runtime.store.get_run(run_id)
+            except StoreCorruptError as error:
+                driver.broken(error)  # no worker can run it; the others are no worse for it
+                continue
+            if row is not None and row.token == driver.row.token:
+                if row.worker_id == self._runtime.worker_id:
+                    continue
+                self.stopped.add(run_id)  # released, but not taken
+                lost = f"the lease on run {run_id!r} ended while this process did not run"
+            else:
+                lost = f"another worker took over run {run_id!r} while this process did not run"
+            driver.broken(LeaseLostError(run_id, lost))
+
+    # ---- closing --------------------------------------------------------------------------
 
     async def rest(self, leave: Callable[[Driver], None]) -> None:
         """Wait until no handler runs and nothing is being written, or the grace is over.

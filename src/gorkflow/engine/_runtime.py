@@ -1,30 +1,31 @@
-"""What all runs of one engine share."""
+"""The runtime: what all runs of one engine share."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gorkflow.engine._asleep import Asleep
+from gorkflow.engine._lease import Lease
+from gorkflow.engine._watchdog import Watchdog
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from gorkflow.engine._admission import Admission
     from gorkflow.engine._committer import Committer
-    from gorkflow.engine._driver import Driver
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._functions import Functions
-    from gorkflow.engine._lease import Lease
     from gorkflow.engine._times import Times
-    from gorkflow.engine._watchdog import Watchdog
     from gorkflow.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Runtime:
-    """The shared parts, and the two ways in which a driver speaks to its engine."""
+    """The parts that all runs of one engine share."""
 
     loop: asyncio.AbstractEventLoop
     store: Store
@@ -35,28 +36,40 @@ class Runtime:
     slots: Admission
     worker_id: str
     deps: object
+    lease_seconds: float
+    """Seconds without a heartbeat after which others may take the runs."""
     max_payload: int
     """Bytes that one value may have as JSON."""
+    recovers: bool
+    """Whether runs without an owner are claimed here. Then a run that only waits leaves the
+    process: it is claimed when it is due."""
     uniform: Callable[[float, float], float]
     """Draws the jitter of retries."""
-    ended: Callable[[Driver], None]
-    """Called once when a driver has nothing more to do."""
     changed: Callable[[str], None]
     """Called with a run's id when events of it were recorded."""
-    is_shutting_down: Callable[[], bool]
-    """Whether all tasks of the loop are being cancelled, so that what they say means nothing."""
+    closing: bool = False
+    """No step is scheduled any more."""
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    """The engine's own tasks."""
     asleep: Asleep = field(init=False)
     """The runs that were suspended here."""
     watchdog: Watchdog = field(init=False)
     """Counts for how long the event loop was blocked."""
     lease: Lease = field(init=False)
-    """While it holds, nobody else has our runs, and steps may begin."""
-    recovers: bool = field(default=False)
-    """Whether runs that nobody carries are taken up here. Then one that only waits leaves the
-    process: it is claimed when it is due."""
-    closing: bool = field(default=False)
-    """No step is scheduled any more."""
+    """While it holds, no other worker owns our runs, and steps may begin."""
 
     def __post_init__(self) -> None:
-        """Begin with no run that sleeps."""
         self.asleep = Asleep(self.store)
+        self.watchdog = Watchdog(self.loop, self.clock)
+        self.lease = Lease(self.loop, self.clock, self.store, self.worker_id, self.lease_seconds)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work of the engine in a task of its own."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def is_shutting_down(self) -> bool:
+        """Return whether all tasks of the loop are being cancelled, the engine's among them."""
+        return self.closing or any(task.cancelling() for task in self.tasks)

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
-from gorkflow.engine._lease import Lease
 from gorkflow.engine._left import still_waiting
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
 from gorkflow.engine._sync import Promise
-from gorkflow.engine._watchdog import Watchdog
 from gorkflow.engine._within import calling
 from gorkflow.errors import (
     EngineClosedError,
@@ -45,27 +43,30 @@ class Service:
         runtime: the engine's.
         registry: the workflows it knows.
         max_runs: runs that may be live at a time; ``None``: no limit.
-        lease: seconds without a heartbeat after which others may take its runs.
+        drivers: takes the runs that it owns, by id.
     """
 
     def __init__(
-        self, runtime: Runtime, registry: Registry, *, max_runs: int | None, lease: float
+        self,
+        runtime: Runtime,
+        registry: Registry,
+        drivers: dict[str, Driver],
+        *,
+        max_runs: int | None,
     ) -> None:
         self.runtime = runtime
         self.runs = Runs(
             runtime,
+            drivers,
             max_runs=max_runs,
             own=registry.own,
             dropped=self._dropped,
             room=self._look_for_more,
         )
-        runtime.committer.carried = registry.own.running = self.runs.drivers
-        self.lease = Lease(runtime, self.runs, lease, self._deliver)
-        runtime.lease = self.lease
+        self.lease = runtime.lease
         self.claims = Claims(runtime, registry, self.runs)
         self._scheduler = Scheduler(runtime, registry, self.runs)
         self._registry = registry
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._watched: set[str] = set()
         self._followed: set[str] = set()
@@ -75,22 +76,20 @@ class Service:
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
         """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
-        runtime.watchdog = Watchdog(runtime.loop, runtime.clock)
 
     # ---- life -----------------------------------------------------------------------------
 
-    async def open(self, *, recover: bool) -> None:
+    async def open(self) -> None:
         """Announce this worker, and continue what others left."""
-        self.runtime.recovers = recover
         self._is_worker = True
         if not self.runtime.clock.is_virtual:
             self.runtime.watchdog.start()
-        await self.lease.take()
-        self._beat = self._spawn(self.lease.beat())
-        if recover:
+        await self.lease.take(self)
+        self._beat = self.runtime.spawn(self.lease.beat())
+        if self.runtime.recovers:
             self._watched.update(self._registry.ids())
             await self._take_what_fits(self._registry.ids())
-        self._spawn(self._look_on())
+        self.runtime.spawn(self._look_on())
 
     async def close(self, grace: float) -> None:
         """Stop: give running attempts the grace, then let everything go."""
@@ -119,7 +118,7 @@ class Service:
         """Let everything go. Who is cancelled meanwhile waits for no handler and no write."""
         runtime = self.runtime
         # The heartbeat goes on while handlers clean up, or others would have their runs too early.
-        tasks = [task for task in self._tasks if task is not self._beat]
+        tasks = [task for task in self.runtime.tasks if task is not self._beat]
         tasks += runtime.slots.limits.close()
         cleaning = self.runs.let_go()
         try:
@@ -132,7 +131,7 @@ class Service:
             self.lease.end()
             runtime.watchdog.stop()
             runtime.executors.close()
-            await self._end_of(self._tasks)
+            await self._end_of(runtime.tasks)
             try:
                 await self.lease.release()
             except StoreError as error:
@@ -147,16 +146,12 @@ class Service:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
 
-    def is_shutting_down(self) -> bool:
-        """Return whether somebody is cancelling all tasks of the loop, ours among them."""
-        return self.runtime.closing or any(task.cancelling() for task in self._tasks)
-
     # ---- what the engine asks for ---------------------------------------------------------
 
     def watch_for(self, workflow_id: str) -> None:
         """Continue runs of this workflow too, now that it is known."""
         if self.runtime.recovers and workflow_id not in self._watched:
-            self._spawn(self._recover_quietly([workflow_id]))
+            self.runtime.spawn(self._recover_quietly([workflow_id]))
         self._watched.add(workflow_id)
 
     async def recover(self, run_id: str | None, *, accept_types: bool = False) -> list[str]:
@@ -206,7 +201,7 @@ class Service:
             return CancelRequested(*fields)
 
         driver.post(requested, "", None, (reason,))
-        # Not with _spawn: a task of ours that is being cancelled means that the program stops.
+        # Not with spawn: a cancelled task of the engine means that the program stops.
         waits = [asyncio.ensure_future(promise.wait()) for promise in (recorded, driver.done)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -236,7 +231,7 @@ class Service:
             return
         async with self._visit:  # a client is a worker for as long as this takes
             try:
-                await self.lease.take()
+                await self.lease.take(self)
                 await self.claims.cancel(run_id, reason)
             finally:
                 await self.lease.release()
@@ -312,9 +307,9 @@ class Service:
             await self.claims.give_back(0.0)
             return
         await self.lease.ensure()
-        if self.lease.stopped:
+        if self.runs.stopped:
             await self.claims.give_back(0.0)
-            await self._take(self.lease.stopped, once=True)
+            await self._take(self.runs.stopped, once=True)
         await self.claims.give_back(RETRY)
         await self._take(self._followed)
         await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
@@ -345,7 +340,23 @@ class Service:
             if over:
                 wanted.discard(run_id)
 
-    def _deliver(self, messages: Sequence[Message]) -> None:
+    # ---- what the lease reports ----------------------------------------------------------
+
+    def on_lost(self) -> None:
+        """Stop every run."""
+        self.runs.on_lost()
+
+    async def on_lapsed(self) -> None:
+        """Stop the runs that others own by now."""
+        await self.runs.on_lapsed()
+
+    def clock_was_set(self, by: float) -> None:
+        """Have every run know that the time of day was set by so many seconds."""
+        for driver in list(self.runs.drivers.values()):
+            driver.clock_was_set(by)
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Hand messages to their runs."""
         again, self._early = self._early, []
         for message in (*again, *messages):
             driver = self.runs.drivers.get(message.run_id)
@@ -356,15 +367,9 @@ class Service:
 
     # ---- tasks ----------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = self.runtime.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it to its end, even if whoever waits for it is cancelled."""
-        task = self._spawn(work)
+        task = self.runtime.spawn(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:

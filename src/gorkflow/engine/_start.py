@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
+from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
 from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
@@ -139,15 +140,12 @@ def driver_for(
         state = _state(options.get("state"), runtime.max_payload)
     again = origin or (None, None)
     created = (definition.fingerprint, data, timeout, *again, state, defined_at)
+    run = RunState(definition, machine, values, timeout, defined_at)
     return Driver(
         runtime,
-        definition,
         row,
-        machine,
-        values,
+        run,
         context,
-        timeout=timeout,
-        defined_at=defined_at,
         opening=[(RunCreated, "", None, created), *more],
     )
 

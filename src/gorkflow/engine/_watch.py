@@ -78,21 +78,27 @@ class Watch:
         self._registry = registry
         self._waiting: dict[str, set[_Woken]] = {}
         self._closed = False
+        self._drivers: Mapping[str, Driver] = {}
         self._latest: dict[str, Driver] = {}
         """Of the runs that somebody waits for, who ran them here last."""
 
     def changed(self, run_id: str) -> None:
         """Wake those that wait for events of a run, or of any."""
         if self._waiting:
-            driver = self._registry.own.running.get(run_id)
+            driver = self._drivers.get(run_id)
             if driver is not None and run_id in self._waiting:
                 self._latest[run_id] = driver
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
                 event.set()
 
-    def open(self) -> None:
-        """Answer: the store is open."""
+    def open(self, drivers: Mapping[str, Driver]) -> None:
+        """Answer: the store is open.
+
+        Args:
+            drivers: the runs that run here now, by id.
+        """
         self._closed = False
+        self._drivers = drivers
 
     def close(self) -> None:
         """Answer no more, and let those who wait know."""

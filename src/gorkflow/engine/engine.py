@@ -203,14 +203,15 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
 
         loop = asyncio.get_running_loop()
         await self._shared.enter()
-        self._watch.open()
+        drivers: dict[str, Driver] = {}
+        self._watch.open(drivers)
         executors = self._make_executors()
         clock = Times(self._clock, self._lease)
         self._runtime = runtime = Runtime(
             loop=loop,
             store=self.store,
             clock=clock,
-            committer=Committer(self.store, loop),
+            committer=Committer(self.store, loop, drivers),
             executors=executors,
             functions=Functions(loop, executors.threads, self._max_threads),
             slots=Admission(self.store, self.worker_id, clock, *self._room),
@@ -218,16 +219,16 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
             deps=self._deps,
             max_payload=self._max_payload,
             uniform=random.Random().uniform,
-            ended=lambda driver: service.runs.ended(driver),  # noqa: PLW0108 - made below
             changed=self._watch.changed,
             closing=self._leaving,
-            is_shutting_down=lambda: service.is_shutting_down(),  # noqa: PLW0108 - as above
+            lease_seconds=self._lease,
+            recovers=self._recover and recover,
         )
-        service = Service(runtime, self._registry, max_runs=self._max_runs, lease=self._lease)
+        service = Service(runtime, self._registry, drivers, max_runs=self._max_runs)
         self._service = service
         try:
             if self._execute:
-                await service.open(recover=self._recover and recover)
+                await service.open()
         except BaseException:
             await self._close(service, 0.0)
             raise

@@ -1,0 +1,143 @@
+"""The row of a run: its summary after a transition, and the errors for one that was refused."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gorkflow.errors import DuplicateRunError, LeaseLostError, ResourceBusyError, RunError
+from gorkflow.model import UNDOING, RunStatus, StepStatus
+from gorkflow.store import RunRow, Written
+
+if TYPE_CHECKING:
+    from gorkflow.engine._asleep import RunState
+    from gorkflow.events import Ended
+
+logger = logging.getLogger("gorkflow.run")
+PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
+
+NOT_RECORDED = DuplicateRunError | ResourceBusyError
+"""Errors of a start after which the store has no such run."""
+_REASON = 500  # characters of a failure that the summary of a run repeats
+
+
+def summary(
+    row: RunRow, run: RunState, now: float, *, rests: bool, leaves: bool, begun: bool
+) -> RunRow:
+    """Return the next row of a run; the same object if only ``seq`` differs.
+
+    Args:
+        row: the row before.
+        run: the run, after its machine took the events.
+        now: when they are recorded, in seconds since the epoch.
+        rests: whether the run only waits, for more than a moment.
+        leaves: whether its owner releases it meanwhile.
+        begun: whether it had its turn here.
+    """
+    machine = run.machine
+    if (
+        row.status is machine.status is RUNNING
+        and row.due_at is None
+        and not (rests or row.orphaned)
+    ):
+        has_reason = bool(row.reason)  # why it is being undone, or why it was put back before
+        if has_reason is (machine.undoing is not None):
+            return row
+    ended = machine.status.terminal
+    started_at, due_at = row.started_at, None
+    if machine.status is PENDING:
+        due_at = row.due_at
+    elif started_at is None and not ended:
+        started_at = now
+    if rests:
+        due_at = machine.next_due()
+    return RunRow(
+        run_id=row.run_id,
+        workflow_id=row.workflow_id,
+        workflow_version=row.workflow_version,
+        fingerprint=row.fingerprint,
+        status=RunStatus.SUSPENDED if rests else machine.status,
+        reason=_reason(run) if ended or machine.undoing is not None else "",
+        resource_id=row.resource_id,
+        tags=row.tags,
+        created_at=row.created_at,
+        started_at=started_at,
+        finished_at=now if ended else None,
+        due_at=due_at,
+        seq=machine.seq,
+        worker_id=None if leaves or ended else row.worker_id,
+        token=row.token,
+        priority=row.priority,
+        exclusive=row.exclusive,
+        seen=run.mail.seen if leaves else row.seen,
+        orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
+    )
+
+
+def _reason(run: RunState) -> str:
+    machine = run.machine
+    undoing = machine.undoing
+    result = machine.result or undoing
+    if result is None:
+        return ""
+    why = _why(run, result)
+    return why if undoing is None else f"{UNDOING}{why}"
+
+
+def _why(run: RunState, result: Ended) -> str:
+    if result.status is StepStatus.CANCELLED:
+        return result.reason  # it names what could not be undone
+    texts = [str(run.values.failure(failure)) for failure in result.failures[:1]]
+    more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
+    if not texts:
+        return result.reason
+    why = f"; {result.reason}" if result.reason else ""  # the retry would come too late
+    return texts[0][:_REASON] + more + why
+
+
+def log_end(row: RunRow) -> None:
+    """Log the end of a run, with its ids as fields."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    took = (row.finished_at or 0) - (row.started_at or row.created_at)
+    why = f": {row.reason}" if row.reason else ""
+    fields = {"run_id": row.run_id, "workflow_id": row.workflow_id}
+    logger.info(
+        "run %r of %r %s in %.3f s%s",
+        row.run_id,
+        row.workflow_id,
+        row.status,
+        took,
+        why,
+        extra=fields,
+    )
+
+
+def refusal(row: RunRow, written: Written) -> RunError:
+    """Return the error for a run whose transition was not written.
+
+    Args:
+        row: its summary.
+        written: what the store said; not ``OK``.
+    """
+    if written is Written.DUPLICATE:
+        return duplicate(row.run_id)
+    if written is Written.OCCUPIED:
+        return ResourceBusyError(
+            row.run_id,
+            f"run {row.run_id!r} was not started: another live run has the resource "
+            f"{row.resource_id!r}, and one of the two is exclusive; wait for it to end, or cancel "
+            "it",
+        )
+    return LeaseLostError(
+        row.run_id, f"another worker took over run {row.run_id!r}; it goes on there"
+    )
+
+
+def duplicate(run_id: str) -> DuplicateRunError:
+    """Return the error for an id that is taken."""
+    return DuplicateRunError(
+        run_id,
+        f"run {run_id!r} exists already; start with another run_id, or with "
+        'if_exists="return" to get the run that has it',
+    )
