@@ -459,7 +459,6 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
         await until(lambda: gate.arrived, "the step")
         monkeypatch.setattr(store, "heartbeat", fails)
         assert engine._service is not None
-        lease = engine._service.lease
         await until(lambda: engine._service.runs.stopped, "the end of patience")
         assert stood.ahead < 10.0
         stood.ahead = 40.0
@@ -492,7 +491,6 @@ async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
         await until(lambda: gate.arrived, "the step")
         monkeypatch.setattr(store, "heartbeat", hangs)
         assert engine._service is not None
-        lease = engine._service.lease
         while not engine._service.runs.stopped and stood.ahead < 60.0:
             stood.ahead += 1.0  # handlers block the loop, which is late for everything
             for _ in range(10):
@@ -565,7 +563,6 @@ async def test_what_was_stopped_in_time_goes_on_here_though_the_store_stumbles_o
         store.fail["claim"] = 2
         stuck = store.gates["heartbeat"] = Gate()
         assert engine._service is not None
-        lease = engine._service.lease
         await until(lambda: engine._service.runs.stopped, "the end of the lease")
         del store.gates["heartbeat"]
         stuck.open()

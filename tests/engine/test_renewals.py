@@ -105,7 +105,6 @@ async def test_the_last_chance_is_one() -> None:
 
     async with Engine(store, lease=0.6) as engine:
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
-        lease = lease_of(engine)
         await until(
             lambda: engine._service.runs.stopped or store.told.count("heartbeat") > 1, "heartbeats"
         )
