@@ -44,13 +44,10 @@ def summary(
         if has_reason is (machine.undoing is not None):
             return row
     ended = machine.status.terminal
-    started_at, due_at = row.started_at, None
-    if machine.status is PENDING:
-        due_at = row.due_at
-    elif started_at is None and not ended:
+    started_at = row.started_at
+    if started_at is None and not ended and machine.status is not PENDING:
         started_at = now
-    if rests:
-        due_at = machine.next_due()
+    due_at = row.due_at if machine.status is PENDING else None
     return RunRow(
         run_id=row.run_id,
         workflow_id=row.workflow_id,
@@ -63,7 +60,7 @@ def summary(
         created_at=row.created_at,
         started_at=started_at,
         finished_at=now if ended else None,
-        due_at=due_at,
+        due_at=machine.next_due() if rests else due_at,
         seq=machine.seq,
         worker_id=None if leaves or ended else row.worker_id,
         token=row.token,
