@@ -10,8 +10,7 @@ import pytest
 from gorkflow import Completed, Engine, Failed, RunCancelledError, Workflow, step
 from gorkflow.engine import _decision
 from gorkflow.engine._decision import Evaluation
-from gorkflow.engine._functions import Functions, NoThreadError
-from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._threads import Functions, NoThreadError, ThreadPool
 from gorkflow.engine._watchdog import Countdown, Watchdog
 
 from .support import Gate, in_loop, until

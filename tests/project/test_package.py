@@ -38,7 +38,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_a_process_for_steps_loads_no_engine():
-    code = f"import sys, gorkflow.engine._child; print(*sys.modules.keys() & set({LATER}))"
+    code = f"import sys, gorkflow.engine._processes; print(*sys.modules.keys() & set({LATER}))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
-from gorkflow.engine._functions import NoThreadError
 from gorkflow.engine._results import exc_info, make_failure, unreadable
+from gorkflow.engine._threads import NoThreadError
 from gorkflow.engine._watchdog import Countdown, roots
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepValueError, ValueInvalidError

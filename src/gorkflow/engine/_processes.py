@@ -10,10 +10,10 @@ loop has nothing to do with it.
 It is the leader of a process group of its own: what a step starts dies with it when it is killed,
 and Ctrl-C in the terminal is our business alone.
 
-When we die, it dies, so no step runs on for a run that another worker takes over. Our ends of the
-socket and of a pipe, the lifeline, close then; on Linux the kernel kills the group for the latter,
-whatever it is doing, and elsewhere a thread of it does for the former, if the step lets threads
-run. A fork of ours (a pool of somebody's, say) must not keep these ends open: it closes them.
+When we die, it dies, so no step of a run that another worker takes over is still running. Our ends
+of the socket and of a pipe, the lifeline, close then. On Linux the kernel kills the group for the
+latter, whatever it is doing; elsewhere a thread of it does for the former, if the step lets threads
+run. A fork of ours (a pool of the program's, say) must not keep these ends open: it closes them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -29,51 +30,33 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
 
+from gorkflow.engine._job import run_job
 from gorkflow.errors import ProcessDiedError, UnavailableError
 
-Told = Callable[[str, bytes], None]
-"""Takes what a process says before its result: a letter and a body."""
+Receive = Callable[[str, bytes], None]
+"""Takes what a process sends before its result: a letter and a body."""
 JOB, BEGAN, LOG, PROGRESS, RESULT = "JBLPR"
 _HEADER = 9
 _BOOT = """
 import sys
 sys.path[:] = {path!r}
-from gorkflow.engine._child import main
+from gorkflow.engine._processes import main
 main({fd}, {lifeline}, {level})
 """
 
 
-class _End(Protocol):
-    """Something whose other end is in another process, which notices when all of this one close."""
-
-    def abandon(self) -> None:
-        """Close it in a fork of this process, where it is of no use."""
-        ...
-
-
-_ends: weakref.WeakSet[_End] = weakref.WeakSet()
-
-
-def _abandon_all() -> None:
-    for end in list(_ends):
-        with suppress(OSError):
-            end.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+# ---- the connection ---------------------------------------------------------------------------
 
 
 class Lifeline:
-    """A pipe through which nothing is sent: who reads it learns that the writer is gone."""
+    """A pipe through which nothing is sent: its reader notices when the writer dies."""
 
     def __init__(self) -> None:
         self.theirs, self._ours = os.pipe()
         _ends.add(self)
 
-    def handed_over(self) -> None:
+    def close_theirs(self) -> None:
         """Close the end that another process has now."""
         os.close(self.theirs)
 
@@ -96,14 +79,14 @@ class Channel:
         _ends.add(self)
 
     def abandon(self) -> None:
-        """Close our end in a fork of this process; the connection goes on."""
+        """Close our end in a fork of this process, but not the connection."""
         os.close(self._connection.detach())
 
     def send(self, kind: str, body: bytes = b"") -> None:
         """Send a frame.
 
         Raises:
-            OSError: the other end is gone.
+            OSError: If the other end is closed.
         """
         with self._lock:
             self._connection.sendall(kind.encode() + len(body).to_bytes(_HEADER - 1, "big"))
@@ -121,18 +104,33 @@ class Channel:
                 yield header[:1].decode(), body
 
     def close(self) -> None:
-        """Close our end."""
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._file.close()
         self._connection.close()
 
 
+_ends: weakref.WeakSet[Lifeline | Channel] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for end in list(_ends):
+        with suppress(OSError):
+            end.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+# ---- here -------------------------------------------------------------------------------------
+
+
 class Process:
     """One process for steps.
 
     Raises:
-        UnavailableError: this system has no such processes.
+        UnavailableError: If this system has no such processes.
     """
 
     def __init__(self) -> None:
@@ -156,34 +154,29 @@ class Process:
             start_new_session=True,
         )
         theirs.close()
-        self._lifeline.handed_over()
+        self._lifeline.close_theirs()
         self._channel = Channel(ours)
         self._lock = threading.Lock()
-        self._killed = False
         self.pid = self._popen.pid
         self.used = False
 
-    def run(self, job: bytes, told: Told) -> bytes:
+    def run(self, job: bytes, receive: Receive) -> bytes:
         """Run a job and return its result. Blocks.
 
-        Args:
-            job: for ``_job.run_job``.
-            told: takes what it says meanwhile.
-
         Raises:
-            ProcessDiedError: the process ended; ``kill`` may have been called.
+            ProcessDiedError: If the process ended, by itself or by ``kill``.
         """
-        with suppress(OSError):  # if it is gone, there are no frames either
+        with suppress(OSError):  # if it is dead, there are no frames either
             self._channel.send(JOB, job)
             for kind, body in self._channel.frames():
                 if kind == RESULT:
                     self.used = True
                     return body
-                told(kind, body)
+                receive(kind, body)
         raise ProcessDiedError(self._post_mortem())
 
     def _post_mortem(self) -> str:
-        self._end(signal.SIGKILL)
+        self.kill()
         code = self._popen.wait()
         self._channel.close()
         self._lifeline.cut()
@@ -195,31 +188,28 @@ class Process:
 
     def kill(self) -> None:
         """Kill it, and what it started. ``run`` then raises."""
-        self._end(signal.SIGKILL)
+        with self._lock, suppress(ProcessLookupError, PermissionError):
+            if self._popen.returncode is None:
+                os.killpg(self.pid, signal.SIGKILL)
 
-    def let_go(self) -> None:
-        """Let an idle process end."""
+    def dismiss(self) -> None:
+        """Have an idle process end."""
         self._channel.close()
 
     def wait(self) -> None:
-        """Wait for the end of a process that was let go; it gets a second."""
+        """Wait for the end of a dismissed process; it gets a second."""
         try:
             self._popen.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            self._end(signal.SIGKILL)
+            self.kill()
             self._popen.wait()
         self._lifeline.cut()
-
-    def _end(self, number: int) -> None:
-        with self._lock, suppress(ProcessLookupError, PermissionError):
-            if self._popen.returncode is None:
-                os.killpg(self.pid, number)
 
 
 class ProcessPool:
     """Processes that are made when needed and kept until ``close``.
 
-    The number of processes is bounded by who submits (see ``_admission``), not here.
+    ``_admission`` bounds their number.
     """
 
     def __init__(self) -> None:
@@ -227,40 +217,40 @@ class ProcessPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def run(self, job: bytes, told: Told, taken: Callable[[Process | None], bool]) -> bytes:
+    def run(self, job: bytes, receive: Receive, taken: Callable[[Process | None], bool]) -> bytes:
         """Run a job in some process and return its result. Blocks.
 
         Args:
-            job: for ``_job.run_job``.
-            told: takes what the process says meanwhile.
+            job: for ``run_job``.
+            receive: takes what the process sends meanwhile.
             taken: called with the process, and with ``None`` before that has other work; returns
                 whether the job is still wanted.
 
         Raises:
-            ProcessDiedError: the process ended before the job did.
-            UnavailableError: this system has no such processes.
+            ProcessDiedError: If the process ended before the job did.
+            UnavailableError: If this system has no such processes.
         """
         while True:
             process = self._take()
             began = not process.used
             if not taken(process):
                 taken(None)
-                self._give_back(process)
+                self._put_back(process)
                 raise ProcessDiedError("it was stopped before it began")
 
-            def noted(kind: str, body: bytes) -> None:
+            def received(kind: str, body: bytes) -> None:
                 nonlocal began
                 began = True
-                told(kind, body)
+                receive(kind, body)
 
             try:
-                result = process.run(job, noted)
+                result = process.run(job, received)
             except ProcessDiedError:
                 if began:
                     raise
-                continue  # it died while it was idle, which is nobody's fault here
+                continue  # it died while it was idle, which is not the job's fault
             taken(None)
-            self._give_back(process)
+            self._put_back(process)
             return result
 
     def _take(self) -> Process:
@@ -269,27 +259,114 @@ class ProcessPool:
                 return self._idle.pop()
         return Process()
 
-    def _give_back(self, process: Process) -> None:
+    def _put_back(self, process: Process) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(process)
                 return
-        process.let_go()
+        process.dismiss()
         process.wait()
 
     def close(self) -> None:
-        """Let idle processes end; those that work end after their work, unless they are killed."""
+        """End idle processes; those that work end after their work, unless they are killed."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
         for process in idle:
-            process.let_go()
+            process.dismiss()
         for process in idle:
             process.wait()
 
 
-def log_record(record: Any) -> bytes:
-    """Return a log record as bytes: what can be said of it in plain data."""
+# ---- there ------------------------------------------------------------------------------------
+
+
+def main(fd: int, lifeline: int, level: int) -> None:
+    """Run jobs, one after another, until the process that sends them ends.
+
+    Args:
+        fd: the socket by which they come.
+        lifeline: our end of its lifeline.
+        level: of the log records that it wants.
+    """
+    channel = Channel(socket.socket(fileno=fd))
+    os.set_inheritable(fd, False)
+    os.set_inheritable(lifeline, False)
+    _die_with(lifeline)
+    worker = _Worker(channel)
+    threading.Thread(target=worker.listen, daemon=True).start()
+    root = logging.getLogger()
+    root.setLevel(level)
+    root.addHandler(_Sends(channel))
+    worker.run_jobs()
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill our process group when the other end of a pipe is closed.
+
+    Only Linux can, by a signal of our choice (``F_SETSIG`` in fcntl(2)). Elsewhere the thread that
+    listens has to notice, which a step that never releases the GIL prevents.
+    """
+    import fcntl  # Windows has none
+
+    set_signal = getattr(fcntl, "F_SETSIG", None)
+    if set_signal is not None:
+        fcntl.fcntl(lifeline, set_signal, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
+
+
+class _Worker:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def listen(self) -> None:
+        """Take jobs, and notice the end of the process that sends them."""
+        for _, body in self._channel.frames():
+            self._idle.clear()
+            self._jobs.put(body)
+        self._jobs.put(None)
+        if not self._idle.is_set():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    def run_jobs(self) -> None:
+        """Run what comes, in the main thread, as some libraries want it."""
+        while (job := self._jobs.get()) is not None:
+            result = run_job(job, self._began, self._report)
+            self._idle.set()
+            try:
+                self._channel.send(RESULT, result)
+            except OSError:
+                return
+
+    def _began(self) -> None:
+        self._channel.send(BEGAN)
+
+    def _report(self, done: float, total: float | None, message: str) -> None:
+        self._channel.send(PROGRESS, json.dumps([done, total, message]).encode())
+
+
+class _Sends(logging.Handler):
+    """Sends log records to the process in which logging was configured."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if record.exc_info and not record.exc_text:
+                record.exc_text = logging.Formatter().formatException(record.exc_info)
+            self._channel.send(LOG, _plain(record))
+        except Exception:  # noqa: BLE001 - to log never fails a program, whatever is wrong with it
+            self.handleError(record)
+
+
+def _plain(record: logging.LogRecord) -> bytes:
+    """Return what of a log record is plain data, as JSON."""
     fields = {
         name: value
         for name, value in record.__dict__.items()

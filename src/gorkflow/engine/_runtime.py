@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._admission import Admission
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._executors import Executors
-    from gorkflow.engine._functions import Functions
+    from gorkflow.engine._threads import Functions
     from gorkflow.engine._times import Times
     from gorkflow.store import Store
 

@@ -1,14 +1,23 @@
-"""Our own daemon threads for sync steps: they never delay the exit of the interpreter.
+"""Threads of our own: for sync steps, and for conditions, keys and times that are plain functions.
 
-``concurrent.futures`` joins its threads at exit, so one step that hangs would hang the program.
+They are daemons and never delay the exit of the interpreter. ``concurrent.futures`` joins its
+threads at exit, so one step that hangs would hang the program.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import queue
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+logger = logging.getLogger("gorkflow.engine")
 
 _names = itertools.count(1)
 
@@ -16,7 +25,7 @@ _names = itertools.count(1)
 class ThreadPool:
     """Threads that are made when needed and kept until ``close``.
 
-    The number of threads is bounded by who submits (see ``_admission``), not here.
+    ``_admission`` bounds the number that steps use, and ``Functions`` that of the others.
     """
 
     def __init__(self) -> None:
@@ -30,7 +39,7 @@ class ThreadPool:
         """Run ``work`` in a thread. It must not raise.
 
         Raises:
-            RuntimeError: the pool is closed.
+            RuntimeError: If the pool is closed, or no thread can be started.
         """
         with self._lock:
             if self._closed:
@@ -54,9 +63,109 @@ class ThreadPool:
                 self._idle += 1
 
     def close(self) -> None:
-        """Let idle threads end; those that work end after their work."""
+        """End idle threads; those that work end after their work."""
         with self._lock:
             self._closed = True
             threads = self._threads
         for _ in range(threads):
             self._work.put(None)
+
+
+class NoThreadError(Exception):
+    """No thread can be started now, which says nothing about the function."""
+
+
+class Functions:
+    """Calls functions in threads, so many at a time; the others wait in line.
+
+    An abandoned function can't be stopped. Up to a limit another thread replaces it; past that,
+    those in line wait until some of these have ended.
+
+    Args:
+        loop: the engine's.
+        threads: where they run. They don't count against the slots of steps: a run's way must not
+            wait for the steps of other runs.
+        size: how many at a time, and how many may be replaced.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: ThreadPool, size: int) -> None:
+        self._loop = loop
+        self._threads = threads
+        self._size = size
+        self._room = asyncio.Semaphore(size)
+        self.strays = 0
+        """Abandoned functions that are still running."""
+
+    async def call(
+        self, function: Callable[[], Any], context: Context, begins: Callable[[], None]
+    ) -> Any:
+        """Call a function and return what it returns.
+
+        Args:
+            function: what to call.
+            context: the context variables that it sees.
+            begins: called when it is its turn.
+
+        Raises:
+            BaseException: If the function raised it.
+            NoThreadError: If it could not be called.
+        """
+        await self._room.acquire()
+        begins()
+        future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
+        try:
+            self._threads.submit(lambda: self._run(function, context, future))
+        except Exception as why:
+            self._room.release()
+            raise NoThreadError(str(why)) from why
+        try:
+            value, error = await future
+        finally:
+            if future.cancelled():
+                self._abandon()
+        if error is not None:
+            raise error
+        return value
+
+    def _run(
+        self,
+        function: Callable[[], Any],
+        context: Context,
+        future: asyncio.Future[tuple[Any, BaseException | None]],
+    ) -> None:
+        value, error = None, None
+        try:
+            value = context.run(function)
+        except BaseException as caught:  # noqa: BLE001 - raised where the call is awaited
+            error = caught
+        try:
+            self._loop.call_soon_threadsafe(self._ended, future, value, error)
+        except RuntimeError:
+            return  # the loop is closed, nothing waits any more
+
+    def _ended(
+        self,
+        future: asyncio.Future[tuple[Any, BaseException | None]],
+        value: Any,
+        error: BaseException | None,
+    ) -> None:
+        if not future.done():
+            self._room.release()
+            future.set_result((value, error))  # set_exception refuses StopIteration
+            return
+        if self.strays > self._size:
+            self._room.release()
+        self.strays -= 1
+
+    def _abandon(self) -> None:
+        self.strays += 1
+        replaced = self.strays <= self._size
+        if replaced:
+            self._room.release()
+        logger.log(
+            logging.WARNING if replaced else logging.ERROR,
+            "%d abandoned condition, key or time functions are still running in threads, since "
+            "nothing can stop them%s",
+            self.strays,
+            "" if replaced else "; others wait until some end",
+        )

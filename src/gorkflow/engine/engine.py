@@ -18,7 +18,6 @@ from gorkflow.engine._committer import Committer
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._executors import Executors, checked
 from gorkflow.engine._frames import FRAMELESS
-from gorkflow.engine._functions import Functions
 from gorkflow.engine._left import tell
 from gorkflow.engine._messaging import Messaging
 from gorkflow.engine._registry import Registry
@@ -29,7 +28,7 @@ from gorkflow.engine._scheduling import Scheduling
 from gorkflow.engine._service import Service
 from gorkflow.engine._start import StartOptions, new_driver, new_id, same_start
 from gorkflow.engine._sync import Turns, shared
-from gorkflow.engine._threads import ThreadPool
+from gorkflow.engine._threads import Functions, ThreadPool
 from gorkflow.engine._times import Times
 from gorkflow.engine._views import Views
 from gorkflow.engine._watch import Watch
