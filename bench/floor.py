@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ours import Small
 
-ROW = (1, "step_completed", "step", 1795395195.35, 1, '{"attempt":1}', b'{"id":2}')
+ROW = (1, "step_completed", "step", 1795395195.35, '{"attempt":1}', b'{"id":2}')
 
 
 async def plain(value: Small) -> Small:
@@ -46,7 +46,7 @@ class Disk:
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute(
             "CREATE TABLE events (id INTEGER PRIMARY KEY, seq INTEGER, kind TEXT, path TEXT,"
-            " at REAL, v INTEGER, body TEXT, payload BLOB)"
+            " at REAL, body TEXT, payload BLOB)"
         )
 
     async def single(self, rows: int) -> None:
@@ -63,8 +63,8 @@ class Disk:
         self.db.execute("BEGIN IMMEDIATE")
         for _ in range(rows):
             self.db.execute(
-                "INSERT INTO events (seq, kind, path, at, v, body, payload)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events (seq, kind, path, at, body, payload)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 ROW,
             )
         self.db.execute("COMMIT")

@@ -33,16 +33,22 @@ As JSON (in events): null, a number, a list, ``{"list": […]}``, ``{"item": 3, 
 
 from __future__ import annotations
 
-from dataclasses import Field
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
-from gorkflow._record import record
+from msgspec import Meta, Struct, convert
+from msgspec.structs import replace
+
 from gorkflow.model import Failure, RunStatus, StepStatus
 from gorkflow.state_changes import Write
 
+LATEST = 250_000_000_000.0
+"""Seconds since the epoch, in the year 9892; Python's calendar ends in 9999."""
+Seconds = Annotated[float, Meta(ge=0, le=LATEST)]
+"""An instant in seconds since the epoch, or a duration."""
+ClockChange = Annotated[float, Meta(ge=-LATEST, le=LATEST)]
 
-@record
-class Default:
+
+class Default(Struct, frozen=True, gc=False, rename={"path": "default"}):
     """The ``default=`` value that the definition holds for the choice or wait at ``path``."""
 
     path: str
@@ -52,8 +58,7 @@ FailureRef = int | Failure
 """A failure: the ``seq`` of its ``step_failed`` event, or one that the machine itself made."""
 
 
-@record
-class Ended:
+class Ended(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a step, branch or workflow ended. As a reference: the outcome of a branch."""
 
     path: str
@@ -69,22 +74,23 @@ class Ended:
     """Failed, but ``continue_on_error`` lets the value ``None`` stand in for it."""
 
 
-@record
-class ListOf:
+class ListOf(Struct, frozen=True, gc=False, rename={"items": "list"}):
     """The list of these values."""
 
     items: tuple[Ref, ...]
 
 
-@record
-class Item:
+class Item(Struct, frozen=True, gc=False, rename={"index": "item"}):
     """One item of a list that was recorded as a whole."""
 
     of: Ref
     index: int
 
 
-Ref = None | int | tuple["Ref", ...] | ListOf | Item | Default | Ended
+if TYPE_CHECKING:
+    Ref = None | int | tuple["Ref", ...] | ListOf | Item | Default | Ended
+else:
+    Ref = Any  # msgspec can't read a type that contains itself; ``ref_from_json`` does
 
 
 def item_of(ref: Ref, index: int) -> Ref:
@@ -95,67 +101,32 @@ def item_of(ref: Ref, index: int) -> Ref:
     return Item(ref, index)
 
 
-def ref_to_json(ref: Ref) -> Any:
-    """Return the reference as plain JSON data."""
-    if ref is None or isinstance(ref, int):
-        return ref
-    if isinstance(ref, tuple):
-        return [ref_to_json(item) for item in ref]
-    if isinstance(ref, ListOf):
-        return {"list": ref_to_json(ref.items)}
-    if isinstance(ref, Item):
-        return {"item": ref.index, "of": ref_to_json(ref.of)}
-    if isinstance(ref, Default):
-        return {"default": ref.path}
-    body: dict[str, Any] = {"path": ref.path, "status": ref.status.value}
-    if ref.value is not None:
-        body["value"] = ref_to_json(ref.value)
-    if ref.failures:
-        body["failures"] = failures_to_json(ref.failures)
-    if ref.reason:
-        body["reason"] = ref.reason
-    if ref.optional:
-        body["optional"] = True
-    return body
+_BY_KEY: dict[str, tuple[type[Struct], str]] = {
+    "list": (ListOf, "items"),
+    "item": (Item, "of"),
+    "default": (Default, ""),
+    "status": (Ended, "value"),
+}
+"""By a key that only the JSON of this class has: the class, and its field with a reference."""
 
 
 def ref_from_json(body: Any) -> Ref:
-    """Return the reference that ``ref_to_json`` wrote.
+    """Return the reference of its JSON form.
 
     Raises:
-        ValueError: the data is no reference.
+        ValueError: If the data is not a reference.
     """
-    if body is None or (isinstance(body, int) and not isinstance(body, bool)):
+    if body is None or type(body) is int:
         return body
-    if isinstance(body, list):
-        return tuple(ref_from_json(item) for item in cast("list[object]", body))
-    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-    if "list" in fields:
-        return ListOf(tuple(ref_from_json(item) for item in fields["list"]))
-    if "item" in fields:
-        return Item(ref_from_json(fields["of"]), int(fields["item"]))
-    if "default" in fields:
-        return Default(str(fields["default"]))
-    if "status" in fields:
-        return Ended(
-            path=str(fields["path"]),
-            status=StepStatus(fields["status"]),
-            value=ref_from_json(fields.get("value")),
-            failures=failures_from_json(fields.get("failures", [])),
-            reason=str(fields.get("reason", "")),
-            optional=bool(fields.get("optional", False)),
-        )
+    if isinstance(body, list | tuple):
+        return tuple(map(ref_from_json, cast("list[object]", body)))
+    for key, (cls, inner) in _BY_KEY.items():
+        if isinstance(body, dict) and key in body:
+            ref: Any = convert(body, cls)
+            if inner:
+                ref = replace(ref, **{inner: ref_from_json(getattr(ref, inner))})
+            return cast("Ref", ref)
     raise ValueError(f"not a reference: {body!r}")
-
-
-def failures_to_json(failures: tuple[FailureRef, ...]) -> list[Any]:
-    """Return the failures as plain JSON data."""
-    return [item if isinstance(item, int) else item.to_json() for item in failures]
-
-
-def failures_from_json(body: list[Any]) -> tuple[FailureRef, ...]:
-    """Return the failures that ``failures_to_json`` wrote."""
-    return tuple(item if isinstance(item, int) else Failure.from_json(item) for item in body)
 
 
 DRAINED = "drained"
@@ -167,23 +138,21 @@ def was_met(join: object, block: str) -> str:
     return f"{join} of {block} was met"
 
 
-@record
-class Event:
-    """What all events have in common."""
+class Event(Struct, frozen=True, gc=False):
+    """What all events have in common.
 
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    ``gc=False``: events hold no cycles, so that the garbage collector need not look at them.
+    """
+
     kind: ClassVar[str]
-    v: ClassVar[int] = 1
-    """The version of the event's fields. Raise it together with an upcaster in ``journal``."""
 
     run_id: str
     seq: int
     path: str
-    at: float
+    at: Seconds
 
 
-@record
-class RunCreated(Event):
+class RunCreated(Event, frozen=True):
     """The run exists and will not be lost; always the first event."""
 
     kind = "run_created"
@@ -191,7 +160,7 @@ class RunCreated(Event):
     """Of the flow tree that the run executes."""
     input: bytes | None
     """The exact bytes of the input; ``None`` for a workflow without input."""
-    timeout: float | None = None
+    timeout: Seconds | None = None
     """Seconds that the run may take once it is started."""
     origin: str | None = None
     """The run that this one repeats, if it is a rerun."""
@@ -199,51 +168,47 @@ class RunCreated(Event):
     """The path from which it runs again; ``None``: from whatever had not completed."""
     state: tuple[Write, ...] = ()
     """The state that it starts with."""
-    defined_at: float | None = None
+    defined_at: Seconds | None = None
     """Of a rerun: when the first run was created that has its definition, in seconds since the
     epoch. Of two definitions of a limit, the newer one holds."""
 
 
-@record
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     """A worker begins the run; always the second event, unless it was cancelled before."""
 
     kind = "run_started"
-    deadline: float | None
+    deadline: Seconds | None
     """When the run's timeout ends, in seconds since the epoch."""
 
 
-@record
-class StepScheduled(Event):
+class StepScheduled(Event, frozen=True):
     """An attempt is used up: its handler may begin from now on."""
 
     kind = "step_scheduled"
     attempt: int
     input: Ref
-    ready_at: float
+    ready_at: Seconds
     """When the step could have run, had there been room; seconds since the epoch."""
     limits: tuple[str, ...] = ()
     """The named limits that let it in."""
 
 
-@record
-class StepCompleted(Event):
+class StepCompleted(Event, frozen=True):
     """An attempt returned."""
 
     kind = "step_completed"
     attempt: int
     output: bytes
     """The exact bytes of the output."""
-    began_at: float
+    began_at: Seconds
     """When the handler began, in seconds since the epoch."""
-    ended_at: float | None = None
+    ended_at: Seconds | None = None
     """When it ended; ``at`` is when that was recorded."""
     state: tuple[Write, ...] = ()
     """What it wrote into the state of the run."""
 
 
-@record
-class StepFailed(Event):
+class StepFailed(Event, frozen=True):
     """An attempt failed, or a condition did, or the keys of a map.
 
     *Derived* where no handler is to blame: the step was interrupted too often, a wait timed out, a
@@ -254,19 +219,18 @@ class StepFailed(Event):
     attempt: int
     """Of a wait, a loop at its limit, or a block: 0."""
     failure: Failure
-    began_at: float | None
+    began_at: Seconds | None
     """When the handler began; ``None`` when it did not (its input did not validate)."""
-    retry_at: float | None
+    retry_at: Seconds | None
     """When the next attempt is due; ``None``: this failure is final."""
-    ended_at: float | None = None
+    ended_at: Seconds | None = None
     """When the handler ended; ``at`` is when that was recorded."""
     unknown: bool = False
     """Whether the handler may have done its work all the same: it timed out, its process died, or
     what it returned could not be recorded."""
 
 
-@record
-class StepInterrupted(Event):
+class StepInterrupted(Event, frozen=True):
     """The process died, or the engine let the run go, while this attempt was open.
 
     Outside the retries.
@@ -280,8 +244,7 @@ class StepInterrupted(Event):
     after a lapse of the lease: these say nothing about the step."""
 
 
-@record
-class StepCancelled(Event):
+class StepCancelled(Event, frozen=True):
     """*Derived.* A step, sleep or wait was cancelled, or a step's next attempt was withdrawn."""
 
     kind = "step_cancelled"
@@ -293,27 +256,24 @@ class StepCancelled(Event):
     ``seq`` of the failure that stands as the step's end, so that the step counts as failed."""
 
 
-@record
-class StepSkipped(Event):
+class StepSkipped(Event, frozen=True):
     """*Derived.* A condition left out the node at this path, and all below it."""
 
     kind = "step_skipped"
     reason: str
 
 
-@record
-class TimerSet(Event):
+class TimerSet(Event, frozen=True):
     """*Derived.* The sleep at this path began, or the timeout of a block or nested workflow."""
 
     kind = "timer_set"
     key: str
     """``sleep`` or ``timeout``."""
-    due: float
+    due: Seconds
     """Seconds since the epoch."""
 
 
-@record
-class TimerFired(Event):
+class TimerFired(Event, frozen=True):
     """A due time passed."""
 
     kind = "timer_fired"
@@ -321,8 +281,7 @@ class TimerFired(Event):
     """``retry``, ``timeout`` (of a block or workflow), ``deadline``, ``sleep`` or ``wait``."""
 
 
-@record
-class WaitOpened(Event):
+class WaitOpened(Event, frozen=True):
     """*Derived.* The run waits for a signal."""
 
     kind = "wait_opened"
@@ -330,12 +289,11 @@ class WaitOpened(Event):
     """The signal's name."""
     schema: str
     """Digest of the JSON schema of its payload."""
-    due: float | None
+    due: Seconds | None
     """When the wait times out, in seconds since the epoch; ``None``: never."""
 
 
-@record
-class SignalReceived(Event):
+class SignalReceived(Event, frozen=True):
     """The wait at this path got a signal."""
 
     kind = "signal_received"
@@ -345,8 +303,7 @@ class SignalReceived(Event):
     """Its exact bytes."""
 
 
-@record
-class ResultKept(Event):
+class ResultKept(Event, frozen=True):
     """A rerun keeps a result of the run that it repeats.
 
     It stands between ``run_created`` and ``run_started``. When the node at this path is entered, it
@@ -372,8 +329,7 @@ class ResultKept(Event):
     """Of a step: what it wrote into the state."""
 
 
-@record
-class Decided(Event):
+class Decided(Event, frozen=True):
     """The conditions of a choice were evaluated, or a loop's after an iteration."""
 
     kind = "decided"
@@ -382,8 +338,7 @@ class Decided(Event):
     when its condition held, 1 when the body is to run again."""
 
 
-@record
-class Expanded(Event):
+class Expanded(Event, frozen=True):
     """The items of a map were counted, and given their keys."""
 
     kind = "expanded"
@@ -392,21 +347,19 @@ class Expanded(Event):
     """As they stand in paths, one per item; ``None``: the items go by their number, from 0."""
 
 
-@record
-class Timed(Event):
+class Timed(Event, frozen=True):
     """The function of a sleep or wait said how long it takes, from now on, or until when.
 
     Of a wait, neither may be set: it never times out.
     """
 
     kind = "timed"
-    seconds: float | None
-    due: float | None
+    seconds: Seconds | None
+    due: Seconds | None
     """Seconds since the epoch."""
 
 
-@record
-class BlockDecided(Event):
+class BlockDecided(Event, frozen=True):
     """*Derived.* The verdict over a parallel block or a map."""
 
     kind = "block_decided"
@@ -421,16 +374,14 @@ class BlockDecided(Event):
     event, the block does not fail of them, and they are no outcomes in its output."""
 
 
-@record
-class CancelRequested(Event):
+class CancelRequested(Event, frozen=True):
     """Somebody asked for the run to be cancelled."""
 
     kind = "cancel_requested"
     reason: str
 
 
-@record
-class TypesAccepted(Event):
+class TypesAccepted(Event, frozen=True):
     """Somebody said that the types of other code fit the run, though they do not seem to."""
 
     kind = "types_accepted"
@@ -440,20 +391,18 @@ class TypesAccepted(Event):
     """Each type that did not fit."""
 
 
-@record
-class ClockSet(Event):
+class ClockSet(Event, frozen=True):
     """The time of day was set while the run was in a process.
 
     Timeouts and back-offs keep the seconds that they have left, and no sleep gets longer by it.
     """
 
     kind = "clock_set"
-    by: float
+    by: ClockChange
     """Seconds; below 0: back."""
 
 
-@record
-class UndoStarted(Event):
+class UndoStarted(Event, frozen=True):
     """*Derived.* The run is going to end as failed or cancelled, and undoes first what it did."""
 
     kind = "undo_started"
@@ -466,8 +415,7 @@ class UndoStarted(Event):
     """Of the steps that will be undone, in the order in which that begins."""
 
 
-@record
-class RunFinished(Event):
+class RunFinished(Event, frozen=True):
     """*Derived.* The run ended; always the last event."""
 
     kind = "run_finished"

@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from gorkflow._record import guarded
-from gorkflow._text import brief
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -112,54 +111,6 @@ class Failure:
         tries = f" (attempt {self.attempt})" if self.attempt > 1 else ""
         name = self.type.removeprefix("builtins.") if self.code == FailureCode.STEP_FAILED else ""
         return f"{where}{tries}: {name or self.code.value}: {self.message}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the failure as plain JSON data."""
-        return {
-            "path": self.path,
-            "step_id": self.step_id,
-            "attempt": self.attempt,
-            "code": self.code.value,
-            "type": self.type,
-            "message": self.message,
-            "traceback": self.traceback,
-            "at": self.at.timestamp(),
-            "handled": self.handled,
-        }
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Failure:
-        """Return the failure that ``to_json`` wrote.
-
-        Raises:
-            KeyError: a field is missing.
-            ValueError: a field holds something else.
-        """
-        for name, kind in _FAILURE.items():
-            if type(body[name]) is not kind:
-                raise ValueError(f"the failure's {name} is {brief(body[name], 80)}")
-        return cls(
-            path=body["path"],
-            step_id=body["step_id"],
-            attempt=body["attempt"],
-            code=FailureCode(body["code"]),
-            type=body["type"],
-            message=body["message"],
-            traceback=body["traceback"],
-            at=instant(body["at"]),
-            handled=body["handled"],
-        )
-
-
-_FAILURE: dict[str, type] = {
-    "path": str,
-    "step_id": str,
-    "attempt": int,
-    "type": str,
-    "message": str,
-    "traceback": str,
-    "handled": bool,
-}
 
 
 def instant(seconds: float) -> datetime:

@@ -21,6 +21,7 @@ from gorkflow.state_changes import (
     INCR,
     SET,
     Entry,
+    Op,
     Overlay,
     Write,
     keys,
@@ -214,7 +215,7 @@ class State(MutableMapping[str, Any]):
         except ValueInvalidError as error:
             raise type(error)(f"state key {brief(key)}: {error}") from None
 
-    def _write(self, key: str, op: str, text: str) -> None:
+    def _write(self, key: str, op: Op, text: str) -> None:
         with self._lock:
             self._lay(key, Entry(op, text, self._path))
 

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Literal, NamedTuple
 
-from gorkflow._record import record
-from gorkflow._text import brief
+from msgspec import Struct
 
-SET, DELETE, INCR, APPEND = OPS = ("set", "delete", "incr", "append")
+Op = Literal["set", "delete", "incr", "append"]
+OPS: tuple[Op, Op, Op, Op] = ("set", "delete", "incr", "append")
+SET, DELETE, INCR, APPEND = OPS
 _ABSOLUTE = (SET, DELETE)
 _SHOWN = 60  # characters of a value in a message
 
 
-@record
-class Write:
+class Write(Struct, frozen=True, gc=False, array_like=True):
     """What a step left under one key."""
 
     key: str
-    op: str
+    op: Op
     """``set``, ``delete``, ``incr`` or ``append``."""
     text: str = ""
     """JSON: the value, the number to add, or the list of what to append."""
@@ -39,7 +39,7 @@ class Entry:
 
     __slots__ = ("chunks", "op", "text", "writer")
 
-    def __init__(self, op: str, text: str, writer: str, chunks: list[str] | None = None) -> None:
+    def __init__(self, op: Op, text: str, writer: str, chunks: list[str] | None = None) -> None:
         self.op = op
         self.text = text
         """JSON: the value, or the number to add."""
@@ -162,24 +162,6 @@ def keys(layers: Sequence[Overlay]) -> list[str]:
         for key, entry in list(layer.items()):
             found.setdefault(key, entry.op)
     return sorted(key for key, op in found.items() if op != DELETE)
-
-
-def writes_to_json(writes: Iterable[Write]) -> list[list[str]]:
-    """Return writes as plain JSON data."""
-    return [[write.key, write.op, write.text] for write in writes]
-
-
-def writes_from_json(body: Any) -> tuple[Write, ...]:
-    """Return the writes that ``writes_to_json`` wrote.
-
-    Raises:
-        ValueError: the data is something else.
-    """
-    writes = tuple(Write(*cast("list[str]", item)) for item in body)
-    for write in writes:
-        if write.op not in OPS or type(write.key) is not str or type(write.text) is not str:
-            raise ValueError(f"not a write: {brief(write, 80)}")
-    return writes
 
 
 def same_writes(some: Iterable[Write], others: Iterable[Write]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from gorkflow import events, state_changes
@@ -28,6 +27,7 @@ from gorkflow.machine.undo import Group, Undo, UndoFrame
 from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
+from tests.replacing import replace
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from gorkflow.flow import (
 )
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
+from tests.replacing import replace
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
 NEVER = float("inf")

@@ -262,7 +262,7 @@ def test_a_file_that_is_no_database(path):
         """UPDATE events SET body = '{"attempt":"x","began_at":1.0}' WHERE run = 1 AND seq = 2""",
         "UPDATE events SET payload = NULL WHERE run = 1 AND seq = 2",
         "UPDATE events SET kind = 'unheard_of' WHERE run = 1 AND seq = 2",
-        "UPDATE events SET v = 2 WHERE run = 1 AND seq = 2",
+        "UPDATE events SET kind = 'later' WHERE run = 1 AND seq = 2",
         "DELETE FROM events WHERE run = 1 AND seq = 2",
         "DELETE FROM events WHERE run = 1 AND seq = 3",
         "DELETE FROM events WHERE run = 1",
@@ -312,7 +312,7 @@ def test_an_error_about_a_damaged_row_holds_no_old_view_of_the_others(path):
             assert len(await store.read_events("good")) == 3
 
     with_store(path, fill)
-    sql(path, "UPDATE events SET v = 99 WHERE run = 1 AND seq = 2")
+    sql(path, "UPDATE events SET kind = 'later' WHERE run = 1 AND seq = 2")
     with_store(path, look)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gorkflow import events as ev
 from gorkflow.errors import StoreCorruptError
@@ -15,6 +16,7 @@ from gorkflow.journal import Row, from_row, to_row
 from gorkflow.model import RunStatus
 from gorkflow.state_changes import OPS, Write
 from gorkflow.testing.conformance import EVENTS
+from tests.replacing import replace
 from tests.unit.test_references import FAILURES, REFS
 
 FLOATS = st.floats(0, 250_000_000_000)  # seconds: instants and durations
@@ -25,10 +27,11 @@ BY_ANNOTATION = {
     "int": st.integers(0, 2**63 - 1),
     "str": TEXT,
     "str | None": st.none() | TEXT,
-    "float": FLOATS,
+    "Seconds": FLOATS,
+    "ClockChange": FLOATS,
     "bytes": st.binary(max_size=50),
     "int | None": st.none() | st.integers(1),
-    "float | None": st.none() | FLOATS,
+    "Seconds | None": st.none() | FLOATS,
     "bytes | None": st.none() | st.binary(max_size=50),
     "Failure": FAILURES,
     "RunStatus": st.sampled_from(RunStatus),
@@ -41,8 +44,14 @@ BY_ANNOTATION = {
 }
 
 
+def by_type(cls, name):
+    return next(
+        BY_ANNOTATION[c.__annotations__[name]] for c in cls.__mro__ if name in c.__annotations__
+    )
+
+
 def events_of(cls):
-    return st.builds(cls, **{field.name: BY_ANNOTATION[field.type] for field in fields(cls)})
+    return st.builds(cls, **{field.name: by_type(cls, field.name) for field in structs.fields(cls)})
 
 
 ANY_EVENT = st.one_of([events_of(cls) for cls in ev.EVENT_TYPES.values()])
@@ -58,10 +67,10 @@ def test_an_event_comes_back_equal(event):
 
 
 @given(ANY_EVENT)
-def test_the_body_is_small_plain_ascii_json(event):
+def test_the_body_is_small_plain_json(event):
     body = to_row(event).body
-    assert body.isascii()
-    assert json.dumps(json.loads(body), separators=(",", ":")) == body
+    assert type(json.loads(body)) is dict
+    assert ": " not in re.sub(r'"([^"\\]|\\.)*"', "", body)
 
 
 def test_every_kind_has_a_sample():
@@ -76,18 +85,18 @@ def test_samples_come_back_equal(event):
 @pytest.mark.parametrize(
     ("event", "body"),
     [
-        (ev.RunCreated("r", 1, "", 1.5, "f", b"1"), '{"fingerprint":"f","timeout":null}'),
+        (ev.RunCreated("r", 1, "", 1.5, "f", b"1"), '{"fingerprint":"f"}'),
         (ev.RunCreated("r", 1, "", 1.5, "f", b"1", 60), '{"fingerprint":"f","timeout":60}'),
         (
             ev.RunCreated("r", 1, "", 1.5, "f", b"1", defined_at=0.5),
-            '{"fingerprint":"f","timeout":null,"defined_at":0.5}',
+            '{"fingerprint":"f","defined_at":0.5}',
         ),
         (ev.RunStarted("r", 2, "", 1.5, None), '{"deadline":null}'),
         (ev.RunStarted("r", 2, "", 1.5, 9.5), '{"deadline":9.5}'),
         (ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5), '{"attempt":1,"input":2,"ready_at":0.5}'),
         (
             ev.StepScheduled("r", 3, "a", 1.5, 1, (2, None), 1e300),
-            '{"attempt":1,"input":[2,null],"ready_at":1e+300}',
+            '{"attempt":1,"input":[2,null],"ready_at":1e300}',
         ),
         (
             ev.StepScheduled("r", 3, "a", 1.5, 1, 2, 0.5, ("db", "github")),
@@ -103,15 +112,15 @@ def test_samples_come_back_equal(event):
         ),
         (
             ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 0.1),
-            '{"attempt":2,"began_at":0.1,"ended_at":null}',
+            '{"attempt":2,"began_at":0.1}',
         ),
         (
             ev.StepCompleted("r", 3, "a", 1.5, 2, b"x", 4),
-            '{"attempt":2,"began_at":4,"ended_at":null}',
+            '{"attempt":2,"began_at":4}',
         ),
     ],
 )
-def test_the_short_cut_writes_what_the_encoder_would(event, body):
+def test_fields_at_their_defaults_are_left_out(event, body):
     assert to_row(event).body == body
 
 
@@ -120,7 +129,7 @@ def test_the_short_cut_writes_what_the_encoder_would(event, body):
     [
         (
             ev.BlockDecided("r", 3, "&a", 1.5, "completed", 'a "b" \u00e9', (4, 6)),
-            '{"verdict":"completed","reason":"a \\"b\\" \\u00e9","output":[4,6]}',
+            '{"verdict":"completed","reason":"a \\"b\\" \u00e9","output":[4,6]}',
         ),
         (
             ev.BlockDecided("r", 3, "&a", 1.5, "completed", "", (4, True)),
@@ -136,7 +145,7 @@ def test_the_short_cut_writes_what_the_encoder_would(event, body):
         ),
     ],
 )
-def test_so_do_those_of_verdicts_and_ends(event, body):
+def test_texts_and_references_are_plain_json(event, body):
     assert to_row(event).body == body
 
 
@@ -159,7 +168,7 @@ def test_only_a_rerun_says_where_it_comes_from():
 def test_only_an_interruption_that_does_not_count_says_so():
     counts = ev.StepInterrupted("r", 3, "a", 1.5, 1, "killed")
     row = to_row(counts)
-    assert row.body == '{"attempt":1,"reason":"killed"}'  # as it always was
+    assert row.body == '{"attempt":1,"reason":"killed"}'
     assert from_row(row) == counts
     assert counts.counts
     row = to_row(replace(counts, counts=False))
@@ -169,13 +178,12 @@ def test_only_an_interruption_that_does_not_count_says_so():
 
 
 def test_only_a_verdict_that_has_failures_says_so():
-    body = '{"verdict":"completed","reason":"","output":[4,null]}'
-    row = Row("r", 3, "block_decided", "&a", 1.5, 1, body, None)  # as it always was
-    verdict = from_row(row)
-    assert verdict.failures == ()
-    assert json.loads(to_row(verdict).body) == json.loads(body)
+    verdict = ev.BlockDecided("r", 3, "&a", 1.5, "completed", "", (4, None))
+    row = to_row(verdict)
+    assert row.body == '{"verdict":"completed","reason":"","output":[4,null]}'
+    assert from_row(row) == verdict
     with pytest.raises(StoreCorruptError):
-        from_row(row._replace(body=body.replace("[4", '[],"failures":[4')))
+        from_row(row._replace(body=row.body.replace("[4", '[],"failures":[4')))
 
 
 def damaged():
@@ -202,7 +210,6 @@ def damaged():
     yield done._replace(payload=None)
     yield done._replace(payload="text")
     yield done._replace(kind="unheard_of")
-    yield done._replace(v=2)
     yield failed._replace(body=failed.body.replace('"step_failed"', '"odd"'))
     yield failed._replace(body=failed.body.replace('"path"', '"where"'))
     yield finished._replace(body=finished.body.replace('"failed"', '"happy"', 1))
@@ -233,8 +240,8 @@ def test_a_damaged_row_is_named(row: Row):
     assert f"event {row.seq} of run 'r'" in str(caught.value)
 
 
-def test_a_newer_version_says_what_to_read_it_with():
-    row = to_row(EVENTS[4])._replace(v=2)
+def test_an_unknown_kind_says_what_to_read_it_with():
+    row = to_row(EVENTS[4])._replace(kind="later")
     with pytest.raises(StoreCorruptError, match="read it with the version that wrote it"):
         from_row(row)
 
@@ -242,3 +249,8 @@ def test_a_newer_version_says_what_to_read_it_with():
 def test_no_two_events_share_a_row():
     rows = {to_row(replace(event, seq=1)) for event in EVENTS}
     assert len(rows) == len(EVENTS)
+
+
+def test_a_lone_surrogate_in_a_message_keeps_no_event_from_being_written():
+    event = ev.StepCancelled("r", 3, "a", 1.5, 1, "no \udc80")
+    assert from_row(to_row(event)).reason == "no ?"

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, cast
 
+from msgspec import Struct
+
 from gorkflow import events as ev
 from gorkflow.codec import view, views
 from gorkflow.engine._match import tree_of
@@ -180,6 +182,8 @@ def to_json(item: Any) -> Any:
     """Return what callers see (runs, steps, failures, outcomes) as JSON data."""
     if is_dataclass(item) and not isinstance(item, type):
         return {field.name: to_json(getattr(item, field.name)) for field in fields(item)}
+    if isinstance(item, Struct):
+        return {name: to_json(getattr(item, name)) for name in item.__struct_fields__}
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, datetime):
@@ -195,11 +199,11 @@ def to_json(item: Any) -> Any:
 def event_to_json(event: ev.Event) -> dict[str, Any]:
     """Return an event as JSON data; values as they are, references as their places."""
     body: dict[str, Any] = {"kind": event.kind}
-    for field in fields(event):
-        value = getattr(event, field.name)
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
         if isinstance(value, bytes):
             value = view(value)
-        elif field.name == "at":
+        elif name == "at":
             value = instant(value)
-        body[field.name] = to_json(value)
+        body[name] = to_json(value)
     return body

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 import click
+from msgspec import structs
 
 from gorkflow import events as ev
 from gorkflow.cli import _plain, _run
@@ -340,7 +340,7 @@ _SHOWN_APART = frozenset(
 
 def _event(event: ev.Event) -> tuple[str, ...]:
     details: list[str] = []
-    for field in fields(event):
+    for field in structs.fields(event):
         value = getattr(event, field.name)
         if field.name not in _SHOWN_APART and value not in {None, "", (), field.default}:
             details.append(f"{field.name}={_detail(field.name, value)}")

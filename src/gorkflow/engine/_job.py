@@ -14,6 +14,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NoReturn, cast
 
+from msgspec import convert, to_builtins
+
 from gorkflow._record import named_record
 from gorkflow.clock import SystemClock
 from gorkflow.codec import Codec, codec_of, view
@@ -34,7 +36,7 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.state import State, layer_of
-from gorkflow.state_changes import Write, writes_from_json, writes_to_json
+from gorkflow.state_changes import Write
 from gorkflow.step import Step, step
 
 _clock = SystemClock()
@@ -146,7 +148,7 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     finally:
         if context is not None:
             context.written()  # a thread may outlive the step
-    state = {"state": writes_to_json(writes)} if writes else {}
+    state = {"state": to_builtins(writes)} if writes else {}
     return pack({"ran": ran, **state}, [output])
 
 
@@ -158,7 +160,7 @@ def _failed(job: Job, error: BaseException, ran: float) -> bytes:
     seen = thrown(error)
     head = {
         "ran": ran,
-        "failure": failure.to_json(),
+        "failure": to_builtins(failure),
         "errors": [sorted(names) for names in seen.errors],
         "names": sorted(seen.names),
         "is_final": seen.is_final,
@@ -279,7 +281,7 @@ class _Host:
         if told is None:
             return None
         if told["kind"] == "Failed":
-            return Failed(told["path"], Failure.from_json(told["failure"]))
+            return Failed(told["path"], convert(told["failure"], Failure))
         if told["kind"] != "Completed":
             return _KINDS[told["kind"]](told["path"], told["reason"])
         data = self._job.outputs.get(node_id)
@@ -327,7 +329,7 @@ def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
     """
     head, parts = unpack(data)
     if parts:
-        return head["ran"], parts[0], writes_from_json(head.get("state", ()))
+        return head["ran"], parts[0], convert(head.get("state", ()), tuple[Write, ...])
     errors = frozenset(map(frozenset[str], head["errors"]))
     seen = Thrown(errors, frozenset(head["names"]), head["is_final"], head["delay"])
-    raise RemoteError(Failure.from_json(head["failure"]), seen, head["ran"])
+    raise RemoteError(convert(head["failure"], Failure), seen, head["ran"])

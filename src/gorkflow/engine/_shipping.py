@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from gorkflow.codec import codec_of
 from gorkflow.engine._job import Job, input_annotation
 from gorkflow.language._placement import reference_of
@@ -70,7 +72,7 @@ def with_readable(
         outcome = values.outcome(ended)
         recorded: dict[str, object] = {"kind": type(outcome).__name__, "path": outcome.path}
         if isinstance(outcome, Failed):
-            recorded["failure"] = outcome.failure.to_json()
+            recorded["failure"] = to_builtins(outcome.failure)
         elif not isinstance(outcome, Completed):
             recorded["reason"] = outcome.reason
         elif (data := values.record(ended.value)) is not None:

@@ -50,7 +50,7 @@ _FAILURE = Failure(
     attempt=2,
     code=FailureCode.STEP_FAILED,
     type="builtins.ValueError",
-    message="no \x00 \udc80 \u00e9",
+    message="no \x00 \u2028 \u00e9",
     traceback="line\nline",
     at=instant(T0),
 )

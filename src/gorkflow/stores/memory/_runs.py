@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any
 
-from gorkflow._record import values_of
-from gorkflow.events import EVENT_TYPES, Event
+from gorkflow.events import Event
 from gorkflow.store import Message, RunRow
-
-_Plain = tuple[Any, ...]
-
-
-def _plain(events: Sequence[Event]) -> list[_Plain]:
-    return [(event.kind, *values_of(event)) for event in events]
 
 
 class Run:
@@ -34,9 +26,7 @@ class Run:
         leave it as it is."""
         self.seq = row.seq
         """Of the latest event."""
-        self.events = _plain(events)
-        """The kind and the fields of each: plain tuples are nothing to the garbage collector, which
-        would else go over all these events again and again."""
+        self.events = list(events)
         self.mail: dict[int, Message] = {}
         """By id, which rises."""
         self.deleted = False
@@ -54,13 +44,12 @@ class Run:
 
     def add(self, events: Sequence[Event]) -> None:
         """Add events."""
-        self.events += _plain(events)
+        self.events += events
         self.seq += len(events)
 
     def read(self, after: int, limit: int) -> list[Event]:
         """Return events with ``seq`` above ``after``, in order, at most ``limit``."""
-        some = self.events[after : after + limit]
-        return [EVENT_TYPES[kind](*fields) for kind, *fields in some]
+        return self.events[after : after + limit]
 
     def mail_after(self, after: int) -> list[Message]:
         """Return the messages with an id above this one, oldest first."""

@@ -79,7 +79,6 @@ CREATE TABLE events (
     kind    TEXT NOT NULL,
     path    TEXT NOT NULL,
     at      REAL NOT NULL,
-    v       INTEGER NOT NULL,
     body    TEXT NOT NULL,
     payload BLOB,
     UNIQUE (run, seq)

@@ -1,2 +1,2 @@
-INSERT INTO events (run, seq, kind, path, at, v, body, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO events (run, seq, kind, path, at, body, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?)
