@@ -63,8 +63,7 @@ class Disk:
         self.db.execute("BEGIN IMMEDIATE")
         for _ in range(rows):
             self.db.execute(
-                "INSERT INTO events (seq, kind, path, at, body, payload)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events (seq, kind, path, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)",
                 ROW,
             )
         self.db.execute("COMMIT")
