@@ -1,15 +1,15 @@
 """The store: what keeps runs, events, schedules and limits. ``testing/conformance.py`` tests it.
 
 A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
-All methods are coroutines; a store may do its work in threads. All instants are floats, seconds
-since the epoch, and come from the caller. What is judged by the time (who is alive, what is due,
-who may start) is judged by a ``Timekeeper`` where nothing is waited for any more: in the
-transaction that writes. A store whose own database is the clock leaves it aside.
+All methods but ``write`` are coroutines; a store may do its work in threads. All instants are
+floats, seconds since the epoch, and come from the caller. A ``Timekeeper`` judges who is alive, who
+may start and what is due, where nothing is waited for any more: in the transaction that writes. A
+store whose own database is the clock ignores it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -104,17 +104,23 @@ class Append:
         return self.expected_seq + len(self.events)
 
 
+Transition = NewRun | Append
+"""One item of a batch to write."""
+
+
 class Written(StrEnum):
-    """What became of one item of a batch."""
+    """The store's answer for one item of a batch. Unless it is ``OK``, nothing was written."""
 
     OK = "ok"
     DUPLICATE = "duplicate"
-    """Create: a run of this id exists; nothing was written."""
+    """A new run: a run of this id exists."""
     OCCUPIED = "occupied"
-    """Create: another live run has the same ``resource_id``, and one of the two is ``exclusive``;
-    nothing was written."""
+    """A new run: another live run has the same ``resource_id``, and one of the two is
+    ``exclusive``."""
     FENCED = "fenced"
-    """Append: token or ``seq`` did not match, or the run is gone; nothing was written."""
+    """An append: token or ``seq`` did not match, or the run is gone."""
+    UNSTORABLE = "unstorable"
+    """One of its values can't be kept: a lone surrogate, or an integer of more than 64 bits."""
 
 
 class Claim(NamedTuple):
@@ -237,25 +243,15 @@ class RunReader(Protocol):
 
 
 @runtime_checkable
-class Immediate(Protocol):
-    """A store whose writes never wait for anything: the engine then writes without a detour."""
-
-    def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Do what ``create`` does."""
-        ...
-
-    def append_now(self, batch: Sequence[Append]) -> list[Written]:
-        """Do what ``append`` does."""
-        ...
-
-
-@runtime_checkable
 class Store(RunReader, ScheduleStore, Protocol):
-    """Where runs and events are kept.
+    """The place where runs and events are kept.
 
     A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;
     what concerns a single run of a batch comes back as its ``Written`` and never fails the others.
     """
+
+    durable: bool
+    """Whether what was written is there after a restart of the process."""
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date (under a lock; safe to kill anywhere).
@@ -298,20 +294,19 @@ class Store(RunReader, ScheduleStore, Protocol):
         """
         ...
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs, all in one transaction, durable on return.
+    def write(self, batch: Sequence[Transition]) -> Awaitable[list[Written]]:
+        """Create runs, and record transitions of others, in one transaction, durable on return.
 
-        ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each; ``DUPLICATE`` where both hold. Within a batch
-        the earlier items count as created.
-        """
-        ...
+        Answers for each item, in their order; the earlier items of a batch count as written.
 
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        """Record transitions of several runs in one transaction, durable on return.
+        * A new run is ``OK``, ``DUPLICATE`` or ``OCCUPIED``; ``DUPLICATE`` where both hold.
+        * An append is written only where ``seq`` equals ``expected_seq`` and ``token`` equals the
+          row's token; else it is ``FENCED``. So is one to a run whose status is terminal: a
+          terminal status never changes.
+        * An item with a value that the store can't keep is ``UNSTORABLE``.
 
-        For each: only where ``seq`` equals ``expected_seq`` and ``token`` equals the row's token,
-        events and summary are written; else nothing of it, and it is ``FENCED``. A run whose status
-        is terminal is fenced too: a terminal status never changes.
+        A store that never waits returns a future that is done, and raises at once: the engine then
+        goes on without a turn of the event loop.
         """
         ...
 

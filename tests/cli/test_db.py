@@ -47,7 +47,7 @@ def in_store(*runs: dict[str, Any]) -> None:
     async def work() -> None:
         store = SqliteStore(STORE)
         await store.open()
-        await store.create([_sound(run) for run in runs])
+        await store.write([_sound(run) for run in runs])
         await store.close()
 
     asyncio.run(work())
@@ -235,7 +235,7 @@ def test_a_run_that_is_carried_is_never_deleted(invoke: Invoke):
         store = SqliteStore(STORE)
         await store.open()
         await store.register(worker("me", seen_at=time.time()))
-        await store.create([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
+        await store.write([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
         for break_it in ("", "UPDATE runs SET tags = '{' WHERE run_id = 'mine'"):
             if break_it:
                 sql(break_it)
@@ -413,8 +413,8 @@ def test_living_workers_and_unread_messages_are_told(invoke: Invoke):
         await store.open()
         now = time.time()
         await store.register(worker("me", seen_at=now, started_at=now, host="box", pid=5))
-        await store.create([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
-        await store.create([new_run("old", workflow_id="unknown")])
+        await store.write([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
+        await store.write([new_run("old", workflow_id="unknown")])
         await store.post(Message(0, "mine", "signal", "ok", now, b"1"))
         code, found = await asyncio.to_thread(diagnosed, invoke)
         assert "'me' (process 5 on box) is alive" in found["worker"][0]["text"]

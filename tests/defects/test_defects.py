@@ -31,6 +31,7 @@ from gorkflow import (
     step,
 )
 from gorkflow.events import RunFinished, StepCompleted, StepScheduled
+from gorkflow.store import Append
 from gorkflow.stores.memory import MemoryStore
 from tests.defects.loops import in_loop, steps_of, until
 
@@ -213,15 +214,11 @@ class Spy(MemoryStore):
         self.items = []
         self.fails = False
 
-    def create_now(self, batch):
-        self.items += batch
-        return super().create_now(batch)
-
-    def append_now(self, batch):
-        if self.fails:
+    def write(self, batch):
+        if self.fails and any(isinstance(item, Append) for item in batch):
             raise StoreUnavailableError("the disk is full")
         self.items += batch
-        return super().append_now(batch)
+        return super().write(batch)
 
 
 @in_loop

@@ -14,7 +14,17 @@ import gorkflow
 from gorkflow import Engine, StepExecution, StoreError
 from gorkflow.clock import Timekeeper
 from gorkflow.engine._attempt import Attempt
-from gorkflow.store import Append, Claim, Heartbeat, Loaded, Message, NewRun, Worker, Written
+from gorkflow.store import (
+    Append,
+    Claim,
+    Heartbeat,
+    Loaded,
+    Message,
+    NewRun,
+    Transition,
+    Worker,
+    Written,
+)
 from gorkflow.stores.memory import MemoryStore
 
 OURS = str(Path(gorkflow.__file__).parent)
@@ -98,7 +108,7 @@ async def kinds(engine: Engine, run_id: str) -> list[str]:
 
 
 class Moody:
-    """A memory store that fails or waits when told to. Not an ``Immediate`` one."""
+    """A memory store that fails or waits when told to, and is written to by a task."""
 
     def __init__(self) -> None:
         self._store = MemoryStore()
@@ -107,8 +117,6 @@ class Moody:
         self.gates: dict[str, Gate] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name.endswith("_now"):
-            raise AttributeError(name)
         return getattr(self._store, name)
 
     async def _mood(self, name: str) -> None:
@@ -118,13 +126,11 @@ class Moody:
             self.fail[name] -= 1
             raise self.error
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        await self._mood("create")
-        return await self._store.create(batch)
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        await self._mood("append")
-        return await self._store.append(batch)
+    async def write(self, batch: Sequence[Transition]) -> list[Written]:
+        for name, kind in (("create", NewRun), ("append", Append)):
+            if any(isinstance(item, kind) for item in batch):
+                await self._mood(name)
+        return await self._store.write(batch)
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         await self._mood("inbox")

@@ -17,7 +17,7 @@ from gorkflow.engine._asleep import Asleep, RunState
 from gorkflow.engine._values import Values
 from gorkflow.events import StepCompleted
 from gorkflow.machine import Machine, replay
-from gorkflow.store import Written
+from gorkflow.store import Append, Written
 from gorkflow.stores import open_store
 from tests.machine.simulation import snapshot
 
@@ -101,13 +101,13 @@ class Counted:
         self.messages += len(found)
         return found
 
-    async def append(self, batch: Any) -> Any:
-        if self.fails:
+    async def write(self, batch: Any) -> Any:
+        if self.fails and isinstance(batch[0], Append):
             self.fails -= 1
             if self.fences:
                 return [Written.FENCED] * len(batch)
             raise StoreError("the disk is full")
-        return await self._store.append(batch)
+        return await self._store.write(batch)
 
     def read(self) -> tuple[int, int, int]:
         """Return what was read since the last call: loads, events, messages."""

@@ -327,12 +327,10 @@ class SetWhileWriting:
         self._jump = jump
 
     def __getattr__(self, name: str) -> Any:
-        if name.endswith("_now"):
-            raise AttributeError(name)
         return getattr(self._store, name)
 
-    async def append(self, batch: Any) -> Any:
-        written = await self._store.append(batch)
+    async def write(self, batch: Any) -> Any:
+        written = await self._store.write(batch)
         if self._jump and any(e.kind == self._kind for each in batch for e in each.events):
             loop_of().clock.set_ahead(self._jump)
             self._jump = 0.0

@@ -11,6 +11,7 @@ import pytest
 
 from gorkflow import DuplicateRunError, Engine, ResourceBusyError, Workflow, passthrough, step
 from gorkflow.machine import joins
+from gorkflow.store import Append, NewRun
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, in_loop, until
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from gorkflow.model import StepStatus
     from gorkflow.policy import Join
-    from gorkflow.store import Append, NewRun, Written
+    from gorkflow.store import Transition, Written
 
 
 @step
@@ -70,13 +71,11 @@ class Counting(MemoryStore):
         self.created: list[int] = []
         self.appended: list[int] = []
 
-    def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
-        self.created.append(len(batch))
-        return super().create_now(batch)
-
-    def append_now(self, batch: Sequence[Append]) -> list[Written]:
-        self.appended.append(len(batch))
-        return super().append_now(batch)
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        for sizes, kind in ((self.created, NewRun), (self.appended, Append)):
+            if size := sum(isinstance(item, kind) for item in batch):
+                sizes.append(size)
+        return super().write(batch)
 
 
 @in_loop

@@ -23,7 +23,7 @@ from gorkflow import (
 )
 from gorkflow import events as ev
 from gorkflow.engine import _blocked
-from gorkflow.store import Append, RunRow, Written
+from gorkflow.store import RunRow, Transition, Written
 from tests.engine.support import Moody, in_loop, kinds
 
 
@@ -349,8 +349,8 @@ class Failing(Moody):
     def _fails(self, way: str) -> bool:
         return bool(self.fail.pop(way, 0))
 
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        written = await super().append(batch)
+    async def write(self, batch: Sequence[Transition]) -> list[Written]:
+        written = await super().write(batch)
         if any(isinstance(event, ev.TypesAccepted) for each in batch for event in each.events):
             self.fail.update(dict.fromkeys(self.ways, 1))
             if self._fails("append"):

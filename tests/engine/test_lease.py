@@ -23,7 +23,7 @@ from gorkflow import (
 from gorkflow.clock import Moment, SystemClock, Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._runtime import Runtime
-from gorkflow.store import Append, Claim, Heartbeat, Message, RunRow, Worker, Written
+from gorkflow.store import Claim, Heartbeat, Message, RunRow, Transition, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, StandsStill, in_loop, until
@@ -685,16 +685,13 @@ async def test_a_client_takes_over_no_runs() -> None:
 class TakenAtTheEnd(MemoryStore):
     """Has others take over a run just before its end is recorded, once."""
 
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        return self.append_now(batch)
-
-    def append_now(self, batch: Sequence[Append]) -> list[Written]:
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
         for item in batch:
             if any(event.kind == "run_finished" for event in item.events) and item.row.token == 1:
                 run = self._runs[item.row.run_id]
                 self._release(run.row.worker_id or "", died=False)
                 self._set_row(run, replace(run.row, token=2))
-        return super().append_now(batch)
+        return super().write(batch)
 
 
 @in_loop

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from gorkflow import (
 from gorkflow.engine import _claims
 from gorkflow.engine._attempt import Attempt
 from gorkflow.events import CancelRequested
-from gorkflow.store import Append, NewRun, Written
+from gorkflow.store import Transition, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, die, in_loop, kinds, step_of, until
@@ -315,19 +316,14 @@ async def test_a_started_run_keeps_the_options_it_was_started_with(url: str) -> 
 
 
 class Failing(MemoryStore):
-    """Fails the next appends."""
+    """Fails the next writes."""
 
     failing = False
 
-    def append_now(self, batch: list[Append]) -> list[Written]:  # type: ignore[override]
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
         if self.failing:
             raise StoreError("the disk is full")
-        return super().append_now(batch)
-
-    def create_now(self, batch: list[NewRun]) -> list[Written]:  # type: ignore[override]
-        if self.failing:
-            raise StoreError("the disk is full")
-        return super().create_now(batch)
+        return super().write(batch)
 
 
 @in_loop

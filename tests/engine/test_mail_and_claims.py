@@ -22,7 +22,7 @@ from gorkflow import (
     step,
 )
 from gorkflow.clock import SystemClock, Timekeeper
-from gorkflow.store import Append, Claim, Heartbeat, NewRun, Written
+from gorkflow.store import Append, Claim, Heartbeat, NewRun, Transition, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -48,28 +48,19 @@ WAITS = Workflow("waits", input=int).wait_for(go).then(add)
 class Slow(MemoryStore):
     """A store whose appends and creates can be held up, and that several engines may use."""
 
-    create_now: Any = None
-    append_now: Any = None
-
     def __init__(self) -> None:
         super().__init__()
         self.appending: Gate | None = None
         self.creating: Gate | None = None
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in {"create_now", "append_now"}:
-            raise AttributeError(name)
-        return super().__getattribute__(name)
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        return asyncio.ensure_future(self._late(batch))
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        if self.creating is not None:
-            await self.creating.wait_async()
-        return [self._create(new) for new in batch]
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        if self.appending is not None:
-            await self.appending.wait_async()
-        return [self._append(item) for item in batch]
+    async def _late(self, batch: Sequence[Transition]) -> list[Written]:
+        for gate, kind in ((self.creating, NewRun), (self.appending, Append)):
+            if gate is not None and any(isinstance(item, kind) for item in batch):
+                await gate.wait_async()
+        return await super().write(batch)
 
     async def close(self) -> None:
         """Keep everything."""

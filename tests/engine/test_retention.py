@@ -122,10 +122,10 @@ class Counting(MemoryStore):
 async def fill(store: Store, events: dict[str, int]) -> None:
     """Have runs that ended, each with so many events."""
     for number, (run_id, count) in enumerate(events.items()):
-        await store.create([new_run(run_id, created_at=T0 + number)])
+        await store.write([new_run(run_id, created_at=T0 + number)])
         grown = step_forward(run_row(run_id, created_at=T0 + number), count - 2)
-        await store.append([grown])
-        await store.append([finish(grown.row)])
+        await store.write([grown])
+        await store.write([finish(grown.row)])
 
 
 @in_loop

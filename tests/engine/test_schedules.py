@@ -221,10 +221,10 @@ async def test_a_failed_start_is_tried_again_and_lost_by_nobody(
     broken = True
 
     class Failing(MemoryStore):
-        def create_now(self, batch: Any) -> list[Written]:
+        def write(self, batch: Any) -> asyncio.Future[list[Written]]:
             if broken:
                 raise OSError("no room")
-            return super().create_now(batch)
+            return super().write(batch)
 
     clock = Clock()
     async with Engine(Failing(), clock=clock) as engine:

@@ -30,10 +30,8 @@ class Late:
         return self._rng.choice([*[0.0] * 12, 0.01, 0.1, 0.3, 2.6])
 
     def __getattr__(self, name: str) -> Any:
-        if name.endswith("_now"):
-            raise AttributeError(name)
         method = getattr(self._store, name)
-        if name not in {"take_limits", "append", "create", "claim", "heartbeat", "post"}:
+        if name not in {"take_limits", "write", "claim", "heartbeat", "post"}:
             return method
 
         async def late(*args: Any, **options: Any) -> Any:

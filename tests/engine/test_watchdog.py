@@ -316,7 +316,7 @@ def test_our_own_code_is_not_blamed_on_a_step(
             json.dumps(list(range(1000)))
         return args
 
-    for owner, name in ((_attempt, "encoded"), (MemoryStore, "append_now")):
+    for owner, name in ((_attempt, "encoded"), (MemoryStore, "write")):
         plain = getattr(owner, name)
         code = compile(
             "def late(*args): slow(); return plain(*args)", str(owner_file(owner)), "exec"

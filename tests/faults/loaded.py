@@ -17,7 +17,7 @@ from typing import Any
 
 from gorkflow import Engine, StoreError
 from gorkflow.clock import Moment
-from gorkflow.store import Append, NewRun, RunRow, Written
+from gorkflow.store import RunRow, Transition, Written
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.stores.sqlite import store as _store
 from gorkflow.testing.conformance import new_run, run_row, step_forward
@@ -34,15 +34,9 @@ class Counting(SqliteStore):
     failures = 0
     went_on = 0.0
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        return await self._counted(super().create(batch))
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        return await self._counted(super().append(batch))
-
-    async def _counted(self, write: Awaitable[list[Written]]) -> list[Written]:
+    async def write(self, batch: Sequence[Transition]) -> list[Written]:
         try:
-            result = await write
+            result = await super().write(batch)
         except StoreError as error:
             self.failures += 1
             ledger.write("store failed", note=str(error))
@@ -315,10 +309,10 @@ def hammer(db: str, witness: str, name: str, seconds: float) -> int:
         while time.monotonic() < end:
             run_id = f"{name}-{number % 7}"
             if run_id not in rows:
-                await store.create([new_run(run_id)])
+                await store.write([new_run(run_id)])
                 rows[run_id] = run_row(run_id)
             item = step_forward(rows[run_id])
-            assert await store.append([item]) == [Written.OK]
+            assert await store.write([item]) == [Written.OK]
             rows[run_id] = item.row
             number += 1
         for run_id, row in rows.items():

@@ -20,8 +20,7 @@ from gorkflow.stores.sqlite import store as _store
 from tests.faults import ledger
 
 CALLS = [
-    "create",
-    "append",
+    "write",
     "claim",
     "heartbeat",
     "post",

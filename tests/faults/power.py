@@ -8,10 +8,9 @@ import pickle
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gorkflow import Engine
-from gorkflow.store import Append, NewRun, Written
+from gorkflow.store import Transition, Written
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.stores.sqlite import store as _store
 from tests.faults import ledger
@@ -112,13 +111,8 @@ def record(db: str, witness: str, seed: int, into: str, synchronous: str) -> int
     _store._WAL_LIMIT = 12 * 4096
 
     class Promising(SqliteStore):
-        async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-            return self._promise(batch, await super().create(batch))
-
-        async def append(self, batch: Sequence[Append]) -> list[Written]:
-            return self._promise(batch, await super().append(batch))
-
-        def _promise(self, batch: Sequence[Any], results: list[Written]) -> list[Written]:
+        async def write(self, batch: Sequence[Transition]) -> list[Written]:
+            results = await super().write(batch)
             for item, written in zip(batch, results, strict=True):
                 if written == Written.OK:
                     recording.note(vfs.Op("promise", item.row.run_id, item.seq))

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from gorkflow import Engine, StepContext, Workflow, step
 from gorkflow.schedule import MOST, CatchUp, run_id_of
+from gorkflow.store import NewRun
 from gorkflow.stores.sqlite import SqliteStore
 from tests.faults import ledger
 from tests.faults.clocks import HOUR, JumpingClock
@@ -42,12 +43,15 @@ class Dying(SqliteStore):
     die_at: tuple[str, int] = ("", 0)
     """A point, and the how-manieth time there."""
 
-    async def create(self, batch: Sequence[Any]) -> Any:
-        for new in batch:
-            ledger.write("starting", run=new.row.run_id)
-        self._reach("before create")
-        written = await super().create(batch)
-        self._reach("after create")
+    async def write(self, batch: Sequence[Any]) -> Any:
+        new = [item for item in batch if isinstance(item, NewRun)]
+        for item in new:
+            ledger.write("starting", run=item.row.run_id)
+        if new:
+            self._reach("before create")
+        written = await super().write(batch)
+        if new:
+            self._reach("after create")
         return written
 
     async def put_schedule(self, row: Any) -> bool:

@@ -19,7 +19,7 @@ from gorkflow import (
 )
 from gorkflow.clock import Timekeeper
 from gorkflow.engine import _lease, _service
-from gorkflow.store import Append, Heartbeat, Written
+from gorkflow.store import Append, Heartbeat, Transition, Written
 from gorkflow.stores.sqlite import SqliteStore
 
 
@@ -31,11 +31,11 @@ class FailingStore(SqliteStore):
     beats = 0
     """How many of the next heartbeats find that the lease has ended."""
 
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        if self.appends:
+    async def write(self, batch: Sequence[Transition]) -> list[Written]:
+        if self.appends and any(isinstance(item, Append) for item in batch):
             self.appends -= 1
             raise StoreError("the disk is full")
-        return await super().append(batch)
+        return await super().write(batch)
 
     async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
         if self.beats:

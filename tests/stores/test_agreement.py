@@ -59,10 +59,10 @@ def operation(rng, now):
     workflows = rng.choice([None, ["x"], ["x", "y"]])
     return rng.choice(
         [
-            ("create", [[new]], {}),
-            ("append", [[step_forward(row, rng.randint(0, 2))]], {}),
-            ("append", [[step_forward(row), step_forward(run_row("a", token=1))]], {}),
-            ("append", [[consuming]], {}),
+            ("write", [[new]], {}),
+            ("write", [[step_forward(row, rng.randint(0, 2))]], {}),
+            ("write", [[step_forward(row), step_forward(run_row("a", token=1))]], {}),
+            ("write", [[consuming]], {}),
             ("register", [worker(worker_id, seen_at=now, lease=rng.choice([5.0, 60.0]))], {}),
             ("unregister", [worker_id], {}),
             (
@@ -93,10 +93,10 @@ def others(rng, now, new, row):
     )  # fmt: skip
     twice = replace(new, row=replace(new.row, run_id=new.row.run_id))
     return [
-        ("create", [[new, twice]], {}),
-        ("create", [[]], {}),
-        ("append", [[]], {}),
-        ("append", [[step_forward(row, 2), step_forward(row, 1)]], {}),
+        ("write", [[new, twice]], {}),
+        ("write", [[]], {}),
+        ("write", [[]], {}),
+        ("write", [[step_forward(row, 2), step_forward(row, 1)]], {}),
         ("read_events", [run_id], {"after": odd, "limit": rng.choice([0, 1, 3, 2**62])}),
         ("inbox", [run_id], {}),
         ("get_run", [run_id], {}),

@@ -41,15 +41,15 @@ def with_store(keep_ended, test):
 def test_the_run_that_ended_first_is_forgotten_first():
     async def test(store):
         for name in ("a", "b", "c", "live"):
-            await store.create([new_run(name)])
+            await store.write([new_run(name)])
         await store.post(message("b"))
         for name in ("b", "a", "c"):
-            await store.append([finish(run_row(name))])
+            await store.write([finish(run_row(name))])
         kept = [row.run_id for row in await store.list_runs(RunFilter())]
         assert kept == ["live", "c", "a"]
         events, _ = await store.read_all_events()
         assert {event.run_id for event in events} == {"a", "c", "live"}
-        assert await store.create([new_run("b")]) == [Written.OK]
+        assert await store.write([new_run("b")]) == [Written.OK]
 
     with_store(2, test)
 
@@ -57,13 +57,13 @@ def test_the_run_that_ended_first_is_forgotten_first():
 def test_it_does_not_grow_with_the_runs_that_ended():
     async def test(store):
         for number in range(500):
-            await store.create([new_run(f"r{number}")])
-            await store.append([finish(run_row(f"r{number}"))])
+            await store.write([new_run(f"r{number}")])
+            await store.write([finish(run_row(f"r{number}"))])
         assert repr(store) == "<MemoryStore: 10 runs>"
         assert len(store._feed.runs) < 60
         events, cursor = await store.read_all_events()
         assert [event.run_id for event in events[::2]] == [f"r{n}" for n in range(490, 500)]
-        await store.create([new_run("late")])
+        await store.write([new_run("late")])
         late, _ = await store.read_all_events(after=cursor)
         assert [event.run_id for event in late] == ["late"]
 
@@ -77,8 +77,8 @@ def test_the_garbage_collector_passes_by_the_events_of_ended_runs():
     async def test(store):
         before = events_held()
         for number in range(20):
-            await store.create([new_run(f"r{number}")])
-            await store.append([finish(run_row(f"r{number}"))])
+            await store.write([new_run(f"r{number}")])
+            await store.write([finish(run_row(f"r{number}"))])
         assert events_held() == before
 
     with_store(50, test)

@@ -47,6 +47,7 @@ from tests.stores.tools import opened, sql, with_store
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 NEWEST = _schema.SCHEMA
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
+UNSTORABLE = Written.UNSTORABLE
 
 
 async def nothing(_):
@@ -88,7 +89,7 @@ def run_child(work):
 def test_files_are_readable_by_their_owner_alone(path):
     async def test(store):
         await store.register(worker())
-        await store.create([new_run()])
+        await store.write([new_run()])
         modes = {
             p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.rglob("*") if p.is_file()
         }
@@ -108,7 +109,7 @@ def test_files_are_readable_by_their_owner_alone(path):
 def test_a_closed_store_leaves_no_log_and_no_locks(path):
     async def test(store):
         await store.register(worker())
-        await store.create([new_run()])
+        await store.write([new_run()])
 
     with_store(path, test)
     left = sorted(p.name for p in path.parent.rglob("*") if p.is_file())
@@ -153,7 +154,7 @@ def test_any_other_missing_folder_is_an_error(tmp_path):
 )
 def test_any_file_name_will_do(tmp_path, name):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
     with_store(tmp_path / name, test)
     assert (tmp_path / name).is_file()
@@ -184,8 +185,8 @@ def test_two_names_of_one_file_share_its_locks(tmp_path, path):
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "elsewhere" / "link.db").symlink_to(path)
         async with opened(tmp_path / "elsewhere" / "link.db") as other:
-            await store.create([new_run()])
-            assert await other.create([new_run()]) == [DUPLICATE]
+            await store.write([new_run()])
+            assert await other.write([new_run()]) == [DUPLICATE]
         assert list((tmp_path / "elsewhere").iterdir()) == [tmp_path / "elsewhere" / "link.db"]
 
     with_store(path, test)
@@ -193,11 +194,11 @@ def test_two_names_of_one_file_share_its_locks(tmp_path, path):
 
 def test_a_file_that_was_removed_while_open_takes_no_more(path):
     async def test(store):
-        await store.create([new_run("a")])
+        await store.write([new_run("a")])
         path.unlink()
         for _ in range(2):
             with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
-                await store.create([new_run("b")])
+                await store.write([new_run("b")])
         assert not path.exists()
 
     with_store(path, test)
@@ -276,8 +277,8 @@ def test_a_file_that_is_no_database(path):
 )
 def test_a_damaged_row_harms_its_run_only(path, damage):
     async def fill(store):
-        await store.create([new_run("bad"), new_run("good")])
-        await store.append([step_forward(run_row("bad"), 2), step_forward(run_row("good"), 2)])
+        await store.write([new_run("bad"), new_run("good")])
+        await store.write([step_forward(run_row("bad"), 2), step_forward(run_row("good"), 2)])
 
     async def look(store):
         with pytest.raises(StoreCorruptError, match="'bad'"):
@@ -299,15 +300,15 @@ def test_an_error_about_a_damaged_row_holds_no_old_view_of_the_others(path):
     """What a reader had begun to read for it must not stay open for as long as the error lives."""
 
     async def fill(store):
-        await store.create([new_run("bad"), new_run("good")])
-        await store.append([step_forward(run_row("bad"), 2)])
+        await store.write([new_run("bad"), new_run("good")])
+        await store.write([step_forward(run_row("bad"), 2)])
 
     async def look(store):
         errors = await asyncio.gather(
             *(store.load("bad") for _ in range(8)), return_exceptions=True
         )
         assert all(isinstance(error, StoreCorruptError) for error in errors)
-        await store.append([step_forward(run_row("good"), 2)])
+        await store.write([step_forward(run_row("good"), 2)])
         for _ in range(8):  # whichever of the readers is asked
             assert len(await store.read_events("good")) == 3
 
@@ -318,7 +319,7 @@ def test_an_error_about_a_damaged_row_holds_no_old_view_of_the_others(path):
 
 def test_what_can_not_be_stored_of_one_run_leaves_the_others(path):
     async def test(store):
-        await store.create([new_run("a"), new_run("b"), new_run("c")])
+        await store.write([new_run("a"), new_run("b"), new_run("c")])
         odd = completed("b", 2)
         odd = type(odd)("b", 2, "lone \udc80", T0, 1, b"1", T0)
         batch = [
@@ -326,11 +327,10 @@ def test_what_can_not_be_stored_of_one_run_leaves_the_others(path):
             Append(run_row("b", seq=2), (odd,), 1),
             step_forward(run_row("c")),
         ]
-        assert await store.append(batch) == [OK, FENCED, OK]
+        assert await store.write(batch) == [OK, UNSTORABLE, OK]
         assert await store.get_run("b") == run_row("b")
-        with pytest.raises(StoreError, match="can't keep a value"):
-            await store.create([new_run("d"), new_run("\udc80")])
-        assert await store.get_run("d") is None
+        assert await store.write([new_run("d"), new_run("\udc80")]) == [OK, UNSTORABLE]
+        assert await store.get_run("d") is not None
 
     with_store(path, test)
 
@@ -373,7 +373,7 @@ def test_a_kill_at_any_statement_of_the_schema_leaves_all_or_nothing(tmp_path):
         outcomes.add((code, reached))
 
         async def test(store):
-            assert await store.create([new_run()]) == [OK]
+            assert await store.write([new_run()]) == [OK]
 
         with_store(path, test)
         assert sql(path, "PRAGMA user_version") == [(NEWEST,)]
@@ -400,7 +400,7 @@ def test_many_open_a_new_file_at_once(path):
     async def test():
         stores = [SqliteStore(path) for _ in range(6)]
         await asyncio.gather(*(store.open() for store in stores))
-        assert await stores[0].create([new_run()]) == [OK]
+        assert await stores[0].write([new_run()]) == [OK]
         await asyncio.gather(*(store.close() for store in stores))
 
     asyncio.run(test())
@@ -411,7 +411,7 @@ def test_many_open_a_new_file_at_once(path):
 
 def test_a_full_disk_is_an_error_that_passes(path):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
         def limit(writer, pages):
             writer._db.execute(f"PRAGMA max_page_count = {pages}")
@@ -419,29 +419,29 @@ def test_a_full_disk_is_an_error_that_passes(path):
         await store._home.writer.run(lambda writer: limit(writer, 1))
         big = Append(run_row(seq=2), (completed("r", 2, b"x" * 500_000),), 1)
         with pytest.raises(StoreError, match="disk is full"):
-            await store.append([big])
+            await store.write([big])
         assert len(await store.read_events("r")) == 1
         await store._home.writer.run(lambda writer: limit(writer, 1_000_000))
-        assert await store.append([big]) == [OK]
+        assert await store.write([big]) == [OK]
 
     with_store(path, test)
 
 
 def test_a_write_error_of_the_system_is_an_error_that_passes(path):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
         big = Append(run_row(seq=2), (completed("r", 2, b"x" * 2_000_000),), 1)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
         try:
             with pytest.raises(StoreError, match=r"SQLITE_(IOERR|FULL)"):
-                await store.append([big])
+                await store.write([big])
             assert await store.read_events("r") == [new_run().events[0]]
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, old)
-        assert await store.append([big]) == [OK]
+        assert await store.write([big]) == [OK]
 
     with_store(path, test)
     assert sql(path, "PRAGMA integrity_check") == [("ok",)]
@@ -468,7 +468,7 @@ class Shaky:
 @pytest.mark.parametrize("written", [True, False])
 def test_an_unknown_commit_is_looked_up(path, written):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
         def shake(writer):
             writer._db = Shaky(writer._db, written=written)
@@ -476,12 +476,12 @@ def test_an_unknown_commit_is_looked_up(path, written):
         await store._home.writer.run(shake)
         item = step_forward(run_row())
         if written:
-            assert await store.append([item]) == [OK]
+            assert await store.write([item]) == [OK]
         else:
             with pytest.raises(StoreError):
-                await store.append([item])
+                await store.write([item])
         assert len(await store.read_events("r")) == (2 if written else 1)
-        assert await store.append([item]) == [FENCED if written else OK]
+        assert await store.write([item]) == [FENCED if written else OK]
 
     with_store(path, test)
 
@@ -491,13 +491,13 @@ def test_the_log_stays_bounded(path, monkeypatch):
     wal = Path(f"{path}-wal")
 
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
         row, largest = run_row(), 0
         for _ in range(60):
             item = Append(
                 run_row(seq=row.seq + 1), (completed("r", row.seq + 1, b"x" * 20_000),), row.seq
             )
-            await store.append([item])
+            await store.write([item])
             row = item.row
             largest = max(largest, wal.stat().st_size)
         assert largest < 400_000
@@ -510,7 +510,7 @@ def test_a_long_reader_does_not_block_the_writer_nor_keep_the_log_large(path, mo
     wal = Path(f"{path}-wal")
 
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
         assert reader.execute("SELECT seq FROM runs").fetchall() == [(1,)]
@@ -528,7 +528,7 @@ def test_a_long_reader_does_not_block_the_writer_nor_keep_the_log_large(path, mo
     async def grow(store, row):
         after = run_row(seq=row.seq + 1)
         event = completed("r", after.seq, b"x" * 20_000)
-        assert await store.append([Append(after, (event,), row.seq)]) == [OK]
+        assert await store.write([Append(after, (event,), row.seq)]) == [OK]
         return after
 
     with_store(path, test)
@@ -536,7 +536,7 @@ def test_a_long_reader_does_not_block_the_writer_nor_keep_the_log_large(path, mo
 
 def test_reads_do_not_wait_for_a_writer(path):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert await asyncio.wait_for(store.get_run("r"), 2) == run_row()
@@ -554,9 +554,9 @@ def test_a_program_that_keeps_the_file_locked_is_a_typed_error(path):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailableError, match="held by another program"):
-                await store.create([new_run()])
+                await store.write([new_run()])
             other.execute("ROLLBACK")
-        assert await store.create([new_run()]) == [OK]
+        assert await store.write([new_run()]) == [OK]
 
     with_store(path, test, busy_timeout=0.1)
 
@@ -565,9 +565,9 @@ def test_a_process_that_keeps_the_turn_is_a_typed_error(path):
     async def test(store):
         lock = WriteLock(Path(f"{path}.write"))
         with lock.held(1), pytest.raises(StoreUnavailableError, match=r"has held .* for 0\.1 s"):
-            await store.create([new_run()])
+            await store.write([new_run()])
         lock.close()
-        assert await store.create([new_run()]) == [OK]
+        assert await store.write([new_run()]) == [OK]
 
     with_store(path, test, busy_timeout=0.1)
 
@@ -576,7 +576,7 @@ def test_waiting_for_the_turn_ends_when_it_is_free(path):
     async def test(store):
         lock = WriteLock(Path(f"{path}.write"))
         with lock.held(1):
-            waiting = asyncio.ensure_future(store.create([new_run()]))
+            waiting = asyncio.ensure_future(store.write([new_run()]))
             await asyncio.sleep(0.05)
             assert not waiting.done()
         assert await waiting == [OK]
@@ -591,11 +591,11 @@ def test_processes_append_at_the_same_time(path):
 
     def work(name):
         async def test(store):
-            await store.create([new_run(f"{name}{n}") for n in range(runs)])
+            await store.write([new_run(f"{name}{n}") for n in range(runs)])
             rows = [run_row(f"{name}{n}") for n in range(runs)]
             for _ in range(rounds):
                 batch = [step_forward(row) for row in rows]
-                assert await store.append(batch) == [OK] * runs
+                assert await store.write(batch) == [OK] * runs
                 rows = [item.row for item in batch]
 
         with_store(path, test)
@@ -621,7 +621,7 @@ def test_of_starts_in_several_processes_one_makes_the_run(path):
 
     def work():
         async def test(store):
-            return await store.create([new_run("same")])
+            return await store.write([new_run("same")])
 
         os.write(writes, str(with_store(path, test)[0])[:1].encode())
 
@@ -649,7 +649,7 @@ def test_runs_of_a_killed_process_are_claimable_at_once(path):
     reads, ready = os.pipe()
 
     async def fill(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
     with_store(path, fill)
     with child(lambda: claimer(path, ready)) as pid:
@@ -679,7 +679,7 @@ def test_a_frozen_process_loses_its_runs_when_its_lease_ends(path):
     reads, ready = os.pipe()
 
     async def fill(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
     with_store(path, fill)
     with child(lambda: claimer(path, ready)) as pid:
@@ -705,7 +705,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(path):
     def parent():
         async def test(store):
             await store.register(worker("dead"))
-            await store.create([new_run()])
+            await store.write([new_run()])
             await store.claim("dead", times=Moment(T0))
             if os.fork() == 0:
                 os.write(ready, b"x")
@@ -732,7 +732,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(path):
 
 def test_a_forked_child_is_told_to_open_its_own(path):
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
 
         def work():
             async def inside():
@@ -754,7 +754,7 @@ def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
     async def test(store):
         await store.register(worker("far"))
         await store.register(worker("w1", seen_at=T0 + 40))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("far", times=Moment(T0))
         sql(path, "UPDATE workers SET machine = 'elsewhere' WHERE worker_id = 'far'")
         Path(f"{path}.workers/far.lock").unlink()
@@ -770,7 +770,7 @@ def test_without_locks_an_ended_lease_is_taken_for_a_death(path, monkeypatch):
 
     async def test(store):
         await store.register(worker("w1", seen_at=T0 + 40))
-        await store.create([new_run("ours"), new_run("others")])
+        await store.write([new_run("ours"), new_run("others")])
         async with opened(path) as other:
             await other.register(worker("w2"))
             await other.claim("w2", times=Moment(T0), run_id="others")
@@ -881,14 +881,14 @@ def test_every_write_takes_the_lock_before_it_reads(path, monkeypatch):
 
     async def test(store):
         await store.register(worker())
-        await store.create([new_run()])
+        await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
         await store.heartbeat("w1", Moment(T0))
         await store.post(message())
-        await store.append([replace(step_forward(claim.row), consumed=[1])])
+        await store.write([replace(step_forward(claim.row), consumed=[1])])
         await store.unregister("w1")
         row = await store.get_run("r")
-        await store.append([finish(row, RunStatus.FAILED)])
+        await store.write([finish(row, RunStatus.FAILED)])
         await store.delete_runs(["r"])
 
     with_store(path, test)
@@ -919,10 +919,10 @@ def test_synchronous_is_what_was_asked_for(path):
 
 def test_a_cancelled_caller_does_not_stop_the_store(path):
     async def test(store):
-        task = asyncio.ensure_future(store.create([new_run("a")]))
+        task = asyncio.ensure_future(store.write([new_run("a")]))
         await asyncio.sleep(0)
         task.cancel()
-        assert await store.create([new_run("b")]) == [OK]
+        assert await store.write([new_run("b")]) == [OK]
 
     with_store(path, test)
 
@@ -970,7 +970,7 @@ def cost(path, name, values):
 
 def test_a_page_costs_what_the_page_costs(path):
     async def fill(store):
-        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(2000)])
+        await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(2000)])
 
     with_store(path, fill)
     values = {"before_at": float("inf"), "before_id": "", "limit": 20}
@@ -986,12 +986,12 @@ def test_runs_that_wait_cost_nothing(path):
         asleep = {"status": RunStatus.SUSPENDED, "seen": 10**6}
         for first in range(0, 10_000, 2_000):
             numbers = range(first, first + 2_000)
-            await store.create(
+            await store.write(
                 [new_run(f"s{n}", due_at=T0 + 1000 + n, **asleep) for n in numbers]
                 + [new_run(f"m{n}", **asleep) for n in numbers]
                 + [new_run(f"x{n}", workflow_id="unknown here") for n in numbers]
             )
-        await store.create([new_run("due", due_at=T0), new_run("ready")])
+        await store.write([new_run("due", due_at=T0), new_run("ready")])
 
     with_store(path, fill, synchronous="normal")
     sql(path, "INSERT INTO inbox (run, kind, body, at) SELECT key, 'signal', 'x', 0 FROM runs")
@@ -1011,7 +1011,7 @@ def test_runs_that_ended_long_ago_are_found_without_passing_by_the_others(path):
             new_run(f"r{n}", created_at=T0 + n, finished_at=T0 + n + 1, **ended)
             for n in range(2000)
         ]
-        await store.create(rows)
+        await store.write(rows)
         query = RunFilter(status=RunStatus.COMPLETED, finished_before=instant(T0 + 10))
         steps = 0
 

@@ -39,8 +39,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 async def fill(store):
-    await store.create([new_run("a", tags=(("env", "prod"),)), new_run("b")])
-    await store.append([step_forward(run_row("a"), 3), step_forward(run_row("b"), 3)])
+    await store.write([new_run("a", tags=(("env", "prod"),)), new_run("b")])
+    await store.write([step_forward(run_row("a"), 3), step_forward(run_row("b"), 3)])
     await store.post(signal(run_id="b"))
 
 
@@ -100,8 +100,8 @@ def test_damage_in_the_file_is_named(path):
 
 def test_much_damage_is_told_in_short(path):
     async def many(store):
-        await store.create([new_run("a")])
-        await store.append([step_forward(run_row("a"), 100)])
+        await store.write([new_run("a")])
+        await store.write([step_forward(run_row("a"), 100)])
 
     with_store(path, many)
     sql(path, "DELETE FROM runs")
@@ -218,7 +218,7 @@ def test_a_backup_is_of_one_moment_while_others_write(path, tmp_path):
                 rows = [run_row("a"), run_row("b")]
                 while not stop.is_set():
                     items = [step_forward(row, 5) for row in rows]
-                    await other.append(items)
+                    await other.write(items)
                     rows = [item.row for item in items]
                     wrote.set()
 
@@ -226,9 +226,9 @@ def test_a_backup_is_of_one_moment_while_others_write(path, tmp_path):
 
     async def test(store):
         big = b"x" * 300_000
-        await store.create([new_run("a"), new_run("b"), new_run("big")])
+        await store.write([new_run("a"), new_run("b"), new_run("big")])
         for seq in range(2, 12):
-            await store.append(
+            await store.write(
                 [Append(run_row("big", seq=seq), (completed("big", seq, big),), seq - 1)]
             )
         stop, wrote = threading.Event(), threading.Event()
@@ -261,20 +261,20 @@ def test_a_backup_is_of_one_moment_while_others_write(path, tmp_path):
 def test_what_is_deleted_makes_room_that_is_used_again(path):
     async def test(store):
         for run_id, mark in (("a", "f1"), ("b", "f2")):
-            await store.create([new_run(run_id, fingerprint=mark)])
+            await store.write([new_run(run_id, fingerprint=mark)])
             big = Append(
                 run_row(run_id, fingerprint=mark, seq=2),
                 (completed(run_id, 2, b"x" * 1_000_000),),
                 1,
             )
-            await store.append([big])
-            await store.append([finish(big.row)])
+            await store.write([big])
+            await store.write([finish(big.row)])
         assert await store.tidy() < 20_000
         await store.delete_runs(["a"])
         assert await store.tidy() > 900_000
         assert await store.load("b") is not None
-        await store.create([new_run("c")])
-        await store.append([Append(run_row("c", seq=2), (completed("c", 2, b"x" * 900_000),), 1)])
+        await store.write([new_run("c")])
+        await store.write([Append(run_row("c", seq=2), (completed("c", 2, b"x" * 900_000),), 1)])
         assert await store.tidy() < 100_000
 
     with_store(path, test)
@@ -283,11 +283,11 @@ def test_what_is_deleted_makes_room_that_is_used_again(path):
 
 
 async def ended_run(store, run_id, events, size=1):
-    await store.create([new_run(run_id)])
+    await store.write([new_run(run_id)])
     row = run_row(run_id, seq=events)
     each = tuple(completed(run_id, seq, b"x" * size) for seq in range(2, events + 1))
-    await store.append([Append(row, each, 1)])
-    await store.append([finish(row)])
+    await store.write([Append(row, each, 1)])
+    await store.write([finish(row)])
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ async def ended_run(store, run_id, events, size=1):
 )
 def test_a_large_run_is_deleted_in_several_transactions(path, events, size, transactions):
     async def test(store):
-        await store.create([new_run("live")])
-        await store.append([step_forward(run_row("live"), 3)])
+        await store.write([new_run("live")])
+        await store.write([step_forward(run_row("live"), 3)])
         await ended_run(store, "small", 5)
         await ended_run(store, "large", events, size)
         largest, commits = 0, 0
@@ -354,7 +354,7 @@ def test_a_run_in_any_state_can_be_discarded(path, damage):
 def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
     async def test(store):
         await store.register(worker("w", seen_at=T0))
-        await store.create([new_run("a", worker_id="w", token=1, status=RunStatus.RUNNING)])
+        await store.write([new_run("a", worker_id="w", token=1, status=RunStatus.RUNNING)])
         assert not await store.discard("a", T0)
         sql(path, "UPDATE runs SET tags = '{'")
         assert not await store.discard("a", T0)
@@ -362,7 +362,7 @@ def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
         late = T0 + 1e6  # its lease has ended: it went silent, and what it still does is refused
         assert await store.discard("a", late)
         row = run_row("a", worker_id="w", token=1)
-        return await store.append([step_forward(row, 1)])
+        return await store.write([step_forward(row, 1)])
 
     assert with_store(path, test) == [Written.FENCED]
 
@@ -397,8 +397,8 @@ def test_runs_are_deleted_together_as_far_as_they_fit(path):
 
 def test_definitions_go_with_their_last_run(path):
     async def test(store):
-        await store.create([new_run("a"), new_run("b", fingerprint="f2")])
-        await store.append([finish(run_row("b", fingerprint="f2"))])
+        await store.write([new_run("a"), new_run("b", fingerprint="f2")])
+        await store.write([finish(run_row("b", fingerprint="f2"))])
         await store.delete_runs(["b"])
         await store.tidy()
         assert await store.load("a") is not None
@@ -409,12 +409,12 @@ def test_definitions_go_with_their_last_run(path):
 
 def test_a_definition_that_is_used_again_meanwhile_stays(path):
     async def test(store):
-        await store.create([new_run("a"), new_run("b", fingerprint="f2")])
-        await store.append([finish(run_row("a")), finish(run_row("b", fingerprint="f2"))])
+        await store.write([new_run("a"), new_run("b", fingerprint="f2")])
+        await store.write([finish(run_row("a")), finish(run_row("b", fingerprint="f2"))])
         await store.delete_runs(["a", "b"])
         unused = await store._home.read(_maintenance.unused_definitions)
         assert sorted(unused.fingerprints) == ["f1", "f2"]
-        await store.create([new_run("c")])  # takes the key that `a` had
+        await store.write([new_run("c")])  # takes the key that `a` had
         await store._home.write(lambda db: _maintenance.delete_definitions(db, unused))
         assert await store.load("c") is not None
 
@@ -555,7 +555,7 @@ def test_messages_that_nobody_used_are_told(path):
     async def test(store):
         await fill(store)
         [row] = [await store.get_run("b")]
-        await store.append([finish(row, RunStatus.FAILED)])
+        await store.write([finish(row, RunStatus.FAILED)])
 
     with_store(path, test)
     [inbox] = of(examined(path), "inbox")
@@ -564,7 +564,7 @@ def test_messages_that_nobody_used_are_told(path):
 
 def test_messages_that_wake_nobody_are_told(path):
     async def test(store):
-        await store.create(
+        await store.write(
             [
                 new_run("asleep", status=RunStatus.SUSPENDED),
                 new_run("owned", worker_id="w1", token=1),
@@ -606,11 +606,11 @@ def test_checkpoints_happen_only_while_nobody_can_commit(path, monkeypatch):
     monkeypatch.setattr(_connections.Settings, "connect", traced)
 
     async def test(store):
-        await store.create([new_run()])
+        await store.write([new_run()])
         row = run_row()
         for seq in range(2, 30):
             item = Append(run_row(seq=seq), (completed("r", seq, b"x" * 20_000),), row.seq)
-            await store.append([item])
+            await store.write([item])
             row = item.row
         await store.get_run("r")
 

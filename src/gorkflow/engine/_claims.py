@@ -275,7 +275,7 @@ class Claims:
         event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
         machine.feed(event)
         row = replace(claim.row, seq=machine.seq)
-        if await self._runtime.store.append([Append(row, [event], claim.row.seq)]) != [Written.OK]:
+        if await self._runtime.store.write([Append(row, [event], claim.row.seq)]) != [Written.OK]:
             raise LeaseLostError(run_id, f"run {run_id!r} was taken over meanwhile")
         return row, event
 
@@ -305,7 +305,7 @@ class Claims:
         blocked = known and isinstance(error, RunBlockedError)
         reason = f"{BLOCKED if blocked else ''}{error}"
         row = replace(_released(before, due_at), reason=reason, seen=seen)
-        written = await self._runtime.store.append([Append(row, (), row.seq)])
+        written = await self._runtime.store.write([Append(row, (), row.seq)])
         self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
         return written == [Written.OK]
 
@@ -325,7 +325,7 @@ class Claims:
             if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
                 row = _released(row, clock.now() + (delay if why is None else _LOOK_AGAIN))
                 row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
-                await store.append([Append(row, (), row.seq)])
+                await store.write([Append(row, (), row.seq)])
                 self._runtime.changed(run_id)
             if self._dropped.get(run_id) == token:
                 del self._dropped[run_id]
@@ -382,7 +382,7 @@ class Claims:
                 due_at=None if ended else now,
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
-        await store.append([Append(row, events, seq, asked)])
+        await store.write([Append(row, events, seq, asked)])
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

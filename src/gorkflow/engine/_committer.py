@@ -1,22 +1,20 @@
-"""Group commit: the transitions of all runs that are ready together share one transaction."""
+"""The committer: the transitions of all runs that are ready together share one transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gorkflow.errors import GorkflowError, StoreError
-from gorkflow.store import Append, Immediate, NewRun, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence, Sized
+    from collections.abc import Sized
 
     from gorkflow.engine._driver import Driver
-    from gorkflow.store import Store
+    from gorkflow.store import Store, Transition, Written
 
-T = TypeVar("T", NewRun, Append)
-Batch = tuple[list["Driver"], list[T]]
 logger = logging.getLogger("gorkflow.engine")
 
 
@@ -30,12 +28,12 @@ class Committer:
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, carried: Sized) -> None:
         self._store = store
         self._loop = loop
-        self._immediate = store if isinstance(store, Immediate) else None
         self._ready: list[Driver] = []
         self._scheduled = False
         self._is_settling = False
         self._carried = carried
-        self._task: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[list[Written]] | None = None
+        """The store's answer for the batch that is being written."""
 
     def submit(self, driver: Driver) -> None:
         """Have the driver's next transition written. Call it once until ``committed``."""
@@ -43,110 +41,93 @@ class Committer:
         # Not at once: whatever else gets ready in this turn of the loop belongs to the same batch.
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._begin)
+            self._loop.call_soon(self._write)
 
     def commit(self, driver: Driver) -> None:
-        """Have the driver's next transition written now, where there is nothing to wait for.
+        """Have the driver's next transition written now, if no other run is carried.
 
-        That is where the store answers at once, and no other run is carried: to take the same
-        steps with many runs in turn is quicker than all steps with each. Else it is submitted.
+        Else it is submitted: to take the same steps with many runs in turn is quicker than all
+        steps with each.
 
         Only for a run in which nothing goes on, and where nothing comes after: the last act of a
         task or callback, or of what records a new run.
         """
-        if self._immediate is None or self._is_settling or len(self._carried) > 1:
+        if self._is_settling or len(self._carried) > 1:
             self.submit(driver)
         else:
-            self._write_now(self._immediate, [driver])
+            self._ready.append(driver)
+            self._write()
 
     async def drain(self) -> None:
         """Wait until nothing is left to write."""
-        while self._ready or self._is_writing():
-            if self._task is not None and self._is_writing():
-                await asyncio.wait([self._task])
+        while self._ready or self._writing is not None:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
             else:
-                self._begin()  # also where the program is being stopped, which cancels the task
+                self._write()
 
-    def _is_writing(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    def _begin(self) -> None:
+    def _write(self) -> None:
+        """Write what is ready, unless a batch is being written: then it follows."""
         self._scheduled = False
-        if self._is_writing():
-            return  # it takes what is ready when it is done with its batch
-        if self._immediate is None:
-            self._task = self._loop.create_task(self._run())
+        if self._writing is not None or not self._ready:
             return
-        drivers, self._ready = self._ready, []
-        self._write_now(self._immediate, drivers)
-
-    def _write_now(self, store: Immediate, drivers: list[Driver]) -> None:
-        self._is_settling = True
+        drivers, batch = self._collect()
+        if not batch:
+            return
         try:
-            (creators, new), (appenders, appends) = self._collect(drivers)
-            if new:
-                self._settle(creators, _attempt(store.create_now, new))
-            if appends:
-                self._settle(appenders, _attempt(store.append_now, appends))
-        finally:
-            self._is_settling = False
+            answer = asyncio.ensure_future(self._store.write(batch))
+        except Exception as error:  # noqa: BLE001 - a store may raise at once
+            self._settle(drivers, _store_error(error))
+            return
+        if answer.done():
+            self._settle(drivers, _result(answer))
+        else:
+            self._writing = answer
+            answer.add_done_callback(partial(self._written, drivers))
 
-    async def _run(self) -> None:
-        while self._ready:
-            drivers, self._ready = self._ready, []
-            (creators, new), (appenders, appends) = self._collect(drivers)
-            if new:
-                self._settle(creators, await _attempt_async(self._store.create, new))
-            if appends:
-                self._settle(appenders, await _attempt_async(self._store.append, appends))
+    def _written(self, drivers: list[Driver], answer: asyncio.Future[list[Written]]) -> None:
+        self._writing = None
+        self._settle(drivers, _result(answer))
+        self._write()
 
-    @staticmethod
-    def _collect(drivers: list[Driver]) -> tuple[Batch[NewRun], Batch[Append]]:
-        new: Batch[NewRun] = [], []
-        appends: Batch[Append] = [], []
-        for driver in drivers:
+    def _collect(self) -> tuple[list[Driver], list[Transition]]:
+        ready, self._ready = self._ready, []
+        drivers: list[Driver] = []
+        batch: list[Transition] = []
+        for driver in ready:
             try:
                 transition = driver.transition()
             except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
                 driver.broken(error)
                 continue
-            if type(transition) is Append:
-                appends[0].append(driver)
-                appends[1].append(transition)
-            elif type(transition) is NewRun:
-                new[0].append(driver)
-                new[1].append(transition)
-        return new, appends
+            if transition is not None:
+                drivers.append(driver)
+                batch.append(transition)
+        return drivers, batch
 
-    @staticmethod
-    def _settle(drivers: list[Driver], results: list[Written] | Exception) -> None:
-        if isinstance(results, Exception):
-            for driver in drivers:
-                driver.broken(results)
-            return
-        for driver, written in zip(drivers, results, strict=True):
-            try:
-                driver.committed(written)
-            except Exception as error:  # noqa: BLE001 - as in _collect: say, no thread can be made
-                driver.broken(error)
+    def _settle(self, drivers: list[Driver], results: list[Written] | Exception) -> None:
+        self._is_settling = True
+        try:
+            if isinstance(results, Exception):
+                for driver in drivers:
+                    driver.broken(results)
+                return
+            for driver, written in zip(drivers, results, strict=True):
+                try:
+                    driver.committed(written)
+                except Exception as error:  # noqa: BLE001 - as in _collect: say, no thread can be made
+                    driver.broken(error)
+        finally:
+            self._is_settling = False
 
 
-def _attempt(
-    write: Callable[[Sequence[T]], list[Written]], batch: list[T]
-) -> list[Written] | Exception:
+def _result(answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
     try:
-        return write(batch)
+        return answer.result()
     except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
         return _store_error(error)
-
-
-async def _attempt_async(
-    write: Callable[[Sequence[T]], Awaitable[list[Written]]], batch: list[T]
-) -> list[Written] | Exception:
-    try:
-        return await write(batch)
-    except Exception as error:  # noqa: BLE001 - as above
-        return _store_error(error)
+    except BaseException:  # noqa: BLE001 - it was cancelled, or has left the loop already
+        return StoreError("the program was stopped while this was written; it may be recorded")
 
 
 def _store_error(error: Exception) -> Exception:

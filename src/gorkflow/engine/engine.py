@@ -36,7 +36,7 @@ from gorkflow.engine._within import check_limits
 from gorkflow.engine.handle import RunHandle
 from gorkflow.errors import DuplicateRunError, EngineClosedError, RunNotFoundError
 from gorkflow.step import StepDefaults
-from gorkflow.store import Immediate, Store
+from gorkflow.store import Store
 from gorkflow.workflow import Workflow
 
 T = TypeVar("T")
@@ -339,7 +339,7 @@ class Engine(Messaging, Reruns, Retention, Scheduling, Views):
         with FRAMELESS:
             _, runtime = self._opened()
             definition = self._registry.add(workflow)
-            if not isinstance(self.store, Immediate):  # it outlives the process
+            if self.store.durable:
                 self._registry.name_unrecorded(definition)
             driver = new_driver(runtime, definition, input, options, claimed=self._execute)
             return await self._begin(driver, options)

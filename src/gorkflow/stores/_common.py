@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from gorkflow._text import brief
 from gorkflow.errors import StoreError
-from gorkflow.events import Event
 from gorkflow.listing import RunFilter
+from gorkflow.store import Transition
 
 NEWEST = (float("inf"), "")
 """The place before the first page."""
@@ -73,17 +72,17 @@ def _decode(cursor: str) -> Any:
         return None
 
 
-def check_events(run_id: str, events: Sequence[Event], first: int, last: int) -> None:
-    """Check that the events are those from ``first`` to ``last``, without gaps.
+def check_events(item: Transition) -> None:
+    """Check that the events continue the run without gaps.
 
     Raises:
-        StoreError: they are not, which is a mistake of the caller.
+        StoreError: If they don't, which is a mistake of the caller.
     """
-    if len(events) == last - first + 1 and (
-        not events or (events[0].seq == first and events[-1].seq == last)
-    ):
+    events, last = item.events, item.seq
+    first = last - len(events) + 1
+    if not events or (events[0].seq == first and events[-1].seq == last):
         return
     raise StoreError(
-        f"run {run_id!r} shall go on with the events {first} to {last}, but was given "
+        f"run {item.row.run_id!r} continues with the events {first} to {last}, but got "
         f"{[event.seq for event in events][:20]!r}; this is a bug in gorkflow, please report it"
     )

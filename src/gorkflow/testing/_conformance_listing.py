@@ -66,11 +66,11 @@ async def _history(store: Store, rng: random.Random) -> list[RunRow]:
             "tags": tuple(sorted(tags.items())),
             "status": rng.choice(_LIVE),
         }
-        await store.create([new_run(f"r{number}", **fields)])
+        await store.write([new_run(f"r{number}", **fields)])
         if rng.random() < 0.6:
             ended = finish(run_row(f"r{number}", **fields), rng.choice(_ENDED))
             at = fields["created_at"] + rng.randint(0, 30)
-            await store.append([replace(ended, row=replace(ended.row, finished_at=at))])
+            await store.write([replace(ended, row=replace(ended.row, finished_at=at))])
     rows = [await store.get_run(f"r{number}") for number in range(_RUNS)]
     return [row for row in rows if row is not None]
 

@@ -31,7 +31,7 @@ class Mail(Conformance):
     async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run("a"), new_run("b"), new_run("free")])
+        await store.write([new_run("a"), new_run("b"), new_run("free")])
         await store.claim("w1", times=Moment(T0), run_id="a")
         await store.claim("w2", times=Moment(T0), run_id="b")
         for run_id, body in (("a", "1"), ("b", "2"), ("free", "3"), ("a", "4")):
@@ -40,13 +40,13 @@ class Mail(Conformance):
         assert [each.body for each in first.messages] == ["1", "4"]
         assert (await store.heartbeat("w1", Moment(T0))).messages == first.messages
         use = step_forward(run_row("a", worker_id="w1", token=1))
-        assert await store.append([replace(use, consumed=[first.messages[0].id])]) == [OK]
+        assert await store.write([replace(use, consumed=[first.messages[0].id])]) == [OK]
         assert [each.body for each in (await store.heartbeat("w1", Moment(T0))).messages] == ["4"]
         assert [each.body for each in (await store.heartbeat("w2", Moment(T0))).messages] == ["2"]
 
     @with_store
     async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
-        await store.create([new_run(), new_run("other")])
+        await store.write([new_run(), new_run("other")])
         assert await store.post(message(body="one \u00e9"))
         assert await store.post(message(body="two"))
         first, second = await store.inbox("r")
@@ -58,7 +58,7 @@ class Mail(Conformance):
 
     @with_store
     async def test_the_inbox_is_read_above_an_id(self, store: Store) -> None:
-        await store.create([new_run(), new_run("other")])
+        await store.write([new_run(), new_run("other")])
         for number in range(6):
             assert await store.post(message("r" if number % 2 else "other", str(number)))
         every = await store.inbox("r")
@@ -71,25 +71,25 @@ class Mail(Conformance):
 
     @with_store
     async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.append([finish(run_row())])
+        await store.write([new_run()])
+        await store.write([finish(run_row())])
         assert not await store.post(message())
         assert not await store.post(message("nobody"))
         assert await store.inbox("r") == []
 
     @with_store
     async def test_message_ids_are_never_given_again(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.post(message())
         [first] = await store.inbox("r")
-        await store.append([replace(step_forward(run_row()), consumed=[first.id])])
+        await store.write([replace(step_forward(run_row()), consumed=[first.id])])
         await store.post(message())
         [second] = await store.inbox("r")
         assert second.id > first.id
 
     @with_store
     async def test_ids_rise_over_all_runs(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
+        await store.write([new_run("a"), new_run("b")])
         for number in range(6):
             await store.post(message("ab"[number % 2], str(number)))
         sent = sorted([*await store.inbox("a"), *await store.inbox("b")])
@@ -99,7 +99,7 @@ class Mail(Conformance):
     @with_store
     async def test_payloads_of_signals_come_back_byte_for_byte(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(worker_id="w1", token=1)])
+        await store.write([new_run(worker_id="w1", token=1)])
         for payload in PAYLOADS:
             assert await store.post(signal(payload))
         assert await store.post(message())
@@ -112,7 +112,7 @@ class Mail(Conformance):
     @with_store
     async def test_a_heartbeat_brings_what_came_after(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run("a", worker_id="w1", token=1), new_run("free")])
+        await store.write([new_run("a", worker_id="w1", token=1), new_run("free")])
         for run_id, body in (("a", "1"), ("free", "2"), ("a", "3"), ("a", "4")):
             await store.post(message(run_id, body))
         whole = (await store.heartbeat("w1", Moment(T0))).messages
@@ -123,49 +123,49 @@ class Mail(Conformance):
 
     @with_store
     async def test_an_append_consumes_messages(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         for body in "123":
             await store.post(message(body=body))
         one, two, three = await store.inbox("r")
         first = replace(step_forward(run_row()), consumed=(one.id, three.id))
-        assert await store.append([first]) == [OK]
+        assert await store.write([first]) == [OK]
         assert await store.inbox("r") == [two]
         ended = replace(finish(first.row), consumed=[one.id, two.id, 999])
-        assert await store.append([ended]) == [OK]
+        assert await store.write([ended]) == [OK]
         assert await store.inbox("r") == []
 
     @with_store
     async def test_a_fenced_append_consumes_nothing(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.post(message())
         [kept] = await store.inbox("r")
         for row in (run_row(seq=7), run_row(token=3)):
             late = replace(step_forward(row), consumed=(kept.id,))
-            assert await store.append([late]) == [FENCED]
+            assert await store.write([late]) == [FENCED]
         assert await store.inbox("r") == [kept]
 
     @with_store
     async def test_an_append_consumes_no_mail_of_others(self, store: Store) -> None:
-        await store.create([new_run(), new_run("other")])
+        await store.write([new_run(), new_run("other")])
         await store.post(message("other"))
         [kept] = await store.inbox("other")
-        assert await store.append([replace(step_forward(run_row()), consumed=(kept.id,))]) == [OK]
+        assert await store.write([replace(step_forward(run_row()), consumed=(kept.id,))]) == [OK]
         assert await store.inbox("other") == [kept]
 
     @with_store
     async def test_of_two_that_consume_a_message_one_wins(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.post(signal())
         [sent] = await store.inbox("r")
         use = replace(step_forward(run_row()), consumed=(sent.id,))
-        results = await asyncio.gather(*(store.append([use]) for _ in range(4)))
+        results = await asyncio.gather(*(store.write([use]) for _ in range(4)))
         assert sorted(results) == [[FENCED]] * 3 + [[OK]]
 
     @with_store
     async def test_mail_of_an_ended_run_stays_until_it_is_deleted(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.post(signal())
-        await store.append([finish(run_row())])
+        await store.write([finish(run_row())])
         assert len(await store.inbox("r")) == 1
         await store.delete_runs(["r"])
         assert await store.inbox("r") == []

@@ -34,7 +34,7 @@ class Owning(Conformance):
     @with_store
     async def test_claim_gives_owner_and_fresh_token(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(token=4)])
+        await store.write([new_run(token=4)])
         [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row == run_row(token=5, worker_id="w1")
         assert await store.get_run("r") == claim.row
@@ -43,7 +43,7 @@ class Owning(Conformance):
     async def test_a_run_is_claimed_once(self, store: Store) -> None:
         for number in range(4):
             await store.register(worker(f"w{number}"))
-        await store.create([new_run(f"r{number}") for number in range(20)])
+        await store.write([new_run(f"r{number}") for number in range(20)])
         claims = await asyncio.gather(
             *(store.claim(f"w{number}", times=Moment(T0), limit=7) for number in range(4))
         )
@@ -54,14 +54,14 @@ class Owning(Conformance):
     async def test_claim_takes_the_oldest_first(self, store: Store) -> None:
         await store.register(worker())
         for run_id, age in (("young", 2), ("b", 1), ("old", 0), ("a", 1)):
-            await store.create([new_run(run_id, created_at=T0 + age)])
+            await store.write([new_run(run_id, created_at=T0 + age)])
         assert names(await store.claim("w1", times=Moment(T0), limit=3)) == ["old", "a", "b"]
         assert names(await store.claim("w1", times=Moment(T0))) == ["young"]
 
     @with_store
     async def test_claim_orders_due_and_waiting_runs_by_age(self, store: Store) -> None:
         await store.register(worker())
-        await store.create(
+        await store.write(
             [
                 new_run("a", created_at=T0 + 1),
                 new_run("b", created_at=T0, due_at=T0 + 5),
@@ -73,7 +73,7 @@ class Owning(Conformance):
     @with_store
     async def test_claim_respects_the_limit(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(f"r{number}") for number in range(5)])
+        await store.write([new_run(f"r{number}") for number in range(5)])
         assert len(await store.claim("w1", times=Moment(T0), limit=2)) == 2
         assert await store.claim("w1", times=Moment(T0), limit=0) == []
         assert len(await store.claim("w1", times=Moment(T0))) == 3
@@ -81,7 +81,7 @@ class Owning(Conformance):
     @with_store
     async def test_claim_of_several_workflows(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(name, workflow_id=name) for name in ("a", "b", "c")])
+        await store.write([new_run(name, workflow_id=name) for name in ("a", "b", "c")])
         assert names(await store.claim("w1", times=Moment(T0), workflow_ids=[])) == []
         assert names(await store.claim("w1", times=Moment(T0), workflow_ids=["c", "a", "x"])) == [
             "a",
@@ -92,7 +92,7 @@ class Owning(Conformance):
     @with_store
     async def test_a_run_is_claimable_when_it_is_due(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
         assert await store.claim("w1", times=Moment(T0 + 4.9)) == []
         assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
 
@@ -100,7 +100,7 @@ class Owning(Conformance):
     async def test_what_is_due_is_judged_once_the_lock_is_held(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("other"))
-        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
         turning = Turning(T0, T0 + 6)
         assert names(await turning.after_another(store, store.claim("w1", times=turning))) == ["r"]
 
@@ -115,21 +115,21 @@ class Owning(Conformance):
     async def test_a_lease_from_far_ahead_was_written_by_a_wrong_clock(self, store: Store) -> None:
         await store.register(worker("w1", seen_at=T0 + 3600))
         await store.register(worker("w2"))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("w1", times=Moment(T0 + 3600))
         assert names(await store.claim("w2", times=Moment(T0))) == ["r"]
 
     @with_store
     async def test_a_run_can_be_claimed_ahead_of_time(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
         assert await store.claim("w1", times=Moment(T0 + 2), ahead=2.9) == []
         assert names(await store.claim("w1", times=Moment(T0 + 2), ahead=3)) == ["r"]
 
     @with_store
     async def test_claim_by_id_takes_that_run_and_no_other(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run("a"), new_run("b", due_at=T0 + 500)])
+        await store.write([new_run("a"), new_run("b", due_at=T0 + 500)])
         assert names(await store.claim("w1", times=Moment(T0), run_id="b")) == ["b"]
         assert await store.claim("w1", times=Moment(T0), run_id="nobody") == []
         assert names(await store.claim("w1", times=Moment(T0))) == ["a"]
@@ -138,9 +138,9 @@ class Owning(Conformance):
     async def test_claim_by_id_respects_owner_workflow_and_end(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run("owned"), new_run("ended"), new_run("other", workflow_id="x")])
+        await store.write([new_run("owned"), new_run("ended"), new_run("other", workflow_id="x")])
         await store.claim("w2", times=Moment(T0), run_id="owned")
-        await store.append([finish(run_row("ended"))])
+        await store.write([finish(run_row("ended"))])
         assert await store.claim("w1", times=Moment(T0), run_id="owned") == []
         assert await store.claim("w1", times=Moment(T0), run_id="ended") == []
         assert (
@@ -151,15 +151,15 @@ class Owning(Conformance):
     async def test_ended_runs_are_not_claimed(self, store: Store) -> None:
         await store.register(worker())
         for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
-            await store.create([new_run(status.value)])
-            await store.append([finish(run_row(status.value), status)])
+            await store.write([new_run(status.value)])
+            await store.write([finish(run_row(status.value), status)])
         assert await store.claim("w1", times=Moment(T0)) == []
 
     @with_store
     async def test_a_living_owner_keeps_its_runs(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         assert await store.claim("w2", times=Moment(T0 + LEASE)) == []
         assert await store.claim("w1", times=Moment(T0)) == []
@@ -168,17 +168,17 @@ class Owning(Conformance):
     async def test_runs_of_an_ended_lease_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + LEASE))
-        await store.create([new_run()])
+        await store.write([new_run()])
         [first] = await store.claim("w1", times=Moment(T0))
         [second] = await store.claim("w2", times=Moment(T0 + LEASE + 0.5))
         assert (second.row.worker_id, second.row.token) == ("w2", first.row.token + 1)
-        assert await store.append([step_forward(first.row)]) == [FENCED]
-        assert await store.append([step_forward(second.row)]) == [OK]
+        assert await store.write([step_forward(first.row)]) == [FENCED]
+        assert await store.write([step_forward(second.row)]) == [OK]
 
     @with_store
     async def test_runs_of_a_worker_that_never_registered_are_claimable(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(worker_id="ghost", token=1)])
+        await store.write([new_run(worker_id="ghost", token=1)])
         [claim] = await store.claim("w1", times=Moment(T0))
         assert (claim.row.worker_id, claim.row.token) == ("w1", 2)
 
@@ -188,27 +188,27 @@ class Owning(Conformance):
     async def test_what_an_owner_gives_back_is_not_orphaned(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
         [claim] = await store.claim("w2", times=Moment(T0))
         assert not claim.row.orphaned
         released = replace(claim.row, worker_id=None)
-        assert await store.append([Append(released, (), released.seq)]) == [OK]
+        assert await store.write([Append(released, (), released.seq)]) == [OK]
         [claim] = await store.claim("w2", times=Moment(T0))
         assert not claim.row.orphaned
 
     @with_store
     async def test_the_run_of_an_owner_that_died_is_orphaned(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(worker_id="ghost", token=1)])
+        await store.write([new_run(worker_id="ghost", token=1)])
         [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row.orphaned
         assert await store.get_run("r") == claim.row
 
     @with_store
     async def test_so_is_that_of_an_earlier_worker_of_the_id(self, store: Store) -> None:
-        await store.create([new_run(worker_id="w1", token=1)])
+        await store.write([new_run(worker_id="w1", token=1)])
         await store.register(worker())
         [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row.orphaned
@@ -218,7 +218,7 @@ class Owning(Conformance):
         """The owner is of this process, so the store can see that it lives."""
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + LEASE))
-        await store.create([new_run("a"), new_run("b")])
+        await store.write([new_run("a"), new_run("b")])
         await store.claim("w1", times=Moment(T0))
         [claim] = await store.claim("w2", times=Moment(T0 + LEASE + 1), limit=1)
         assert not claim.row.orphaned
@@ -231,16 +231,16 @@ class Owning(Conformance):
     async def test_an_orphan_stays_one_until_an_append_says_otherwise(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run("a", worker_id="ghost", token=1), new_run("b")])
+        await store.write([new_run("a", worker_id="ghost", token=1), new_run("b")])
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
         first, second = await store.claim("w2", times=Moment(T0))
         assert (first.row.orphaned, second.row.orphaned) == (True, False)
         kept = replace(first.row, worker_id=None)  # as whoever can't carry it on puts it back
-        assert await store.append([Append(kept, (), kept.seq)]) == [OK]
+        assert await store.write([Append(kept, (), kept.seq)]) == [OK]
         [again] = await store.claim("w2", times=Moment(T0))
         assert again.row.orphaned
-        assert await store.append([step_forward(again.row, orphaned=False)]) == [OK]
+        assert await store.write([step_forward(again.row, orphaned=False)]) == [OK]
         row = await store.get_run("a")
         assert row is not None
         assert not row.orphaned
@@ -248,7 +248,7 @@ class Owning(Conformance):
     @with_store
     async def test_a_mailed_run_is_claimable_though_it_sleeps(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(due_at=T0 + 500), new_run("other", due_at=T0 + 500)])
+        await store.write([new_run(due_at=T0 + 500), new_run("other", due_at=T0 + 500)])
         await store.post(message())
         assert await store.claim("w1", times=Moment(T0), workflow_ids=["x"]) == []
         assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
@@ -259,7 +259,7 @@ class Owning(Conformance):
     async def test_unregister_gives_the_runs_back(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run("a"), new_run("b"), new_run("c")])
+        await store.write([new_run("a"), new_run("b"), new_run("c")])
         await store.claim("w1", times=Moment(T0), limit=2)
         await store.claim("w2", times=Moment(T0))
         await store.unregister("w1")
@@ -297,10 +297,10 @@ class Owning(Conformance):
         self, store: Store
     ) -> None:
         await store.register(worker("w2"))
-        await store.create([new_run("a"), new_run("b", worker_id="w1", token=1)])
+        await store.write([new_run("a"), new_run("b", worker_id="w1", token=1)])
         await store.register(worker())
         assert names(await store.claim("w2", times=Moment(T0))) == ["a", "b"]
-        await store.create([new_run("c", worker_id="w1", token=1)])
+        await store.write([new_run("c", worker_id="w1", token=1)])
         await store.register(worker(seen_at=T0 + 1))  # the same worker, after a lapse
         assert await store.claim("w2", times=Moment(T0)) == []
 
@@ -308,7 +308,7 @@ class Owning(Conformance):
     async def test_a_heartbeat_extends_the_lease(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 100))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         assert (await store.heartbeat("w1", Moment(T0 + 20))).alive
         assert (await store.heartbeat("w1", Moment(T0 + 45))).alive
@@ -319,7 +319,7 @@ class Owning(Conformance):
     async def test_a_late_heartbeat_does_not_raise_the_dead(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 40))
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         assert not (await store.heartbeat("w1", Moment(T0 + LEASE + 1))).alive
         assert names(await store.claim("w2", times=Moment(T0 + LEASE + 1))) == ["r"]

@@ -39,17 +39,17 @@ class Reading(Conformance):
     @with_store
     async def test_runs_are_listed_newest_first(self, store: Store) -> None:
         for run_id, age in (("a", 1), ("z", 0), ("b", 1), ("c", 2)):
-            await store.create([new_run(run_id, created_at=T0 + age)])
+            await store.write([new_run(run_id, created_at=T0 + age)])
         assert await ids(store.list_runs(RunFilter())) == ["c", "b", "a", "z"]
 
     @with_store
     async def test_a_listed_row_is_the_summary(self, store: Store) -> None:
-        await store.create([new_run(tags=(("a", "b"),), resource_id="cart", due_at=T0 + 1)])
+        await store.write([new_run(tags=(("a", "b"),), resource_id="cart", due_at=T0 + 1)])
         assert list(await store.list_runs(RunFilter())) == [await store.get_run("r")]
 
     @with_store
     async def test_pages_follow_each_other(self, store: Store) -> None:
-        await store.create(
+        await store.write(
             [new_run(f"r{number}", created_at=T0 + number // 3) for number in range(10)]
         )
         seen: list[str] = []
@@ -64,14 +64,14 @@ class Reading(Conformance):
 
     @with_store
     async def test_a_full_last_page_has_no_next(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
+        await store.write([new_run("a"), new_run("b")])
         assert (await store.list_runs(RunFilter(limit=2))).next_cursor is None
 
     @with_store
     async def test_pages_hold_under_inserts(self, store: Store) -> None:
-        await store.create([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
+        await store.write([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
         first = await store.list_runs(RunFilter(limit=2))
-        await store.create([new_run("newer", created_at=T0 + 99)])
+        await store.write([new_run("newer", created_at=T0 + 99)])
         rest = RunFilter(limit=9, cursor=first.next_cursor)
         assert [row.run_id for row in first] + await ids(store.list_runs(rest)) == [
             "r3",
@@ -82,16 +82,16 @@ class Reading(Conformance):
 
     @with_store
     async def test_pages_hold_under_status_changes(self, store: Store) -> None:
-        await store.create([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
+        await store.write([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
         first = await store.list_runs(RunFilter(limit=2))
-        await store.append([finish(run_row("r0")), finish(run_row("r3"))])
+        await store.write([finish(run_row("r0")), finish(run_row("r3"))])
         rest = RunFilter(limit=9, cursor=first.next_cursor)
         assert await ids(store.list_runs(rest)) == ["r1", "r0"]
 
     @with_store
     async def test_list_by_status(self, store: Store) -> None:
-        await store.create([new_run(name, created_at=T0 + n) for n, name in enumerate("abcd")])
-        await store.append([finish(run_row("b")), finish(run_row("c"), RunStatus.FAILED)])
+        await store.write([new_run(name, created_at=T0 + n) for n, name in enumerate("abcd")])
+        await store.write([finish(run_row("b")), finish(run_row("c"), RunStatus.FAILED)])
         completed_, failed = RunStatus.COMPLETED, RunStatus.FAILED
         assert await ids(store.list_runs(RunFilter(status=completed_))) == ["b"]
         assert await ids(store.list_runs(RunFilter(status=[completed_, failed]))) == ["c", "b"]
@@ -100,8 +100,8 @@ class Reading(Conformance):
 
     @with_store
     async def test_pages_of_several_statuses(self, store: Store) -> None:
-        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(9)])
-        await store.append([finish(run_row(f"r{n}")) for n in range(0, 9, 2)])
+        await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(9)])
+        await store.write([finish(run_row(f"r{n}")) for n in range(0, 9, 2)])
         query = RunFilter(status=[RunStatus.PENDING, RunStatus.COMPLETED], limit=4)
         first = await store.list_runs(query)
         second = await store.list_runs(replace(query, cursor=first.next_cursor))
@@ -109,7 +109,7 @@ class Reading(Conformance):
 
     @with_store
     async def test_list_by_workflow_and_resource(self, store: Store) -> None:
-        await store.create(
+        await store.write(
             [
                 new_run("a", workflow_id="x"),
                 new_run("b", resource_id="cart"),
@@ -123,7 +123,7 @@ class Reading(Conformance):
 
     @with_store
     async def test_list_by_tags(self, store: Store) -> None:
-        await store.create(
+        await store.write(
             [
                 new_run("a", tags=(("env", "prod"), ("team", "x"))),
                 new_run("b", tags=(("env", "prod"),)),
@@ -140,7 +140,7 @@ class Reading(Conformance):
 
     @with_store
     async def test_pages_of_tagged_runs(self, store: Store) -> None:
-        await store.create(
+        await store.write(
             [new_run(f"r{n}", created_at=T0 + n, tags=(("odd", str(n % 2)),)) for n in range(8)]
         )
         query = RunFilter(tags={"odd": "1"}, limit=3)
@@ -151,16 +151,16 @@ class Reading(Conformance):
 
     @with_store
     async def test_list_by_age_includes_the_start_and_not_the_end(self, store: Store) -> None:
-        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(4)])
+        await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(4)])
         query = RunFilter(created_after=instant(T0 + 1), created_before=instant(T0 + 3))
         assert await ids(store.list_runs(query)) == ["r2", "r1"]
 
     @with_store
     async def test_list_by_end_leaves_out_what_has_not_ended(self, store: Store) -> None:
-        await store.create([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
+        await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
         for number, age in ((0, 50), (1, 20), (2, 19.5), (4, 4.5)):
             ended = finish(run_row(f"r{number}"))
-            await store.append([replace(ended, row=replace(ended.row, finished_at=T0 + age))])
+            await store.write([replace(ended, row=replace(ended.row, finished_at=T0 + age))])
         query = RunFilter(finished_before=instant(T0 + 20))
         assert await ids(store.list_runs(query)) == ["r4", "r2"]
         first = await store.list_runs(replace(query, limit=1))
@@ -176,7 +176,7 @@ class Reading(Conformance):
 
     @with_store
     async def test_a_foreign_cursor_is_refused(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         _, feed = await store.read_all_events()
         for cursor in ("nonsense", "", "0", "W10=", "\u00e9", "A" * 5, feed):
             with pytest.raises(ValueError, match="cursor"):
@@ -192,8 +192,8 @@ class Reading(Conformance):
 
     @with_store
     async def test_read_events_pages_by_seq(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.append([step_forward(run_row(), 9)])
+        await store.write([new_run()])
+        await store.write([step_forward(run_row(), 9)])
         assert [event.seq for event in await store.read_events("r", limit=3)] == [1, 2, 3]
         assert [event.seq for event in await store.read_events("r", after=3, limit=3)] == [
             4,
@@ -206,13 +206,13 @@ class Reading(Conformance):
 
     @with_store
     async def test_load_is_of_one_moment(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
 
         async def write() -> None:
             row = run_row()
             for _ in range(30):
                 item = step_forward(row, 3)
-                assert await store.append([item]) == [OK]
+                assert await store.write([item]) == [OK]
                 row = item.row
                 await asyncio.sleep(0)
 
@@ -229,7 +229,7 @@ class Reading(Conformance):
     async def test_a_tree_is_kept_for_each_fingerprint(self, store: Store) -> None:
         for run_id, mark in (("a", "1"), ("b", "2"), ("c", "1")):
             new = new_run(run_id, fingerprint=mark)
-            await store.create([replace(new, tree=f"tree {mark}")])
+            await store.write([replace(new, tree=f"tree {mark}")])
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
         for run_id, tree in zip("abc", trees, strict=True):
@@ -240,9 +240,9 @@ class Reading(Conformance):
 
     @with_store
     async def test_all_events_come_in_the_order_of_their_commits(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
-        await store.append([step_forward(run_row("b"), 2)])
-        await store.append([step_forward(run_row("a"))])
+        await store.write([new_run("a"), new_run("b")])
+        await store.write([step_forward(run_row("b"), 2)])
+        await store.write([step_forward(run_row("a"))])
         events, cursor = await store.read_all_events()
         assert [(event.run_id, event.seq) for event in events] == [
             ("a", 1),
@@ -255,8 +255,8 @@ class Reading(Conformance):
 
     @with_store
     async def test_all_events_can_be_read_in_parts(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
-        await store.append([step_forward(run_row("b"), 5), step_forward(run_row("a"), 3)])
+        await store.write([new_run("a"), new_run("b")])
+        await store.write([step_forward(run_row("b"), 5), step_forward(run_row("a"), 3)])
         whole, end = await store.read_all_events()
         parts: list[ev.Event] = []
         cursor = ""
@@ -271,10 +271,10 @@ class Reading(Conformance):
 
     @with_store
     async def test_the_feed_goes_on_from_its_cursor(self, store: Store) -> None:
-        await store.create([new_run("a")])
+        await store.write([new_run("a")])
         _, cursor = await store.read_all_events()
-        await store.create([new_run("b")])
-        await store.append([step_forward(run_row("a"))])
+        await store.write([new_run("b")])
+        await store.write([step_forward(run_row("a"))])
         events, _ = await store.read_all_events(after=cursor)
         assert [(event.run_id, event.seq) for event in events] == [("b", 1), ("a", 2)]
 
@@ -284,14 +284,14 @@ class Reading(Conformance):
 
     @with_store
     async def test_fenced_events_are_not_in_the_feed(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.append([step_forward(run_row(seq=4))])
+        await store.write([new_run()])
+        await store.write([step_forward(run_row(seq=4))])
         events, _ = await store.read_all_events()
         assert len(events) == 1
 
     @with_store
     async def test_the_feed_refuses_a_foreign_cursor(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
+        await store.write([new_run("a"), new_run("b")])
         page = await store.list_runs(RunFilter(limit=1))
         assert page.next_cursor
         for cursor in ("nonsense", "7", page.next_cursor):
@@ -302,8 +302,8 @@ class Reading(Conformance):
 
     @with_store
     async def test_delete_takes_ended_runs_only(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b"), new_run("c")])
-        await store.append([finish(run_row("a")), finish(run_row("b"))])
+        await store.write([new_run("a"), new_run("b"), new_run("c")])
+        await store.write([finish(run_row("a")), finish(run_row("b"))])
         assert await store.delete_runs(["a", "c", "nobody", "a"]) == 1
         assert await store.get_run("a") is None
         assert await store.get_run("b") is not None
@@ -312,9 +312,9 @@ class Reading(Conformance):
 
     @with_store
     async def test_delete_takes_all_that_belongs_to_the_run(self, store: Store) -> None:
-        await store.create([new_run("a", tags=(("x", "1"),)), new_run("b", tags=(("x", "1"),))])
+        await store.write([new_run("a", tags=(("x", "1"),)), new_run("b", tags=(("x", "1"),))])
         await store.post(message("a"))
-        await store.append([finish(run_row("a"))])
+        await store.write([finish(run_row("a"))])
         await store.delete_runs(["a"])
         assert await store.load("a") is None
         assert await store.read_events("a") == []
@@ -325,20 +325,20 @@ class Reading(Conformance):
 
     @with_store
     async def test_a_deleted_id_can_be_used_again(self, store: Store) -> None:
-        await store.create([new_run(tags=(("x", "1"),))])
-        await store.append([finish(run_row())])
+        await store.write([new_run(tags=(("x", "1"),))])
+        await store.write([finish(run_row())])
         await store.delete_runs(["r"])
-        assert await store.create([new_run(tags=(("x", "1"),))]) == [OK]
+        assert await store.write([new_run(tags=(("x", "1"),))]) == [OK]
         assert await store.get_run("r") == run_row(tags=(("x", "1"),))
         assert len(await store.read_events("r")) == 1
 
     @with_store
     async def test_the_feed_misses_nothing_after_a_deletion(self, store: Store) -> None:
-        await store.create([new_run("a")])
-        await store.append([finish(run_row("a"))])
+        await store.write([new_run("a")])
+        await store.write([finish(run_row("a"))])
         _, cursor = await store.read_all_events()
         await store.delete_runs(["a"])
-        await store.create([new_run("b")])
+        await store.write([new_run("b")])
         events, _ = await store.read_all_events(after=cursor)
         assert [event.run_id for event in events] == ["b"]
 
@@ -346,8 +346,8 @@ class Reading(Conformance):
 
     def test_what_was_recorded_is_there_again(self) -> None:
         async def first(store: Store) -> None:
-            await store.create([new_run(tags=(("x", "1"),)), new_run("free")])
-            await store.append([step_forward(run_row(), 3, status=RunStatus.RUNNING)])
+            await store.write([new_run(tags=(("x", "1"),)), new_run("free")])
+            await store.write([step_forward(run_row(), 3, status=RunStatus.RUNNING)])
             await store.post(message())
 
         async def second(store: Store) -> None:
@@ -360,7 +360,7 @@ class Reading(Conformance):
             assert loaded.row == row
             assert [event.seq for event in loaded.events] == [1, 2, 3, 4]
             assert len(await store.inbox("r")) == 1
-            assert await store.append([step_forward(row)]) == [OK]
+            assert await store.write([step_forward(row)]) == [OK]
 
         self.check(first)
         self.check(second)
@@ -369,11 +369,11 @@ class Reading(Conformance):
         cursors: list[str] = []
 
         async def first(store: Store) -> None:
-            await store.create([new_run()])
+            await store.write([new_run()])
             cursors.append((await store.read_all_events())[1])
 
         async def second(store: Store) -> None:
-            await store.create([new_run("later")])
+            await store.write([new_run("later")])
             events, _ = await store.read_all_events(after=cursors[0])
             assert [event.run_id for event in events] == ["later"]
 
@@ -383,7 +383,7 @@ class Reading(Conformance):
 
     @with_store
     async def test_a_closed_store_opens_again(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.close()
         await store.open()
         assert (await store.get_run("r") is not None) is self.durable

@@ -36,7 +36,7 @@ class Waiting(Conformance):
     @with_store
     async def test_a_higher_priority_is_claimed_first(self, store: Store) -> None:
         await store.register(worker())
-        await store.create(
+        await store.write(
             [
                 new_run("low", priority=-1),
                 new_run("old"),
@@ -57,10 +57,10 @@ class Waiting(Conformance):
     @with_store
     async def test_priority_and_exclusiveness_are_kept(self, store: Store) -> None:
         row = run_row(priority=-3, exclusive=True, resource_id="cart", seen=4)
-        await store.create([new_run(priority=-3, exclusive=True, resource_id="cart", seen=4)])
+        await store.write([new_run(priority=-3, exclusive=True, resource_id="cart", seen=4)])
         assert await store.get_run("r") == row
         changed = run_row(priority=5, exclusive=False, resource_id="cart", seen=6)
-        assert await store.append([Append(changed, (), 1)]) == [OK]
+        assert await store.write([Append(changed, (), 1)]) == [OK]
         kept = await store.get_run("r")
         assert kept is not None
         assert (kept.priority, kept.exclusive, kept.seen) == (-3, True, 6)
@@ -70,7 +70,7 @@ class Waiting(Conformance):
     @with_store
     async def test_a_suspended_run_without_a_due_time_waits_for_mail(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(status=SUSPENDED), new_run("ready")])
+        await store.write([new_run(status=SUSPENDED), new_run("ready")])
         assert names(await store.claim("w1", times=Moment(T0 + 1e6))) == ["ready"]
         await store.post(signal())
         assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
@@ -78,11 +78,11 @@ class Waiting(Conformance):
     @with_store
     async def test_mail_that_was_seen_wakes_nobody(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run("r", worker_id="w1", token=1)])
+        await store.write([new_run("r", worker_id="w1", token=1)])
         await store.post(signal())
         [seen] = await store.inbox("r")
         asleep = run_row(worker_id=None, token=1, status=SUSPENDED, due_at=T0 + 500, seen=seen.id)
-        assert await store.append([Append(asleep, (), 1)]) == [OK]
+        assert await store.write([Append(asleep, (), 1)]) == [OK]
         assert await store.claim("w1", times=Moment(T0)) == []
         await store.post(signal())
         [claim] = await store.claim("w1", times=Moment(T0))
@@ -91,26 +91,26 @@ class Waiting(Conformance):
     @with_store
     async def test_mail_that_came_while_it_was_suspended_wakes_it(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run("r", worker_id="w1", token=1)])
+        await store.write([new_run("r", worker_id="w1", token=1)])
         await store.post(signal())
         asleep = run_row(worker_id=None, token=1, status=SUSPENDED, seen=0)
-        await store.append([Append(asleep, (), 1)])
+        await store.write([Append(asleep, (), 1)])
         assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
 
     @with_store
     async def test_mail_that_was_consumed_wakes_nobody(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(status=SUSPENDED)])
+        await store.write([new_run(status=SUSPENDED)])
         await store.post(signal())
         [sent] = await store.inbox("r")
         use = replace(step_forward(run_row(status=SUSPENDED)), consumed=[sent.id])
-        assert await store.append([use]) == [OK]
+        assert await store.write([use]) == [OK]
         assert await store.claim("w1", times=Moment(T0)) == []
 
     @with_store
     async def test_a_run_of_a_dead_owner_is_due_when_it_says(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run(worker_id="ghost", token=1, due_at=T0 + 5)])
+        await store.write([new_run(worker_id="ghost", token=1, due_at=T0 + 5)])
         assert await store.claim("w1", times=Moment(T0)) == []
         assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
 
@@ -119,13 +119,13 @@ class Waiting(Conformance):
     @with_store
     async def test_an_exclusive_start_needs_the_resource_free(self, store: Store) -> None:
         exclusive = {"resource_id": "cart", "exclusive": True}
-        assert await store.create([new_run("a", resource_id="cart")]) == [OK]
-        assert await store.create([new_run("b", **exclusive)]) == [OCCUPIED]
+        assert await store.write([new_run("a", resource_id="cart")]) == [OK]
+        assert await store.write([new_run("b", **exclusive)]) == [OCCUPIED]
         assert await store.get_run("b") is None
         assert await store.read_events("b") == []
-        assert await store.create([new_run("c", resource_id="bill", exclusive=True)]) == [OK]
-        await store.append([finish(run_row("a"))])
-        assert await store.create([new_run("b", **exclusive)]) == [OK]
+        assert await store.write([new_run("c", resource_id="bill", exclusive=True)]) == [OK]
+        await store.write([finish(run_row("a"))])
+        assert await store.write([new_run("b", **exclusive)]) == [OK]
 
     @with_store
     async def test_an_exclusive_run_keeps_all_others_out(self, store: Store) -> None:
@@ -137,22 +137,22 @@ class Waiting(Conformance):
             new_run("a", **exclusive),
             new_run("free"),
         ]
-        assert await store.create(batch) == [OK, OCCUPIED, OCCUPIED, DUPLICATE, OK]
+        assert await store.write(batch) == [OK, OCCUPIED, OCCUPIED, DUPLICATE, OK]
         suspended = step_forward(run_row("a"), status=SUSPENDED)
-        await store.append([suspended])
-        assert await store.create([new_run("c", resource_id="cart")]) == [OCCUPIED]
-        await store.append([finish(suspended.row)])
-        assert await store.create([new_run("c", resource_id="cart")]) == [OK]
+        await store.write([suspended])
+        assert await store.write([new_run("c", resource_id="cart")]) == [OCCUPIED]
+        await store.write([finish(suspended.row)])
+        assert await store.write([new_run("c", resource_id="cart")]) == [OK]
 
     @with_store
     async def test_runs_share_a_resource_unless_one_is_exclusive(self, store: Store) -> None:
         batch = [new_run(name, resource_id="cart") for name in "abc"]
-        assert await store.create(batch) == [OK, OK, OK]
-        await store.append([finish(run_row("a")), finish(run_row("b"))])
-        assert await store.create([new_run("d", resource_id="cart", exclusive=True)]) == [OCCUPIED]
+        assert await store.write(batch) == [OK, OK, OK]
+        await store.write([finish(run_row("a")), finish(run_row("b"))])
+        assert await store.write([new_run("d", resource_id="cart", exclusive=True)]) == [OCCUPIED]
 
     @with_store
     async def test_of_concurrent_exclusive_starts_one_wins(self, store: Store) -> None:
         starts = [new_run(f"r{n}", resource_id="cart", exclusive=True) for n in range(8)]
-        results = await asyncio.gather(*(store.create([start]) for start in starts))
+        results = await asyncio.gather(*(store.write([start]) for start in starts))
         assert sorted(results) == [[OCCUPIED]] * 7 + [[OK]]

@@ -49,7 +49,7 @@ class Writing(Conformance):
 
     @with_store
     async def test_opens_twice(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         await store.open()
         assert await store.get_run("r") is not None
 
@@ -57,9 +57,9 @@ class Writing(Conformance):
     async def test_refuses_work_after_close(self, store: Store) -> None:
         await store.close()
         with pytest.raises(StoreError):
-            await store.create([new_run()])
+            await store.write([new_run()])
         with pytest.raises(StoreError):
-            await store.append([])
+            await store.write([])
         with pytest.raises(StoreError):
             await store.get_run("r")
         with pytest.raises(StoreError):
@@ -78,7 +78,7 @@ class Writing(Conformance):
             token=3,
         )
         new = NewRun(row, '{"tree":"\u00e9"}', EVENTS[:1])
-        assert await store.create([new]) == [OK]
+        assert await store.write([new]) == [OK]
         loaded = await store.load("r")
         assert loaded is not None
         assert (loaded.row, loaded.tree, loaded.events) == (
@@ -90,27 +90,27 @@ class Writing(Conformance):
 
     @with_store
     async def test_create_of_nothing_does_nothing(self, store: Store) -> None:
-        assert await store.create([]) == []
+        assert await store.write([]) == []
 
     @with_store
     async def test_create_takes_several_first_events(self, store: Store) -> None:
-        assert await store.create([NewRun(run_row(seq=4), "{}", EVENTS[:4])]) == [OK]
+        assert await store.write([NewRun(run_row(seq=4), "{}", EVENTS[:4])]) == [OK]
         assert await store.read_events("r") == list(EVENTS[:4])
 
     @with_store
     async def test_create_claimed(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run(worker_id="w1", token=1)])
+        await store.write([new_run(worker_id="w1", token=1)])
         assert await store.claim("w2", times=Moment(T0)) == []
         row = await store.get_run("r")
         assert row is not None
-        assert await store.append([step_forward(row)]) == [OK]
+        assert await store.write([step_forward(row)]) == [OK]
 
     @with_store
     async def test_second_create_is_a_duplicate(self, store: Store) -> None:
-        await store.create([new_run()])
-        assert await store.create([new_run(workflow_id="other", created_at=T0 + 1)]) == [DUPLICATE]
+        await store.write([new_run()])
+        assert await store.write([new_run(workflow_id="other", created_at=T0 + 1)]) == [DUPLICATE]
         row = await store.get_run("r")
         assert row == run_row()
         assert len(await store.read_events("r")) == 1
@@ -118,40 +118,40 @@ class Writing(Conformance):
     @with_store
     async def test_duplicate_within_a_batch_is_the_second(self, store: Store) -> None:
         batch = [new_run("a"), new_run("b"), new_run("a", workflow_id="other"), new_run("c")]
-        assert await store.create(batch) == [OK, OK, DUPLICATE, OK]
+        assert await store.write(batch) == [OK, OK, DUPLICATE, OK]
         row = await store.get_run("a")
         assert row is not None
         assert row.workflow_id == "shop"
 
     @with_store
     async def test_duplicate_of_an_ended_run(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.append([finish(run_row())])
-        assert await store.create([new_run()]) == [DUPLICATE]
+        await store.write([new_run()])
+        await store.write([finish(run_row())])
+        assert await store.write([new_run()]) == [DUPLICATE]
 
     @with_store
     async def test_a_duplicate_adds_no_tags(self, store: Store) -> None:
-        await store.create([new_run()])
-        await store.create([new_run(tags=(("env", "prod"),))])
+        await store.write([new_run()])
+        await store.write([new_run(tags=(("env", "prod"),))])
         assert await ids(store.list_runs(RunFilter(tags={"env": "prod"}))) == []
 
     @with_store
     async def test_concurrent_creates_make_one_run(self, store: Store) -> None:
-        results = await asyncio.gather(*(store.create([new_run()]) for _ in range(8)))
+        results = await asyncio.gather(*(store.write([new_run()]) for _ in range(8)))
         assert sorted(results) == [[DUPLICATE]] * 7 + [[OK]]
 
     @with_store
     async def test_create_with_a_gap_is_refused_whole(self, store: Store) -> None:
         broken = NewRun(run_row("b", seq=3), "{}", (completed("b", 1), completed("b", 3)))
         with pytest.raises(StoreError):
-            await store.create([new_run("a"), broken])
+            await store.write([new_run("a"), broken])
         assert await store.get_run("a") is None
         assert await store.get_run("b") is None
 
     @with_store
     async def test_ids_may_be_any_text(self, store: Store) -> None:
         for run_id in ("a b", "%41", "x'y\"z", "\u00fc\U0001f600", "a" * 500, "a/b?c#d"):
-            assert await store.create([new_run(run_id)]) == [OK]
+            assert await store.write([new_run(run_id)]) == [OK]
             loaded = await store.load(run_id)
             assert loaded is not None
             assert loaded.row.run_id == run_id
@@ -161,7 +161,7 @@ class Writing(Conformance):
 
     @with_store
     async def test_append_records_events_and_summary(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         row = run_row(
             status=RunStatus.SUSPENDED,
             reason="sleeps \udc80?",
@@ -169,7 +169,7 @@ class Writing(Conformance):
             due_at=T0 + 9,
             seq=4,
         )
-        assert await store.append([Append(row, EVENTS[1:4], 1)]) == [OK]
+        assert await store.write([Append(row, EVENTS[1:4], 1)]) == [OK]
         loaded = await store.load("r")
         assert loaded is not None
         assert replace(loaded.row, reason="") == replace(row, reason="")
@@ -179,9 +179,9 @@ class Writing(Conformance):
     @with_store
     async def test_every_kind_of_event_comes_back_equal(self, store: Store) -> None:
         assert {type(event) for event in EVENTS} == set(ev.EVENT_TYPES.values())
-        await store.create([NewRun(run_row(), "{}", EVENTS[:1])])
+        await store.write([NewRun(run_row(), "{}", EVENTS[:1])])
         done = run_row(seq=len(EVENTS), status=RunStatus.FAILED)
-        assert await store.append([Append(done, EVENTS[1:], 1)]) == [OK]
+        assert await store.write([Append(done, EVENTS[1:], 1)]) == [OK]
         loaded = await store.load("r")
         assert loaded is not None
         assert loaded.events == EVENTS
@@ -192,53 +192,53 @@ class Writing(Conformance):
         for number, payload in enumerate(PAYLOADS):
             run_id = f"r{number}"
             created = ev.RunCreated(run_id, 1, "", T0, "f1", payload)
-            await store.create([NewRun(run_row(run_id), "{}", (created,))])
+            await store.write([NewRun(run_row(run_id), "{}", (created,))])
             done = completed(run_id, 2, payload)
-            await store.append([Append(run_row(run_id, seq=2), (done,), 1)])
+            await store.write([Append(run_row(run_id, seq=2), (done,), 1)])
             assert await store.read_events(run_id) == [created, done]
 
     @with_store
     async def test_no_input_is_not_an_empty_input(self, store: Store) -> None:
         for run_id, given in (("none", None), ("empty", b"")):
             created = ev.RunCreated(run_id, 1, "", T0, "f1", given)
-            await store.create([NewRun(run_row(run_id), "{}", (created,))])
+            await store.write([NewRun(run_row(run_id), "{}", (created,))])
             assert await store.read_events(run_id) == [created]
 
     @with_store
     async def test_instants_come_back_exact(self, store: Store) -> None:
         at = T0 + 0.1 + 2**-20
-        await store.create([new_run(created_at=at, due_at=at, started_at=at)])
+        await store.write([new_run(created_at=at, due_at=at, started_at=at)])
         row = await store.get_run("r")
         assert row is not None
         assert (row.created_at, row.due_at, row.started_at) == (at, at, at)
 
     @with_store
     async def test_append_of_no_events_changes_the_summary(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         row = run_row(due_at=T0 + 5, status=RunStatus.SUSPENDED)
-        assert await store.append([Append(row, (), 1)]) == [OK]
+        assert await store.write([Append(row, (), 1)]) == [OK]
         assert await store.get_run("r") == row
 
     @with_store
     async def test_append_leaves_what_creation_fixed(self, store: Store) -> None:
-        await store.create([new_run(tags=(("a", "b"),), resource_id="cart")])
+        await store.write([new_run(tags=(("a", "b"),), resource_id="cart")])
         changed = run_row(
             seq=2, workflow_id="x", workflow_version="9", fingerprint="zz", created_at=T0 + 1
         )
-        assert await store.append([Append(changed, (completed("r", 2),), 1)]) == [OK]
+        assert await store.write([Append(changed, (completed("r", 2),), 1)]) == [OK]
         assert await store.get_run("r") == run_row(seq=2, tags=(("a", "b"),), resource_id="cart")
 
     @with_store
     async def test_append_to_no_run_is_fenced(self, store: Store) -> None:
-        assert await store.append([step_forward(run_row())]) == [FENCED]
+        assert await store.write([step_forward(run_row())]) == [FENCED]
         assert await store.read_events("r") == []
 
     @with_store
     async def test_append_at_another_seq_is_fenced(self, store: Store) -> None:
-        await store.create([new_run()])
-        assert await store.append([step_forward(run_row())]) == [OK]
-        assert await store.append([step_forward(run_row())]) == [FENCED]
-        assert await store.append([step_forward(run_row(seq=7))]) == [FENCED]
+        await store.write([new_run()])
+        assert await store.write([step_forward(run_row())]) == [OK]
+        assert await store.write([step_forward(run_row())]) == [FENCED]
+        assert await store.write([step_forward(run_row(seq=7))]) == [FENCED]
         row = await store.get_run("r")
         assert row is not None
         assert row.seq == len(await store.read_events("r")) == 2
@@ -246,34 +246,34 @@ class Writing(Conformance):
     @with_store
     async def test_append_with_an_older_token_is_fenced(self, store: Store) -> None:
         await store.register(worker())
-        await store.create([new_run()])
+        await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert await store.append([step_forward(run_row())]) == [FENCED]
-        assert await store.append([step_forward(claim.row)]) == [OK]
+        assert await store.write([step_forward(run_row())]) == [FENCED]
+        assert await store.write([step_forward(claim.row)]) == [OK]
 
     @with_store
     async def test_append_with_a_token_of_the_future_is_fenced(self, store: Store) -> None:
-        await store.create([new_run()])
-        assert await store.append([step_forward(run_row(token=1))]) == [FENCED]
+        await store.write([new_run()])
+        assert await store.write([step_forward(run_row(token=1))]) == [FENCED]
 
     @with_store
     async def test_a_terminal_status_never_changes(self, store: Store) -> None:
         ended = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
         for status in ended:
-            await store.create([new_run(status.value)])
+            await store.write([new_run(status.value)])
             item = finish(run_row(status.value), status)
-            assert await store.append([item]) == [OK]
+            assert await store.write([item]) == [OK]
             for other in (*ended, RunStatus.RUNNING):
                 again = step_forward(item.row, status=other)
-                assert await store.append([again]) == [FENCED]
-                assert await store.append([Append(replace(item.row, status=other), (), 2)]) == [
+                assert await store.write([again]) == [FENCED]
+                assert await store.write([Append(replace(item.row, status=other), (), 2)]) == [
                     FENCED
                 ]
             assert await store.get_run(status.value) == item.row
 
     @with_store
     async def test_a_fenced_item_does_not_fail_the_others(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b"), new_run("c")])
+        await store.write([new_run("a"), new_run("b"), new_run("c")])
         batch = [
             step_forward(run_row("a")),
             step_forward(run_row("b", seq=5)),
@@ -281,30 +281,30 @@ class Writing(Conformance):
             step_forward(run_row("c", token=4)),
             step_forward(run_row("c")),
         ]
-        assert await store.append(batch) == [OK, FENCED, FENCED, FENCED, OK]
+        assert await store.write(batch) == [OK, FENCED, FENCED, FENCED, OK]
         counts = [len(await store.read_events(run_id)) for run_id in ("a", "b", "nobody", "c")]
         assert counts == [2, 1, 0, 2]
 
     @with_store
     async def test_two_appends_of_one_run_in_a_batch(self, store: Store) -> None:
-        await store.create([new_run()])
+        await store.write([new_run()])
         first = step_forward(run_row())
-        assert await store.append([first, step_forward(first.row), first]) == [OK, OK, FENCED]
+        assert await store.write([first, step_forward(first.row), first]) == [OK, OK, FENCED]
         assert len(await store.read_events("r")) == 3
 
     @with_store
     async def test_an_append_with_a_gap_is_refused_whole(self, store: Store) -> None:
-        await store.create([new_run("a"), new_run("b")])
+        await store.write([new_run("a"), new_run("b")])
         gap = Append(run_row("b", seq=3), (completed("b", 3),), 1)
         with pytest.raises(StoreError):
-            await store.append([step_forward(run_row("a")), gap])
+            await store.write([step_forward(run_row("a")), gap])
         assert len(await store.read_events("a")) == 1
         assert await store.get_run("b") == run_row("b")
 
     @with_store
     async def test_a_wide_append_is_whole_and_in_order(self, store: Store) -> None:
-        await store.create([new_run()])
-        assert await store.append([step_forward(run_row(), 2500)]) == [OK]
+        await store.write([new_run()])
+        assert await store.write([step_forward(run_row(), 2500)]) == [OK]
         loaded = await store.load("r")
         assert loaded is not None
         assert [event.seq for event in loaded.events] == list(range(1, 2502))
@@ -313,15 +313,15 @@ class Writing(Conformance):
     async def test_an_append_may_give_the_run_back(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
-        await store.create([new_run()])
+        await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
-        await store.append([step_forward(claim.row, worker_id=None)])
+        await store.write([step_forward(claim.row, worker_id=None)])
         [again] = await store.claim("w2", times=Moment(T0))
         assert (again.row.worker_id, again.row.token, again.row.seq) == ("w2", 2, 2)
 
     @with_store
     async def test_of_concurrent_appends_one_wins(self, store: Store) -> None:
-        await store.create([new_run()])
-        results = await asyncio.gather(*(store.append([step_forward(run_row())]) for _ in range(8)))
+        await store.write([new_run()])
+        results = await asyncio.gather(*(store.write([step_forward(run_row())]) for _ in range(8)))
         assert sorted(results) == [[FENCED]] * 7 + [[OK]]
         assert len(await store.read_events("r")) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from gorkflow.engine._executors import Executors, Report, Stop
 from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine.engine import Engine
 from gorkflow.step import StepDefaults
-from gorkflow.store import Immediate, Store
+from gorkflow.store import Store, Transition, Written
 from gorkflow.stores import open_store
 from gorkflow.testing.clock import VirtualLoop, outside
 from gorkflow.workflow import Workflow
@@ -49,10 +49,9 @@ class VirtualEngine(Engine):
         **options: Any,
     ) -> None:
         opened = open_store(store) if isinstance(store, str | PathLike) else store
-        if not isinstance(opened, Immediate):
-            opened = cast("Store", _Outside(opened))
         options.setdefault("lease", _LEASE)
-        super().__init__(opened, workflows=workflows, deps=deps, defaults=defaults, **options)
+        outside = cast("Store", _Outside(opened))
+        super().__init__(outside, workflows=workflows, deps=deps, defaults=defaults, **options)
         self._random = random.Random(seed)
 
     async def open(self, *, recover: bool = True) -> None:
@@ -146,6 +145,12 @@ class _Outside:
     def __repr__(self) -> str:
         return repr(self._store)
 
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        answer = self._store.write(batch)
+        if isinstance(answer, asyncio.Future) and answer.done():
+            return answer
+        return asyncio.ensure_future(_waited_for(answer))
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
         if not inspect.iscoroutinefunction(method):
@@ -156,3 +161,8 @@ class _Outside:
                 return await method(*args, **options)
 
         return waited_for
+
+
+async def _waited_for(answer: Awaitable[list[Written]]) -> list[Written]:
+    with outside():
+        return await answer

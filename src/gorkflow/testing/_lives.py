@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
 from gorkflow.errors import StoreError
-from gorkflow.store import Append, NewRun, Store, Written
+from gorkflow.store import Store, Transition, Written
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._gates import Begun, Gates
 from gorkflow.testing._run import RUN_ID, Play, Result
@@ -91,7 +91,7 @@ def lived(play: Play, store: Store, case: Case | None) -> Ended:
 class _Mortal:
     """A store that ends its engine at a commit; for the next one, it is as the engine left it.
 
-    Without the methods of ``Immediate``, so that every commit is awaited, as in a file.
+    Every commit is awaited, as in a file.
 
     Args:
         store: does the work.
@@ -104,23 +104,18 @@ class _Mortal:
         self.commits = 0
         self.dead = False
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        return await self._commit("create", batch)
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        return await self._commit("append", batch)
-
-    async def close(self) -> None:
-        """Leave it open: the case closes it."""
-
-    async def _commit(self, method: str, batch: Sequence[Any]) -> list[Written]:
+    async def write(self, batch: Sequence[Transition]) -> list[Written]:
         if self.dead:
             raise StoreError("the engine of this test is dead")
         self.commits += 1
         self._maybe_die(Moment.BEFORE)
-        written: list[Written] = await getattr(self, f"_{method}")(batch)
+        with outside():
+            written = await self._store.write(batch)
         self._maybe_die(Moment.AFTER)
         return written
+
+    async def close(self) -> None:
+        """Leave it open: the case closes it."""
 
     def _maybe_die(self, moment: Moment) -> None:
         if self._case == (self.commits, moment):
@@ -128,9 +123,7 @@ class _Mortal:
             raise Killed
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"create_now", "append_now"}:
-            raise AttributeError(name)
-        method = getattr(self._store, name.removeprefix("_"))
+        method = getattr(self._store, name)
         if not inspect.iscoroutinefunction(method):
             return method
 

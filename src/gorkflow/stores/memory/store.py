@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -21,6 +22,7 @@ from gorkflow.store import (
     Message,
     NewRun,
     RunRow,
+    Transition,
     Worker,
     Written,
 )
@@ -46,6 +48,8 @@ class MemoryStore(Schedules):
     Raises:
         StoreError: that is not a number of runs.
     """
+
+    durable = False
 
     def __init__(self, *, keep_ended: int = 10_000) -> None:
         if isinstance(keep_ended, bool) or not isinstance(keep_ended, int) or keep_ended < 0:
@@ -85,16 +89,19 @@ class MemoryStore(Schedules):
 
     # Writing
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs. ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each."""
-        return self.create_now(batch)
-
-    def create_now(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Do what ``create`` does."""
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        """Create runs and record transitions, at once."""
         self._check_open()
-        for new in batch:
-            check_events(new.row.run_id, new.events, 1, new.row.seq)
-        return [self._create(new) for new in batch]
+        for item in batch:
+            check_events(item)
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(
+            [
+                self._append(item) if isinstance(item, Append) else self._create(item)
+                for item in batch
+            ]
+        )
+        return answer
 
     def _create(self, new: NewRun) -> Written:
         run_id = new.row.run_id
@@ -111,17 +118,6 @@ class MemoryStore(Schedules):
         else:
             self._places.enter(run)
         return Written.OK
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        """Record transitions of several runs. ``OK`` or ``FENCED`` each."""
-        return self.append_now(batch)
-
-    def append_now(self, batch: Sequence[Append]) -> list[Written]:
-        """Do what ``append`` does."""
-        self._check_open()
-        for item in batch:
-            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
-        return [self._append(item) for item in batch]
 
     def _append(self, item: Append) -> Written:
         row, events = item.row, item.events

@@ -64,8 +64,8 @@ class Lane(Generic[R]):
         for thread in self._threads:
             thread.start()
 
-    async def run(self, work: Callable[[R], T]) -> T:
-        """Do the work in a thread of this lane.
+    def run(self, work: Callable[[R], T]) -> asyncio.Future[T]:
+        """Do the work in a thread of this lane, and return the future of its result.
 
         Raises:
             StoreError: it was stopped; nobody would ever come to it.
@@ -76,7 +76,7 @@ class Lane(Generic[R]):
             if self._stopped:
                 raise StoreError("the store was closed meanwhile; open it again")
             self._queue.put(_Job(work, loop, future))
-        return await future
+        return future
 
     def stop(self) -> None:
         """Finish the work in the queue, close the resources and end the threads. Blocks."""

@@ -12,7 +12,17 @@ from typing import Any
 
 from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
-from gorkflow.store import Append, Claim, Heartbeat, Message, NewRun, RunRow, Worker, Written
+from gorkflow.store import (
+    Append,
+    Claim,
+    Heartbeat,
+    Message,
+    NewRun,
+    RunRow,
+    Transition,
+    Worker,
+    Written,
+)
 from gorkflow.stores.sqlite import _files, _limits
 from gorkflow.stores.sqlite._errors import UNSTORABLE
 from gorkflow.stores.sqlite._locks import WorkerLocks
@@ -60,19 +70,44 @@ class Keys:
         self._known.pop(run_id, None)
 
 
-def create(db: sqlite3.Connection, keys: Keys, batch: Sequence[NewRun]) -> list[Written]:
-    """Create runs."""
-    trees: dict[str, str] = {}
+def write(db: sqlite3.Connection, keys: Keys, batch: Sequence[Transition]) -> list[Written]:
+    """Create runs and record transitions. What can't be stored of one leaves the others alone."""
+    db.execute("SAVEPOINT batch")
+    try:
+        results = _write_all(db, keys, batch)
+    except _UNRECORDABLE:
+        # Seldom, so that a savepoint for each is only worth its while the second time.
+        db.execute("ROLLBACK TO batch")
+        results = [_write_alone(db, keys, item) for item in batch]
+    db.execute("RELEASE batch")
+    return results
+
+
+def _write_alone(db: sqlite3.Connection, keys: Keys, item: Transition) -> Written:
+    db.execute("SAVEPOINT item")
+    try:
+        (written,) = _write_all(db, keys, [item])
+    except _UNRECORDABLE:
+        _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
+        db.execute("ROLLBACK TO item")
+        written = Written.UNSTORABLE
+    db.execute("RELEASE item")
+    return written
+
+
+def _write_all(db: sqlite3.Connection, keys: Keys, batch: Sequence[Transition]) -> list[Written]:
     events: list[Values] = []
-    results = [_create(db, keys, new, trees, events) for new in batch]
-    db.executemany(query("insert_definition"), trees.items())
+    results = [
+        _append(db, keys, item, events)
+        if isinstance(item, Append)
+        else _create(db, keys, item, events)
+        for item in batch
+    ]
     _insert_events(db, events)
     return results
 
 
-def _create(
-    db: sqlite3.Connection, keys: Keys, new: NewRun, trees: dict[str, str], events: list[Values]
-) -> Written:
+def _create(db: sqlite3.Connection, keys: Keys, new: NewRun, events: list[Values]) -> Written:
     row = new.row
     if row.resource_id is not None and _occupied(db, row):
         return Written.OCCUPIED
@@ -82,12 +117,12 @@ def _create(
     key = inserted.lastrowid
     assert key is not None  # it was inserted
     keys.note(row.run_id, key)
-    trees[row.fingerprint] = new.tree
     if row.tags:
         db.executemany(
             query("insert_tag"),
             [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
         )
+    db.execute(query("insert_definition"), (row.fingerprint, new.tree))
     events += [to_values(key, event) for event in new.events]
     return Written.OK
 
@@ -99,38 +134,6 @@ def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
         return False
     # That it exists already says more.
     return db.execute(query("has_run"), (row.run_id,)).fetchone() is None
-
-
-def append(db: sqlite3.Connection, keys: Keys, batch: Sequence[Append]) -> list[Written]:
-    """Record transitions. What can't be stored of one run leaves the others alone."""
-    db.execute("SAVEPOINT batch")
-    try:
-        results = _append_all(db, keys, batch)
-    except _UNRECORDABLE:
-        # Seldom, so that a savepoint for each is only worth its while the second time.
-        db.execute("ROLLBACK TO batch")
-        results = [_append_alone(db, keys, item) for item in batch]
-    db.execute("RELEASE batch")
-    return results
-
-
-def _append_alone(db: sqlite3.Connection, keys: Keys, item: Append) -> Written:
-    db.execute("SAVEPOINT item")
-    try:
-        (written,) = _append_all(db, keys, [item])
-    except _UNRECORDABLE:
-        _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
-        db.execute("ROLLBACK TO item")
-        written = Written.FENCED
-    db.execute("RELEASE item")
-    return written
-
-
-def _append_all(db: sqlite3.Connection, keys: Keys, batch: Sequence[Append]) -> list[Written]:
-    events: list[Values] = []
-    results = [_append(db, keys, item, events) for item in batch]
-    _insert_events(db, events)
-    return results
 
 
 def _append(db: sqlite3.Connection, keys: Keys, item: Append, events: list[Values]) -> Written:

@@ -19,7 +19,6 @@ from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
-    Append,
     Claim,
     Examination,
     Finding,
@@ -27,8 +26,8 @@ from gorkflow.store import (
     Level,
     Loaded,
     Message,
-    NewRun,
     RunRow,
+    Transition,
     Worker,
     Written,
 )
@@ -72,6 +71,8 @@ class SqliteStore:
         StoreError: an argument makes no sense.
         TypeError: it is not a path.
     """
+
+    durable = True
 
     def __init__(
         self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0
@@ -156,19 +157,12 @@ class SqliteStore:
 
     # Writing
 
-    async def create(self, batch: Sequence[NewRun]) -> list[Written]:
-        """Create runs, all in one transaction. ``OK``, ``DUPLICATE`` or ``OCCUPIED`` each."""
-        for new in batch:
-            check_events(new.row.run_id, new.events, 1, new.row.seq)
-        home = self._opened()
-        return await home.write(partial(_writes.create, keys=home.keys, batch=batch))
-
-    async def append(self, batch: Sequence[Append]) -> list[Written]:
-        """Record transitions of several runs in one transaction. ``OK`` or ``FENCED`` each."""
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        """Create runs and record transitions, all in one transaction."""
         for item in batch:
-            check_events(item.row.run_id, item.events, item.expected_seq + 1, item.seq)
+            check_events(item)
         home = self._opened()
-        return await home.write(partial(_writes.append, keys=home.keys, batch=batch))
+        return home.write(partial(_writes.write, keys=home.keys, batch=batch))
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
@@ -364,11 +358,11 @@ class _Home:
         self.writer = Lane("sqlite-writer", partial(Writer, settings))
         self.reader = Lane("sqlite-reader", partial(Reader, settings), threads=_READERS)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self.writer.run(lambda writer: writer.write(work))
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return self.writer.run(lambda writer: writer.write(work))
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self.reader.run(lambda reader: reader.read(work))
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return self.reader.run(lambda reader: reader.read(work))
 
     def close(self) -> None:
         # The writer last: who closes the last connection also moves the log into the database.
