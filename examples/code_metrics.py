@@ -1,11 +1,11 @@
-"""Measure the Python code of a folder: computing in processes, since it holds the GIL in threads.
+"""Measure the Python code of a folder, in processes: in threads, the GIL would be in the way.
 
     python examples/code_metrics.py src
 
-The files are dealt to four branches of about the same size. Each parses its share in a process of
-its own, which is killed if it takes longer than its timeout. A last step adds up what they found.
+The files are divided into four branches of about the same size. Each branch parses its share in a
+process, which is killed at its timeout. A last step adds up the results.
 
-Each process imports this file, too, so what runs the workflow stands under `if __name__ == ...`.
+Each process imports this file, too. So the workflow runs under `if __name__ == ...`.
 """
 
 import argparse
@@ -26,13 +26,13 @@ BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Boo
 
 
 class Code(BaseModel):
-    """What to measure."""
+    """The code to measure."""
 
     folder: str
 
 
 class Function(BaseModel):
-    """A function, and how many ways lead through it."""
+    """A function, and its number of paths."""
 
     name: str
     file: str
@@ -41,7 +41,7 @@ class Function(BaseModel):
 
 
 class Metrics(BaseModel):
-    """What was found."""
+    """The result for some files."""
 
     files: int = 0
     lines: int = 0
@@ -54,7 +54,7 @@ class Metrics(BaseModel):
 
 @step
 def deal(code: Code) -> list[list[str]]:
-    """Deal the files to the branches, the largest first, each to the one that has least."""
+    """Give each file to the branch that has least, the largest file first."""
     sizes = sorted(
         ((path.stat().st_size, str(path)) for path in Path(code.folder).rglob("*.py")), reverse=True
     )
@@ -107,7 +107,7 @@ def _most_complex(functions: list[Function]) -> list[Function]:
 
 @step
 def add_up(parts: tuple[Metrics, Metrics, Metrics, Metrics]) -> Metrics:
-    """Add up what the branches found."""
+    """Add up the results of the branches."""
     return Metrics(
         files=sum(part.files for part in parts),
         lines=sum(part.lines for part in parts),

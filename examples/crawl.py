@@ -1,11 +1,10 @@
-"""Crawl a site within a budget, and tell which links are dead.
+"""Crawl a site within a budget, and list its dead links.
 
     python examples/crawl.py http://localhost:8000/docs/index.md --pages 200
 
-Each round fetches, side by side, what the round before has found. What goes across all pages and
-rounds is kept in the run's state: how much of the budget is used, which pages were seen, what is
-dead. A page that was fetched is in the state or was not fetched: a crash in the middle neither
-loses a page nor counts one twice.
+Each round fetches, side by side, the pages that the round before found. The run's state has the
+facts that all pages and rounds share: the used budget, the pages seen, the dead links. A fetched
+page is in the state, or it was not fetched. So a crash neither loses a page nor counts it twice.
 """
 
 import argparse
@@ -24,20 +23,20 @@ LINK = re.compile(r"""(?:href=["']|\]\()([^"'()\s#]+)""")
 
 
 class Crawl(BaseModel):
-    """Where to begin, and how much to fetch."""
+    """The first page, and how many pages to fetch."""
 
     start: str
     pages: int = 100
 
 
 class Report(BaseModel):
-    """What was found."""
+    """The dead links, and the pages left over."""
 
     pages: int
     bytes: int
     dead: list[str]
     left: int
-    """Pages that are known, but beyond the budget."""
+    """Known pages, beyond the budget."""
 
 
 @step
@@ -49,7 +48,7 @@ async def begin(ctx: StepContext, crawl: Crawl) -> list[str]:
 
 @step(retries=2, timeout=30)
 def fetch(ctx: StepContext, url: str) -> list[str]:
-    """Fetch a page, and return where it leads on the same site."""
+    """Fetch a page, and return its links within the site."""
     try:
         with urllib.request.urlopen(url) as answer:
             data = answer.read()
@@ -67,7 +66,7 @@ def fetch(ctx: StepContext, url: str) -> list[str]:
 
 @step
 async def plan(ctx: StepContext, found: list[list[str]]) -> list[str]:
-    """Return what to fetch next: what nobody has seen, as far as the budget goes."""
+    """Return the pages to fetch next: new ones, within the budget."""
     seen = ctx.state.read("seen", list[str])
     new = sorted({link for links in found for link in links} - {*seen})
     room: int = ctx.state["budget"] - ctx.state.get("pages", 0)

@@ -1,10 +1,10 @@
-"""Fetch 500 pages from a server that bears 8 requests at a time and 100 in a second.
+"""Fetch 500 pages from a server that allows 8 requests at a time and 100 in a second.
 
     python examples/fetch_pages.py [--pages 500]
 
-One map has an item for every page. All are ready at once; the limit, which all runs and workers
-would share, lets in as many as the server bears. The server is one of our own on the
-loopback interface; it refuses what is too much for it, and tells at the end how busy it was.
+One map has an item for every page. All items are ready at once. The limit, which all runs and
+workers would share, admits as many as the server allows. The server runs in this program: it
+rejects a request beyond its limits, and prints its load at the end.
 """
 
 import argparse
@@ -28,7 +28,7 @@ server_limit = Limit("pages", concurrency=AT_A_TIME, rate=A_SECOND, per=1.0)
 
 
 class Site(BaseModel):
-    """A server, and how many pages it has."""
+    """A server, and its number of pages."""
 
     address: str
     pages: int
@@ -42,7 +42,7 @@ class Page(BaseModel):
 
 
 class Summary(BaseModel):
-    """What all pages come to."""
+    """The total of all pages."""
 
     pages: int
     bytes: int
@@ -50,13 +50,13 @@ class Summary(BaseModel):
 
 @step
 def find(site: Site) -> list[str]:
-    """List the addresses of all pages: what was listed is what the run goes by."""
+    """List the addresses of all pages. The run keeps this list."""
     return [f"{site.address}/pages/{number}" for number in range(site.pages)]
 
 
 @step(limits=(server_limit,), retries=3, timeout=30)
 def fetch(address: str) -> Page:
-    """Fetch one page. When the server has enough all the same, do as it says."""
+    """Fetch one page. If the server rejects it, wait as long as the server says."""
     try:
         with urllib.request.urlopen(address, timeout=20) as answer:
             return Page(address=address, size=len(answer.read()))
@@ -89,10 +89,10 @@ class Server(ThreadingHTTPServer):
         self.latest: deque[float] = deque()
 
     def enter(self) -> bool:
-        """Take note of a request; return whether it is too much."""
+        """Count a request; return whether it is too much."""
         with self.lock:
             now = time.monotonic()
-            # What is let in evenly may still arrive in lumps: the server bears some more.
+            # Requests that start evenly may arrive in lumps: the server allows some more.
             while self.latest and self.latest[0] < now - 0.8:
                 self.latest.popleft()
             if len(self.latest) >= A_SECOND or self.inside >= AT_A_TIME:
@@ -104,7 +104,7 @@ class Server(ThreadingHTTPServer):
             return False
 
     def leave(self) -> None:
-        """Take note that a request is about to be answered."""
+        """Count the end of a request."""
         with self.lock:
             self.inside -= 1
             self.served += 1
@@ -132,12 +132,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving() -> Generator[tuple[Server, str]]:
-    """Run the server; give it and its address."""
+    """Run the server; yield it and its address."""
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -149,7 +149,7 @@ def serving() -> Generator[tuple[Server, str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch the pages and tell about it."""
+    """Fetch the pages and print the result."""
     parser = argparse.ArgumentParser(description="Fetch pages under a limit.")
     parser.add_argument("--pages", type=int, default=500)
     pages = parser.parse_args(arguments).pages

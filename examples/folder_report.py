@@ -3,11 +3,11 @@
     python examples/folder_report.py FOLDER [--out REPORTS] [--ignore '*.log']
     gorkflow run examples/folder_report.py --input '{"folder": "."}'
 
-The folder is scanned once; four branches then look at it side by side, each in its own thread; a
-last step joins what they found, as Markdown and JSON. What can't be read, vanishes or changes
-meanwhile is listed in the report: it never fails the run.
+One step scans the folder. Four branches examine the files side by side, each in its own thread. A
+last step joins the results, as Markdown and JSON. The report lists files that can't be read, vanish
+or change meanwhile; they never fail the run.
 
-Nothing here follows a symbolic link or opens anything but regular files.
+The program opens regular files only, and follows no symbolic link.
 """
 
 # There may be millions of files: a Path for each of them would cost too much.
@@ -43,13 +43,13 @@ KEPT = 200  # rows per list of the JSON report: values between steps should stay
 
 
 class Folder(BaseModel):
-    """What to report on."""
+    """The folder to report on."""
 
     folder: str
     ignore: list[str] = [".git", ".venv", ".gorkflow", "__pycache__", "node_modules", "*_cache"]
-    """Patterns for names, or for paths within the folder; what matches is left out."""
+    """Patterns for names, or for paths within the folder, to leave out."""
     out: str | None = None
-    """Where `report.md` and `report.json` are written; nowhere unless given."""
+    """The folder for `report.md` and `report.json`; by default they are not written."""
 
 
 class Problem(BaseModel):
@@ -74,7 +74,7 @@ class Problems(BaseModel):
 
 
 class Listing(BaseModel):
-    """What the scan found. The files themselves are in a file: there may be millions."""
+    """The result of the scan. The list of files is in a file: there may be millions."""
 
     file: str
     files: int
@@ -175,7 +175,7 @@ class Entry(NamedTuple):
 def scan(ctx: StepContext, folder: Folder) -> Listing:
     root = root_of(folder)
     if not Path(root).is_dir():
-        raise NotADirectoryError(f"{folder.folder!r} is no folder")
+        raise NotADirectoryError(f"{folder.folder!r} is not a folder")
     # A list of all files may be longer than a value between steps should be, so it goes into a
     # file, and the value says where. The last reader deletes it.
     handle, name = tempfile.mkstemp(prefix="gorkflow-listing-", suffix=".jsonl")
@@ -424,7 +424,7 @@ def combine(
     texts: Texts | None,
     changes: Changes | None,
 ) -> Report:
-    """Join what there is: a part that failed is `None` here, and its outcome says why."""
+    """Join the parts: a failed part is `None`, and its outcome says why."""
     failed: dict[str, str] = {}
     for part in (find_duplicates, sizes_by_type, text_statistics, newest_and_oldest):
         outcome = ctx.outcome(part)
@@ -457,13 +457,13 @@ def combine(
 
 @step
 def publish(ctx: StepContext, report: Report) -> Report:
-    """Write the report where it was asked for. May run twice: the second time changes nothing."""
+    """Write the report. May run twice: the second time changes nothing."""
     paths = reports_of(ctx.run_input(Folder))
     report = report.model_copy(update={"written": [shown(str(path)) for path in paths]})
     texts = (to_markdown(report), report.model_dump_json(indent=2) + "\n")
     for path, text in zip(paths, texts, strict=False):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside, then renamed: nobody ever sees half a report.
+        # Written beside, then renamed: a half report is never visible.
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
@@ -482,7 +482,7 @@ def reports_of(folder: Folder) -> list[Path]:
 
 
 folder_report = (
-    Workflow("folder-report", input=Folder, description="What is in a folder")
+    Workflow("folder-report", input=Folder, description="The contents of a folder")
     .then(scan)
     .parallel(
         passthrough(Listing), find_duplicates, sizes_by_type, text_statistics, newest_and_oldest
@@ -635,7 +635,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = Folder(folder=given.folder, out=given.out)
     folder.ignore += given.ignore or []
-    logging.getLogger("gorkflow").addHandler(logging.NullHandler())  # what fails is told below
+    logging.getLogger("gorkflow").addHandler(logging.NullHandler())  # failures are printed below
     try:
         report = run(folder_report, folder, store=given.store)
     except GorkflowError as error:

@@ -1,10 +1,10 @@
-"""Every night a folder is put into an archive, and only the latest archives are kept.
+"""Put a folder into an archive every night, and keep only the latest archives.
 
     python examples/nightly_backup.py FOLDER ARCHIVES --timezone Europe/Berlin
 
-Runs until Ctrl-C. It declares its schedule whenever it starts: that changes nothing where nothing
-has changed, and after a night in which the machine was off, one backup is made up for. Start it
-twice, on one store: each night there is still one backup.
+It runs until Ctrl-C. It declares its schedule each time it starts, which changes nothing if the
+schedule is the same. After a night without power, it makes one backup. Two of these programs on one
+store still make one backup each night.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from gorkflow import Engine, Schedule, StepContext, Workflow, step
 
 
 class Backup(BaseModel):
-    """What to keep safe, and where."""
+    """The folder to back up, and the folder of the archives."""
 
     folder: str
     archives: str
     keep: int = 7
-    """How many archives."""
+    """The number of archives to keep."""
 
 
 class Archive(BaseModel):
@@ -42,7 +42,7 @@ class Kept(BaseModel):
 
 @step
 def archive(ctx: StepContext, backup: Backup) -> Archive:
-    """Write the archive under another name first: a crash leaves none that is half there."""
+    """Write the archive under another name first: so a crash leaves no half archive."""
     # The run's id has the due time, so a run that is repeated writes the same archive again.
     name = ctx.run_id.replace(":", "-")
     target = Path(backup.archives, f"{name}.zip")

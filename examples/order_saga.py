@@ -1,14 +1,14 @@
-"""An order over three services, none of which knows of the others: all of it happens, or none.
+"""An order over three independent services: all of it happens, or none.
 
     python examples/order_saga.py FOLDER --cents 9900 --balance 5000
 
-Each service keeps its book as files in FOLDER: what is reserved, booked and charged. The payment
-fails where the balance is too low; then the reservation is released and the courier cancelled, also
-if the program is killed in between: `gorkflow runs resume` goes on with that.
+Each service keeps its book as files in FOLDER: reservations, bookings and charges. The payment
+fails if the balance is too low. Then the reservation is released and the courier cancelled. If the
+program is killed in between, `gorkflow runs resume` continues.
 
-Every entry stands under the idempotency key of the step that made it. So a step that runs again
-after a crash makes no second one, and whatever undoes a step finds the entry by that key, even
-where nobody knows whether the step got that far (then its output is None).
+Every entry has the idempotency key of the step that made it. So a step that runs again after a
+crash makes no second entry. An undo step finds the entry by that key, even if the outcome of the
+step is unknown (then its output is None).
 """
 
 import argparse
@@ -24,11 +24,11 @@ class Order(BaseModel):
     cents: int
     books: Path
     balance: int
-    """What is on the customer's card."""
+    """The balance of the customer's card."""
 
 
 class Entry(BaseModel):
-    """What a service wrote into its book."""
+    """An entry in the book of a service."""
 
     key: str
 
@@ -91,7 +91,7 @@ ordering = (
 
 
 def books(folder: Path) -> dict[str, list[str]]:
-    """Return what stands in each book."""
+    """Return the entries of each book."""
     pages = sorted(page for page in folder.iterdir() if page.is_dir())
     return {page.name: sorted(entry.read_text() for entry in page.iterdir()) for page in pages}
 

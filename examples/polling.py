@@ -1,10 +1,10 @@
-"""Order something from a service that takes its time, and ask until it is there.
+"""Order something from a slow service, and ask until it is ready.
 
     python examples/polling.py http://localhost:8080/jobs
 
-Between two questions the run sleeps; a longer sleep than a few seconds leaves the process, and
-whoever carries the run asks again when it is due. What was asked for is ordered once, since each
-answer is recorded: a crash goes on with the next question.
+The run sleeps between two questions. During a sleep of more than a few seconds it leaves memory,
+and a worker asks again when it is due. Each answer is recorded, so the order is placed once. After
+a crash the run continues with the next question.
 """
 
 import argparse
@@ -21,10 +21,10 @@ class Order(BaseModel):
 
 
 class State(BaseModel):
-    """What the service says."""
+    """An answer of the service."""
 
     url: str
-    """Where to ask."""
+    """The address of the service."""
     asked: int = 0
     ready: bool = False
     result: str | None = None

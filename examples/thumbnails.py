@@ -1,9 +1,9 @@
-"""Thumbnails of all images in a folder, some at a time; one that can't be read stops no other.
+"""Make thumbnails of all images in a folder, some at a time; an unreadable image stops no other.
 
     python examples/thumbnails.py FOLDER THUMBNAILS
 
-Needs Pillow (`pip install pillow`). Each image goes by its name, so in `gorkflow runs show` the
-step of one is `shrink[cat.png]`, and `gorkflow runs rerun RUN` does only those that failed.
+It needs Pillow (`pip install pillow`). Each image has its name as its key, so `gorkflow runs show`
+lists the step `shrink[cat.png]`. `gorkflow runs rerun RUN` repeats only the failed ones.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from gorkflow import Completed, Outcome, Workflow, run, step
 
 
 class Job(BaseModel):
-    """A folder of images, and where their thumbnails go."""
+    """A folder of images, and the folder of their thumbnails."""
 
     folder: str
     target: str
@@ -36,7 +36,7 @@ class Report(BaseModel):
 
 @step
 def find(job: Job) -> list[Picture]:
-    """List the images: a map needs a list, and what was listed is what the run goes by."""
+    """List the images. The run keeps this list."""
     endings = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
     names = sorted(p.name for p in Path(job.folder).iterdir() if p.suffix.lower() in endings)
     return [Picture(name=name, job=job) for name in names]
@@ -44,7 +44,7 @@ def find(job: Job) -> list[Picture]:
 
 @step(timeout=60)
 def shrink(picture: Picture) -> str:
-    """Write the thumbnail under another name first: a crash leaves none that is half there."""
+    """Write the thumbnail under another name first: so a crash leaves no half image."""
     target = Path(picture.job.target, f"{picture.name}.jpg")
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(Path(picture.job.folder, picture.name)) as image:

@@ -1,8 +1,7 @@
 """Three ways to a branch's output: a parameter, `ctx.outputs[step]`, `ctx.outputs.get(step)`.
 
-Parameters are the usual way: what each branch gives is checked against them when the workflow is
-written. The context is for what does not come along: steps further back, named with `reads=`, and
-branches of which one wants to know how they ended.
+Use a parameter for the output of a branch: its type is checked when you write the workflow. Use the
+context for steps further back, named with `reads=`, and for the outcome of a branch.
 """
 
 from gorkflow import Failed, StepContext, Workflow, run, step
@@ -38,13 +37,13 @@ async def by_parameter(a: int, b: int | None, c: int) -> int:
 
 @step(reads=(start, step_a, step_c))
 async def by_subscript(ctx: StepContext, total: int) -> int:
-    """Look outputs up by step: typed as what the step returns. Raises where there is none."""
+    """Look outputs up by step: they have the step's type. Raises if there is none."""
     return total + ctx.outputs[step_a] * ctx.outputs[step_c] + ctx.outputs[start]
 
 
 @step(reads=(step_b,))
 async def by_get(ctx: StepContext, total: int) -> str:
-    """Give a default for where there is no output; `outcome` tells why there is none."""
+    """Give a default for a missing output; `outcome` says why it is missing."""
     b = ctx.outputs.get(step_b, 0)
     outcome = ctx.outcome(step_b)
     why = f" ({outcome.failure.message})" if isinstance(outcome, Failed) else ""

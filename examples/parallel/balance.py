@@ -1,7 +1,6 @@
 """Balanced and unbalanced work: a block takes as long as its slowest branch.
 
-The steps of a finished run say where the time went: here, how long each branch kept the others
-waiting.
+The steps of a finished run show the time that each branch took.
 """
 
 import asyncio

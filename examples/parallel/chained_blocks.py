@@ -7,8 +7,8 @@
                           ├─→ group2_b ─┼─→ finalize
                           └─→ group2_c ─┘
 
-`without_between` leaves the step between out: each branch of the second block then gets what both
-branches of the first one gave.
+`without_between` omits the step between: each branch of the second block then gets both outputs of
+the first one.
 """
 
 import asyncio

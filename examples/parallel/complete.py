@@ -1,6 +1,6 @@
 """The complete example of the Go page. It begins with a block, and prints `A-7|B-7|C-7`.
 
-Plain functions run in threads, so `time.sleep` in one of them holds up nothing else.
+Plain functions run in threads, so `time.sleep` in one of them delays nothing else.
 """
 
 import time

@@ -1,11 +1,10 @@
 """Continue on error with partial results, in three ways.
 
-* `per_step`: a step says that its failure is not the end; the next one then gets `None`.
-  `@step(continue_on_error=True)` says so where the step is defined.
-* `by_default`: the workflow says so for all of its steps, through `defaults`.
-* `settled`: the block hands the next step how every branch ended, failures included.
+* `per_step`: `@step(continue_on_error=True)` turns the failure of one step into `None`.
+* `by_default`: the `defaults` of a workflow do so for all of its steps.
+* `settled`: the next step gets the outcome of every branch, failures included.
 
-A run that went on like this is completed, and its `failures` show what it went on from.
+Such a run is completed, and its `failures` list the failures that it continued after.
 """
 
 import asyncio
@@ -34,8 +33,8 @@ async def step_c(fails: list[str]) -> int:
     return 4
 
 
-# `b: int` would be an error here: what may fail and go on may be None. So says the type checker,
-# and so does `.then(…)`.
+# `b: int` would be an error here, since the step may give None. Type checkers say so, and so does
+# `.then(…)`.
 @step
 async def some(a: int, b: int | None, c: int) -> int:
     return a + (b or 0) + c
@@ -91,7 +90,7 @@ async def main() -> None:
             handle = await engine.start(workflow, ["b"])
             print(f"{workflow.id}: {await handle.result()}")
             for failure in (await handle.info()).failures:
-                print(f"    went on from {failure}")
+                print(f"    continued after {failure}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Default behaviour: a branch that fails fails the run.
+"""Default behaviour: a failed branch fails the run.
 
-Branches that run at that moment finish first, and are recorded; nothing new begins. The error lists
-every failure, and says of each step how it ended. `fail_fast` stops the others at once instead.
+Running branches finish first, and their results are recorded; nothing new begins. The error lists
+every failure, and the outcome of each step. `fail_fast` cancels the others at once instead.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Independent operations: an order is mailed, stored, announced and reported at the same time.
 
-A step that was cut off by a crash runs again, so each of them is made to be repeated: what it does
-is done under the step's idempotency key, and doing it twice leaves the world as once.
+A step that a crash interrupted runs again. So each step works under its idempotency key, and doing
+it twice has the effect of once.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Order(BaseModel):
 
 
 class Outbox(BaseModel):
-    """Where the outside world is, in this example: a folder."""
+    """The outside world, which is a folder in this example."""
 
     folder: Path
 
@@ -35,7 +35,7 @@ Context = StepContext[Outbox]
 @step
 async def validate_input(order: Order) -> Order:
     if "@" not in order.email:
-        raise NonRetryableError(f"{order.email!r} is no e-mail address")
+        raise NonRetryableError(f"{order.email!r} is not an e-mail address")
     return order
 
 
@@ -94,7 +94,7 @@ independent = (
 
 
 async def main(folder: Path) -> str:
-    # Dependencies are handed to every step as ctx.deps. They are never stored.
+    # Every step gets the dependencies as ctx.deps. They are never stored.
     async with Engine("memory:", deps=Outbox(folder=folder)) as engine:
         return await engine.run(independent, Order(number=7, email="ada@example.org", cents=1990))
 

@@ -1,7 +1,7 @@
-"""Monitoring: log durations in a step, and watch a run's events while it goes on.
+"""Monitoring: log durations in a step, and watch the events of a live run.
 
-`ctx.logger` is a standard logger whose records carry the ids of run, step and attempt as fields.
-`engine.events` yields what is recorded, as it is recorded.
+`ctx.logger` is a standard logger whose records have the ids of run, step and attempt as fields.
+`engine.events` yields each event as it is recorded.
 """
 
 import asyncio

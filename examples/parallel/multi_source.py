@@ -1,7 +1,7 @@
-"""Multi-source fetch: two HTTP APIs, a database and a cache are asked at the same time.
+"""Multi-source fetch: ask two HTTP APIs, a database and a cache at the same time.
 
-The workflow begins with its block: every branch gets the run's input. All four sources are real,
-if small: a local HTTP server, an SQLite file, a dictionary.
+The workflow begins with its block: every branch gets the run's input. All four sources are real but
+small: a local HTTP server, an SQLite file, a dictionary.
 """
 
 import asyncio

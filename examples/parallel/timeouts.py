@@ -1,7 +1,7 @@
 """A timeout per branch: seconds, fractions allowed, counted from when the handler starts.
 
-An async step is cancelled at its deadline. A thread can't be killed: a sync step counts as failed
-at the deadline all the same, and what it still returns is ignored.
+An async step is cancelled at its deadline. A thread can't be killed: the sync step has failed at
+the deadline, and its late result is ignored.
 """
 
 import asyncio

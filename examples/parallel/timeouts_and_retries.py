@@ -1,7 +1,7 @@
 """Timeouts with retries, per branch: each attempt gets the whole timeout anew.
 
-`retries=3` means up to three more attempts after the first. A `RetryPolicy` says more: how long to
-wait in between, and which errors are worth another try. Nothing is retried unless you say so.
+`retries=3` means up to three more attempts after the first. A `RetryPolicy` also sets the delays
+and the errors to retry. Nothing is retried by default.
 """
 
 import asyncio

@@ -239,7 +239,7 @@ def test_a_part_that_fails_is_missing_with_its_reason(tmp_path, monkeypatch):
 
 
 def test_no_folder_is_an_error_that_says_so(tmp_path):
-    with pytest.raises(RunFailedError, match="'nowhere' is no folder") as raised:
+    with pytest.raises(RunFailedError, match="'nowhere' is not a folder") as raised:
         report_on(Path("nowhere"))
     assert raised.value.failures[0].code is FailureCode.STEP_FAILED
 
@@ -281,5 +281,5 @@ def test_as_a_program(tmp_path):
         text=True,
     )
     assert failed.returncode == 1
-    assert "'nowhere' is no folder" in failed.stderr
+    assert "'nowhere' is not a folder" in failed.stderr
     assert "Traceback" not in failed.stderr

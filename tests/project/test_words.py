@@ -46,7 +46,12 @@ PAGES = sorted(
     for page in [*ROOT.glob("*.md"), *files(".md", under=ROOT / "docs")]
     if "reference" not in page.parts  # made of docstrings
 )
-CODE = [path for path in files(".py", under=SRC) if not is_generated(path.read_text())]
+EXAMPLES = ROOT / "examples"
+CODE = [
+    path
+    for path in [*files(".py", under=SRC), *files(".py", under=EXAMPLES)]
+    if not is_generated(path.read_text())
+]
 
 
 def sentences(text: str) -> Iterator[str]:
