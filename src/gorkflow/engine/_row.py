@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gorkflow.errors import DuplicateRunError, LeaseLostError, ResourceBusyError, RunError
+from gorkflow.errors import (
+    DuplicateRunError,
+    GorkflowError,
+    LeaseLostError,
+    ResourceBusyError,
+    StoreError,
+)
 from gorkflow.model import UNDOING, RunStatus, StepStatus
 from gorkflow.store import RunRow, Written
 
@@ -110,7 +116,7 @@ def log_end(row: RunRow) -> None:
     )
 
 
-def refusal(row: RunRow, written: Written) -> RunError:
+def refusal(row: RunRow, written: Written) -> GorkflowError:
     """Return the error for a run whose transition was not written.
 
     Args:
@@ -125,6 +131,10 @@ def refusal(row: RunRow, written: Written) -> RunError:
             f"run {row.run_id!r} was not started: another live run has the resource "
             f"{row.resource_id!r}, and one of the two is exclusive; wait for it to end, or cancel "
             "it",
+        )
+    if written is Written.UNSTORABLE:
+        return StoreError(
+            f"the store can't keep a value of run {row.run_id!r}; its log says which one"
         )
     return LeaseLostError(
         row.run_id, f"another worker took over run {row.run_id!r}; it goes on there"
