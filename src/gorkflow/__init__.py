@@ -71,10 +71,10 @@ from gorkflow.step import (
 from gorkflow.workflow import Workflow, WorkflowDroppedWarning, passthrough
 
 if TYPE_CHECKING:
-    from gorkflow.engine._views import EventFeed
     from gorkflow.engine.blocking import run
+    from gorkflow.engine.client import Client
     from gorkflow.engine.engine import Engine
-    from gorkflow.engine.handle import RunHandle
+    from gorkflow.engine.handle import EventFeed, RunHandle
 
 _logs.guard()
 
@@ -84,6 +84,7 @@ __all__ = [
     "AsyncStep",
     "Attempt",
     "Cancelled",
+    "Client",
     "Completed",
     "DeadlockError",
     "DuplicateRunError",
@@ -155,8 +156,9 @@ __all__ = [
 ]
 
 _OF_THE_ENGINE = {
+    "Client": "gorkflow.engine.client",
     "Engine": "gorkflow.engine.engine",
-    "EventFeed": "gorkflow.engine._views",
+    "EventFeed": "gorkflow.engine.handle",
     "RunHandle": "gorkflow.engine.handle",
     "run": "gorkflow.engine.blocking",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gorkflow import Engine, Workflow, step
+from gorkflow import Client, Engine, Workflow, step
 from gorkflow.stores.sqlite import SqliteStore
 
 from .conftest import Invoke
@@ -47,7 +47,7 @@ def code(folder: Path) -> None:
 
 def test_a_run_that_the_code_can_not_go_on_with_is_a_conflict(invoke: Invoke) -> None:
     async def begin() -> None:
-        async with Engine(STORE, execute=False) as client:
+        async with Client(STORE) as client:
             await client.start(old, "tea", run_id="r1")
 
     asyncio.run(begin())
@@ -61,7 +61,7 @@ def test_a_run_that_the_code_can_not_go_on_with_is_a_conflict(invoke: Invoke) ->
 def test_who_follows_a_run_of_others_learns_that_it_is_blocked(invoke: Invoke) -> None:
     async def main() -> int:
         store = SqliteStore("runs.db")
-        async with Engine(store, execute=False):
+        async with Client(store):
             first = Engine(STORE, workflows=[old])
             await first.open()
             await first.start(old, "tea", run_id="r1")

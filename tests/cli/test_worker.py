@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, Run, Workflow, step
+from gorkflow import Client, Run, Workflow, step
 from tests.cli.tools import COMMAND, environment, gorkflow_in
 
 FLOW = """
@@ -60,7 +60,7 @@ def place(tmp_path: Path) -> Path:
 
 def queue(place: Path, *starts: tuple[Workflow[Any, Any], str, str]) -> None:
     async def start() -> None:
-        async with Engine(f"sqlite:{place / 'runs.db'}", execute=False) as client:
+        async with Client(f"sqlite:{place / 'runs.db'}") as client:
             for workflow, run_id, name in starts:
                 await client.start(workflow, name, run_id=run_id)
 
@@ -69,7 +69,7 @@ def queue(place: Path, *starts: tuple[Workflow[Any, Any], str, str]) -> None:
 
 def look(place: Path, run_id: str) -> Run:
     async def get() -> Run:
-        async with Engine(f"sqlite:{place / 'runs.db'}", execute=False) as client:
+        async with Client(f"sqlite:{place / 'runs.db'}") as client:
             return await client.get_run(run_id)
 
     return asyncio.run(get())
@@ -212,7 +212,7 @@ def test_what_it_can_not_use(place: Path) -> None:
         (("held.py", "again.py"), "two workflows have the id 'held'; rename one of them"),
         (("held.py", "own.py"), "'own.py' brings an engine, which knows its workflows; name it"),
         (("own.py", "--store", "memory:"), "brings its store and its limits; leave them out"),
-        (("own.py",), "takes no runs of others: it was made with execute=False or recover=False"),
+        (("own.py",), "takes no runs of others: it was made with recover=False"),
         (("nothing.py",), "nothing.py"),
         (("held.py", "--store", "memory:"), "nobody else can reach the runs in 'memory:'"),
     ):
@@ -232,7 +232,7 @@ def test_a_signal_is_sent_from_the_command_line(place: Path) -> None:
     client = (
         "import asyncio, asked, gorkflow\n"
         "async def start():\n"
-        "    async with gorkflow.Engine('sqlite:runs.db', execute=False) as client:\n"
+        "    async with gorkflow.Client('sqlite:runs.db') as client:\n"
         "        await client.start(asked.asked, 1, run_id='a')\n"
         "asyncio.run(start())\n"
     )

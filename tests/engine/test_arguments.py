@@ -54,7 +54,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "cancel": (lambda e, **given: e.cancel(**given), {"run_id": "done", "reason": "why"}),
     "get_run": (lambda e, **given: e.get_run(**given), {"run_id": "done"}),
     "steps": (lambda e, **given: e.steps(**given), {"run_id": "done"}),
-    "wait": (lambda e, **given: e.wait(**given), {"run_id": "done", "workflow_id": "flow"}),
+    "wait": (lambda e, **given: e.wait(**given), {"run_id": "done"}),
     "list_runs": (lambda e, **given: e.list_runs(**given), {"query": g.RunFilter()}),
     "cursor": (
         lambda e, **given: e.list_runs(g.RunFilter(**given)), {"cursor": None},
@@ -85,7 +85,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "pause_schedule": (lambda e, **given: e.pause_schedule(given["id"]), {"id": "s"}),
     "resume_schedule": (lambda e, **given: e.resume_schedule(given["id"]), {"id": "s"}),
-    "open": (lambda e, **given: e.open(**given), {"recover": True}),
+    "open": (lambda e, **given: e.open(**given), {}),
 }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ async def test_whoever_waits_for_a_run_elsewhere_hears_that_the_engine_was_close
         asyncio.create_task(read(engine.events())),
     ]
     unread = [engine.events(handle.run_id), aiter(engine.events())]
-    while sum(map(len, woken._watch._waiting.values())) < len(tasks):
+    while sum(map(len, woken._reads._waiting.values())) < len(tasks):
         await asyncio.sleep(0.005)
     await engine.aclose(grace=0)
     ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -191,7 +191,7 @@ async def test_a_closed_engine_says_so_whatever_it_is_asked(url: str, tmp_path: 
 @in_loop
 async def test_a_store_that_others_have_open_keeps_nobody_waiting(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "runs.db")
-    async with g.Engine(store, execute=False) as other, g.Engine(store, execute=False) as engine:
+    async with g.Client(store) as other, g.Client(store) as engine:
         handle = await other.start(plain, 1)
         waiting_for = asyncio.create_task(engine.handle(handle.run_id).result())
         await asyncio.sleep(0)

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, RunFailedError, RunStatus, Signal, StoreError, Workflow, step
+from gorkflow import (
+    Cancelled,
+    Client,
+    Engine,
+    RunFailedError,
+    RunStatus,
+    Signal,
+    StoreError,
+    Workflow,
+    step,
+)
 from gorkflow.engine import _claims, _driver
 from gorkflow.engine._asleep import Asleep, RunState
 from gorkflow.engine._values import Values
@@ -162,8 +172,8 @@ async def send(engine: Engine, run_id: str, number: int, seq: int) -> int:
 
 
 def asleep(engine: Engine) -> Asleep:
-    assert engine._runtime is not None
-    return engine._runtime.asleep
+    assert engine._worker is not None
+    return engine._worker.runtime.asleep
 
 
 # ---- what a wake-up costs -----------------------------------------------------------------------
@@ -310,7 +320,7 @@ async def test_a_send_to_unknown_code_reads_no_event(store: Any) -> None:
     async with engine_of(store) as engine:
         run_id = (await engine.start(summing, 0)).run_id
         await rests(engine, run_id)
-        async with Engine(store, execute=False) as client:
+        async with Client(store) as client:
             store.read()
             await client.send(run_id, "go", 5)
             assert store.read()[:2] == (0, 0)
@@ -433,7 +443,7 @@ async def test_a_run_that_is_cancelled_while_it_is_kept_ends_and_undoes(store: A
         store.read()
         await engine.cancel(run_id, reason="enough")
         assert store.read()[:2] == (0, 0)
-        assert (await engine.wait(run_id)).status == RunStatus.CANCELLED
+        assert await engine.wait(run_id) == Cancelled("", "enough")
         assert calls == ["took back 5"]
         plain = (await engine.start(summing, 1)).run_id
         await rests(engine, plain)

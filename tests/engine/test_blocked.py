@@ -11,6 +11,7 @@ import pytest
 from pydantic_core import core_schema
 
 from gorkflow import (
+    Client,
     Completed,
     Engine,
     RunBlockedError,
@@ -99,7 +100,7 @@ async def test_whoever_waits_for_a_blocked_run_learns_why(
 @in_loop
 async def test_who_waits_already_learns_it_when_it_happens(url: str) -> None:
     run_id = await begun(url)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         waiting = asyncio.ensure_future(client.handle(run_id).result())
         async with Engine(url, workflows=[NEW], lease=0.9) as worker:
             own = asyncio.ensure_future(worker.handle(run_id).result())
@@ -129,7 +130,7 @@ async def test_who_wants_to_waits_on_until_other_code_has_ended_it(url: str) -> 
         async with Engine(url, workflows=[OLD]) as other:
             await other.recover(run_id)
             output, outcome, ended = await asyncio.gather(*waits)
-    assert (output, outcome, ended.output) == (1, Completed("", 1), 1)
+    assert (output, outcome, ended) == (1, Completed("", 1), Completed("", 1))
 
 
 @in_loop
@@ -175,7 +176,7 @@ async def test_what_a_run_has_to_undo_is_waited_for_likewise(url: str) -> None:
 
     async with Engine(url) as engine:
         run_id = (await engine.start(undone(charge.undo(undo)), 1)).run_id
-        await until(lambda: not engine._service.runs.drivers)  # type: ignore[union-attr]
+        await until(lambda: not engine._worker.runs.drivers)  # type: ignore[union-attr]
     async with Engine(url, workflows=[undone(charge)]) as engine:
         await engine.send(run_id, go, 1)
         with pytest.raises(RunBlockedError, match="the undo step of 'charge' is gone"):
@@ -225,9 +226,9 @@ async def test_a_value_that_its_type_can_not_read_now_blocks_the_run_for_all_who
     last: Any, url: str
 ) -> None:
     workflow = Workflow("odd", input=int).then(odd).wait_for(go).then(last)
-    async with Engine(url, lease=0.9) as engine, Engine(url, execute=False) as client:
+    async with Engine(url, lease=0.9) as engine, Client(url) as client:
         handle = await engine.start(workflow, 1)
-        await until(lambda: not engine._service.runs.drivers)  # type: ignore[union-attr]
+        await until(lambda: not engine._worker.runs.drivers)  # type: ignore[union-attr]
         broken.add("odd")
         elsewhere = asyncio.ensure_future(client.handle(handle.run_id).result())
         patient = asyncio.ensure_future(handle.result(wait_blocked=True))
@@ -249,7 +250,7 @@ async def test_a_store_that_fails_for_a_moment_blocks_nothing(
     store: Any = Moody()
     async with Engine(store, lease=0.9) as engine:
         handle = await engine.start(OLD, 1)
-        await until(lambda: not engine._service.runs.drivers)  # type: ignore[union-attr]
+        await until(lambda: not engine._worker.runs.drivers)  # type: ignore[union-attr]
         store.fail["inbox"] = 1
         store.error = StoreError("the disk is slow")
         await handle.send(go, 1)

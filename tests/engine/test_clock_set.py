@@ -273,7 +273,7 @@ def test_a_lease_that_is_dead_is_kept_by_no_jump(jump: float) -> None:
         await dead.open()
         hang = slow.then(for_ever)
         await dead.start(hang, 1, run_id="r")
-        service: Any = dead._service
+        service: Any = dead._worker
         service._beat.cancel()  # as if its process had been stopped for good
         service.lease.end()
         async with Engine(store, workflows=[hang], lease=9.0, clock=loop.clock):

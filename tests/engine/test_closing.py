@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, Limit, StepContext, Workflow, step
+from gorkflow import Client, Engine, Limit, StepContext, Workflow, step
 from gorkflow.stores import open_store
 from gorkflow.stores.memory import MemoryStore
 
@@ -63,7 +63,7 @@ async def test_a_close_that_is_cut_off_anywhere_leaves_nothing_behind(
 
     wf = Workflow("w", input=int).then(holds)
     store: Any = open_store(url.format(tmp_path))
-    async with Engine(store, execute=False):  # keeps the store open
+    async with Client(store):  # keeps the store open
         for at in itertools.count(1):
             before, arrived = others(), gate.arrived
             engine = Engine(store, lease=0.3)
@@ -126,8 +126,8 @@ async def test_what_waits_for_the_lease_does_not_hold_up_the_close(when: str) ->
         return number
 
     async with Engine(store, lease=60.0, recover=False) as engine:
-        assert engine._service is not None
-        service = engine._service
+        assert engine._worker is not None
+        service = engine._worker
         handle = await engine.start(Workflow("w", input=int).then(ends_late).then(good), 1)
         await until(lambda: begun.arrived, "the first step")
         store.gates["heartbeat"] = Gate()
@@ -188,7 +188,7 @@ async def test_a_close_waits_for_what_is_being_written() -> None:
     gate.open()
     await until(lambda: writing.arrived, "the result")
     closing = asyncio.ensure_future(engine.aclose(grace=0))
-    await until(lambda: not engine._service.runs.drivers, "the run to be given up")
+    await until(lambda: not engine._worker.runs.drivers, "the run to be given up")
     assert not closing.done()
     writing.open()
     await closing

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gorkflow import DuplicateRunError, Engine, ResourceBusyError, Workflow, passthrough, step
+from gorkflow import (
+    Client,
+    DuplicateRunError,
+    Engine,
+    ResourceBusyError,
+    Workflow,
+    passthrough,
+    step,
+)
 from gorkflow.machine import joins
 from gorkflow.store import Append, NewRun
 from gorkflow.stores.memory import MemoryStore
@@ -172,7 +180,7 @@ async def test_starting_runs_in_a_loop_keeps_nobody_from_having_a_turn(kind: str
     holding = Workflow("holding", input=int).then(holds)
     empty = Workflow("empty", input=int).then(passthrough(int))
     store = MemoryStore()
-    async with Engine(store) as engine, Engine(store, execute=False) as client:
+    async with Engine(store) as engine, Client(store) as client:
         done = await engine.start(chain(2), 1)
         await done.result()
         if kind in {"refused", "taken"}:
@@ -226,7 +234,7 @@ async def test_a_cancel_that_is_written_with_the_last_result_comes_too_late() ->
         first.open()
         await until(lambda: writing.arrived, "the result of the other")
         last.open()
-        driver = engine._service.runs.drivers[handle.run_id]
+        driver = engine._worker.runs.drivers[handle.run_id]
         await until(lambda: driver._inbox, "the last result")
         cancelling = asyncio.ensure_future(handle.cancel())
         await until(lambda: len(driver._inbox) == 2, "the cancel")

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     Engine,
     ProcessDiedError,
     RetryPolicy,
@@ -380,7 +381,7 @@ async def test_an_executor_that_the_engine_does_not_have_is_named() -> None:
         async with Engine("memory:", executors={"gpu": pool}) as engine:
             with pytest.raises(WorkflowInvalidError, match=match):
                 await engine.start(workflow, 1)
-        Engine("memory:", workflows=[workflow], execute=False)  # a client runs nothing
+        Client("memory:", workflows=[workflow])  # a client runs nothing
         with pytest.raises(ValueError, match="'process' is a name of ours"):
             Engine("memory:", executors={"process": pool})
     with pytest.raises(TypeError, match="must have submit"):
@@ -504,7 +505,7 @@ async def test_a_run_whose_executor_is_missing_here_is_left_alone(
     monkeypatch.setattr(_claims, "_LOOK_AGAIN", 0.2)
     store = f"sqlite:{tmp_path / 'runs.db'}"
     moved = Workflow("w", input=int).then(placed.far)
-    async with Engine(store, workflows=[moved], execute=False) as client:
+    async with Client(store, workflows=[moved]) as client:
         run_id = (await client.start(moved, 4)).run_id
     here = Workflow("w", input=int).then(placed.far.options(executor="thread"))
     async with Engine(store, workflows=[here], recover=False) as engine:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gorkflow import Engine, Workflow, step
+from gorkflow import Client, Engine, Workflow, step
 
 from .support import STORES, in_loop
 
@@ -54,7 +54,7 @@ async def test_all_runs_come_in_the_order_they_were_recorded_in(url, tmp_path):
 @STORES
 @in_loop
 async def test_where_one_stopped_another_goes_on(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("gorkflow.engine._watch._PAGE", 4)
+    monkeypatch.setattr("gorkflow.engine._reads._PAGE", 4)
     async with Engine(url.format(tmp_path)) as engine:
         for n in range(4):
             await engine.run(FLOW, n)
@@ -76,7 +76,7 @@ async def test_where_one_stopped_another_goes_on(url, tmp_path, monkeypatch):
 @in_loop
 async def test_a_client_sees_what_others_do(tmp_path):
     url = f"sqlite:{tmp_path}/runs.db"
-    async with Engine(url) as worker, Engine(url, execute=False) as client:
+    async with Engine(url) as worker, Client(url) as client:
         feed = asyncio.create_task(ends(client.events(), 1))
         await worker.run(FLOW, 1, run_id="there")
         assert {event.run_id for event in await feed} == {"there"}

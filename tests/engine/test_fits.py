@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from gorkflow import (
+    Client,
     Engine,
     InputInvalidError,
     RunBlockedError,
@@ -242,7 +243,7 @@ async def test_reruns_go_by_the_same_rule(tmp_path):
         bad = failing(NARROW, None, works=True)
         with pytest.raises(RunBlockedError, match="size: the recorded value has no such field"):
             await engine.rerun("r", workflow=bad)
-        async with Engine(url, execute=False) as client:
+        async with Client(url) as client:
             with pytest.raises(InputInvalidError, match=r"a client .* can't accept types"):
                 await client.rerun("r", workflow=bad, accept_types=True)
         handle = await engine.rerun("r", workflow=bad, accept_types=True)
@@ -283,7 +284,7 @@ async def test_types_are_accepted_for_a_run_that_was_looked_at_just_now(tmp_path
     url = f"sqlite:{tmp_path}/runs.db"
     async with Engine(url) as engine:
         await suspended(engine, waiting(int, lambda: 1), "r")
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.send("r", "go")  # so that the next engine looks at it as soon as it is open
     async with Engine(url, workflows=[waiting(str)]) as engine:
         with pytest.raises(RunBlockedError, match=r"recover\('r', accept_types=True\)"):
@@ -326,7 +327,7 @@ async def test_a_delayed_start_of_other_types_stays_delayed(tmp_path):
     def new(text: str) -> int:
         return len(text)
 
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         begun = Workflow("late", input=int).then(old)
         due_at = (await (await client.start(begun, 1, run_id="r", delay=3600)).info()).due_at
     async with Engine(
@@ -334,7 +335,7 @@ async def test_a_delayed_start_of_other_types_stays_delayed(tmp_path):
     ) as engine:
         assert await engine.recover(accept_types=True) == ["r"]
         assert await kinds(engine, "r") == ["run_created", "types_accepted"]
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         run = await client.get_run("r")
         assert (run.status, run.due_at) == (RunStatus.PENDING, due_at)
 

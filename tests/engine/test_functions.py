@@ -166,7 +166,7 @@ async def test_a_thread_that_can_not_be_had_costs_no_place() -> None:
 async def test_a_condition_without_a_thread_is_asked_again(recover: bool) -> None:
     wf = Workflow("w", input=int).then_if(lambda number: number > 0, good)
     async with Engine("memory:", workflows=[wf], recover=recover, lease=1) as engine:
-        threads = engine._runtime.executors.threads
+        threads = engine._worker.runtime.executors.threads
         submit, refused = threads.submit, []
 
         def refuses(work) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import (
+    Client,
     Engine,
     RetryPolicy,
     RunFailedError,
@@ -466,7 +467,7 @@ async def test_functions_of_runs_that_others_ended_are_not_kept_for_ever(
         before = next(iter(kept))
         await until(lambda: next(iter(kept)) != before, "a look at whether they live")
         assert alive(held) == 30
-        async with Engine(url, execute=False) as other:
+        async with Client(url) as other:
             for run in runs:
                 await other.cancel(run.run_id)
         await until(lambda: alive(held) <= 3 + 1, "the end of what they held")

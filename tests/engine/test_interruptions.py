@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, StepContext, StoreCorruptError, Workflow, step
+from gorkflow import Client, Engine, StepContext, StoreCorruptError, Workflow, step
 from gorkflow.clock import Timekeeper
 from gorkflow.events import StepInterrupted
 from gorkflow.store import Heartbeat
@@ -48,7 +48,7 @@ async def test_closing_again_and_again_neither_suspects_nor_fails_a_run(
     url = f"sqlite:{tmp_path / 'runs.db'}"
     began: list[tuple[str, int]] = []
     wf = long_workflow(began)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         for run_id in ("a", "b"):
             await client.start(wf, 1, run_id=run_id)
         for attempt in range(1, TIMES + 1):
@@ -184,12 +184,13 @@ async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(
     await carrier.start(wf, 1, run_id="r")
     await until(lambda: gate.arrived, "the step")
     follower = Engine(url, recover=when == "opened", lease=3)
-    await follower.open(recover=False)  # as commands about one run do
+    follower.recovers = False  # as commands about one run do
+    await follower.open()
     handle = await follower.start(wf, 1, run_id="r", if_exists="return")
     assert (await handle.info()).worker_id == carrier.worker_id
     await die(carrier)
     assert await handle.result() == 2
-    await until(lambda: not follower._service._followed, "nothing to follow any more")
+    await until(lambda: not follower._worker._followed, "nothing to follow any more")
     await follower.aclose()
 
 
@@ -220,4 +221,4 @@ async def test_a_followed_run_that_can_not_be_read_keeps_no_other_waiting(
         monkeypatch.setattr(store, "load", damaged)
         await carrier.aclose(grace=0)
         assert await follower.handle("b").result() == 2
-        await until(lambda: not follower._service._followed, "nothing to follow any more")
+        await until(lambda: not follower._worker._followed, "nothing to follow any more")

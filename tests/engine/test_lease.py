@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     Engine,
-    EngineClosedError,
     RunStatus,
     StepContext,
     StoreCorruptError,
@@ -308,7 +308,7 @@ async def test_what_others_took_over_meanwhile_never_begins(
         store.is_taken = True
         StandsStill().before(monkeypatch, method)
         await engine.start(placed(where), str(tmp_path / "begun"), run_id="r")
-        service = engine._service
+        service = engine._worker
         assert service is not None
         await until(lambda: "r" not in service.runs.drivers, "the run to be let go")
         assert (
@@ -331,8 +331,8 @@ async def test_a_lease_that_is_over_by_the_time_of_day_does_not_hold(tmp_path: P
     """For others judge by that: nothing begins before a renewal, which is sound again at once."""
     store, clock = Beats(), Ahead()
     async with Engine(store, lease=5.0, clock=clock) as engine:
-        assert engine._service is not None
-        lease = engine._service.lease
+        assert engine._worker is not None
+        lease = engine._worker.lease
         await until(lambda: store.beats, "a renewal")
         handle = await engine.start(placed("loop"), str(tmp_path / "begun"))
         clock.ahead = 20.0
@@ -349,8 +349,8 @@ async def test_a_renewal_that_is_over_by_the_time_of_day_renews_nothing(
 ) -> None:
     store, clock = Beats(), Ahead()
     async with Engine(store, lease=5.0, clock=clock) as engine:
-        assert engine._service is not None
-        lease = engine._service.lease
+        assert engine._worker is not None
+        lease = engine._worker.lease
         plain = store.heartbeat
 
         async def sleeps(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
@@ -378,10 +378,10 @@ async def test_a_run_that_cant_be_read_after_a_lapse_is_lost_alone() -> None:
     async with Engine(store, lease=5.0, recover=False) as engine:
         lost, kept = [await engine.start(wf, 1, run_id=run_id) for run_id in "rs"]
         await until(lambda: gate.arrived == 2, "the steps")
-        assert engine._service is not None
+        assert engine._worker is not None
         store.has_lapsed = True
         store.is_corrupt = True
-        await engine._service.lease.renew()
+        await engine._worker.lease.renew()
         with pytest.raises(StoreCorruptError, match="no row of ours"):
             await lost.result()
         gate.open()
@@ -419,15 +419,15 @@ async def test_nothing_is_stopped_before_a_heartbeat_had_its_turn(
         monkeypatch.setattr(store, "heartbeat", blocked)
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(lambda: gate.arrived, "the step")
-        assert engine._service is not None
-        lease = engine._service.lease
+        assert engine._worker is not None
+        lease = engine._worker.lease
         monkeypatch.setattr(lease, "_failed", True)  # one has failed, long ago
         await lease.renew()
         for _ in range(2):
             blocks = again
             stood.ahead = lease._holds_until.loop + 0.1 - time.monotonic()
             await until(lease.holds, "the renewal")
-            assert not engine._service.runs.stopped
+            assert not engine._worker.runs.stopped
         gate.open()
         assert await handle.result() == 1
 
@@ -458,8 +458,8 @@ async def test_blocks_of_the_loop_are_no_excuse_where_heartbeats_fail(
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(lambda: gate.arrived, "the step")
         monkeypatch.setattr(store, "heartbeat", fails)
-        assert engine._service is not None
-        await until(lambda: engine._service.runs.stopped, "the end of patience")
+        assert engine._worker is not None
+        await until(lambda: engine._worker.runs.stopped, "the end of patience")
         assert stood.ahead < 10.0
         stood.ahead = 40.0
         assert await handle.result() == 2
@@ -490,12 +490,12 @@ async def test_blocks_of_the_loop_are_no_excuse_where_a_heartbeat_hangs(
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(lambda: gate.arrived, "the step")
         monkeypatch.setattr(store, "heartbeat", hangs)
-        assert engine._service is not None
-        while not engine._service.runs.stopped and stood.ahead < 60.0:
+        assert engine._worker is not None
+        while not engine._worker.runs.stopped and stood.ahead < 60.0:
             stood.ahead += 1.0  # handlers block the loop, which is late for everything
             for _ in range(10):
                 await asyncio.sleep(0)
-        assert engine._service.runs.stopped
+        assert engine._worker.runs.stopped
         answer.set()
         assert await handle.result() == 2
 
@@ -506,8 +506,8 @@ async def test_a_heartbeat_that_is_answered_too_late_renews_nothing(
 ) -> None:
     store = Beats()
     async with Engine(store, lease=5.0) as engine:
-        assert engine._service is not None
-        lease = engine._service.lease
+        assert engine._worker is not None
+        lease = engine._worker.lease
         stood = StandsStill()
         plain = store.heartbeat
 
@@ -536,7 +536,7 @@ async def test_a_long_takeover_does_not_keep_the_lease_from_being_renewed() -> N
     store.heartbeat = counted  # type: ignore[method-assign]
     async with (
         Engine(store, lease=0.3, workflows=[ONE]),
-        Engine(store, execute=False) as client,
+        Client(store) as client,
     ):
         handle = await client.start(ONE, 1, run_id="r")
         await until(lambda: loading.arrived, "the takeover")
@@ -562,8 +562,8 @@ async def test_what_was_stopped_in_time_goes_on_here_though_the_store_stumbles_o
         await until(lambda: gate.arrived, "the step")
         store.fail["claim"] = 2
         stuck = store.gates["heartbeat"] = Gate()
-        assert engine._service is not None
-        await until(lambda: engine._service.runs.stopped, "the end of the lease")
+        assert engine._worker is not None
+        await until(lambda: engine._worker.runs.stopped, "the end of the lease")
         del store.gates["heartbeat"]
         stuck.open()
         assert await handle.result() == 2
@@ -628,7 +628,7 @@ async def test_a_message_that_comes_while_its_run_is_taken_over_reaches_it() -> 
 
     wf = Workflow("w", input=int).then(holds)
     async with Engine(store, lease=0.9, workflows=[wf]) as engine:
-        async with Engine(store, execute=False) as client:
+        async with Client(store) as client:
             await client.start(wf, 1, run_id="r")
             store.close = nothing  # type: ignore[method-assign]
         while not (await engine.get_run("r")).status.terminal:
@@ -664,7 +664,7 @@ async def test_a_client_is_no_worker_before_or_after_it_cancelled() -> None:
     store.register = register  # type: ignore[method-assign]
     store.post = post  # type: ignore[method-assign]
     store.claim = claim  # type: ignore[method-assign]
-    async with Engine(store, execute=False, lease=0.2) as client:
+    async with Client(store) as client:
         handles = [await client.start(ONE, n, run_id=str(n)) for n in range(3)]
         await asyncio.gather(*(handle.cancel() for handle in handles))
         assert [(await handle.info()).status for handle in handles] == [RunStatus.CANCELLED] * 3
@@ -674,11 +674,8 @@ async def test_a_client_is_no_worker_before_or_after_it_cancelled() -> None:
 
 @in_loop
 async def test_a_client_takes_over_no_runs() -> None:
-    async with Engine("memory:", execute=False) as client:
+    async with Client("memory:") as client:
         await client.start(ONE, 1, run_id="r")
-        for run_id in (None, "r"):
-            with pytest.raises(EngineClosedError, match="execute=False"):
-                await client.recover(run_id)
         assert (await client.get_run("r")).status == RunStatus.PENDING
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     Engine,
     EngineClosedError,
     RunBlockedError,
@@ -180,7 +181,7 @@ async def test_a_client_queues_and_a_worker_runs(
         return number * 2
 
     wf = Workflow("w", input=int).then(double)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         handle = await client.start(wf, 4, run_id="r")
         assert (await handle.info()).status == RunStatus.PENDING
         async with Engine(url, workflows=[wf]):
@@ -220,7 +221,7 @@ async def test_a_cancel_reaches_a_run_that_another_engine_carries(url: str) -> N
         return number
 
     wf = Workflow("w", input=int).then(holds)
-    async with Engine(url) as owner, Engine(url, execute=False) as other:
+    async with Engine(url) as owner, Client(url) as other:
         await owner.start(wf, 1, run_id="r")
         await other.cancel("r", reason="from elsewhere")
         outcome = await owner.handle("r", wf).outcome()
@@ -233,7 +234,7 @@ async def test_a_cancel_of_a_run_that_nobody_carries_needs_no_code(url: str) -> 
     async def double(number: int) -> int:
         return number * 2
 
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.start(Workflow("w", input=int).then(double), 4, run_id="r")
     async with Engine(url) as stranger:
         await stranger.cancel("r", reason="no longer wanted")
@@ -250,7 +251,7 @@ async def test_a_run_whose_workflow_is_not_known_is_left_alone(url: str) -> None
     async def double(number: int) -> int:
         return number * 2
 
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.start(Workflow("mine", input=int).then(double), 4, run_id="r")
     async with Engine(url, workflows=[Workflow("other", input=int).then(double)]) as engine:
         assert await engine.recover() == []
@@ -274,7 +275,7 @@ async def test_code_that_does_not_fit_leaves_a_run_untouched_and_says_why(
         return str(number)
 
     before = Workflow("w", input=int).then(charge)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.start(before, 4, run_id="r")
     caplog.set_level(logging.ERROR)
     async with Engine(url, workflows=[Workflow("w", input=int).then(changed)]) as engine:
@@ -307,7 +308,7 @@ async def test_a_started_run_keeps_the_options_it_was_started_with(url: str) -> 
         return False
 
     then = Workflow("w", input=int).then(fails).then_if(no, never, default="then")
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.start(then, 4, run_id="r")
     now = Workflow("w", input=int).then(fails.options(retries=5)).then_if(no, never, default="now")
     async with Engine(url, workflows=[now]) as engine:
@@ -359,7 +360,7 @@ async def test_a_damaged_run_is_left_and_the_others_go_on(
 
     wf = Workflow("w", input=int).then(double)
     path = tmp_path / "runs.db"
-    async with Engine(f"sqlite:{path}", execute=False) as client:
+    async with Client(f"sqlite:{path}") as client:
         for name in ("damaged", "sound"):
             await client.start(wf, 4, run_id=name)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
@@ -400,7 +401,7 @@ async def test_a_process_without_the_code_reads_a_run_in_full(url: str) -> None:
     wf = Workflow("w", input=int).then_if(lambda number: number > 5, word, default="none")
     async with Engine(url) as engine:
         assert await engine.run(wf, 1, run_id="r") == "none"
-    async with Engine(url, execute=False) as stranger:
+    async with Client(url) as stranger:
         run = await stranger.get_run("r")
         assert (run.input, run.output) == (1, "none")
         assert await stranger.handle("r").result() == "none"

@@ -10,6 +10,7 @@ import pytest
 from pydantic import create_model
 
 from gorkflow import (
+    Client,
     Engine,
     EngineClosedError,
     InputInvalidError,
@@ -146,7 +147,7 @@ async def test_a_signal_of_another_type_is_refused_or_left_to_the_worker() -> No
         with pytest.raises(InputInvalidError, match="of another type than str"):
             await handle.send(Signal("go", str), "5")
     text = Workflow("waits", input=int).wait_for(Signal("go", str))
-    async with Engine(store, execute=False, workflows=[text]) as client:
+    async with Client(store, workflows=[text]) as client:
         await client.send(handle.run_id, "go", 5)  # the run was started with other code
     async with Engine(store, workflows=[WAITS]) as engine:
         assert await engine.handle(handle.run_id, WAITS).result() == 6
@@ -167,7 +168,7 @@ async def test_a_signal_is_judged_by_what_reads_not_by_its_type() -> None:
     async with Engine(store) as engine:
         first = await engine.start(asking(old), 1)
         second = await engine.start(asking(old), 1)
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         await client.send(first.run_id, Signal("v", new), new(ok=True))
     async with Engine(store, workflows=[asking(new)]) as engine:
         await engine.send(second.run_id, Signal("v", new), new(ok=True, note="fine"))
@@ -187,7 +188,7 @@ async def test_a_heartbeat_passes_by_the_mail_of_others() -> None:
             return await super().heartbeat(worker_id, times, after=after)
 
     store = Asked()
-    async with Engine(store, execute=False) as client, Engine(store, lease=0.6):
+    async with Client(store) as client, Engine(store, lease=0.6):
         await client.start(WAITS, 1, run_id="r")  # no worker knows it
         await client.send("r", go, 1)
         (message,) = await store.inbox("r")
@@ -208,7 +209,7 @@ async def test_a_worker_that_closes_takes_nothing_and_leaves_what_rests(tmp_path
         return number
 
     held = Workflow("held", input=int).then(hold)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         leaving = Engine(url, workflows=[held, ONE, WAITS], max_concurrent_runs=1)
         await leaving.open()
         await leaving.start(held, 1, run_id="held")
@@ -296,7 +297,7 @@ async def test_a_run_that_was_released_but_not_taken_goes_on_here(tmp_path: Path
 @in_loop
 async def test_what_is_put_back_keeps_its_delay() -> None:
     store = Slow()
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         await client.start(ONE, 1, run_id="r", delay=3600)
         before = await store.get_run("r")
         assert before is not None
@@ -311,7 +312,7 @@ async def test_what_is_put_back_keeps_its_delay() -> None:
 @in_loop
 async def test_a_run_that_can_not_be_read_keeps_no_other_from_being_claimed(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    async with Engine(f"sqlite:{path}", execute=False) as client:
+    async with Client(f"sqlite:{path}") as client:
         await client.start(ONE, 1, run_id="bad", priority=9)
         with sqlite3.connect(path) as db:
             db.execute("UPDATE runs SET created_at = 9e99 WHERE run_id = 'bad'")
@@ -327,7 +328,7 @@ async def test_a_run_that_can_not_be_read_keeps_no_other_from_being_claimed(tmp_
 @in_loop
 async def test_a_start_that_is_given_up_leaves_nothing_behind() -> None:
     store = Slow()
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         store.creating = gate = Gate()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.start(ONE, 1, run_id="r"), 0.05)
@@ -341,7 +342,7 @@ async def test_a_start_that_is_given_up_leaves_nothing_behind() -> None:
 @in_loop
 async def test_a_cancel_during_a_close_says_what_happened() -> None:
     store = Slow()
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         await client.start(WAITS, 1, run_id="r")
     engine = Engine(store)
     await engine.open()
@@ -374,7 +375,7 @@ def test_the_blocking_run_goes_on_with_what_a_dead_process_left(tmp_path: Path) 
     url = f"sqlite:{tmp_path / 'runs.db'}"
 
     async def queue() -> None:
-        async with Engine(url, execute=False) as client:
+        async with Client(url) as client:
             await client.start(ONE, 1, run_id="r")
 
     asyncio.run(queue())

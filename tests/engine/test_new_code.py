@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     Engine,
     Outcome,
     RunBlockedError,
@@ -79,7 +80,7 @@ reordered = sizes((positive, is_positive), (big, is_big))
 
 async def started(url: str, workflow: Workflow[int, Any], number: int) -> str:
     """Start a run that another engine will carry on."""
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         return (await client.start(workflow, number)).run_id
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
+from gorkflow import Client, Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
 from gorkflow.clock import Timekeeper
 from gorkflow.engine._sync import _known
 from gorkflow.store import Heartbeat, Loaded, Worker
@@ -84,14 +84,14 @@ async def test_whoever_waits_for_an_open_that_fails_opens_it() -> None:
     await engine.aclose()
 
 
-@pytest.mark.parametrize("execute", [True, False])
+@pytest.mark.parametrize("kind", [Engine, Client])
 @pytest.mark.parametrize("is_cut_off", [False, True])
 @in_loop
-async def test_closing_what_is_being_opened_closes_it(is_cut_off: bool, execute: bool) -> None:
+async def test_closing_what_is_being_opened_closes_it(is_cut_off: bool, kind: type[Client]) -> None:
     """Though nobody waits for it any more; then it can be opened again."""
     store, before = SlowToOpen(), others()
     store.gate = Gate()
-    engine = Engine(store, execute=execute)
+    engine = kind(store)
     opening = asyncio.ensure_future(engine.open())
     await until(lambda: store.gate is not None and store.gate.arrived, "the opening")
     closing = asyncio.ensure_future(engine.aclose())
@@ -144,7 +144,7 @@ async def test_what_was_taken_up_before_that_has_its_grace() -> None:
         return number
 
     wf = Workflow("w", input=int).then(slow)
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         early = await client.start(wf, 1, run_id="early")
         await client.start(wf, 1, run_id="late")
         engine = Engine(store, workflows=[wf])
@@ -183,7 +183,7 @@ async def test_every_close_returns_when_the_engine_is_closed(grace: float) -> No
     await engine.start(Workflow("w", input=int).then(slow), 1)
     await until(lambda: gate.arrived, "the step")
     first = asyncio.ensure_future(engine.aclose())
-    service = engine._service
+    service = engine._worker
     assert service is not None
     await until(lambda: service.runtime.closing, "the close")
     if grace:
@@ -208,7 +208,7 @@ async def test_engines_share_a_store_that_the_last_one_closes(url: str, tmp_path
     wf = Workflow("w", input=int).then(slow)
     async with Engine(store) as engine:
         handle = await engine.start(wf, 1)
-        async with Engine(store, execute=False) as client:
+        async with Client(store) as client:
             assert (await client.get_run(handle.run_id)).status == RunStatus.RUNNING
         gate.open()
         assert await handle.result() == 1
@@ -324,7 +324,7 @@ async def test_of_a_store_that_is_gone_nothing_is_known() -> None:
     """Or another one might take its place in memory, and would never be closed."""
     store = MemoryStore()
     place = id(store)
-    engine = Engine(store, execute=False)
+    engine = Client(store)
     await engine.open()  # and nobody closes it
     assert place in _known
     del engine, store
@@ -352,7 +352,7 @@ class SlowToLeave(MemoryStore):
 @in_loop
 async def test_what_is_asked_of_an_engine_that_leaves_does_not_register_it_again() -> None:
     store = SlowToLeave()
-    async with Engine(store, execute=False) as other:
+    async with Client(store) as other:
         engine = Engine(store)
         await engine.open()
         await other.start(ONE, 1, run_id="r")
@@ -419,7 +419,6 @@ async def test_an_engine_that_could_not_open_the_store_does_not_count() -> None:
         ("max_threads", 1.5, "max_threads must be a whole number, not 1.5"),
         ("max_concurrent_runs", True, "max_concurrent_runs must be a whole number, not True"),
         ("lease", "30", "lease must be a number of seconds, not '30'"),
-        ("execute", "no", "execute must be True or False, not 'no'"),
         ("recover", 0, "recover must be True or False, not 0"),
     ],
 )

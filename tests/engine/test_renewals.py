@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from gorkflow import Engine, Limit, RunCancelledError, RunFailedError, StepContext, Workflow, step
+from gorkflow import (
+    Client,
+    Engine,
+    Limit,
+    RunCancelledError,
+    RunFailedError,
+    StepContext,
+    Workflow,
+    step,
+)
 from gorkflow.clock import Timekeeper
 from gorkflow.engine import _attempt
 from gorkflow.engine._attempt import Attempt
@@ -29,8 +38,8 @@ ONE = Workflow("one", input=int).then(good)
 
 
 def lease_of(engine: Engine) -> Lease:
-    assert engine._service is not None
-    return engine._service.lease
+    assert engine._worker is not None
+    return engine._worker.lease
 
 
 class Told(MemoryStore):
@@ -106,9 +115,9 @@ async def test_the_last_chance_is_one() -> None:
     async with Engine(store, lease=0.6) as engine:
         handle = await engine.start(Workflow("w", input=int).then(holds), 1)
         await until(
-            lambda: engine._service.runs.stopped or store.told.count("heartbeat") > 1, "heartbeats"
+            lambda: engine._worker.runs.stopped or store.told.count("heartbeat") > 1, "heartbeats"
         )
-        assert not engine._service.runs.stopped
+        assert not engine._worker.runs.stopped
         gate.open()
         assert await handle.result() == 1
 
@@ -133,7 +142,7 @@ async def test_nothing_is_claimed_before_the_lease_holds(how: str) -> None:
     """Others would take at once what a worker claims that seems dead."""
     store = Told()
     async with Engine(store, lease=60.0, recover=how == "known") as engine:
-        async with Engine(store, execute=False) as client:
+        async with Client(store) as client:
             await client.start(ONE, 1, run_id="r")
         lease = lease_of(engine)
         if how == "all":

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     DuplicateRunError,
     Engine,
     InputInvalidError,
@@ -392,7 +393,7 @@ async def test_what_can_not_be_repeated():
             await engine.rerun("nowhere")
         with pytest.raises(InputInvalidError, match="no step 'lefty'; did you mean 'left'"):
             await engine.rerun(handle.run_id, "lefty")
-        with pytest.raises(TypeError, match="unknown start option 'tag'; did you mean 'tags'"):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'tag'"):
             await engine.rerun(handle.run_id, tag={})  # type: ignore[call-overload]
         other = Workflow("other", input=int).then(first)
         with pytest.raises(InputInvalidError, match="belongs to workflow 'flow', not to 'other'"):
@@ -468,7 +469,7 @@ async def test_a_client_queues_it_without_any_code(tmp_path):
         run_id = await failed_run(engine, flow, 1)
     broken.clear()
     calls.clear()
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         queued = await client.rerun(run_id, "right")
         run = await queued.info()
         assert (run.status, run.worker_id, run.origin) == ("pending", None, run_id)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from gorkflow import (
     Cancelled,
+    Client,
     Engine,
     EngineClosedError,
     FailureCode,
@@ -122,7 +123,7 @@ async def test_a_cancel_is_kept_until_it_had_its_effect() -> None:
         return number
 
     wf = Workflow("w", input=int).then(holds).then(good)
-    async with Engine(store) as engine, Engine(store, execute=False) as other:
+    async with Engine(store) as engine, Client(store) as other:
         await engine.start(wf, 1, run_id="r")
         await until(lambda: gate.arrived, "the step")
         store.fail["append"] = 1
@@ -156,7 +157,7 @@ async def test_a_cancel_that_the_store_refused_says_so() -> None:
 @in_loop
 async def test_a_recovery_that_is_cancelled_or_fails_keeps_no_run_from_going_on() -> None:
     store = Moody()
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         for number in range(5):
             await client.start(ONE, number, run_id=f"r{number}")
     store.gates["load"] = Gate()
@@ -463,7 +464,7 @@ async def test_a_cancel_is_recorded_on_return_though_the_run_was_just_being_take
         return number
 
     wf = Workflow("w", input=int).then(holds)
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         await client.start(wf, 1, run_id="r")
     async with Engine(store, recover=True) as engine:
         engine.handle("r", wf)

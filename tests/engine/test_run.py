@@ -494,7 +494,7 @@ async def test_a_handle_of_another_workflow_says_so_and_does_not_wait() -> None:
 async def test_an_unknown_start_option_is_named() -> None:
     wf = Workflow("w", input=Order).then(one)
     async with Engine("memory:") as engine:
-        with pytest.raises(TypeError, match="did you mean 'run_id'"):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'runid'"):
             await engine.start(wf, Order(id=1), runid="x")  # type: ignore[call-arg]
 
 

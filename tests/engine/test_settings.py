@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import (
+    Client,
     Engine,
     RetryPolicy,
     RunBlockedError,
@@ -114,7 +115,7 @@ def url(tmp_path: Path) -> str:
 
 async def started(url: str, workflow: Workflow[int, Any]) -> str:
     """Start a run that another process will carry on."""
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         handle = await client.start(workflow, 1)
         await handle.send(go, 1)
     return handle.run_id
@@ -283,11 +284,11 @@ async def test_each_place_of_a_step_has_its_settings(url: str) -> None:
     assert undone == ["alice by alice"]
 
 
-class Client:
+class Live:
     """Something live."""
 
 
-LIVE = [Client(), len, lambda number: number, Client, [Client()]]
+LIVE = [Live(), len, lambda number: number, Live, [Live()]]
 
 
 @pytest.mark.parametrize("value", LIVE, ids=["object", "builtin", "lambda", "class", "inside"])

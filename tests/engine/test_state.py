@@ -102,8 +102,8 @@ async def test_state_is_there_after_a_crash(url, tmp_path):
     assert gate.arrived == 1
     assert (await handle.info()).state == {"begun": {"text": "yes"}, "n": 1}
     if url == "memory:":
-        await engine._service.close(0)  # the store lives on
-        engine._service = engine._runtime = None
+        await engine._worker.close(0)  # the store lives on
+        engine._worker = None
     else:
         await engine.aclose(grace=0)
     gate.open()

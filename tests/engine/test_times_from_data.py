@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gorkflow import Engine, RunBlockedError, RunFailedError, Signal, Workflow, step, testing
+from gorkflow import (
+    Client,
+    Engine,
+    RunBlockedError,
+    RunFailedError,
+    Signal,
+    Workflow,
+    step,
+    testing,
+)
 from gorkflow import events as ev
 from gorkflow.testing import VirtualEngine, in_virtual_time
 
@@ -342,7 +351,7 @@ async def test_a_run_needs_its_function_or_is_blocked(
     tmp_path: Path, now: Workflow[Any, Any], problem: str
 ) -> None:
     url = f"sqlite:{tmp_path}/runs.db"
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         run_id = (await client.start(flow(duration=pause), Order())).run_id
     async with Engine(url, workflows=[now], recover=False) as engine:
         if problem:

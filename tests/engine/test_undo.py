@@ -6,6 +6,7 @@ import time
 import pytest
 
 from gorkflow import (
+    Client,
     Engine,
     RetryPolicy,
     RunBlockedError,
@@ -488,7 +489,7 @@ async def test_a_run_that_nobody_carries_is_left_for_a_worker_to_undo(tmp_path):
     handle = await engine.start(order, 7)
     await until(lambda: gates["ship"].arrived)
     await engine.aclose(grace=0)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.cancel(handle.run_id, reason="enough")
         run = await client.get_run(handle.run_id)
         assert (run.status, run.reason, run.finished_at) == ("running", "undoing: enough", None)
@@ -509,7 +510,7 @@ async def test_a_cancel_of_a_run_that_waits_to_undo_changes_nothing(tmp_path):
         await until_kind(engine, handle.run_id, "undo_started")
         while (before := await handle.info()).status is not RunStatus.SUSPENDED:
             await asyncio.sleep(0.01)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         await client.cancel(handle.run_id, reason="enough")
         run = await client.get_run(handle.run_id)
         assert run.reason == "undoing: ship: ValueError: ship"

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from gorkflow import (
+    Client,
     Engine,
     InputInvalidError,
     ResourceBusyError,
@@ -148,11 +149,11 @@ async def test_a_run_that_only_waits_leaves_the_process_and_wakes_when_due(store
         row = await engine.store.get_run(handle.run_id)
         assert row is not None
         assert (row.worker_id, row.due_at) == (None, clock.time + 3600)
-        assert engine._service is not None
-        assert engine._service.runs.drivers == {}
+        assert engine._worker is not None
+        assert engine._worker.runs.drivers == {}
         result = asyncio.ensure_future(handle.result())
         clock.advance(3599)
-        await until(lambda: handle.run_id in engine._service.runs.drivers, "it to be fetched")  # type: ignore[union-attr]
+        await until(lambda: handle.run_id in engine._worker.runs.drivers, "it to be fetched")  # type: ignore[union-attr]
         assert "timer_fired" not in await kinds(engine, handle.run_id)
         clock.advance(1)
         assert await result == 42
@@ -291,7 +292,7 @@ async def test_signals_are_taken_in_the_order_they_were_sent(store: Any) -> None
 @in_loop
 async def test_a_signal_comes_from_another_process(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'runs.db'}"
-    async with Engine(url) as engine, Engine(url, execute=False) as client:
+    async with Engine(url) as engine, Client(url) as client:
         handle = await engine.start(counted, 1, run_id="r")
         await client.send("r", "count", 2)  # the client does not know the workflow
         await reaches(engine, "r", RunStatus.SUSPENDED)
@@ -406,7 +407,7 @@ async def test_mail_for_a_run_that_can_not_be_carried_on_wakes_it_once(store: An
     async with Engine(store) as engine:
         await engine.start(asked, 4, run_id="r")
         await reaches(engine, "r", RunStatus.SUSPENDED)
-    async with Engine(store, execute=False) as client:
+    async with Client(store) as client:
         await client.send("r", "approved", {"by": "ann"})
         (message,) = await client.store.inbox("r")
         async with Engine(store, workflows=[changed]):
@@ -474,7 +475,7 @@ async def test_what_a_worker_has_no_room_for_stays_in_the_store(tmp_path: Path) 
         return number
 
     wf = Workflow("w", input=int).then(hold)
-    async with Engine(url, execute=False) as client:
+    async with Client(url) as client:
         for number in range(5):
             await client.start(wf, number, run_id=f"r{number}", priority=number)
         async with Engine(url, workflows=[wf], max_concurrent_runs=2) as worker:

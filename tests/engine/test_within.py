@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gorkflow import (
+    Client,
     DeadlockError,
     Engine,
     Limit,
@@ -313,7 +314,7 @@ async def test_a_run_that_can_not_go_on_keeps_no_other_from_the_step_that_waits(
     url = f"sqlite:{path}"
     parent = flow("parent", outer)
     async with (
-        Engine(url, execute=False) as client,
+        Client(url) as client,
         Engine(url, deps=deps, workflows=[child, waits], max_concurrent_runs=1) as engine,
     ):
         deps.update(engine=engine, client=client)
@@ -435,7 +436,7 @@ async def test_a_limit_that_the_run_needs_no_more_keeps_nobody_from_waiting(
 
 
 def _is_awaited(engine: Engine, run_id: str) -> bool:
-    return run_id in engine._watch._waiting
+    return run_id in engine._reads._waiting
 
 
 def by_engine(workflow: Workflow[int, int]) -> Any:

@@ -12,7 +12,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gorkflow import Engine, RunEndedError, RunHandle, RunStatus, StepContext, Workflow, step
+from gorkflow import (
+    Client,
+    Engine,
+    RunEndedError,
+    RunHandle,
+    RunStatus,
+    StepContext,
+    Workflow,
+    step,
+)
 from tests.faults import ledger, points
 from tests.faults.ledger import begin, end
 from tests.faults.moments import RUN
@@ -85,7 +94,7 @@ async def cancelled(db: str) -> None:
     """Carry a run that another engine cancels through the store."""
     async with (
         Engine(f"sqlite:{db}", workflows=[HELD], lease=1.5) as engine,
-        Engine(f"sqlite:{db}", execute=False) as client,
+        Client(f"sqlite:{db}") as client,
     ):
         ledger.write("open")
         handle = await start(engine, "held")
@@ -103,7 +112,7 @@ async def waiting(db: str) -> None:
         Engine(
             f"sqlite:{db}", workflows=[MIXED["asks"], MIXED["naps"], QUIET], lease=1.5
         ) as engine,
-        Engine(f"sqlite:{db}", execute=False) as client,
+        Client(f"sqlite:{db}") as client,
     ):
         ledger.write("open")
         handle = await start(engine, "asks")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gorkflow import Engine, Limit, StepContext, Workflow, step
+from gorkflow import Client, Engine, Limit, StepContext, Workflow, step
 from gorkflow.clock import Timekeeper
 from gorkflow.stores.sqlite import SqliteStore
 from tests.faults import ledger
@@ -108,7 +108,7 @@ def queue_limited(db: str, witness: str, works: list[dict[str, Any]], name: str)
     ledger.open_ledger(witness)
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             ledger.write("starting", run=name)
             await client.start(limited, [Work(**work) for work in works], run_id=name)
             ledger.write("started", run=name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.engine._shown import Shown
+from gorkflow.engine._reads import Shown
 from gorkflow.engine._values import Values
 from gorkflow.flow import from_json
 from gorkflow.history import run_of

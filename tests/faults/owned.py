@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from gorkflow import DuplicateRunError, Engine, StepContext, Workflow, step
+from gorkflow import Client, DuplicateRunError, Engine, StepContext, Workflow, step
 from gorkflow.cli._app import cli
 from tests.faults import ledger
 from tests.faults.ledger import begin, end
@@ -77,7 +77,7 @@ def queue(db: str, witness: str, gate: str, first: int = 0, count: int = 1) -> i
     ledger.open_ledger(witness)
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             for number in range(first, first + count):
                 run_id = f"held-{number:04d}"
                 ledger.write("starting", run=run_id)
@@ -93,7 +93,7 @@ def queue_planned(db: str, witness: str, seed: int, count: int) -> int:
     ledger.open_ledger(witness)
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             for number in range(count):
                 start = planned(seed, number)
                 handle = await begin_planned(client, start)
@@ -108,7 +108,7 @@ def queue_poison(db: str, witness: str) -> int:
     ledger.open_ledger(witness)
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             ledger.write("starting", run="poison")
             await client.start(POISON, Job(base=1), run_id="poison", priority=5)
             ledger.write("started", run="poison")
@@ -149,7 +149,7 @@ def contend(db: str, witness: str, barrier: str, threads: int, ids: list[str], m
 
 
 async def _contend(db: str, ids: list[str], me: int) -> None:
-    async with Engine(f"sqlite:{db}", execute=False) as client:
+    async with Client(f"sqlite:{db}") as client:
         for run_id in ids:
             # "same-…": everybody gives the same input. "each-…": everybody gives its own.
             number = 1 if run_id.startswith("same") else me

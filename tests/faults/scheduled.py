@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from gorkflow import Engine, StepContext, Workflow, step
+from gorkflow import Client, Engine, StepContext, Workflow, step
 from gorkflow.schedule import MOST, CatchUp, run_id_of
 from gorkflow.store import NewRun
 from gorkflow.stores.sqlite import SqliteStore
@@ -72,7 +72,7 @@ def schedule_all(db: str, witness: str, every: float, policies: list[CatchUp]) -
     """Make schedules, due for the first time after one interval."""
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             for number, policy in enumerate(policies):
                 interval = timedelta(seconds=every)
                 name = f"{policy}-{number}"
@@ -86,7 +86,7 @@ def forget_all(db: str, witness: str) -> int:
     """Remove the schedules; their runs stay."""
 
     async def main() -> None:
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             for schedule in await client.schedules():
                 await client.unschedule(schedule.id)
 

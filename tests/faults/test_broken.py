@@ -18,7 +18,7 @@ from gorkflow import (
     step,
 )
 from gorkflow.clock import Timekeeper
-from gorkflow.engine import _lease, _service
+from gorkflow.engine import _lease, _worker
 from gorkflow.store import Append, Heartbeat, Transition, Written
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -58,7 +58,7 @@ def with_store(
 ) -> Callable[[Path, pytest.MonkeyPatch], None]:
     def wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_lease, "BEAT", 0.02)
-        monkeypatch.setattr(_service, "RETRY", 0.01)
+        monkeypatch.setattr(_worker, "RETRY", 0.01)
         asyncio.run(asyncio.wait_for(test(FailingStore(tmp_path / "runs.db")), 30))  # type: ignore[arg-type]
 
     wrapper.__name__ = test.__name__

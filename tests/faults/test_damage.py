@@ -102,7 +102,7 @@ async def prepare(path: Path) -> None:
                 await asyncio.sleep(0.005)
         await engine.start(plain, 1, run_id="later", delay=3000)
         await engine.schedule(plain, 1, id="s", every=3600, tags={"x": "y"})
-    async with g.Engine(f"sqlite:{path}", execute=False) as client:
+    async with g.Client(f"sqlite:{path}") as client:
         await client.store.post(Message(0, "sleeps", "signal", "unknown", 1e9, b"5"))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("INSERT INTO workers VALUES ('dead', 1e9, 1e9, 30.0, 'h', 5, 'elsewhere')")
@@ -158,7 +158,7 @@ def victims(db: sqlite3.Connection, case: Case) -> set[str]:
 async def pictures(path: Path) -> dict[tuple[str, str], Any]:
     """Return what each view shows of each run, or the error that it raises instead."""
     shown: dict[tuple[str, str], Any] = {}
-    async with g.Engine(f"sqlite:{path}", workflows=FLOWS, execute=False) as client:
+    async with g.Client(f"sqlite:{path}", workflows=FLOWS) as client:
         for run_id in RUNS:
             for view in (client.get_run, client.steps, client.store.read_events):
                 try:
@@ -179,7 +179,7 @@ async def work_beside(path: Path, harmed: set[str]) -> None:
             assert await engine.run(plain, 5) == 5
             if "waits" not in harmed:
                 await engine.send("waits", red, 9)
-                assert (await engine.wait("waits")).output == (1, 9)
+                assert (await engine.wait("waits")).result() == (1, 9)
             for run_id in harmed:
                 for ask in (engine.recover, engine.cancel, engine.rerun):
                     with suppress(g.GorkflowError):

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from gorkflow import Engine, RunNotFoundError
+from gorkflow import Client, Engine, RunNotFoundError
 from tests.faults import ledger
 from tests.faults.ledger import Line
 from tests.faults.oracle import Database, Place
@@ -48,7 +48,7 @@ def keep_starting(db: str, witness: str, seed: int) -> int:
     async def main() -> None:
         told = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-        async with Engine(f"sqlite:{db}", execute=False) as client:
+        async with Client(f"sqlite:{db}") as client:
             for number in itertools.count():
                 if told.is_set() or number >= 9_999:
                     return

@@ -284,7 +284,7 @@ def test_who_waits_for_it_can_be_cancelled():
 def test_errors_of_the_start_are_raised():
     with pytest.raises(InputInvalidError):
         testing.run_sync(shop, "no order")
-    with pytest.raises(TypeError, match="did you mean 'resource_id'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'resurce_id'"):
         testing.run_sync(shop, Order(1), resurce_id="x")
 
 

@@ -64,7 +64,7 @@ def test_applies_defaults():
 def test_raises_what_the_engine_raises():
     with pytest.raises(InputInvalidError):
         run(doubled, "many", store="memory:")
-    with pytest.raises(TypeError, match="did you mean 'run_id'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'runid'"):
         run(doubled, 1, store="memory:", runid="r")
 
 

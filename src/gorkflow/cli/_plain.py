@@ -12,8 +12,7 @@ from msgspec import Struct
 
 from gorkflow import events as ev
 from gorkflow.codec import view, views
-from gorkflow.engine._match import tree_of
-from gorkflow.engine._reading import reading
+from gorkflow.engine._recorded import reading, tree_of
 from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.flow import WorkflowSpec, defaults_of, template_of

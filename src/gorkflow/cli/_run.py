@@ -47,8 +47,9 @@ from gorkflow.cli._target import (
 )
 from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
-from gorkflow.engine._match import tree_of
+from gorkflow.engine._recorded import tree_of
 from gorkflow.engine._start import StartOptions, new_id
+from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
 from gorkflow.flow import undone_path
@@ -306,7 +307,7 @@ def _queue_rerun(
     """
 
     async def ask() -> _plain.Record:
-        async with Engine(check_exists(store), execute=False) as engine:
+        async with Client(check_exists(store)) as engine:
             try:
                 handle = await engine.rerun(origin, from_step, **options)
             except DuplicateRunError as error:
@@ -434,7 +435,8 @@ def _stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
 
 async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _plain.Record:
     engine = follower.engine
-    await engine.open(recover=False)  # this command is about one run
+    engine.recovers = False  # this command is about one run
+    await engine.open()
     async with engine:
         is_new = await begin(follower)
         run_id = wanted.run_id

@@ -39,7 +39,7 @@ from gorkflow.cli._output import (
 )
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
-from gorkflow.engine.engine import Engine
+from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.flow import undone_path
 from gorkflow.history import summary_of
@@ -376,7 +376,7 @@ def cancel_command(*, run_id: str, reason: str, store: str | None) -> None:
     """Cancel a run, wherever it runs."""
 
     async def ask() -> tuple[RunRow | None, RunRow | None, set[str]]:
-        async with Engine(check_exists(store), execute=False) as engine:
+        async with Client(check_exists(store)) as engine:
             before = await engine.store.get_run(run_id)
             asks = before is None or not _is_undoing(before)  # else it stands how it ends
             if asks:
@@ -447,7 +447,7 @@ def send_command(*, run_id: str, signal: str, payload: str | None, store: str | 
     value = read_payload(payload)
 
     async def post() -> None:
-        async with Engine(check_exists(store), execute=False) as engine:
+        async with Client(check_exists(store)) as engine:
             await engine.send(run_id, signal, value)
 
     asyncio.run(post())

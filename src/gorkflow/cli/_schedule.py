@@ -30,6 +30,7 @@ from gorkflow.cli._target import (
     same_store,
 )
 from gorkflow.clock import SystemClock
+from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import ScheduleNotFoundError
 from gorkflow.schedule import PATIENCE, Schedule, schedules_of
@@ -107,8 +108,9 @@ def add_command(
         value = read_input(chosen, input_text)
 
     async def work() -> Schedule:
-        engine = loaded.engine or Engine(store, execute=False)
-        await engine.open(recover=False)
+        engine = loaded.engine or Client(store)
+        if isinstance(engine, Engine):
+            engine.recovers = False  # this command runs nothing
         async with engine:
             return await engine.schedule(
                 chosen,
@@ -193,10 +195,10 @@ def remove_command(*, schedule_id: str, store: str | None) -> None:
     say(f"schedule {schedule_id!r} is removed; its runs are left as they are")
 
 
-def _with_engine(store: str | None, ask: Callable[[Engine], Awaitable[T]]) -> T:
+def _with_engine(store: str | None, ask: Callable[[Client], Awaitable[T]]) -> T:
     async def work() -> T:
         with naming_source(store):
-            async with Engine(check_exists(store), execute=False) as engine:
+            async with Client(check_exists(store)) as engine:
                 return await ask(engine)
 
     return asyncio.run(work())

@@ -24,7 +24,7 @@ from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.cli._output import CliError, ExitCode, clean
 from gorkflow.codec import codec_of, read_json
-from gorkflow.engine._given import DEFAULT_STORE
+from gorkflow.engine._settings import DEFAULT_STORE
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import StepValueError, StoreError
 from gorkflow.language._placement import UNIMPORTABLE

@@ -127,10 +127,10 @@ def _own_engine(wanted: Wanted, targets: list[Target], engines: list[Target]) ->
         raise CliError("the engine of TARGET brings its store and its limits; leave them out")
     engine = engines[0].engine
     assert engine is not None  # that is how it was found
-    if not engine.carries_others:
+    if not engine.recovers:
         raise CliError(
             f"the engine of {engines[0].text!r} takes no runs of others: it was made with "
-            "execute=False or recover=False"
+            "recover=False"
         )
     return engine
 

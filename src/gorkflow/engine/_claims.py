@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from gorkflow.engine import _blocked
 from gorkflow.engine._asleep import RunState, size_of
 from gorkflow.engine._driver import Driver
-from gorkflow.engine._match import carried_on, differences, tree_of, type_differences
-from gorkflow.engine._reading import reading
+from gorkflow.engine._match import carried_on, differences, type_differences
+from gorkflow.engine._recorded import reading, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from gorkflow.engine._match import tree_of
-from gorkflow.engine._reading import reading
-from gorkflow.engine._shown import Shown
+from gorkflow.engine._reads import Shown
+from gorkflow.engine._recorded import reading, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError
 from gorkflow.history import run_of, step_executions

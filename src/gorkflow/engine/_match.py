@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gorkflow import events as ev
 from gorkflow.engine import _conditions
 from gorkflow.engine._executors import misplaced
 from gorkflow.engine._fits import can_read, unfit_types
 from gorkflow.engine._reach import Reach
-from gorkflow.errors import StoreCorruptError
-from gorkflow.events import RunCreated
+from gorkflow.engine._recorded import read_by
 from gorkflow.flow import (
     DecisionSpec,
     MapSpec,
@@ -22,9 +20,6 @@ from gorkflow.flow import (
     StepSpec,
     WaitSpec,
     WorkflowSpec,
-    defaults_of,
-    fingerprint,
-    from_json,
     undo_path,
     walk,
 )
@@ -32,43 +27,6 @@ from gorkflow.language._settings import misfits
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
-    from gorkflow.store import Loaded
-
-
-def tree_of(loaded: Loaded) -> WorkflowSpec:
-    """Return the tree that a run executes.
-
-    Raises:
-        StoreCorruptError: it can't be read: it is damaged, or holds what only newer code knows.
-    """
-    row = loaded.row
-    created = loaded.events[0] if loaded.events else None
-    started_with = created.fingerprint if isinstance(created, RunCreated) else None
-    if {_fingerprint(loaded.tree), started_with} != {row.fingerprint}:
-        raise StoreCorruptError(
-            f"the definition of run {row.run_id!r} is not the one that it was started with; "
-            f"restore it from a backup, or delete the run: gorkflow runs delete {row.run_id} "
-            "--force"
-        )
-    return tree_from(row.run_id, loaded.tree)
-
-
-def tree_from(run_id: str, text: str | None) -> WorkflowSpec:
-    """Return the tree that a run executes, from the text that the store has of it, if it does.
-
-    Raises:
-        StoreCorruptError: as above, or it is gone.
-    """
-    try:
-        return from_json(text or "")
-    except ValueError as error:
-        raise StoreCorruptError(
-            f"the definition of run {run_id!r} can't be read: {error}; use the version of gorkflow "
-            "that started it, or restore it from a backup"
-        ) from error
-
-
-_fingerprint = lru_cache(maxsize=256)(fingerprint)
 
 
 def differences(
@@ -201,14 +159,6 @@ def _misplaced(
             yield problem
 
 
-def _default_annotation(definition: Definition, path: str) -> Any:
-    """Return the annotation of a default that the code may not have any more."""
-    found = definition.defaults_of.get(path)
-    if found is not None:
-        return found[1]
-    return definition.payloads.get(path, definition.outputs.get(path, Any))
-
-
 def type_differences(
     tree: WorkflowSpec, definition: Definition, events: Sequence[ev.Event], *, thorough: bool
 ) -> list[str]:
@@ -234,12 +184,3 @@ def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definit
         return definition
     conditions = _conditions.in_order_of(tree, definition.tree, definition.conditions)
     return replace(read_by(definition, tree, text), conditions=conditions)
-
-
-def read_by(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
-    """Return the code's types under the tree that a run was started with: enough to look at it."""
-    defaults = {
-        path: (text.encode(), _default_annotation(definition, path))
-        for path, text in defaults_of(tree).items()
-    }
-    return replace(definition, tree=tree, text=text, defaults_of=defaults)

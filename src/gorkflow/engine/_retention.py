@@ -1,4 +1,4 @@
-"""Runs that have ended and are no longer wanted."""
+"""The deletion of runs that ended long ago."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gorkflow._text import brief
-from gorkflow.engine._part import Part
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Maintainable, RunReader, RunRow, Store
@@ -33,8 +32,8 @@ def ended(
         status: only of these; ``None``: however they ended.
 
     Raises:
-        ValueError: a status is not one of an ended run, or the age is negative.
-        TypeError: it is neither an instant nor an age.
+        ValueError: If a status is not one of an ended run, or the age is negative.
+        TypeError: If ``before`` is neither an instant nor an age.
     """
     if not isinstance(before, datetime | timedelta):
         raise TypeError(
@@ -98,36 +97,3 @@ async def delete(
     if deleted and isinstance(store, Maintainable):
         await store.tidy()
     return deleted
-
-
-class Retention(Part):
-    """The part of ``Engine`` that deletes."""
-
-    async def delete_runs(
-        self,
-        before: datetime | timedelta,
-        *,
-        workflow_id: str | None = None,
-        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
-    ) -> int:
-        """Delete runs that ended before an instant, with all that is kept of them.
-
-        In many short transactions, so that other work goes on. Interrupted, it has deleted some of
-        them, and may leave one that lacks events; the next call deletes it.
-
-        Args:
-            before: the instant; or an age, to delete what ended longer ago than that.
-            workflow_id: only runs of this workflow.
-            status: only runs that ended so: completed, failed or cancelled.
-
-        Returns:
-            How many were deleted.
-
-        Raises:
-            ValueError: the status is not one of an ended run, or the age is negative.
-            TypeError: ``before`` is neither an instant nor an age.
-        """
-        _, runtime = self._opened()
-        now = runtime.clock.now()
-        query = ended(before, now=now, workflow_id=workflow_id, status=status)
-        return await delete(runtime.store, query, self._registry.own.forget)

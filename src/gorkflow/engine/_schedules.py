@@ -1,41 +1,235 @@
-"""Starting what is due: workers look for schedules with each heartbeat."""
+"""The schedules of a store: written by callers, and started by workers when they are due."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container
+import math
+import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, get_args
 
+from gorkflow._text import brief
 from gorkflow.engine._claims import AHEAD
-from gorkflow.engine._start import StartOptions, driver_for
-from gorkflow.errors import DuplicateRunError, ResourceBusyError
+from gorkflow.engine._start import (
+    StartOptions,
+    checked_input,
+    checked_priority,
+    checked_tags,
+    driver_for,
+)
+from gorkflow.errors import (
+    DuplicateRunError,
+    InputInvalidError,
+    ResourceBusyError,
+    ScheduleNotFoundError,
+    StoreError,
+)
 from gorkflow.model import instant
-from gorkflow.schedule import TAG, ScheduleRow, due, mended, run_id_of
+from gorkflow.schedule import (
+    TAG,
+    CatchUp,
+    Overlap,
+    ScheduleRow,
+    due,
+    first_after,
+    mended,
+    run_id_of,
+    seconds_between,
+    table_of,
+    timetable,
+    zone,
+)
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Store
 
 logger = logging.getLogger("gorkflow.engine")
 
 _MEND_EVERY = 60.0  # seconds between looks for schedules that a wrong clock has moved
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=+-]{0,149}")  # a run's id without the due time
+_TRIES = 20  # writers that may be faster, one after the other
+
+
+async def _write(
+    store: Store, schedule_id: str, change: Callable[[ScheduleRow | None], ScheduleRow]
+) -> ScheduleRow:
+    """Change a schedule; again, if another process changed it meanwhile."""
+    for _ in range(_TRIES):
+        kept = {row.schedule_id: row for row in await store.schedules()}
+        old = kept.get(schedule_id)
+        new = change(old)
+        if new == old:
+            return new
+        new = replace(new, revision=old.revision + 1 if old else 1)
+        if await store.put_schedule(new):
+            return new
+    raise StoreError(
+        f"schedule {schedule_id!r} was changed by others all the time; try again when they are done"
+    )
+
+
+async def put(store: Store, row: ScheduleRow) -> ScheduleRow:
+    """Record a schedule, in place of the one with its id; return what was recorded."""
+    return await _write(store, row.schedule_id, lambda old: _merged(old, row))
+
+
+async def pause(store: Store, schedule_id: str) -> ScheduleRow:
+    """Pause a schedule.
+
+    Raises:
+        ScheduleNotFoundError: If there is no such schedule.
+    """
+
+    def paused(old: ScheduleRow | None) -> ScheduleRow:
+        return replace(_there(schedule_id, old), paused=True)
+
+    return await _write(store, id_of(schedule_id), paused)
+
+
+async def resume(store: Store, schedule_id: str, now: float) -> ScheduleRow:
+    """Resume a schedule; due times that passed while it was paused are left out.
+
+    Raises:
+        ScheduleNotFoundError: If there is no such schedule.
+    """
+
+    def resumed(old: ScheduleRow | None) -> ScheduleRow:
+        row = _there(schedule_id, old)
+        if not row.paused:
+            return row
+        passed = row.next_due <= now
+        next_due = float(first_after(table_of(row), now)) if passed else row.next_due
+        return replace(row, paused=False, next_due=next_due)
+
+    return await _write(store, id_of(schedule_id), resumed)
+
+
+def _there(schedule_id: str, row: ScheduleRow | None) -> ScheduleRow:
+    if row is None:
+        raise ScheduleNotFoundError(schedule_id)
+    return row
+
+
+def _merged(old: ScheduleRow | None, new: ScheduleRow) -> ScheduleRow:
+    """Return a schedule as given, in the place that the one before it has reached."""
+    if old is None:
+        return new
+    new = replace(new, created_at=old.created_at, paused=old.paused, revision=old.revision)
+    if (old.cron, old.every, old.timezone) == (new.cron, new.every, new.timezone):
+        return replace(new, next_due=old.next_due)
+    return new
+
+
+def row_of(
+    definition: Definition,
+    value: object,
+    runtime: Runtime,
+    *,
+    schedule_id: str,
+    cron: str | None,
+    every: float | timedelta | None,
+    timezone: str,
+    catch_up: CatchUp,
+    overlap: Overlap,
+    tags: Mapping[str, str] | None,
+    priority: int,
+) -> ScheduleRow:
+    """Return a new schedule; the arguments are those of ``Client.schedule``.
+
+    Raises:
+        InputInvalidError: If something is not valid.
+    """
+    now = runtime.clock.now()
+    row = ScheduleRow(
+        schedule_id=_checked_id(schedule_id),
+        workflow_id=definition.workflow_id,
+        cron=cron,
+        every=None if every is None else seconds_between(every),
+        timezone=timezone,
+        input=checked_input(definition, value, runtime.max_payload),
+        catch_up=_choice("catch_up", catch_up, get_args(CatchUp)),
+        overlap=_choice("overlap", overlap, get_args(Overlap)),
+        tags=_tags(tags),
+        priority=checked_priority(priority),
+        created_at=now,
+        next_due=0.0,
+    )
+    if row.overlap == "skip" and row.catch_up == "all":
+        raise InputInvalidError(
+            "catch_up='all' starts several runs at once, of which overlap='skip' allows only one; "
+            "change one of the two"
+        )
+    return replace(row, next_due=_first(row, now))
+
+
+def _first(row: ScheduleRow, now: float) -> float:
+    """Return when a new schedule is due for the first time."""
+    if (row.cron is None) is (row.every is None):
+        given = "both" if row.cron is not None else "neither"
+        raise InputInvalidError(
+            "a schedule takes either cron, such as '0 3 * * *', or every, an interval, but was "
+            f"given {given}"
+        )
+    if not isinstance(row.timezone, str):
+        raise InputInvalidError(f"timezone must be a name, not {brief(row.timezone)}")
+    zone(row.timezone)
+    # Due times are whole seconds. An interval counts from the first that is not before now.
+    start = now if row.every is None else float(math.ceil(now))
+    return float(first_after(timetable(row.cron, row.every, row.timezone, start), start))
+
+
+def _checked_id(given: str) -> str:
+    if not isinstance(given, str) or not _ID.fullmatch(given):
+        raise InputInvalidError(
+            f"schedule id {brief(given, 200)} is not valid; use up to 150 letters, digits and "
+            "_.:=+- , beginning with a letter or digit"
+        )
+    return given
+
+
+def id_of(given: object) -> str:
+    """Return the id of a schedule that a caller asks for.
+
+    Raises:
+        TypeError: If it is not a text.
+        ScheduleNotFoundError: If no schedule can have it.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"id must be a text, not {brief(given)}")
+    if not _ID.fullmatch(given):
+        raise ScheduleNotFoundError(given)
+    return given
+
+
+def _choice(name: str, given: Any, allowed: tuple[str, ...]) -> Any:
+    if given not in allowed:
+        choices = ", ".join(map(repr, allowed))
+        raise InputInvalidError(f"{name} must be one of {choices}, not {brief(given)}")
+    return given
+
+
+def _tags(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    tags = () if given is None else checked_tags(given)
+    if TAG in dict(tags):
+        raise InputInvalidError(
+            f"the tag {TAG!r} is the schedule's own, by which its runs are found; use another name"
+        )
+    return tags
 
 
 class Scheduler:
     """Starts the runs of schedules, one for each due time over all workers.
 
-    First the runs are recorded, under ids made of the schedule's and the due time; then the
-    schedule is moved on, if no other worker was faster. Whoever dies in between, or is second,
-    has the store say of each run that it exists already.
-
-    Args:
-        runtime: the engine's.
-        registry: the workflows it knows.
-        runs: those that it carries.
+    First it records the runs, under ids made of the schedule's id and the due time. Then it moves
+    the schedule to its next due time, unless another worker was faster. If a worker dies in
+    between, or is second, the store says of each run that it exists already.
     """
 
     def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:

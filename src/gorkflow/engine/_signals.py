@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
-from gorkflow.engine._match import tree_from
-from gorkflow.engine._reading import reading
+from gorkflow.engine._recorded import reading, tree_from
 from gorkflow.errors import (
     InputInvalidError,
     RunEndedError,

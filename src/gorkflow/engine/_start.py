@@ -1,4 +1,4 @@
-"""From what a caller gives to a run that can be recorded. Everything is checked before that."""
+"""The start of a run: its input and options, checked before anything is recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from gorkflow.codec import codec_of
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._values import Values
-from gorkflow.errors import DuplicateRunError, InputInvalidError, ValueInvalidError
+from gorkflow.errors import (
+    DuplicateRunError,
+    InputInvalidError,
+    RunNotFoundError,
+    ValueInvalidError,
+)
 from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
 from gorkflow.policy import LONGEST, seconds_of
@@ -33,29 +38,17 @@ if TYPE_CHECKING:
 
 
 class StartOptions(TypedDict, total=False):
-    """Options of ``Engine.start`` and ``Engine.run``; all may be left out."""
+    """The options of ``Client.start``, for those who pass them on; what they mean stands there."""
 
     run_id: str | None
-    """The run's id; unset: a fresh one that sorts by time."""
     if_exists: Literal["raise", "return"]
-    """For an id that is taken: raise (the default), or return the run that has it, if it is one of
-    the same workflow with the same input."""
     resource_id: str | None
-    """What the run is about, to find it by."""
     tags: Mapping[str, str] | None
-    """More to find it by; added to the workflow's own."""
     timeout: float | timedelta | None
-    """Seconds that the run may take, from when it begins, after any delay; the shorter of this and
-    the workflow's own holds. ``math.inf``: as if unset."""
     delay: float | timedelta | None
-    """Seconds until the run begins; it is recorded at once."""
     priority: int
-    """Of runs that wait for a place, one of a higher priority begins first; 0 if unset."""
     exclusive: bool
-    """Refuse the start while another live run has the ``resource_id``, and refuse other starts with
-    it while this run lives."""
     state: Mapping[str, Any] | None
-    """What ``ctx.state`` begins with."""
 
 
 # Of a UUID: the bits that tell its version and variant, and what they are here.
@@ -223,35 +216,31 @@ def _unordered(value: _Json) -> str:
 
 
 def check_options(options: StartOptions) -> None:
-    """Check that there are such options.
+    """Check what is not part of the run's row.
 
     Raises:
-        TypeError: one is not known.
-        InputInvalidError: ``if_exists`` is neither of its values.
+        InputInvalidError: If ``if_exists`` is neither of its values.
     """
-    if not options:
-        return
-    check_names("start option", options, StartOptions)
     if options.get("if_exists", "raise") not in ("raise", "return"):  # it may be unhashable
         raise InputInvalidError(
             f"if_exists must be 'raise' or 'return', not {brief(options.get('if_exists'))}"
         )
 
 
-def check_names(what: str, options: Mapping[str, object], known: type) -> None:
-    """Check that there are such options.
+def run_id_of(given: object, name: str = "run_id") -> str:
+    """Return the id of a run that a caller asks for.
 
     Raises:
-        TypeError: one is not known.
+        TypeError: If it is not a text.
+        RunNotFoundError: If no run can have it.
     """
-    names = known.__annotations__
-    for name in options:
-        if name not in names:
-            import difflib  # only needed here
-
-            close = difflib.get_close_matches(name, list(names), 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-            raise TypeError(f"unknown {what} {name!r}; {hint}")
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a text, not {brief(given)}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise RunNotFoundError(given) from None
+    return given
 
 
 def _run_id(run_id: str | None, now: float) -> str:

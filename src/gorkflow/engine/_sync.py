@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from gorkflow.engine._given import check_not_importing
+from gorkflow.errors import UnavailableError
+from gorkflow.language._program import importing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -111,7 +112,11 @@ class SharedStore:
             StoreError: If the store can't be opened.
             UnavailableError: If a process imports the program for its steps.
         """
-        check_not_importing()
+        if program := importing():  # without this, each process would start others, and so on
+            raise UnavailableError(
+                f"{program} opens an engine while it is imported, which each process for its steps "
+                'does; write `if __name__ == "__main__":` above what runs the workflow'
+            )
         while (closing := self._join()) is not None:
             await asyncio.shield(asyncio.wrap_future(closing))
         try:

@@ -1,38 +1,57 @@
-"""A handle on a run: to wait for it, look at it, cancel it."""
+"""The handle on a run: waits for it, reads it, cancels it; and the feed of all events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from gorkflow.engine._frames import FRAMELESS
-from gorkflow.engine._given import run_id_of
 from gorkflow.errors import RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
 from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
 
 if TYPE_CHECKING:
-    from gorkflow.engine._watch import Ended
-    from gorkflow.engine.engine import Engine
+    from collections.abc import Callable
+
+    from gorkflow.engine._reads import Ended
     from gorkflow.signal import Signal
 
 T = TypeVar("T")
 Out_co = TypeVar("Out_co", covariant=True)
 
 
-class RunHandle(Generic[Out_co]):
-    """One run, here or in another process.
+class _Client(Protocol):
+    """The client that made a handle, as far as the handle needs it."""
 
-    Args:
-        engine: the engine it is asked through.
-        run_id: the run.
-        workflow_id: the workflow that the caller takes it to be of; ``None``: not known.
+    async def _ended(
+        self, run_id: str, *, workflow_id: str | None, wait_blocked: bool
+    ) -> Ended: ...
+    async def get_run(self, run_id: str) -> Run: ...
+    async def cancel(self, run_id: str, *, reason: str) -> None: ...
+    async def send(self, run_id: str, signal: Any, payload: object) -> None: ...
+    def events(self, run_id: str, *, after: int) -> AsyncIterator[Event]: ...
+
+
+class RunHandle(Generic[Out_co]):
+    """One run, here or in another process; made by ``start``, ``rerun`` and ``handle``.
+
+    Example:
+        from gorkflow import Completed, Engine, Workflow, step
+
+        @step
+        async def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
+            assert await handle.result() == 42
+            assert await handle.outcome() == Completed("", 42)
     """
 
-    def __init__(self, engine: Engine, run_id: str, workflow_id: str | None = None) -> None:
-        self._engine = engine
+    def __init__(self, client: _Client, run_id: str, workflow_id: str | None = None) -> None:
+        self._client = client
         self._workflow_id = workflow_id
-        self.run_id = run_id_of(run_id)
+        self.run_id = run_id
 
     def __repr__(self) -> str:
         """Return the run's id."""
@@ -41,18 +60,20 @@ class RunHandle(Generic[Out_co]):
     async def result(self, *, wait_blocked: bool = False) -> Out_co:
         """Wait until the run has ended, and return its output.
 
+        Cancelling the wait does not cancel the run.
+
         Args:
-            wait_blocked: wait on where the code at hand can't go on with the run, until other code
-                ends it.
+            wait_blocked: wait also while this code can't continue the run, until other code ends
+                it.
 
         Raises:
-            RunBlockedError: If the code at hand can't go on with the run; says why.
-            RunFailedError: it failed; lists every unhandled failure. A ``StateConflictError`` where
-                branches left different values under one key of the state.
-            RunCancelledError: it was cancelled.
-            RunNotFoundError: there is no such run.
-            RunError: it is of another workflow than ``engine.handle`` was given.
-            StoreError: the store failed; the run goes on when an engine recovers it.
+            RunBlockedError: If this code can't continue the run; the message says why.
+            RunFailedError: If it failed; lists every unhandled failure. A ``StateConflictError``
+                if branches left different values under one key of the state.
+            RunCancelledError: If it was cancelled.
+            RunNotFoundError: If there is no such run.
+            RunError: If it is of another workflow than ``handle`` was given.
+            StoreError: If the store failed; an engine that recovers the run continues it.
         """
         with FRAMELESS:
             ended = await self._ended(wait_blocked=wait_blocked)
@@ -73,22 +94,15 @@ class RunHandle(Generic[Out_co]):
             wait_blocked: as of ``result``.
 
         Raises:
-            RunBlockedError: If the code at hand can't go on with the run; says why.
-            RunNotFoundError: there is no such run.
-            RunError: it is of another workflow than ``engine.handle`` was given.
-            StoreError: the store failed.
+            RunBlockedError: If this code can't continue the run; the message says why.
+            RunNotFoundError: If there is no such run.
+            RunError: If it is of another workflow than ``handle`` was given.
+            StoreError: If the store failed.
         """
-        ended = await self._ended(wait_blocked=wait_blocked)
-        match ended.status:
-            case RunStatus.COMPLETED:
-                return Completed("", ended.output)
-            case RunStatus.CANCELLED:
-                return Cancelled("", ended.reason)
-            case _:
-                return Failed("", ended.failures[0])
+        return outcome_of(await self._ended(wait_blocked=wait_blocked))
 
     async def _ended(self, *, wait_blocked: bool) -> Ended:
-        return await self._engine.wait(
+        return await self._client._ended(  # noqa: SLF001 - only a client makes handles
             self.run_id, workflow_id=self._workflow_id, wait_blocked=wait_blocked
         )
 
@@ -96,33 +110,41 @@ class RunHandle(Generic[Out_co]):
         """Return the run as it is now.
 
         Raises:
-            RunNotFoundError: there is no such run.
+            RunNotFoundError: If there is no such run.
         """
-        return await self._engine.get_run(self.run_id)
+        return await self._client.get_run(self.run_id)
 
     async def cancel(self, reason: str = "cancelled by the caller") -> None:
         """Cancel the run, wherever it runs. Has no effect on one that has ended, or is undoing.
 
-        Does not wait for what is undone then: ``result`` and ``outcome`` do; see ``Engine.cancel``.
+        It does not wait until the run has undone its steps: ``result`` and ``outcome`` do.
+
+        Args:
+            reason: what the run's record says.
 
         Raises:
-            RunNotFoundError: there is no such run.
+            RunNotFoundError: If there is no such run.
+            InputInvalidError: If the reason is not a text.
         """
-        await self._engine.cancel(self.run_id, reason=reason)
+        await self._client.cancel(self.run_id, reason=reason)
 
     @overload
     async def send(self, signal: Signal[T], payload: T) -> None: ...
     @overload
     async def send(self, signal: str, payload: object = None) -> None: ...
     async def send(self, signal: Signal[Any] | str, payload: object = None) -> None:
-        """Send a signal into the run, wherever it is; see ``Engine.send``.
+        """Send a signal into the run, wherever it is; see ``Client.send``.
+
+        Args:
+            signal: the signal, or its name.
+            payload: its value, of the signal's type.
 
         Raises:
-            RunNotFoundError: there is no such run.
-            RunEndedError: it has ended.
-            InputInvalidError: the payload is not valid, or the run never waits for such a signal.
+            RunNotFoundError: If there is no such run.
+            RunEndedError: If it has ended.
+            InputInvalidError: If the payload is not valid, or the run never waits for this signal.
         """
-        await self._engine.send(self.run_id, signal, payload)
+        await self._client.send(self.run_id, signal, payload)
 
     def events(self, *, after: int = 0) -> AsyncIterator[Event]:
         """Iterate over the run's events as they are recorded, until it has ended.
@@ -130,4 +152,49 @@ class RunHandle(Generic[Out_co]):
         Args:
             after: skip events up to this ``seq``.
         """
-        return self._engine.events(self.run_id, after=after)
+        return self._client.events(self.run_id, after=after)
+
+
+def outcome_of(ended: Ended) -> Outcome[Any]:
+    """Return the outcome of a run, which has no path."""
+    match ended.status:
+        case RunStatus.COMPLETED:
+            return Completed("", ended.output)
+        case RunStatus.CANCELLED:
+            return Cancelled("", ended.reason)
+        case _:
+            return Failed("", ended.failures[0])
+
+
+class EventFeed:
+    """The events of all runs, as they are recorded.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        async def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            await engine.run(Workflow("doubling", input=int).then(double), 21, run_id="first")
+            async for event in engine.events():
+                if event.kind == "run_finished":
+                    assert event.run_id == "first"
+                    break
+    """
+
+    def __init__(
+        self, read: Callable[[str], AsyncIterator[tuple[list[Event], str]]], after: str
+    ) -> None:
+        self._read = read
+        self.cursor = after
+        """Where to begin later: ``engine.events(after=cursor)``. The feed has yielded all events
+        before it. It moves by pages, so up to a thousand events may come twice."""
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Yield the recorded events, then new ones, for ever."""
+        async for events, cursor in self._read(self.cursor):
+            for event in events:
+                yield event
+            self.cursor = cursor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from gorkflow._text import brief
 from gorkflow.codec import Codec, codec_of
 from gorkflow.context import Deps, StepContext
-from gorkflow.engine.engine import MAX_PAYLOAD
+from gorkflow.engine._settings import MAX_PAYLOAD
 from gorkflow.errors import UnavailableError
 from gorkflow.flow import id_at
 from gorkflow.language._elements import UNSET

@@ -51,14 +51,19 @@ class VirtualEngine(Engine):
         opened = open_store(store) if isinstance(store, str | PathLike) else store
         options.setdefault("lease", _LEASE)
         outside = cast("Store", _Outside(opened))
-        super().__init__(outside, workflows=workflows, deps=deps, defaults=defaults, **options)
+        # Without `recover`, runs that only wait stay here, and wake on the instant they are due:
+        # those that leave are woken by a heartbeat, which time does not jump to.
+        self._recovers_once = options.pop("recover", True)
+        super().__init__(
+            outside, workflows=workflows, deps=deps, defaults=defaults, recover=False, **options
+        )
         self._random = random.Random(seed)
 
-    async def open(self, *, recover: bool = True) -> None:
+    async def open(self) -> None:
         """Open the engine.
 
         Raises:
-            RuntimeError: the running loop is no ``VirtualLoop``.
+            RuntimeError: If the running loop is not a ``VirtualLoop``.
         """
         loop = asyncio.get_running_loop()
         if not isinstance(loop, VirtualLoop):
@@ -66,21 +71,20 @@ class VirtualEngine(Engine):
                 "a VirtualEngine needs virtual time; run the test with testing.in_virtual_time(…)"
             )
         self._clock = loop.clock
-        # Without `recover`, runs that only wait stay here, and wake on the instant they are due:
-        # those that leave are woken by a heartbeat, which time does not jump to.
-        await super().open(recover=False)
-        assert self._runtime is not None  # it is open
-        self._runtime.uniform = self._random.uniform
-        if recover and self._recover:
+        await super().open()
+        self._opened().runtime.uniform = self._random.uniform
+        if self._recovers_once:
             await self.recover()
 
     def abandon(self) -> None:
         """Let the threads of an engine end that died in a test, and can't be closed."""
-        if self._runtime is not None:
-            self._runtime.executors.close()
+        if self._worker is not None:
+            self._worker.runtime.executors.close()
 
     def _make_executors(self) -> Executors:
-        return _Executors(asyncio.get_running_loop(), self._make_threads(), self._executors)
+        return _Executors(
+            asyncio.get_running_loop(), self._make_threads(), self._settings.executors
+        )
 
     def _make_threads(self) -> ThreadPool:
         loop = asyncio.get_running_loop()

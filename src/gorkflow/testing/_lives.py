@@ -162,6 +162,7 @@ class _Life:
             workflows=[self._workflow],
             deps=play.deps,
             defaults=play.defaults,
+            recover=False,
         )
 
     def live(self, ended: Ended) -> bool:
@@ -180,7 +181,7 @@ class _Life:
         await store.open()
         for life in self._before:  # the system would tell the store that its process is gone
             await store.unregister(life._engine.worker_id)  # noqa: SLF001 - one of us
-        await self._engine.open(recover=False)
+        await self._engine.open()
         run_id = self._play.options.get("run_id") or RUN_ID
         if await store.get_run(run_id) is not None:
             await self._engine.recover(run_id)

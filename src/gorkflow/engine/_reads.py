@@ -1,9 +1,10 @@
-"""Looking at runs: through the store, so it works for runs that live anywhere."""
+"""The reads of an engine: answers about runs from the store, wherever they run."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Generator
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,21 +13,21 @@ from gorkflow._record import named_record
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
-from gorkflow.engine._match import read_by, tree_of
 from gorkflow.engine._reach import Reach
-from gorkflow.engine._reading import reading
-from gorkflow.engine._shown import Shown
-from gorkflow.engine._values import Values
-from gorkflow.engine._within import check_limits, holds_limits, waiting
+from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._within import calling, check_limits, holds_limits, waiting
 from gorkflow.errors import (
     EngineClosedError,
+    LeaseLostError,
     RunBlockedError,
     RunError,
     RunNotFoundError,
     StoreCorruptError,
     StoreError,
+    ValueInvalidError,
 )
-from gorkflow.events import Event, RunFinished
+from gorkflow.events import Ended as EndedRef
+from gorkflow.events import Event, FailureRef, Ref, RunFinished
 from gorkflow.history import (
     run_of,
     step_executions,
@@ -44,11 +45,14 @@ if TYPE_CHECKING:
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
-    from gorkflow.store import Loaded, RunRow, Store
+    from gorkflow.engine._values import Values
+    from gorkflow.engine._worker import Worker
+    from gorkflow.store import RunRow, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
 _LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
+LARGEST_SEQ = 2**63 - 1  # stores have 64 bits for it
 _CLOSED = "the engine is closed, and waits for no run any more; the run itself is safe"
 _ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
@@ -65,7 +69,7 @@ class Ended:
     outcomes: Mapping[str, Outcome[object]] = field(default_factory=dict[str, Outcome[object]])
 
 
-class Watch:
+class Reads:
     """Answers questions about runs.
 
     Args:
@@ -109,11 +113,10 @@ class Watch:
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run in full."""
-        loaded, values = await self._load(run_id)
+        run, shown = await self._load(run_id)
         with reading(run_id):
-            tree = tree_of(loaded)
-            run = run_of(loaded.row, tree, loaded.events, Shown(values))
-            return replace(run, state=views(state_of(run_id, tree, loaded.events)))
+            whole = run_of(run.row, run.tree, run.events, shown)
+            return replace(whole, state=views(state_of(run_id, run.tree, run.events)))
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -123,11 +126,10 @@ class Watch:
 
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
-        loaded, values = await self._load(run_id)
+        run, shown = await self._load(run_id)
         with reading(run_id):
-            tree = tree_of(loaded)
-            steps = step_executions(run_id, tree, loaded.events, Shown(values))
-            return with_limits(steps, tree, loaded.events)
+            steps = step_executions(run_id, run.tree, run.events, shown)
+            return with_limits(steps, run.tree, run.events)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
@@ -170,6 +172,53 @@ class Watch:
                 else:
                     delay = await _sleep(woken, delay, self._patience)
 
+    async def wait(
+        self,
+        run_id: str,
+        worker: Worker,
+        *,
+        workflow_id: str | None = None,
+        wait_blocked: bool = False,
+    ) -> Ended:
+        """Wait until a run has ended, here or elsewhere, and return how.
+
+        Args:
+            run_id: the run.
+            worker: of the engine.
+            workflow_id: the workflow that the caller takes it to be of; ``None``: any.
+            wait_blocked: whether to wait while no worker's code fits.
+
+        Raises:
+            RunBlockedError: If this code can't continue the run.
+            RunNotFoundError: If there is no such run.
+            RunError: If it is of another workflow.
+            DeadlockError: If a step waits for it that holds a limit which it needs.
+        """
+        if workflow_id is not None:
+            await self.check_workflow(run_id, workflow_id)
+        driver = worker.runs.drivers.get(run_id)
+        if calling() is not None and (driver is None or not driver.done.is_set):
+            await self.check_limits(run_id)
+            worker.let_in(run_id)
+        with waiting():
+            while True:
+                driver = worker.runs.drivers.get(run_id)
+                if driver is not None:
+                    error = await driver.done.wait()
+                    if isinstance(error, LeaseLostError) or (
+                        wait_blocked and isinstance(error, RunBlockedError)
+                    ):
+                        driver = None  # it was given up here: another worker ends it
+                    elif error is not None:
+                        raise error
+                elif not wait_blocked:
+                    await worker.check_code(run_id)
+                try:
+                    return await self.ended(run_id, driver, wait_blocked=wait_blocked)
+                except RunBlockedError:
+                    if not await worker.looks_again(run_id):
+                        raise
+
     async def ended(self, run_id: str, driver: Driver | None, *, wait_blocked: bool) -> Ended:
         """Wait until a run has ended, and return how.
 
@@ -203,23 +252,21 @@ class Watch:
         known = None if driver is None else _as_ended_here(driver)
         if known is not None and known.status is not RunStatus.FAILED:
             return known  # it was suspended meanwhile, and another driver brought it to its end
-        loaded, values = await self._load(run_id)
-        tree = tree_of(loaded)
-        last = loaded.events[-1]
+        run, shown = await self._load(run_id)
+        last = run.events[-1]
         if not isinstance(last, RunFinished):
             raise StoreCorruptError(
-                f"run {run_id!r} is said to be {loaded.row.status}, but its events do not end so; "
+                f"run {run_id!r} is said to be {run.row.status}, but its events do not end so; "
                 f"restore it from a backup, or delete it: gorkflow runs delete {run_id}"
             )
         failed = last.status is RunStatus.FAILED
-        shown = Shown(values)
         with reading(run_id):
             return Ended(
                 status=last.status,
-                output=values.value(last.output),
+                output=shown.value(last.output),
                 reason=last.reason,
-                failures=unhandled_failures(loaded.events, shown),
-                outcomes=step_outcomes(tree, loaded.events, shown) if failed else {},
+                failures=unhandled_failures(run.events, shown),
+                outcomes=step_outcomes(run.tree, run.events, shown) if failed else {},
             )
 
     async def check_workflow(self, run_id: str, workflow_id: str) -> None:
@@ -243,14 +290,17 @@ class Watch:
         Raises:
             DeadlockError: If it does, wherever the run is.
         """
-        with self._asking():
-            loaded = await self._store.load(run_id) if holds_limits(self._store) else None
-        if loaded is None or loaded.row.status.terminal:
+        if not holds_limits(self._store):
             return
-        definition = self._registry.of_run(run_id, loaded.row.workflow_id)
-        if definition is not None:
+        try:
+            with self._asking():
+                run = await load(self._store, run_id)
+        except RunNotFoundError:
+            return
+        definition = self._registry.of_run(run_id, run.row.workflow_id)
+        if definition is not None and not run.row.status.terminal:
             with reading(run_id):
-                reach = Reach(tree_of(loaded), loaded.events)
+                reach = Reach(run.tree, run.events)
                 check_limits(definition, run_id, self._store, reach.begins)
 
     async def _row(self, run_id: str) -> RunRow:
@@ -259,19 +309,11 @@ class Watch:
             raise RunNotFoundError(run_id)
         return row
 
-    async def _load(self, run_id: str) -> tuple[Loaded, Values]:
+    async def _load(self, run_id: str) -> tuple[Recorded, Shown]:
         with self._asking():
-            loaded = await self._store.load(run_id)
-        if loaded is None:
-            raise RunNotFoundError(run_id)
-        definition = self._registry.of_run(run_id, loaded.row.workflow_id)
-        with reading(run_id):
-            tree = tree_of(loaded)
-            if definition is not None:
-                definition = read_by(definition, tree, loaded.tree)
-            values = Values(run_id, definition, tree)
-            values.note(loaded.events)
-        return loaded, values
+            run = await load(self._store, run_id)
+        definition = self._registry.of_run(run_id, run.row.workflow_id)
+        return run, Shown(run.values(definition))
 
     @property
     def _patience(self) -> float:
@@ -303,6 +345,50 @@ class Watch:
             if not waiting:
                 self._waiting.pop(run_id, None)
                 self._latest.pop(run_id, None)
+
+
+class Shown:
+    """The values of a run for readers: as their types, or as plain data if they don't fit these."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def value(self, ref: Ref) -> Any:
+        """Return a value.
+
+        Raises:
+            ValueInvalidError: If it does not fit its type.
+        """
+        return self._values.value(ref)
+
+    def shown(self, given: Ref, made: Ref) -> tuple[Any, Any, str]:
+        """Return an input, an output, and why one is plain data; empty: it is not."""
+        found: list[Any] = []
+        why: list[str] = []
+        for name, ref in (("input", given), ("output", made)):
+            try:
+                found.append(self._values.value(ref))
+            except ValueInvalidError as error:
+                found.append(self._plain.value(ref))
+                why.append(f"its {name} is plain data: {error}")
+        return found[0], found[1], "; ".join(why)
+
+    def failure(self, ref: FailureRef) -> Failure:
+        """Return the failure that a reference means."""
+        return self._values.failure(ref)
+
+    def outcome(self, ended: EndedRef) -> Outcome[Any]:
+        """Return how a step or branch ended."""
+        try:
+            return self._values.outcome(ended)
+        except ValueInvalidError:
+            return self._plain.outcome(ended)
+
+    @property
+    def _plain(self) -> Values:
+        found = copy.copy(self._values)
+        found.forget_types()
+        return found
 
 
 def _as_ended_here(driver: Driver) -> Ended | None:

@@ -1,4 +1,4 @@
-"""The life of an engine among others: what it takes over from them, and what they tell it."""
+"""The worker of an open engine: its parts, and its life beside other workers of the store."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ T = TypeVar("T")
 logger = logging.getLogger("gorkflow.engine")
 
 
-class Service:
-    """What goes on beside the runs of an engine.
+class Worker:
+    """The parts of an open engine, and what it does beside its runs.
+
+    A client has one, too: it starts runs and cancels them, but never opens it.
 
     Args:
-        runtime: the engine's.
-        registry: the workflows it knows.
-        max_runs: runs that may be live at a time; ``None``: no limit.
+        runtime: of the engine.
+        registry: the workflows that are known.
         drivers: takes the runs that it owns, by id.
+        max_runs: runs that may be live at a time; ``None``: no limit.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Service:
         self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
         self.unfinished: list[str] = []
-        """Once it is closed: the runs that were let go, or rest, and that nobody carries."""
+        """Once it is closed: the runs that it left, and that no worker has."""
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -160,6 +162,29 @@ class Service:
         if run_id is None:
             return await self._whole(self._recover_all(accept_types=accept_types))
         return await self._whole(self._recover_one(run_id, accept_types=accept_types))
+
+    async def check_code(self, run_id: str) -> None:
+        """Check that a run that sleeps fits the code here: no worker may have looked yet.
+
+        Raises:
+            RunBlockedError: If it does not; the message says why.
+        """
+        if self.runtime.recovers and not self.runtime.closing:
+            await self.claims.check(run_id)
+
+    async def looks_again(self, run_id: str) -> bool:
+        """Return whether a run that was blocked is continued, here or by another worker.
+
+        Raises:
+            RunBlockedError: If the code here does not fit; the message says why.
+        """
+        row = await self.runtime.store.get_run(run_id)
+        if not self.runtime.recovers or self.runtime.closing or row is None:
+            return False
+        if self._registry.of_run(run_id, row.workflow_id) is None:
+            return False
+        await self.recover(run_id)
+        return True
 
     async def follow(self, run_id: str) -> None:
         """Take over one run, now or as soon as whoever carries it is gone."""

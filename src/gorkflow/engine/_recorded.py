@@ -1,0 +1,136 @@
+"""The record of a run: its row, its definition and its events, as the store has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.engine._values import Values
+from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
+from gorkflow.events import Event, RunCreated
+from gorkflow.flow import WorkflowSpec, defaults_of, fingerprint, from_json
+
+if TYPE_CHECKING:
+    from gorkflow.definition import Definition
+    from gorkflow.store import Loaded, RunReader, RunRow
+
+logger = logging.getLogger("gorkflow.engine")
+
+
+@dataclass(slots=True, eq=False)
+class Recorded:
+    """A run whose record makes sense as far as its first event and its definition go."""
+
+    row: RunRow
+    tree: WorkflowSpec
+    text: str
+    """The tree as JSON."""
+    events: Sequence[Event]
+
+    @property
+    def created(self) -> RunCreated:
+        """The first event."""
+        first = self.events[0]
+        assert isinstance(first, RunCreated)  # its fingerprint was compared
+        return first
+
+    def values(self, definition: Definition | None) -> Values:
+        """Return the values of the run; without a definition, as plain data."""
+        if definition is not None:
+            definition = read_by(definition, self.tree, self.text)
+        with reading(self.row.run_id):
+            values = Values(self.row.run_id, definition, self.tree)
+            values.note(self.events)
+        return values
+
+
+async def load(store: RunReader, run_id: str) -> Recorded:
+    """Load a run.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        StoreCorruptError: If its record can't be read.
+    """
+    loaded = await store.load(run_id)
+    if loaded is None:
+        raise RunNotFoundError(run_id)
+    return Recorded(loaded.row, tree_of(loaded), loaded.tree, loaded.events)
+
+
+def tree_of(loaded: Loaded) -> WorkflowSpec:
+    """Return the tree that a run executes.
+
+    Raises:
+        StoreCorruptError: If it can't be read: it is damaged, or written by newer code.
+    """
+    row = loaded.row
+    created = loaded.events[0] if loaded.events else None
+    started_with = created.fingerprint if isinstance(created, RunCreated) else None
+    if {_fingerprint(loaded.tree), started_with} != {row.fingerprint}:
+        raise StoreCorruptError(
+            f"the definition of run {row.run_id!r} is not the one that it was started with; "
+            f"restore it from a backup, or delete the run: gorkflow runs delete {row.run_id} "
+            "--force"
+        )
+    return tree_from(row.run_id, loaded.tree)
+
+
+_fingerprint = lru_cache(maxsize=256)(fingerprint)
+
+
+def tree_from(run_id: str, text: str | None) -> WorkflowSpec:
+    """Return the tree that a run executes, from the JSON that the store has of it, if any.
+
+    Raises:
+        StoreCorruptError: If it is gone, or can't be read.
+    """
+    try:
+        return from_json(text or "")
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"the definition of run {run_id!r} can't be read: {error}; use the version of gorkflow "
+            "that started it, or restore it from a backup"
+        ) from error
+
+
+def read_by(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:
+    """Return this code's types under the tree that a run was started with: enough to read it."""
+    defaults = {
+        path: (default.encode(), _default_annotation(definition, path))
+        for path, default in defaults_of(tree).items()
+    }
+    return replace(definition, tree=tree, text=text, defaults_of=defaults)
+
+
+def _default_annotation(definition: Definition, path: str) -> Any:
+    """Return the annotation of a default that the code may not have any more."""
+    found = definition.defaults_of.get(path)
+    if found is not None:
+        return found[1]
+    return definition.payloads.get(path, definition.outputs.get(path, Any))
+
+
+@contextmanager
+def reading(run_id: str) -> Generator[None]:
+    """Report a run as damaged if its record breaks the code that reads it.
+
+    Rows are checked as they are read. Together they may still be nonsense, and that breaks
+    anything: a path without a node, a loop that never began, an index into a text.
+
+    Raises:
+        StoreCorruptError: In place of a foreign error.
+    """
+    try:
+        yield
+    except GorkflowError:
+        raise
+    except Exception as error:
+        logger.debug("run %r makes no sense", run_id, exc_info=True)
+        raise StoreCorruptError(
+            f"what is recorded of run {run_id!r} makes no sense ({type(error).__name__}: {error}); "
+            f"restore it from a backup, or delete it: gorkflow runs delete {run_id} --force"
+        ) from error

@@ -1,0 +1,111 @@
+"""The settings of an engine: what its constructor is given, checked before it is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from gorkflow._text import brief
+from gorkflow.clock import Clock, SystemClock
+from gorkflow.engine._executors import checked
+from gorkflow.language._options import defaults_problems
+from gorkflow.policy import LONGEST
+from gorkflow.stores import open_store
+
+if TYPE_CHECKING:
+    from gorkflow.step import StepDefaults
+    from gorkflow.store import Store
+
+DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
+MAX_PAYLOAD = 4 * 1024 * 1024
+_OPTIONAL = ("max_concurrent_runs", "max_concurrent_steps", "max_processes")
+
+
+@dataclass(slots=True, kw_only=True)
+class Settings:
+    """Numbers and places, as of ``Engine``; a client has the defaults."""
+
+    max_payload: int
+    deps: object = None
+    max_concurrent_runs: int | None = None
+    max_concurrent_steps: int | None = None
+    max_threads: int = 64
+    max_processes: int | None = None
+    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    lease: float = 30.0
+
+    @property
+    def room(self) -> tuple[int | None, int, int]:
+        """The number of attempts, of threads and of processes at a time."""
+        processes = self.max_processes or os.cpu_count() or 1
+        return self.max_concurrent_steps, self.max_threads, processes
+
+    def check(self, defaults: StepDefaults | None) -> None:
+        """Check them, and the options that steps inherit.
+
+        Raises:
+            ValueError: If a number is out of range, or an option is unknown or makes no sense.
+            TypeError: If an argument has the wrong type.
+        """
+        lease = self.lease
+        if isinstance(lease, bool) or not isinstance(lease, int | float):
+            raise TypeError(f"lease must be a number of seconds, not {brief(lease)}")
+        if not 0 < lease <= LONGEST:
+            raise ValueError(
+                f"lease must be more than 0 seconds, 100 years at most, not {brief(lease)}"
+            )
+        for name in (*_OPTIONAL, "max_threads", "max_payload"):
+            number = getattr(self, name)
+            if number is None and name in _OPTIONAL:
+                continue
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise TypeError(f"{name} must be a whole number, not {brief(number)}")
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, not {brief(number)}")
+        problems = [] if defaults is None else defaults_problems(defaults)
+        if problems:
+            raise ValueError(f"the engine's defaults: {'; '.join(problems)}")
+        self.executors = checked(self.executors)
+
+
+def clock_of(clock: Clock | None) -> Clock:
+    """Return where the time comes from.
+
+    Raises:
+        TypeError: If it is not a clock.
+    """
+    if clock is None:
+        return SystemClock()
+    if isinstance(clock, type):
+        raise TypeError(f"clock must be an object, not the class {brief(clock)}; call it")
+    names = ("now", "monotonic", "call_at", "call_later")
+    missing = [f"{name}()" for name in names if not callable(getattr(clock, name, None))]
+    if missing:
+        raise TypeError(
+            "clock must have now(), monotonic(), call_at() and call_later(), but "
+            f"{brief(clock)} lacks {', '.join(missing)}"
+        )
+    return clock
+
+
+def store_of(store: Store | str | PathLike[str] | None) -> Store:
+    """Return the store that is meant.
+
+    Raises:
+        StoreError: If a URL can't be understood.
+        TypeError: If it is neither a store nor a URL.
+    """
+    if store is None:
+        store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
+    if isinstance(store, str | PathLike):
+        return open_store(store)
+    if not callable(getattr(store, "read_events", None)):
+        raise TypeError(
+            "store must be a Store, a URL such as 'memory:', or the path of a file, not "
+            f"{brief(store)}"
+        )
+    return store
