@@ -644,7 +644,7 @@ async def test_what_is_no_workflow_says_what_to_write() -> None:
         Engine("memory:", workflows=twins)
     with pytest.raises(TypeError, match=r"workflows=\[workflow\]"):
         Engine("memory:", workflows=twins[0])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="async with"), Engine("memory:"):
+    with pytest.raises(TypeError, match="context manager"), Engine("memory:"):
         pass
 
 
