@@ -378,15 +378,15 @@ def while_alive(invoke: Invoke, *args: str):
 def test_a_run_that_nobody_carries_is_marked(invoke: Invoke):
     shown_by = ("runs", "list"), ("runs", "show", "r1")
     for command in shown_by:
-        assert "nobody carries it" not in while_alive(invoke, *command).stdout
+        assert "no worker runs it" not in while_alive(invoke, *command).stdout
         Path(".gorkflow/runs.db").unlink()
     leave_unfinished("r1")
     for command in shown_by:
-        assert "nobody carries it" in invoke(*command).stdout
-    note = "nobody carries it: gorkflow runs resume r1 TARGET --store sqlite:.gorkflow/runs.db"
+        assert "no worker runs it" in invoke(*command).stdout
+    note = "no worker runs it: gorkflow runs resume r1 TARGET --store sqlite:.gorkflow/runs.db"
     assert note in invoke("runs", "show", "r1", "--store", STORE).stdout
     invoke("runs", "cancel", "r1")
-    assert "nobody carries it" not in invoke("runs", "show", "r1").stdout
+    assert "no worker runs it" not in invoke("runs", "show", "r1").stdout
 
 
 def test_cancel_ends_a_run_that_nobody_carries(invoke: Invoke):
@@ -512,11 +512,11 @@ def test_a_cancel_of_a_run_that_has_to_undo_says_so(invoke: Invoke):
     begins = "run r1 is undoing already, so this has no effect (cancelled from the command line)"
     assert again.stderr == f"{begins}\n"
     left = invoke("runs", "cancel", "r1")
-    assert left.stderr == f"{begins}; nobody carries it: gorkflow runs resume r1 TARGET\n"
+    assert left.stderr == f"{begins}; no worker runs it: gorkflow runs resume r1 TARGET\n"
     kinds = [event["kind"] for event in shown(invoke, "r1", "--events")["events"]]
     assert kinds.count("cancel_requested") == 1
     listed = invoke("runs", "list").stdout
-    assert "nobody carries it; undoing: cancelled from" in listed
+    assert "no worker runs it; undoing: cancelled from" in listed
 
 
 def test_a_cancelled_run_that_nobody_undoes_needs_somebody(invoke: Invoke):
@@ -529,7 +529,7 @@ def test_a_cancelled_run_that_nobody_undoes_needs_somebody(invoke: Invoke):
     asyncio.run(main())
     result = invoke("runs", "cancel", "r1", "--store", STORE)
     assert result.stderr == (
-        "run r1 is undoing what it did, and ends then; nobody carries it: gorkflow runs resume r1 "
+        "run r1 is undoing what it did, and ends then; no worker runs it: gorkflow runs resume r1 "
         f"TARGET --store {STORE}\n"
     )
 

@@ -89,7 +89,7 @@ def test_prune_deletes_what_is_old_enough(invoke: Invoke):
 def test_an_age_needs_a_number_and_a_unit(invoke: Invoke, age: str):
     result = invoke("db", "prune", "--older-than", age)
     assert result.exit_code == 2
-    assert "is no length of time; write a number and s, m, h, d or w" in result.stderr
+    assert "is not a length of time; write a number and s, m, h, d or w" in result.stderr
 
 
 def test_prune_needs_an_age(invoke: Invoke):
@@ -212,7 +212,7 @@ def test_ended_runs_are_deleted_by_id(invoke: Invoke):
         ("UPDATE runs SET tags = '{' WHERE key = 1", "run 'r1' can't be read"),
         (
             "UPDATE runs SET status = 'running' WHERE key = 1",
-            "run 'r1' has not ended (running), though nobody alive carries it",
+            "run 'r1' has not ended (running), though no living worker runs it",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_run_begins_with_a_given_state(invoke: Invoke, tmp_path):
     for wrong in ("[]", "{", "7"):
         result = invoke(*run, "--state", wrong)
         assert result.exit_code == 2
-        assert "--state is no JSON object" in result.stderr
+        assert "--state is not a JSON object" in result.stderr
 
 
 def test_show_cuts_long_values(invoke: Invoke):

@@ -83,7 +83,7 @@ def test_a_stopped_run_ends(place: Path, workflow: str, by: signal.Signals, code
         process.send_signal(by)
         ended, said = end(process)
     assert ended == code
-    assert f"left behind, since told to stop they did not: {named} (" in said
+    assert f"did not stop when cancelled, abandoned: {named} (" in said
     assert said.endswith("--store sqlite:runs.db\n")  # how to go on is told all the same
     assert "destroyed" not in said
 
@@ -93,7 +93,7 @@ def test_a_run_that_is_cancelled_from_elsewhere_ends(place: Path):
         assert gorkflow_in(place, "runs", "cancel", "a", *STORE).returncode == 0
         ended, said = end(process)
     assert ended == 1
-    assert "left behind, since told to stop they did not: 'stubborn' (" in said
+    assert "did not stop when cancelled, abandoned: 'stubborn' (" in said
     assert "run a was cancelled" in said
 
 
@@ -101,7 +101,7 @@ def test_a_step_that_exits_ends_the_command_beside_one_that_stays(place: Path):
     with command(place, "run", "slow.py:leaving", "--input", "1") as process:
         ended, said = end(process)
     assert ended == 1
-    assert "left behind, since told to stop they did not: 'stubborn' (" in said
+    assert "did not stop when cancelled, abandoned: 'stubborn' (" in said
     assert "a step stopped the program: SystemExit(3)" in said
 
 
@@ -114,4 +114,4 @@ def test_a_worker_ends(place: Path, by: signal.Signals, code: int):
         ended, said = end(process)
     assert ended == code
     assert "\nstopped; what has not ended is kept" in said
-    assert "left behind, since told to stop they did not: 'stubborn' (" in said
+    assert "did not stop when cancelled, abandoned: 'stubborn' (" in said

@@ -119,9 +119,9 @@ def test_it_takes_what_is_queued_and_stops_when_told(place: Path) -> None:
         process.send_signal(signal.SIGTERM)
         code, said = stop(process)
     assert code == 0
-    assert "carries runs of held; stop it with" in said
+    assert "runs held; stop it with" in said
     assert "run 'a' of 'held' completed" in said
-    assert said.endswith("goes on with the next worker\n")
+    assert said.endswith("the next worker continues it\n")
     other = look(place, "b")
     assert (other.status, other.worker_id) == ("pending", None)  # not its workflow: left, and seen
 
@@ -214,7 +214,7 @@ def test_what_it_can_not_use(place: Path) -> None:
         (("own.py", "--store", "memory:"), "brings its store and its limits; leave them out"),
         (("own.py",), "takes no runs of others: it was made with recover=False"),
         (("nothing.py",), "nothing.py"),
-        (("held.py", "--store", "memory:"), "nobody else can reach the runs in 'memory:'"),
+        (("held.py", "--store", "memory:"), "no other process can reach the runs in 'memory:'"),
     ):
         done = gorkflow_in(place, "worker", *args)
         assert (done.returncode, why in done.stderr) == (2, True), done.stderr
@@ -239,7 +239,7 @@ def test_a_signal_is_sent_from_the_command_line(place: Path) -> None:
     subprocess.run([sys.executable, "-c", client], cwd=place, env=environment(), check=True)
     for sent, code, said in (
         (("a", "mor"), 2, "did you mean 'more'?"),
-        (("a", "more", "--payload", "two"), 2, "--payload is no JSON"),
+        (("a", "more", "--payload", "two"), 2, "--payload is not JSON"),
         (("b", "more"), 4, "'b'"),
         (("a", "more", "--payload", '"two"'), 0, "is recorded"),  # the worker knows its type
         (("a", "more", "--payload", "2"), 0, "signal 'more' is recorded for run a"),

@@ -20,11 +20,11 @@ from gorkflow.cli._output import CliError, ExitCode, unwritten
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STORE = "gorkflow.store"
-"""Where click keeps, for all commands of one call, the value of ``--store``."""
+"""The key under which click keeps the value of ``--store`` for all commands of one call."""
 STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE_HELP = (
-    "Where runs are kept: memory:, or sqlite:PATH.  "
+    "The store of runs: memory:, or sqlite:PATH.  "
     "[default: $GORKFLOW_STORE, or sqlite:.gorkflow/runs.db]"
 )
 
@@ -135,7 +135,6 @@ def _doc_in_source(function: Any) -> str | None:
 
 
 def _is_broken_pipe(error: Exception) -> bool:
-    """Whether the reader of our output went away, which click deals with."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
@@ -222,7 +221,7 @@ def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     """Return what ``--tag`` was given.
 
     Raises:
-        BadParameter: one is not ``NAME=VALUE``, or has two values.
+        BadParameter: If one is not ``NAME=VALUE``, or has two values.
     """
     tags: dict[str, str] = {}
     for text in given:
@@ -243,12 +242,12 @@ def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
     """Return what an option for a length of time was given.
 
     Raises:
-        BadParameter: it is not a number and a unit.
+        BadParameter: If it is not a number and a unit.
     """
     found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
     if found is None:
         raise click.BadParameter(
-            f"{given!r} is no length of time; write a number and s, m, h, d or w: 30d"
+            f"{given!r} is not a length of time; write a number and s, m, h, d or w: 30d"
         )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 

@@ -60,8 +60,8 @@ def check(
         as_json: as one object.
 
     Raises:
-        CliError: TARGET can't be used, or there is no such code.
-        WorkflowInvalidError: a workflow is not complete.
+        CliError: If TARGET can't be used, or the code does not exist.
+        WorkflowInvalidError: If a workflow is not complete.
     """
     with stdout_is_ours():
         loaded = load(target)

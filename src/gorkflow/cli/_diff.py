@@ -1,4 +1,4 @@
-"""What differs between two runs: what they execute, what they were given, how their steps did."""
+"""`gorkflow runs diff`: the differences of two runs in definition, values and steps."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _side(found: _plain.Record) -> Side:
 def compare(a: Side, b: Side) -> Json:
     """Return what differs, as JSON data.
 
-    How long something took, when it was, and who carried it, differs always: that alone makes no
-    difference. Nor does it matter whether a step ran, or a rerun kept its result.
+    Times and workers always differ, so they don't count. Nor does it matter whether a step
+    ran, or a rerun kept its result.
     """
     pairs = [(path, a.steps.get(path), b.steps.get(path)) for path in _both(a.steps, b.steps)]
     undone = _undone(pairs)

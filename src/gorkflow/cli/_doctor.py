@@ -21,12 +21,12 @@ from gorkflow.schedule import ScheduleRow, mended
 from gorkflow.store import Finding, Level, RunReader, RunRow, Store
 
 _LATE = 10.0
-"""Seconds after which somebody should have taken a run: workers look every second."""
+"""Seconds after which a worker should have claimed a run: workers look every second."""
 _SHOWN = 5
 _PAGE = 1000
 _REASON = 300  # characters of what keeps a run from going on
 _HISTORIES = 500
-"""How many of the newest runs are replayed; `gorkflow db check` does all."""
+"""The number of newest runs that are replayed; `gorkflow db check` replays all."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 
 
@@ -70,7 +70,7 @@ class _Group:
 
     count: int = 0
     oldest: float = 0.0
-    """How long ago that began, in seconds, for the run where it is longest."""
+    """Seconds since the trouble began, for the run that has it longest."""
     some: list[RunRow] = field(default_factory=list[RunRow])
 
     def add(self, row: RunRow, age: float) -> None:
@@ -90,17 +90,17 @@ class _Ward:
     """The live runs, by what ails them."""
 
     counts: dict[str, _Group] = field(default_factory=dict[str, _Group])
-    """Of all of them, by status."""
+    """All of them, by status."""
     left: _Group = field(default_factory=_Group)
-    """Somebody owns them who is dead."""
+    """Their worker is dead."""
     overdue: _Group = field(default_factory=_Group)
     """They should have been woken."""
     blocked: _Group = field(default_factory=_Group)
-    """Whoever took them found that it can't carry them on."""
+    """Their code can't continue them."""
     undoing: _Group = field(default_factory=_Group)
-    """Nobody takes them, to undo what they did."""
+    """No worker claims them, to undo what they did."""
     untaken: dict[str, _Group] = field(default_factory=dict[str, _Group])
-    """Nobody takes them; by workflow."""
+    """No worker claims them; by workflow."""
 
     def add(self, row: RunRow, alive: set[str], now: float) -> None:
         """Put a live run where it belongs; most only count."""

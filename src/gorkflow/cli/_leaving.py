@@ -17,11 +17,11 @@ T = TypeVar("T")
 _MOMENT = 1.0
 """Seconds to end in, for steps that the engine has given the time to clean up already."""
 _unfinished: list[asyncio.Runner] = []
-"""Whose tasks have not all ended. Kept: what is destroyed while it is pending complains."""
+"""Loops whose tasks have not all ended. Kept, since a pending task that is destroyed complains."""
 
 
 def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run what carries runs, as ``asyncio.run``, which would wait for stubborn steps for ever.
+    """Run an engine, as ``asyncio.run`` does, but without waiting for stubborn steps for ever.
 
     Args:
         main: opens an engine, and closes it.
@@ -36,7 +36,7 @@ def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
         left = runner.get_loop().run_until_complete(_end(main))
         if left:
             say(
-                f"left behind, since told to stop they did not: {', '.join(left)} "
+                f"did not stop when cancelled, abandoned: {', '.join(left)} "
                 "(async steps must let CancelledError pass, threads must end)"
             )
         else:

@@ -21,7 +21,7 @@ clean = cleaned
 
 
 class ExitCode(IntEnum):
-    """How the command ended."""
+    """The exit code of a command."""
 
     OK = 0
     RUN_FAILED = 1
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     """The store, or the configuration, does not work."""
     NOT_FOUND = 4
     CONFLICT = 5
-    """The id is taken; the run is blocked, or somebody else's."""
+    """The id is taken; the run is blocked, or another worker's."""
     BUG = 70
     """Ours."""
     INTERRUPTED = 130
@@ -66,7 +66,7 @@ def put(text: str, *, nl: bool = True) -> None:
         nl: and a line end.
 
     Raises:
-        CliError: it can't be written.
+        CliError: If it can't be written.
     """
     try:
         click.echo(clean(text), nl=nl)
@@ -77,7 +77,7 @@ def put(text: str, *, nl: bool = True) -> None:
 
 
 def unwritten(error: OSError) -> CliError:
-    """Return what to tell where standard output can't be written; forgets what waits to be."""
+    """Return the error of a standard output that can't be written; discard what waits to be."""
     _discard(sys.stdout)
     return CliError(f"can't write to standard output: {error.strerror}", ExitCode.STORE)
 

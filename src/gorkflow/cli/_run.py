@@ -62,7 +62,7 @@ from gorkflow.workflow import Workflow
 
 @dataclass(kw_only=True)
 class Wanted:
-    """What was asked for on the command line."""
+    """The wishes of the command line."""
 
     target: str
     store: str | None = None
@@ -73,9 +73,9 @@ class Wanted:
     run_id: str | None = None
     """The run, once it is known."""
     lasting: bool = True
-    """Whether the store outlives this process."""
+    """The store outlives this process."""
     terminated: bool = False
-    """Whether SIGTERM came."""
+    """SIGTERM came."""
 
 
 @click.command(
@@ -100,10 +100,15 @@ class Wanted:
     "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="To find it by."
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
-@click.option("--resource", metavar="ID", help="What the run is about, to find it by.")
+@click.option(
+    "--resource", metavar="ID", help="The id of the thing that the run is about, to find it by."
+)
 @click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
 @click.option(
-    "--state", "state_text", metavar="JSON|@FILE|-", help="What ctx.state begins with: an object."
+    "--state",
+    "state_text",
+    metavar="JSON|@FILE|-",
+    help="The first content of ctx.state: an object.",
 )
 @click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
 @store_option
@@ -240,7 +245,7 @@ def resume_command(
 @click.argument("target", required=False)
 @click.option(
     "--from", "from_step", metavar="STEP",
-    help="Where to begin again: a path, or an id.  [default: at what did not complete]",
+    help="Begin again at this step: a path, or an id.  [default: at what did not complete]",
 )  # fmt: skip
 @click.option("--run-id", "new_run_id", metavar="ID", help="The id of the new run.")
 @_accept_types_option
@@ -349,7 +354,7 @@ def _look_into(wanted: Wanted) -> Callable[[Target], None]:
 
 
 async def _recovered(follower: _Follower, run_id: str, *, accept_types: bool = False) -> bool:
-    """Continue a run; return whether this process carries it now."""
+    """Continue a run; return whether this process runs it now."""
     follower.log.muted = True  # what it says about this run comes back as an error
     try:
         return bool(await follower.engine.recover(run_id, accept_types=accept_types))
@@ -361,7 +366,7 @@ async def _explain_not_taken(engine: Engine, run_id: str, where: str) -> None:
     row = await engine.store.get_run(run_id)
     if row is not None and row.worker_id is not None and row.worker_id != engine.worker_id:
         raise CliError(
-            f"run {run_id!r} is carried on by {row.worker_id}, which is alive; "
+            f"run {run_id!r} is run by {row.worker_id}, which is alive; "
             f"watch it with `gorkflow runs show {run_id}{where}`",
             ExitCode.CONFLICT,
         )
@@ -372,7 +377,7 @@ async def _explain_not_taken(engine: Engine, run_id: str, where: str) -> None:
 
 @dataclass
 class _Follower:
-    """What carries a run to its end."""
+    """A run that is followed to its end, and what runs it."""
 
     engine: Engine
     target: Target
@@ -482,7 +487,7 @@ def _what_now(wanted: Wanted, what: str) -> str:
         return what
     target = shlex.quote(wanted.target)
     command = f"gorkflow runs resume {wanted.run_id} {target}{same_store(wanted.store)}"
-    return f"{what}; what is done is kept, go on with\n  {command}"
+    return f"{what}; what is done is kept, continue with\n  {command}"
 
 
 # ---- the end ----------------------------------------------------------------------------------

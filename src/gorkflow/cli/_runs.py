@@ -89,7 +89,7 @@ for _other in (_run.resume_command, _run.rerun_command, diff_command):
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."
 )
-@click.option("--cursor", metavar="C", help="Go on where the page before ended.")
+@click.option("--cursor", metavar="C", help="Continue where the page before ended.")
 @store_option
 @json_option
 def list_command(
@@ -142,7 +142,7 @@ async def _alive(store: Store) -> set[str]:
 
 
 def _is_left(run: Run, alive: set[str]) -> bool:
-    """Whether the run could go on, but no living worker carries it."""
+    """Return whether the run could continue, but no living worker runs it."""
     waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
     delayed = run.due_at is not None and run.due_at.timestamp() > SystemClock().now()
     return waits and not delayed and run.worker_id not in alive
@@ -150,7 +150,7 @@ def _is_left(run: Run, alive: set[str]) -> bool:
 
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
-    left = "nobody carries it" if _is_left(run, alive) else ""
+    left = "no worker runs it" if _is_left(run, alive) else ""
     due = f"due {moment(run.due_at)}" if run.due_at else ""
     note = "; ".join(part for part in (left, due, tags, one_line(run.reason)) if part)
     return (
@@ -194,7 +194,7 @@ def show_command(
         return
     note = ""
     if _is_left(found.run, alive):
-        note = f"nobody carries it: gorkflow runs resume {run_id} TARGET{same_store(store)}"
+        note = f"no worker runs it: gorkflow runs resume {run_id} TARGET{same_store(store)}"
     parts = [
         _facts(found.run, note),
         _steps(found.steps),
@@ -412,7 +412,7 @@ def _not_yet(
     """Return what to say of a cancelled run that has not ended yet."""
     left = after is not None and after.worker_id not in alive
     where = same_store(store)
-    go_on = f"; nobody carries it: gorkflow runs resume {run_id} TARGET{where}" if left else ""
+    go_on = f"; no worker runs it: gorkflow runs resume {run_id} TARGET{where}" if left else ""
     if before is not None and _is_undoing(before):
         why = one_line(before.reason.removeprefix(UNDOING))
         return f"run {run_id} is undoing already, so this has no effect ({why}){go_on}"
@@ -441,8 +441,8 @@ def _not_yet(
 def send_command(*, run_id: str, signal: str, payload: str | None, store: str | None) -> None:
     """Send a signal into a run, wherever it runs.
 
-    It is kept until the run waits for it. Whether the payload is what the run waits for is checked
-    by the worker that carries it, since this command does not know the code.
+    It is kept until the run waits for it. The worker of the run checks the payload, since this
+    command does not know the code.
     """
     value = read_payload(payload)
 
@@ -464,13 +464,13 @@ def send_command(*, run_id: str, signal: str, payload: str | None, store: str | 
 @click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID…")
 @click.option(
     "--force", is_flag=True,
-    help="Also runs that can't be read, and unfinished ones that nobody alive carries.",
+    help="Also runs that can't be read, and unfinished ones that no living worker runs.",
 )  # fmt: skip
 @store_option
 def delete_command(*, run_ids: tuple[str, ...], force: bool, store: str | None) -> None:
     """Delete runs that have ended, with all that is kept of them.
 
-    All of them, or none where one can't be deleted. A run that a living worker carries never is.
+    All of them, or none where one can't be deleted. A run of a living worker is never deleted.
     For old runs by the thousand there is `gorkflow db prune`.
     """
     where = same_store(store)
@@ -513,12 +513,12 @@ async def _trouble(store: Store, run_id: str, alive: set[str], where: str) -> st
         return ""
     if row.worker_id in alive:
         raise _carried(run_id, row.worker_id, where)
-    return f"has not ended ({row.status.value}), though nobody alive carries it"
+    return f"has not ended ({row.status.value}), though no living worker runs it"
 
 
 def _carried(run_id: str, worker: str | None, where: str) -> CliError:
     return CliError(
-        f"run {run_id!r} is carried by {worker}, which is alive, and was not deleted; cancel it "
+        f"run {run_id!r} is run by {worker}, which is alive, and was not deleted; cancel it "
         f"first: gorkflow runs cancel {run_id}{where}",
         ExitCode.CONFLICT,
     )

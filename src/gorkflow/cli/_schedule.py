@@ -85,7 +85,12 @@ def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> ti
 @click.option("--id", "schedule_id", metavar="ID", help="[default: the workflow's]")
 @click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
 @click.option(
-    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="Of each run."
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=read_tags,
+    metavar="NAME=VALUE",
+    help="A tag of each run.",
 )
 @store_option
 @json_option

@@ -42,7 +42,7 @@ _OURS = str(Path(__file__).parents[1]) + os.sep
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What TARGET names."""
+    """The workflows and the engine that TARGET names."""
 
     text: str
     """As it was typed."""
@@ -54,7 +54,7 @@ class Target:
         """Return the workflow to run: the one there is, or the one of this id.
 
         Raises:
-            CliError: there is none, or more than one.
+            CliError: If there is none, or more than one.
         """
         found = {
             name: item
@@ -89,7 +89,7 @@ def load(text: str) -> Target:
             id of a workflow.
 
     Raises:
-        CliError: it can't be imported, or there is nothing of the name that could be run.
+        CliError: If it can't be imported, or nothing of the name can be run.
     """
     place, name = _split(text)
     if not place:
@@ -198,7 +198,7 @@ def _load_file(place: str) -> ModuleType:
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, folder / path.name)
     if spec is None or spec.loader is None:
-        raise CliError(f"{place!r} is no Python file; its name must end in .py")
+        raise CliError(f"{place!r} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     # Registered first, as imports do it, so that what it defines can be found by its module.
     sys.modules[name] = module
@@ -234,7 +234,7 @@ def _guarded(problem: str, action: Callable[[], T]) -> T:
     """Return what the user's code returns.
 
     Raises:
-        CliError: it raised; the last lines of its traceback, without ours.
+        CliError: If it raised; with the last lines of its traceback, without ours.
     """
     try:
         return action()
@@ -286,7 +286,7 @@ def naming_source(store: object) -> Generator[None]:
         store: what was given; ``None``: nothing.
 
     Raises:
-        CliError: an error of the store, with that added.
+        CliError: If the store raised, with that added.
     """
     url = os.environ.get("GORKFLOW_STORE")
     try:
@@ -306,8 +306,8 @@ def check_exists(store: Store | str | PathLike[str] | None) -> Store:
         store: a store or its URL; ``None``: the default.
 
     Raises:
-        CliError: there is no such file.
-        StoreError: the URL can't be understood.
+        CliError: If there is no such file.
+        StoreError: If the URL can't be understood.
     """
     given = store
     if store is None:
@@ -331,8 +331,8 @@ async def opened(url: str | None) -> AsyncGenerator[Store]:
     """Open a store that exists, to look at it.
 
     Raises:
-        CliError: there is none.
-        StoreError: it can't be opened.
+        CliError: If there is none.
+        StoreError: If it can't be opened.
     """
     store = check_exists(url)
     with naming_source(url):
@@ -354,7 +354,7 @@ def read_input(workflow: Workflow[Any, Any], text: str | None) -> Any:
         text: JSON, ``@file`` or ``-``; ``None``: none was given.
 
     Raises:
-        CliError: it can't be read, or does not fit.
+        CliError: If it can't be read, or does not fit.
     """
     if workflow.input is None:
         if text is not None:
@@ -391,10 +391,10 @@ def _has_defaults(annotation: Any) -> bool:
 
 
 def read_payload(text: str | None) -> Any:
-    """Return what ``--payload`` was given, whatever JSON it is; nothing: ``None``.
+    """Return the value of ``--payload``: any JSON; ``None``: it was not given.
 
     Raises:
-        CliError: it can't be read.
+        CliError: If it can't be read.
     """
     if text is None:
         return None
@@ -406,21 +406,21 @@ def read_payload(text: str | None) -> Any:
             hint = "\nA text needs its own quotes: --payload '\"text\"'"
         elif "'" in text:
             hint = "\nJSON wants double quotes: --payload '{\"id\": 7}'"
-        raise CliError(f"--payload is no JSON: {error}{hint}") from None
+        raise CliError(f"--payload is not JSON: {error}{hint}") from None
 
 
 def read_state(text: str | None) -> dict[str, Any] | None:
     """Return what ``--state`` was given; ``None``: nothing.
 
     Raises:
-        CliError: it can't be read, or is no object.
+        CliError: If it can't be read, or is not an object.
     """
     if text is None:
         return None
     try:
         state: dict[str, Any] = codec_of(dict[str, Any]).validate(read_json(_read(text, "--state")))
     except StepValueError as error:
-        raise CliError(f"--state is no JSON object, as '{{\"budget\": 10}}': {error}") from None
+        raise CliError(f"--state is not a JSON object, as '{{\"budget\": 10}}': {error}") from None
     return state
 
 

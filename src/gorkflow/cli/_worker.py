@@ -1,4 +1,4 @@
-"""A process that carries runs until it is told to stop."""
+"""`gorkflow worker`: a process that runs the runs of a store until a signal stops it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What was asked for on the command line."""
+    """The wishes of the command line."""
 
     targets: Sequence[str]
     store: str | None
@@ -39,7 +39,7 @@ class Wanted:
     max_steps: int | None
     lease: float
     grace: float
-    """Seconds that running steps get once the worker is told to stop."""
+    """Seconds that running steps get once a signal stops the worker."""
 
 
 @click.command(
@@ -65,7 +65,7 @@ class Wanted:
 )  # fmt: skip
 @click.option(
     "--grace", type=click.FloatRange(0.0), default=30.0, show_default=True, metavar="SECONDS",
-    help="What running steps get when the worker is told to stop.",
+    help="Time for running steps once a signal stops the worker.",
 )  # fmt: skip
 @store_option
 @click.pass_context
@@ -73,7 +73,7 @@ def worker_command(
     ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
     lease: float, grace: float, store: str | None,
 ) -> None:  # fmt: skip
-    """Carry runs of workflows: those that are queued, and those that other workers left.
+    """Run the queued runs of workflows, and those that other workers left.
 
     TARGET is what `gorkflow run` takes; all workflows of a module count. SIGTERM or Ctrl-C stops
     the worker after its running steps, a second one at once; no run is lost either way.
@@ -86,13 +86,13 @@ def worker_command(
 
 
 def work(wanted: Wanted) -> ExitCode:
-    """Carry runs until SIGTERM or Ctrl-C.
+    """Run until SIGTERM or Ctrl-C.
 
     The first one stops the taking of runs and gives running steps the grace; the second one takes
-    the grace away. What has not ended then is given back, for other workers or the next start.
+    the grace away. Runs that have not ended are released, for other workers or the next start.
 
     Raises:
-        CliError: a target can't be used.
+        CliError: If a target can't be used.
     """
     with stdout_is_ours(), naming_source(wanted.store), _telling():
         return run_in_loop(_work(_engine(wanted), wanted.grace))
@@ -104,8 +104,8 @@ def _engine(wanted: Wanted) -> Engine:
     engine = _own_engine(wanted, targets, engines)
     if isinstance(engine.store, MemoryStore):
         raise CliError(
-            "the store of a worker must be a file: nobody else can reach the runs in 'memory:'; "
-            "write --store sqlite:PATH"
+            "the store of a worker must be a file: no other process can reach the runs in "
+            "'memory:'; write --store sqlite:PATH"
         )
     return engine
 
@@ -162,9 +162,7 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         first = await _signal_before(opening, told)
         if first is None:
             known = ", ".join(sorted(item.id for item in engine.workflows))
-            say(
-                f"worker {engine.worker_id} carries runs of {known}; stop it with Ctrl-C or SIGTERM"
-            )
+            say(f"worker {engine.worker_id} runs {known}; stop it with Ctrl-C or SIGTERM")
             first = await told.get()
         say(f"{first.name}: running steps get {grace:g} s; once more to stop them now")
         closing = asyncio.ensure_future(engine.aclose(grace=grace))
@@ -180,7 +178,7 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)  # it may fail while we stop
         await engine.aclose(grace=0)
-    say("stopped; what has not ended is kept, and goes on with the next worker")
+    say("stopped; what has not ended is kept, and the next worker continues it")
     return _code(first)
 
 
@@ -194,7 +192,7 @@ async def _signal_before(
     """Wait until some work is done, or a signal comes before that: then return it.
 
     Raises:
-        GorkflowError: what the work raised.
+        GorkflowError: If the work raised it.
     """
     coming = asyncio.ensure_future(told.get())
     await asyncio.wait((work, coming), return_when=asyncio.FIRST_COMPLETED)
