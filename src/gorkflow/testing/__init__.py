@@ -1,4 +1,4 @@
-"""Help for tests: of steps, of workflows, and (in ``conformance``) of stores."""
+"""Tools for tests: of steps, of workflows, and (in ``conformance``) of stores."""
 
 from gorkflow.testing._compare import Difference
 from gorkflow.testing._context import FakeContext, Report, context

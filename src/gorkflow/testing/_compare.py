@@ -1,4 +1,4 @@
-"""Whether two runs of the same workflow ended alike."""
+"""Differences between two runs of one workflow."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ _SHOWN = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Something in which a run differs from the one it is compared with."""
+    """A difference between a run and the run that it is compared with.
+
+    Example:
+        >>> from gorkflow.testing import Difference
+        >>> print(Difference(case="seed 17", number=17, what="output", expected=1, got=2))
+        seed 17: output is 2, not 1
+    """
 
     case: str
-    """Which run it is: ``seed 17``, ``killed after commit 3``."""
+    """The run: ``seed 17``, ``killed after commit 3``."""
     number: int
     """The seed, or the number of the commit."""
     what: str
@@ -28,7 +34,7 @@ class Difference:
     expected: object
     got: object
     by_design: str = ""
-    """Why this may differ, where it may."""
+    """The reason, if the workflow allows the difference; else empty."""
 
     def __str__(self) -> str:
         """Return one line."""
@@ -38,7 +44,7 @@ class Difference:
 
 
 def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, object, object]]:
-    """Yield what differs: what it is, and both values."""
+    """Yield the differences: a name, and both values."""
     if expected.status != got.status:
         yield "status", str(expected.status), str(got.status)
     elif not _same(expected.run.output, got.run.output):
@@ -55,7 +61,7 @@ def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, obj
 
 
 def why(tree: WorkflowSpec, what: str, *results: Result[Any]) -> str:
-    """Return why the order may decide over this; empty: it may not."""
+    """Return why the order may change this; empty if it may not."""
     for path, node in walk(tree):
         if isinstance(node, BlockSpec) and node.join.kind in {"first", "at_least"}:
             return f"join {str(node.join)!r} of block {path!r} lets the order decide"

@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite share: the samples, and how a test gets its store."""
+"""The base of the conformance suite: the samples, and the store of a test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PAYLOADS = (
     "\u00fc\U0001f600".encode(),
     bytes(range(256)) * 4096,
 )
-"""What must come back byte for byte: NUL, no UTF-8, doubled keys, big numbers, 1 MiB."""
+"""Payloads that must be returned byte for byte: NUL, no UTF-8, doubled keys, big numbers, 1 MiB."""
 
 _FAILURE = Failure(
     path="a/b",
@@ -156,7 +156,7 @@ def signal(payload: bytes | None = b"true", run_id: str = "r") -> Message:
 
 
 class Turning:
-    """A ``Timekeeper`` that goes on when the store asks another one: that one had the lock first.
+    """A ``Timekeeper`` that moves when the store asks another one, which had the lock first.
 
     Args:
         at: what it shows until then, in seconds since the epoch.
@@ -205,7 +205,7 @@ class Conformance:
     """Gives each test an open store. The classes of the suite are parts of ``StoreConformance``."""
 
     durable: ClassVar[bool] = True
-    """Whether what was recorded is there again when another store is made and opened."""
+    """True: a new store on the same place has the recorded rows."""
 
     def make_store(self) -> Store:
         """Return a store, made but not opened.

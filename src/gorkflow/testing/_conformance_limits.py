@@ -1,4 +1,4 @@
-"""Limits that all workers share: what is let in, what is given back, who comes next."""
+"""Limits that all workers share: admission, release and order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def want(count: int, *limits: Limit, defined_at: float = 0.0) -> LimitRequest:
 
 
 class Limiting(Conformance):
-    """Limits that all workers share: what is let in, what is given back, who comes next."""
+    """Limits that all workers share: admission, release and order."""
 
     @with_store
     async def test_no_more_are_let_in_than_the_limit_allows(self, store: Store) -> None:

@@ -17,7 +17,7 @@ _LIVE = [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED]
 
 
 class Listing(Conformance):
-    """Every filter finds what it says, in whatever form its values are given."""
+    """Every filter finds the right runs, in any form of its values."""
 
     @with_store
     async def test_random_filters_find_what_they_say(self, store: Store) -> None:

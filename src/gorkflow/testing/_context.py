@@ -1,4 +1,4 @@
-"""A context without an engine, to call a step in a unit test."""
+"""The context of a step without an engine, for unit tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,15 @@ T = TypeVar("T")
 
 
 class Report(NamedTuple):
-    """A progress report of a step."""
+    """A progress report of a step.
+
+    Example:
+        >>> from gorkflow import testing
+        >>> ctx = testing.context()
+        >>> ctx.progress(1, 2, "half done")
+        >>> ctx.reports
+        [Report(done=1, total=2, message='half done')]
+    """
 
     done: float
     total: float | None
@@ -38,7 +46,7 @@ class Report(NamedTuple):
 
 
 class _Everything(frozenset[str]):
-    """What a step may read in a test: whether it declared that is checked with its workflow."""
+    """Every id: a test without a workflow can't check ``reads=``."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -84,7 +92,17 @@ class _Kept(logging.Handler):
 
 
 class FakeContext(StepContext[Deps]):
-    """A ``StepContext`` that remembers what the step told it. Made by ``context``."""
+    """A ``StepContext`` that keeps the reports and logs of its step. ``context`` makes it.
+
+    Example:
+        >>> from gorkflow import testing
+        >>> ctx = testing.context(run_id="r1", path="charge")
+        >>> ctx.logger.info("charging %s", 990)
+        >>> ctx.messages
+        ['charging 990']
+        >>> ctx.idempotency_key
+        'r1:charge'
+    """
 
     __slots__ = ("_input", "_own_logger", "records")
 
@@ -92,7 +110,7 @@ class FakeContext(StepContext[Deps]):
         super().__init__(host, **fields)
         self._input = run_input
         self.records: list[logging.LogRecord] = []
-        """What the step logged, at any level; it goes to the logger ``gorkflow.step`` as well."""
+        """The log records of the step, at any level. ``gorkflow.step`` gets them, too."""
         self._own_logger = logging.Logger("gorkflow.step", logging.DEBUG)  # noqa: LOG001 - its own
         self._own_logger.parent = logging.getLogger("gorkflow.step")
         self._own_logger.addHandler(_Kept(self.records))
@@ -111,19 +129,19 @@ class FakeContext(StepContext[Deps]):
 
     @property
     def messages(self) -> list[str]:
-        """What the step logged, as texts."""
+        """The log messages of the step."""
         return [record.getMessage() for record in self.records]
 
     def cancel(self) -> None:
-        """Let the step see from now on that it is cancelled."""
+        """Cancel the step: ``ctx.cancelled`` is true from now on."""
         cast("_Host", self._host).cancelled = True
 
     def run_input(self, annotation: type[T]) -> T:
-        """Return a copy of the input that the test gave.
+        """Return a copy of the run's input.
 
         Raises:
-            UnavailableError: the test gave none.
-            StepValueError: it does not match the annotation.
+            UnavailableError: If the test gave none.
+            StepValueError: If it does not match the annotation.
         """
         if self._input is UNSET:
             raise UnavailableError(
@@ -148,25 +166,33 @@ def context(
     cancelled: bool = False,
     deadline: datetime | None = None,
 ) -> FakeContext[D]:
-    """Return a context for calling a step directly: ``await charge(testing.context(), order)``.
+    """Return a context to call a step with: ``await charge(testing.context(), order)``.
 
     Args:
-        run_id: part of the idempotency key, with the path.
-        workflow_id: of the run.
-        path: where in the run the step stands; its last part is ``step_id``. With ``~undo`` at its
-            end, the step sees the key of the one before that as ``ctx.undone_key``.
-        attempt: from 1.
-        deps: what the step finds as ``ctx.deps``.
-        outputs: what the step reads with ``ctx.outputs``, by node or id.
-        outcomes: how nodes ended that have no output, by node or id: ``Failed(…)``, ``Skipped(…)``.
-        run_input: what ``ctx.run_input(…)`` copies.
-        state: what ``ctx.state`` begins with; what the step wrote is seen in it afterwards.
-        cancelled: what the step sees as ``ctx.cancelled``; ``cancel()`` sets it later.
-        deadline: when the attempt times out; ``None``: never.
+        run_id: The run's id. With the path it makes the idempotency key.
+        workflow_id: The workflow's id.
+        path: The path of the step; its last part is ``step_id``. With ``~undo`` at its end,
+            ``ctx.undone_key`` is the key of the undone step.
+        attempt: The number of the attempt, from 1.
+        deps: ``ctx.deps``.
+        outputs: The outputs that the step reads with ``ctx.outputs``, by node or id.
+        outcomes: The outcomes of nodes without an output, by node or id: ``Failed(…)``.
+        run_input: The value that ``ctx.run_input(…)`` copies.
+        state: The first ``ctx.state``. Afterwards ``ctx.state`` has the writes of the step, too.
+        cancelled: ``ctx.cancelled``; ``cancel()`` sets it later.
+        deadline: The end of the attempt; ``None`` means never.
 
     Raises:
-        TypeError: one of these is of another kind.
-        ValueInvalidError: the state can't be written as JSON.
+        TypeError: If an argument has the wrong type.
+        ValueInvalidError: If the state can't be written as JSON.
+
+    Example:
+        >>> from gorkflow import StepContext, step, testing
+        >>> @step
+        ... def count(ctx: StepContext, page: str) -> int:
+        ...     return ctx.state.incr("pages")
+        >>> count(testing.context(state={"pages": 2}), "index.html")
+        3
     """
     _check_kinds(str, run_id=run_id, workflow_id=workflow_id, path=path)
     _check_kinds(int, attempt=attempt)

@@ -1,4 +1,4 @@
-"""An engine in virtual time."""
+"""The engine in virtual time."""
 
 from __future__ import annotations
 
@@ -22,20 +22,38 @@ _LEASE = 1e9  # seconds: a jump of time is no lapse
 
 
 class VirtualEngine(Engine):
-    """An engine whose clock is that of the ``VirtualLoop`` it is opened in.
+    """An engine that runs in virtual time: open it in a ``VirtualLoop``.
 
-    For tests of more than one run, or with signals and cancellations at certain times; for a single
-    run, ``testing.run`` is simpler. It differs from ``Engine`` in this: time waits for its threads
-    and its store; the jitter of retries is drawn from ``seed``; runs that only wait stay in memory;
-    and what other engines left is taken over on opening and by ``recover()``, not on the side.
+    Use it for several runs, or for signals and cancellations at certain times. For a single run,
+    ``testing.run`` is simpler. It differs from ``Engine``: time waits for its threads and its
+    store. ``seed`` draws the jitter of retries. Runs that only wait stay in memory. It takes over
+    runs of other engines on opening and by ``recover()`` only.
 
     Args:
-        store: a ``Store``, or a URL; a fresh memory store unless given.
-        workflows: as of ``Engine``.
-        deps: as of ``Engine``.
-        defaults: as of ``Engine``.
-        seed: of the jitter.
-        options: the others of ``Engine``.
+        store: A ``Store``, or a URL; the default is a fresh memory store.
+        workflows: As of ``Engine``.
+        deps: As of ``Engine``.
+        defaults: As of ``Engine``.
+        seed: The seed of the jitter.
+        options: The other options of ``Engine``.
+
+    Example:
+        import asyncio
+
+        from gorkflow import Workflow, testing
+
+        waiting = Workflow("waiting", input=int).sleep(3600)
+
+
+        async def test() -> None:
+            async with testing.VirtualEngine() as engine:
+                handle = await engine.start(waiting, 1)
+                await asyncio.sleep(1800)
+                assert (await handle.info()).status == "suspended"
+                assert await handle.result() == 1
+
+
+        testing.in_virtual_time(test())
     """
 
     def __init__(
@@ -93,30 +111,26 @@ class VirtualEngine(Engine):
 
 
 class _Threads(ThreadPool):
-    """Tells the loop of its work, so that time waits for it.
-
-    Args:
-        loop: that of the engine.
-    """
+    """Threads whose work virtual time waits for."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._virtual = loop
 
     def submit(self, work: Callable[[], None]) -> None:
-        def told() -> None:
+        def watched() -> None:
             try:
                 work()  # hands over its result to the loop, so that comes before the end
             finally:
                 if not self._virtual.is_closed():
                     self._virtual.call_soon_threadsafe(self._virtual.end_outside)
 
-        super().submit(told)
+        super().submit(watched)
         self._virtual.begin_outside()
 
 
 class _Executors(Executors):
-    """Tells the loop of the work that given executors have, so that time waits for it."""
+    """Executors whose work virtual time waits for."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -137,11 +151,7 @@ class _Executors(Executors):
 
 
 class _Outside:
-    """A store whose calls are waited for instead of jumped over.
-
-    Args:
-        store: does the work.
-    """
+    """A store whose calls virtual time waits for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Fakes: what stands in for a step in a test."""
+"""The fakes of a test: they replace the functions of steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Fakes = Mapping[Any, Any]
 
 
 class _Shape(NamedTuple):
-    """What a node takes and gives."""
+    """The parameters and the output of a node."""
 
     label: str
     params: tuple[Param, ...]
@@ -43,27 +43,35 @@ class _Shape(NamedTuple):
 def with_fakes(workflow: Workflow[In, Out], fakes: Fakes) -> Workflow[In, Out]:
     """Return a workflow whose steps are replaced by fakes.
 
-    A fake only stands in for what the step *does*. Id, types and options (retries, timeout,
-    ``continue_on_error``) stay those of the step, so that they are under test, too. It runs on the
-    event loop, also where the step would run in a thread.
+    A fake replaces only the function. Id, types and options (retries, timeout,
+    ``continue_on_error``) stay those of the step, so that you test them, too. Fakes run on the
+    event loop.
 
     Args:
-        workflow: it stays as it is.
-        fakes: by step or id (wherever in the workflow it is) or by path (only there; ``resize[]``
-            and ``poll#`` in a map or loop, for all items and iterations; ``charge~undo`` is what
-            undoes ``charge``). A fake is a
-            step; a function, sync or async, with the parameters of the step, with or without a
-            context before them, or with none at all; a value to return; or an exception to raise.
-            A nested workflow can be faked, too.
+        workflow: The workflow; it does not change.
+        fakes: Fakes by step or id (anywhere in the workflow) or by path (only there). ``resize[]``
+            and ``poll#`` are paths in a map or loop; ``charge~undo`` is the undo step of
+            ``charge``. A fake is a value to return, an exception to raise, a step, or a function.
+            The function takes the step's parameters, with or without a context before them, or
+            none. A nested workflow can be faked, too.
 
     Raises:
-        WorkflowInvalidError: there is no such step, or a fake does not fit; lists all of these.
-        TypeError: one of the two is of another kind.
+        WorkflowInvalidError: If a fake names an unknown step, or does not fit; lists all of these.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> from gorkflow import Workflow, run, step, testing
+        >>> @step
+        ... def fetch(url: str) -> int:
+        ...     raise ConnectionError("this test is offline")
+        >>> sizes = Workflow("sizes", input=str).then(fetch)
+        >>> run(testing.with_fakes(sizes, {fetch: 42}), "index.html", store="memory:")
+        42
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"workflow must be a Workflow, not {brief(workflow)}")
     if not isinstance(fakes, Mapping):
-        raise TypeError(f"fakes must map steps to what stands in for them, not {brief(fakes)}")
+        raise TypeError(f"fakes must map steps to their fakes, not {brief(fakes)}")
     nodes = nodes_of(workflow)
     problems: list[str] = []
     chosen: dict[str, Any] = {}
@@ -90,7 +98,7 @@ def _unknown(key: object, nodes: Mapping[str, Node[Any, Any]]) -> str:
     if not isinstance(name, str):
         return f"fakes are given by step, id or path, not by {brief(name)}"
     known = dict.fromkeys([*nodes, *(node.id for node in nodes.values())])
-    return f"there is no step {name!r} to fake; {did_you_mean(name, known)}"
+    return f"the workflow has no step {name!r} to fake; {did_you_mean(name, known)}"
 
 
 def _stand_in(node: Node[Any, Any], fake: Any, problems: list[str]) -> Node[Any, Any]:
@@ -126,7 +134,7 @@ def _shape(node: Node[Any, Any]) -> _Shape:
 
 
 def _function(shape: _Shape, fake: Any, problems: list[str]) -> Callable[..., Any]:
-    """Return what the engine calls instead of the step."""
+    """Return the function that replaces the step's own."""
     if isinstance(fake, Step):
         step: Step[Any, Any] = cast("Any", fake)
         problems += _type_problems(shape, [p.annotation for p in step.params], step.output)

@@ -1,9 +1,8 @@
-"""Handlers that begin, and hand over their results, when a scheduler says so.
+"""The gates of handlers: a seed draws the order in which handlers begin and end.
 
-Each handler passes two gates, before it begins and before its result is handed over. Whoever comes
-to a gate is parked. When nothing else can happen in the loop, and before time passes, one of the
-parked is let go. So the order of everything that steps do is drawn by a seed, threads included: of
-those, only one works at a time.
+Each handler passes two gates, before it begins and before its result is passed on. It waits at each
+gate. When nothing else can happen in the loop, and before time passes, one handler passes. So a
+seed draws the order of everything that steps do. Only one thread works at a time.
 """
 
 from __future__ import annotations

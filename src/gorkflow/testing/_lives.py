@@ -1,8 +1,8 @@
 """The lives of an engine: one that ends at a commit without a word, and the one after it.
 
-An engine dies by an exception that leaves its event loop from within the commit. That loop is never
-run again while the next engine works, so that nothing of the dead one goes on: no handler, no
-clean-up, no heartbeat. Only when the case is over, its handlers get to close what they hold.
+An engine dies by an exception that leaves its event loop from within the commit. That loop never
+runs while the next engine works. So nothing of the dead engine runs: no handler, no clean-up, no
+heartbeat. Its handlers close their resources when the case is over.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _CLEANUP = 10  # virtual seconds that handlers of a dead engine get in the end
 
 
 class Moment(StrEnum):
-    """When an engine dies."""
+    """The moment at which an engine dies."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class Case(NamedTuple):
-    """Where an engine dies."""
+    """The commit at which an engine dies."""
 
     commit: int
     """From 1."""
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 @dataclass
 class Ended:
-    """How a case ended."""
+    """The end of a case."""
 
     commits: int = 0
     """In the first life."""
@@ -58,16 +58,16 @@ class Ended:
 
 
 class Killed(SystemExit):
-    """Leaves the event loop at once, past everybody who handles errors."""
+    """Leaves the event loop at once, past every handler of errors."""
 
 
 def lived(play: Play, store: Store, case: Case | None) -> Ended:
-    """Run a workflow, kill its engine, and have another one carry it on.
+    """Run a workflow, kill its engine, and continue the run with another one.
 
     Args:
-        play: what to run.
-        store: survives; a fresh one, not opened.
-        case: where to die; ``None``: not at all.
+        play: The run.
+        store: A fresh store, not opened; it survives.
+        case: The death; ``None``: there is none.
     """
     clock = VirtualClock(play.start)
     lives: list[_Life] = []
@@ -140,10 +140,10 @@ class _Life:
     """One engine, in a loop of its own.
 
     Args:
-        play: what to run.
-        clock: goes on where the life before left it.
-        store: ends it, maybe.
-        before: the life before, if there was one.
+        play: The run.
+        clock: The clock of the life before, which continues.
+        store: It may end the life.
+        before: The life before, if there was one.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class _Life:
         self.loop = VirtualLoop(clock)
         self.gates = Gates(self.loop, None)
         self.sent: int = before[0].sent if before else 0
-        """How many of the signals were sent."""
+        """Number of signals that were sent."""
         self._workflow = self.gates.watched(play.workflow)
         self._play = play
         self._before = before

@@ -1,4 +1,4 @@
-"""Changes the nodes of a workflow, wherever they are."""
+"""The nodes of a workflow, changed at any depth."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 Change = Callable[[str, Node[Any, Any]], Node[Any, Any]]
-"""Gets a node with its path (a template, inside a map or loop), and returns it or another in its
-place. So for undo steps, whatever became of what they undo."""
+"""Takes a node and its path (a template, inside a map or loop), and returns it or another node.
+Undo steps, too."""
 
 
 def rewritten(workflow: Workflow[In, Out], change: Change) -> Workflow[In, Out]:
     """Return a workflow with its nodes changed, checked again.
 
     Args:
-        workflow: it stays as it is.
-        change: called with every node, from the outside in; what it changed is not looked into.
+        workflow: The workflow; it does not change.
+        change: Called with every node, from the outside in; not for nodes inside a changed node.
 
     Raises:
-        WorkflowInvalidError: a node does not fit in its place.
+        WorkflowInvalidError: If a node does not fit in its place.
     """
     return cast("Workflow[In, Out]", _chain(workflow, "", change))
 

@@ -1,4 +1,4 @@
-"""A workflow run in a test: in memory, in virtual time, with fakes."""
+"""The run of a test: in memory, in virtual time, with fakes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,29 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Generic[Out_co]):
-    """How a run in a test ended."""
+    """The result of a run in a test.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        async def double(number: int) -> int:
+            return number * 2
+
+
+        result = await testing.run(Workflow("doubling", input=int).then(double), 21)
+        assert (result.output, result.status, result.error) == (42, "completed", None)
+        assert result.steps["double"].attempt == 1
+        assert result.events[-1].kind == "run_finished"
+    """
 
     run: Run
     steps: Mapping[str, StepExecution]
-    """Every step by path, in declared order; those not reached, too."""
+    """Every step by path, in declared order, with those that were not reached."""
     events: tuple[Event, ...]
     error: RunFailedError | RunCancelledError | None
-    """What ``engine.run`` would have raised."""
+    """The error that ``engine.run`` would have raised."""
     order: tuple[tuple[str, int], ...] = ()
     """Under a seed: the attempts (path and number) in the order in which their results came."""
 
@@ -61,8 +76,8 @@ class Result(Generic[Out_co]):
         """The output of the run.
 
         Raises:
-            RunFailedError: there is none, since the run failed.
-            RunCancelledError: there is none, since it was cancelled.
+            RunFailedError: If the run failed.
+            RunCancelledError: If the run was cancelled.
         """
         if self.error is not None:
             raise self.error
@@ -71,7 +86,7 @@ class Result(Generic[Out_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """What to run, and how."""
+    """A run of a test, with its options."""
 
     workflow: Workflow[Any, Any]
     input: Any
@@ -82,7 +97,7 @@ class Play:
     """Called after each signal."""
     start: datetime | float = START
     ordered: bool = False
-    """Whether handlers begin and end one at a time, in an order that ``seed`` draws."""
+    """True: handlers begin and end one at a time, in an order that ``seed`` draws."""
     seed: int | None = None
     """``None``: in declared order."""
     options: StartOptions
@@ -125,7 +140,7 @@ class Play:
 async def result_of(
     engine: VirtualEngine, run_id: str, error: RunFailedError | RunCancelledError | None
 ) -> Result[Any]:
-    """Return all there is to see of a run that has ended."""
+    """Return the result of a run that has ended."""
     events: list[Event] = []
     while page := await engine.store.read_events(run_id, after=len(events), limit=_PAGE):
         events += page
@@ -165,27 +180,36 @@ async def _unless_stuck(work: Coroutine[Any, Any, T], engine: VirtualEngine, run
 
 
 class PlayOptions(StartOptions, total=False):
-    """Options of ``testing.run``, beside those of ``Engine.start``; all may be left out."""
+    """Options of ``testing.run``, beside those of ``Engine.start``. All are optional.
+
+    Example:
+        from gorkflow import Signal, Workflow, testing
+
+        approved = Signal("approved", str)
+        asking = Workflow("asking", input=int).wait_for(approved)
+        options: testing.PlayOptions = {"signals": {approved: "Ann"}, "seed": 1}
+        assert testing.run_sync(asking, 7, **options).output == (7, "Ann")
+    """
 
     fakes: Fakes | None
-    """What stands in for steps; see ``with_fakes``."""
+    """Fakes for steps; see ``with_fakes``."""
     signals: Signals
-    """Sent when the run was started, in this order."""
+    """Signals to send after the start, in this order."""
     deps: object
     """As of ``Engine``."""
     defaults: StepDefaults | None
     """As of ``Engine``."""
     start: datetime | float
-    """The time of day at the beginning."""
+    """The first time of day."""
     seed: int | None
     """Handlers begin and end one at a time, in an order drawn from this seed; see ``explore``."""
 
 
 def _check_play(workflow: Any, options: PlayOptions) -> None:
-    """Check what only tests give.
+    """Check the options that only tests have.
 
     Raises:
-        TypeError: it is of another kind; names it.
+        TypeError: If an option has the wrong type.
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"workflow must be a Workflow, not {brief(workflow)}")
@@ -201,7 +225,7 @@ def _check_play(workflow: Any, options: PlayOptions) -> None:
 
 
 def play_of(workflow: Workflow[Any, Any], input: Any, options: PlayOptions) -> Play:
-    """Return what the options of a caller come to."""
+    """Return the run of a test by its options."""
     _check_play(workflow, options)
     rest: dict[str, Any] = dict(options)
     fakes = rest.pop("fakes", None)
@@ -233,21 +257,34 @@ async def run(
 async def run(
     workflow: Workflow[Any, Out], input: Any = None, **options: Unpack[PlayOptions]
 ) -> Result[Out]:
-    """Run a workflow in memory and in virtual time, and return how it ended.
+    """Run a workflow in memory and in virtual time, and return its result.
 
-    It runs in an event loop of its own, in a thread; where the loop is virtual already, in that. So
-    ``asyncio.sleep`` in a step takes no time either. Steps that run in processes, or on executors,
-    run in threads here.
+    It runs in an event loop of its own, in a thread, or in the running loop if that is virtual. So
+    ``asyncio.sleep`` in a step takes no time. Steps of processes and executors run in threads here.
 
     Args:
-        workflow: what to run.
-        input: its input.
-        options: see ``PlayOptions``; the others are those of ``Engine.start``.
+        workflow: The workflow to run.
+        input: Its input.
+        options: Those of ``PlayOptions`` and of ``Engine.start``.
 
     Raises:
-        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
-        InputInvalidError: the input is not valid.
-        StuckError: it waits for something that can't come any more, such as a signal not given.
+        WorkflowInvalidError: If a fake names an unknown step, or does not fit.
+        InputInvalidError: If the input is not valid.
+        StuckError: If it waits for ever, such as for a signal that is not given.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step(retries=5)
+        async def charge(cents: int) -> str:
+            return "paid"
+
+
+        paying = Workflow("paying", input=int).then(charge)
+        result = await testing.run(paying, 990, fakes={charge: ConnectionError("offline")})
+        assert result.steps["charge"].attempt == 6
+        assert "offline" in str(result.error)
     """
     play = play_of(workflow, input, options)
     if isinstance(asyncio.get_running_loop(), VirtualLoop):
@@ -266,17 +303,22 @@ def run_sync(
 def run_sync(
     workflow: Workflow[Any, Out], input: Any = None, **options: Unpack[PlayOptions]
 ) -> Result[Out]:
-    """Do what ``run`` does, in a test that is not async. Blocks.
+    """Run a workflow as ``run`` does, in a test that is not async. Blocks.
 
     Args:
-        workflow: what to run.
-        input: its input.
-        options: see ``PlayOptions``; the others are those of ``Engine.start``.
+        workflow: The workflow to run.
+        input: Its input.
+        options: Those of ``PlayOptions`` and of ``Engine.start``.
 
     Raises:
-        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
-        InputInvalidError: the input is not valid.
-        StuckError: it waits for something that can't come any more, such as a signal not given.
+        WorkflowInvalidError: If a fake names an unknown step, or does not fit.
+        InputInvalidError: If the input is not valid.
+        StuckError: If it waits for ever, such as for a signal that is not given.
+
+    Example:
+        >>> from gorkflow import Workflow, testing
+        >>> testing.run_sync(Workflow("night", input=str).sleep(8 * 3600), "tea").output
+        'tea'
     """
     play = play_of(workflow, input, options)
     return in_own_thread(lambda: whole(play))
@@ -289,7 +331,7 @@ def whole(play: Play) -> Result[Any]:
 
 
 async def _in_thread(play: Play) -> Result[Any]:
-    """Run it in a thread; cancelled if whoever waits for it is."""
+    """Run it in a thread. A cancel of the caller cancels it."""
     ended: concurrent.futures.Future[Result[Any]] = concurrent.futures.Future()
     inside: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
@@ -298,7 +340,7 @@ async def _in_thread(play: Play) -> Result[Any]:
         return await play.in_this_loop()
 
     def work() -> None:
-        ended.set_running_or_notify_cancel()  # so that nobody but us decides it
+        ended.set_running_or_notify_cancel()  # so that only this thread ends it
         try:
             with asyncio.Runner(loop_factory=play.make_loop) as runner:
                 result = runner.run(main())

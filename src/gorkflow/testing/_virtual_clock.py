@@ -11,7 +11,7 @@ from gorkflow._text import brief
 from gorkflow.clock import TimerHandle
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-"""When virtual time begins, unless said otherwise."""
+"""The default start of virtual time."""
 _LATEST = 221_845_392_000.0  # the year 9000
 
 
@@ -19,8 +19,8 @@ def _seconds(start: datetime | float) -> float:
     """Return the instant at which a clock begins, in seconds since the epoch.
 
     Raises:
-        TypeError: it is not an instant.
-        ValueError: it is before 1970, or after the year 9000, where some calendars end.
+        TypeError: If it is not an instant.
+        ValueError: If it is before 1970, or after the year 9000, where some calendars end.
     """
     if isinstance(start, bool) or not isinstance(start, datetime | int | float):
         raise TypeError(f"start must be a datetime or seconds since the epoch, not {brief(start)}")
@@ -36,20 +36,27 @@ def _seconds(start: datetime | float) -> float:
 class VirtualClock:
     """A clock that only moves when a ``VirtualLoop`` moves it.
 
-    Its time of day can be set, as that of a machine can; what takes a time takes it all the same.
+    You can set its time of day. That changes no duration.
 
     Args:
-        start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
+        start: The first time of day; seconds since the epoch, or a ``datetime``.
+
+    Example:
+        >>> from gorkflow.testing import VirtualClock
+        >>> clock = VirtualClock(start=1_000)
+        >>> clock.set_ahead(60)
+        >>> clock.now(), clock.monotonic()
+        (1060.0, 1000.0)
     """
 
     is_virtual = True
-    """No real time passes, in which somebody could block the loop."""
+    """True: no real time passes, so a step can't block the loop."""
 
     def __init__(self, start: datetime | float = START) -> None:
         self._passed = _seconds(start)
         self._ahead = 0.0
         self.alarms: set[_Alarm] = set()
-        """Those that are set, by the time of day."""
+        """The alarms that are set, by the time of day."""
 
     def __repr__(self) -> str:
         """Return the time it shows."""
@@ -60,14 +67,14 @@ class VirtualClock:
         return self._passed + self._ahead
 
     def monotonic(self) -> float:
-        """Return the virtual time that has passed, which setting the time of day leaves alone."""
+        """Return the virtual time that has passed. ``set_ahead`` does not change it."""
         return self._passed
 
     def set_ahead(self, seconds: float) -> None:
-        """Set the time of day, as somebody does who corrects a clock. Nothing else moves.
+        """Set the time of day, as if a clock were corrected. Nothing else moves.
 
         Args:
-            seconds: how far ahead of what it shows now; below 0: back.
+            seconds: Seconds to add to the time of day; less than 0 sets it back.
         """
         self._ahead += seconds
         for alarm in list(self.alarms):
@@ -77,7 +84,7 @@ class VirtualClock:
         """Call back in the running loop when the virtual time of day ``due`` has come.
 
         Raises:
-            RuntimeError: the running loop is not the one that moves this clock.
+            RuntimeError: If the running loop is not the one that moves this clock.
         """
         return _Alarm(self, self._loop(), due, callback)
 
@@ -85,7 +92,7 @@ class VirtualClock:
         """Call back in the running loop after ``delay`` seconds of virtual time.
 
         Raises:
-            RuntimeError: the running loop is not the one that moves this clock.
+            RuntimeError: If the running loop is not the one that moves this clock.
         """
         return self._loop().call_at(self._passed + max(0.0, delay), callback)
 

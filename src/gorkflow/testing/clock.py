@@ -1,7 +1,7 @@
 """Virtual time: a clock, and the event loop that moves it.
 
-In a ``VirtualLoop``, time stands still while anything can go on without it, and jumps to the next
-timer when nothing can. So ``asyncio.sleep(86_400)`` takes no time, and the same program always sees
+In a ``VirtualLoop``, time stands still while anything can run, and jumps to the next timer
+otherwise. So ``asyncio.sleep(86_400)`` takes no time, and the same program always sees
 the same times.
 
 The loop looks in this order, whenever no callback is ready:
@@ -38,7 +38,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
-"""Whether what runs is a step's handler, watched by a scheduler of ours."""
+"""True in a step's handler that a scheduler of ours watches."""
 
 _NEVER = 10 * 365 * 86_400.0
 _RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
@@ -47,7 +47,18 @@ _FUTILE = 300  # jumps to background timers in a row after which nothing will co
 
 
 class StuckError(GorkflowError):
-    """Nothing can happen any more in virtual time: no timer, no thread, no socket is left."""
+    """Nothing can happen any more in virtual time: no timer, thread or socket is left.
+
+    Example:
+        import asyncio
+
+        from gorkflow import testing
+
+        try:
+            testing.in_virtual_time(asyncio.Event().wait())
+        except testing.StuckError as error:
+            assert "nothing can happen any more" in str(error)
+    """
 
 
 class _Timer(NamedTuple):
@@ -61,7 +72,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is virtual.
 
     Args:
-        clock: what it moves; a fresh one unless given.
+        clock: The clock that it moves; the default is a fresh one.
+
+    Example:
+        import asyncio
+
+        from gorkflow.testing import VirtualLoop
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(asyncio.sleep(86_400))  # takes no time
     """
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
@@ -70,7 +89,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Asked before time passes: True if it made something ready. Its argument: whether the next
         thing to come is a timer of a handler."""
         self.stuck: list[Callable[[StuckError], object]] = []
-        """Told when nothing can happen any more; they have to make something happen."""
+        """Called when nothing can happen any more; they have to make something happen."""
         self._timers: list[_Timer] = []
         self._idle: list[_Timer] = []
         self._numbers = itertools.count()
@@ -119,16 +138,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     # ---- work that the loop can't see -------------------------------------------------------
 
     def begin_outside(self) -> None:
-        """Take note that work begins whose end will wake the loop: time must not jump over it."""
+        """Count work outside of the loop that begins: time must not jump over it."""
         self._working += 1
 
     def end_outside(self) -> None:
-        """Take note that such work has ended. From other threads: ``call_soon_threadsafe`` it."""
+        """Count the end of such work. From other threads: ``call_soon_threadsafe`` it."""
         self._working -= 1
 
     @property
     def is_working(self) -> bool:
-        """Whether such work goes on."""
+        """True while such work runs."""
         return self._working > 0
 
     def run_in_executor(
@@ -254,9 +273,25 @@ class _Selector(selectors.BaseSelector):
 
 @contextmanager
 def outside() -> Generator[None]:
-    """Tell virtual time that what is awaited in here comes from elsewhere, say a thread of yours.
+    """Let virtual time wait for work outside of the loop, such as a thread of yours.
 
-    It waits for that then, instead of jumping. In any other loop this does nothing.
+    In any other loop this does nothing.
+
+    Example:
+        import asyncio
+        import threading
+
+        from gorkflow import testing
+
+
+        async def main() -> None:
+            loop, done = asyncio.get_running_loop(), asyncio.Event()
+            threading.Thread(target=loop.call_soon_threadsafe, args=(done.set,)).start()
+            with testing.outside():
+                await done.wait()
+
+
+        testing.in_virtual_time(main())
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
@@ -270,16 +305,22 @@ def outside() -> Generator[None]:
 
 
 def in_virtual_time(main: Coroutine[Any, Any, T], *, start: datetime | float = START) -> T:
-    """Run a coroutine in a fresh ``VirtualLoop`` and return what it returns. Blocks.
+    """Run a coroutine in a fresh ``VirtualLoop``, and return its result. Blocks.
 
-    Where an event loop runs already, it runs in a thread of its own.
+    If an event loop is running already, it runs in a thread of its own.
 
     Args:
-        main: what to run.
-        start: the time of day at the beginning; seconds since the epoch, or a ``datetime``.
+        main: The coroutine.
+        start: The first time of day; seconds since the epoch, or a ``datetime``.
 
     Raises:
-        StuckError: it waits for something that can't come any more.
+        StuckError: If it waits for ever.
+
+    Example:
+        >>> import asyncio
+        >>> from gorkflow import testing
+        >>> testing.in_virtual_time(asyncio.sleep(86_400, "good morning"))
+        'good morning'
     """
 
     def whole() -> T:

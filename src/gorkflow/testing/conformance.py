@@ -67,7 +67,7 @@ __all__ = [
 
 
 class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading, Listing, Schedules):
-    """What every store does. Subclass it, and give ``make_store``.
+    """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.
     """

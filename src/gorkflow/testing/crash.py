@@ -1,4 +1,4 @@
-"""A run whose engine dies at every commit, once before and once after it is durable."""
+"""The crashes of a run: its engine dies at every commit, before and after it is durable."""
 
 from __future__ import annotations
 
@@ -22,31 +22,51 @@ Out = TypeVar("Out")
 
 
 class CrashOptions(PlayOptions, total=False):
-    """Options of ``crash_at_every_commit``, beside those of ``testing.run``; may be left out."""
+    """Options of ``crash_at_every_commit``, beside those of ``testing.run``. All are optional.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        options: testing.CrashOptions = {"commits": [1, 2]}
+        packing = Workflow("packing", input=int).then(pack)
+        assert testing.crash_at_every_commit(packing, 7, **options).cases == 4
+    """
 
     commits: Iterable[int] | None
-    """Only these, counted from 1."""
+    """The commits to test, counted from 1; the default is all."""
     make_store: Callable[[], Store]
-    """Called for each case; returns a fresh store, not opened. A memory store unless given."""
+    """Called for each case; returns a fresh store, not opened. The default makes a memory store."""
     make_deps: Callable[[], object] | None
     """Called for each case, for ``deps`` that have a state: the world that survives the crash."""
     check: Callable[[Any], object] | None
-    """Called with the ``deps`` of each case when it is over; what it asserts counts, too."""
+    """Called with the ``deps`` of each case at its end; a failed ``assert`` is a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubled:
-    """A step that began more often than in the undisturbed run."""
+    """A step that began more often than in the undisturbed run.
+
+    Example:
+        >>> from gorkflow.testing import Doubled
+        >>> print(Doubled(path="pay", times=2, expected=1, same_key=True, cases=("case 1",)))
+        'pay' began 2 times instead of 1, with the same idempotency key (1 cases, first: case 1)
+    """
 
     path: str
     times: int
-    """How often it began, in the worst case."""
+    """Number of beginnings in the worst case."""
     expected: int
-    """How often it began undisturbed."""
+    """Number of beginnings in the undisturbed run."""
     same_key: bool
-    """Whether every time it had the same idempotency key."""
+    """True if it always had the same idempotency key."""
     cases: tuple[str, ...]
-    """In which cases."""
+    """The cases in which it did."""
 
     def __str__(self) -> str:
         """Return one line."""
@@ -59,17 +79,33 @@ class Doubled:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CrashReport:
-    """What ``crash_at_every_commit`` found."""
+    """The report of ``crash_at_every_commit``.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        packing = Workflow("packing", input=int).then(pack)
+        report = testing.crash_at_every_commit(packing, 7)
+        assert report.cases == 2 * report.commits
+        assert not report.differences, str(report)
+        assert [step.path for step in report.doubled] == ["pack"]
+    """
 
     commits: int
-    """Of the undisturbed run."""
+    """Number of commits of the undisturbed run."""
     cases: int
-    """How often the engine was killed."""
+    """Number of deaths of the engine."""
     undisturbed: Result[Any]
     differences: tuple[Difference, ...]
-    """Cases that ended otherwise than the undisturbed run."""
+    """Differences from the undisturbed run."""
     by_design: tuple[Difference, ...]
-    """The same, where a crash may do that: a join decides by the order, or a block failed."""
+    """Differences that the workflow allows: a join decides by the order, or a block failed."""
     doubled: tuple[Doubled, ...]
     """Steps whose side effects may have happened twice: they should use their idempotency key."""
 
@@ -93,7 +129,21 @@ class CrashReport:
 
 
 class CrashCampaign(Protocol):
-    """The type of ``crash_at_every_commit``, for tests that take it as a fixture."""
+    """The type of ``crash_at_every_commit``, for tests that take it as a fixture.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        def test_packing(crash_at_every_commit: testing.CrashCampaign) -> None:
+            packing = Workflow("packing", input=int).then(pack)
+            assert not crash_at_every_commit(packing, 7).differences
+    """
 
     @overload
     def __call__(
@@ -124,20 +174,32 @@ def crash_at_every_commit(
     """Run a workflow, kill its engine at every commit, resume it, and compare. Blocks.
 
     For every commit of the undisturbed run there are two cases: the engine dies just before the
-    commit is durable, and just after. Dying means that nothing of it runs any more; it closes and
-    gives back nothing. Then another engine opens on the same store and carries the run on, or
-    starts it where the start was not recorded, as its caller would.
+    commit is durable, and just after. The first engine stops dead, and releases nothing. A second
+    one opens the same store and continues the run. If the start was not recorded, it starts the
+    run again, as a caller would.
 
     Args:
-        workflow: what to run.
-        input: its input.
-        options: see ``CrashOptions`` and ``PlayOptions``.
+        workflow: The workflow to run.
+        input: Its input.
+        options: Those of ``CrashOptions`` and ``PlayOptions``.
 
     Raises:
-        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
-        InputInvalidError: the input is not valid.
-        StuckError: undisturbed, it waits for something that can't come any more.
-        ValueError: the undisturbed run has no such commit.
+        WorkflowInvalidError: If a fake names an unknown step, or does not fit.
+        InputInvalidError: If the input is not valid.
+        StuckError: If the undisturbed run waits for ever.
+        ValueError: If the undisturbed run has no such commit.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        report = testing.crash_at_every_commit(Workflow("packing", input=int).then(pack), 7)
+        assert not report.differences, str(report)
     """
     commits = options.pop("commits", None)
     make_store = options.pop("make_store", MemoryStore)
@@ -233,10 +295,10 @@ class _Campaign:
 
 
 def _numbers(count: int, wanted: Iterable[int] | None) -> list[int]:
-    """Return the commits to look at.
+    """Return the commits to test.
 
     Raises:
-        ValueError: there is no such commit, so that nothing would be tested.
+        ValueError: If one of them does not exist, or none is left.
     """
     every = range(1, count + 1)
     numbers = list(every if wanted is None else wanted)

@@ -1,4 +1,4 @@
-"""Whether the result of a workflow depends on the order in which its steps happen to end."""
+"""The orders of a workflow: runs whose steps begin and end in many orders."""
 
 from __future__ import annotations
 
@@ -18,25 +18,55 @@ SEEDS = range(100)
 
 
 class ExploreOptions(PlayOptions, total=False):
-    """Options of ``explore``, beside those of ``testing.run``; all may be left out."""
+    """Options of ``explore``, beside those of ``testing.run``. All are optional.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        options: testing.ExploreOptions = {"seeds": range(3)}
+        packing = Workflow("packing", input=int).then(pack)
+        assert testing.explore(packing, 7, **options).runs == 4
+    """
 
     seeds: Iterable[int]
-    """One run for each; 0 to 99."""
+    """The seeds, one run for each; the default is 0 to 99."""
     make_deps: Callable[[], object] | None
     """Called before each run, for ``deps`` that have a state."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Exploration:
-    """What ``explore`` found."""
+    """The report of ``explore``.
+
+    Example:
+        from gorkflow import StepContext, Workflow, step, testing
+
+
+        @step
+        def first(ctx: StepContext[list[int]], order: int) -> int:
+            ctx.deps.append(order)
+            return len(ctx.deps)
+
+
+        both = Workflow("both", input=int).parallel(first, first.options(id="second"))
+        report = testing.explore(both, 7, make_deps=list, seeds=range(10))
+        assert report.runs == 11
+        assert report.differences  # the outputs depend on the order
+    """
 
     runs: int
     orders: int
-    """In how many different orders the results of the attempts came."""
+    """Number of different orders in which the results arrived."""
     differences: tuple[Difference, ...]
-    """Runs that ended otherwise, though nothing in the workflow says that they may."""
+    """Differences from the run in declared order, which the workflow does not allow."""
     by_design: tuple[Difference, ...]
-    """Runs that ended otherwise because a join decides by the order, or a block failed."""
+    """Differences that the workflow allows: a join decides by the order, or a block failed."""
 
     def __str__(self) -> str:
         """Return it for people."""
@@ -76,19 +106,31 @@ def explore(
 ) -> Exploration:
     """Run a workflow in many orders, and report every run that ends otherwise. Blocks.
 
-    For each seed, the attempts that are ready begin, and those that have a result hand it over, in
-    an order drawn from the seed; sometimes several at once. Everything that happens follows from
-    the seed, so ``testing.run(workflow, input, seed=17)`` does the same again. Compared with the
-    run in declared order are the output, the state, the failures and the status of each step.
+    The seed draws the order in which attempts begin and pass on their results, sometimes several at
+    once. Everything follows from the seed, so ``testing.run(workflow, input, seed=17)`` repeats a
+    run. The output, the state, the failures and the status of each step are compared with the run
+    in declared order.
 
     Args:
-        workflow: what to run.
-        input: its input.
-        options: see ``ExploreOptions`` and ``PlayOptions``.
+        workflow: The workflow to run.
+        input: Its input.
+        options: Those of ``ExploreOptions`` and ``PlayOptions``.
 
     Raises:
-        WorkflowInvalidError: there is no such step to fake, or a fake does not fit.
-        InputInvalidError: the input is not valid.
+        WorkflowInvalidError: If a fake names an unknown step, or does not fit.
+        InputInvalidError: If the input is not valid.
+
+    Example:
+        from gorkflow import Workflow, step, testing
+
+
+        @step
+        def pack(order: int) -> str:
+            return f"parcel {order}"
+
+
+        packing = Workflow("packing", input=int).then(pack)
+        assert not testing.explore(packing, 7, seeds=range(5)).differences
     """
     seeds = options.pop("seeds", SEEDS)
     make_deps = options.pop("make_deps", None)
