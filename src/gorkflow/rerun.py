@@ -18,7 +18,7 @@ has to wait for something that runs again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gorkflow import events as ev
@@ -27,16 +27,15 @@ from gorkflow.flow import (
     LoopSpec,
     NodeSpec,
     Place,
-    WaitSpec,
     WorkflowSpec,
     id_at,
     is_template,
-    item_mark,
     iteration_mark,
     join_path,
     template_of,
     walk,
 )
+from gorkflow.machine.history import Done, History, marks_of
 from gorkflow.machine.kept import is_whole
 from gorkflow.state_changes import Write
 
@@ -54,56 +53,28 @@ class Result(NamedTuple):
     state: tuple[Write, ...] = ()
 
 
-def results(tree: WorkflowSpec, events: Iterable[ev.Event]) -> dict[str, Result]:
+def results(history: History, events: Sequence[ev.Event]) -> dict[str, Result]:
     """Return what a run completed, by path: the exact bytes, never re-encoded.
 
-    A failure that ``continue_on_error`` made into ``None`` is no result, nor is one that a join got
-    over: what failed runs again. Nor is a result that was undone, or should have been: whether that
-    worked or not, it can't be built on.
+    A failure that ``continue_on_error`` made into ``None`` is not a result, nor is one that a join
+    got over: what failed runs again. Nor is a result that was undone, or should have been: whether
+    that worked or not, nothing can be built on it.
+
+    Args:
+        history: what the events say.
+        events: all of the run, from the first.
     """
-    nodes = dict(walk(tree))
-    found: dict[str, Result] = {}
-    for event in events:
-        if isinstance(event, ev.UndoStarted):
-            for path in event.paths:
-                found.pop(path, None)
-            return found  # nothing is done from here on but to undo
-        result = _result(event, nodes, found)
-        if result is not None:
-            found[event.path] = result
-    return found
+    return {path: _result(done, events[done.seq - 1]) for path, done in history.done.items()}
 
 
-def _result(
-    event: ev.Event, nodes: Mapping[str, NodeSpec], found: Mapping[str, Result]
-) -> Result | None:
-    """Return the result that an event recorded; ``None``: it recorded none."""
-    path, seq = event.path, event.seq
-    if isinstance(event, ev.StepCompleted):
-        return Result("completed", event.output, None, seq, None, event.state)
-    if isinstance(event, ev.Decided):
-        return _decided(nodes.get(template_of(path)), event, found.get(path))
-    if isinstance(event, ev.Expanded):
-        return Result("expanded", None, event.count, seq, event.keys)
-    if isinstance(event, ev.SignalReceived):
-        return Result("received", event.payload, None, seq)
-    if isinstance(event, ev.ResultKept):
-        return Result(event.what, event.output, event.choice, seq, event.keys, event.state)
-    if isinstance(event, ev.TimerFired) and event.key == "sleep":
-        return Result("slept", None, None, seq)
-    if isinstance(event, ev.TimerFired) and event.key == "wait":
-        node = nodes.get(template_of(path))
-        if isinstance(node, WaitSpec) and node.default is not None:
-            return Result("received", None, None, seq)
-    return None
-
-
-def _decided(node: NodeSpec | None, event: ev.Decided, before: Result | None) -> Result:
-    """Return what a choice, or a loop so far, decided."""
-    if not isinstance(node, LoopSpec):
-        return Result("decided", None, event.choice, event.seq)
-    number = 1 if before is None or before.choice is None else before.choice + 1
-    return Result("looping" if event.choice else "looped", None, number, event.seq)
+def _result(done: Done, event: ev.Event) -> Result:
+    output: bytes | None = None
+    state: tuple[Write, ...] = ()
+    if isinstance(event, ev.StepCompleted | ev.ResultKept):
+        output, state = event.output, event.state
+    elif isinstance(event, ev.SignalReceived):
+        output = event.payload
+    return Result(done.what, output, done.choice, done.seq, done.keys, state)
 
 
 def kept(
@@ -191,20 +162,6 @@ class _Keeping:
 
 def _same(segment: str, start: str) -> bool:
     return start in {segment, template_of(segment)}
-
-
-def marks_of(result: Result | None) -> Sequence[str]:
-    """Return what the paths of a map's items, or of a loop's iterations so far, end with.
-
-    Args:
-        result: of the map or loop; ``None``: there is none yet.
-    """
-    if result is None or result.choice is None:
-        return ()
-    if result.what == "expanded":
-        return [item_mark(index, result.keys) for index in range(result.choice)]
-    begun = result.choice + (result.what == "looping")
-    return [iteration_mark(number) for number in range(1, begun + 1)]
 
 
 def _around(tree: WorkflowSpec, start: str | None) -> set[str]:

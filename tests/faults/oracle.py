@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gorkflow import events as ev
-from gorkflow.engine._reads import Shown
+from gorkflow.engine._reads import Shown, run_of
 from gorkflow.engine._values import Values
 from gorkflow.flow import from_json
-from gorkflow.history import run_of
 from gorkflow.journal import Row, from_row
 from gorkflow.machine import replay
+from gorkflow.machine.history import read
 from gorkflow.model import RunStatus
 from gorkflow.store import Loaded
 from gorkflow.stores.sqlite import _reads
@@ -65,7 +65,8 @@ class Database:
         loaded = self.runs[run_id]
         values = Values(run_id, None)
         values.note(loaded.events)
-        run = run_of(loaded.row, from_json(loaded.tree), loaded.events, Shown(values))
+        history = read(run_id, from_json(loaded.tree), loaded.events)
+        run = run_of(loaded.row, history, loaded.events[0], Shown(values))
         failures = sorted([f.path, f.code.value, f.type] for f in run.failures if not f.handled)
         return [run.status.value, run.output, failures]
 

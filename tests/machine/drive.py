@@ -78,8 +78,9 @@ class Drive:
         *nodes: NodeSpec,
         deadline: float | None = None,
         kept: dict[str, tuple[object, ...]] | None = None,
+        tree: WorkflowSpec | None = None,
     ) -> None:
-        self.tree = WorkflowSpec(id="run", nodes=nodes)
+        self.tree = tree or WorkflowSpec(id="run", nodes=nodes)
         self.machine = Machine(RUN, self.tree)
         self.observer = Observer(self.tree)
         self.history: list[ev.Event] = []

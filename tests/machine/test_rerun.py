@@ -11,16 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gorkflow import events as ev
+from gorkflow import rerun
 from gorkflow.flow import LoopSpec, StepSpec, WaitSpec, template_of, walk
 from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, RunStep, StartTimer
+from gorkflow.machine.history import marks_of, read
 from gorkflow.model import FailureCode
 from gorkflow.policy import Join, tolerate
-from gorkflow.rerun import kept, marks_of, results
+from gorkflow.rerun import kept
 
 from .drive import Drive
 from .generate import Trees
 from .reference import is_derived
-from .simulation import simulate
+from .simulation import RUN, simulate
 from .symbols import symbol
 
 FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
@@ -34,6 +36,11 @@ AT_RANDOM = settings(
 seeds = given(st.randoms(use_true_random=False))
 FOLLOW_FROM_RESULTS = {"validation", "state_conflict"}
 """How a run can fail in which nothing goes wrong: of too few items, or of what branches wrote."""
+
+
+def results_of(run):
+    """What a run can hand on to one that repeats it."""
+    return rerun.results(read(RUN, run.tree, run.history), run.history)
 
 
 class Orderly(Trees):
@@ -153,12 +160,12 @@ def test_a_failed_run_repeated_ends_as_if_nothing_had_happened(rng):
     tree = Orderly(rng).tree()
     undisturbed = Play(rng, tree)
     original = Play(rng, tree, fails=rng.choice((0.1, 0.3, 0.6)), cancelled=rng.choice((0, 0.05)))
-    keep = kept(tree, results(tree, original.history))
-    rerun = Play(rng, tree, keep=keep)
-    assert rerun.status == undisturbed.status == "completed"
-    assert rerun.result == undisturbed.result
-    assert rerun.ran == undisturbed.ran - set(keep)
-    rerun.replays()
+    keep = kept(tree, results_of(original))
+    again = Play(rng, tree, keep=keep)
+    assert again.status == undisturbed.status == "completed"
+    assert again.result == undisturbed.result
+    assert again.ran == undisturbed.ran - set(keep)
+    again.replays()
 
 
 @AT_RANDOM
@@ -167,18 +174,18 @@ def test_from_any_node_what_is_kept_and_what_runs_make_up_the_whole(rng):
     tree = Orderly(rng).tree()
     undisturbed = Play(rng, tree)
     original = Play(rng, tree, fails=rng.choice((0, 0, 0.2)))
-    done = results(tree, original.history)
+    done = results_of(original)
     instances = walk(tree, lambda path, _: marks_of(done.get(path)))
     start = rng.choice([path for path, _ in [*walk(tree), *instances]] or [None])
     keep = kept(tree, done, start)
-    rerun = Play(rng, tree, keep=keep)
-    assert rerun.result == undisturbed.result
-    assert rerun.ran.isdisjoint(keep)
-    assert rerun.ran | steps_of(tree, keep) == undisturbed.ran
+    again = Play(rng, tree, keep=keep)
+    assert again.result == undisturbed.result
+    assert again.ran.isdisjoint(keep)
+    assert again.ran | steps_of(tree, keep) == undisturbed.ran
     assert set(keep) <= set(kept(tree, done))
     for path in undisturbed.ran:
         if start in {path, template_of(path)}:
-            assert path in rerun.ran
+            assert path in again.ran
 
 
 @AT_RANDOM
@@ -186,23 +193,23 @@ def test_from_any_node_what_is_kept_and_what_runs_make_up_the_whole(rng):
 def test_no_kept_result_is_made_again_whatever_the_joins(rng):
     simulation = simulate(rng)
     tree = simulation.tree
-    done = results(tree, simulation.history)
+    done = results_of(simulation)
     start = rng.choice([None, *(path for path, _ in walk(tree))])
     keep = kept(tree, done, start)
-    rerun = Play(rng, tree, keep=keep)
-    codes = {code for code, _ in rerun.failures}
-    assert rerun.status == ("failed" if codes else "completed")
+    again = Play(rng, tree, keep=keep)
+    codes = {code for code, _ in again.failures}
+    assert again.status == ("failed" if codes else "completed")
     assert codes <= FOLLOW_FROM_RESULTS
-    if not rerun.happened:  # then no block that was decided has another verdict
-        assert rerun.conflicts.isdisjoint(blocks(simulation.history, "completed"))
+    if not again.happened:  # then no block that was decided has another verdict
+        assert again.conflicts.isdisjoint(blocks(simulation.history, "completed"))
     made = {
-        e.path for e in rerun.history if isinstance(e, ev.StepScheduled | ev.Decided | ev.Expanded)
+        e.path for e in again.history if isinstance(e, ev.StepScheduled | ev.Decided | ev.Expanded)
     }
     assert made.isdisjoint(path for path, result in keep.items() if result.what != "looping")
-    rerun.replays()
-    twice = kept(tree, results(tree, rerun.history))
+    again.replays()
+    twice = kept(tree, results_of(again))
     # What follows a failure is not kept, nor what was undone.
-    if not blocks(rerun.history, "failed"):
+    if not blocks(again.history, "failed"):
         assert not Play(rng, tree, keep=twice).ran  # nothing is left to do
 
 
@@ -212,6 +219,6 @@ def test_the_random_runs_are_not_trivial():
     for _ in range(300):
         tree = Orderly(rng).tree()
         original = Play(rng, tree, fails=0.3)
-        keep = kept(tree, results(tree, original.history))
+        keep = kept(tree, results_of(original))
         partly += bool(keep) and bool(Play(rng, tree, keep=keep).ran)
     assert partly > 60

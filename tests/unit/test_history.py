@@ -7,16 +7,20 @@ import pytest
 from gorkflow.cli._board import Board
 from gorkflow.cli._plain import Values
 from gorkflow.flow import UndoSpec
-from gorkflow.history import KEPT, final_failures, step_executions, step_outcomes
+from gorkflow.machine.history import KEPT, read
 from gorkflow.model import StepStatus
 from gorkflow.policy import tolerate
 from tests.machine.drive import Drive, block, chain, mapped, sleep, step, wait
 
 
+def history(drive):
+    return read("run", drive.tree, drive.history)
+
+
 def shown(drive):
     """The rows of a run by path; the live tree has to agree with them."""
     values = Values("run", drive.tree, drive.history)
-    found = {row.path: row for row in step_executions("run", drive.tree, drive.history, values)}
+    found = {row.path: row for row in history(drive).executions(values)}
     board = Board("run", drive.tree)
     for event in drive.history:
         board.feed(event)
@@ -29,12 +33,12 @@ def shown(drive):
 def failures(drive):
     values = Values("run", drive.tree, drive.history)
     return [(f.path, str(f.code), f.attempt, f.handled)
-            for f in final_failures(drive.tree, drive.history, values)]  # fmt: skip
+            for f in history(drive).failures(values)]  # fmt: skip
 
 
 def outcomes(drive):
     values = Values("run", drive.tree, drive.history)
-    return step_outcomes(drive.tree, drive.history, values)
+    return history(drive).outcomes(values)
 
 
 def undoable(name):

@@ -7,10 +7,12 @@ from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.events import Default
 from gorkflow.flow import ChoiceSpec, SleepSpec, StepSpec, WaitSpec, walk
+from gorkflow.machine.history import read
 from gorkflow.rerun import Result, kept, locate, results
 from tests.machine.drive import Drive, block, chain, choice, sleep, wait
 from tests.machine.drive import passthrough as through
 from tests.machine.drive import step as leaf
+from tests.machine.simulation import RUN
 
 A, B, C, D, E, F, G, H = map(leaf, "abcdefgh")
 WHAT = {StepSpec: "completed", ChoiceSpec: "decided", SleepSpec: "slept", WaitSpec: "received"}
@@ -197,7 +199,7 @@ def test_results_are_read_from_the_history():
     drive.receive("x")
     drive.fire("y", "wait")
     drive.fire("z", "wait")
-    found = results(drive.tree, drive.history)
+    found = results(read(RUN, drive.tree, drive.history), drive.history)
     at = {(event.kind, event.path): event.seq for event in drive.history}
     assert found == {
         "a": Result("completed", b"1", None, at["step_completed", "a"]),
@@ -219,7 +221,9 @@ def test_what_a_rerun_kept_is_a_result_like_any_other():
     drive = Drive(A, B, kept={"a": ("completed", b"1", None, 7)})
     drive.begin()
     drive.fail("b")
-    assert results(drive.tree, drive.history) == {"a": Result("completed", b"1", None, 2)}
+    assert results(read(RUN, drive.tree, drive.history), drive.history) == {
+        "a": Result("completed", b"1", None, 2)
+    }
 
 
 # ---- names ------------------------------------------------------------------------------------

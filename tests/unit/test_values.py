@@ -53,9 +53,10 @@ ANN = codec_of(Approval).encode(Approval(by="ann"))
 HISTORY = (
     ev.RunCreated("r", 1, "", 0.0, "f", INPUT),
     ev.RunStarted("r", 2, "", 0.0, None),
-    ev.StepCompleted("r", 3, "prepare", 0.0, 1, BIG, 0.0),
-    ev.WaitOpened("r", 4, "approved", 0.0, "approved", SCHEMA, None),
-    ev.SignalReceived("r", 5, "approved", 0.0, 1, ANN),
+    ev.StepScheduled("r", 3, "prepare", 0.0, 1, 1, 0.0),
+    ev.StepCompleted("r", 4, "prepare", 0.0, 1, BIG, 0.0),
+    ev.WaitOpened("r", 5, "approved", 0.0, "approved", SCHEMA, 5.0),
+    ev.SignalReceived("r", 6, "approved", 0.0, 1, ANN),
 )
 KEPT = (
     ev.RunCreated("r", 1, "", 0.0, "f", INPUT),
@@ -71,7 +72,7 @@ def values_of(history, definition=None):
 
 
 @pytest.mark.parametrize(
-    ("history", "pair"), [(HISTORY, (3, 5)), (KEPT, (2, 3))], ids=["received", "kept"]
+    ("history", "pair"), [(HISTORY, (4, 6)), (KEPT, (2, 3))], ids=["received", "kept"]
 )
 def test_the_pair_is_of_the_types_of_the_producer_and_the_signal(history, pair):
     values = values_of(history)
@@ -90,15 +91,15 @@ def test_a_pair_is_validated_for_another_type_that_takes_it_whole():
         return {"id": 1}
 
     flow = Workflow("flow", input=Order).then(anything).wait_for(approved)
-    anything_returned = ev.StepCompleted("r", 3, "anything", 0.0, 1, b'{"id":7}', 0.0)
-    values = values_of((HISTORY[0], anything_returned, HISTORY[4]), flow.compile())
+    anything_returned = ev.StepCompleted("r", 4, "anything", 0.0, 1, b'{"id":7}', 0.0)
+    values = values_of((HISTORY[0], anything_returned, HISTORY[5]), flow.compile())
     wanted = tuple[Order, Approval] | None
-    assert values.received((3, 5), wanted) == (Order(id=7), Approval(by="ann"))
+    assert values.received((4, 6), wanted) == (Order(id=7), Approval(by="ann"))
 
 
 def test_the_default_of_a_wait_is_of_the_signals_type():
     values = values_of(HISTORY)
-    assert values.value((3, Default("approved")))[1] == Approval(by="nobody")
+    assert values.value((4, Default("approved")))[1] == Approval(by="nobody")
 
 
 def test_a_signal_may_carry_nothing():
@@ -112,7 +113,7 @@ def test_a_signal_may_carry_nothing():
 def test_without_the_code_values_are_plain_data():
     values = Values("r", None, FLOW.compile().tree)
     values.note(HISTORY)
-    assert values.value((3, 5)) == ({"id": 7, "lines": 3}, {"by": "ann"})
+    assert values.value((4, 6)) == ({"id": 7, "lines": 3}, {"by": "ann"})
     assert values.value(Default("approved")) == {"by": "nobody"}
 
 
@@ -141,11 +142,11 @@ def problems(now: Workflow[Any, Any], events: Any) -> list[str]:
 def test_another_type_of_signal_does_not_fit():
     said = "signal 'approved' can't be read as str: expected str, not Approval"
     now = changed(signal=Signal("approved", str))
-    assert problems(now, HISTORY[:4]) == []  # none has come yet
+    assert problems(now, HISTORY[:5]) == []  # none has come yet
     assert problems(now, HISTORY) == [said]
 
 
-@pytest.mark.parametrize(("events", "fits"), [(HISTORY[:4], False), (HISTORY, True), (KEPT, True)])
+@pytest.mark.parametrize(("events", "fits"), [(HISTORY[:5], False), (HISTORY, True), (KEPT, True)])
 def test_a_wait_that_is_gone_does_not_fit_unless_it_is_over(events, fits):
     gone = ["the wait 'approved' for signal 'approved' is gone"]
     assert problems(changed(id="elsewhere"), events) == ([] if fits else gone)
@@ -156,7 +157,7 @@ def test_a_wait_that_is_gone_does_not_fit_unless_it_is_over(events, fits):
 
 def test_other_options_of_a_wait_fit_and_the_recorded_ones_stay():
     now = changed(timeout=60)
-    assert problems(now, HISTORY[:4]) == []
+    assert problems(now, HISTORY[:5]) == []
     then = FLOW.compile()
     definition = carried_on(now.compile(), then.tree, then.text)
     values = values_of(HISTORY, definition)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gorkflow import events as ev
 from gorkflow.cli._output import one_line
+from gorkflow.errors import HistoryError
 from gorkflow.flow import (
     UNDO,
     BlockSpec,
@@ -21,9 +22,8 @@ from gorkflow.flow import (
     template_of,
     undo_path,
 )
-from gorkflow.insight.waiting import Queue, limits_of
+from gorkflow.machine.history import NOT_REACHED, History, left_by, limits_of
 from gorkflow.model import RunStatus, StepStatus
-from gorkflow.unreached import NOT_REACHED, Unreached
 
 ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
 
@@ -109,8 +109,7 @@ class Board:
         self.status = RunStatus.PENDING
         self.by_status: dict[StepStatus, dict[str, Item]] = {status: {} for status in StepStatus}
         self.steps = 0
-        self._queue = Queue(run_id, tree)
-        self._unreached = Unreached(tree)
+        self._history: History | None = History(run_id, tree)
         self.counted: dict[str, Item] = {}
         """The steps inside maps and loops, by template."""
         for node in tree.nodes:
@@ -141,7 +140,7 @@ class Board:
 
     def feed(self, event: ev.Event) -> None:
         """Take note of an event."""
-        self._unreached.note(event)
+        changed = self._hear(event)
         if isinstance(event, ev.RunStarted):
             self.status = RunStatus.RUNNING
             self.root.began = event.at
@@ -149,8 +148,9 @@ class Board:
             self._undo(event)
         elif isinstance(event, ev.RunFinished):
             self._finish(event)
-        for path in self._queue.feed(event):
+        for path in changed:
             self._set_queued(path)
+            self._end_inside(path)
         item = self.items.get(template_of(event.path))
         fold = _FOLDS.get(type(event))
         if item is not None and item.repeats is not None:
@@ -158,16 +158,37 @@ class Board:
         elif item is not None and fold is not None and item.path == event.path:
             fold(self, item, event)
 
+    def _hear(self, event: ev.Event) -> Sequence[str]:
+        """Feed the history; return the paths of the nodes that stand otherwise by it."""
+        if self._history is None:
+            return ()
+        try:
+            return self._history.feed(event)
+        except HistoryError:  # the run can't go on, and whoever runs it says why
+            self._history = None
+            return ()
+
     def _set_queued(self, path: str) -> None:
         """Note whether a step waits for a limit."""
         item = self.items.get(template_of(path))
         if item is None:
             return  # an undo step: the event that it begins with comes next
         queued = item.queued
-        command = self._queue.waiting.get(path)
+        command = None if self._history is None else self._history.queued(path)
         queued.pop(path, None)
         if command is not None:
             queued[path] = command.ready_at
+
+    def _end_inside(self, path: str) -> None:
+        """Note how steps ended that never began, if the node at a path ended without them."""
+        ended = None if self._history is None else self._history.ended.get(path)
+        item = self.items.get(path) if path else self.root
+        if ended is None or item is None or ended.status is StepStatus.COMPLETED:
+            return
+        status, reason = left_by(ended)
+        for inner in _inside(item):
+            if inner.is_step and inner.status is StepStatus.PENDING:
+                self._set(inner, status, None, reason)
 
     def _count(self, item: Item, event: ev.Event) -> None:
         """Take note of an event about one of the steps that an item stands for."""
@@ -290,9 +311,8 @@ class Board:
         self._give_up_rest()
 
     def _give_up_rest(self) -> None:
-        withdrawn = self._unreached.withdrawn()
         for item in list(self.by_status[StepStatus.PENDING].values()):
-            self._set(item, StepStatus.CANCELLED, None, withdrawn.get(item.path, NOT_REACHED))
+            self._set(item, StepStatus.CANCELLED, None, NOT_REACHED)
         for item in self.counted.values():
             if item.repeats and "" in item.repeats:
                 self._repeat(item, "", StepStatus.CANCELLED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, cast
@@ -11,14 +11,13 @@ from typing import Any, cast
 from msgspec import Struct
 
 from gorkflow import events as ev
-from gorkflow.codec import view, views
+from gorkflow.codec import view
+from gorkflow.engine._reads import run_of
 from gorkflow.engine._recorded import reading, tree_of
 from gorkflow.errors import HistoryError, RunNotFoundError
 from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.flow import WorkflowSpec, defaults_of, template_of
-from gorkflow.history import run_of, step_executions
-from gorkflow.insight.waiting import with_limits
-from gorkflow.machine import state_of
+from gorkflow.machine.history import read
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -76,10 +75,9 @@ async def record(reader: RunReader, run_id: str) -> Record:
     with reading(run_id):
         tree = tree_of(loaded)
         values = Values(run_id, tree, loaded.events)
-        run = run_of(loaded.row, tree, loaded.events, values)
-        run = replace(run, state=views(state_of(run_id, tree, loaded.events)))
-        steps = step_executions(run_id, tree, loaded.events, values)
-        return Record(run, tree, with_limits(steps, tree, loaded.events), loaded.events)
+        history = read(run_id, tree, loaded.events)
+        run = run_of(loaded.row, history, loaded.events[0], values)
+        return Record(run, tree, history.executions(values), loaded.events)
 
 
 class Values:

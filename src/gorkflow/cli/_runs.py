@@ -39,10 +39,10 @@ from gorkflow.cli._output import (
 )
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
+from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.flow import undone_path
-from gorkflow.history import summary_of
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import UNDOING, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow, Store

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from gorkflow.engine._reads import Shown
+from gorkflow.engine._reads import Shown, run_of
 from gorkflow.engine._recorded import reading, tree_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError
-from gorkflow.history import run_of, step_executions
 from gorkflow.journal import to_row
 from gorkflow.listing import RunFilter
-from gorkflow.machine import replay, state_of
+from gorkflow.machine.history import read
 from gorkflow.store import Finding, Level, Loaded, RunReader
 
 _PAGE = 200
@@ -51,12 +50,12 @@ def _contradiction(loaded: Loaded) -> str:
     row = loaded.row
     with reading(row.run_id):
         tree = tree_of(loaded)
-        machine = replay(row.run_id, tree, loaded.events)
+        history = read(row.run_id, tree, loaded.events)
+        machine = history.machine
         values = Values(row.run_id, None, tree)
         values.note(loaded.events)
-        run_of(row, tree, loaded.events, Shown(values))
-        step_executions(row.run_id, tree, loaded.events, Shown(values))
-        state_of(row.run_id, tree, loaded.events)
+        run_of(row, history, loaded.events[0], Shown(values))
+        history.executions(Shown(values))
         for event in loaded.events:
             payload = to_row(event).payload
             if payload is not None:

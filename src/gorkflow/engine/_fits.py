@@ -31,7 +31,7 @@ from gorkflow.flow import (
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
-    from gorkflow.engine._reach import Reach
+    from gorkflow.machine.reach import Reach
 
 _NOTHING: Any = object()
 _SHOWN = 3  # values of one step that a message tells of: a map may have 10,000

@@ -10,7 +10,6 @@ from gorkflow import events as ev
 from gorkflow.engine import _conditions
 from gorkflow.engine._executors import misplaced
 from gorkflow.engine._fits import can_read, unfit_types
-from gorkflow.engine._reach import Reach
 from gorkflow.engine._recorded import read_by
 from gorkflow.flow import (
     DecisionSpec,
@@ -24,9 +23,11 @@ from gorkflow.flow import (
     walk,
 )
 from gorkflow.language._settings import misfits
+from gorkflow.machine.history import read
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.machine.reach import Reach
 
 
 def differences(
@@ -47,13 +48,13 @@ def differences(
     """
     if definition.tree == tree:
         return []
-    reach = Reach(tree, events)
+    reach = read(events[0].run_id, tree, events).reach()
     here = dict(walk(definition.tree))
     problems: list[str] = []
     for path, node in walk(tree):
         now = here.get(path)
         if isinstance(node, MapSpec | DecisionSpec):
-            if reach.asks(path, node):
+            if reach.asks(path):
                 problems += _function_differences(path, node, now, definition)
         elif isinstance(node, StepSpec):
             problems += _reached_differences(path, node, now, reach)
@@ -62,7 +63,7 @@ def differences(
                 problems += _misplaced(path, node, definition, reach, executors)
         elif isinstance(node, WaitSpec) and reach.matters(path):
             problems += _wait_differences(path, node, now, ended=not reach.begins(path))
-        if isinstance(node, PauseSpec) and node.asks and reach.asks(path, node):
+        if isinstance(node, PauseSpec) and node.asks and reach.asks(path):
             problems += _time_differences(path, node, now)
     return problems
 
@@ -175,7 +176,9 @@ def type_differences(
         return []
     if definition.tree == tree and not thorough and can_read(definition):
         return []  # as nearly always: the code is that of the run
-    return unfit_types(tree, definition, events, Reach(tree, events), thorough=thorough)
+    return unfit_types(
+        tree, definition, events, read(events[0].run_id, tree, events).reach(), thorough=thorough
+    )
 
 
 def carried_on(definition: Definition, tree: WorkflowSpec, text: str) -> Definition:

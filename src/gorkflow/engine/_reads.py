@@ -13,8 +13,8 @@ from gorkflow._record import named_record
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
-from gorkflow.engine._reach import Reach
 from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._values import INPUT, Values
 from gorkflow.engine._within import calling, check_limits, holds_limits, waiting
 from gorkflow.errors import (
     EngineClosedError,
@@ -27,26 +27,27 @@ from gorkflow.errors import (
     ValueInvalidError,
 )
 from gorkflow.events import Ended as EndedRef
-from gorkflow.events import Event, FailureRef, Ref, RunFinished
-from gorkflow.history import (
-    run_of,
-    step_executions,
-    step_outcomes,
-    summary_of,
-    unhandled_failures,
-)
-from gorkflow.insight.waiting import with_limits
+from gorkflow.events import Event, FailureRef, Ref, RunCreated, RunFinished
 from gorkflow.listing import Page, RunFilter
-from gorkflow.machine import state_of
-from gorkflow.model import BLOCKED, Failure, Outcome, Run, RunStatus, StepExecution
+from gorkflow.machine.state import texts
+from gorkflow.model import (
+    BLOCKED,
+    Failure,
+    Outcome,
+    Run,
+    RunStatus,
+    StepExecution,
+    instant,
+    instant_if,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
-    from gorkflow.engine._values import Values
     from gorkflow.engine._worker import Worker
+    from gorkflow.machine.history import History, Reader
     from gorkflow.store import RunRow, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
@@ -115,8 +116,7 @@ class Reads:
         """Return a run in full."""
         run, shown = await self._load(run_id)
         with reading(run_id):
-            whole = run_of(run.row, run.tree, run.events, shown)
-            return replace(whole, state=views(state_of(run_id, run.tree, run.events)))
+            return run_of(run.row, run.history(), run.created, shown)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -128,8 +128,7 @@ class Reads:
         """Return all steps of a run."""
         run, shown = await self._load(run_id)
         with reading(run_id):
-            steps = step_executions(run_id, run.tree, run.events, shown)
-            return with_limits(steps, run.tree, run.events)
+            return run.history().executions(shown)
 
     async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """Iterate over a run's events until it has ended."""
@@ -265,8 +264,8 @@ class Reads:
                 status=last.status,
                 output=shown.value(last.output),
                 reason=last.reason,
-                failures=unhandled_failures(run.events, shown),
-                outcomes=step_outcomes(run.tree, run.events, shown) if failed else {},
+                failures=tuple(map(shown.failure, last.failures)),
+                outcomes=run.history().outcomes(shown) if failed else {},
             )
 
     async def check_workflow(self, run_id: str, workflow_id: str) -> None:
@@ -300,8 +299,8 @@ class Reads:
         definition = self._registry.of_run(run_id, run.row.workflow_id)
         if definition is not None and not run.row.status.terminal:
             with reading(run_id):
-                reach = Reach(run.tree, run.events)
-                check_limits(definition, run_id, self._store, reach.begins)
+                begins = run.history().reach().begins
+                check_limits(definition, run_id, self._store, begins)
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)
@@ -345,6 +344,50 @@ class Reads:
             if not waiting:
                 self._waiting.pop(run_id, None)
                 self._latest.pop(run_id, None)
+
+
+def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
+    """Return a run in full.
+
+    Args:
+        row: its summary.
+        history: what its events say.
+        first: its first event.
+        reader: reads its values.
+    """
+    result = history.machine.result
+    output = result.value if result is not None and row.status is RunStatus.COMPLETED else None
+    given, made, plain = reader.shown(INPUT, output)
+    created = first if isinstance(first, RunCreated) else None
+    return replace(
+        summary_of(row),
+        input=given,
+        output=made,
+        plain=plain,
+        failures=history.failures(reader),
+        progress=history.progress(),
+        state=views(texts(history.machine)),
+        origin=None if created is None else created.origin,
+        from_step=None if created is None else created.from_step,
+    )
+
+
+def summary_of(row: RunRow) -> Run:
+    """Return a run without what only its events say."""
+    return Run(
+        run_id=row.run_id,
+        workflow_id=row.workflow_id,
+        workflow_version=row.workflow_version,
+        status=row.status,
+        reason=row.reason,
+        resource_id=row.resource_id,
+        tags=dict(row.tags),
+        created_at=instant(row.created_at),
+        started_at=instant_if(row.started_at),
+        finished_at=instant_if(row.finished_at),
+        due_at=instant_if(row.due_at),
+        worker_id=row.worker_id,
+    )
 
 
 class Shown:

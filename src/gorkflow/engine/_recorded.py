@@ -13,6 +13,7 @@ from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunCreated
 from gorkflow.flow import WorkflowSpec, defaults_of, fingerprint, from_json
+from gorkflow.machine.history import History, read
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -37,6 +38,14 @@ class Recorded:
         first = self.events[0]
         assert isinstance(first, RunCreated)  # its fingerprint was compared
         return first
+
+    def history(self) -> History:
+        """Return what the events say.
+
+        Raises:
+            HistoryError: If they contradict the definition or each other.
+        """
+        return read(self.row.run_id, self.tree, self.events)
 
     def values(self, definition: Definition | None) -> Values:
         """Return the values of the run; without a definition, as plain data."""

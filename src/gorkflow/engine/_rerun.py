@@ -18,6 +18,7 @@ from gorkflow.errors import (
     StoreCorruptError,
 )
 from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
+from gorkflow.machine.history import read
 from gorkflow.node import Node
 from gorkflow.rerun import Result, kept, locate, results
 
@@ -68,7 +69,11 @@ async def driver_of_rerun(
         definition = without_code(row.workflow_id, tree, loaded.tree)
     else:
         code = code or registry.of_run(row.run_id, row.workflow_id)
-        ended = [ResultKept(row.run_id, 0, path, 0.0, *result) for path, result in keep.items()]
+        at = created.at
+        ended = [
+            ResultKept(row.run_id, seq, path, at, *result)
+            for seq, (path, result) in enumerate(keep.items(), 2)
+        ]
         definition, unfit = _definition(
             code, loaded, tree, [created, *ended], registry.executors, accept=accept_types
         )
@@ -122,7 +127,7 @@ def _kept(
     """Return the tree of a run, the path to begin again at, and what is kept, by path."""
     with reading(loaded.row.run_id):
         tree = tree_of(loaded)
-        done = results(tree, loaded.events)
+        done = results(read(loaded.row.run_id, tree, loaded.events), loaded.events)
         start = None if from_step is None else locate(tree, from_step, done)
         return tree, start, kept(tree, done, start)
 

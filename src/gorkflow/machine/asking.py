@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from gorkflow import events as ev
+from gorkflow.flow import NodeSpec
 from gorkflow.machine.commands import CancelStep, Request
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import StepStatus
@@ -30,6 +32,20 @@ class Asking(Frame):
     def answered(self, event: ev.Event) -> None:
         """Go on with the answer."""
         raise NotImplementedError
+
+    def inside(self) -> Iterable[Frame]:
+        return () if self.asking else self.inside_answered()
+
+    def left(self) -> Iterable[NodeSpec]:
+        return self.spec.children() if self.asking else self.left_answered()
+
+    def inside_answered(self) -> Iterable[Frame]:
+        """Return the live nodes directly inside, now that nothing is asked."""
+        return super().inside()
+
+    def left_answered(self) -> Iterable[NodeSpec]:
+        """Return the nodes that it may still enter, now that nothing is asked."""
+        return super().left()
 
     def expects(self, attempt: int) -> bool:
         return self.asking

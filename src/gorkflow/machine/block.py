@@ -55,6 +55,7 @@ class BlockFrame(Frame):
 
     def enter(self) -> None:
         """Begin the block, not its branches yet."""
+        self.verdict: StepStatus | None = None
         self.entered_at = self.machine.passed(self.machine.at)
         if self.spec.timeout is not None:
             self.machine.start_timeout(self, self.spec.timeout)
@@ -69,7 +70,6 @@ class BlockFrame(Frame):
         self.results: list[Ended | None] = [None] * total
         self.tally = joins.Tally(total)
         self.enough = joins.enough(self.spec.join, total)
-        self.verdict: StepStatus | None = None
         self.decided_at = 0  # seq of block_decided
         self.overlays: dict[int, Overlay] | None = None
         self.conflict = 0  # seq of the failure, if branches conflict over the state
@@ -107,6 +107,16 @@ class BlockFrame(Frame):
             child = self.children[index] = self.child_at(index)
             child.start()
         self.filling = False
+
+    @property
+    def is_lost(self) -> bool:
+        return self.verdict is FAILED or self.verdict is CANCELLED
+
+    def inside(self) -> Iterable[Frame]:
+        return self.children.values()
+
+    def left(self) -> Iterable[NodeSpec]:
+        return map(self.branch, self.queue)
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         del self.children[child.index]
@@ -256,6 +266,7 @@ class BlockFrame(Frame):
             self._tally(was.status, -1)
         if not mark:
             self.outer.results[node.id] = ended
+        self.machine.note(ended)
         self._count(index, ended)
 
     def receive(self, event: ev.Event) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gorkflow import events as ev
-from gorkflow.events import Default, Ended, Ref
+from gorkflow.events import Default, Ended
 from gorkflow.flow import ChoiceSpec, NodeSpec, join_path
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import Decide
@@ -32,18 +34,17 @@ class ChoiceFrame(Asking):
     def _choose(self, choice: int) -> None:
         spec: ChoiceSpec = self.spec
         nodes = spec.children()
-        # With no arm left the choice is skipped: its default stands in, or what it was given.
-        instead: Ref = self.input if spec.default is None else Default(self.path)
         for index, node in enumerate(nodes):
             if index != choice:
-                self._skip(node, choice, instead if choice >= len(nodes) else None)
-        if choice >= len(nodes):
+                self._skip(node, choice)
+        if choice >= len(nodes):  # its default stands in, or what it was given
+            instead = self.input if spec.default is None else Default(self.path)
             self.end(StepStatus.COMPLETED, value=instead)
             return
         self.child: Frame = self.make_child(nodes[choice], choice)
         self.child.start()
 
-    def _skip(self, node: NodeSpec, choice: int, value: Ref) -> None:
+    def _skip(self, node: NodeSpec, choice: int) -> None:
         arms = self.spec.arms
         if choice < len(arms):
             why = f"{arms[choice].condition} held"
@@ -51,7 +52,11 @@ class ChoiceFrame(Asking):
             why = " and ".join(arm.condition for arm in arms) + " did not hold"
         path = join_path(self.outer.path, node.id)
         self.machine.emit(ev.StepSkipped, path, why)
-        self.outer.results[node.id] = Ended(path, StepStatus.SKIPPED, value, reason=why)
+        self.outer.results[node.id] = skipped = Ended(path, StepStatus.SKIPPED, reason=why)
+        self.machine.note(skipped)
+
+    def inside_answered(self) -> Iterable[Frame]:
+        return (self.child,)
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         del self.child  # so that no cycle is left

@@ -16,6 +16,7 @@ overrides it. Nothing starts in a frame that was told to stop.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,6 +86,29 @@ class Frame:
         """Stop the node from above."""
         raise NotImplementedError
 
+    @property
+    def status(self) -> StepStatus:
+        """How it stands while it is live."""
+        return StepStatus.RUNNING
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether it may ask its function, now or later."""
+        return self.asking
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it can't complete any more, though it is live: what comes next is not entered."""
+        return any(child.is_lost for child in self.inside())
+
+    def inside(self) -> Iterable[Frame]:
+        """Return the live nodes directly inside."""
+        return ()
+
+    def left(self) -> Iterable[NodeSpec]:
+        """Return the nodes directly inside that it may still enter."""
+        return ()
+
     def expects(self, attempt: int) -> bool:
         """Return whether a result of this attempt would be taken; else it comes too late."""
         return False
@@ -114,7 +138,7 @@ class Frame:
         ended = Ended(self.path, status, value, failures, reason, optional)
         self.live = False
         self.guard = None  # which may be the frame itself
-        self.machine.leave(self)
+        self.machine.leave(self, ended)
         if self.known and self.scope is not None:
             self.scope.results[self.spec.id] = ended
         if self.parent is None:

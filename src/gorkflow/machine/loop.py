@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gorkflow import events as ev
 from gorkflow.events import Ended
-from gorkflow.flow import LoopSpec, iteration_mark
+from gorkflow.flow import LoopSpec, NodeSpec, iteration_mark
 from gorkflow.machine.asking import Asking
 from gorkflow.machine.commands import Decide
 from gorkflow.machine.frame import Frame, Strength
@@ -38,6 +40,17 @@ class LoopFrame(Asking):
             self.entering = False
             if child.live or not self.live or not self._goes_on():
                 return
+
+    @property
+    def may_ask(self) -> bool:
+        return not self.stopping and not self.is_lost
+
+    def inside_answered(self) -> Iterable[Frame]:
+        return (self.child,)
+
+    def left(self) -> Iterable[NodeSpec]:
+        last = not self.may_ask or self.iteration >= self.spec.max_iterations
+        return () if last else (self.spec.body,)
 
     def place_of(self, child: Frame) -> int:
         return self.iteration

@@ -75,9 +75,10 @@ class Machine:
     Args:
         run_id: the run.
         tree: the flow tree that it executes.
+        notes: takes how each node ended, for a history.
     """
 
-    def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
+    def __init__(self, run_id: str, tree: WorkflowSpec, notes: list[Ended] | None = None) -> None:
         self.run_id = run_id
         self.tree = tree
         self.seq: int = 0
@@ -102,6 +103,7 @@ class Machine:
         self.frame_types = FRAME_TYPES
         self.undo: Undo | None = None
         """What is undone should the run fail, as far as there is such a thing."""
+        self._notes = notes
         self._keeper: Keeper | None = None
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Request] = {}
@@ -158,6 +160,10 @@ class Machine:
         """Return what remains to be done: commands not answered yet. Used after a replay."""
         waits = [wait for same in self._waits.values() for wait in same.values()]
         return [*self._open.values(), *waits, *self.timers.values()]
+
+    def asked(self, path: str) -> RunStep | Request | None:
+        """Return what is asked at a path, and not answered yet."""
+        return self._open.get(path)
 
     def running_attempts(self) -> list[tuple[str, int]]:
         """Return path and number of the attempts that were scheduled and have no result yet."""
@@ -261,8 +267,7 @@ class Machine:
             self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is PENDING and self.seq > 1:
             self.status = RUNNING
-            if self._keeper is not None:
-                self.kept, self._keeper = self._keeper.kept, None
+            self._keeper = None
             # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.
             root = self.frames[""] = WorkflowFrame(self, None, None, self.tree)
             root.path, root.input = "", 1
@@ -279,7 +284,9 @@ class Machine:
             raise self._impossible(event, f"the run is {self.status.value}")
 
     def _keep(self, event: ev.ResultKept) -> None:
-        self._keeper = self._keeper or Keeper(self.tree)
+        if self._keeper is None:
+            self._keeper = Keeper(self.tree)
+            self.kept = self._keeper.kept
         if not self._keeper.keep(event):
             raise self._impossible(event, f"{event.path!r} can't keep such a result")
 
@@ -289,7 +296,9 @@ class Machine:
 
     def _cancel(self, reason: str) -> None:
         if self.status is PENDING:
-            self.finish(Ended("", StepStatus.CANCELLED, reason=reason))
+            ended = Ended("", StepStatus.CANCELLED, reason=reason)
+            self.note(ended)
+            self.finish(ended)
         elif self.undoing is None:  # else it stands how the run ends, and undoing goes on
             self.frames[""].stop("cancel", reason)
 
@@ -361,8 +370,15 @@ class Machine:
         """Let events about the frame's path reach it."""
         self.frames[frame.path] = frame
 
-    def leave(self, frame: Frame) -> None:
+    def note(self, ended: Ended) -> None:
+        """Note how a node ended, for a history."""
+        if self._notes is not None:
+            self._notes.append(ended)
+
+    def leave(self, frame: Frame, ended: Ended) -> None:
         """Forget a frame that ended, and withdraw what it still asked for."""
+        if self._notes is not None:
+            self._notes.append(ended)
         path = frame.path
         if self.frames.pop(path, None) is not None:
             self._open.pop(path, None)

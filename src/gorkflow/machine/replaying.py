@@ -28,23 +28,32 @@ def extend(machine: Machine, history: Iterable[ev.Event]) -> None:
     Raises:
         HistoryError: that contradicts the tree, itself, or the machine, which is of no use then.
     """
-    run_id = machine.run_id
     expected: list[ev.Event] = []
     for event in history:
         if not expected:
             expected = machine.feed(event)[::-1]
         elif expected.pop() != event:
-            raise HistoryError(
-                run_id,
-                f"event {event.seq} ({event.kind}) of run {run_id!r} is not what follows from the "
-                "events before it; the history is damaged, restore the store from a backup",
-            )
+            raise out_of_line(event)
     if expected:
-        raise HistoryError(
-            run_id,
-            f"the history of run {run_id!r} stops before event {expected[-1].seq}; it is damaged",
-        )
+        raise cut_off(expected[-1])
     machine.take_commands()
+
+
+def out_of_line(event: ev.Event) -> HistoryError:
+    """Return the error of an event that is not the one which follows."""
+    return HistoryError(
+        event.run_id,
+        f"event {event.seq} ({event.kind}) of run {event.run_id!r} is not what follows from the "
+        "events before it; the history is damaged, restore the store from a backup",
+    )
+
+
+def cut_off(event: ev.Event) -> HistoryError:
+    """Return the error of a history that stops before an event."""
+    return HistoryError(
+        event.run_id,
+        f"the history of run {event.run_id!r} stops before event {event.seq}; it is damaged",
+    )
 
 
 def state_of(run_id: str, tree: WorkflowSpec, history: Sequence[ev.Event]) -> dict[str, str]:

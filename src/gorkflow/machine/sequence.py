@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from gorkflow import events as ev
 from gorkflow.events import Ended
+from gorkflow.flow import NodeSpec
 from gorkflow.machine.frame import Frame, Strength
 from gorkflow.model import Failure, FailureCode, StepStatus
 
@@ -45,6 +48,14 @@ class WorkflowFrame(Frame):
                 return
             index += 1
         self.end(COMPLETED, value=self.value)
+
+    def inside(self) -> Iterable[Frame]:
+        return () if self.child is None else (self.child,)
+
+    def left(self) -> Iterable[NodeSpec]:
+        begun = 0 if self.child is None else self.child.index + 1
+        nodes: Sequence[NodeSpec] = self.spec.nodes
+        return () if self.stopping or self.is_lost else nodes[begun:]
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         self.child = None

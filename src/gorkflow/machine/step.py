@@ -42,6 +42,12 @@ class StepFrame(Frame):
             RunStep(self.path, self.spec, self.attempt, self.input, self.failures, self.machine.at)
         )
 
+    @property
+    def status(self) -> StepStatus:
+        if self.state == "running":
+            return StepStatus.RUNNING
+        return StepStatus.RETRYING if self.failures else StepStatus.PENDING
+
     def expects(self, attempt: int) -> bool:
         return self.state == "running" and self.attempt == attempt
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.events import Ended, FailureRef, Ref, item_of
@@ -170,9 +170,17 @@ class UndoFrame(StepFrame):
         self.path = undo_path(note.path)
         self.input = _given(note)
 
-    def end(self, status: StepStatus, *, failures: tuple[FailureRef, ...] = (), **_: Any) -> None:
+    def end(
+        self,
+        status: StepStatus,
+        *,
+        value: Ref = None,
+        failures: tuple[FailureRef, ...] = (),
+        reason: str = "",
+        optional: bool = False,
+    ) -> None:
         self.live = False
-        self.machine.leave(self)
+        self.machine.leave(self, Ended(self.path, status, value, failures, reason, optional))
         self.undo.ended(self, status, failures)
 
     def failure(

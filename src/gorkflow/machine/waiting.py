@@ -36,6 +36,10 @@ class Pausing(Asking):
             seconds = spec.seconds if isinstance(spec, SleepSpec) else spec.timeout
             self._pause(seconds, spec.until)
 
+    @property
+    def status(self) -> StepStatus:
+        return StepStatus.PENDING if self.asking else StepStatus.SUSPENDED
+
     def answered(self, event: ev.Event) -> None:
         assert isinstance(event, ev.Timed)
         self._pause(event.seconds, event.due)

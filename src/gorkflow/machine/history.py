@@ -1,0 +1,546 @@
+"""The history of a run: how it stands, what failed, what it may still reach.
+
+A ``History`` is fed the recorded events, one by one, and asks a machine of its own what follows
+from them. So it knows of each node what the machine knows: how it ended, and why. What stands
+inside a node that ended, and never began, ended with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from gorkflow import events as ev
+from gorkflow.events import Default, Ended, FailureRef, Ref
+from gorkflow.flow import (
+    LoopSpec,
+    NodeSpec,
+    Place,
+    StepSpec,
+    WorkflowSpec,
+    item_mark,
+    iteration_mark,
+    template_of,
+    undo_path,
+    undone_path,
+    walk,
+)
+from gorkflow.machine.commands import RunStep
+from gorkflow.machine.kept import Found
+from gorkflow.machine.machine import Machine
+from gorkflow.machine.reach import Reach
+from gorkflow.machine.replaying import cut_off, out_of_line
+from gorkflow.model import (
+    Attempt,
+    Failure,
+    Outcome,
+    Progress,
+    StepExecution,
+    StepStatus,
+    instant,
+    instant_if,
+)
+
+KEPT = "kept from the run that this one repeats"
+"""The reason of a step that a rerun did not run."""
+NOT_REACHED = "not reached"
+"""The reason of a step that its run, or the workflow around it, ended without."""
+COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
+PENDING, SKIPPED = StepStatus.PENDING, StepStatus.SKIPPED
+
+
+class Reader(Protocol):
+    """Turns references into values."""
+
+    def shown(self, given: Ref, made: Ref) -> tuple[Any, Any, str]:
+        """Return an input, an output, and why one is plain data though its type is known."""
+        ...
+
+    def failure(self, ref: FailureRef) -> Failure:
+        """Return the failure."""
+        ...
+
+    def outcome(self, ended: Ended) -> Outcome[Any]:
+        """Return the outcome."""
+        ...
+
+
+class Done(NamedTuple):
+    """What is done of a node: a result, or the answer to its question."""
+
+    what: str
+    """As in ``ResultKept``."""
+    seq: int
+    """Of the event that recorded it."""
+    choice: int | None = None
+    """As in ``ResultKept``."""
+    keys: tuple[str, ...] | None = None
+    """As in ``ResultKept``."""
+
+
+class _Attempt(NamedTuple):
+    number: int
+    began_at: float | None
+    ended_at: float
+    ready_at: float
+    failure: Failure | None
+    limits: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Record:
+    """What events said of one step, sleep or wait so far."""
+
+    attempt: int = 0
+    input: Ref = None
+    output: Ref = None
+    failure: FailureRef | None = None
+    """The latest."""
+    reason: str = ""
+    kept: bool = False
+    open: bool = False
+    """Whether an attempt is under way."""
+    scheduled_at: float | None = None
+    attempt_at: float | None = None
+    """When the latest attempt was scheduled."""
+    ready_at: float = 0.0
+    began_at: float | None = None
+    finished_at: float | None = None
+    limits: tuple[str, ...] = ()
+    attempts: list[_Attempt] = field(default_factory=list[_Attempt])
+
+    def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
+        """End the open attempt."""
+        self.open = False
+        self.began_at = self.began_at or began_at
+        ended = _Attempt(self.attempt, began_at, at, self.ready_at, failure, self.limits)
+        self.attempts.append(ended)
+
+
+class History:
+    """A run, as its events tell it.
+
+    Feed it the events in order, those that the machine derived too. It may be asked at any time::
+
+        history = History(run_id, tree)
+        for event in events:
+            for path in history.feed(event):
+                status, reason = history.stands(path)
+
+    Args:
+        run_id: the run.
+        tree: what it executes.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
+        self.tree = tree
+        self._notes: list[Ended] = []
+        self.machine = Machine(run_id, tree, self._notes)
+        """Where the run stands."""
+        self.ended: dict[str, Ended] = {}
+        """How nodes ended, by path: all that began, and those withdrawn or skipped themselves."""
+        self.done: dict[str, Done] = {}
+        """What is done, by path, without what was undone, or should have been."""
+        self._loops = frozenset(path for path, node in walk(tree) if isinstance(node, LoopSpec))
+        self.undoes: tuple[str, ...] = ()
+        """The paths of the steps that the run undoes, in the order in which that begins."""
+        self._records: dict[str, _Record] = {}
+        self._expected: list[ev.Event] = []
+
+    # ---- feeding it -----------------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> Sequence[str]:
+        """Take the next event; return the paths of the nodes that stand otherwise by it.
+
+        What follows from an event is known as soon as that is fed: the derived events that come
+        next only confirm it. Of a node that ended without having begun, the nodes inside are not
+        named.
+
+        Raises:
+            HistoryError: If the event can't happen now, or is not the one that follows.
+        """
+        if self._expected:
+            if self._expected.pop() != event:
+                raise out_of_line(event)
+            return ()
+        derived = self.machine.feed(event)
+        for ended in self._notes:
+            self.ended[ended.path] = ended
+        changed = [ended.path for ended in self._notes]
+        self._notes.clear()
+        self._take(event)
+        if derived:
+            for each in derived:
+                self._take(each)
+            self._expected = derived[::-1]
+        changed += [each.path for each in (event, *derived)]
+        changed += [each.path for each in self.machine.take_commands() if type(each) is RunStep]
+        return changed
+
+    def _take(self, event: ev.Event) -> None:
+        take = self._takers.get(type(event))
+        if take is not None:
+            take(self, event)
+        elif isinstance(event, ev.UndoStarted):
+            self.undoes = event.paths
+            for path in event.paths:
+                self.done.pop(path, None)
+
+    def _record(self, path: str) -> _Record:
+        record = self._records.get(path)
+        if record is None:
+            record = self._records[path] = _Record()
+        return record
+
+    def _scheduled(self, event: ev.StepScheduled) -> None:
+        record = self._record(event.path)
+        record.open = True
+        record.attempt = event.attempt
+        record.input = event.input
+        record.ready_at = event.ready_at
+        record.limits = event.limits
+        record.attempt_at = event.at
+        if record.scheduled_at is None:
+            record.scheduled_at = event.at
+
+    def _completed(self, event: ev.StepCompleted) -> None:
+        record = self._records[event.path]
+        record.reason = ""
+        record.output = event.seq
+        record.finished_at = event.ended_at or event.at
+        record.close(record.finished_at, event.began_at, None)
+        if not self.undoes:
+            self.done[event.path] = Done("completed", event.seq)
+
+    def _failed(self, event: ev.StepFailed) -> None:
+        record = self._record(event.path)
+        record.attempt = event.attempt
+        record.failure = event.seq
+        ended_at = event.ended_at or event.at
+        if record.open:
+            record.close(ended_at, event.began_at, event.failure)
+        if event.retry_at is None:
+            record.finished_at = ended_at
+
+    def _interrupted(self, event: ev.StepInterrupted) -> None:
+        record = self._records[event.path]
+        record.reason = event.reason
+        record.close(event.at, None, None)
+
+    def _cancelled(self, event: ev.StepCancelled) -> None:
+        record = self._record(event.path)
+        if record.open:
+            record.close(event.at, None, None)
+        record.reason = event.reason
+        record.finished_at = event.at
+
+    def _timer_set(self, event: ev.TimerSet) -> None:
+        if event.key == "sleep":
+            self._suspend(event, f"sleeps until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC")
+
+    def _wait_opened(self, event: ev.WaitOpened) -> None:
+        until = "" if event.due is None else f" until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC"
+        self._suspend(event, f"waits for signal {event.signal!r}{until}")
+
+    def _suspend(self, event: ev.Event, reason: str) -> None:
+        record = self._record(event.path)
+        record.scheduled_at = record.began_at = event.at
+        record.reason = reason
+
+    def _timer_fired(self, event: ev.TimerFired) -> None:
+        if event.key == "sleep":
+            self._pass(event, "slept")
+        elif event.key == "wait" and self.ended[event.path].status is COMPLETED:
+            default = Default(event.path)
+            self._pass(event, "received", default, "timed out; its default stands in")
+        elif event.key == "wait":
+            self._records[event.path].reason = ""
+
+    def _received(self, event: ev.SignalReceived) -> None:
+        self._pass(event, "received", event.seq)
+
+    def _pass(self, event: ev.Event, what: str, output: Ref = None, reason: str = "") -> None:
+        record = self._records[event.path]
+        record.output = output
+        record.reason = reason
+        record.finished_at = event.at
+        self.done[event.path] = Done(what, event.seq)
+
+    def _kept(self, event: ev.ResultKept) -> None:
+        self.done[event.path] = Done(event.what, event.seq, event.choice, event.keys)
+        if event.what in {"completed", "slept", "received"}:
+            record = self._record(event.path)
+            record.kept = True
+            record.reason = KEPT
+            record.finished_at = event.at
+            if event.output is not None:
+                record.output = event.seq
+            elif event.what == "received":
+                record.output = Default(event.path)
+
+    def _decided(self, event: ev.Decided) -> None:
+        path = event.path
+        if template_of(path) not in self._loops:
+            self.done[path] = Done("decided", event.seq, event.choice)
+            return
+        before = self.done.get(path)
+        number = 1 if before is None or before.choice is None else before.choice + 1
+        self.done[path] = Done("looping" if event.choice else "looped", event.seq, number)
+
+    def _expanded(self, event: ev.Expanded) -> None:
+        self.done[event.path] = Done("expanded", event.seq, event.count, event.keys)
+
+    _takers: ClassVar[dict[type[ev.Event], Callable[..., None]]] = {
+        ev.StepScheduled: _scheduled,
+        ev.StepCompleted: _completed,
+        ev.StepFailed: _failed,
+        ev.StepInterrupted: _interrupted,
+        ev.StepCancelled: _cancelled,
+        ev.TimerSet: _timer_set,
+        ev.WaitOpened: _wait_opened,
+        ev.TimerFired: _timer_fired,
+        ev.SignalReceived: _received,
+        ev.ResultKept: _kept,
+        ev.Decided: _decided,
+        ev.Expanded: _expanded,
+    }
+
+    def check_complete(self) -> None:
+        """Check that no event is missing at the end.
+
+        Raises:
+            HistoryError: If the events stop before some that follow from the last ones.
+        """
+        if self._expected:
+            raise cut_off(self._expected[-1])
+
+    # ---- its nodes ------------------------------------------------------------------------
+
+    def marks(self, path: str, node: NodeSpec) -> Sequence[str]:
+        """Return the ends of the paths of a body, for ``Place.inside``.
+
+        Inside a map or loop there is one for each item or iteration, as far as these are known: a
+        map that was not expanded has its template, a loop its first iteration.
+        """
+        marks = marks_of(self.done.get(path))
+        if isinstance(node, LoopSpec):
+            return marks[: node.max_iterations] or (iteration_mark(1),)
+        return marks if path in self.done else ("[]",)
+
+    def stands(self, path: str, around: Ended | None = None) -> tuple[StepStatus, str]:
+        """Return how a step, sleep or wait stands, and why it does.
+
+        Args:
+            path: where it is.
+            around: how the nearest node around it ended that has; ``None``: all are live.
+        """
+        record = self._records.get(path)
+        if record is not None and record.kept:
+            return COMPLETED, KEPT
+        ended = self.ended.get(path)
+        if ended is None:
+            frame = self.machine.frames.get(path)
+            if frame is None:
+                return (PENDING, "") if around is None else left_by(around)
+            queued = self.queued(path)
+            if queued is not None:
+                return frame.status, f"waits for {limits_of(queued.spec)}"
+            return frame.status, "" if record is None else record.reason
+        if ended.status is COMPLETED or (ended.status is FAILED and _by_itself(ended)):
+            return ended.status, self._records[path].reason
+        return left_by(ended)
+
+    def queued(self, path: str) -> RunStep | None:
+        """Return the attempt of a step that waits for its named limits, if it does."""
+        command = self.machine.asked(path)
+        return command if isinstance(command, RunStep) and command.spec.limits else None
+
+    def _steps(self) -> Iterator[tuple[Place, StepStatus, str]]:
+        """Yield each step, sleep and wait, how it stands, and why it does.
+
+        In declared order; then the undo steps, in the order of the undoing.
+        """
+        undo: dict[str, StepSpec] = {}
+        stack = [(Place("", self.tree), self.ended.get(""))]
+        while stack:
+            place, around = stack.pop()
+            path, spec = place
+            if spec.is_listed:
+                yield (place, *self.stands(path, around))
+                if isinstance(spec, StepSpec) and spec.undo is not None:
+                    undo[path] = spec.undo.step
+            else:
+                around = self.ended.get(path, around)
+                stack.extend((inner, around) for inner in reversed(place.inside(self.marks)))
+        for path in self.undoes:
+            at = undo_path(path)
+            yield (Place(at, undo[path]), *self.stands(at))
+
+    # ---- what callers see -----------------------------------------------------------------
+
+    def executions(self, reader: Reader) -> list[StepExecution]:
+        """Return every step, sleep and wait of the run, also those that it did not reach.
+
+        In declared order, each item and iteration, then the undo steps.
+        """
+        undone = set(self.undoes)
+        found: list[StepExecution] = []
+        for (path, spec), status, reason in self._steps():
+            record = self._records.get(path) or _Record()
+            given, made, plain = reader.shown(record.input, record.output)
+            step = spec if isinstance(spec, StepSpec) else None
+            found.append(
+                StepExecution(
+                    run_id=self.machine.run_id,
+                    path=path,
+                    step_id=spec.id,
+                    name=spec.id if step is None else step.name,
+                    status=status,
+                    attempt=record.attempt,
+                    input=given,
+                    output=made,
+                    plain=plain,
+                    failure=None if record.failure is None else reader.failure(record.failure),
+                    reason=reason,
+                    undone=self.stands(undo_path(path))[0] if path in undone else None,
+                    executor="" if step is None else step.executor,
+                    scheduled_at=instant_if(record.scheduled_at),
+                    started_at=instant_if(record.began_at or record.attempt_at),
+                    finished_at=instant_if(record.finished_at),
+                    attempts=(*map(_shown, record.attempts), *_open_attempt(record)),
+                )
+            )
+        return found
+
+    def outcomes(self, reader: Reader) -> dict[str, Outcome[object]]:
+        """Return how each step that has ended did, by path, in declared order."""
+        outcomes: dict[str, Outcome[object]] = {}
+        for (path, _), status, reason in self._steps():
+            if status.terminal:
+                record = self._records.get(path) or _Record()
+                failures = () if record.failure is None else (record.failure,)
+                ended = Ended(path, status, record.output, failures, reason)
+                outcomes[path] = reader.outcome(ended)
+        return outcomes
+
+    def progress(self) -> Progress:
+        """Return how many steps, sleeps and waits there are, and how many ended or were skipped."""
+        done = total = 0
+        for (path, _), status, _ in self._steps():
+            total += 1
+            record = self._records.get(path)
+            finished = record is not None and record.finished_at is not None
+            done += finished or status is SKIPPED
+        return Progress(done=done, total=total)
+
+    def failures(self, reader: Reader) -> tuple[Failure, ...]:
+        """Return all final failures in declared order; ``handled`` where the run went on from one.
+
+        Those that the machine made are among them, as of a timeout.
+        """
+        refs = {ref: None for ended in self.ended.values() for ref in ended.failures}
+        if not refs:
+            return ()
+        order = [path for path, _ in walk(self.tree, self.marks)]
+        order += map(undo_path, self.undoes)
+        places = {path: number for number, path in enumerate(order)}
+
+        def place(ref: FailureRef) -> tuple[int, int]:
+            number = ref if isinstance(ref, int) else 0
+            return places.get(reader.failure(ref).path, -1), number
+
+        unhandled = self._unhandled
+        return tuple(
+            replace(failure, handled=ref not in unhandled and undone_path(failure.path) is None)
+            for ref in sorted(refs, key=place)
+            for failure in (reader.failure(ref),)
+        )
+
+    @property
+    def _unhandled(self) -> tuple[FailureRef, ...]:
+        verdict = self.machine.result or self.machine.undoing
+        return () if verdict is None else verdict.failures
+
+    def reach(self) -> Reach:
+        """Return what the run may still begin."""
+        begun = [path for path, record in self._records.items() if record.scheduled_at is not None]
+        left = [path for path in self.undoes if undo_path(path) not in self.ended]
+        return Reach(self.machine, begun, left if self.undoes else None)
+
+
+def read(run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event]) -> History:
+    """Return the history of a run.
+
+    Raises:
+        HistoryError: If the events contradict the tree or each other, or stop too early.
+    """
+    history = History(run_id, tree)
+    for event in events:
+        history.feed(event)
+    history.check_complete()
+    return history
+
+
+def left_by(ended: Ended) -> tuple[StepStatus, str]:
+    """Return how a step stands that has no end of its own, and why.
+
+    Args:
+        ended: how it was ended, or what is around it.
+    """
+    if ended.status in {SKIPPED, CANCELLED}:
+        return ended.status, ended.reason
+    made = (each for each in ended.failures if isinstance(each, Failure))
+    own = (each.message for each in made if each.path == ended.path)  # it took too long, say
+    return CANCELLED, next(own, NOT_REACHED)
+
+
+def _by_itself(ended: Ended) -> bool:
+    return isinstance(ended.failures[0], int)
+
+
+def limits_of(spec: StepSpec) -> str:
+    """Return the limits that a step takes, in words."""
+    quoted = [repr(limit.name) for limit in spec.limits]
+    return f"limit{'s' if len(quoted) > 1 else ''} {' and '.join(quoted)}"
+
+
+def marks_of(done: Found | None) -> Sequence[str]:
+    """Return what the paths of a map's items, or of a loop's iterations so far, end with.
+
+    Args:
+        done: of the map or loop; ``None``: there is nothing yet.
+    """
+    if done is None or done.choice is None:
+        return ()
+    if done.what == "expanded":
+        return [item_mark(index, done.keys) for index in range(done.choice)]
+    begun = done.choice + (done.what == "looping")
+    return [iteration_mark(number) for number in range(1, begun + 1)]
+
+
+def _shown(attempt: _Attempt) -> Attempt:
+    number, began_at, ended_at, ready_at, failure, limits = attempt
+    return Attempt(
+        number=number,
+        started_at=instant_if(began_at),
+        finished_at=instant(ended_at),
+        failure=failure,
+        queued=None if began_at is None else max(0.0, began_at - ready_at),
+        ran=None if began_at is None else max(0.0, ended_at - began_at),
+        limits=limits,
+    )
+
+
+def _open_attempt(record: _Record) -> Iterable[Attempt]:
+    """Yield the attempt that is running, if one is; when it began is known once it has ended."""
+    if record.open:
+        yield Attempt(
+            number=record.attempt,
+            started_at=instant_if(record.attempt_at),
+            finished_at=None,
+            failure=None,
+            queued=None,
+            ran=None,
+            limits=record.limits,
+        )
