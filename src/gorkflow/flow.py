@@ -13,22 +13,29 @@ key), ``poll#2`` the second iteration. In the tree it stands once, at its *templ
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Union
 
-from gorkflow._record import named_record
+from msgspec import Struct, json
+
 from gorkflow.policy import Join, Limit, OnFailure, RetryPolicy
 
-_SPARSE = frozenset({"limits", "settings", "undo"})
-"""Fields that are left out of the text when empty: trees without them keep their fingerprints."""
+
+class _Spec(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag=lambda name: name.removesuffix("Spec").lower(),
+):
+    """A part of a tree. Its JSON has every field, so that new defaults leave older runs alone."""
 
 
-@named_record
-class NodeSpec:
+class NodeSpec(_Spec, frozen=True, kw_only=True):
     """A node of the tree: what all kinds share. A new kind is a subclass in ``KINDS``."""
 
     kind: ClassVar[str] = ""
@@ -53,8 +60,7 @@ class NodeSpec:
         return self.id
 
 
-@named_record
-class BlockSpec(NodeSpec):
+class BlockSpec(NodeSpec, frozen=True, kw_only=True):
     """Branches that run side by side: those of a parallel block, or the items of a map."""
 
     join: Join = Join("all")
@@ -70,8 +76,7 @@ class BlockSpec(NodeSpec):
         return self.kind if self.join.kind == "all" else f"{self.kind}, join {self.join}"
 
 
-@named_record
-class DecisionSpec(NodeSpec):
+class DecisionSpec(NodeSpec, frozen=True, kw_only=True):
     """A node that conditions of the code decide over: a choice, or a loop."""
 
     @property
@@ -80,8 +85,7 @@ class DecisionSpec(NodeSpec):
         raise NotImplementedError
 
 
-@named_record
-class PauseSpec(NodeSpec):
+class PauseSpec(NodeSpec, frozen=True, kw_only=True):
     """A time to wait: a sleep, or the time after which a wait for a signal ends."""
 
     may_be_endless: ClassVar[bool] = False
@@ -93,8 +97,7 @@ class PauseSpec(NodeSpec):
     """The function that says its time."""
 
 
-@named_record
-class StepSpec(NodeSpec):
+class StepSpec(NodeSpec, frozen=True, kw_only=True):
     """A step, with its options resolved."""
 
     kind: ClassVar[str] = "step"
@@ -119,8 +122,7 @@ class StepSpec(NodeSpec):
     undo: UndoSpec | None = None
 
 
-@named_record
-class UndoSpec:
+class UndoSpec(_Spec, frozen=True, kw_only=True):
     """The step that undoes another one, should the run fail."""
 
     step: StepSpec
@@ -128,44 +130,40 @@ class UndoSpec:
     """How many the step to undo has. The undo step gets them, and then that step's output."""
 
 
-@named_record
-class PassthroughSpec(NodeSpec):
+class PassthroughSpec(NodeSpec, frozen=True, kw_only=True):
     """Hands its input on, without work."""
 
     kind: ClassVar[str] = "passthrough"
 
 
-@named_record
-class ParallelSpec(BlockSpec):
+class ParallelSpec(BlockSpec, frozen=True, kw_only=True):
     """Branches that run side by side, each with its own node."""
 
     kind: ClassVar[str] = "parallel"
     noun: ClassVar[str] = "block"
-    branches: tuple[NodeSpec, ...]
+    branches: tuple[Node, ...]
 
     def children(self) -> tuple[NodeSpec, ...]:
         """Return the branches."""
         return self.branches
 
 
-@named_record
-class ArmSpec:
+class ArmSpec(_Spec, frozen=True, kw_only=True):
     """One arm of a choice: a condition, found in the code by the choice's id and its own name."""
 
     condition: str
     """The condition's name; of a lambda, one that says its line."""
-    node: NodeSpec
+    node: Node
     timeout: float | None = 10.0
     """Seconds that the condition may take."""
 
 
-@named_record
-class ChoiceSpec(DecisionSpec):
+class ChoiceSpec(DecisionSpec, frozen=True, kw_only=True):
     """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
 
     kind: ClassVar[str] = "choice"
     arms: tuple[ArmSpec, ...]
-    otherwise: NodeSpec | None = None
+    otherwise: Node | None = None
     default: str | None = None
     """When skipped: this value as JSON text; ``None``: the choice's own input."""
 
@@ -185,13 +183,12 @@ class ChoiceSpec(DecisionSpec):
         return f"choice {self.id}"
 
 
-@named_record
-class MapSpec(BlockSpec):
+class MapSpec(BlockSpec, frozen=True, kw_only=True):
     """A body that runs for every item of a list, side by side."""
 
     kind: ClassVar[str] = "map"
     mark: ClassVar[str] = "[]"
-    body: NodeSpec
+    body: Node
     keyed: bool = False
     """Whether a function in the code, found by the map's id, gives the items their keys."""
 
@@ -200,13 +197,12 @@ class MapSpec(BlockSpec):
         return (self.body,)
 
 
-@named_record
-class LoopSpec(DecisionSpec):
+class LoopSpec(DecisionSpec, frozen=True, kw_only=True):
     """A body that runs again with its own output, until a condition holds."""
 
     kind: ClassVar[str] = "loop"
     mark: ClassVar[str] = "#"
-    body: NodeSpec
+    body: Node
     condition: str
     """Its name, for people; the function is found in the code by the loop's id."""
     max_iterations: int
@@ -228,8 +224,7 @@ class LoopSpec(DecisionSpec):
         return f"loop until {self.condition}"
 
 
-@named_record
-class TimeSpec:
+class TimeSpec(_Spec, frozen=True, kw_only=True):
     """A time that a function says as a node begins. The code has it, found by the node's path."""
 
     function: str
@@ -238,16 +233,14 @@ class TimeSpec:
     timeout: float | None = 10.0
 
 
-@named_record
-class SleepSpec(PauseSpec):
+class SleepSpec(PauseSpec, frozen=True, kw_only=True):
     """Hands its input on, after a time that outlives the process. One of three says how long."""
 
     kind: ClassVar[str] = "sleep"
     seconds: float | None = None
 
 
-@named_record
-class WaitSpec(PauseSpec):
+class WaitSpec(PauseSpec, frozen=True, kw_only=True):
     """Waits for a signal; its output is the pair of its input and the signal's payload."""
 
     kind: ClassVar[str] = "wait"
@@ -262,13 +255,12 @@ class WaitSpec(PauseSpec):
     """When timed out: this payload as JSON text; ``None``: the wait fails."""
 
 
-@named_record
-class WorkflowSpec(NodeSpec):
+class WorkflowSpec(NodeSpec, frozen=True, kw_only=True):
     """A workflow: nodes one after another, each with the output of the one before it."""
 
     kind: ClassVar[str] = "workflow"
     is_scope: ClassVar[bool] = True
-    nodes: tuple[NodeSpec, ...]
+    nodes: tuple[Node, ...]
     name: str = ""
     description: str = ""
     version: str = "1"
@@ -296,6 +288,10 @@ KINDS: tuple[type[NodeSpec], ...] = (
     WorkflowSpec,
 )
 """Every kind of node."""
+if TYPE_CHECKING:
+    Node = NodeSpec
+else:
+    Node = Union[KINDS]  # noqa: UP007 - of a tuple; JSON is read as the one that ``kind`` names
 
 
 def join_path(prefix: str, node_id: str) -> str:
@@ -412,9 +408,12 @@ def defaults_of(root: WorkflowSpec) -> dict[str, str]:
     }
 
 
+_encode = json.Encoder(order="sorted").encode
+
+
 def to_json(root: WorkflowSpec) -> str:
     """Return the tree as canonical JSON text: the same tree gives the same text."""
-    return json.dumps(_to_json(root), separators=(",", ":"), sort_keys=True)
+    return _encode(root).decode()
 
 
 @lru_cache(maxsize=256)
@@ -425,12 +424,9 @@ def from_json(text: str) -> WorkflowSpec:
         ValueError: If the text is not a flow tree.
     """
     try:
-        root = _from_json(json.loads(text))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not a flow tree: {error!r}") from error
-    if not isinstance(root, WorkflowSpec):
-        raise ValueError("not a flow tree: its root is not a workflow")
-    return root
+        return json.decode(text, type=WorkflowSpec)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a flow tree: {error}") from error
 
 
 def fingerprint(text: str) -> str:
@@ -438,59 +434,3 @@ def fingerprint(text: str) -> str:
     import hashlib  # it is slow to load, and importing gorkflow should be quick
 
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _to_json(item: Any) -> Any:
-    if isinstance(item, tuple):
-        return [_to_json(child) for child in cast("tuple[object, ...]", item)]
-    if not is_dataclass(item):
-        return item
-    body = {
-        field.name: _to_json(value)
-        for field in fields(item)
-        if (value := getattr(item, field.name)) or field.name not in _SPARSE
-    }
-    return {**body, "kind": item.kind} if isinstance(item, NodeSpec) else body
-
-
-def _from_json(body: dict[str, Any]) -> NodeSpec:
-    args = {name: _FIELDS.get(name, _same)(value) for name, value in body.items()}
-    kind = args.pop("kind")
-    if kind not in _SPECS:
-        raise ValueError(f"not a flow tree: unknown node kind {kind!r}")
-    node: NodeSpec = _SPECS[kind](**args)
-    return node
-
-
-def _arm_from_json(body: dict[str, Any]) -> ArmSpec:
-    args: dict[str, Any] = {**body, "node": _from_json(body["node"])}
-    return ArmSpec(**args)
-
-
-def _undo_from_json(body: dict[str, Any]) -> UndoSpec:
-    step = _from_json(body["step"])
-    if not isinstance(step, StepSpec):
-        raise ValueError(f"not a flow tree: {step.kind} {step.id!r} undoes a step")
-    return UndoSpec(step=step, inputs=body["inputs"])
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-_SPECS: dict[str, Callable[..., Any]] = {cls.kind: cls for cls in KINDS}
-_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "reads": tuple,
-    "settings": lambda pairs: tuple((name, text) for name, text in pairs),
-    "limits": lambda limits: tuple(Limit(**limit) for limit in limits),
-    "retry": lambda body: RetryPolicy(**body),
-    "join": lambda body: Join(**body),
-    "branches": lambda bodies: tuple(map(_from_json, bodies)),
-    "nodes": lambda bodies: tuple(map(_from_json, bodies)),
-    "arms": lambda bodies: tuple(map(_arm_from_json, bodies)),
-    "otherwise": lambda body: None if body is None else _from_json(body),
-    "body": _from_json,
-    "undo": _undo_from_json,
-    "asks": lambda body: None if body is None else TimeSpec(**body),
-}
-"""How to read those fields that are not plain JSON data."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import KW_ONLY
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gorkflow._record import guarded
 from gorkflow._text import brief
@@ -129,7 +129,10 @@ MAX_INTERRUPTIONS = 10
 """Attempts that may be interrupted in a row; the next one fails its step, since the step seems to
 kill the process it runs in."""
 
-ExceptionTypes = tuple[type[BaseException] | str, ...]
+if TYPE_CHECKING:
+    ExceptionTypes = tuple[type[BaseException] | str, ...]
+else:
+    ExceptionTypes = tuple[str, ...]  # as a policy has them once it is made, and as JSON
 
 
 @guarded(kw_only=True)
@@ -180,6 +183,7 @@ class RetryPolicy:
                     f"{name} must be at least {low:g} and at most 100 years in seconds, "
                     f"not {brief(value)}"
                 )
+            object.__setattr__(self, name, float(value))
         if not 0 <= number("jitter", self.jitter) <= 1:
             raise ValueError(f"jitter must be from 0 to 1, not {brief(self.jitter)}")
         for name in ("retry_on", "give_up_on"):
@@ -274,7 +278,7 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
         raise ValueError(f"tolerate needs 0 or more failures as count, not {brief(count)}")
     if percent is not None and not 0 <= number("tolerate: percent", percent) <= 100:
         raise ValueError(f"tolerate needs a percent from 0 to 100, not {brief(percent)}")
-    return Join("tolerate", count, percent)
+    return Join("tolerate", count, None if percent is None else float(percent))
 
 
 @guarded()

@@ -544,13 +544,12 @@ async def plain(number: int) -> int:
     return number
 
 
-def test_limits_are_part_of_the_tree_and_only_where_there_are_some():
+def test_limits_are_part_of_the_tree():
     both = plain.options(limits=[Limit("b", concurrency=1), Limit("a", rate=2, per=3)])
     tree = Workflow("w", input=int).then(both).compile().tree
     assert from_json(to_json(tree)) == tree
     [spec] = tree.nodes
     assert spec.limits == (Limit("a", rate=2, per=3), Limit("b", concurrency=1))
-    assert "limits" not in Workflow("w", input=int).then(plain).compile().text
 
 
 def test_limits_are_inherited_and_replaced():

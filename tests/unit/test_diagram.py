@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from gorkflow.flow import (
 )
 from gorkflow.insight.diagram import mermaid, text
 from gorkflow.policy import Join, RetryPolicy
+from tests.replacing import replace
 
 
 def step(step_id: str, **options) -> StepSpec:

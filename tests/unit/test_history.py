@@ -1,7 +1,5 @@
 """What a history says of steps, sleeps and waits that is not plain from the outcome of a run."""
 
-from dataclasses import replace
-
 import pytest
 
 from gorkflow.cli._board import Board
@@ -11,6 +9,7 @@ from gorkflow.machine.history import KEPT, read
 from gorkflow.model import StepStatus
 from gorkflow.policy import tolerate
 from tests.machine.drive import Drive, block, chain, mapped, sleep, step, wait
+from tests.replacing import replace
 
 
 def history(drive):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 import click
@@ -157,7 +156,7 @@ def _options(node: NodeSpec | None) -> Json:
     if node is None:
         return {}
     inside = {"nodes", "branches", "arms", "otherwise"}
-    own = {field.name: getattr(node, field.name) for field in fields(node)}
+    own = {name: getattr(node, name) for name in node.__struct_fields__}
     if "settings" in own:
         own["settings"] = views(dict(own["settings"]))
     plain = {name: _plain.to_json(value) for name, value in own.items() if name not in inside}
