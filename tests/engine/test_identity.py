@@ -26,7 +26,7 @@ from gorkflow import (
     WorkflowInvalidError,
     step,
 )
-from gorkflow.engine import _driver, _own, _start
+from gorkflow.engine import _driver, _registry, _start
 from gorkflow.insight.check import check
 from gorkflow.language.functions import same
 
@@ -442,7 +442,7 @@ async def is_suspended(engine: Engine, run_id: str) -> bool:
 async def test_functions_are_kept_while_their_runs_live_and_few_after_that(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_own, "_ENDED", 3)
+    monkeypatch.setattr(_registry, "_ENDED", 3)
     held: list[weakref.ref[Held]] = []
     async with Engine(url) as engine:
         runs = [await engine.start(holding(held), 1) for _ in range(20)]
@@ -457,8 +457,8 @@ async def test_functions_are_kept_while_their_runs_live_and_few_after_that(
 async def test_functions_of_runs_that_others_ended_are_not_kept_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_own, "_ENDED", 3)
-    monkeypatch.setattr(_own, "_EVERY", 0.0)
+    monkeypatch.setattr(_registry, "_ENDED", 3)
+    monkeypatch.setattr(_registry, "_EVERY", 0.0)
     url = f"sqlite:{tmp_path / 'runs.db'}"
     held: list[weakref.ref[Held]] = []
     async with Engine(url, lease=0.3) as engine:

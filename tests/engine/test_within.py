@@ -319,7 +319,7 @@ async def test_a_run_that_can_not_go_on_keeps_no_other_from_the_step_that_waits(
     ):
         deps.update(engine=engine, client=client)
         assert await asyncio.wait_for(engine.run(parent, 1), 60) == len(many)
-        await until(lambda: not engine._opened()[0].runs.inside, "nobody to let in")
+        await until(lambda: not engine._opened().runs.inside, "nobody to let in")
     assert "could not look for work" not in caplog.text
 
 
@@ -368,7 +368,7 @@ GO = Signal("go", int)
 
 async def asleep(engine: Engine, run_id: str) -> None:
     """Wait until nobody carries a run: it is suspended in the store."""
-    while run_id in engine._opened()[0].runs.drivers or (
+    while run_id in engine._opened().runs.drivers or (
         (await engine.handle(run_id).info()).status != "suspended"
     ):
         await asyncio.sleep(0.01)

@@ -32,8 +32,7 @@ from gorkflow.limits import LimitRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gorkflow.clock import TimerHandle
-    from gorkflow.engine._times import Times
+    from gorkflow.clock import TimerHandle, Times
     from gorkflow.limits import LimitGrant
     from gorkflow.machine import RunStep
     from gorkflow.policy import Limit

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gorkflow.engine._mail import Mail
+from gorkflow.engine._signals import Inbox
 from gorkflow.errors import HistoryError
 from gorkflow.events import Event, ResultKept, RunCreated, SignalReceived, StepCompleted, StepFailed
 from gorkflow.machine import extend
@@ -51,7 +51,7 @@ class RunState:
     """When its definition was new, in seconds since the epoch; ``None``: when it was created."""
     payload: int = 0
     """Bytes of the values that its events brought."""
-    mail: Mail = field(init=False)
+    mail: Inbox = field(init=False)
     """The messages that have had no effect yet."""
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class RunState:
 
     def forget_mail(self) -> None:
         """Have the messages read anew."""
-        self.mail = Mail(self.machine, self.definition.payloads)
+        self.mail = Inbox(self.machine, self.definition.payloads)
 
     @property
     def weight(self) -> int:

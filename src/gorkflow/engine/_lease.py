@@ -16,7 +16,7 @@ from gorkflow.store import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gorkflow.engine._times import Times
+    from gorkflow.clock import Times
     from gorkflow.store import Message, Store
 
 logger = logging.getLogger("gorkflow.engine")

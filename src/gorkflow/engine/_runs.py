@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gorkflow.engine._driver import Driver
-    from gorkflow.engine._own import Own
+    from gorkflow.engine._registry import Own
     from gorkflow.engine._runtime import Runtime
 
 logger = logging.getLogger("gorkflow.engine")

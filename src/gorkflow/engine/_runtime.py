@@ -13,11 +13,11 @@ from gorkflow.engine._watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from gorkflow.clock import Times
     from gorkflow.engine._admission import Admission
     from gorkflow.engine._committer import Committer
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._threads import Functions
-    from gorkflow.engine._times import Times
     from gorkflow.store import Store
 
 T = TypeVar("T")

@@ -1,7 +1,9 @@
-"""Signals on their way into a run: what is sent, checked before it is stored."""
+"""The inbox of a run: signals and cancels, checked when they are sent, kept until they are used."""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
@@ -14,38 +16,49 @@ from gorkflow.errors import (
     RunNotFoundError,
     ValueInvalidError,
 )
-from gorkflow.flow import WaitSpec, WorkflowSpec, walk
+from gorkflow.events import CancelRequested, Event, SignalReceived
+from gorkflow.flow import WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.signal import Signal
 from gorkflow.store import Message
 from gorkflow.values.kind import Open
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from gorkflow.engine._registry import Registry
-    from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import RunRow
+    from gorkflow.machine import Machine
+    from gorkflow.store import RunRow, Store
+
+logger = logging.getLogger("gorkflow.run")
 
 
 async def message_for(
-    runtime: Runtime, registry: Registry, run_id: str, signal: Signal[Any] | str, payload: object
+    store: Store,
+    registry: Registry,
+    run_id: str,
+    signal: Signal[Any] | str,
+    payload: object,
+    *,
+    now: float,
+    limit: int,
 ) -> Message:
-    """Return the message that brings a signal to a run.
+    """Return the message that brings a signal to a run; as of ``Client.send``.
 
     Args:
-        runtime: the engine's.
+        store: where the run is.
         registry: the workflows whose types are known.
         run_id: the run.
         signal: the signal, or its name.
-        payload: its value, of the signal's type; where that is not known, anything JSON can hold.
+        payload: its value, of the signal's type; if that is not known, any JSON.
+        now: seconds since the epoch.
+        limit: bytes that the payload may have as JSON.
 
     Raises:
-        RunNotFoundError: there is no such run.
-        RunEndedError: it has ended.
-        InputInvalidError: the payload is not valid, or the run never waits for such a signal.
-        TypeError: it is not a signal.
+        TypeError: If it is not a signal.
     """
     if not isinstance(signal, Signal | str):
         raise TypeError(f"signal must be a Signal or the name of one, not {brief(signal)}")
-    row = await runtime.store.get_run(run_id)
+    row = await store.get_run(run_id)
     if row is None:
         raise RunNotFoundError(run_id)
     if row.status.terminal:
@@ -55,7 +68,7 @@ async def message_for(
     if definition is not None and definition.fingerprint == row.fingerprint:
         tree = definition.tree
     else:
-        tree = tree_from(run_id, await runtime.store.get_tree(row.fingerprint))
+        tree = tree_from(run_id, await store.get_tree(row.fingerprint))
     with reading(run_id):
         path, wait = _waiting(row, tree, name)
     known = Open if definition is None else definition.payloads.get(path, Open)
@@ -63,10 +76,10 @@ async def message_for(
     as_begun = sent is not Open and codec_of(sent).digest() == wait.schema
     if not isinstance(signal, Signal) and not as_begun:
         sent = Open  # the run was started with other code; its worker knows the type
-    data = _encoded(name, sent, payload, runtime.max_payload)
+    data = _encoded(name, sent, payload, limit)
     if isinstance(signal, Signal) and not as_begun and known is not Open:
         _check_reads(run_id, name, sent, known, data)
-    return Message(0, run_id, "signal", name, runtime.clock.now(), data)
+    return Message(0, run_id, "signal", name, now, data)
 
 
 def ended(run_id: str, status: str) -> RunEndedError:
@@ -108,3 +121,115 @@ def _encoded(name: str, annotation: Any, payload: object, limit: int) -> bytes:
         return codec_of(annotation).accept(payload, limit)
     except ValueInvalidError as error:
         raise InputInvalidError(f"the payload of signal {name!r} is not valid: {error}") from None
+
+
+class Inbox:
+    """The messages of one run, as far as its owner has seen them.
+
+    They stay in the store until the append that records their effect, so none is lost and none is
+    used twice, whatever happens to the process.
+
+    Args:
+        machine: of the run; knows who waits for what.
+        payloads: the annotations of what is waited for, by the template of the path that waits.
+    """
+
+    __slots__ = ("_cancels", "_consumed", "_machine", "_payloads", "_signals", "seen", "size")
+
+    def __init__(self, machine: Machine, payloads: Mapping[str, Any]) -> None:
+        self.seen = 0
+        """The id of the latest message that was put in."""
+        self.size = 0
+        """About how many bytes the signals take that nobody has taken."""
+        self._consumed: list[int] = []
+        self._machine = machine
+        self._payloads = payloads
+        self._cancels: dict[int, Message] = {}
+        self._signals: dict[str, deque[Message]] = {}
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is anything that has not had its effect."""
+        return bool(self._cancels or self._signals)
+
+    def put(self, messages: Iterable[Message]) -> bool:
+        """Take in messages, oldest first; return whether there were new ones."""
+        before = self.seen
+        for message in messages:
+            if message.id <= self.seen:
+                continue
+            self.seen = message.id
+            if message.kind == "cancel":
+                self._cancels[message.id] = message
+            else:
+                self._signals.setdefault(message.body, deque()).append(message)
+                self.size += _size_of(message)
+        return self.seen > before
+
+    def taken(self) -> list[int]:
+        """Return the messages that ``events`` made use of, since the last call."""
+        taken, self._consumed = self._consumed, []
+        return taken
+
+    def events(self, now: float, *, signals: bool) -> Iterator[Event]:
+        """Yield what the messages lead to, one at a time: feed each before asking for the next.
+
+        Signals go to the oldest waiter first, in the order in which they were sent.
+
+        Args:
+            now: seconds since the epoch.
+            signals: whether the run takes any yet.
+        """
+        machine = self._machine
+        while self._cancels and not machine.status.terminal:
+            message = self._cancels.pop(next(iter(self._cancels)))
+            self._consumed.append(message.id)
+            yield CancelRequested(machine.run_id, machine.seq + 1, "", now, message.body)
+        progress = signals and bool(self._signals)
+        while progress:
+            progress = False
+            for name in list(self._signals):
+                while (found := self._next(name)) is not None:
+                    progress = True  # what it sets off may wait for a name already looked at
+                    path, message, payload = found
+                    self._consumed.append(message.id)
+                    yield SignalReceived(
+                        machine.run_id,
+                        machine.seq + 1,
+                        path,
+                        now,
+                        message.id,
+                        payload,
+                    )
+
+    def _next(self, name: str) -> tuple[str, Message, bytes] | None:
+        """Return the oldest waiter for a signal, the message it gets, and the payload in that."""
+        waiting = self._signals[name]
+        while waiting:
+            path = self._machine.next_waiter(name)
+            if path is None:
+                return None
+            message = waiting.popleft()
+            self.size -= _size_of(message)
+            codec = codec_of(self._payloads[template_of(path)])
+            try:
+                payload = codec.encode(codec.understand(message.payload or b"null"))
+            except ValueInvalidError as error:
+                # It stays in the store, to be looked at; the run waits on for a better one.
+                logger.error(  # noqa: TRY400 - not ours: the sender's mistake
+                    "run %r: signal %r (message %d) is refused, because its payload is not what "
+                    "%r waits for: %s",
+                    self._machine.run_id,
+                    name,
+                    message.id,
+                    path,
+                    error,
+                )
+            else:
+                return path, message, payload
+        del self._signals[name]
+        return None
+
+
+def _size_of(message: Message) -> int:
+    return 300 + len(message.payload or b"")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gorkflow.engine._times import JUMP
+from gorkflow.clock import JUMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gorkflow.clock import TimerHandle
-    from gorkflow.engine._times import Times
+    from gorkflow.clock import TimerHandle, Times
     from gorkflow.machine import StartTimer
 
 _TURN = ("", "turn")

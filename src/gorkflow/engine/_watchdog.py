@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
-    from gorkflow.clock import TimerHandle
-    from gorkflow.engine._times import Times
+    from gorkflow.clock import TimerHandle, Times
 
 logger = logging.getLogger("gorkflow.step")
 

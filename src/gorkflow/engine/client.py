@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from gorkflow._text import brief
-from gorkflow.clock import Clock
+from gorkflow.clock import Clock, Times
 from gorkflow.engine import _retention, _schedules, _signals
 from gorkflow.engine._admission import Admission
 from gorkflow.engine._committer import Committer
@@ -25,7 +25,6 @@ from gorkflow.engine._settings import MAX_PAYLOAD, Settings, clock_of, store_of
 from gorkflow.engine._start import StartOptions, new_driver, new_id, run_id_of, same_start
 from gorkflow.engine._sync import Turns, shared
 from gorkflow.engine._threads import Functions, ThreadPool
-from gorkflow.engine._times import Times
 from gorkflow.engine._within import calling
 from gorkflow.engine._worker import Worker
 from gorkflow.engine.handle import EventFeed, RunHandle, outcome_of
@@ -556,7 +555,13 @@ class Client:
         worker = self._opened()
         run_id_of(run_id)
         message = await _signals.message_for(
-            worker.runtime, self._registry, run_id, signal, payload
+            self.store,
+            self._registry,
+            run_id,
+            signal,
+            payload,
+            now=worker.runtime.clock.now(),
+            limit=self._settings.max_payload,
         )
         if not await worker.send(message):
             row = await self.store.get_run(run_id)
