@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.msgpack import encode
 
 from gorkflow import (
     Client,
@@ -31,8 +32,8 @@ from gorkflow import (
 )
 from gorkflow.engine import _claims, _executors
 from gorkflow.engine._executors import Executors
-from gorkflow.engine._job import Job, job_to_bytes, result_of
 from gorkflow.engine._processes import ProcessPool
+from gorkflow.engine._remote_job import Job, result_of
 
 from . import placed
 from .placed import Parcel
@@ -520,23 +521,21 @@ async def test_a_run_whose_executor_is_missing_here_is_left_alone(
 async def test_a_process_that_was_given_back_is_not_killed_for_who_had_it() -> None:
     taken: list[Any] = []
     pool = ProcessPool()
-    job = job_to_bytes(
-        Job(
-            function="tests.engine.placed:pid",
-            settings={},
-            ids={"run_id": "r", "workflow_id": "w", "step_id": "pid", "path": "pid", "attempt": 1},
-            timeout=None,
-            due=None,
-            max_payload=1_000,
-            input=b"1",
-        )
+    job = Job(
+        function="tests.engine.placed:pid",
+        settings={},
+        ids={"run_id": "r", "workflow_id": "w", "step_id": "pid", "path": "pid", "attempt": 1},
+        timeout=None,
+        due=None,
+        max_payload=1_000,
+        input=b"1",
     )
 
     def take(process: Any) -> bool:
         taken.append(process)
         return True
 
-    pool.run(job, lambda *_: None, take)
+    pool.run(encode(job), lambda *_: None, take)
     pool.close()
     assert taken[0] is not None
     assert taken[1:] == [None]

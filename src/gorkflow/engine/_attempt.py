@@ -15,8 +15,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec.msgpack import encode
+
 from gorkflow.context import NoDeps, StepContext
-from gorkflow.engine._job import job_to_bytes
+from gorkflow.engine._remote_job import job_of, with_readable
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -26,7 +28,6 @@ from gorkflow.engine._results import (
     unreadable,
 )
 from gorkflow.engine._retries import retry_delay, thrown, unknown_names
-from gorkflow.engine._shipping import job_of, with_readable
 from gorkflow.engine._watchdog import Countdown, roots
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
@@ -34,7 +35,7 @@ from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
 from gorkflow.language._placement import PROCESS
 from gorkflow.language.callables import is_async_function, unwrapped
-from gorkflow.machine.state import layers
+from gorkflow.machine.state import layers, texts
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
 
@@ -225,8 +226,9 @@ class Attempt:
             max_payload=driver.runtime.max_payload,
         )
         if self.step.takes_context:
-            job = with_readable(job, driver.machine, driver.values, command.path, self.readable)
-        return job_to_bytes(job)
+            state = texts(driver.machine, command.path)
+            job = with_readable(job, driver.machine, driver.values, self.readable, state)
+        return encode(job)
 
     def _begin_again(self) -> None:
         """Begin as if for the first time, and not before the lease is renewed."""

@@ -31,7 +31,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from gorkflow.engine._job import run_job
+from gorkflow.engine._remote_job import run_job
 from gorkflow.errors import ProcessDiedError, UnavailableError
 
 Receive = Callable[[str, bytes], None]

@@ -1,29 +1,29 @@
-"""An attempt as bytes: what a step needs to run elsewhere, and how it tells that it has.
+"""The remote job: an attempt as bytes, which runs elsewhere, and its result.
 
-Nothing is pickled: values are the JSON that is recorded anyway, and functions are names. This
-module is all that another process, or a worker of a cluster, runs of the engine.
+Nothing is pickled: values are the JSON that is recorded anyway, and functions are names. Another
+process, or a worker of a cluster, runs no other module of the engine than this.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import ModuleType
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from msgspec import convert, to_builtins
+from msgspec import Struct, field
+from msgspec.msgpack import decode, encode
+from msgspec.structs import replace
 
-from gorkflow._record import named_record
 from gorkflow.clock import SystemClock
 from gorkflow.codec import Codec, codec_of, view
 from gorkflow.context import Outputs, StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.engine._retries import Thrown, thrown
 from gorkflow.errors import NonRetryableError, UnavailableError
-from gorkflow.language._program import import_program
+from gorkflow.language._placement import reference_of
+from gorkflow.language._program import MAIN, import_program, program_of
 from gorkflow.model import (
     Cancelled,
     Completed,
@@ -39,20 +39,33 @@ from gorkflow.state import State, layer_of
 from gorkflow.state_changes import Write
 from gorkflow.step import Step, step
 
+if TYPE_CHECKING:
+    from gorkflow.engine._values import Values
+    from gorkflow.machine import Machine, RunStep
+
 _clock = SystemClock()
 Report = Callable[[float, "float | None", str], None]
 _KINDS = {cls.__name__: cls for cls in (Skipped, Cancelled)}
 
 
-@named_record
-class Job:
+class Ended(Struct):
+    """How a node ended, its output left aside."""
+
+    kind: str
+    """The name of the ``Outcome``."""
+    path: str
+    reason: str = ""
+    failure: Failure | None = None
+
+
+class Job(Struct, kw_only=True):
     """An attempt, ready to run anywhere."""
 
     function: str
     """``module:name``."""
-    settings: Mapping[str, str]
+    settings: dict[str, str]
     """The settings that are recorded with the run: JSON by parameter."""
-    ids: Mapping[str, Any]
+    ids: dict[str, Any]
     """The ids of the attempt, as ``StepContext`` takes them."""
     timeout: float | None
     """Seconds that the attempt may take."""
@@ -62,59 +75,110 @@ class Job:
     input: bytes
     """The one input, or the list of all."""
     run_input: bytes | None = None
-    outcomes: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict[str, Any])
+    outcomes: dict[str, Ended | None] = field(default_factory=dict)
     """How the nodes ended that the step may read, by id; ``None``: they have not."""
-    outputs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    outputs: dict[str, bytes] = field(default_factory=dict)
     """The outputs of those that completed."""
-    state: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What it sees of the state of the run: JSON, by key."""
+    state: dict[str, str] = field(default_factory=dict)
+    """The state of the run that the step sees: JSON, by key."""
     program: str = ""
     """What to import for the module ``__main__``; empty where the function is not in it."""
 
 
-def pack(head: Mapping[str, Any], parts: Iterable[bytes] = ()) -> bytes:
-    """Return a message: a line of JSON, then the parts, whose lengths it tells."""
-    parts = list(parts)
-    line = json.dumps({**head, "parts": [len(part) for part in parts]})
-    return b"".join((line.encode(), b"\n", *parts))
+class _Result(Struct):
+    ran: float
+    """Seconds from when the handler began."""
+    output: bytes = b""
+    writes: tuple[Write, ...] = ()
+    failure: Failure | None = None
+    thrown: Thrown | None = None
+    """What a retry policy looks at."""
 
 
-def unpack(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return what ``pack`` packed."""
-    at = data.index(b"\n") + 1
-    head = json.loads(data[:at])
-    parts: list[bytes] = []
-    for length in head.pop("parts"):
-        parts.append(data[at : at + length])
-        at += length
-    return head, parts
+# ---- here -------------------------------------------------------------------------------------
 
 
-def job_to_bytes(job: Job) -> bytes:
-    """Return a job as a message."""
-    head = {
-        "function": job.function,
-        "program": job.program,
-        "settings": dict(job.settings),
-        "ids": dict(job.ids),
-        "timeout": job.timeout,
-        "due": job.due,
-        "max_payload": job.max_payload,
-        "outcomes": dict(job.outcomes),
-        "outputs": list(job.outputs),
-        "takes": job.run_input is not None,
-        "state": dict(job.state),
-    }
-    given = [] if job.run_input is None else [job.run_input]
-    return pack(head, [job.input, *given, *job.outputs.values()])
+def job_of(
+    step: Step[Any, Any],
+    command: RunStep,
+    values: Values,
+    *,
+    ids: dict[str, Any],
+    due: float | None,
+    max_payload: int,
+) -> Job:
+    """Return an attempt as a job, without what its context may be asked for.
+
+    Raises:
+        ValueInvalidError: If its input can't be written as JSON.
+    """
+    wanted = step.wanted
+    data = b""
+    if wanted:
+        annotation = _input_annotation(wanted)
+        recorded = values.record_as(annotation, command.input)
+        if recorded is None:  # it is made of several, or of another type
+            arguments = values.arguments(wanted, command.input)
+            value = arguments[0] if len(wanted) == 1 else arguments
+            recorded = codec_of(annotation).encode(value)
+        data = recorded
+    return Job(
+        function=reference_of(step.fn),
+        program=program_of(step.fn.__globals__) if step.fn.__module__ == MAIN else "",
+        settings=dict(command.spec.settings),
+        ids=ids,
+        timeout=command.spec.timeout,
+        due=due,
+        max_payload=max_payload,
+        input=data,
+    )
 
 
-def _job_from_bytes(data: bytes) -> Job:
-    head, parts = unpack(data)
-    first = 2 if head.pop("takes") else 1
-    run_input = parts[1] if first == 2 else None
-    outputs = dict(zip(head.pop("outputs"), parts[first:], strict=True))
-    return Job(**head, input=parts[0], run_input=run_input, outputs=outputs)
+def with_readable(
+    job: Job,
+    machine: Machine,
+    values: Values,
+    readable: Iterable[str],
+    state: dict[str, str],
+) -> Job:
+    """Return a job with all that its context may be asked for.
+
+    Args:
+        job: without that.
+        machine: knows how nodes ended.
+        values: has their outputs.
+        readable: ids of the nodes that the step may read.
+        state: the state of the run that the step sees: JSON, by key.
+    """
+    outcomes: dict[str, Ended | None] = {}
+    outputs: dict[str, bytes] = {}
+    for node_id in sorted(readable):
+        ended = machine.find(job.ids["path"], node_id)
+        if ended is None:
+            outcomes[node_id] = None
+            continue
+        outcome = values.outcome(ended)
+        recorded = outcomes[node_id] = Ended(type(outcome).__name__, outcome.path)
+        if isinstance(outcome, Failed):
+            recorded.failure = outcome.failure
+        elif not isinstance(outcome, Completed):
+            recorded.reason = outcome.reason
+        elif (data := values.record(ended.value)) is not None:
+            outputs[node_id] = data
+    run_input = values.input_bytes()[0]
+    return replace(job, outcomes=outcomes, outputs=outputs, run_input=run_input, state=state)
+
+
+def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
+    """Return how long a handler ran, in seconds, its output, and what it wrote into the state.
+
+    Raises:
+        RemoteError: If it failed; ``ran`` is how long it took.
+    """
+    result = decode(data, type=_Result)
+    if result.failure is not None and result.thrown is not None:
+        raise RemoteError(result.failure, result.thrown, result.ran)
+    return result.ran, result.output, result.writes
 
 
 # ---- there ------------------------------------------------------------------------------------
@@ -125,11 +189,11 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     """Run an attempt and return how it ended, as ``result_of`` reads it. Raises nothing.
 
     Args:
-        data: what ``job_to_bytes`` gave.
+        data: a ``Job``, by ``encode``.
         began: called when the handler begins.
         report: takes the progress reports of the handler.
     """
-    job = _job_from_bytes(data)
+    job = decode(data, type=Job)
     before = _clock.monotonic()
     context: _Context | None = None
     try:
@@ -148,8 +212,7 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     finally:
         if context is not None:
             context.written()  # a thread may outlive the step
-    state = {"state": to_builtins(writes)} if writes else {}
-    return pack({"ran": ran, **state}, [output])
+    return encode(_Result(ran, output, writes))
 
 
 def _failed(job: Job, error: BaseException, ran: float) -> bytes:
@@ -157,16 +220,7 @@ def _failed(job: Job, error: BaseException, ran: float) -> bytes:
     if code is FailureCode.CANCELLED:
         code = FailureCode.STEP_FAILED  # of a function that uses asyncio itself
     failure = make_failure(ids["path"], ids["step_id"], ids["attempt"], code, error, _clock.now())
-    seen = thrown(error)
-    head = {
-        "ran": ran,
-        "failure": to_builtins(failure),
-        "errors": [sorted(names) for names in seen.errors],
-        "names": sorted(seen.names),
-        "is_final": seen.is_final,
-        "delay": seen.delay,
-    }
-    return pack(head)
+    return encode(_Result(ran, failure=failure, thrown=thrown(error)))
 
 
 @cache
@@ -178,7 +232,7 @@ def found_step(reference: str, program: str = "") -> Step[Any, Any]:
         program: what to import for the module ``__main__``.
 
     Raises:
-        NonRetryableError: there is none.
+        NonRetryableError: If it can't be imported.
     """
     module, _, name = reference.partition(":")
     found: Any
@@ -208,11 +262,11 @@ def _program(program: str) -> ModuleType:
 def _arguments(wanted: tuple[Any, ...], data: bytes) -> tuple[Any, ...]:
     if not wanted:
         return ()
-    value = codec_of(input_annotation(wanted)).decode(data)
+    value = codec_of(_input_annotation(wanted)).decode(data)
     return (value,) if len(wanted) == 1 else tuple(value)
 
 
-def input_annotation(wanted: tuple[Any, ...]) -> Any:
+def _input_annotation(wanted: tuple[Any, ...]) -> Any:
     """Return the annotation that all inputs of a step are written under."""
     return wanted[0] if len(wanted) == 1 else tuple[wanted]  # type: ignore[valid-type]
 
@@ -277,13 +331,13 @@ class _Host:
         return _clock.monotonic() >= self._until
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
-        told = self._job.outcomes[node_id]
-        if told is None:
+        recorded = self._job.outcomes[node_id]
+        if recorded is None:
             return None
-        if told["kind"] == "Failed":
-            return Failed(told["path"], convert(told["failure"], Failure))
-        if told["kind"] != "Completed":
-            return _KINDS[told["kind"]](told["path"], told["reason"])
+        if recorded.failure is not None:
+            return Failed(recorded.path, recorded.failure)
+        if recorded.kind in _KINDS:
+            return _KINDS[recorded.kind](recorded.path, recorded.reason)
         data = self._job.outputs.get(node_id)
         if data is None:
             raise UnavailableError(
@@ -292,7 +346,7 @@ class _Host:
             )
         annotation = self.annotations.get(node_id, Any)
         value = view(data) if annotation is Any else codec_of(annotation).decode(data)
-        return Completed(told["path"], value)
+        return Completed(recorded.path, value)
 
     def run_input_bytes(self) -> tuple[bytes | None, Codec | None]:
         return self._job.run_input, None
@@ -316,20 +370,3 @@ def _context(job: Job, found: Step[Any, Any], report: Report | None) -> _Context
     context = _Context(host, **job.ids, deadline=deadline, deps=None)
     context.outputs = _Outputs(host, context.step_id)
     return context
-
-
-# ---- here -------------------------------------------------------------------------------------
-
-
-def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
-    """Return how long a handler ran, in seconds, its output, and what it wrote into the state.
-
-    Raises:
-        RemoteError: it failed; ``ran`` is how long it took.
-    """
-    head, parts = unpack(data)
-    if parts:
-        return head["ran"], parts[0], convert(head.get("state", ()), tuple[Write, ...])
-    errors = frozenset(map(frozenset[str], head["errors"]))
-    seen = Thrown(errors, frozenset(head["names"]), head["is_final"], head["delay"])
-    raise RemoteError(convert(head["failure"], Failure), seen, head["ran"])
