@@ -90,7 +90,8 @@ async def test_a_run_can_be_recovered_by_hand_once_the_store_works_again(
         store.appends = 1
         with pytest.raises(StoreError, match="disk is full"):
             await handle.result()
-        assert await engine.recover(handle.run_id) == [handle.run_id]
+        taken = await engine.recover(handle.run_id)
+        assert taken in ([handle.run_id], [])  # a heartbeat may have been faster
         assert await handle.result() == 3
 
 

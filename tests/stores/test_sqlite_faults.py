@@ -12,6 +12,7 @@ import resource
 import signal
 import sqlite3
 import stat
+import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -484,6 +485,92 @@ def test_an_unknown_commit_is_looked_up(path, written):
         assert await store.write([item]) == [FENCED if written else OK]
 
     with_store(path, test)
+
+
+def test_an_unknown_commit_without_events_is_looked_up(path):
+    async def test(store):
+        await store.write([new_run()])
+
+        def shake(writer):
+            writer._db = Shaky(writer._db, written=True)
+
+        await store._home.writer.run(shake)
+        asleep = run_row(status=RunStatus.SUSPENDED, due_at=T0 + 5)
+        assert await store.write([Append(asleep, (), 1)]) == [OK]
+        assert await store.get_run("r") == asleep
+
+    with_store(path, test)
+
+
+def test_the_log_grows_once_in_a_store_that_is_used(path):
+    wal = Path(f"{path}-wal")
+
+    async def test(store):
+        for number in range(19):
+            await store.write([new_run(f"r{number}")])
+        await store._home.writer.run(lambda writer: None)  # it has tidied up
+        assert wal.stat().st_size < 1_000_000
+        await store.write([new_run("another")])
+        await store._home.writer.run(lambda writer: None)
+        size = wal.stat().st_size
+        assert 3_000_000 < size < 5_000_000
+        for number in range(30):
+            await store.write([new_run(f"s{number}")])
+        assert wal.stat().st_size == size
+
+    with_store(path, test)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_lone_writer_may_write_in_its_own_thread(path, is_busy):
+    async def test(store):
+        other = sqlite3.connect(path)
+        await store.write([new_run("first")])
+        (thread,) = store._home.writer._workers
+        with thread._using:  # it has tidied up
+            pass
+        if is_busy:
+            store._home.writer.run(lambda writer: time.sleep(0.05))
+        answer = store.write([new_run()], block=True)
+        assert answer.done() is not is_busy
+        assert await answer == [OK]
+        assert other.execute("SELECT COUNT(*) FROM runs").fetchall() == [(2,)]
+        other.close()
+
+    with_store(path, test)
+
+
+def test_the_highest_id_of_an_event_is_not_given_again(path):
+    async def test(store):
+        await store.write([new_run("a"), new_run("b")])
+        await store.write([finish(run_row("a")), finish(run_row("b"))])
+        _, cursor = await store.read_all_events()
+        assert await store.delete_runs(["a", "b"]) == 2
+        assert await store.read_all_events() == ([], "")
+        await store.write([new_run("c")])
+        found, later = await store.read_all_events(after=cursor)
+        assert [event.run_id for event in found] == ["c"]
+        assert await store.delete_runs(["c"]) == 0
+        await store.write([finish(run_row("c"))])
+        assert await store.delete_runs(["c"]) == 1
+        assert await store.read_all_events(after=later) == ([], later)
+        assert await store.check() == []
+
+    with_store(path, test)
+
+
+def test_the_lost_end_of_a_run_is_noticed(path):
+    async def fill(store):
+        await store.write([new_run(), new_run("other")])
+        await store.write([finish(run_row())])
+
+    async def look(store):
+        with pytest.raises(StoreCorruptError, match="lacks some of its events"):
+            await store.load("r")
+
+    with_store(path, fill)
+    sql(path, "DELETE FROM events WHERE run = 1 AND seq = 2")
+    with_store(path, look)
 
 
 def test_the_log_stays_bounded(path, monkeypatch):

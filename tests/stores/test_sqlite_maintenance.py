@@ -17,9 +17,7 @@ from gorkflow.store import Append, Level, Maintainable, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,
-    _backup,
     _connections,
-    _deleting,
     _files,
     _maintenance,
 )
@@ -163,13 +161,13 @@ def test_a_backup_overwrites_nothing(path, tmp_path, kind):
 
 def test_a_file_that_appears_during_a_backup_is_kept(path, tmp_path, monkeypatch):
     copy = tmp_path / "copy.db"
-    verify = _backup._verify
+    verify = _maintenance._verify
 
     def meanwhile(*args):
         verify(*args)
         copy.write_text("mine")
 
-    monkeypatch.setattr(_backup, "_verify", meanwhile)
+    monkeypatch.setattr(_maintenance, "_verify", meanwhile)
 
     async def test(store):
         with pytest.raises(StoreError, match="exists already"):
@@ -183,7 +181,7 @@ def test_a_file_that_appears_during_a_backup_is_kept(path, tmp_path, monkeypatch
 @pytest.mark.parametrize("trouble", ["unsound", "other", "unwritable"])
 def test_a_failed_backup_leaves_nothing_behind(path, tmp_path, monkeypatch, trouble):
     copy = tmp_path / "copy.db"
-    real = _backup._copy
+    real = _maintenance._copy
 
     def broken(db, partial):
         expected = real(db, partial)
@@ -196,7 +194,7 @@ def test_a_failed_backup_leaves_nothing_behind(path, tmp_path, monkeypatch, trou
             file.write(b"\xff" * 50)
         return expected
 
-    monkeypatch.setattr(_backup, "_copy", broken)
+    monkeypatch.setattr(_maintenance, "_copy", broken)
 
     async def test(store):
         await fill(store)
@@ -347,8 +345,10 @@ def test_a_run_in_any_state_can_be_discarded(path, damage):
         return await store.read_all_events()
 
     assert with_store(path, test)[0] == []
-    for table in ("runs", "events", "inbox", "run_tags"):
+    for table in ("runs", "inbox", "run_tags"):
         assert sql(path, f"SELECT COUNT(*) FROM {table}") == [(0,)]
+    # Only the highest id stays, so that it is not given again.
+    assert sql(path, "SELECT run, body, payload FROM events") == [(0, "", None)]
 
 
 def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
@@ -370,7 +370,7 @@ def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
 def test_a_deletion_that_was_interrupted_can_be_finished(path):
     async def test(store):
         await ended_run(store, "large", 12_000)
-        assert await store._home.write(lambda db: _deleting.shorten(db, "large"))
+        assert await store._home.write(lambda db: _maintenance.shorten(db, "large"))
         row = await store.get_run("large")
         assert row is not None
         assert row.status is RunStatus.COMPLETED
@@ -389,7 +389,7 @@ def test_runs_are_deleted_together_as_far_as_they_fit(path):
     async def test(store):
         for run_id, events in (("a", 2000), ("b", 2000), ("c", 2000), ("d", 9000), ("e", 5)):
             await ended_run(store, run_id, events)
-        portions = await store._home.read(lambda db: _deleting.portions(db, list("abcdex")))
+        portions = await store._home.read(lambda db: _maintenance.portions(db, list("abcdex")))
         assert portions == [["a", "b"], ["c"], ["d"], ["e", "x"]]
 
     with_store(path, test, synchronous="normal")

@@ -9,22 +9,74 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gorkflow.errors import StoreUnavailableError
+from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
 from gorkflow.stores.sqlite import _files
-from gorkflow.stores.sqlite._errors import translated
 from gorkflow.stores.sqlite._locks import WriteLock
 from gorkflow.stores.sqlite._schema import create, version_of
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
+UNSTORABLE = (UnicodeError, OverflowError)
+"""Raised by ``sqlite3`` for a lone surrogate, and for an integer of more than 64 bits."""
 _OLDEST = (3, 37)
 """The first SQLite with STRICT tables."""
+_YOUNG = 20
+"""Commits after which the write-ahead log is given its size."""
+_CACHE = -2000
+"""KiB, as SQLite has it by default."""
+
+
+_Meaning = tuple[type[StoreError], str]
+_UNAVAILABLE: _Meaning = (
+    StoreUnavailableError,
+    "can't be opened or written; check that its folder exists, and who may write to both",
+)
+_MEANINGS: dict[str, _Meaning] = {
+    "READONLY": _UNAVAILABLE,
+    "CANTOPEN": _UNAVAILABLE,
+    "PERM": _UNAVAILABLE,
+    "AUTH": _UNAVAILABLE,
+    "NOTADB": (StoreCorruptError, "is no SQLite database; name another file, or move it away"),
+    "CORRUPT": (
+        StoreCorruptError,
+        "is damaged; restore a backup, or save what is left with `sqlite3 FILE .recover`",
+    ),
+    "FULL": (StoreError, "can't grow: the disk is full; make room, it then works again"),
+    "IOERR": (StoreError, "could not be read or written: I/O error, or the disk is full"),
+    "BUSY": (StoreUnavailableError, "is held by another program; end what keeps it open"),
+    "LOCKED": (StoreUnavailableError, "is held by another program; end what keeps it open"),
+    "TOOBIG": (StoreError, "can't keep a value this large (SQLite's limit is 1 GB)"),
+    "NOMEM": (StoreError, "could not be read or written: out of memory"),
+}
+
+
+@contextmanager
+def translated(path: str) -> Generator[None, None, None]:
+    """Turn SQLite's errors, and those of values it can't hold, into ours.
+
+    Raises:
+        StoreError: or the subclass that says what is the matter.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        # SQLITE_IOERR_WRITE and the like: the part after SQLITE_ names the family.
+        name = getattr(error, "sqlite_errorname", "")
+        family = name.removeprefix("SQLITE_").partition("_")[0]
+        cls, text = _MEANINGS.get(family, (StoreError, "refused the statement"))
+        raise cls(f"the store {path!r} {text} ({name or 'SQLite'}: {error})") from error
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the store {path!r} can't be opened or written: {error}"
+        ) from error
+    except UNSTORABLE as error:
+        raise StoreError(f"the store {path!r} can't keep a value it was given: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +91,16 @@ class Settings:
     """Bytes above which the write-ahead log is checkpointed."""
 
     def connect(self) -> sqlite3.Connection:
-        """Return a new connection, set up for the thread that asks.
+        """Return a new connection; one thread at a time may use it.
 
         Raises:
             StoreUnavailableError: the file is gone; SQLite would silently start an empty one.
         """
         if not self.path.exists():
             raise StoreUnavailableError(f"the store {str(self.path)!r} is gone; restore it")
-        db = sqlite3.connect(self.path, timeout=self.busy_timeout, isolation_level=None)
+        db = sqlite3.connect(
+            self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
+        )
         try:
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute("PRAGMA mmap_size = 0")
@@ -82,7 +136,7 @@ def prepare(settings: Settings) -> None:
 class Reader:
     """A connection that reads, each time from one snapshot."""
 
-    broken = False
+    broken = untidy = False
 
     def __init__(self, settings: Settings) -> None:
         self._path = str(settings.path)
@@ -105,8 +159,12 @@ class Reader:
                 raise
         return result
 
+    def reserve(self) -> bool:
+        """Return that it waits for no process."""
+        return True
+
     def tidy(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -126,6 +184,8 @@ class Writer:
         self._settings = settings
         self._path = str(settings.path)
         self._wal = Path(f"{settings.path}-wal")
+        self._commits = 0
+        self._grown = False
         self._checkpoint_above = settings.wal_limit
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailableError(
@@ -157,17 +217,30 @@ class Writer:
             self._db.close()
             raise
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def reserve(self) -> bool:
+        """Take the turn to write, if no other process has it; the next ``write`` returns it."""
+        return self._lock.take()
+
+    def write(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        is_written: Callable[[T, sqlite3.Connection], bool] | None = None,
+    ) -> T:
         """Do the work in one transaction, durable on return.
 
+        Args:
+            work: what to do.
+            is_written: tells from its result, on another connection, whether it was committed.
+                Without it, commits are counted, which costs each transaction a little.
+
         Raises:
-            StoreError: nothing of it was recorded.
+            StoreError: If nothing of it was recorded.
         """
         with translated(self._path), self._lock.held(self._settings.busy_timeout):
             self._check_in_place()
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                before = self._data_version()
+                before = None if is_written else self._data_version()
                 result = work(self._db)
             except BaseException:
                 self._roll_back()
@@ -180,9 +253,14 @@ class Writer:
                 self.broken = True
                 self._roll_back()
                 self._db.close()
-                if self._data_version() == before:
+                if not (
+                    is_written(result, self._sibling)
+                    if is_written
+                    else self._data_version() != before
+                ):
                     raise
                 _logger.warning("a commit to %s failed after it was written", self._path)
+        self._commits += 1
         return result
 
     def _check_in_place(self) -> None:
@@ -204,8 +282,17 @@ class Writer:
         except sqlite3.Error:
             self.broken = True
 
+    @property
+    def untidy(self) -> bool:
+        """Whether it is time to grow or to checkpoint the write-ahead log."""
+        is_small = self._commits >= _YOUNG and not self._grown
+        return is_small or self._wal_size() > self._checkpoint_above
+
     def tidy(self) -> None:
-        """Checkpoint the write-ahead log once it has grown past the limit."""
+        """Grow the write-ahead log once, and checkpoint it whenever it is past the limit."""
+        if self._commits >= _YOUNG and not self._grown:
+            self._grown = True
+            self._grow()
         size = self._wal_size()
         if size <= self._checkpoint_above:
             return
@@ -219,6 +306,27 @@ class Writer:
         limit = self._settings.wal_limit
         # What a long reader still looks at can't be moved; don't try again for every commit.
         self._checkpoint_above = limit if pages == moved else size + limit // 4
+
+    def _grow(self) -> None:
+        """Give the log its size: a synced write that makes a file longer costs twice.
+
+        A transaction that is too large for the cache goes into the log before its end. Rolled back,
+        it leaves only the room. A store that is closed after a few commits does not pay for it.
+        """
+        room = (self._settings.wal_limit - self._wal_size()) * 9 // 10
+        if room <= 0:
+            return
+        with self._lock.held(self._settings.busy_timeout):
+            try:
+                self._db.execute("PRAGMA cache_size = -256")
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("CREATE TABLE room (size BLOB)")
+                self._db.execute("INSERT INTO room (size) VALUES (zeroblob(?))", (room,))
+            except sqlite3.Error as error:  # say, the disk is full; the next commit tells
+                _logger.debug("the log of %s keeps its size: %s", self._path, error)
+            finally:
+                self._roll_back()
+                self._db.execute(f"PRAGMA cache_size = {_CACHE}")
 
     def _wal_size(self) -> int:
         try:

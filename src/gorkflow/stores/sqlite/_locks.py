@@ -86,6 +86,10 @@ class WriteLock:
         self._path = path
         self._handle = _Handle(path)
 
+    def take(self) -> bool:
+        """Take the lock, if it is free; to hold it then does not wait."""
+        return self._handle.try_lock()
+
     @contextmanager
     def held(self, timeout: float) -> Generator[None, None, None]:
         """Hold the lock.

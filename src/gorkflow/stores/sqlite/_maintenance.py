@@ -1,73 +1,109 @@
-"""Looking for damage, and making room."""
+"""The upkeep of a database: deletion, which makes nobody wait for long, and backups."""
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
-from gorkflow.errors import StoreCorruptError
-from gorkflow.store import Finding, Level
-from gorkflow.stores.sqlite import _limits, _schedules
-from gorkflow.stores.sqlite._reads import run_row
+from gorkflow.clock import Moment
+from gorkflow.errors import StoreCorruptError, StoreError
+from gorkflow.stores.sqlite import _files
+from gorkflow.stores.sqlite._connections import Reader
+from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schema import query
 
-_SHOWN = 20
-"""Problems of one kind that are named one by one."""
-
-_CROSS_CHECKS = {
-    "find_orphaned_events": "events are kept of runs that are gone",
-    "find_orphaned_messages": "messages are kept for runs that are gone",
-    "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
-    "find_missing_tags": "tags of a run are missing where runs are found by them",
-    "find_missed_mail": "messages would not wake their run",
-    "find_odd_messages": "messages make no sense",
-    "find_odd_workers": "workers make no sense",
-}
-"""Named queries that return one text per thing that is wrong."""
+_BYTES = 8 * 1024 * 1024
+_EVENTS = 5000
+"""Freed in one transaction: some 50 ms. Each page of a large payload has to be looked at."""
+_PRINT = "SELECT (SELECT COUNT(*) FROM runs), (SELECT TOTAL(id) FROM events)"
+"""What tells the copy's moment from another."""
 
 
-def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
-    """Return what is damaged, except in single runs' events, which ``load`` checks.
-
-    Args:
-        db: the database.
-        rows_only: leave out the pages of the file, which all have to be read for that.
-    """
-    found: list[Finding] = []
-    if not rows_only:
-        pages = [text for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})")]
-        found = [Finding(Level.PROBLEM, "file", text, _RESTORE) for text in pages if text != "ok"]
-    if found:
-        return found  # whatever else there is to see follows from it
-    for name, meaning in _CROSS_CHECKS.items():
-        try:
-            named = [str(text) for (text,) in db.execute(query(name))]
-        except sqlite3.OperationalError as error:  # of a function that can't take what is there
-            named = [str(error)]
-        if named:
-            more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-            text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
-            found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
-    found += unreadable(db)
-    advice = "nothing to do: it begins anew with the next step that takes it"
-    found += [Finding(Level.PROBLEM, "limit", text, advice) for text in _limits.check(db)]
-    found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in _schedules.check(db)]
+def portions(db: sqlite3.Connection, run_ids: Sequence[str]) -> list[list[str]]:
+    """Return the runs, in lists that one transaction may delete."""
+    found: list[list[str]] = []
+    room = _EVENTS, _BYTES
+    for run_id in run_ids:
+        sizes = [size for _, size in db.execute(query("list_event_sizes"), (run_id,))]
+        room = room[0] - len(sizes), room[1] - sum(sizes)
+        if not found or min(room) < 0:
+            found.append([])
+            room = _EVENTS - len(sizes), _BYTES - sum(sizes)
+        found[-1].append(run_id)
     return found
 
 
-def unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
-    """Yield the runs whose summary can't be read: no listing shows them, and nobody takes them."""
-    for values in db.execute(query("list_all_runs")):
-        try:
-            run_row(values)
-        except StoreCorruptError as error:
-            run_id = values[1]
-            advice = f"restore a backup, or delete it: gorkflow runs delete {run_id} --force"
-            yield Finding(Level.PROBLEM, f"run {run_id}", str(error), advice)
+def shorten(db: sqlite3.Connection, run_id: str) -> bool:
+    """Delete the first events of an ended run that is too large to go at once.
+
+    Returns:
+        Whether it still is. To be interrupted leaves a run that lacks events, and can be deleted.
+    """
+    events = db.execute(query("list_event_sizes"), (run_id,))
+    first = list(_within(events))
+    more = events.fetchone() is not None
+    events.close()
+    if more:
+        db.executemany(query("delete_event"), [(number,) for number in first])
+    return more
 
 
-_RESTORE = "restore a backup, or save what is left with `sqlite3 FILE .recover`"
+def _within(events: Iterator[tuple[int, int]]) -> Iterable[int]:
+    """Return the ids of as many events as may go in one transaction, and at least one."""
+    count = size = 0
+    for number, length in events:
+        yield number
+        count, size = count + 1, size + length
+        if count >= _EVENTS or size >= _BYTES:
+            return
+
+
+def give_up(
+    db: sqlite3.Connection, locks: WorkerLocks, machine: str, run_id: str, now: float
+) -> bool:
+    """Note a run as cancelled, whatever is kept of it, so that it can be deleted like others.
+
+    Returns:
+        Whether it was: not one that a living worker carries.
+    """
+    found = db.execute(query("get_run"), (run_id,)).fetchone()
+    if found is None:
+        return False
+    key, owner = found[0], found[14]
+    for worker in db.execute(query("list_workers")).fetchall():
+        if worker[0] == owner and worker_alive(worker, locks, machine, Moment(now)):
+            return False
+    try:
+        run_row(found)
+    except StoreCorruptError:
+        db.execute(query("forget_tags"), {"key": key})
+        db.execute(query("delete_tags_of_run"), (key,))
+    db.execute(query("give_up_run"), {"key": key, "now": now})
+    return True
+
+
+def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:
+    """Delete ended runs and all that belongs to them."""
+    return sum(_delete_run(db, run_id) for run_id in run_ids)
+
+
+def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
+    found = db.execute(query("delete_run"), (run_id,)).fetchall()
+    for key, created_at, tags in found:
+        db.execute(query("delete_events"), (key,))
+        db.execute(query("keep_highest_id"), (key,))
+        db.execute(query("delete_messages"), (key,))
+        db.executemany(
+            query("delete_tag"),
+            [(name, value, created_at, run_id) for name, value in json.loads(tags)],
+        )
+    return bool(found)
 
 
 class Unused(NamedTuple):
@@ -97,3 +133,85 @@ def free_bytes(db: sqlite3.Connection) -> int:
     (pages,) = db.execute("PRAGMA freelist_count").fetchone()
     (size,) = db.execute("PRAGMA page_size").fetchone()
     return int(pages) * int(size)
+
+
+def backup(reader: Reader, path: str) -> int:
+    """Copy the database into a new file; return its size in bytes.
+
+    Raises:
+        StoreError: there is such a file already, it can't be written, or isn't sound.
+    """
+    target = Path(path).absolute()
+    if os.path.lexists(target):
+        raise StoreError(f"{path!r} exists already; a backup never overwrites: name another file")
+    if not target.parent.is_dir():
+        raise StoreError(f"{str(target.parent)!r} is no folder; create it")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        _files.create(partial)
+        expected = reader.read(lambda db: _copy(db, partial))
+        _verify(partial, expected)
+        _put_in_place(partial, target)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"could not write the backup {path!r}: {error}") from error
+    finally:
+        for left in (partial, Path(f"{partial}-journal")):
+            left.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def _copy(db: sqlite3.Connection, partial: Path) -> tuple[int, float]:
+    """Copy in one step, within the snapshot: several would start anew whenever somebody writes."""
+    expected = db.execute(_PRINT).fetchone()
+    with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
+        db.backup(copy)
+    return expected  # type: ignore[no-any-return]
+
+
+def _verify(partial: Path, expected: tuple[int, float]) -> None:
+    """Check that the copy is sound.
+
+    Raises:
+        StoreError: it is not.
+    """
+    # Nobody else knows the file yet, so it needs no locks, and leaves no files beside it.
+    with closing(sqlite3.connect(f"{partial.as_uri()}?immutable=1", uri=True)) as copy:
+        try:
+            found = [text for (text,) in copy.execute("PRAGMA integrity_check(3)")]
+            problems = [text for text in found if text != "ok"]
+            if not problems and copy.execute(_PRINT).fetchone() != expected:
+                problems = ["it does not hold what was copied"]
+        except sqlite3.DatabaseError as error:
+            problems = [str(error)]
+    if problems:
+        raise StoreError(
+            f"the backup is not sound: {'; '.join(problems)}; nothing was left behind. Run "
+            "`gorkflow db check` on the store"
+        )
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    fd = os.open(partial, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _claim(target)
+    try:
+        partial.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    _files.sync_names(target.parent)
+
+
+def _claim(target: Path) -> None:
+    """Make the name ours, so that moving onto it replaces nothing of anybody else.
+
+    Raises:
+        StoreError: somebody was faster.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise StoreError(f"{str(target)!r} exists already; name another file") from None

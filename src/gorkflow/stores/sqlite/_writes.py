@@ -23,70 +23,54 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores.sqlite import _files, _limits
-from gorkflow.stores.sqlite._errors import UNSTORABLE
+from gorkflow.stores.sqlite import _limits
+from gorkflow.stores.sqlite._connections import UNSTORABLE
+from gorkflow.stores.sqlite._files import same_machine
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._reads import lease_of, readable_rows, worker_alive, worker_messages
+from gorkflow.stores.sqlite._reads import (
+    get_run,
+    lease_of,
+    readable_rows,
+    worker_alive,
+    worker_messages,
+)
 from gorkflow.stores.sqlite._schema import query, repeated
 
 _logger = logging.getLogger("gorkflow.store")
-_MAX_KEYS = 100_000
 _AT_ONCE = 50  # rows; SQLite takes 32,766 values, and gains little past this
 _DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
 _UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 
-class Keys:
-    """The keys of runs that were written lately, which spares looking for them again.
-
-    What is in here is a guess: a transaction may have been rolled back, and a run deleted by
-    another process. A statement that goes by a key looks at the run's id, too.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-
-    def find(self, db: sqlite3.Connection, run_id: str) -> int | None:
-        """Return the key of a run; ``None``: there is no such run."""
-        found = db.execute(query("find_key"), (run_id,)).fetchall()
-        if not found:
-            return None
-        key: int = found[0][0]
-        self.note(run_id, key)
-        return key
-
-    def guess(self, run_id: str) -> int | None:
-        """Return the key as it is remembered."""
-        return self._known.get(run_id)
-
-    def note(self, run_id: str, key: int) -> None:
-        """Remember a key."""
-        if len(self._known) >= _MAX_KEYS:
-            self._known.clear()
-        self._known[run_id] = key
-
-    def forget(self, run_id: str) -> None:
-        """Remember a key no more."""
-        self._known.pop(run_id, None)
-
-
-def write(db: sqlite3.Connection, keys: Keys, batch: Sequence[Transition]) -> list[Written]:
+def write(db: sqlite3.Connection, batch: Sequence[Transition]) -> list[Written]:
     """Create runs and record transitions. What can't be stored of one leaves the others alone."""
-    db.execute("SAVEPOINT batch")
     try:
-        results = _write_all(db, keys, batch)
+        return _Batch(db).write(batch)
     except _UNRECORDABLE:
-        # Seldom, so that a savepoint for each is only worth its while the second time.
-        db.execute("ROLLBACK TO batch")
-        results = [_write_alone(db, keys, item) for item in batch]
-    db.execute("RELEASE batch")
-    return results
+        # So seldom that the savepoint of each costs only what is written the second time.
+        db.execute("ROLLBACK")
+        db.execute("BEGIN IMMEDIATE")
+        return [_write_alone(db, item) for item in batch]
 
 
-def _write_alone(db: sqlite3.Connection, keys: Keys, item: Transition) -> Written:
+def is_written(
+    batch: Sequence[Transition], results: Sequence[Written], db: sqlite3.Connection
+) -> bool:
+    """Whether a batch is in the database whose commit failed, after these answers."""
+    for item, written in reversed(list(zip(batch, results, strict=True))):
+        changed = isinstance(item, NewRun) or item.changed
+        if written is Written.OK and (item.events or changed):
+            found = get_run(db, item.row.run_id)
+            if found is None or found.seq != item.seq:
+                return False
+            return not changed or _state(found) == _state(item.row)
+    return True  # there was nothing to write
+
+
+def _write_alone(db: sqlite3.Connection, item: Transition) -> Written:
     db.execute("SAVEPOINT item")
     try:
-        (written,) = _write_all(db, keys, [item])
+        (written,) = _Batch(db).write([item])
     except _UNRECORDABLE:
         _logger.exception("run %r can't be recorded and is left as it was", item.row.run_id)
         db.execute("ROLLBACK TO item")
@@ -95,36 +79,72 @@ def _write_alone(db: sqlite3.Connection, keys: Keys, item: Transition) -> Writte
     return written
 
 
-def _write_all(db: sqlite3.Connection, keys: Keys, batch: Sequence[Transition]) -> list[Written]:
-    events: list[Values] = []
-    results = [
-        _append(db, keys, item, events)
-        if isinstance(item, Append)
-        else _create(db, keys, item, events)
-        for item in batch
-    ]
-    _insert_events(db, events)
-    return results
+class _Batch:
+    """Transitions that are written together: their events go in last, many by one statement."""
 
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._events: list[Values] = []
+        self._runs: set[str] = set()
+        """The runs whose events are still to be inserted."""
 
-def _create(db: sqlite3.Connection, keys: Keys, new: NewRun, events: list[Values]) -> Written:
-    row = new.row
-    if row.resource_id is not None and _occupied(db, row):
-        return Written.OCCUPIED
-    inserted = db.execute(query("insert_run"), (*_origin(row), *_state(row), row.seq))
-    if not inserted.rowcount:
-        return Written.DUPLICATE
-    key = inserted.lastrowid
-    assert key is not None  # it was inserted
-    keys.note(row.run_id, key)
-    if row.tags:
-        db.executemany(
-            query("insert_tag"),
-            [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
-        )
-    db.execute(query("insert_definition"), (row.fingerprint, new.tree))
-    events += [to_values(key, event) for event in new.events]
-    return Written.OK
+    def write(self, batch: Sequence[Transition]) -> list[Written]:
+        results = [
+            self._append(item) if isinstance(item, Append) else self._create(item) for item in batch
+        ]
+        self._insert_events()
+        return results
+
+    def _create(self, new: NewRun) -> Written:
+        db, row = self._db, new.row
+        if row.resource_id is not None and _occupied(db, row):
+            return Written.OCCUPIED
+        inserted = db.execute(query("insert_run"), (*_origin(row), *_state(row), row.seq))
+        if not inserted.rowcount:
+            return Written.DUPLICATE
+        key = inserted.lastrowid
+        assert key is not None  # it was inserted
+        if row.tags:
+            db.executemany(
+                query("insert_tag"),
+                [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
+            )
+        db.execute(query("insert_definition"), (row.fingerprint, new.tree))
+        self._add(key, new)
+        return Written.OK
+
+    def _append(self, item: Append) -> Written:
+        db, row = self._db, item.row
+        if row.run_id in self._runs:
+            self._insert_events()  # they tell how far it is
+        # One transaction reads the token and writes: nobody can have claimed the run in between.
+        found = db.execute(query("find_live_run"), (row.run_id,)).fetchone()
+        if found is None:
+            return Written.FENCED
+        key, token, seq = found
+        if token != row.token or seq != item.expected_seq:
+            return Written.FENCED
+        if item.changed:
+            db.execute(query("update_run"), (*_state(row), item.seq, key))
+        if item.consumed:
+            db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
+        self._add(key, item)
+        return Written.OK
+
+    def _add(self, key: int, item: Transition) -> None:
+        self._runs.add(item.row.run_id)
+        self._events += [to_values(key, event) for event in item.events]
+
+    def _insert_events(self) -> None:
+        """Insert many rows by one statement: to run one costs about as much as a row does."""
+        rows, self._events = self._events, []
+        self._runs.clear()
+        whole = len(rows) - len(rows) % _AT_ONCE
+        for start in range(0, whole, _AT_ONCE):
+            values = [*chain.from_iterable(rows[start : start + _AT_ONCE])]
+            self._db.execute(repeated("insert_event", _AT_ONCE), values)
+        if rows[whole:]:
+            self._db.executemany(query("insert_event"), rows[whole:])
 
 
 def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
@@ -134,39 +154,6 @@ def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
         return False
     # That it exists already says more.
     return db.execute(query("has_run"), (row.run_id,)).fetchone() is None
-
-
-def _append(db: sqlite3.Connection, keys: Keys, item: Append, events: list[Values]) -> Written:
-    row = item.row
-    key = keys.guess(row.run_id)
-    if key is None or not _move(db, key, item):
-        key = keys.find(db, row.run_id)
-        if key is None or not _move(db, key, item):
-            return Written.FENCED
-    if row.worker_id is None:
-        keys.forget(row.run_id)
-    events += [to_values(key, event) for event in item.events]
-    if item.consumed:
-        db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
-    return Written.OK
-
-
-def _move(db: sqlite3.Connection, key: int, item: Append) -> bool:
-    """Bring a run's summary up to date, if it is where the append expects it."""
-    row = item.row
-    place = (item.seq, key, row.run_id, item.expected_seq, row.token)
-    if item.changed:
-        return db.execute(query("update_run"), (*_state(row), *place)).rowcount > 0
-    return db.execute(query("touch_run"), place).rowcount > 0
-
-
-def _insert_events(db: sqlite3.Connection, rows: list[Values]) -> None:
-    """Insert rows, many by one statement: to run one costs about as much as a row does."""
-    whole = len(rows) - len(rows) % _AT_ONCE
-    for start in range(0, whole, _AT_ONCE):
-        values = [*chain.from_iterable(rows[start : start + _AT_ONCE])]
-        db.execute(repeated("insert_event", _AT_ONCE), values)
-    db.executemany(query("insert_event"), rows[whole:])
 
 
 def _origin(row: RunRow) -> list[Any]:
@@ -207,7 +194,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
     """Announce a worker, and clear away what the dead ones left."""
     locks.sweep()
     for row in db.execute(query("list_workers")).fetchall():
-        if _files.same_machine(row[-1], machine) and not locks.is_held(row[0]):
+        if same_machine(row[-1], machine) and not locks.is_held(row[0]):
             db.execute(query("delete_worker"), (row[0],))
     if locks.take(worker.worker_id):
         # A dead process of this name may have left runs, which would now look as if carried by us.
@@ -295,7 +282,7 @@ def _release_the_dead(
         if owner == claimer:
             continue  # whoever claims is alive, though its lease may have ended
         if owner not in workers or not worker_alive(workers[owner], locks, machine, times):
-            seen = owner in workers and _files.same_machine(workers[owner][-1], machine)
+            seen = owner in workers and same_machine(workers[owner][-1], machine)
             _release(db, owner, died=not (seen and locks.is_seen(owner)))
 
 

@@ -4,7 +4,8 @@ CREATE TABLE definitions (
     tree        TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One summary per run, rewritten by every append: never a payload in here.
+-- One summary per run: never a payload in here. `seq` is that of the event with which the summary
+-- was written last; the events tell the latest.
 CREATE TABLE runs (
     key              INTEGER PRIMARY KEY,
     run_id           TEXT NOT NULL UNIQUE,
@@ -70,10 +71,11 @@ CREATE TABLE run_tags (
     PRIMARY KEY (name, value, created_at, run_id)
 ) STRICT, WITHOUT ROWID;
 
--- Append-only. Writers take turns, so the id rises in the order of the commits; AUTOINCREMENT keeps
--- an id from being given twice after a deletion, which a reader's cursor would miss.
+-- Append-only. Writers take turns, so the id rises in the order of the commits. The row with the
+-- highest id is never deleted, so that no id is given twice, which a reader's cursor would miss: a
+-- deletion leaves it to run 0, which does not exist.
 CREATE TABLE events (
-    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    id      INTEGER PRIMARY KEY,
     run     INTEGER NOT NULL,
     seq     INTEGER NOT NULL,
     kind    TEXT NOT NULL,
@@ -83,6 +85,18 @@ CREATE TABLE events (
     payload BLOB,
     UNIQUE (run, seq)
 ) STRICT;
+
+-- The summaries as they are read, with the `seq` of the latest event. It is less than that of the
+-- summary only where events were lost.
+CREATE VIEW summaries AS
+SELECT
+    runs.key, runs.run_id, runs.workflow_id, runs.workflow_version, runs.fingerprint, runs.status,
+    runs.reason, runs.resource_id, runs.tags, runs.created_at, runs.started_at, runs.finished_at,
+    runs.due_at,
+    MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
+        AS seq,
+    runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned
+FROM runs;
 
 CREATE TABLE inbox (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,

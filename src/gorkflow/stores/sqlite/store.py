@@ -33,8 +33,7 @@ from gorkflow.store import (
 )
 from gorkflow.stores._common import check_events, feed_position, page_start
 from gorkflow.stores.sqlite import (
-    _backup,
-    _deleting,
+    _checks,
     _files,
     _limits,
     _maintenance,
@@ -43,9 +42,8 @@ from gorkflow.stores.sqlite import (
     _writes,
 )
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
-from gorkflow.stores.sqlite._examine import SAFE_WAL, examine
-from gorkflow.stores.sqlite._lane import Lane
 from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._thread import Threads
 
 _logger = logging.getLogger("gorkflow.store")
 _READERS = 2
@@ -121,7 +119,7 @@ class SqliteStore:
             return
         self._home = home
         _logger.info("runs are kept in %s", settings.path)
-        if others and sqlite3.sqlite_version_info < SAFE_WAL:
+        if others and sqlite3.sqlite_version_info < _checks.SAFE_WAL:
             _logger.info(
                 "%s is shared with another process; SQLite %s has a rare fault there that gorkflow "
                 "works around, other programs that write to the file don't: use 3.51.3 or newer",
@@ -157,12 +155,14 @@ class SqliteStore:
 
     # Writing
 
-    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+    def write(
+        self, batch: Sequence[Transition], *, block: bool = False
+    ) -> asyncio.Future[list[Written]]:
         """Create runs and record transitions, all in one transaction."""
         for item in batch:
             check_events(item)
-        home = self._opened()
-        return home.write(partial(_writes.write, keys=home.keys, batch=batch))
+        work, written = partial(_writes.write, batch=batch), partial(_writes.is_written, batch)
+        return self._opened().writer.run(lambda writer: writer.write(work, written), block=block)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
@@ -175,10 +175,10 @@ class SqliteStore:
         """
         home = self._opened()
         deleted = 0
-        for portion in await home.read(partial(_deleting.portions, run_ids=run_ids)):
-            while await home.write(partial(_deleting.shorten, run_id=portion[0])):
+        for portion in await home.read(partial(_maintenance.portions, run_ids=run_ids)):
+            while await home.write(partial(_maintenance.shorten, run_id=portion[0])):
                 pass
-            deleted += await home.write(partial(_deleting.delete_runs, run_ids=portion))
+            deleted += await home.write(partial(_maintenance.delete_runs, run_ids=portion))
         return deleted
 
     # Owning
@@ -320,20 +320,20 @@ class SqliteStore:
             settings = await asyncio.to_thread(self._settings)
         except StoreUnavailableError as error:
             return Examination((Finding(Level.PROBLEM, "store", str(error)),), opens=False)
-        return await asyncio.to_thread(examine, settings, now)
+        return await asyncio.to_thread(_checks.examine, settings, now)
 
     async def check(self, *, rows_only: bool = False) -> list[Finding]:
         """Return what is damaged in the file and in its rows, or only in these."""
-        return await self._opened().read(partial(_maintenance.check, rows_only=rows_only))
+        return await self._opened().read(partial(_checks.check, rows_only=rows_only))
 
     async def backup(self, path: str) -> int:
         """Copy everything into a new file, which only its owner may read; return its size."""
-        return await self._opened().reader.run(partial(_backup.backup, path=path))
+        return await self._opened().reader.run(partial(_maintenance.backup, path=path))
 
     async def discard(self, run_id: str, now: float) -> bool:
         """Delete a run, even one that can't be read or has not ended; not one that is carried."""
         home = self._opened()
-        give_up = partial(_deleting.give_up, locks=home.locks, machine=home.machine)
+        give_up = partial(_maintenance.give_up, locks=home.locks, machine=home.machine)
         if not await home.write(partial(give_up, run_id=run_id, now=now)):
             return False
         return await self.delete_runs([run_id]) > 0
@@ -354,9 +354,8 @@ class _Home:
         self.pid = os.getpid()
         self.machine = _files.machine()
         self.locks = WorkerLocks(Path(f"{settings.path}.workers"))
-        self.keys = _writes.Keys()  # of the writer's thread
-        self.writer = Lane("sqlite-writer", partial(Writer, settings))
-        self.reader = Lane("sqlite-reader", partial(Reader, settings), threads=_READERS)
+        self.writer = Threads("sqlite-writer", partial(Writer, settings))
+        self.reader = Threads("sqlite-reader", partial(Reader, settings), count=_READERS)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self.writer.run(lambda writer: writer.write(work))

@@ -1,11 +1,7 @@
 -- For each workflow three short walks along an index, rather than one over every run that sleeps:
 -- runs that wait for nothing, runs that are due, runs with fresh mail.
-SELECT
-    runs.key, runs.run_id, runs.workflow_id, runs.workflow_version, runs.fingerprint, runs.status,
-    runs.reason, runs.resource_id, runs.tags, runs.created_at, runs.started_at, runs.finished_at,
-    runs.due_at, runs.seq, runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen,
-    runs.orphaned
-FROM json_each(:workflow_ids) AS known CROSS JOIN runs
+SELECT runs.*
+FROM json_each(:workflow_ids) AS known CROSS JOIN summaries AS runs
 WHERE runs.key IN (
     SELECT key
     FROM (

@@ -1,3 +1,3 @@
 SELECT 'event ' || id
 FROM events
-WHERE run NOT IN (SELECT key FROM runs)
+WHERE run <> 0 AND run NOT IN (SELECT key FROM runs)

@@ -1,4 +1,4 @@
-"""What can be said of a database from outside: nothing is opened for good, nothing changes."""
+"""The checks of a database: its state as seen from outside, and damage in its pages and rows."""
 
 from __future__ import annotations
 
@@ -10,23 +10,38 @@ from contextlib import closing
 from pathlib import Path
 
 from gorkflow.clock import Moment
-from gorkflow.errors import StoreError
+from gorkflow.errors import StoreCorruptError, StoreError
 from gorkflow.store import Examination, Finding, Level
 from gorkflow.stores.sqlite import _files
-from gorkflow.stores.sqlite._connections import Settings
-from gorkflow.stores.sqlite._errors import translated
+from gorkflow.stores.sqlite._connections import Settings, translated
+from gorkflow.stores.sqlite._limits import check as check_limits
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._maintenance import free_bytes, unreadable
-from gorkflow.stores.sqlite._reads import worker_alive
+from gorkflow.stores.sqlite._maintenance import free_bytes
+from gorkflow.stores.sqlite._reads import run_row, worker_alive
+from gorkflow.stores.sqlite._schedules import check as check_schedules
 from gorkflow.stores.sqlite._schema import SCHEMA, query, version_of
 
 SAFE_WAL = (3, 51, 3)
 """The first SQLite without the fault that two checkpoints at once can damage the file."""
 _LATE = 10.0
 """Seconds after which somebody should have looked at a message: workers look every second."""
-_SHOWN = 5
+_FEW = 5
 _LARGE_WAL = 16
 """Times the limit at which the write-ahead log is checkpointed."""
+_SHOWN = 20
+"""Problems of one kind that are named one by one."""
+_RESTORE = "restore a backup, or save what is left with `sqlite3 FILE .recover`"
+
+_CROSS_CHECKS = {
+    "find_orphaned_events": "events are kept of runs that are gone",
+    "find_orphaned_messages": "messages are kept for runs that are gone",
+    "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
+    "find_missing_tags": "tags of a run are missing where runs are found by them",
+    "find_missed_mail": "messages would not wake their run",
+    "find_odd_messages": "messages make no sense",
+    "find_odd_workers": "workers make no sense",
+}
+"""Named queries that return one text per thing that is wrong."""
 
 
 def examine(settings: Settings, now: float) -> Examination:
@@ -160,10 +175,10 @@ def _unread(db: sqlite3.Connection) -> Iterator[Finding]:
 
 def _unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
     found = list(unreadable(db))
-    yield from found[:_SHOWN]
-    if len(found) > _SHOWN:
+    yield from found[:_FEW]
+    if len(found) > _FEW:
         yield Finding(
-            Level.PROBLEM, "damage", f"{len(found) - _SHOWN:,} more runs can't be read",
+            Level.PROBLEM, "damage", f"{len(found) - _FEW:,} more runs can't be read",
             "`gorkflow db check` names them",
         )  # fmt: skip
 
@@ -173,7 +188,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _unheard(db: sqlite3.Connection, now: float) -> Iterator[Finding]:
-    values = {"before": now - _LATE, "limit": _SHOWN}
+    values = {"before": now - _LATE, "limit": _FEW}
     runs = [run_id for (run_id,) in db.execute(query("find_unheard_runs"), values)]
     if runs:
         yield Finding(
@@ -182,3 +197,43 @@ def _unheard(db: sqlite3.Connection, now: float) -> Iterator[Finding]:
             "no living worker knows their workflow, or all are full; start one: "
             "`gorkflow worker TARGET`",
         )  # fmt: skip
+
+
+def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
+    """Return what is damaged, except in single runs' events, which ``load`` checks.
+
+    Args:
+        db: the database.
+        rows_only: leave out the pages of the file, which all have to be read for that.
+    """
+    found: list[Finding] = []
+    if not rows_only:
+        pages = [text for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})")]
+        found = [Finding(Level.PROBLEM, "file", text, _RESTORE) for text in pages if text != "ok"]
+    if found:
+        return found  # whatever else there is to see follows from it
+    for name, meaning in _CROSS_CHECKS.items():
+        try:
+            named = [str(text) for (text,) in db.execute(query(name))]
+        except sqlite3.OperationalError as error:  # of a function that can't take what is there
+            named = [str(error)]
+        if named:
+            more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+            text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
+            found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
+    found += unreadable(db)
+    advice = "nothing to do: it begins anew with the next step that takes it"
+    found += [Finding(Level.PROBLEM, "limit", text, advice) for text in check_limits(db)]
+    found += [Finding(Level.PROBLEM, "schedule", str(error)) for error in check_schedules(db)]
+    return found
+
+
+def unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
+    """Yield the runs whose summary can't be read: no listing shows them, and nobody takes them."""
+    for values in db.execute(query("list_all_runs")):
+        try:
+            run_row(values)
+        except StoreCorruptError as error:
+            run_id = values[1]
+            advice = f"restore a backup, or delete it: gorkflow runs delete {run_id} --force"
+            yield Finding(Level.PROBLEM, f"run {run_id}", str(error), advice)

@@ -1,0 +1,198 @@
+"""The threads of a store: they do its blocking work, and hand the results to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from gorkflow.errors import StoreError
+
+_logger = logging.getLogger("gorkflow.store")
+_PATIENCE = 5.0
+"""Seconds that stopping waits for a thread which hangs in the system."""
+
+
+class Resource(Protocol):
+    """A connection, or the like: one thread at a time uses it."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether to close it and make a new one."""
+        ...
+
+    @property
+    def untidy(self) -> bool:
+        """Whether ``tidy`` has something to do."""
+        ...
+
+    def reserve(self) -> bool:
+        """Return whether the next work would wait for no other process."""
+        ...
+
+    def tidy(self) -> None:
+        """Do what may wait until the result is delivered."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+
+
+class _Job(NamedTuple):
+    work: Callable[[Any], object]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Worker(Generic[R]):
+    """A daemon thread that works off a queue, with a resource of its own.
+
+    Args:
+        name: of the thread.
+        make: makes the resource; called in the thread, at its first job and after it broke.
+        queue: the work; several threads may share it.
+    """
+
+    def __init__(self, name: str, make: Callable[[], R], queue: SimpleQueue[_Job | None]) -> None:
+        self._make = make
+        self._queue = queue
+        self._resource: R | None = None
+        self._using = threading.Lock()
+        self.thread = threading.Thread(target=self._serve, name=f"gorkflow-{name}", daemon=True)
+        self.thread.start()
+
+    def do_here(self, job: _Job) -> bool:
+        """Do the work in the calling thread, unless it would wait for other work; or return False.
+
+        The loop is blocked meanwhile, which is quicker than two changes of thread.
+        """
+        if not self._queue.empty() or not self._using.acquire(blocking=False):
+            return False
+        try:
+            if self._resource is None or not self._resource.reserve():
+                return False
+            result, error = self._do(job)
+            untidy = self._keep() and self._resource.untidy
+        finally:
+            self._using.release()
+        _settle(job.future, result, error)
+        if untidy:  # by the thread, which tidies up after each job
+            self._queue.put(_Job(_nothing, job.loop, job.loop.create_future()))
+        return True
+
+    def _serve(self) -> None:
+        while (job := self._queue.get()) is not None:
+            with self._using:
+                result, error = self._do(job)
+                _deliver(job, result, error)
+                del job, result, error
+                if self._keep():
+                    self._tidy()
+        if self._resource is not None:
+            self._close(self._resource)
+
+    def _do(self, job: _Job) -> tuple[object, BaseException | None]:
+        try:
+            if self._resource is None:
+                self._resource = self._make()
+            return job.work(self._resource), None
+        except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller gets it
+            return None, caught
+
+    def _keep(self) -> bool:
+        """Return whether the resource can be used again; if it broke, it is closed."""
+        resource = self._resource
+        if resource is None or not resource.broken:
+            return resource is not None
+        self._resource = None
+        self._close(resource)
+        return False
+
+    def _tidy(self) -> None:
+        assert self._resource is not None  # it is kept
+        try:
+            if self._resource.untidy:
+                self._resource.tidy()
+        except Exception:
+            _logger.warning("could not tidy up the store; it will be tried again", exc_info=True)
+        self._keep()
+
+    @staticmethod
+    def _close(resource: R) -> None:
+        try:
+            resource.close()
+        except Exception:
+            _logger.warning("could not close the store properly", exc_info=True)
+
+
+class Threads(Generic[R]):
+    """Threads that share one queue.
+
+    Args:
+        name: of the threads.
+        make: makes the resource of a thread.
+        count: how many threads.
+    """
+
+    def __init__(self, name: str, make: Callable[[], R], *, count: int = 1) -> None:
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._workers = [Worker(f"{name}-{number}", make, self._queue) for number in range(count)]
+
+    def run(self, work: Callable[[R], T], *, block: bool = False) -> asyncio.Future[T]:
+        """Do the work in a thread, and return the future of its result.
+
+        Args:
+            work: gets the thread's resource.
+            block: do it in the calling thread, if a thread has nothing to do.
+
+        Raises:
+            StoreError: If the threads were stopped.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        job = _Job(work, loop, future)
+        with self._lock:
+            if self._stopped:
+                raise StoreError("the store was closed meanwhile; open it again")
+            if not (block and self._workers[0].do_here(job)):
+                self._queue.put(job)
+        return future
+
+    def stop(self) -> None:
+        """Finish the work in the queue, close the resources and end the threads. Blocks."""
+        with self._lock:
+            self._stopped = True
+        for _ in self._workers:
+            self._queue.put(None)
+        for worker in self._workers:
+            worker.thread.join(_PATIENCE)
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+def _deliver(job: _Job, result: object, error: BaseException | None) -> None:
+    try:
+        job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+    except RuntimeError:
+        return  # the loop is closed: no task waits for the result any more
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

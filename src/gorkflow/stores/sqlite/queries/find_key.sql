@@ -1,3 +1,0 @@
-SELECT key
-FROM runs
-WHERE run_id = ?
