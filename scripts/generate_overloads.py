@@ -42,7 +42,7 @@ from typing import (
     overload,
 )
 
-from gorkflow.language._elements import UNSET, Chain
+from gorkflow.language.elements import UNSET, Chain
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure
@@ -60,9 +60,10 @@ if TYPE_CHECKING:
     from typing import Never
 
     from gorkflow.context import StepContext
-    from gorkflow.language._options import StepOptions
+    from gorkflow.language.options import StepOptions
+    from gorkflow.language.steps import AsyncStep, SyncStep
     from gorkflow.signal import Signal
-    from gorkflow.step import AsyncStep, SyncStep
+    from gorkflow.language.steps import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 
 

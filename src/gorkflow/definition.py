@@ -1,4 +1,4 @@
-"""What an engine needs of a workflow: the flow tree as data, and the code by path."""
+"""The definition of a workflow, as an engine needs it: the flow tree, and the code by path."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow import flow
 from gorkflow._record import named_record
-from gorkflow.codec import canonical, codec_of
-from gorkflow.language._elements import (
-    Block,
-    Chain,
-    Choice,
-    Condition,
-    Element,
-    Loop,
-    Map,
-    Passthrough,
-    Sleep,
-    Time,
-    Wait,
-)
-from gorkflow.language._fit import NOTHING, Value
-from gorkflow.language._options import StepDefaults, merged
-from gorkflow.language._walk import Place, Record, Walk
-from gorkflow.step import Step, is_step
+from gorkflow.codec import canonical
+from gorkflow.language.callables import Condition
+from gorkflow.language.elements import Chain, tree_of
+from gorkflow.language.options import StepDefaults, merged
+from gorkflow.language.steps import Step
+from gorkflow.language.typecheck import NOTHING, Place, Value, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,9 +63,9 @@ def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Defini
     """Return what a stored tree alone says of a workflow: enough to record a run of it.
 
     Args:
-        workflow_id: the workflow.
-        tree: what its runs execute.
-        text: the tree as it is stored.
+        workflow_id: The workflow.
+        tree: The tree that its runs execute.
+        text: The tree as it is stored.
     """
     return Definition(
         workflow_id=workflow_id,
@@ -104,14 +92,13 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
     """Return a workflow compiled under an engine's defaults, and every problem found.
 
     Args:
-        chain: the workflow.
-        defaults: what steps inherit last.
+        chain: The workflow.
+        defaults: What steps inherit last.
     """
-    record = Record()
-    walk = Walk(record)
-    inherited = merged(defaults, chain.defaults)
+    walk = Walk(compiles=True)
+    record = walk.record
     own: set[str] = set()
-    place = Place("", inherited, (own,))
+    place = Place("", merged(defaults, chain.defaults), (own,))
     start = Value(NOTHING if chain.input is None else chain.input)
     end = walk.sequence(chain.elements, start, place, own)
     if not chain.elements:
@@ -124,7 +111,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
     ]
     output = None if end.annotation is NOTHING else end.annotation
     record.outputs[""] = output
-    tree = _Specs(record).workflow(chain, "", defaults)
+    tree = tree_of(chain, record, Place("", defaults))
     text = flow.to_json(tree)
     definition = Definition(
         workflow_id=chain.id,
@@ -146,119 +133,3 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         signals=chain.signals,
     )
     return definition, walk.problems
-
-
-class _Specs:
-    """Turns elements into the specs of the flow tree."""
-
-    def __init__(self, record: Record) -> None:
-        self._record = record
-
-    def workflow(
-        self, chain: Chain[Any, Any], path: str, defaults: StepDefaults
-    ) -> flow.WorkflowSpec:
-        inherited = merged(defaults, chain.defaults)
-        return flow.WorkflowSpec(
-            id=chain.id,
-            nodes=tuple([self._element(item, path, inherited) for item in chain.elements]),
-            name=chain.name,
-            description=chain.description,
-            version=chain.version,
-            timeout=chain.timeout,
-            takes_input=chain.input is not None,
-            input_schema="" if chain.input is None else codec_of(chain.input).digest(),
-            output_schema=self._output_schema(chain, path),
-        )
-
-    def _output_schema(self, chain: Chain[Any, Any], path: str) -> str:
-        """Return the digest of what a workflow ends in, unless a step says it already."""
-        last = chain.elements[-1] if chain.elements else None
-        return self._step(last, path).spec({}).output_schema if is_step(last) else ""
-
-    def _step(self, step: Step[Any, Any], path: str, mark: str = "") -> Step[Any, Any]:
-        """Return a step as it was recorded: a generic one has the types of what arrives there."""
-        return self._record.steps.get(flow.join_path(path, step.id) + mark, step)
-
-    def _element(
-        self, element: Element, path: str, defaults: StepDefaults, mark: str = ""
-    ) -> flow.NodeSpec:
-        if is_step(element):
-            return self._step(element, path, mark).spec(defaults)
-        if isinstance(element, Passthrough):
-            return flow.PassthroughSpec(id=element.id)
-        if isinstance(element, Chain):
-            return self.workflow(element, flow.join_path(path, element.id) + mark, defaults)
-        if isinstance(element, Map | Loop):
-            return self._repeated(element, path, defaults)
-        if isinstance(element, Block):
-            return flow.ParallelSpec(
-                id=element.id,
-                branches=tuple(self._element(item, path, defaults) for item in element.branches),
-                join=element.join,
-                on_failure=element.on_failure,
-                max_concurrency=element.max_concurrency,
-                timeout=element.timeout,
-            )
-        if isinstance(element, Choice):
-            return self._choice(element, path, defaults)
-        if isinstance(element, Sleep):
-            time = element.time
-            return flow.SleepSpec(
-                id=element.id, seconds=time.seconds, until=time.until, asks=_asks(time)
-            )
-        if isinstance(element, Wait):
-            return self._wait(element, path)
-        raise TypeError(f"{element!r} is an element of an unknown kind")
-
-    def _repeated(self, element: Map | Loop, path: str, defaults: StepDefaults) -> flow.NodeSpec:
-        if isinstance(element, Loop):
-            return flow.LoopSpec(
-                id=element.id,
-                body=self._element(element.body, path, defaults, "#"),
-                condition=element.until.name,
-                max_iterations=element.max_iterations,
-            )
-        return flow.MapSpec(
-            id=element.id,
-            body=self._element(element.body, path, defaults, "[]"),
-            join=element.join,
-            on_failure=element.on_failure,
-            max_concurrency=element.max_concurrency,
-            timeout=element.timeout,
-            keyed=element.key is not None,
-        )
-
-    def _wait(self, wait: Wait, path: str) -> flow.WaitSpec:
-        return flow.WaitSpec(
-            id=wait.id,
-            signal=wait.signal,
-            schema=codec_of(wait.annotation).digest(),
-            timeout=wait.time.seconds,
-            until=wait.time.until,
-            asks=_asks(wait.time),
-            default=self._default(flow.join_path(path, wait.id)),
-        )
-
-    def _default(self, path: str) -> str | None:
-        found = self._record.defaults_of.get(path)
-        return None if found is None else found[0].decode()
-
-    def _choice(self, choice: Choice, path: str, defaults: StepDefaults) -> flow.ChoiceSpec:
-        otherwise = choice.otherwise
-        return flow.ChoiceSpec(
-            id=choice.id,
-            arms=tuple(
-                flow.ArmSpec(
-                    condition=arm.condition.name, node=self._element(arm.node, path, defaults)
-                )
-                for arm in choice.arms
-            ),
-            otherwise=None if otherwise is None else self._element(otherwise, path, defaults),
-            default=self._default(flow.join_path(path, choice.id)),
-        )
-
-
-def _asks(time: Time) -> flow.TimeSpec | None:
-    if time.function is None:
-        return None
-    return flow.TimeSpec(function=time.function.name, is_due=time.is_due)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._options import annotation_problems, id_problems
+from gorkflow.language.options import annotation_problems, id_problems
 
 if TYPE_CHECKING:
     import builtins

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
 from gorkflow.errors import StepInvalidError
-from gorkflow.language._kinds import AsyncStep, SyncStep
-from gorkflow.language._options import StepDefaults, checked_options, given_options
-from gorkflow.language._placement import check_placement
-from gorkflow.language._signature import Param, read_signature
-from gorkflow.language._steps import Step, is_step
+from gorkflow.language.options import StepDefaults, checked_options, given_options
+from gorkflow.language.placement import check_placement
+from gorkflow.language.signature import Param, read_signature
+from gorkflow.language.steps import AsyncStep, Step, SyncStep, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,47 +9,38 @@ from gorkflow._record import suggesting
 from gorkflow._text import brief
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._dropped import (
+from gorkflow.language._overloads import Arms_co, ChoosingMethods, FluentMethods
+from gorkflow.language.blocks import make_block, make_map
+from gorkflow.language.callables import Condition, condition_problems
+from gorkflow.language.decisions import Arm, Choice, make_loop
+from gorkflow.language.elements import (
+    UNSET,
+    duplicates,
+    nested,
+    node_problems,
+    passthrough,
+    replaced,
+    with_signals,
+)
+from gorkflow.language.growth import (
     Growth,
     RunsNothing,
     WorkflowDroppedWarning,
     call_that_drops,
 )
-from gorkflow.language._elements import (
-    UNSET,
-    Arm,
-    Choice,
-    Condition,
-    Element,
-    condition_problems,
-    make_block,
-    node_problems,
-    passthrough,
-    timeout_of,
-)
-from gorkflow.language._fit import NOTHING, Value
-from gorkflow.language._growth import (
-    duplicates,
-    ids_of,
-    nested,
-    seen_of,
-    tag_problems,
-    text_problems,
-    with_signals,
-)
-from gorkflow.language._options import (
+from gorkflow.language.options import (
     StepDefaults,
     annotation_problems,
     defaults_problems,
     id_problems,
     merged,
+    tag_problems,
+    text_problems,
+    timeout_of,
     unknown_options,
 )
-from gorkflow.language._overloads import Arms_co, ChoosingMethods
-from gorkflow.language._pausing import PausingMethods
-from gorkflow.language._repeating import make_loop, make_map
-from gorkflow.language._replace import replaced
-from gorkflow.language._walk import Place, Walk
+from gorkflow.language.pauses import make_sleep, make_wait
+from gorkflow.language.typecheck import NOTHING, Element, Place, Value, Walk, ids_of, seen_of
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:
@@ -64,7 +55,7 @@ T = TypeVar("T")
 _MAX_DEPTH = 50
 
 
-class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
+class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
     """An immutable, typed chain of nodes. Each method returns a new, checked workflow.
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
@@ -211,6 +202,17 @@ class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
         problems = unknown_options(unknown, options)
         return self.grown(make_loop(node, problems=problems, **options), problems)
 
+    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
+        problems: list[str] = []
+        return self.grown(make_sleep(duration, until, sleep_id, problems), problems)
+
+    def _with_wait(
+        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
+    ) -> Workflow[Any, Any]:
+        problems: list[str] = []
+        wait = make_wait(signal, timeout, until, default, wait_id, problems)
+        return self.grown(wait, problems)
+
     def _with_option(
         self, condition: Any, node: Any, default: Any, choice_id: str | None
     ) -> Workflow[Any, Any]:
@@ -301,7 +303,7 @@ class Workflow(PausingMethods[In_contra, Out_co], RunsNothing):
             problems.append(f"workflows are nested {depth} deep; {_MAX_DEPTH} is the limit")
         walk = Walk(limits=self.limits)
         place = Place("", merged({}, self.defaults), (self._seen,))
-        value = walk.element(element, self._value, place)
+        value = element.typed(walk, self._value, place)
         problems += walk.problems
         unresolved = {**self.unresolved, **walk.unresolved}
         problems += [

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gorkflow import flow
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._replace import renamed
+from gorkflow.language.elements import renamed
 from gorkflow.signal import Signal
 from gorkflow.step import step
 from gorkflow.workflow import Workflow, passthrough
@@ -308,7 +308,7 @@ def test_a_default_stands_in_after_the_timeout():
 
 def test_a_default_has_to_fit_the_signal():
     (problem,) = problems(lambda: orders.wait_for(approved, timeout=5, default=None))
-    assert problem.startswith("the default of signal 'approved' is no Approval: ")
+    assert problem.startswith("the default of signal 'approved' is not of type Approval: ")
 
 
 def test_a_default_needs_a_timeout():

@@ -84,9 +84,9 @@ def is_word(word: str) -> bool:
         (lambda: listed.map(inc, key=key_of_bytes), "must return a str or int"),
         (
             lambda: listed.map(lambda number: number),
-            "a lambda is no step; write a function, with @step",
+            "a lambda is not a step; write a function, with @step",
         ),
-        (lambda: listed.map(3), "is no step or workflow"),
+        (lambda: listed.map(3), "is not a step or workflow"),
         (lambda: listed.map(Workflow("empty", input=int)), "workflow 'empty' is empty"),
         (lambda: start.loop(name, until=done, max_iterations=3), "in a loop a node gets what it"),
         (lambda: start.loop(maybe, until=done, max_iterations=3), "may get None from 'maybe'"),

@@ -156,7 +156,7 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str):
 
 
 def test_bind_takes_settings_only():
-    with pytest.raises(StepInvalidError, match="'modle' is no parameter; did you mean 'model'"):
+    with pytest.raises(StepInvalidError, match="'modle' is not a parameter; did you mean 'model'"):
         check.bind("x", modle="large")
     with pytest.raises(StepInvalidError, match="'order' is an input"):
         check.bind("x", order=Order(id=1))
@@ -233,7 +233,7 @@ class Service:
         (no_input, "parameter 'x' has no annotation; write what it takes"),
         (rest, r"takes \*x.*one parameter per input"),
         (keywords, r"takes \*\*x"),
-        (required_keyword, "keyword-only parameter 'x' is no input and has no default"),
+        (required_keyword, "keyword-only parameter 'x' is not an input and has no default"),
         (late_context, "'ctx' is annotated StepContext; the context is the first parameter"),
         (optional_context, r"'ctx' is annotated StepContext \| None"),
         (default_context, "the context is the first parameter"),

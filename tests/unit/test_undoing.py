@@ -70,7 +70,7 @@ def test_the_later_undo_step_takes_the_place_of_the_earlier():
     ("undo", "says"),
     [
         (lambda order: None, "is a plain function; write @step above"),
-        (7, "7 is no step"),
+        (7, "7 is not a step"),
         (Workflow("w", input=int).then(charge), "is not a single step"),
         (refund.options(continue_on_error=True), "has continue_on_error=True"),
         (refund.options(reads=(none,)), "reads 'none', but an undo step has only"),
@@ -103,7 +103,7 @@ def test_inputs_must_fit():
     async def alone(order: int) -> None: ...
 
     says = undoing(charge, certain)
-    assert "takes cents: float, but it is None where nobody knows whether 'charge' worked" in says
+    assert "takes cents: float, but it is None where it is unknown whether 'charge' worked" in says
     assert "write certain(order: int, output: float | None)" in says
     assert "takes order: str, but is given order: int" in undoing(charge, other)
     assert "takes 1 input, but is given the input of 'charge', and its output" in undoing(

@@ -268,7 +268,7 @@ def test_a_condition_is_checked_by_its_annotations():
     assert "takes stock: Stock" in problem_of(lambda: orders.when(of_stock, check).otherwise(quote))
     assert "must return bool, not str" in problem_of(lambda: orders.then_if(says_text, prepare))
     assert "must be a function" in problem_of(lambda: orders.then_if(True, prepare))
-    assert "is no condition" in problem_of(lambda: orders.then_if(check, prepare))
+    assert "is not a condition" in problem_of(lambda: orders.then_if(check, prepare))
 
 
 def test_wide_blocks_have_short_messages():
@@ -292,8 +292,11 @@ def test_wide_blocks_have_short_messages():
         (check.fn, "'check' is a plain function; write @step above `def check`"),
         (Order, "'Order' is a class, not a step"),
         ([check, quote], "got a list; unpack it: parallel(*branches)"),
-        (Order(id=1), "Order(id=1) is no step or workflow (was a step called instead of given?)"),
-        (None, "None is no step or workflow (was a step called instead of given?)"),
+        (
+            Order(id=1),
+            "Order(id=1) is not a step or workflow (was a step called instead of given?)",
+        ),
+        (None, "None is not a step or workflow (was a step called instead of given?)"),
         (
             orders.when(lambda order: True, check),
             "a choice is not complete: end it with .otherwise(node)",

@@ -27,7 +27,7 @@ from gorkflow.codec import codec_of, read_json
 from gorkflow.engine._settings import DEFAULT_STORE
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import StepValueError, StoreError
-from gorkflow.language._placement import UNIMPORTABLE
+from gorkflow.language.placement import UNIMPORTABLE
 from gorkflow.policy import ID_PATTERN
 from gorkflow.step import Step
 from gorkflow.store import Store

@@ -33,7 +33,6 @@ from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
-from gorkflow.language._placement import PROCESS
 from gorkflow.language.callables import is_async_function, unwrapped
 from gorkflow.machine.state import layers, texts
 from gorkflow.model import FailureCode, Outcome, instant

@@ -10,7 +10,7 @@ from gorkflow.flow import ArmSpec, DecisionSpec, NodeSpec, WorkflowSpec, walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from gorkflow.language._elements import Condition
+    from gorkflow.language.callables import Condition
 
 
 def _name(arm: ArmSpec) -> str:

@@ -24,7 +24,7 @@ from gorkflow.policy import due_of, pause_of
 if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
     from gorkflow.engine._driver import Driver
-    from gorkflow.language._elements import Condition
+    from gorkflow.language.callables import Condition
 
 logger = logging.getLogger("gorkflow.step")
 

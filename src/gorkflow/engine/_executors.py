@@ -19,7 +19,7 @@ from gorkflow._text import brief
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._remote_job import result_of, run_job
 from gorkflow.engine._results import RemoteError
-from gorkflow.language._placement import LOCAL, PROCESS, reference_of
+from gorkflow.language.placement import LOCAL, PROCESS, reference_of
 from gorkflow.step import Step
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from gorkflow.flow import (
     undo_path,
     walk,
 )
-from gorkflow.language._settings import misfits
+from gorkflow.language.options import misfits
 from gorkflow.machine.history import read
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow._text import brief
 from gorkflow.engine._executors import misplaced
 from gorkflow.errors import StoreCorruptError, WorkflowInvalidError
-from gorkflow.language._elements import node_problems
+from gorkflow.language.elements import node_problems
 from gorkflow.language.functions import can_stand_in, same_workflow, unrecorded
 from gorkflow.workflow import Workflow
 

@@ -22,8 +22,7 @@ from gorkflow.context import Outputs, StepContext
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.engine._retries import Thrown, thrown
 from gorkflow.errors import NonRetryableError, UnavailableError
-from gorkflow.language._placement import reference_of
-from gorkflow.language._program import MAIN, import_program, program_of
+from gorkflow.language.placement import MAIN, import_program, program_of, reference_of
 from gorkflow.model import (
     Cancelled,
     Completed,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gorkflow._text import brief
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._executors import checked
-from gorkflow.language._options import defaults_problems
+from gorkflow.language.options import defaults_problems
 from gorkflow.policy import LONGEST
 from gorkflow.stores import open_store
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from gorkflow.errors import UnavailableError
-from gorkflow.language._program import importing
+from gorkflow.language.placement import importing
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -36,7 +36,7 @@ from gorkflow.errors import (
     ScheduleNotFoundError,
 )
 from gorkflow.events import Event
-from gorkflow.language._growth import text_problems
+from gorkflow.language.options import text_problems
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import Outcome, Run, RunStatus, StepExecution
 from gorkflow.node import Node

@@ -32,9 +32,9 @@ from gorkflow.flow import (
     WorkflowSpec,
     undo_path,
 )
-from gorkflow.language._options import did_you_mean
 from gorkflow.language.callables import unwrapped
 from gorkflow.language.functions import steps_called_by, unrecorded
+from gorkflow.language.options import did_you_mean
 from gorkflow.policy import Limit, RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:

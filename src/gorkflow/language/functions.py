@@ -23,8 +23,8 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from gorkflow.language._steps import Step
 from gorkflow.language.callables import PACKAGE, unwrapped
+from gorkflow.language.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

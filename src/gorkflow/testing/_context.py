@@ -13,7 +13,7 @@ from gorkflow.context import Deps, StepContext
 from gorkflow.engine._settings import MAX_PAYLOAD
 from gorkflow.errors import UnavailableError
 from gorkflow.flow import id_at
-from gorkflow.language._elements import UNSET
+from gorkflow.language.elements import UNSET
 from gorkflow.model import Completed, Outcome
 from gorkflow.node import Node
 from gorkflow.state import State, initial

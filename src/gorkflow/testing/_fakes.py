@@ -13,9 +13,9 @@ from gorkflow.codec import codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
 from gorkflow.flow import is_template
-from gorkflow.language._elements import Chain
-from gorkflow.language._options import did_you_mean
-from gorkflow.language._signature import Param, StepSignature
+from gorkflow.language.elements import Chain
+from gorkflow.language.options import did_you_mean
+from gorkflow.language.signature import Param, StepSignature
 from gorkflow.node import Node
 from gorkflow.step import AsyncStep, Step, is_step
 from gorkflow.testing._rewrite import nodes_of, rewritten

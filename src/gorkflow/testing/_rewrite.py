@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from gorkflow.flow import join_path, undo_path
-from gorkflow.language._elements import Chain, Loop, Map
-from gorkflow.language._placement import LOCAL
+from gorkflow.language.elements import Chain
+from gorkflow.language.placement import LOCAL
 from gorkflow.node import Node
 from gorkflow.step import Step, is_step
 from gorkflow.workflow import Workflow
@@ -82,7 +82,7 @@ def _changed(item: Any, prefix: str, change: Change, mark: str = "") -> Any:
         new = tuple([_changed(one, prefix, change) for one in items])
         return items if all(a is b for a, b in zip(items, new, strict=True)) else new
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        mark = "[]" if isinstance(item, Map) else "#" if isinstance(item, Loop) else ""
+        mark = getattr(item, "mark", "")
         new_fields = {
             field.name: new_value
             for field in dataclasses.fields(item)

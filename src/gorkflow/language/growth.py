@@ -13,7 +13,7 @@ from gorkflow.language.callables import is_inside, warn
 if TYPE_CHECKING:
     from types import FrameType
 
-    from gorkflow.language._elements import Chain
+    from gorkflow.language.elements import Chain
 
 Grown = TypeVar("Grown", bound="Chain[Any, Any]")
 _GROWS = frozenset(

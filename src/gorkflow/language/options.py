@@ -1,4 +1,8 @@
-"""The options of steps: checked when given, resolved when a workflow is compiled."""
+"""The options of steps, and their settings.
+
+Options are checked when given, and resolved when a workflow is compiled. Settings are the
+parameters that ``bind`` fixes: data, recorded with every run like its input.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,17 @@ import math
 from collections.abc import Mapping
 from datetime import timedelta
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from gorkflow._text import brief
 from gorkflow.annotations import describe
-from gorkflow.codec import codec_of
+from gorkflow.codec import codec_of, view
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.node import Node
 from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 INHERITED = ("timeout", "retries", "continue_on_error", "limits")
 OWN = ("id", "name", "description", "reads", "executor")
@@ -107,6 +111,55 @@ def id_problems(what: str, value: Any) -> list[str]:
         "and begin with a letter or digit"
     )
     return [problem]
+
+
+def text_problems(**texts: Any) -> list[str]:
+    """Return which of these are not strings that can be written down."""
+    return [
+        f"{what} must be a string, and one that UTF-8 can hold, not {brief(text)}"
+        if isinstance(text, str)
+        else f"{what} must be a string, not {brief(text)}"
+        for what, text in texts.items()
+        if not isinstance(text, str) or (not text.isascii() and not _is_utf8(text))
+    ]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def tag_problems(tags: Any) -> list[str]:
+    """Return why these can't be the tags of a run."""
+    try:
+        items = dict(tags).items()
+    except (TypeError, ValueError):
+        return [f"tags must be a mapping of strings, not {brief(tags)}"]
+    return [
+        f"tags must be strings, not {brief(key)}: {brief(value)}"
+        for key, value in items
+        if not isinstance(key, str) or not isinstance(value, str)
+    ]
+
+
+def is_count(number: Any) -> bool:
+    """Return whether it is a whole number from 1."""
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
+
+
+def timeout_of(timeout: float | timedelta | None, problems: list[str]) -> float | None:
+    """Return a timeout in seconds, ``None`` for none or an infinite one."""
+    if timeout is None:
+        return None
+    try:
+        seconds = seconds_of(timeout, "timeout")
+    except (TypeError, ValueError) as error:
+        problems.append(str(error))
+        return None
+    return None if seconds == float("inf") else seconds
 
 
 def inherited_problems(options: Mapping[str, Any]) -> list[str]:
@@ -230,3 +283,82 @@ def resolved_retry(options: Mapping[str, Any]) -> RetryPolicy:
 def resolved_limits(options: Mapping[str, Any]) -> tuple[Limit, ...]:
     """Return the named limits, sorted by name."""
     return tuple(sorted(options.get("limits") or (), key=lambda limit: limit.name))
+
+
+# ---- settings ----------------------------------------------------------------------------------
+
+Recorded: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Settings as a flow tree has them: JSON by parameter, sorted by name."""
+
+
+def recorded(
+    label: str, inputs: Container[str], known: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return settings as they are recorded: as JSON, by parameter.
+
+    Args:
+        label: how errors name the step.
+        inputs: the parameters that are inputs.
+        known: the annotations of the others.
+        given: the values.
+
+    Raises:
+        StepInvalidError: If there is no such parameter, or a value can't be recorded; the message
+            names it and says what to write.
+    """
+    texts: dict[str, str] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise StepInvalidError(f"{label}: {name!r} {_why_not(name, inputs, known)}")
+        annotation = known[name]
+        try:
+            texts[name] = codec_of(annotation).accept(value).decode()
+        except ValueInvalidError as error:
+            of_type = "which has no annotation" if annotation is Any else describe(annotation)
+            raise StepInvalidError(
+                f"{label}: the setting {name!r} ({of_type}) can't be recorded with a run: {error}; "
+                "bind data of the parameter's type, and hand clients, functions and other live "
+                "objects in through deps: Engine(deps=…), and ctx.deps in the step"
+            ) from None
+    return texts
+
+
+def _why_not(name: str, inputs: Container[str], known: Mapping[str, Any]) -> str:
+    if name in inputs:
+        return "is an input; only parameters with a default can be fixed"
+    if known:
+        return f"is not a parameter; {did_you_mean(name, sorted(known))}"
+    return "is not a parameter, and no parameter has a default"
+
+
+def decoded(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return settings as a function takes them: fresh objects, which no other call sees.
+
+    Args:
+        known: the annotations of the function's parameters.
+        texts: as they are recorded.
+
+    Raises:
+        StepValueError: If one does not match its parameter.
+    """
+    return {name: codec_of(known[name]).decode(text.encode()) for name, text in texts}
+
+
+def misfits(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return why a function can't take settings that were recorded for it.
+
+    Args:
+        known: the annotations of the function's parameters.
+        texts: as they are recorded.
+    """
+    problems: list[str] = []
+    for name, text in texts:
+        if name not in known:
+            problems.append(f"has no parameter {name!r} any more, which the run has a setting for")
+            continue
+        try:
+            decoded(known, [(name, text)])
+        except ValueInvalidError as error:
+            given = f"{name}={brief(view(text))}"
+            problems.append(f"can't take the run's setting {given} any more: {error}")
+    return problems

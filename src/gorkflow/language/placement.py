@@ -1,33 +1,44 @@
-"""Where a step runs, and how it is named there: what runs in another process is found by name."""
+"""The placement of a step: where it runs, and how another process finds its function.
+
+That process imports the function by its name; of the program itself, the module ``__main__``, it
+imports the file.
+"""
 
 from __future__ import annotations
 
 import inspect
+import runpy
+import sys
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import StepInvalidError
-from gorkflow.language._options import did_you_mean
-from gorkflow.language._program import MAIN, program_of
+from gorkflow.language.options import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gorkflow.language._signature import StepSignature
+    from gorkflow.language.signature import StepSignature
 
+MAIN = "__main__"
+IN_PROCESS = "__mp_main__"
+"""The name of the program where it is imported for its steps, as multiprocessing calls it: so that
+what stands under ``if __name__ == "__main__":`` runs once."""
+
+_importing = ""
 PROCESS = "process"
 LOCAL = ("loop", "thread")
 """Where steps run in the engine's own process: async ones, and plain functions."""
+UNIMPORTABLE = "_gorkflow_target_"
+"""Begins the names of modules that were loaded from files which no import finds by their names."""
 
 
 def executor_of(options: Mapping[str, Any], *, is_async: bool) -> str:
     """Return where a step runs."""
     chosen: str | None = options.get("executor")
     return chosen or ("loop" if is_async else "thread")
-
-
-UNIMPORTABLE = "_gorkflow_target_"
-"""Begins the names of modules that were loaded from files which no import finds by their names."""
 
 
 def check_placement(
@@ -105,3 +116,51 @@ def _naming_problem(fn: Any, executor: str) -> str:
 def reference_of(fn: Any) -> str:
     """Return the name by which another process finds a function: ``module:name``."""
     return f"{fn.__module__}:{fn.__qualname__}"
+
+
+# ---- the program itself ------------------------------------------------------------------------
+
+
+def program_of(names: Mapping[str, Any]) -> str:
+    """Return how to import the program: the name of its module, or the path of its file.
+
+    Empty where there is neither, as in a notebook, in a shell, and for what comes from stdin.
+
+    Args:
+        names: the global names of a function that it defines.
+    """
+    name = getattr(names.get("__spec__"), "name", None)  # of `python -m package.module`
+    if name and name != MAIN:
+        return str(name)
+    file = names.get("__file__")
+    return str(Path(file).absolute()) if isinstance(file, str) and Path(file).is_file() else ""
+
+
+@cache
+def import_program(program: str) -> ModuleType:
+    """Import the program in a process for its steps, and return it.
+
+    Args:
+        program: what ``program_of`` gave.
+
+    Raises:
+        BaseException: whatever its code raises.
+    """
+    global _importing  # noqa: PLW0603 - a process imports one program
+    _importing = program
+    try:
+        if Path(program).is_absolute():
+            names = runpy.run_path(program, run_name=IN_PROCESS)
+        else:
+            names = runpy.run_module(program, run_name=IN_PROCESS, alter_sys=True)
+    finally:
+        _importing = ""
+    module = ModuleType(IN_PROCESS)
+    module.__dict__.update(names)
+    sys.modules[MAIN] = sys.modules[IN_PROCESS] = module
+    return module
+
+
+def importing() -> str:
+    """Return the program that is being imported for its steps; else an empty string."""
+    return _importing

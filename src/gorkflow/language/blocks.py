@@ -1,0 +1,226 @@
+"""The blocks of a workflow: nodes that run side by side, given one by one or for every item."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any
+
+from gorkflow._record import record
+from gorkflow._text import brief
+from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
+from gorkflow.flow import MapSpec, ParallelSpec
+from gorkflow.language.callables import Condition, key_problems
+from gorkflow.language.elements import node_problems
+from gorkflow.language.options import did_you_mean, id_problems, is_count, timeout_of
+from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
+from gorkflow.policy import Join, OnFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+_JOINS = {"all": Join("all"), "settled": Join("settled"), "first": Join("first")}
+_ON_FAILURE = ("drain", "cancel")
+
+
+@record
+class Block(Element):
+    """A parallel block."""
+
+    id: str
+    branches: tuple[Any, ...]
+    join: Join
+    on_failure: OnFailure
+    max_concurrency: int | None
+    timeout: float | None
+
+    def inside(self) -> tuple[Any, ...]:
+        """Return the branches."""
+        return self.branches
+
+    def with_inside(self, change: Callable[[Any], Any]) -> Block:
+        """Return a copy with each branch changed."""
+        return replace(self, branches=tuple(map(change, self.branches)))
+
+    def typed(self, walk: Walk, value: Value, place: Place) -> Value:
+        """Hand the value to each branch; what comes out depends on the join."""
+        kind = self.join.kind
+        sources: tuple[str, ...] = tuple(node.id for node in self.branches)
+        inside = place._replace(siblings=place.siblings.union(sources), joined=kind != "all")
+        branches = [node.typed(walk, value, inside) for node in self.branches]
+        annotations = [branch.annotation for branch in branches]
+        if kind == "first":
+            annotation: Any = union_of(annotations)
+            sources = (self.id,)
+        elif kind == "all":
+            annotation = GenericAlias(tuple, tuple(annotations))
+        else:
+            annotation = GenericAlias(tuple, tuple(map(walk.outcome, annotations)))
+        walk.record.outputs[place.at(self.id)] = annotation
+        ids = frozenset[str]().union(*(branch.ids for branch in branches))
+        return Value(annotation, sources=sources, ids=ids, of_block=kind != "first")
+
+    def compiled(self, record: Record, place: Place) -> ParallelSpec:
+        """Return it as data."""
+        return ParallelSpec(
+            id=self.id,
+            branches=tuple([item.compiled(record, place) for item in self.branches]),
+            join=self.join,
+            on_failure=self.on_failure,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+        )
+
+
+@record
+class Map(Element):
+    """A body that runs for every item of a list."""
+
+    mark = MapSpec.mark
+    id: str
+    body: Any
+    key: Condition | None
+    """The function that gives the items their keys."""
+    join: Join
+    on_failure: OnFailure
+    max_concurrency: int | None
+    timeout: float | None
+
+    def inside(self) -> tuple[Any, ...]:
+        """Return the body."""
+        return (self.body,)
+
+    def with_inside(self, change: Callable[[Any], Any]) -> Map:
+        """Return a copy with the body changed."""
+        return replace(self, body=change(self.body))
+
+    def typed(self, walk: Walk, value: Value, place: Place) -> Value:
+        """Hand the items of a list to the body, and collect what it makes of them."""
+        item = Any if value.annotation is NOTHING else item_of(value.annotation)
+        if value.annotation is NOTHING or item is NO_ITEMS:
+            gets = "nothing" if value.annotation is NOTHING else describe(value.annotation)
+            origin = f" from {value.sources[0]!r}" if len(value.sources) == 1 else ""
+            walk.problems.append(
+                f"map of {self.body.id!r} takes a list, but gets {gets}{origin}; a step before "
+                "it has to return one, such as list[…]"
+            )
+            item = Any
+        one = Value(item, value.sources[:1] if len(value.sources) == 1 else (), value.ids)
+        path, kind = place.at(self.id), self.join.kind
+        if self.key is not None:
+            walk.asked(self.key, one, "key")
+            walk.record.keys[path] = self.key
+        body = self.body.typed(walk, one, place._replace(mark=self.mark, joined=kind != "all"))
+        annotation = body.annotation
+        if kind != "first":
+            items = annotation if kind == "all" else walk.outcome(annotation)
+            annotation = GenericAlias(list, (items,))
+        walk.record.outputs[path] = annotation
+        return Value(annotation, (self.body.id,), frozenset((self.id,)))
+
+    def compiled(self, record: Record, place: Place) -> MapSpec:
+        """Return it as data."""
+        return MapSpec(
+            id=self.id,
+            body=self.body.compiled(record, place._replace(mark=self.mark)),
+            join=self.join,
+            on_failure=self.on_failure,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+            keyed=self.key is not None,
+        )
+
+
+def make_block(
+    branches: tuple[Any, ...],
+    *,
+    join: Any,
+    on_failure: Any,
+    max_concurrency: Any,
+    timeout: float | timedelta | None,
+    id: Any,
+    problems: list[str],
+) -> Block | None:
+    """Return a block, or ``None`` where there is too little to go on; add what is wrong with it."""
+    if not branches:
+        problems.append("a parallel block needs at least one branch")
+    bad = node_problems(branches)
+    problems += bad
+    rule = _join_of(join, problems)
+    problems += _join_problems(rule, len(branches))
+    seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
+    if id is not None:
+        problems += id_problems("block", id)
+    if bad or not branches:
+        return None
+    block_id = f"&{branches[0].id}" if id is None else id
+    return Block(block_id, branches, rule, on_failure, max_concurrency, seconds)
+
+
+def make_map(
+    node: Any,
+    *,
+    key: Any,
+    join: Any,
+    on_failure: Any,
+    max_concurrency: Any,
+    timeout: float | timedelta | None,
+    id: Any,
+    problems: list[str],
+) -> Map | None:
+    """Return a map, or ``None`` where there is too little to go on; add what is wrong with it."""
+    bad = node_problems((node,))
+    problems += bad
+    rule = _join_of(join, problems)
+    if rule.percent == 100:
+        problems.append(f"join {rule} could never fail; write join='settled'")
+    seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
+    bad_key = [] if key is None else key_problems(key)
+    problems += bad_key
+    if id is not None:
+        problems += id_problems("map", id)
+    if bad or bad_key:
+        return None
+    map_id = f"*{node.id}" if id is None else id
+    function = None if key is None else Condition(key)
+    return Map(map_id, node, function, rule, on_failure, max_concurrency, seconds)
+
+
+def _join_of(join: Any, problems: list[str]) -> Join:
+    """Return the rule that a join is written for."""
+    rule = _JOINS.get(join) if isinstance(join, str) else join
+    if isinstance(rule, Join):
+        return rule
+    problems.append(f"unknown join {brief(join)}; {_join_hint(join)}")
+    return _JOINS["all"]
+
+
+def _block_timeout(
+    on_failure: Any,
+    max_concurrency: Any,
+    timeout: float | timedelta | None,
+    problems: list[str],
+) -> float | None:
+    """Check the options that blocks and maps share, and return the timeout in seconds."""
+    if on_failure not in _ON_FAILURE:
+        problems.append(f"on_failure must be 'drain' or 'cancel', not {brief(on_failure)}")
+    if max_concurrency is not None and not is_count(max_concurrency):
+        problems.append(
+            f"max_concurrency must be a whole number of 1 or more, not {brief(max_concurrency)}"
+        )
+    return timeout_of(timeout, problems)
+
+
+def _join_hint(join: Any) -> str:
+    known = [*_JOINS, "at_least(n)", "tolerate(n)"]
+    return did_you_mean(join, known) if isinstance(join, str) else f"there are: {', '.join(known)}"
+
+
+def _join_problems(join: Join, branches: int) -> list[str]:
+    if join.kind == "at_least" and (join.count or 0) > branches:
+        return [f"join {join} can never be met by {branches} branches"]
+    everything = join.count is not None and join.count >= branches
+    if join.kind == "tolerate" and branches and (everything or join.percent == 100):
+        return [f"join {join} could never fail with {branches} branches; write join='settled'"]
+    return []

@@ -1,0 +1,154 @@
+"""The decisions of a workflow: choices and loops, which ask functions of the code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gorkflow._record import record
+from gorkflow._text import brief
+from gorkflow.annotations import describe, fits, union_of
+from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec
+from gorkflow.language.callables import Condition, condition_problems
+from gorkflow.language.elements import node_problems
+from gorkflow.language.options import id_problems, is_count
+from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk, fit_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@record
+class Arm:
+    """A condition and the node that runs where it holds."""
+
+    condition: Condition
+    node: Any
+
+
+@record
+class Choice(Element):
+    """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
+
+    id: str
+    arms: tuple[Arm, ...]
+    otherwise: Any = None
+    default: Any = None
+    """When skipped, if ``has_default``; else the choice's own input."""
+    has_default: bool = False
+
+    def inside(self) -> tuple[Any, ...]:
+        """Return every node that may run."""
+        arms = tuple(arm.node for arm in self.arms)
+        return arms if self.otherwise is None else (*arms, self.otherwise)
+
+    def with_inside(self, change: Callable[[Any], Any]) -> Choice:
+        """Return a copy with the node of each arm changed."""
+        arms = tuple(replace(arm, node=change(arm.node)) for arm in self.arms)
+        otherwise = None if self.otherwise is None else change(self.otherwise)
+        return replace(self, arms=arms, otherwise=otherwise)
+
+    def typed(self, walk: Walk, value: Value, place: Place) -> Value:
+        """Hand the value to every arm; what comes out is of one of them."""
+        for arm in self.arms:
+            walk.asked(arm.condition, value, "condition")
+        branches = [node.typed(walk, value, place) for node in self.inside()]
+        annotations = [branch.annotation for branch in branches]
+        ids = frozenset[str]().union(*(branch.ids for branch in branches))
+        path = place.at(self.id)
+        if self.otherwise is None:
+            ids |= value.ids
+            if self.has_default:
+                walk.default(repr(self.arms[0].node.id), self.default, annotations[0], path)
+            else:
+                annotations = [value.annotation, *self._alike(walk, annotations[0], value)]
+        annotation = union_of(annotations)
+        walk.record.outputs[path] = annotation
+        walk.record.conditions[path] = tuple(arm.condition for arm in self.arms)
+        return Value(annotation, sources=(self.id,), ids=ids)
+
+    def _alike(self, walk: Walk, annotation: Any, value: Value) -> list[Any]:
+        """Return what the arm adds to the input that stands in where it is skipped: nothing."""
+        node = self.arms[0].node
+        if value.annotation is NOTHING or not fits(annotation, value.annotation):
+            given = "nothing" if value.annotation is NOTHING else describe(value.annotation)
+            walk.problems.append(
+                f"{node.id!r} gives {describe(annotation)}, but where its condition does not hold "
+                f"its input goes on, which is {given}: give then_if a default="
+            )
+            return [annotation]
+        return []
+
+    def compiled(self, record: Record, place: Place) -> ChoiceSpec:
+        """Return it as data."""
+        arms = tuple(
+            ArmSpec(condition=arm.condition.name, node=arm.node.compiled(record, place))
+            for arm in self.arms
+        )
+        otherwise = self.otherwise
+        return ChoiceSpec(
+            id=self.id,
+            arms=arms,
+            otherwise=None if otherwise is None else otherwise.compiled(record, place),
+            default=record.default(place.at(self.id)),
+        )
+
+
+@record
+class Loop(Element):
+    """A body that runs again with its own output, until a condition holds."""
+
+    mark = LoopSpec.mark
+    id: str
+    body: Any
+    until: Condition
+    max_iterations: int
+
+    def inside(self) -> tuple[Any, ...]:
+        """Return the body."""
+        return (self.body,)
+
+    def with_inside(self, change: Callable[[Any], Any]) -> Loop:
+        """Return a copy with the body changed."""
+        return replace(self, body=change(self.body))
+
+    def typed(self, walk: Walk, value: Value, place: Place) -> Value:
+        """Hand the value to the body, which has to take its own output, too."""
+        node = self.body.given(walk, value)
+        body = node.typed(walk, value, place._replace(mark=self.mark))
+        walk.problems += [
+            f"in a loop a node gets what it gave before: {problem}"
+            for problem in fit_problems(node.id, node.inputs, body, what="node")
+        ]
+        walk.asked(self.until, body, "condition")
+        path = place.at(self.id)
+        walk.record.outputs[path] = body.annotation
+        walk.record.conditions[path] = (self.until,)
+        return Value(body.annotation, (self.body.id,), frozenset((self.id,)))
+
+    def compiled(self, record: Record, place: Place) -> LoopSpec:
+        """Return it as data."""
+        return LoopSpec(
+            id=self.id,
+            body=self.body.compiled(record, place._replace(mark=self.mark)),
+            condition=self.until.name,
+            max_iterations=self.max_iterations,
+        )
+
+
+def make_loop(
+    node: Any, *, until: Any, max_iterations: Any, id: Any, problems: list[str]
+) -> Loop | None:
+    """Return a loop, or ``None`` where there is too little to go on; add what is wrong with it."""
+    bad = node_problems((node,)) + condition_problems(until)
+    problems += bad
+    if not is_count(max_iterations):
+        problems.append(
+            f"max_iterations must be a whole number of 1 or more, not {brief(max_iterations)}"
+        )
+    if id is not None:
+        problems += id_problems("loop", id)
+    if bad:
+        return None
+    loop_id = f"@{node.id}" if id is None else id
+    return Loop(loop_id, node, Condition(until), max_iterations)

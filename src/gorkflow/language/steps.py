@@ -1,0 +1,586 @@
+"""Steps as objects: typed functions with an id and options. ``step`` makes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import GenericAlias, MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Self,
+    TypeGuard,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
+
+from gorkflow._text import brief
+from gorkflow.annotations import describe, fits, is_optional, union_of
+from gorkflow.errors import StepInvalidError
+from gorkflow.flow import StepSpec, UndoSpec, undo_path
+from gorkflow.language.options import (
+    Recorded,
+    StepDefaults,
+    StepOptions,
+    checked_options,
+    decoded,
+    given_options,
+    merged,
+    recorded,
+    resolved_limits,
+    resolved_retry,
+    resolved_timeout,
+)
+from gorkflow.language.placement import LOCAL, check_placement, executor_of
+from gorkflow.language.signature import Param, StepSignature, arriving, dropped, summary_of
+from gorkflow.language.typecheck import (
+    NOTHING,
+    Element,
+    Value,
+    as_wanted,
+    dropped_problems,
+)
+from gorkflow.node import Node, NodeByShape, Out_co, P
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gorkflow.context import StepContext
+    from gorkflow.language.typecheck import Place, Record, Walk
+    from gorkflow.node import StepByShape
+    from gorkflow.policy import Limit
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Ins = TypeVarTuple("Ins")
+Raw_co = TypeVar("Raw_co", covariant=True)
+_OUTPUT = "output"
+
+
+class Step(NodeByShape, Element, Generic[P, Out_co]):
+    """A typed function with an id and options. Immutable; made by ``@step``.
+
+    Calling a step calls the function: nothing is recorded, no engine is needed.
+    """
+
+    name: str
+    """For people; the id unless given."""
+    description: str
+    """For people; the first line of the docstring unless given."""
+    fn: Callable[..., Any]
+    is_async: bool
+    """Whether the function is a coroutine function, to be run on the event loop."""
+    takes_context: bool
+    """Whether the first parameter is the ``StepContext``."""
+    params: tuple[Param, ...]
+    """The inputs: name and annotation of each."""
+    wanted: tuple[Any, ...]
+    """The annotations of the inputs."""
+    output: Any
+    """What the function is annotated to return."""
+    is_generic: bool
+    """Whether the type that arrives takes the place of type variables, in it or in its undo."""
+    reads: tuple[Node[Any, Any], ...]
+    """Earlier nodes whose outputs the step reads through its context."""
+    unused: tuple[str, ...]
+    """Parameters with a default, where there are no inputs and ``bind`` fixed none: what comes
+    would be dropped."""
+    undone_by: Step[Any, Any] | None
+    """What undoes it, should the run fail; given by ``undo``."""
+    _options: Mapping[str, Any]
+    _signature: StepSignature
+    _settings: Recorded
+    _specs: dict[Any, StepSpec]
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        signature: StepSignature,
+        options: Mapping[str, Any],
+        settings: Mapping[str, str],
+        *,
+        undone_by: Step[Any, Any] | None = None,
+    ) -> None:
+        object.__setattr__(self, "id", options["id"])
+        self.__dict__.update(
+            name=options.get("name") or options["id"],
+            description=options.get("description", summary_of(fn)),
+            fn=fn,
+            is_async=signature.is_async,
+            takes_context=signature.takes_context,
+            params=signature.params,
+            wanted=signature.wanted,
+            output=signature.output,
+            is_generic=signature.is_generic or bool(undone_by and undone_by.is_generic),
+            reads=tuple(options.get("reads", ())),
+            unused=() if signature.params or settings else signature.defaulted,
+            _settings=tuple(sorted(settings.items())),
+            _options=options,
+            _signature=signature,
+            undone_by=undone_by,
+            _specs={},
+            __name__=getattr(fn, "__name__", options["id"]),
+            __qualname__=getattr(fn, "__qualname__", options["id"]),
+            __module__=getattr(fn, "__module__", None),
+            __doc__=getattr(fn, "__doc__", None),
+            __wrapped__=fn,
+        )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: workflows share their steps.
+
+        Raises:
+            AttributeError: Always.
+        """
+        raise AttributeError(
+            f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it"
+        )
+
+    def __repr__(self) -> str:
+        """Return the id."""
+        return f"<step {self.id!r}>"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What ``bind`` fixed, by parameter; fresh objects each time."""
+        return MappingProxyType(decoded(self.parameters, self._settings))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The annotations of the parameters that ``bind`` can fix, by name."""
+        return self._signature.settings
+
+    @property
+    def deps(self) -> Any:
+        """The class that its context says ``ctx.deps`` is of; ``None``: it may be anything."""
+        return self._signature.deps
+
+    def call(
+        self,
+        ctx: StepContext[Any] | None,
+        args: tuple[Any, ...],
+        settings: Recorded | None = None,
+    ) -> Any:
+        """Call the function as the engine does.
+
+        Args:
+            ctx: for functions that take one.
+            args: the inputs, spread.
+            settings: those of the run, as they are recorded; the step's own unless given.
+
+        Returns:
+            What the function returns; of an async one, the awaitable.
+
+        Raises:
+            StepValueError: If a setting does not match its parameter.
+        """
+        if self.takes_context:
+            args = (ctx, *args)
+        texts = self._settings if settings is None else settings
+        return self.fn(*args, **decoded(self.parameters, texts)) if texts else self.fn(*args)
+
+    def bind(self, id: str, /, **settings: Any) -> Self:
+        """Return a copy under another id with some of its settings fixed.
+
+        Settings are recorded with every run. A run keeps its own, also where newer code binds
+        others.
+
+        Args:
+            id: of the copy.
+            **settings: parameters that have a default, by name; data of the parameters' types.
+
+        Raises:
+            StepInvalidError: If there is no such setting, it can't be recorded, or the id is not
+                valid.
+        """
+        inputs = [param.name for param in self.params]
+        texts = recorded(f"step {self.id!r}", inputs, self.parameters, settings)
+        return self._copy({"id": id}, {**dict(self._settings), **texts})
+
+    def renamed(self, node_id: str) -> Self:
+        """Return a copy under another id."""
+        return self._copy({"id": node_id}, dict(self._settings))
+
+    def with_function(
+        self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
+    ) -> Step[P, Out_co]:
+        """Return a copy with another function behind the same id, types and options.
+
+        For tools that stand in for a step, or around it; so it runs in this process. Settings are
+        not handed to the function.
+        """
+        options = {name: item for name, item in self._options.items() if name != "executor"}
+        signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
+        kind: Any = AsyncStep if is_async else SyncStep
+        undo = self.undone_by
+        made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
+        return made
+
+    def with_types(self, types: Mapping[Any, Any]) -> Self:
+        """Return the step of a generic function with types in the place of its variables."""
+        signature = self._signature.with_types(types)
+        return self._with(self._options, self.settings, self.undone_by, signature)
+
+    def with_undo(self, step: Any) -> Self:
+        """Return a copy that another step undoes; ``undo`` is the same with types.
+
+        Raises:
+            StepInvalidError: If the other step can't do that.
+        """
+        _check_undo(self, step)
+        return self._with(self._options, dict(self._settings), step)
+
+    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, str]) -> Self:
+        options = {**self._options, **given_options(changes)}
+        if "id" in changes and "name" not in changes:
+            options.pop("name", None)
+        checked_options(options, f"step {self.id!r}")
+        check_placement(self.fn, options, f"step {self.id!r}", self._signature)
+        return self._with(options, settings, self.undone_by)
+
+    def _with(
+        self,
+        options: Mapping[str, Any],
+        settings: Mapping[str, str],
+        undo: Step[Any, Any] | None,
+        signature: StepSignature | None = None,
+    ) -> Self:
+        kept = signature or self._signature
+        return type(self)(self.fn, kept, options, settings, undone_by=undo)
+
+    def continues_on_error(self, defaults: StepDefaults) -> bool:
+        """Return whether a final failure becomes ``None``, under inherited defaults."""
+        own = self._options.get("continue_on_error")
+        return bool(defaults.get("continue_on_error") if own is None else own)
+
+    def limits(self, defaults: StepDefaults) -> tuple[Limit, ...]:
+        """Return the named limits that it takes, under inherited defaults."""
+        return resolved_limits(merged(defaults, self._options))
+
+    def spec(self, defaults: StepDefaults) -> StepSpec:
+        """Return the step as data, with every option resolved.
+
+        Args:
+            defaults: what it inherits where it says nothing itself.
+        """
+        key = tuple(sorted(defaults.items()))
+        found = self._specs.get(key)
+        if found is None:
+            options = merged(defaults, self._options)
+            found = self._specs[key] = StepSpec(
+                id=self.id,
+                name=self.name,
+                description=self.description,
+                executor=executor_of(self._options, is_async=self.is_async),
+                timeout=resolved_timeout(options),
+                retry=resolved_retry(options),
+                continue_on_error=self.continues_on_error(defaults),
+                reads=tuple(node.id for node in self.reads),
+                limits=self.limits(defaults),
+                input_schema=self._signature.input_digest,
+                output_schema=self._signature.output_digest,
+                settings=self._settings,
+                undo=self._undo_spec(defaults),
+            )
+        return found
+
+    def _undo_spec(self, defaults: StepDefaults) -> UndoSpec | None:
+        if self.undone_by is None:
+            return None
+        own: Any = {name: item for name, item in defaults.items() if name != "continue_on_error"}
+        return UndoSpec(step=self.undone_by.spec(own), inputs=len(self.params))
+
+    # ---- as an element of a workflow ------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[Param, ...]:
+        """Name and annotation of each input."""
+        return self.params
+
+    def typed(self, walk: Walk, value: Value, place: Place) -> Value:
+        """Check that it takes a value, may read what it reads, and agrees on its limits."""
+        step = self.given(walk, value)
+        walk.fit(step.id, step.params, as_wanted(step.wanted, value))
+        walk.problems += dropped_problems(step.id, step.unused, value)
+        elsewhere = step.spec(place.defaults).executor not in LOCAL if step.reads else False
+        for node in step.reads:
+            walk.read(node.id, step.id, value, place)
+            if elsewhere and is_step(node) and node.is_generic:
+                walk.problems.append(
+                    f"step {step.id!r} runs elsewhere and reads {node.id!r}, a generic step, whose "
+                    "type is not known there; hand it on as an input"
+                )
+        undo = step.undone_by
+        for user in (step,) if undo is None else (step, undo):
+            for limit in user.limits(place.defaults):
+                walk.limit(limit, f"step {user.id!r}")
+        record, path = walk.record, place.at(step.id)
+        record.steps[path], record.outputs[path] = step, step.output
+        if undo is not None:
+            at = undo_path(path)
+            record.steps[at], record.outputs[at] = undo, undo.output
+        record.readable[path] = (
+            value.ids.union(node.id for node in step.reads) if step.reads else value.ids
+        )
+        optional = not place.joined and step.continues_on_error(place.defaults)
+        output = union_of([step.output, None]) if optional else step.output
+        return Value(output, sources=(step.id,), ids=frozenset((step.id,)))
+
+    def given(self, walk: Walk, value: Value) -> Self:
+        """Return the step of a generic function as it is where this value arrives."""
+        if not self.is_generic or value.annotation is NOTHING:
+            return self
+        try:
+            return self._arriving(as_wanted(self.wanted, value).annotation)
+        except StepInvalidError as error:
+            walk.problems.append(str(error))
+            return self
+
+    def _arriving(self, given: Any) -> Self:
+        """Return it, and its undo step, with the types of what arrives.
+
+        Raises:
+            StepInvalidError: If the other step can't undo it then.
+        """
+        typed = self.with_types(arriving(self.wanted, given))
+        undo = typed.undone_by
+        if undo is None:
+            return typed
+        returns: Any = union_of([typed.output, None])
+        gets = GenericAlias(tuple, (*typed.wanted, returns)) if typed.wanted else returns
+        return typed.with_undo(undo.with_types(arriving(undo.wanted, gets)))
+
+    def compiled(self, record: Record, place: Place) -> StepSpec:
+        """Return it as data, with the types of what arrives there."""
+        step: Step[Any, Any] = record.steps.get(place.at(self.id), self)
+        return step.spec(place.defaults)
+
+    if TYPE_CHECKING:
+
+        def _gives(self, *args: P.args, **kwargs: P.kwargs) -> Out_co: ...
+
+        def options(self, **options: Unpack[StepOptions]) -> Self:
+            """Return a copy with other options."""
+            ...
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Call the function, outside any run."""
+            return self.fn(*args, **{**self.settings, **kwargs})
+
+        def options(self, **options: Any) -> Self:
+            """Return a copy with other options; they are those of ``@step``.
+
+            Raises:
+                StepInvalidError: If an option is unknown or out of range.
+            """
+            return self._copy(options, dict(self._settings))
+
+        def undo(self, step: Step[Any, Any], /) -> Self:
+            """Return a copy that another step undoes, should the run fail or be cancelled.
+
+            Args:
+                step: Gets the inputs of this step, and then its output. The output is ``None`` if
+                    it is unknown whether this step did its work: it timed out, was cancelled, or
+                    its process died. The undo step is retried, timed out and recorded as any step,
+                    at the path of this one and ``~undo``.
+
+            Raises:
+                StepInvalidError: If it can't undo this step: its inputs don't fit, for example.
+            """
+            return self.with_undo(step)
+
+
+class AsyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
+    """A step whose function is ``async def``; it runs on the event loop."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Raw_co]:
+            """Call the function, outside any run."""
+            ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            **options: Unpack[StepOptions],
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            **options: Unpack[StepOptions],
+        ) -> AsyncStep[P, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            **options: Unpack[StepOptions],
+        ) -> AsyncStep[P, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
+
+        @overload
+        def undo(
+            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
+        @overload
+        def undo(
+            self: Node[object, Out], step: StepByShape[Out | None], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
+        @overload
+        def undo(
+            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
+        ) -> AsyncStep[P, Out_co, Raw_co]: ...
+        def undo(self: Any, step: Any, /) -> Any:
+            """Return a copy that another step undoes, should the run fail or be cancelled."""
+
+
+class SyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
+    """A step whose function is a plain ``def``; it runs in a thread."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Raw_co:
+            """Call the function, outside any run."""
+            ...
+
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: None = None,
+            **options: Unpack[StepOptions],
+        ) -> Self: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: Literal[False],
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[P, Raw_co, Raw_co]: ...
+        @overload
+        def options(
+            self,
+            *,
+            continue_on_error: bool,
+            **options: Unpack[StepOptions],
+        ) -> SyncStep[P, Out_co | None, Raw_co]: ...
+        def options(self, **options: Any) -> Any:
+            """Return a copy with other options; they are those of ``@step``."""
+
+        @overload
+        def undo(
+            self: Node[In, Out], step: StepByShape[tuple[In, Out | None]], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
+        @overload
+        def undo(
+            self: Node[object, Out], step: StepByShape[Out | None], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
+        @overload
+        def undo(
+            self: Node[tuple[*Ins], Out], step: StepByShape[tuple[*Ins, Out | None]], /
+        ) -> SyncStep[P, Out_co, Raw_co]: ...
+        def undo(self: Any, step: Any, /) -> Any:
+            """Return a copy that another step undoes, should the run fail or be cancelled."""
+
+
+def is_step(item: object) -> TypeGuard[Step[Any, Any]]:
+    """Return whether it is a step; for type checkers, which see a node by its shape alone."""
+    return isinstance(item, Step)
+
+
+# ---- which step can undo which -----------------------------------------------------------------
+
+
+def _check_undo(step: Step[Any, Any], undo: Any) -> None:
+    """Raise unless a step can be undone by another one."""
+    problem = _kind_problem(undo) or _option_problem(undo) or _fit_problem(step, undo)
+    if problem:
+        raise StepInvalidError(f"step {step.id!r} can't be undone like that: {problem}")
+
+
+def _kind_problem(undo: Any) -> str:
+    if inspect.iscoroutine(undo):
+        name = undo.__name__
+        undo.close()
+        return f"{name!r} was called; give the step itself: {name}, not {name}(…)"
+    if inspect.isroutine(undo):
+        name = undo.__name__
+        return f"{name!r} is a plain function; write @step above `def {name}`"
+    if not isinstance(undo, Node):
+        return f"{brief(undo, 80)} is not a step; give one: @step above a function"
+    if not is_step(undo):
+        return f"{undo!r} is not a single step; undo each step inside by a step of its own"
+    return ""
+
+
+def _option_problem(undo: Step[Any, Any]) -> str:
+    if undo.undone_by is not None:
+        return (
+            f"{undo.id!r} has an undo step itself, {undo.undone_by.id!r}, and nothing undoes an "
+            "undo step; give it without one"
+        )
+    if undo.continues_on_error({}):
+        return (
+            f"{undo.id!r} has continue_on_error=True, but nothing comes after an undo step: one "
+            "that fails never keeps the others from being run; leave it out"
+        )
+    if undo.reads:
+        return (
+            f"{undo.id!r} reads {undo.reads[0].id!r}, but an undo step has only what it is given: "
+            "the inputs and the output of the step it undoes, and ctx.run_input; leave reads out"
+        )
+    return ""
+
+
+def _fit_problem(step: Step[Any, Any], undo: Step[Any, Any]) -> str:
+    """Return why an undo step can't take what it is given."""
+    output = union_of([step.output, None])
+    given = [*step.params, (_OUTPUT, output)]
+    written = ", ".join(f"{name}: {describe(annotation)}" for name, annotation in given)
+    hint = f"write {undo.id}({written})"
+    wanted = undo.wanted
+    if len(wanted) == 1 and len(given) > 1:
+        whole = GenericAlias(tuple, tuple(annotation for _, annotation in given))
+        if fits(whole, wanted[0]):
+            return ""
+    if not wanted:
+        return dropped(repr(undo.id), undo.unused, f"({written})") if undo.unused else ""
+    if len(wanted) != len(given):
+        return (
+            f"{undo.id!r} takes {len(wanted)} input{'' if len(wanted) == 1 else 's'}, but is given "
+            f"{_counted(step)} {step.id!r}, and its output (None where it is unknown whether it "
+            f"worked); {hint}"
+        )
+    for (name, annotation), param in zip(given, undo.params, strict=True):
+        if fits(annotation, param.annotation):
+            continue
+        if name == _OUTPUT and annotation is output and not is_optional(param.annotation):
+            return (
+                f"{undo.id!r} takes {param.name}: {describe(param.annotation)}, but it is None "
+                f"where it is unknown whether {step.id!r} worked: it timed out, was cancelled, or "
+                f"its process died; {hint}"
+            )
+        return (
+            f"{undo.id!r} takes {param.name}: {describe(param.annotation)}, but is given "
+            f"{name}: {describe(annotation)}; {hint}"
+        )
+    return ""
+
+
+def _counted(step: Step[Any, Any]) -> str:
+    count = len(step.params)
+    if count == 0:
+        return "nothing, for there are no inputs of"
+    return "the input of" if count == 1 else f"the {count} inputs of"
