@@ -34,6 +34,7 @@ from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
 from gorkflow.language.callables import is_async_function, unwrapped
+from gorkflow.language.placement import PROCESS
 from gorkflow.machine.state import layers, texts
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
