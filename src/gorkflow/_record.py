@@ -1,10 +1,10 @@
-"""Classes of plain data that are many: cheap to define and to make.
+"""Records: dataclasses that are cheap to define, for data that no store writes as JSON.
 
 To type checkers a record is a frozen dataclass. At run time it is one with slots whose fields are
-not guarded; ``==``, ``hash`` and ``repr`` are shared by all records instead of compiled for each,
-and the constructor is compiled when it is first wanted: many a program never makes most of them.
-It is for what the engine makes for every step or defines by the dozen: events, specs, references.
-What callers get to see is ``guarded``: slower to make, and really frozen.
+not guarded. All records share ``==``, ``hash`` and ``repr``, and a constructor is compiled at its
+first use: most programs make few of them. The classes that users see are ``guarded``: slower to
+make, and really frozen. Users pickle them, take them apart with ``dataclasses`` and hand them to
+pydantic, so they are dataclasses. Events and flow trees are structs of msgspec.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, make_data
 from functools import wraps
 from operator import attrgetter
 from typing import Any, TypeVar, cast, dataclass_transform
+
+from gorkflow._text import similar
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., None]")
@@ -36,12 +38,6 @@ def named_record(cls: type[T]) -> type[T]:
 def guarded(*, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
     """Return a decorator for records that refuse to be changed: for what callers get to see."""
     return lambda cls: _made(cls, kw_only=kw_only, frozen=True)
-
-
-def values_of(item: Any) -> tuple[Any, ...]:
-    """Return the fields of a record that has several, in order."""
-    values: tuple[Any, ...] = item._values(item)  # noqa: SLF001 - given by ``_made``
-    return values
 
 
 def _made(cls: type[T], *, kw_only: bool, frozen: bool = False) -> type[T]:
@@ -67,10 +63,8 @@ def suggesting(init: F) -> F:
     def checked(self: Any, *args: Any, **options: Any) -> None:
         for name in options:
             if name not in known:
-                import difflib  # only for this error
-
-                near = difflib.get_close_matches(name, known, 1, 0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+                near = similar(name, known, 0.5)
+                hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}"
                 raise TypeError(f"{type(self).__name__} has no option {name!r}; {hint}")
         init(self, *args, **options)
 

@@ -35,11 +35,17 @@ def listed(items: Sequence[str], most: int, total: int | None = None) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-def similar(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like this one; ``None``: none is."""
+def similar(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like this one; ``None``: none is.
+
+    Args:
+        name: An unknown name.
+        known: The names that exist.
+        cutoff: From 0 to 1: how alike they must be, as ``difflib`` measures it.
+    """
     import difflib  # only for errors
 
-    close = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), 1, 0.5)
+    close = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), 1, cutoff)
     return close[0] if close else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
+from gorkflow._text import did_you_mean
 from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import StepCancelledError, StepValueError, UnavailableError
@@ -313,10 +314,7 @@ def _meant(node: Node[Any, Any] | str, readable: frozenset[str]) -> str:
     """Return what an id that a step may not read was probably meant to be."""
     if not isinstance(node, str):
         return ""
-    import difflib  # only for this error
-
-    near = difflib.get_close_matches(node, sorted(readable), 1)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(node, sorted(readable), "")
 
 
 class NoDeps:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gorkflow._record import guarded, named_record
-from gorkflow._text import brief
+from gorkflow._text import brief, similar
 from gorkflow.errors import GorkflowError, InputInvalidError
 
 _DAY = 86_400
@@ -260,11 +260,9 @@ def zone(name: str) -> tzinfo:
             f"there is no time zone {name!r}, since this system has no time zone database: "
             "pip install 'gorkflow[schedule]' brings one"
         )
-    import difflib
-
     by_lower = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, 1)
-    hint = f"did you mean {by_lower[close[0]]!r}?" if close else "use a name like 'Europe/Berlin'"
+    near = similar(str(name).lower(), by_lower)
+    hint = f"did you mean {by_lower[near]!r}?" if near else "use a name like 'Europe/Berlin'"
     raise InputInvalidError(f"there is no time zone {brief(name)}; {hint}")
 
 

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._recorded import reading, tree_from
@@ -94,11 +94,8 @@ def _waiting(row: RunRow, tree: WorkflowSpec, name: str) -> tuple[str, WaitSpec]
     waits = {node.signal: (path, node) for path, node in walk(tree) if isinstance(node, WaitSpec)}
     if name in waits:
         return waits[name]
-    import difflib  # only needed here
-
-    near = difflib.get_close_matches(str(name), waits, 1)
     known = f"it waits for {', '.join(map(repr, sorted(waits)))}" if waits else "it waits for none"
-    hint = f"did you mean {near[0]!r}?" if near else known
+    hint = did_you_mean(name, waits, known)
     raise InputInvalidError(
         f"run {row.run_id!r} of workflow {row.workflow_id!r} never waits for signal "
         f"{name!r}; {hint}"

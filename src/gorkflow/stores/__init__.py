@@ -7,7 +7,7 @@ from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.errors import StoreError
 from gorkflow.store import Store
 
@@ -111,10 +111,7 @@ def _convert(
     options: dict[str, Any] = {}
     for name, text in given.items():
         if name not in known:
-            import difflib  # only for this error
-
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known, f"it takes {', '.join(sorted(known))}")
             raise StoreError(f"{url!r} has the unknown option {name!r}; {hint}")
         try:
             options[name] = known[name](text)
