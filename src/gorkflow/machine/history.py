@@ -8,7 +8,7 @@ inside a node that ended, and never began, ended with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from gorkflow import events as ev
@@ -108,14 +108,14 @@ class _Record:
     began_at: float | None = None
     finished_at: float | None = None
     limits: tuple[str, ...] = ()
-    attempts: list[_Attempt] = field(default_factory=list[_Attempt])
+    attempts: tuple[_Attempt, ...] = ()
 
     def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
         """End the open attempt."""
         self.open = False
         self.began_at = self.began_at or began_at
         ended = _Attempt(self.attempt, began_at, at, self.ready_at, failure, self.limits)
-        self.attempts.append(ended)
+        self.attempts = (*self.attempts, ended)
 
 
 class History:
@@ -160,23 +160,40 @@ class History:
         Raises:
             HistoryError: If the event can't happen now, or is not the one that follows.
         """
+        if not self._follow(event):
+            return ()
+        changed = [ended.path for ended in self._notes]
+        changed += [each.path for each in (event, *self._expected)]
+        changed += [each.path for each in self.machine.take_commands() if type(each) is RunStep]
+        return changed
+
+    def extend(self, events: Iterable[ev.Event]) -> None:
+        """Take the next events, with all that follow from them.
+
+        Raises:
+            HistoryError: If one can't happen, is not the one that follows, or is missing.
+        """
+        for event in events:
+            self._follow(event)
+        if self._expected:
+            raise cut_off(self._expected[-1])
+        self.machine.take_commands()
+
+    def _follow(self, event: ev.Event) -> bool:
+        """Take the next event; return whether anything is new, or it only confirms."""
         if self._expected:
             if self._expected.pop() != event:
                 raise out_of_line(event)
-            return ()
+            return False
+        self._notes.clear()
         derived = self.machine.feed(event)
         for ended in self._notes:
             self.ended[ended.path] = ended
-        changed = [ended.path for ended in self._notes]
-        self._notes.clear()
         self._take(event)
-        if derived:
-            for each in derived:
-                self._take(each)
-            self._expected = derived[::-1]
-        changed += [each.path for each in (event, *derived)]
-        changed += [each.path for each in self.machine.take_commands() if type(each) is RunStep]
-        return changed
+        for each in derived:
+            self._take(each)
+        self._expected = derived[::-1]
+        return True
 
     def _take(self, event: ev.Event) -> None:
         take = self._takers.get(type(event))
@@ -306,15 +323,6 @@ class History:
         ev.Expanded: _expanded,
     }
 
-    def check_complete(self) -> None:
-        """Check that no event is missing at the end.
-
-        Raises:
-            HistoryError: If the events stop before some that follow from the last ones.
-        """
-        if self._expected:
-            raise cut_off(self._expected[-1])
-
     # ---- its nodes ------------------------------------------------------------------------
 
     def marks(self, path: str, node: NodeSpec) -> Sequence[str]:
@@ -356,8 +364,8 @@ class History:
         command = self.machine.asked(path)
         return command if isinstance(command, RunStep) and command.spec.limits else None
 
-    def _steps(self) -> Iterator[tuple[Place, StepStatus, str]]:
-        """Yield each step, sleep and wait, how it stands, and why it does.
+    def _steps(self) -> Iterator[tuple[Place, Ended | None]]:
+        """Yield each step, sleep and wait, and how the nearest node around it ended that has.
 
         In declared order; then the undo steps, in the order of the undoing.
         """
@@ -367,15 +375,14 @@ class History:
             place, around = stack.pop()
             path, spec = place
             if spec.is_listed:
-                yield (place, *self.stands(path, around))
+                yield place, around
                 if isinstance(spec, StepSpec) and spec.undo is not None:
                     undo[path] = spec.undo.step
             else:
                 around = self.ended.get(path, around)
                 stack.extend((inner, around) for inner in reversed(place.inside(self.marks)))
         for path in self.undoes:
-            at = undo_path(path)
-            yield (Place(at, undo[path]), *self.stands(at))
+            yield Place(undo_path(path), undo[path]), None
 
     # ---- what callers see -----------------------------------------------------------------
 
@@ -386,7 +393,8 @@ class History:
         """
         undone = set(self.undoes)
         found: list[StepExecution] = []
-        for (path, spec), status, reason in self._steps():
+        for (path, spec), around in self._steps():
+            status, reason = self.stands(path, around)
             record = self._records.get(path) or _Record()
             given, made, plain = reader.shown(record.input, record.output)
             step = spec if isinstance(spec, StepSpec) else None
@@ -416,7 +424,8 @@ class History:
     def outcomes(self, reader: Reader) -> dict[str, Outcome[object]]:
         """Return how each step that has ended did, by path, in declared order."""
         outcomes: dict[str, Outcome[object]] = {}
-        for (path, _), status, reason in self._steps():
+        for (path, _), around in self._steps():
+            status, reason = self.stands(path, around)
             if status.terminal:
                 record = self._records.get(path) or _Record()
                 failures = () if record.failure is None else (record.failure,)
@@ -427,11 +436,11 @@ class History:
     def progress(self) -> Progress:
         """Return how many steps, sleeps and waits there are, and how many ended or were skipped."""
         done = total = 0
-        for (path, _), status, _ in self._steps():
+        for (path, _), around in self._steps():
             total += 1
             record = self._records.get(path)
             finished = record is not None and record.finished_at is not None
-            done += finished or status is SKIPPED
+            done += finished or self.stands(path, around)[0] is SKIPPED
         return Progress(done=done, total=total)
 
     def failures(self, reader: Reader) -> tuple[Failure, ...]:
@@ -476,9 +485,7 @@ def read(run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event]) -> History
         HistoryError: If the events contradict the tree or each other, or stop too early.
     """
     history = History(run_id, tree)
-    for event in events:
-        history.feed(event)
-    history.check_complete()
+    history.extend(events)
     return history
 
 
