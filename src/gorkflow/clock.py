@@ -141,11 +141,14 @@ def background() -> Generator[None]:
     A virtual clock does not jump to them, or a day without events would be 86,400 heartbeats.
     """
     before = _background.get()
-    _background.set(True)
+    token = _background.set(True)
     try:
         yield
     finally:
-        _background.set(before)  # not by token: a task that is thrown away ends in another context
+        try:
+            _background.reset(token)
+        except ValueError:  # a task that is thrown away ends in another context
+            _background.set(before)
 
 
 def in_background() -> bool:

@@ -38,6 +38,12 @@ async def add_one(number: int) -> int:
 
 
 @step
+async def naps(number: int) -> int:
+    await asyncio.sleep(0)
+    return number + 1
+
+
+@step
 async def total(numbers: tuple[int, ...]) -> int:
     return sum(numbers)
 
@@ -98,12 +104,20 @@ async def test_a_run_that_is_alone_is_recorded_before_start_lets_go() -> None:
 
 
 @in_loop
-async def test_the_steps_of_a_run_that_is_alone_take_one_turn_each() -> None:
+async def test_steps_that_never_suspend_take_a_turn_for_64_of_them() -> None:
     async with Engine("memory:") as engine:
         await engine.run(chain(40), 0)
         turns = Turns()
-        assert await engine.run(chain(40), 0) == 40
-        assert 40 <= turns.stop() <= 45
+        assert await engine.run(chain(640), 0) == 640
+        assert 10 <= turns.stop() <= 15
+
+
+@in_loop
+async def test_steps_that_suspend_take_a_turn_more_each() -> None:
+    async with Engine("memory:") as engine:
+        turns = Turns()
+        assert await engine.run(chain(40, naps), 0) == 40
+        assert 80 <= turns.stop() <= 90
 
 
 @pytest.mark.parametrize("runs", [2, 20])
@@ -142,8 +156,8 @@ async def test_eager_tasks_do_not_pile_up_on_the_stack() -> None:
 async def test_so_do_steps_that_fail() -> None:
     async with Engine("memory:") as engine:
         turns = Turns()
-        assert await engine.run(chain(40, fails.options(continue_on_error=True)), 0) is None
-        assert 40 <= turns.stop() <= 45
+        assert await engine.run(chain(640, fails.options(continue_on_error=True)), 0) is None
+        assert 10 <= turns.stop() <= 15
 
 
 @in_loop

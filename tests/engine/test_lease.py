@@ -281,7 +281,7 @@ async def test_a_late_start_that_fails_keeps_no_other_from_its_own(
     failed: list[str] = []
 
     def start(attempt: Attempt, runtime: Runtime) -> Any:
-        if attempt.driver.run_id == "a" and not failed:
+        if attempt.run_id == "a" and not failed:
             failed.append("a")
             raise RuntimeError("can't start new thread")
         return starts(attempt, runtime)

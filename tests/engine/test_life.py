@@ -493,9 +493,10 @@ async def test_a_handler_that_is_cancelled_before_its_first_turn_has_ended(
 
     start = Attempt.start
 
-    def start_and_cancel(attempt: Attempt, others: Any) -> None:
-        start(attempt, others)
-        attempt.driver.post(CancelRequested, "", None, ("at once",))
+    def start_and_cancel(attempt: Attempt) -> None:
+        start(attempt)
+        driver: Any = attempt.owner
+        driver.post(CancelRequested, "", None, ("at once",))
         attempt.cancel()
 
     async with Engine("memory:", max_concurrent_steps=1) as engine:

@@ -212,7 +212,7 @@ def lapses(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
     def may_begin(attempt: Attempt) -> bool:
         if not lapsed:
             lapsed.append(attempt)
-            attempt.driver.runtime.lease._holds_until = _NEVER
+            attempt.owner.runtime.lease._holds_until = _NEVER
         return plain(attempt)
 
     monkeypatch.setattr(Attempt, "may_begin", may_begin)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.msgpack import encode
 
 from gorkflow.context import NoDeps, StepContext
+from gorkflow.engine._call import Answer, Call
+from gorkflow.engine._handlers import Handlers
 from gorkflow.engine._remote_job import job_of, with_readable
 from gorkflow.engine._results import (
     RemoteError,
@@ -28,7 +30,7 @@ from gorkflow.engine._results import (
     unreadable,
 )
 from gorkflow.engine._retries import retry_delay, thrown, unknown_names
-from gorkflow.engine._watchdog import Countdown, roots
+from gorkflow.engine._watchdog import Countdown
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
@@ -40,12 +42,11 @@ from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from gorkflow.clock import TimerHandle
     from gorkflow.codec import Codec
-    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._call import Owner
     from gorkflow.engine._executors import Stop
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import RunStep
@@ -62,91 +63,72 @@ _OF_OUTPUTS = frozenset(
 """Codes of a handler that has returned: what it did is done, but could not be recorded."""
 
 
-class Attempt:
+class Attempt(Call):
     """A running attempt. Also the host that its ``StepContext`` asks."""
 
-    # Set on the class, so that an attempt of which none of it comes true sets none of it.
+    # On the class, as in ``Call``.
     cancelled = False
     due: float | None = None
     """The earliest deadline around the step, in seconds since the epoch."""
-    then: Callable[[], object] | None = None
-    """Called once the handler has ended, or was given up."""
     writes: tuple[Write, ...] = ()
     """What the handler wrote into the state, once it has ended."""
     _layers: tuple[Overlay, ...] = ()
     _state: State | None = None
-    held = 0.0
-    """Seconds for which it held the event loop."""
     _began_at = 0.0
     _began = 0.0
     """The same, by the monotonic clock."""
     _ended_at = 0.0
-    task: asyncio.Task[None] | None = None
-    """The task in which the handler runs, if it does."""
     _stop_handler: Stop | None = None
     """Stops the handler; ``None``: none runs."""
-    _is_under_way = False
+    _left_thread_with: Coroutine[Any, Any, Any] | None = None
+    """What a handler in a thread returned to be awaited."""
     _timers: tuple[TimerHandle, ...] = ()
     _timed_out = False
     _has_lapsed = False
     _is_lost = False
     _decided = False
     _is_stray = False
-    waits = 0
-    """Runs that the handler waits for; meanwhile others have its slots. See ``_within``."""
 
-    def __init__(self, driver: Driver, command: RunStep) -> None:
-        self.driver = driver
+    def __init__(self, owner: Owner, command: RunStep) -> None:
+        super().__init__(owner, command)
         self.command = command
-        steps, path = driver.definition.steps, command.path
+        self.attempt = command.attempt
+        if command.spec.limits:
+            self.limits = command.spec.limits
+        steps, path = owner.run.definition.steps, command.path
         self.step = steps[path] if path in steps else steps[template_of(path)]
         # Taken now, for later there may be no branch any more: a thread may outlive it.
-        machine = driver.machine
+        machine = owner.run.machine
         if machine.timers and (deadline := machine.deadline(path)) is not None:
             self.due = deadline.due
         if machine.state is not None:
             self._layers = layers(machine, path)
 
-    # ---- what the driver calls ------------------------------------------------------------
+    # ---- what the run calls ---------------------------------------------------------------
 
-    def start(self, others: Mapping[str, object]) -> None:
-        """Begin. The result comes to the driver as an event.
-
-        An undo step waits for the handler of what it undoes, if that was just told to stop.
-
-        Args:
-            others: the attempts whose handlers run, by path.
-        """
-        undone = undone_path(self.command.path)
-        before = others.get(undone) if undone else None
-        if isinstance(before, Attempt):
-            before.then = self._start_late
-        else:
-            self._start()
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin as soon as the lease holds. The run gets the answer by ``Owner.ended``."""
         if self._decided:
             return
-        runtime = self.driver.runtime
+        runtime = self.owner.runtime
         if runtime.lease.holds():
             self._stop_handler = self._start_handler(runtime)
         elif runtime.closing:
-            self.cancel()  # without a result: it begins where the run goes on
+            self.cancel()  # without an answer: it begins where the run continues
         else:
-            runtime.lease.when_held(self._start_late)  # unless others have the run by then
+            runtime.lease.when_held(self.start_late)  # unless others have the run by then
 
-    def _start_late(self) -> None:
+    def start_late(self) -> None:
+        """Begin later than the commands around it, which must not suffer if that fails."""
         try:
-            self._start()
-        except Exception as error:  # noqa: BLE001 - no thread can be made, say; others go on
-            self.driver.broken(error)
+            self.start()
+        except Exception as error:  # noqa: BLE001 - no thread can be made, say; others continue
+            self.owner.ended(self, error)
 
     def _start_handler(self, runtime: Runtime) -> Stop:
         executors, executor = runtime.executors, self.command.spec.executor
         if executor == "loop":
-            if self.command.spec.timeout is not None:
-                self.count_down()
-            self._make_task(context_of(self))
+            self.owner.handlers.start(self)
             return self._cancel_task
         if executor == "thread":
             context = context_of(self)
@@ -160,38 +142,18 @@ class Attempt:
 
     # ---- a handler on the loop ------------------------------------------------------------
 
-    def _make_task(self, context: Context, begun: Coroutine[Any, Any, Any] | None = None) -> None:
-        loop = self.driver.runtime.loop
-        self._is_under_way = False
-        self.task = loop.create_task(self._run(begun), name=self.command.path, context=context)
-
-    async def _run(self, begun: Coroutine[Any, Any, Any] | None) -> None:
-        """Await the handler, or what it has returned to be awaited."""
-        self._is_under_way = True
-        output, error = None, None
-        try:
-            output = self.returned(await (begun or self.call()))
-        except (KeyboardInterrupt, SystemExit):
-            raise  # not a failure of the step: the program is to stop
-        except BaseException as caught:
-            error = caught
-            if isinstance(caught, asyncio.CancelledError) and self._means_nothing():
-                raise  # the attempt has no result, and runs again
-        self.ended(output, error)
-        error = None  # its traceback has this frame, which would be a cycle
-
-    roots[_run.__code__] = lambda attempt: attempt
-
-    def _means_nothing(self) -> bool:
+    def means_nothing(self, error: BaseException) -> bool:
         """Return whether the handler was cancelled because the whole program stops."""
+        if self.cancelled or not isinstance(error, asyncio.CancelledError):
+            return False
         cancelled = self.task is not None and self.task.cancelling() > 0
-        return cancelled and not self.cancelled and self.driver.runtime.is_shutting_down()
+        return cancelled and self.owner.runtime.is_shutting_down()
 
     def _cancel_task(self) -> bool:
-        assert self.task is not None  # it was made at once
-        self.task.cancel()
-        if not self._is_under_way:  # then it never will be, and reports no end
-            self.task.get_loop().call_soon(self.ended, None, asyncio.CancelledError())
+        if self.task is not None:
+            self.task.cancel()
+        else:  # it has not begun, and never will
+            self.loop.call_soon(self.ended, None, asyncio.CancelledError())
         return True
 
     # ---- a handler elsewhere --------------------------------------------------------------
@@ -213,21 +175,22 @@ class Attempt:
             self.ended(None, StepCancelledError("it was stopped before it began"))
         else:
             self._stop_handler = self._cancel_task
-            self._make_task(context, result)
+            self._left_thread_with = result
+            Handlers(self.loop, context).start(self)
 
     def _job(self) -> bytes:
-        driver, command = self.driver, self.command
+        run, command = self.owner.run, self.command
         job = job_of(
             self.step,
             command,
-            driver.values,
+            run.values,
             ids=self.ids(),
             due=self.due,
-            max_payload=driver.runtime.max_payload,
+            max_payload=self.owner.runtime.max_payload,
         )
         if self.step.takes_context:
-            state = texts(driver.machine, command.path)
-            job = with_readable(job, driver.machine, driver.values, self.readable, state)
+            state = texts(run.machine, command.path)
+            job = with_readable(job, run.machine, run.values, self.readable, state)
         return encode(job)
 
     def _begin_again(self) -> None:
@@ -236,20 +199,18 @@ class Attempt:
         self._has_lapsed = self._is_lost = False
         self._began_at = self._ended_at = 0.0
         vars(self).pop("_state", None)
-        self._start_late()
+        self.start_late()
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers = ()
 
-    @property
-    def run_id(self) -> str:
-        return self.driver.run_id
+    def lend(self) -> None:
+        self.owner.runtime.slots.release(self.command.spec.executor)
 
-    @property
-    def path(self) -> str:
-        return self.command.path
+    def take_back(self) -> None:
+        self.owner.runtime.slots.take_back(self.command.spec.executor)
 
     @property
     def label(self) -> str:
@@ -275,7 +236,7 @@ class Attempt:
             self._is_stray = True
             self._decide()
         else:
-            clock = self.driver.runtime.clock
+            clock = self.owner.runtime.clock
             self._timers += (clock.call_later(CLEANUP, self._give_up),)
 
     def _give_up(self) -> None:
@@ -284,7 +245,7 @@ class Attempt:
                 "step %r of run %r did not stop within %g s of being cancelled; it runs on, and "
                 "its result will be ignored",
                 self.command.path,
-                self.driver.run_id,
+                self.run_id,
                 CLEANUP,
             )
             self._decide()
@@ -304,18 +265,23 @@ class Attempt:
             StepCancelledError: it should not begin any more.
             StepValueError: its input does not match its parameters.
         """
-        driver, step = self.driver, self.step
+        if self._left_thread_with is not None:
+            coroutine, self._left_thread_with = self._left_thread_with, None
+            return coroutine
+        run, step, spec = self.owner.run, self.step, self.command.spec
+        if spec.executor == "loop":
+            self.count_down()
         again = self.command.attempt > 1 or undone_path(self.command.path) is not None
-        arguments = driver.values.arguments(step.wanted, self.command.input, again=again)
+        arguments = run.values.arguments(step.wanted, self.command.input, again=again)
         self.began()
         context = self._context() if step.takes_context else None
         if not self.may_begin():  # last, so that nothing comes between
             raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
-        if self.command.spec.limits and self.command.spec.executor == "thread":
-            driver.runtime.executors.post(self.begins, self)
+        if spec.limits and spec.executor == "thread":
+            self.owner.runtime.executors.post(self.begins, self)
         else:
             self.begins()
-        return step.call(context, arguments, self.command.spec.settings)
+        return step.call(context, arguments, spec.settings)
 
     def returned(self, value: Any) -> bytes:
         """Take note that the handler has returned, and return its output as JSON.
@@ -326,10 +292,10 @@ class Attempt:
             PayloadTooLargeError: it is over the limit.
         """
         self.took()
-        return encoded(value, self.step.output, self.driver.runtime.max_payload)
+        return encoded(value, self.step.output, self.owner.runtime.max_payload)
 
     def _context(self) -> StepContext[Any]:
-        deps, wanted = self.driver.runtime.deps, self.step.deps
+        deps, wanted = self.owner.runtime.deps, self.step.deps
         if deps is None and wanted is not None:
             deps = NoDeps(self.step.id, wanted)
         return StepContext(self, **self.ids(), deadline=self._deadline(), deps=deps)
@@ -337,8 +303,8 @@ class Attempt:
     def ids(self) -> dict[str, Any]:
         """Return what the attempt is called, as the context takes it."""
         return {
-            "run_id": self.driver.run_id,
-            "workflow_id": self.driver.definition.workflow_id,
+            "run_id": self.run_id,
+            "workflow_id": self.owner.run.definition.workflow_id,
             "step_id": self.step.id,
             "path": self.command.path,
             "attempt": self.command.attempt,
@@ -355,9 +321,7 @@ class Attempt:
         """Let the timeout run from now."""
         timeout = self.command.spec.timeout
         if timeout is not None and not self._decided:
-            self._timers += (
-                Countdown(self.driver.runtime.watchdog, self, timeout, self._time_out),
-            )
+            self._timers += (Countdown(self.owner.runtime.watchdog, self, timeout, self._time_out),)
 
     def may_begin(self) -> bool:
         """Return, right before the handler begins, whether it should. From any thread.
@@ -367,22 +331,22 @@ class Attempt:
         begins once the lease is renewed. Executors that were given can't ask: what waits in them
         begins when they like.
         """
-        self._has_lapsed = not self.driver.runtime.lease.holds()
+        self._has_lapsed = not self.owner.runtime.lease.holds()
         return not self._has_lapsed and not self.cancelled
 
     def begins(self) -> None:
         """Have the rates of its limits count from now. Not before: it may not have begun at all."""
         if self.command.spec.limits:
-            self.driver.runtime.slots.limits.began(self.command)
+            self.owner.runtime.slots.limits.began(self.command)
 
     def began(self) -> None:
         """Take note that the handler begins, unless ``may_begin`` says no."""
-        clock = self.driver.runtime.clock
+        clock = self.owner.runtime.clock
         self._began_at, self._began = clock.now(), clock.monotonic()
 
     def took(self) -> None:
         """Take note that the handler has returned: as long after it began as that took."""
-        clock = self.driver.runtime.clock
+        clock = self.owner.runtime.clock
         took = clock.monotonic() - self._began
         self._ended_at = self._began_at + took if self._began_at else clock.now()
         if self._state is not None:
@@ -412,19 +376,21 @@ class Attempt:
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
         """Take the result."""
+        if self._left_thread_with is not None:
+            self._left_thread_with.close()  # it was stopped before it began
         self.task = self._stop_handler = None  # else they would keep each other, as cycles
         if self._has_lapsed and not self.cancelled:
             self._begin_again()
             return
         if self._is_stray:
-            self.driver.runtime.slots.reclaim(self.command.spec.executor)
+            self.owner.runtime.slots.reclaim(self.command.spec.executor)
             # One that noticed, and left for it, is as it should be.
             obeyed = isinstance(error, StepCancelledError)
             logger.log(
                 logging.DEBUG if obeyed else logging.WARNING,
                 "step %r of run %r ended after its attempt %d was decided; its result is ignored",
                 self.command.path,
-                self.driver.run_id,
+                self.run_id,
                 self.command.attempt,
             )
         if self._decided:
@@ -436,30 +402,30 @@ class Attempt:
     # ---- the result -----------------------------------------------------------------------
 
     def _decide(self, output: bytes | None = None, error: BaseException | None = None) -> None:
+        runtime, command = self.owner.runtime, self.command
         if self.waits:
-            self.driver.runtime.slots.take_back(self.command.spec.executor)
+            self.take_back()
         self._decided = True
         if self._state is not None:
-            self._state.close()  # whatever outlives the step writes no more
+            self._state.close()  # a handler that outlives the attempt writes no more
         if self._timers:
             self._stop_timers()
-        driver, command = self.driver, self.command
-        driver.attempt_ended(self)
-        stray = self.label if self._is_stray else ""
-        driver.runtime.slots.release(command.spec.executor, abandoned=stray)
-        if self.then is not None:
-            self.then()
+        if self.limits:
+            runtime.slots.limits.release(command)
+        runtime.slots.release(command.spec.executor, abandoned=self.label if self._is_stray else "")
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
-            driver.post(StepCompleted, command.path, command.attempt, fields, last=True)
-        elif (refused := unreadable(driver.run_id, command.path, error)) is not None:
-            driver.broken(refused)
+            self.owner.ended(self, Answer(StepCompleted, fields))
+        elif (refused := unreadable(self.run_id, self.path, error)) is not None:
+            self.owner.ended(self, refused)
         elif self._timed_out or not self.cancelled:
-            self._post_failure(error)
+            self._fail(error)
+        else:
+            self.owner.ended(self, None)
 
-    def _post_failure(self, error: BaseException | None) -> None:
-        driver, command = self.driver, self.command
-        now = driver.runtime.clock.now()
+    def _fail(self, error: BaseException | None) -> None:
+        command, run_id, path = self.command, self.run_id, self.path
+        now = self.owner.runtime.clock.now()
         if error is None:
             error = TimeoutError(f"the attempt took longer than {command.spec.timeout:g} s")
             code = FailureCode.TIMEOUT
@@ -468,26 +434,23 @@ class Attempt:
         if isinstance(error, RemoteError):
             failure, seen = replace(error.failure, at=instant(now)), error.thrown
         else:
-            path, step_id = command.path, command.spec.id
-            failure = make_failure(path, step_id, command.attempt, code, error, now)
+            failure = make_failure(path, command.spec.id, command.attempt, code, error, now)
             seen = thrown(error)
-        delay = retry_delay(command.spec.retry, command.failures + 1, seen, driver.runtime.uniform)
+        uniform = self.owner.runtime.uniform
+        delay = retry_delay(command.spec.retry, command.failures + 1, seen, uniform)
         retry_at = None if delay is None else now + delay
-        fields = {"run_id": driver.run_id, "path": command.path, "attempt": command.attempt}
+        fields = {"run_id": run_id, "path": path, "attempt": command.attempt}
         late = retry_at is not None and self.due is not None and retry_at >= self.due
         what_next = _what_next(command.spec.retry, delay, late=late)
-        ended_at = self._ended_at or now
-        began_at = self._began_at or None
         unknown = self._is_unknown(failure.code)
-        result = (command.attempt, failure, began_at, retry_at, ended_at, unknown)
+        times = self._began_at or None, retry_at, self._ended_at or now
+        answer = Answer(StepFailed, (command.attempt, failure, *times, unknown))
         try:
             is_final = retry_at is None or late
-            told = exc_info(error) if is_final else None
-            logger.warning(
-                "run %r: %s%s", driver.run_id, failure, what_next, exc_info=told, extra=fields
-            )
-        finally:  # a handler of the program's may raise, but the run has to go on
-            driver.post(StepFailed, command.path, command.attempt, result, last=True)
+            shown = exc_info(error) if is_final else None
+            logger.warning("run %r: %s%s", run_id, failure, what_next, exc_info=shown, extra=fields)
+        finally:  # a log handler of the program's may raise, but the run has to continue
+            self.owner.ended(self, answer)
 
     def _is_unknown(self, code: FailureCode) -> bool:
         """Return whether the handler may have done its work in spite of the failure."""
@@ -499,22 +462,22 @@ class Attempt:
     @property
     def readable(self) -> frozenset[str]:
         """Ids whose outputs the step may read."""
-        return self.driver.definition.readable.get(template_of(self.command.path), frozenset())
+        return self.owner.run.definition.readable.get(template_of(self.command.path), frozenset())
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
         """Return how a node ended; ``None`` while it has not."""
-        ended = self.driver.machine.find(self.command.path, node_id)
-        return None if ended is None else self.driver.values.outcome(ended)
+        ended = self.owner.run.machine.find(self.command.path, node_id)
+        return None if ended is None else self.owner.run.values.outcome(ended)
 
     def run_input_bytes(self) -> tuple[bytes | None, Codec]:
         """Return the run's input."""
-        return self.driver.values.input_bytes()
+        return self.owner.run.values.input_bytes()
 
     def state(self) -> State:
         """Return the state as the attempt sees it."""
         state = self._state
         if state is None:
-            made = State(self._layers, self.command.path, self.driver.runtime.max_payload)
+            made = State(self._layers, self.command.path, self.owner.runtime.max_payload)
             state = vars(self).setdefault("_state", made)  # threads of the step may ask at once
         if self._decided or self._ended_at:
             state.close()
@@ -522,7 +485,7 @@ class Attempt:
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Take a progress report of the handler. May be called from any thread."""
-        run_id, path = self.driver.run_id, self.command.path
+        run_id, path = self.run_id, self.command.path
         logger.debug("run %r: %s: %s of %s %s", run_id, path, done, total, message)
 
 

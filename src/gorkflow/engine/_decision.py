@@ -1,4 +1,4 @@
-"""Functions that are not steps. The engine records their answers."""
+"""The conditions of a run, its times and keys: functions that are not steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief
+from gorkflow.engine._call import Answer, Call
 from gorkflow.engine._results import exc_info, make_failure, unreadable
 from gorkflow.engine._threads import NoThreadError
 from gorkflow.engine._watchdog import Countdown, roots
@@ -23,7 +25,7 @@ from gorkflow.policy import due_of, pause_of
 
 if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
-    from gorkflow.engine._driver import Driver
+    from gorkflow.engine._call import Owner
     from gorkflow.language.callables import Condition
 
 logger = logging.getLogger("gorkflow.step")
@@ -32,37 +34,26 @@ _KEYS_TIMEOUT = 10.0  # seconds for the keys of all items together, as for a con
 _MAX_KEY = 200  # characters as it stands in a path
 
 
-def evaluate(driver: Driver, command: Request) -> Evaluation:
+def evaluate(owner: Owner, command: Request) -> Evaluation:
     """Begin to ask what a command is about."""
     if isinstance(command, Decide):
-        return Decision(driver, command)
+        return Decision(owner, command)
     if isinstance(command, AskTime):
-        return Timing(driver, command)
-    return Expansion(driver, command)
+        return Timing(owner, command)
+    return Expansion(owner, command)
 
 
-class Evaluation:
-    """Asks functions that are not steps, and posts their answers."""
+class Evaluation(Call):
+    """A call of functions that are not steps, in a task."""
 
-    held = 0.0
+    task: asyncio.Task[None]
 
-    def __init__(self, driver: Driver, command: Request) -> None:
-        self.driver = driver
+    def __init__(self, owner: Owner, command: Request) -> None:
+        super().__init__(owner, command)
         self.command = command
         self._asked = ""
         self._cancelled = False
-        self.waits = 0
-        """Runs that the function waits for."""
-        loop = asyncio.get_running_loop()
-        self.task = loop.create_task(self._run(), context=context_of(self))
-
-    @property
-    def run_id(self) -> str:
-        return self.driver.run_id
-
-    @property
-    def path(self) -> str:
-        return self.command.path
+        self.task = self.loop.create_task(self._run(), context=context_of(self))
 
     @property
     def is_over(self) -> bool:
@@ -70,54 +61,51 @@ class Evaluation:
         return self.task.done()
 
     def cancel(self) -> None:
-        """Stop evaluating. A sync condition runs to its end in its thread, unheard."""
+        """Stop. A sync condition runs to its end in its thread; its answer is ignored."""
         self._cancelled = True
         self.task.cancel()
 
     def _means_nothing(self) -> bool:
-        """Return whether we were told to stop, or the whole program is."""
-        stopping = self.driver.runtime.is_shutting_down
+        """Return whether it was cancelled by its run, or because the whole program stops."""
+        stopping = self.owner.runtime.is_shutting_down
         return self._cancelled or (self.task.cancelling() > 0 and stopping())
 
     async def _run(self) -> None:
-        path = self.command.path
         try:
-            answer, fields = await self._answer()
+            answer = Answer(*await self._answer())
         except (KeyboardInterrupt, SystemExit):
             raise
         except NoThreadError as error:
-            self.driver.attempt_ended(self)
-            self.driver.broken(error)  # whoever claims the run asks again
+            self.owner.ended(self, error)  # the worker that claims the run asks again
         except BaseException as error:
-            self.driver.attempt_ended(self)
             if isinstance(error, asyncio.CancelledError) and self._means_nothing():
+                self.owner.ended(self, None)
                 raise
-            if (refused := unreadable(self.driver.run_id, path, error)) is not None:
-                self.driver.broken(refused)
-                return
             try:
-                self._post_failure(error)
+                self._fail(error)
             finally:
                 error.__traceback__ = None  # it has frames that have the error: a cycle
         else:
-            self.driver.attempt_ended(self)
-            self.driver.post(answer, path, 1, fields)
+            self.owner.ended(self, answer)
 
-    def _post_failure(self, error: BaseException) -> None:
-        driver, path = self.driver, self.command.path
-        now, code = driver.runtime.clock.now(), self._code(error)
+    def _fail(self, error: BaseException) -> None:
+        run_id, path = self.run_id, self.path
+        if (refused := unreadable(run_id, path, error)) is not None:
+            self.owner.ended(self, refused)
+            return
+        now, code = self.owner.runtime.clock.now(), self._code(error)
         failure = make_failure(path, self.command.spec.id, 1, code, error, now)
         if self._asked not in failure.message:
             raised = f"{self._asked} raised {type(error).__name__}"
             failure = replace(failure, message=f"{raised}: {failure.message}")
-        fields = {"run_id": driver.run_id, "path": path, "attempt": 1}
-        told = exc_info(error)
+        fields = {"run_id": run_id, "path": path, "attempt": 1}
+        shown = exc_info(error)
         try:
-            logger.warning("run %r: %s", driver.run_id, failure, exc_info=told, extra=fields)
-        finally:  # a handler of the program's may raise, but the run has to go on
-            driver.post(StepFailed, path, 1, (1, failure, None, None))
+            logger.warning("run %r: %s", run_id, failure, exc_info=shown, extra=fields)
+        finally:  # a log handler of the program's may raise, but the run has to continue
+            self.owner.ended(self, Answer(StepFailed, (1, failure, None, None)))
 
-    roots[_run.__code__] = lambda asked: asked
+    roots[_run.__code__] = itemgetter("self")
 
     async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
         """Return the event that answers the command: its class, and its own fields."""
@@ -134,7 +122,7 @@ class Evaluation:
             seconds: that it gets once it begins, less those for which others block the loop;
                 ``None``: any number.
         """
-        runtime = self.driver.runtime
+        runtime = self.owner.runtime
         timeout = asyncio.timeout(None)
         countdown: TimerHandle | None = None
 
@@ -174,11 +162,11 @@ class Decision(Evaluation):
 
     async def _choose(self) -> int:
         arms = self.command.spec.conditions
-        conditions = self.driver.definition.conditions[template_of(self.command.path)]
+        conditions = self.owner.run.definition.conditions[template_of(self.command.path)]
         for index, (arm, condition) in enumerate(zip(arms, conditions, strict=True)):
             self._asked = f"condition {arm.condition!r}"
             wanted = [annotation for _, annotation in condition.params]
-            arguments = self.driver.values.arguments(wanted, self.command.input)
+            arguments = self.owner.run.values.arguments(wanted, self.command.input)
             holds = await self._call(partial(condition.fn, *arguments), condition, arm.timeout)
             if not isinstance(holds, bool):
                 raise TypeError(
@@ -195,15 +183,15 @@ class Timing(Evaluation):
     command: AskTime
 
     async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
-        driver, spec, given = self.driver, self.command.spec, self.command.input
+        run, spec, given = self.owner.run, self.command.spec, self.command.input
         asks = spec.asks
         assert asks is not None  # or nothing was asked
         self._asked = f"the time of {spec.kind} {spec.id!r}, {asks.function!r},"
-        function = driver.definition.times[template_of(self.command.path)]
-        arguments = driver.values.arguments([wanted for _, wanted in function.params], given)
+        function = run.definition.times[template_of(self.command.path)]
+        arguments = run.values.arguments([wanted for _, wanted in function.params], given)
         said = await self._call(partial(function.fn, *arguments), function, asks.timeout)
         if asks.is_due:
-            return Timed, (None, due_of(said, self._asked, driver.runtime.clock.now()))
+            return Timed, (None, due_of(said, self._asked, self.owner.runtime.clock.now()))
         seconds = pause_of(said, self._asked, waits=spec.may_be_endless)
         return Timed, (seconds, None)
 
@@ -214,10 +202,10 @@ class Expansion(Evaluation):
     command: Expand
 
     async def _answer(self) -> tuple[type[Event], tuple[Any, ...]]:
-        count = self.driver.values.count(self.command.input)
+        count = self.owner.run.values.count(self.command.input)
         if not self.command.spec.keyed:
             return Expanded, (count, None)
-        function = self.driver.definition.keys[template_of(self.command.path)]
+        function = self.owner.run.definition.keys[template_of(self.command.path)]
         self._asked = f"key {function.name!r}"
         keys = await self._call(self._all(function, count), function, _KEYS_TIMEOUT)
         return Expanded, (count, _distinct(self._asked, keys))
@@ -230,7 +218,7 @@ class Expansion(Evaluation):
     def _all(self, function: Condition, count: int) -> Callable[[], Any]:
         """Return what asks for the keys of all items: async, if the function is."""
         wanted = [annotation for _, annotation in function.params]
-        values, given = self.driver.values, self.command.input
+        values, given = self.owner.run.values, self.command.input
 
         def arguments(index: int) -> tuple[Any, ...]:
             return values.arguments(wanted, item_of(given, index))

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gorkflow import events as ev
 from gorkflow.engine._asleep import size_of
 from gorkflow.engine._attempt import Attempt
-from gorkflow.engine._decision import Evaluation, evaluate
+from gorkflow.engine._call import Answer
+from gorkflow.engine._decision import evaluate
+from gorkflow.engine._handlers import Handlers
 from gorkflow.engine._row import NOT_RECORDED, log_end, refusal, summary
 from gorkflow.engine._sync import Promise
 from gorkflow.engine._timers import Timers
+from gorkflow.flow import undone_path
 from gorkflow.machine import (
     AskTime,
     AwaitSignal,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gorkflow.engine._asleep import RunState
+    from gorkflow.engine._call import Call
     from gorkflow.engine._runtime import Runtime
     from gorkflow.store import Message
 
@@ -99,7 +103,8 @@ class Driver:
         self._writing = self._more_mail = False
         self.begun = False
         """Whether it had its turn; until then, it can only be cancelled."""
-        self._attempts: dict[str, Attempt | Evaluation] = {}
+        self._calls: dict[str, Call] = {}
+        self.handlers = Handlers(runtime.loop, context)
         self.timers = Timers(runtime.clock)
         if opening is None:
             self.created.set_result(None)
@@ -138,7 +143,7 @@ class Driver:
         if self._submitted or self.done.is_set:
             return
         self._submitted = True
-        if last and not self._attempts:  # else theirs may join it
+        if last and not self._calls:  # else theirs may join it
             self.runtime.committer.commit(self)
         else:
             self.runtime.committer.submit(self)
@@ -222,7 +227,7 @@ class Driver:
     def _rests(self, now: float) -> bool:
         """Return whether there is nothing to do but wait, and that for long."""
         machine = self.machine
-        if self._attempts or self.admitted or not self.begun or not machine.is_waiting:
+        if self._calls or self.admitted or not self.begun or not machine.is_waiting:
             return False
         due = machine.next_due()
         return due is None or due > now + NAP
@@ -314,14 +319,13 @@ class Driver:
         """Do what the machine asked for."""
         match command:
             case RunStep():
-                attempt = self._attempts[command.path] = Attempt(self, command)
-                attempt.start(self._attempts)
+                self._start(Attempt(self, command))
             case CancelStep():
-                running = self._attempts.get(command.path)
+                running = self._calls.get(command.path)
                 if running is not None:
                     running.cancel()
             case Decide() | Expand() | AskTime():
-                self._attempts[command.path] = evaluate(self, command)
+                self._calls[command.path] = evaluate(self, command)
             case StartTimer():
                 self.timers.set(command, self._fire)
             case CancelTimer():
@@ -331,6 +335,16 @@ class Driver:
             case _:
                 assert_never(command)
 
+    def _start(self, attempt: Attempt) -> None:
+        """Start an attempt; an undo step once the handler has ended that it undoes."""
+        self._calls[attempt.path] = attempt
+        undone = undone_path(attempt.path)
+        before = self._calls.get(undone) if undone else None
+        if isinstance(before, Attempt):
+            before.then = attempt.start_late
+        else:
+            attempt.start()
+
     def _fire(self, path: str, key: str) -> None:
         self.post(ev.TimerFired, path, None, (key,))
 
@@ -339,20 +353,23 @@ class Driver:
         self.timers.clock_was_set(by)
         self.submit()
 
-    def attempt_ended(self, attempt: Attempt | Evaluation) -> None:
-        """Forget an attempt whose handler has ended, or was given up."""
-        command = attempt.command
-        if isinstance(command, RunStep) and command.spec.limits:
-            self.runtime.slots.limits.release(command)
-        if self._attempts.get(command.path) is attempt:
-            del self._attempts[command.path]
-            if not self._attempts and self.machine.is_waiting:
-                self.submit()  # it was all that kept the run from being suspended
+    def ended(self, call: Call, answer: Answer | BaseException | None) -> None:
+        """Take how a call ended, and have that recorded."""
+        if self._calls.get(call.path) is call:
+            del self._calls[call.path]
+        if call.then is not None:
+            call.then()
+        if isinstance(answer, Answer):
+            self.post(answer.event, call.path, call.attempt, answer.fields, last=True)
+        elif answer is not None:
+            self.broken(answer)
+        elif not self._calls and self.machine.is_waiting:
+            self.submit()  # it was all that kept the run from being suspended
 
     @property
     def busy(self) -> bool:
         """Whether a handler is running or something is being written."""
-        return bool(self._attempts) or self._submitted
+        return bool(self._calls) or self._submitted
 
     # ---- the end --------------------------------------------------------------------------
 
@@ -383,11 +400,11 @@ class Driver:
         self._todo.clear()
         for command in unused:
             self.runtime.slots.withdraw(command)
-        for attempt in list(self._attempts.values()):
+        for attempt in list(self._calls.values()):
             attempt.cancel()
         if self.on_end is not None:
             self.on_end(self)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks in which handlers run."""
-        return [a.task for a in self._attempts.values() if a.task is not None]
+        return [a.task for a in self._calls.values() if a.task is not None]

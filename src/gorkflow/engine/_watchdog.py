@@ -17,16 +17,17 @@ import threading
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow.engine._within import caller_in
 from gorkflow.flow import template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import CodeType, FrameType
 
     from gorkflow.clock import TimerHandle, Times
+    from gorkflow.engine._within import Caller
 
 logger = logging.getLogger("gorkflow.step")
 
@@ -44,32 +45,16 @@ _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py")
 
 
-class Work(Protocol):
-    """An attempt, or a call of a condition."""
-
-    held: float
-    """Seconds for which it held the loop so far."""
-
-    @property
-    def run_id(self) -> str:
-        """The run that it belongs to."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """The path of its node."""
-        ...
-
-
-roots: dict[CodeType, Callable[[Any], Work]] = {}
-"""Functions that all of some work runs in, and the work that their ``self`` belongs to: tasks may
-begin eagerly, within the callback of another one, and not every loop has callbacks in Python."""
+roots: dict[CodeType, Callable[[Mapping[str, Any]], Caller | None]] = {}
+"""Functions that all of some work runs in, and what finds the work among their local variables:
+tasks may begin eagerly, within the callback of another one, and not every loop has callbacks in
+Python."""
 
 
 class Holder(NamedTuple):
     """The work that holds the loop."""
 
-    work: Work
+    work: Caller
     place: str
     """The line of the program, as ``file:line in function``."""
 
@@ -195,7 +180,7 @@ class Watchdog:
             self._name(hold, until - hold.since, "blocked")
 
     def _name(self, hold: _Hold, seconds: float, verb: str) -> None:
-        work: Work = hold.by.work
+        work: Caller = hold.by.work
         run_id, path = work.run_id, work.path
         key = (run_id, template_of(path))
         if key in self._named:
@@ -231,7 +216,7 @@ class Countdown:
     __slots__ = ("_end", "_is_late", "_over", "_timer", "_timer_due", "_watchdog", "_work")
 
     def __init__(
-        self, watchdog: Watchdog, work: Work, seconds: float, over: Callable[[], object]
+        self, watchdog: Watchdog, work: Caller, seconds: float, over: Callable[[], object]
     ) -> None:
         self._watchdog = watchdog
         self._work = work
@@ -275,9 +260,9 @@ def holder(thread: int) -> Holder | None:
     for frame in _outward(innermost):
         if frame.f_code is _HANDLE:
             # The context in which it calls: that of a task, or of who asked for the call.
-            work: Work | None = caller_in(frame.f_locals["self"]._context)  # noqa: SLF001
+            work: Caller | None = caller_in(frame.f_locals["self"]._context)  # noqa: SLF001
         elif frame.f_code in roots:
-            work = roots[frame.f_code](frame.f_locals["self"])
+            work = roots[frame.f_code](frame.f_locals)
         else:
             frames.append(frame)
             continue

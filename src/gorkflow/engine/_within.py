@@ -18,42 +18,87 @@ import weakref
 from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from gorkflow.errors import DeadlockError
 from gorkflow.flow import StepSpec, walk
-from gorkflow.machine import RunStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from gorkflow.definition import Definition
-    from gorkflow.engine._attempt import Attempt
-    from gorkflow.engine._decision import Evaluation
     from gorkflow.policy import Limit
     from gorkflow.store import Store
 
-    Caller: TypeAlias = Attempt | Evaluation
-    """What runs a function of the user's: a step's, or a condition, which holds no slots."""
+
+class Caller(Protocol):
+    """A call of a function of the program: a step's, or a condition's, which holds no slots."""
+
+    path: str
+    held: float
+    """Seconds for which it held the event loop."""
+    waits: int
+    """Runs that the function waits for; meanwhile other steps have its slots."""
+    limits: tuple[Limit, ...]
+    """The named limits that it holds."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that it belongs to."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """The context variables of its run."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """The store of its run."""
+        ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of its engine."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is answered; the function may still run."""
+        ...
+
+    def lend(self) -> None:
+        """Let other steps have its slots."""
+        ...
+
+    def take_back(self) -> None:
+        """Take its slots again."""
+        ...
+
 
 _caller: ContextVar[weakref.ref[Caller] | None] = ContextVar("gorkflow caller", default=None)
 
 
 def context_of(caller: Caller) -> Context:
-    """Return the context variables that a function sees, by which it is known who calls us."""
-    context = caller.driver.context.copy()
+    """Return the context variables that a function sees; ``calling`` finds the call by them."""
+    context = caller.context.copy()
     context.run(_caller.set, weakref.ref(caller))
     return context
 
 
+def enter(caller: Caller) -> None:
+    """Have what the current task calls from now on belong to a call."""
+    _caller.set(weakref.ref(caller))
+
+
 def caller_in(context: Context) -> Caller | None:
-    """Return whose function has these context variables, or began what has them."""
+    """Return the call whose function has these context variables, or began what has them."""
     found = context.get(_caller)
     return None if found is None else found()
 
 
 def calling() -> Caller | None:
-    """Return whose function calls us; ``None``: something else does."""
+    """Return the call whose function calls us; ``None``: other code does."""
     return _running(_caller.get())
 
 
@@ -79,20 +124,20 @@ def waiting() -> Generator[None]:
 def _lend(caller: Caller) -> None:
     if not caller.is_over:
         caller.waits += 1
-        if caller.waits == 1 and isinstance(caller.command, RunStep):
-            caller.driver.runtime.slots.release(caller.command.spec.executor)
+        if caller.waits == 1:
+            caller.lend()
 
 
 def _take_back(caller: Caller) -> None:
     if not caller.is_over:
         caller.waits -= 1
-        if not caller.waits and isinstance(caller.command, RunStep):
-            caller.driver.runtime.slots.take_back(caller.command.spec.executor)
+        if not caller.waits:
+            caller.take_back()
 
 
 def _tell(caller: Caller, call: Callable[[Caller], None]) -> None:
     """Call on the loop of the caller's engine, which may be another: a thread can open its own."""
-    loop = caller.driver.runtime.loop
+    loop = caller.loop
     if asyncio.get_running_loop() is loop:
         call(caller)
     else:
@@ -141,12 +186,11 @@ def _held(store: Store) -> tuple[Counter[str], dict[str, tuple[str, str]]]:
     held: Counter[str] = Counter()
     holders: dict[str, tuple[str, str]] = {}
     while caller is not None:
-        command, driver = caller.command, caller.driver
-        if isinstance(command, RunStep) and _is_same(driver.runtime.store, store):
-            for limit in command.spec.limits:
+        if caller.limits and _is_same(caller.store, store):
+            for limit in caller.limits:
                 held[limit.name] += 1
-                holders.setdefault(limit.name, (command.path, driver.run_id))
-        caller = _running(driver.context.get(_caller))
+                holders.setdefault(limit.name, (caller.path, caller.run_id))
+        caller = _running(caller.context.get(_caller))
         if caller is not None and not caller.waits:
             break  # it will end by itself
     return held, holders

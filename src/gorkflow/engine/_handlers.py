@@ -1,0 +1,146 @@
+"""The handlers of async steps: the tasks in which those of one run are called.
+
+Handlers that never suspend share a task: what a task costs is most of what such a step costs. A
+task is used again only after a handler that never suspended, set no context variable, and neither
+kept nor cancelled the task. So a library that files things under ``asyncio.current_task()`` finds
+a task of its own for each step, and ``task.cancel()`` hits no other step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context, copy_context
+from operator import itemgetter
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import getweakrefcount
+
+from gorkflow.engine._watchdog import roots
+from gorkflow.engine._within import Caller, enter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+
+MOST = 64
+"""Handlers that one task calls: then the event loop has a turn."""
+
+
+class Handler(Caller, Protocol):
+    """An attempt with an async handler."""
+
+    task: asyncio.Task[None] | None
+    cancelled: bool
+
+    def call(self) -> Awaitable[Any]:
+        """Take the arguments, and call the handler."""
+        ...
+
+    def returned(self, value: Any) -> bytes:
+        """Encode what the handler returned."""
+        ...
+
+    def means_nothing(self, error: BaseException) -> bool:
+        """Return whether the handler was cancelled because the whole program stops."""
+        ...
+
+    def ended(self, output: bytes | None, error: BaseException | None) -> None:
+        """Report the outcome. The next steps may be started in it."""
+        ...
+
+
+class _Turn:
+    """A turn of the event loop, as one task uses it: over as soon as a handler suspends."""
+
+    __slots__ = ("is_over", "waiting")
+
+    def __init__(self, waiting: Iterator[tuple[int, Handler | None]], *, is_over: bool) -> None:
+        self.waiting = waiting
+        self.is_over = is_over
+
+
+class Handlers:
+    """The tasks of one run.
+
+    Args:
+        loop: the engine's.
+        context: the context variables that the handlers see.
+    """
+
+    __slots__ = ("_context", "_loop", "_open")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        self._loop = loop
+        self._context = context
+        self._open: list[Handler | None] | None = None
+        """The queue of the task that takes more handlers; ``None``: the next one needs a task."""
+
+    def start(self, handler: Handler) -> None:
+        """Have a handler called: in the task at hand, or in a new one."""
+        if self._open is not None:
+            self._open.append(handler)
+        else:
+            self._open = [handler]
+            self._make_task(self._open)
+
+    def _make_task(self, queue: list[Handler | None], *, alone: bool = False) -> None:
+        self._loop.create_task(self._run(queue, alone=alone), context=self._context.copy())
+
+    async def _run(self, queue: list[Handler | None], *, alone: bool) -> None:
+        """Run steps: call each handler, encode what it returns, and report the outcome."""
+        task = asyncio.current_task()
+        assert task is not None  # this is one
+        turn = _Turn(enumerate(queue), is_over=alone)
+        if not alone:
+            self._loop.call_soon(self._spread, turn)
+        try:
+            for index, handler in turn.waiting:
+                if self._open is queue:
+                    self._open = None  # until this handler has ended
+                queue[index] = None
+                if handler is None or handler.cancelled:
+                    continue  # its end is reported already
+                output, error = None, None
+                handler.task = task
+                task.set_name(handler.path)
+                enter(handler)
+                before = _marks(task)
+                try:
+                    output = handler.returned(await handler.call())
+                except (KeyboardInterrupt, SystemExit):
+                    raise  # not a failure of the step: the program is to stop
+                except BaseException as caught:
+                    error = caught
+                    if handler.means_nothing(caught):
+                        raise  # the attempt has no result, and runs again
+                if not turn.is_over and index < MOST and _marks(task) == before:
+                    self._open = queue
+                handler.ended(output, error)
+                output = error = None  # its traceback has this frame, which would be a cycle
+                if self._open is not queue:
+                    break
+        finally:
+            self._leave(queue, turn)
+
+    roots[_run.__code__] = itemgetter("handler")
+
+    def _spread(self, turn: _Turn) -> None:
+        """Give a task to each handler that waits for one that has suspended."""
+        turn.is_over = True
+        for _, handler in turn.waiting:
+            self._make_task([handler], alone=True)
+
+    def _leave(self, queue: list[Handler | None], turn: _Turn) -> None:
+        """Give the handlers that are left to a new task."""
+        if self._open is queue:
+            self._open = None
+        rest = [handler for _, handler in turn.waiting]
+        if rest:
+            self._open = self._open or rest
+            self._make_task(rest)
+
+
+def _marks(task: asyncio.Task[Any]) -> tuple[object, ...]:
+    """Return what a handler changes that leaves something in its task."""
+    callbacks = getattr(task, "_callbacks", None)  # asyncio's own tasks have it
+    context = copy_context()
+    return context, task.cancelling(), getrefcount(task), getweakrefcount(task), callbacks
