@@ -1,15 +1,12 @@
 """What the live tree shows, and what it leaves out."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 
-from gorkflow import events as ev
-from gorkflow.cli._board import Board
+from gorkflow.cli._board import Board, rows
 from gorkflow.cli._live import _facts
 from gorkflow.cli._output import clean, json_text, one_line, seconds, table
-from gorkflow.cli._rows import rows
 from gorkflow.flow import (
     ArmSpec,
     ChoiceSpec,
@@ -17,9 +14,11 @@ from gorkflow.flow import (
     ParallelSpec,
     PassthroughSpec,
     StepSpec,
+    UndoSpec,
     WorkflowSpec,
 )
-from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
+from gorkflow.model import StepStatus
+from tests.machine.drive import Drive
 
 
 def step(step_id: str, **options) -> StepSpec:
@@ -31,30 +30,31 @@ def tree(*nodes, **options) -> WorkflowSpec:
 
 
 class Feed:
-    """A board, and short words for what happens."""
+    """A board, and a run that it shows."""
 
     def __init__(self, spec: WorkflowSpec) -> None:
-        self.board = Board("r", spec)
-        self.seq = 0
+        self.drive = Drive(tree=spec)
+        self.board = Board(self.drive.machine.run_id, spec)
+        self.fed = 0
+        self.show()
 
-    def put(self, kind: type[ev.Event], path: str, *args) -> None:
-        self.seq += 1
-        self.board.feed(kind("r", self.seq, path, float(self.seq), *args))
+    def show(self) -> None:
+        for event in self.drive.history[self.fed :]:
+            self.board.feed(event)
+        self.fed = len(self.drive.history)
 
     def run(self, *paths: str) -> None:
-        for path in paths:
-            self.put(ev.StepScheduled, path, 1, None, 0.0)
+        self.drive.begin(*paths)
+        self.show()
 
     def complete(self, *paths: str) -> None:
         for path in paths:
-            self.put(ev.StepCompleted, path, 1, b"1", 0.0)
+            self.drive.complete(path)
+        self.show()
 
-    def fail(self, path: str, retry_at: float | None = None) -> None:
-        failure = Failure(
-            path=path, step_id=path, attempt=1, code=FailureCode.STEP_FAILED, type="a.b.Oops",
-            message="one\ntwo", at=datetime.now(UTC),
-        )  # fmt: skip
-        self.put(ev.StepFailed, path, 1, failure, 0.0, retry_at)
+    def fail(self, path: str, *, retry: bool = False) -> None:
+        self.drive.fail(path, retry=retry)
+        self.show()
 
     def drawn(self, room: int = 100) -> list[str]:
         return [
@@ -87,14 +87,15 @@ def test_states_rise_from_the_steps():
         "│     └─ c running",
         "└─ d pending",
     ]
-    feed.fail("in/c", retry_at=99.0)
-    assert feed.board.items["in/c"].note == "Oops: one two"
+    feed.fail("in/c", retry=True)
+    assert feed.board.items["in/c"].note == "ValueError: no"
     assert feed.board.items["in"].state is StepStatus.RUNNING
+    feed.drive.fire("in/c", "retry")
+    feed.run("in/c")
     feed.fail("in/c")
     assert feed.board.items["in"].state is StepStatus.FAILED
-    assert feed.board.root.state is StepStatus.RUNNING  # the block has yet to decide
-    feed.put(ev.BlockDecided, "&a", "failed", "1 of 2 failed", None)
-    feed.put(ev.RunFinished, "", RunStatus.FAILED, None, (), "")
+    assert feed.board.root.state is StepStatus.RUNNING  # the block drains
+    feed.complete("a")
     assert feed.drawn()[:2] == ["w failed", "├─ parallel failed"]
     assert feed.drawn()[-1] == "└─ d cancelled"
 
@@ -109,7 +110,8 @@ def test_what_may_fail_fails_nothing_around_it():
 def test_a_skipped_node_is_skipped_with_all_inside():
     arms = (ArmSpec(condition="c", node=tree(step("a"), step("b"), id="in")),)
     feed = Feed(tree(ChoiceSpec(id="?in", arms=arms, otherwise=step("d"))))
-    feed.put(ev.StepSkipped, "in", "c did not hold")
+    feed.drive.decide("?in", 1)
+    feed.show()
     assert feed.drawn() == [
         "w running",
         "└─ choice ?in running",
@@ -122,26 +124,29 @@ def test_a_skipped_node_is_skipped_with_all_inside():
 
 def test_a_condition_that_fails_fails_the_choice():
     feed = Feed(tree(ChoiceSpec(id="?a", arms=(ArmSpec(condition="c", node=step("a")),))))
-    feed.fail("?a")
+    feed.drive.condition_fails("?a")
+    feed.show()
     assert feed.board.items["?a"].state is StepStatus.FAILED
     assert feed.board.root.state is StepStatus.FAILED
 
 
 def test_a_drained_retry_counts_as_failed():
     feed = Feed(tree(block(step("a"), step("b"))))
-    feed.run("a")
-    feed.fail("a", retry_at=99.0)
-    feed.put(ev.StepCancelled, "a", 2, "drained", 2)
+    feed.run("a", "b")
+    feed.fail("a", retry=True)
+    feed.fail("b")
     assert feed.board.items["a"].state is StepStatus.FAILED
-    assert feed.board.items["a"].note == "Oops: one two"
+    assert feed.board.items["a"].note == "ValueError: no"
 
 
 @pytest.mark.parametrize("room", [6, 7, 10, 24])
 def test_a_wide_block_shows_failed_and_running_steps_first(room: int):
     names = [f"s{index}" for index in range(1000)]
     feed = Feed(tree(step("z"), block(*map(step, names)), step("end")))
-    feed.run("z", *names[:800])
-    feed.complete("z", *names[:700])
+    feed.run("z")
+    feed.complete("z")
+    feed.run(*names[:800])
+    feed.complete(*names[:700])
     feed.fail("s750")
     feed.fail("s751")
     drawn = feed.drawn(room)
@@ -192,7 +197,7 @@ def test_json_loses_nothing_to_safety():
 
 def test_the_body_of_a_map_shows_that_items_failed():
     feed = Feed(tree(MapSpec(id="*it", body=step("it"))))
-    feed.put(ev.Expanded, "*it", 3, None)
+    feed.drive.expand("*it", 3)
     feed.run("it[0]", "it[1]", "it[2]")
     feed.fail("it[0]")
     body = feed.board.items["it[]"]
@@ -204,11 +209,16 @@ def test_the_body_of_a_map_shows_that_items_failed():
 
 
 def test_the_time_of_a_run_goes_on_while_it_undoes():
-    feed = Feed(tree(step("a")))
+    undo = UndoSpec(step=step("back"), inputs=1)
+    feed = Feed(tree(step("a", undo=undo), step("b")))
     feed.run("a")
-    feed.fail("a")
+    feed.complete("a")
+    feed.run("b")
+    feed.fail("b")
     root = feed.board.root
     assert root.state is StepStatus.FAILED
-    assert "9.00 s" in _facts(feed.board, root, root.state, 10.0)
-    feed.put(ev.RunFinished, "", RunStatus.FAILED, None, (), "")
-    assert "2.00 s" in _facts(feed.board, root, root.state, 10.0)
+    assert "9.00 s" in _facts(feed.board, root, root.state, 1_009.0)
+    feed.run("a~undo")
+    feed.drive.at += 2.0
+    feed.complete("a~undo")
+    assert "2.00 s" in _facts(feed.board, root, root.state, 1_010.0)

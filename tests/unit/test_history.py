@@ -23,7 +23,7 @@ def shown(drive):
     board = Board("run", drive.tree)
     for event in drive.history:
         board.feed(event)
-    assert {path: item.status for path, item in board.items.items() if item.is_step} == {
+    assert {path: item.state for path, item in board.items.items() if item.is_step} == {
         path: row.status for path, row in found.items()
     }
     return found

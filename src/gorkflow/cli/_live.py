@@ -1,4 +1,4 @@
-"""The tree of a run on a terminal, as it grows. The only place that knows rich."""
+"""The live tree of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from gorkflow import events as ev
-from gorkflow.cli._board import Board, Item
+from gorkflow.cli._board import Board, Item, Row, rows
 from gorkflow.cli._output import clean, one_line, seconds
-from gorkflow.cli._rows import Row, rows
 from gorkflow.clock import SystemClock
 from gorkflow.model import StepStatus
 
@@ -119,14 +118,14 @@ def _facts(board: Board, item: Item, state: StepStatus, now: float) -> list[str]
     size = item.tally.total()
     if size and state is not StepStatus.SKIPPED:
         facts.append(f"{item.done:,}/{size:,}")
-    if item.repeats is not None and item.tally[StepStatus.FAILED]:
+    if item.path in board.counted and item.tally[StepStatus.FAILED]:
         facts.append(f"{item.tally[StepStatus.FAILED]:,} failed")
-    if item.began is not None:
+    if item.began_at is not None:
         # A run that failed still undoes what it did.
         over = board.status.terminal if item is board.root else state.terminal
-        ended = item.ended if over else now
+        ended = item.ended_at if over else now
         if ended is not None:
-            facts.append(seconds(max(0.0, ended - item.began)))
+            facts.append(seconds(max(0.0, ended - item.began_at)))
     if item.queued:
         facts.append(f"queued {seconds(max(0.0, now - next(iter(item.queued.values()))))}")
     if item.attempt > 1:

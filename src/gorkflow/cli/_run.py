@@ -36,6 +36,7 @@ from gorkflow.cli._output import (
     say,
     stdout_is_ours,
 )
+from gorkflow.cli._progress import LogLines, View, logging_to, view_for
 from gorkflow.cli._target import (
     Target,
     check_exists,
@@ -45,7 +46,6 @@ from gorkflow.cli._target import (
     read_state,
     same_store,
 )
-from gorkflow.cli._views import LogLines, View, logging_to, view_for
 from gorkflow.clock import SystemClock
 from gorkflow.engine._recorded import tree_of
 from gorkflow.engine._start import StartOptions, new_id

@@ -1,4 +1,4 @@
-"""What is shown while a run goes on, on standard error: lines, or nothing."""
+"""The progress of a run on standard error: a live tree on terminals, else lines, or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gorkflow.engine._left import LEFT_RUNS
 from gorkflow.machine.joins import names
 from gorkflow.model import Failure
 
-_WORTH_TELLING = 1.0  # seconds that a step was queued
+_LONG_WAIT = 1.0  # seconds that a step was queued
 
 
 class View(Protocol):
@@ -66,12 +66,12 @@ class Lines(Quiet):
 
     def fed(self, board: Board, event: ev.Event) -> None:
         """Show the event, unless it is one that only the engine cares about."""
-        happened = told(board, event)
+        happened = in_words(board, event)
         if happened:
             self.say(f"{clock(event.at)} {happened}")
 
 
-def told(board: Board, event: ev.Event) -> str:
+def in_words(board: Board, event: ev.Event) -> str:
     """Return an event in words, once the board has taken it in; empty: not worth it."""
     words = _WORDS.get(type(event))
     return "" if words is None else one_line(words(board, event))
@@ -103,7 +103,7 @@ def _wait_opened(_: Board, event: ev.WaitOpened) -> str:
 
 _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.RunStarted: lambda board, e: f"run {e.run_id} of {board.root.label} started",
-    ev.RunFinished: lambda board, e: f"run {e.status.value}{_took(board.root.began, e.at)}",
+    ev.RunFinished: lambda board, e: f"run {e.status.value}{_took(board.root.began_at, e.at)}",
     ev.StepScheduled: lambda _, e: f"{e.path} started{_attempt(e.attempt)}{_queued(e)}",
     ev.StepCompleted: lambda _, e: f"{e.path} completed{_took(e.began_at, e.at)}",
     ev.StepFailed: _failed,
@@ -129,7 +129,7 @@ def _took(began: float | None, ended: float) -> str:
 
 def _queued(event: ev.StepScheduled) -> str:
     waited = event.at - event.ready_at
-    if waited < _WORTH_TELLING:
+    if waited < _LONG_WAIT:
         return ""
     names = " and ".join(repr(name) for name in event.limits)
     whose = f" for limit{'s' if len(event.limits) > 1 else ''} {names}" if names else ""
@@ -153,7 +153,7 @@ class LogLines(logging.Handler):
         self.muted = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record, unless the view shows what it tells anyway."""
+        """Show a record, unless the view shows the same by itself."""
         args = record.args if isinstance(record.args, tuple) else ()
         if self.muted or any(isinstance(item, Failure) for item in args):
             return
