@@ -156,6 +156,16 @@ class StepContext(Generic[Deps]):
 
     Ask for it with a first parameter annotated ``StepContext``, or ``StepContext[Deps]`` to have
     ``deps`` typed.
+
+    Example:
+        >>> from gorkflow import StepContext, Workflow, run, step
+        >>> @step
+        ... def charge(ctx: StepContext, cents: int) -> str:
+        ...     ctx.logger.info("charging %s", cents)
+        ...     return ctx.idempotency_key
+        >>> paying = Workflow("paying", input=int).then(charge)
+        >>> run(paying, 990, store="memory:", run_id="order-7")
+        'order-7:charge'
     """
 
     __slots__ = (

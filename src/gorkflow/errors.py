@@ -47,7 +47,18 @@ from gorkflow.model import GorkflowError as GorkflowError  # noqa: PLC0414 - for
 
 
 class StepInvalidError(GorkflowError):
-    """What was given to ``@step`` can't be a step; the message says what to write instead."""
+    """What was given to ``@step`` can't be a step; the message says what to write instead.
+
+    Example:
+        >>> from gorkflow import StepInvalidError, step
+        >>> try:
+        ...     @step
+        ...     def double(number) -> int:
+        ...         return 2 * number
+        ... except StepInvalidError as error:
+        ...     print("rejected")
+        rejected
+    """
 
 
 class WorkflowInvalidError(GorkflowError):
@@ -57,6 +68,17 @@ class WorkflowInvalidError(GorkflowError):
         workflow_id: the workflow that was being built, or the name of the other thing.
         problems: every problem that the call found, one sentence each.
         what: it is.
+
+    Example:
+        >>> from gorkflow import Workflow, WorkflowInvalidError, step
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> try:
+        ...     Workflow("doubling", input=str).then(double)
+        ... except WorkflowInvalidError as error:
+        ...     print(error.problems[0])
+        step 'double' takes number: int, but gets str as input
     """
 
     def __init__(
@@ -69,34 +91,113 @@ class WorkflowInvalidError(GorkflowError):
 
 
 class InputInvalidError(GorkflowError):
-    """The input of a run does not validate. Raised by ``start`` before anything is stored."""
+    """The input of a run does not validate. Raised by ``start`` before anything is stored.
+
+    Example:
+        >>> from gorkflow import InputInvalidError, Workflow, run, step
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> try:
+        ...     run(Workflow("doubling", input=int).then(double), "two", store="memory:")
+        ... except InputInvalidError:
+        ...     print("nothing was stored")
+        nothing was stored
+    """
 
 
 class UnavailableError(GorkflowError):
-    """A step asked for the output of a node that has none, or that it did not declare."""
+    """A step asked for the output of a node that has none, or that it did not declare.
+
+    Example:
+        >>> from gorkflow import UnavailableError, testing
+        >>> try:
+        ...     testing.context().outputs["prepare"]
+        ... except UnavailableError:
+        ...     print("the step has no such output")
+        the step has no such output
+    """
 
 
 class ValueInvalidError(GorkflowError):
-    """A value can't cross a step boundary. The step fails at once and is not retried."""
+    """A value can't cross a step boundary. The step fails at once and is not retried.
+
+    Example:
+        >>> from gorkflow import RunFailedError, Workflow, run, step
+        >>> @step
+        ... def length(text: str) -> int:
+        ...     return str(len(text))
+        >>> try:
+        ...     run(Workflow("lengths", input=str).then(length), "tea", store="memory:")
+        ... except RunFailedError as error:
+        ...     print(error.failures[0].code)
+        validation
+    """
 
 
 class EncodingError(ValueInvalidError):
-    """A value can't be written as strict JSON (NaN, a lone surrogate, an unknown type, ...)."""
+    r"""A value can't be written as strict JSON (NaN, a lone surrogate, an unknown type, ...).
+
+    Example:
+        >>> from gorkflow import EncodingError, RunFailedError, Workflow, run, step
+        >>> @step
+        ... def broken(text: str) -> str:
+        ...     return "\ud800"
+        >>> try:
+        ...     run(Workflow("breaking", input=str).then(broken), "tea", store="memory:")
+        ... except RunFailedError as error:
+        ...     print(error.failures[0].code)
+        encoding
+    """
 
 
 class StepValueError(ValueInvalidError):
-    """A value does not match the annotation that it crosses the boundary under."""
+    """A value does not match the annotation that it crosses the boundary under.
+
+    Example:
+        >>> from gorkflow import StepContext, StepValueError, testing
+        >>> try:
+        ...     testing.context(run_input="tea").run_input(int)
+        ... except StepValueError:
+        ...     print("the input is not an int")
+        the input is not an int
+    """
 
 
 class UnreadableError(ValueInvalidError):
     """Only a type's own function can read a recorded value, and that function has failed.
 
     The run is blocked, not failed: it continues once the function reads the value again.
+
+    Example:
+        from gorkflow import Engine, Workflow
+        from gorkflow.errors import UnreadableError
+
+        waiting = Workflow("waiting", input=int).sleep(0.01)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(waiting, 1)
+            try:
+                await handle.result()
+            except UnreadableError:  # ``get_run`` still shows plain data
+                print((await handle.info()).output)
     """
 
 
 class PayloadTooLargeError(ValueInvalidError):
-    """An encoded value is larger than the engine allows."""
+    """An encoded value is larger than the engine allows.
+
+    Example:
+        >>> from gorkflow import RunFailedError, Workflow, run, step
+        >>> @step
+        ... def fill(size: int) -> str:
+        ...     return "x" * size
+        >>> try:
+        ...     run(Workflow("filling", input=int).then(fill), 5_000_000, store="memory:")
+        ... except RunFailedError as error:
+        ...     print(error.failures[0].code)
+        payload_too_large
+    """
 
 
 class RunError(GorkflowError):
@@ -105,6 +206,15 @@ class RunError(GorkflowError):
     Args:
         run_id: the run.
         message: one sentence, ending with what to do.
+
+    Example:
+        from gorkflow import Engine, RunError
+
+        async with Engine("memory:") as engine:
+            try:
+                await engine.get_run("unknown")
+            except RunError as error:
+                assert error.run_id == "unknown"
     """
 
     def __init__(self, run_id: str, message: str) -> None:
@@ -125,6 +235,17 @@ class RunFailedError(RunError):
         run_id: the run.
         failures: every unhandled final failure, in the workflow's declared order.
         outcomes: how each step that was reached ended, by path.
+
+    Example:
+        >>> from gorkflow import RunFailedError, Workflow, run, step
+        >>> @step
+        ... def charge(cents: int) -> str:
+        ...     raise ConnectionError("the bank is down")
+        >>> try:
+        ...     run(Workflow("paying", input=int).then(charge), 990, store="memory:")
+        ... except RunFailedError as error:
+        ...     print(error.failures[0])
+        charge: ConnectionError: the bank is down
     """
 
     def __init__(
@@ -157,6 +278,21 @@ class StateConflictError(RunFailedError):
     """A run failed because parallel branches left different values under one key of its state.
 
     The failure with code ``state_conflict`` names the key and both writers.
+
+    Example:
+        >>> from gorkflow import StateConflictError, StepContext, Workflow, run, step
+        >>> @step
+        ... def cheap(ctx: StepContext, item: str) -> None:
+        ...     ctx.state["best"] = "cheap"
+        >>> @step
+        ... def quick(ctx: StepContext, item: str) -> None:
+        ...     ctx.state["best"] = "quick"
+        >>> offers = Workflow("offers", input=str).parallel(cheap, quick)
+        >>> try:
+        ...     run(offers, "tea", store="memory:")
+        ... except StateConflictError as error:
+        ...     print(error.failures[0].code)
+        state_conflict
     """
 
 
@@ -166,6 +302,19 @@ class RunCancelledError(RunError):
     Args:
         run_id: the run.
         reason: who or what asked for it.
+
+    Example:
+        from gorkflow import Engine, RunCancelledError, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(3600)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(waiting, 1)
+            await handle.cancel("changed my mind")
+            try:
+                await handle.result()
+            except RunCancelledError as error:
+                assert error.reason == "changed my mind"
     """
 
     def __init__(self, run_id: str, reason: str) -> None:
@@ -174,7 +323,17 @@ class RunCancelledError(RunError):
 
 
 class RunNotFoundError(RunError):
-    """The store has no run of this id."""
+    """The store has no run of this id.
+
+    Example:
+        from gorkflow import Engine, RunNotFoundError
+
+        async with Engine("memory:") as engine:
+            try:
+                await engine.steps("unknown")
+            except RunNotFoundError:
+                print("look into another store")
+    """
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
@@ -183,27 +342,118 @@ class RunNotFoundError(RunError):
 
 
 class RunBlockedError(RunError):
-    """The code at hand can't carry on a run that was started with another definition."""
+    """The code at hand can't carry on a run that was started with another definition.
+
+    Example:
+        from gorkflow import Engine, RunBlockedError, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        @step
+        def triple(number: int) -> int:
+            return 3 * number
+
+        async with Engine("sqlite:runs.db") as engine:  # the old code
+            old = Workflow("sums", input=int).sleep(0.1).then(double)
+            await engine.start(old, 7, run_id="r1")
+
+        new = Workflow("sums", input=int).sleep(0.1).then(triple)
+        async with Engine("sqlite:runs.db", workflows=[new]) as engine:
+            try:
+                await engine.handle("r1").result()
+            except RunBlockedError as error:
+                assert "double" in str(error)
+    """
 
 
 class DuplicateRunError(RunError):
-    """A run of this id exists, and ``if_exists`` does not allow to return it."""
+    """A run of this id exists, and ``if_exists`` does not allow to return it.
+
+    Example:
+        from gorkflow import DuplicateRunError, Engine, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(3600)
+
+        async with Engine("memory:") as engine:
+            await engine.start(waiting, 1, run_id="order-7")
+            try:
+                await engine.start(waiting, 1, run_id="order-7")
+            except DuplicateRunError:
+                await engine.start(waiting, 1, run_id="order-7", if_exists="return")
+    """
 
 
 class ResourceBusyError(RunError):
-    """The run was not started, since another live run has its resource, and one is exclusive."""
+    """The run was not started, since another live run has its resource, and one is exclusive.
+
+    Example:
+        from gorkflow import Engine, ResourceBusyError, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(3600)
+
+        async with Engine("memory:") as engine:
+            await engine.start(waiting, 1, resource_id="customer-42", exclusive=True)
+            try:
+                await engine.start(waiting, 2, resource_id="customer-42")
+            except ResourceBusyError:
+                print("wait for the first run")
+    """
 
 
 class RunEndedError(RunError):
-    """The run has ended: nothing can be sent into it any more."""
+    """The run has ended: nothing can be sent into it any more.
+
+    Example:
+        from gorkflow import Engine, RunEndedError, Signal, Workflow
+
+        approved = Signal("approved", str)
+        asking = Workflow("asking", input=int).wait_for(approved)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(asking, 1)
+            await handle.send(approved, "Ann")
+            await handle.result()
+            try:
+                await handle.send(approved, "Ben")
+            except RunEndedError:
+                print("too late")
+    """
 
 
 class RunNotEndedError(RunError):
-    """The run has not ended yet; only one that has can be repeated."""
+    """The run has not ended yet; only one that has can be repeated.
+
+    Example:
+        from gorkflow import Engine, RunNotEndedError, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(3600)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(waiting, 1)
+            try:
+                await engine.rerun(handle.run_id)
+            except RunNotEndedError:
+                await handle.cancel()
+    """
 
 
 class LeaseLostError(RunError):
-    """Another worker owns the run now; what this one still knew of it was not recorded."""
+    """Another worker owns the run now; what this one still knew of it was not recorded.
+
+    Example:
+        from gorkflow import Engine, LeaseLostError, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(0.01)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(waiting, 1)
+            try:
+                await handle.result()
+            except LeaseLostError:  # another worker runs it now
+                await engine.handle(handle.run_id).result()
+    """
 
 
 class HistoryError(RunError):
@@ -211,11 +461,33 @@ class HistoryError(RunError):
 
     Raised by the machine. While replaying it means that the history is damaged; while running, that
     the engine fed an event that can't happen, which is a bug in gorkflow.
+
+    Example:
+        from gorkflow import Engine, HistoryError, Workflow
+
+        waiting = Workflow("waiting", input=int).sleep(0.01)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(waiting, 1)
+            try:
+                await handle.result()
+            except HistoryError as error:
+                print(f"restore a backup: {error.run_id}")
     """
 
 
 class ScheduleNotFoundError(GorkflowError):
-    """The store has no schedule of this id."""
+    """The store has no schedule of this id.
+
+    Example:
+        from gorkflow import Engine, ScheduleNotFoundError
+
+        async with Engine("memory:") as engine:
+            try:
+                await engine.pause_schedule("nightly")
+            except ScheduleNotFoundError as error:
+                assert error.schedule_id == "nightly"
+    """
 
     def __init__(self, schedule_id: str) -> None:
         self.schedule_id = schedule_id
@@ -226,11 +498,44 @@ class ScheduleNotFoundError(GorkflowError):
 
 
 class EngineClosedError(GorkflowError):
-    """The engine is closed, or was not opened with ``async with``."""
+    """The engine is closed, or was not opened with ``async with``.
+
+    Example:
+        from gorkflow import Engine, EngineClosedError
+
+        engine = Engine("memory:")
+        try:
+            await engine.list_runs()
+        except EngineClosedError:
+            async with engine:
+                await engine.list_runs()
+    """
 
 
 class DeadlockError(GorkflowError):
-    """A step waits for a run that needs a limit which the step itself holds. Never retried."""
+    """A step waits for a run that needs a limit which the step itself holds. Never retried.
+
+    Example:
+        from gorkflow import DeadlockError, Engine, Limit, Workflow, step
+
+        one = Limit("one", concurrency=1)
+
+        @step(limits=(one,))
+        async def inner(number: int) -> int:
+            return number
+
+        @step(limits=(one,))
+        async def outer(number: int) -> str:
+            try:
+                await engine.run(Workflow("inner", input=int).then(inner), number)
+            except DeadlockError:
+                return "the limit is mine"
+            return "it worked"
+
+        async with Engine("memory:") as engine:
+            waiting = Workflow("outer", input=int).then(outer)
+            assert await engine.run(waiting, 1) == "the limit is mine"
+    """
 
 
 class ProcessDiedError(GorkflowError):
@@ -238,31 +543,91 @@ class ProcessDiedError(GorkflowError):
 
     The failure of one attempt, retried as any other; name it in ``retry_on`` or ``give_up_on`` to
     have it otherwise.
+
+    Example:
+        >>> from gorkflow import ProcessDiedError, RetryPolicy
+        >>> RetryPolicy(retries=5, give_up_on=(ProcessDiedError,)).give_up_on
+        ('gorkflow.errors.ProcessDiedError',)
     """
 
 
 class StoreError(GorkflowError):
-    """The store could not do its work; nothing of the failed call was recorded unless said."""
+    """The store could not do its work; nothing of the failed call was recorded unless said.
+
+    Example:
+        >>> from gorkflow import Engine, StoreError
+        >>> try:
+        ...     Engine("mysql://localhost/runs")
+        ... except StoreError:
+        ...     print("no known store")
+        no known store
+    """
 
 
 class StoreUnavailableError(StoreError):
-    """The store can't be opened, written or reached."""
+    """The store can't be opened, written or reached.
+
+    Example:
+        from gorkflow import Engine, StoreUnavailableError
+
+        try:
+            async with Engine("sqlite:missing/folder/runs.db") as engine:
+                await engine.list_runs()
+        except StoreUnavailableError as error:
+            assert "missing" in str(error)
+    """
 
 
 class StoreVersionError(StoreError):
-    """The store was made by a newer version of gorkflow."""
+    """The store was made by a newer version of gorkflow.
+
+    Example:
+        from gorkflow import Engine, StoreVersionError
+
+        try:
+            async with Engine("sqlite:runs.db") as engine:
+                await engine.list_runs()
+        except StoreVersionError:
+            print("update gorkflow")
+    """
 
 
 class StoreCorruptError(StoreError):
-    """A stored row can't be read."""
+    """A stored row can't be read.
+
+    Example:
+        from gorkflow import Engine, StoreCorruptError
+
+        async with Engine("sqlite:runs.db") as engine:
+            try:
+                await engine.list_runs()
+            except StoreCorruptError:
+                print("run `gorkflow db check`")
+    """
 
 
 class StepControl(GorkflowError):  # noqa: N818 - the family of errors by which a step speaks to us
-    """The family of errors by which a step speaks to the engine."""
+    """The family of errors by which a step speaks to the engine.
+
+    Example:
+        >>> from gorkflow import NonRetryableError, RetryAfterError, StepControl
+        >>> issubclass(NonRetryableError, StepControl), issubclass(RetryAfterError, StepControl)
+        (True, True)
+    """
 
 
 class NonRetryableError(StepControl):
-    """Raise it in a step to fail at once, whatever the retry policy says."""
+    """Raise it in a step to fail at once, whatever the retry policy says.
+
+    Example:
+        >>> from gorkflow import NonRetryableError, step, testing, Workflow
+        >>> @step(retries=5)
+        ... def charge(cents: int) -> str:
+        ...     raise NonRetryableError("the card is stolen")
+        >>> result = testing.run_sync(Workflow("paying", input=int).then(charge), 990)
+        >>> result.steps["charge"].attempt
+        1
+    """
 
 
 _CENTURY = 100 * 365 * 86_400.0
@@ -282,6 +647,16 @@ class RetryAfterError(StepControl):
     Raises:
         ValueError: the delay is negative, NaN, or longer than 100 years.
         TypeError: it is no duration.
+
+    Example:
+        >>> from gorkflow import RetryAfterError, StepContext, Workflow, step, testing
+        >>> @step(retries=1)
+        ... def fetch(ctx: StepContext, url: str) -> str:
+        ...     if ctx.attempt == 1:
+        ...         raise RetryAfterError(30, "the server is busy")
+        ...     return "a page"
+        >>> testing.run_sync(Workflow("fetching", input=str).then(fetch), "index.html").output
+        'a page'
     """
 
     def __init__(self, delay: float | timedelta, message: str = "") -> None:
@@ -298,4 +673,14 @@ class RetryAfterError(StepControl):
 
 
 class StepCancelledError(StepControl):
-    """Raised by ``ctx.raise_if_cancelled()`` in a step that was cancelled or timed out."""
+    """Raised by ``ctx.raise_if_cancelled()`` in a step that was cancelled or timed out.
+
+    Example:
+        >>> from gorkflow import StepCancelledError, testing
+        >>> ctx = testing.context(cancelled=True)
+        >>> try:
+        ...     ctx.raise_if_cancelled()
+        ... except StepCancelledError:
+        ...     print("the step was cancelled")
+        the step was cancelled
+    """

@@ -25,6 +25,13 @@ class RunFilter:
         ValueError: there is no such status, an instant has no time zone, the limit is below 1, or a
             text can't be written as UTF-8.
         TypeError: a field holds something of another kind.
+
+    Example:
+        from gorkflow import Engine, RunFilter
+
+        async with Engine("memory:") as engine:
+            page = await engine.list_runs(RunFilter(status=["failed", "cancelled"], limit=10))
+            assert len(page) == 0
     """
 
     workflow_id: str | None = None
@@ -123,7 +130,16 @@ def _check_instant(name: str, given: Any) -> None:
 
 
 class Page(Sequence[T_co]):
-    """One page of a listing: a sequence, with the cursor of the next page."""
+    """One page of a listing: a sequence, with the cursor of the next page.
+
+    Example:
+        from gorkflow import Engine, RunFilter
+
+        async with Engine("memory:") as engine:
+            page = await engine.list_runs()
+            while page.next_cursor is not None:
+                page = await engine.list_runs(RunFilter(cursor=page.next_cursor))
+    """
 
     __slots__ = ("_items", "next_cursor")
 

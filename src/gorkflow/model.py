@@ -18,7 +18,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class GorkflowError(Exception):
-    """The root of all errors of this library; ``gorkflow.errors`` draws their tree."""
+    """The root of all errors of this library; ``gorkflow.errors`` draws their tree.
+
+    Example:
+        >>> from gorkflow import GorkflowError, Workflow
+        >>> try:
+        ...     Workflow("not a valid id")
+        ... except GorkflowError:
+        ...     print("rejected")
+        rejected
+    """
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let it be copied, and cross to other processes, whatever its constructor takes."""
@@ -41,7 +50,13 @@ class _Status(StrEnum):
 
 
 class RunStatus(_Status):
-    """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal."""
+    """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal.
+
+    Example:
+        >>> from gorkflow import RunStatus
+        >>> RunStatus.COMPLETED == "completed", RunStatus.COMPLETED.terminal
+        (True, True)
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -52,7 +67,13 @@ class RunStatus(_Status):
 
 
 class StepStatus(_Status):
-    """Where a step execution stands. The last four are terminal."""
+    """Where a step execution stands. The last four are terminal.
+
+    Example:
+        >>> from gorkflow import StepStatus
+        >>> StepStatus("retrying").terminal
+        False
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -66,7 +87,13 @@ class StepStatus(_Status):
 
 
 class FailureCode(StrEnum):
-    """What kind of failure it was."""
+    """What kind of failure it was.
+
+    Example:
+        >>> from gorkflow import FailureCode
+        >>> FailureCode.TIMEOUT == "timeout"
+        True
+    """
 
     STEP_FAILED = "step_failed"
     """The step raised."""
@@ -89,7 +116,23 @@ class FailureCode(StrEnum):
 
 @guarded(kw_only=True)
 class Failure:
-    """Why something failed."""
+    """Why something failed.
+
+    Example:
+        >>> from datetime import datetime, timezone
+        >>> from gorkflow import Failure, FailureCode
+        >>> failure = Failure(
+        ...     path="charge",
+        ...     step_id="charge",
+        ...     attempt=2,
+        ...     code=FailureCode.STEP_FAILED,
+        ...     type="builtins.ConnectionError",
+        ...     message="the bank is down",
+        ...     at=datetime.now(timezone.utc),
+        ... )
+        >>> print(failure)
+        charge (attempt 2): ConnectionError: the bank is down
+    """
 
     path: str
     """Where, within the run; empty for the run itself."""
@@ -124,12 +167,27 @@ def instant_if(seconds: float | None) -> datetime | None:
 
 
 class OutcomeError(GorkflowError):
-    """``result()`` was called on an outcome that has no value."""
+    """``result()`` was called on an outcome that has no value.
+
+    Example:
+        >>> from gorkflow import OutcomeError, Skipped
+        >>> try:
+        ...     Skipped("shorten", "the condition is false").result()
+        ... except OutcomeError as error:
+        ...     print(error)
+        'shorten' was skipped: the condition is false
+    """
 
 
 @guarded()
 class Completed(Generic[T_co]):
-    """A branch or step that completed."""
+    """A branch or step that completed.
+
+    Example:
+        >>> from gorkflow import Completed
+        >>> Completed("double", 42).result()
+        42
+    """
 
     path: str
     value: T_co
@@ -142,7 +200,18 @@ class Completed(Generic[T_co]):
 
 @guarded()
 class Failed:
-    """A branch or step that failed for good; timed out is ``failure.code == "timeout"``."""
+    """A branch or step that failed for good; timed out is ``failure.code == "timeout"``.
+
+    Example:
+        >>> from gorkflow import Failed, Workflow, run, step
+        >>> @step
+        ... def charge(cents: int) -> str:
+        ...     raise ConnectionError("the bank is down")
+        >>> trying = Workflow("trying", input=int).parallel(charge, join="settled")
+        >>> (outcome,) = run(trying, 990, store="memory:")
+        >>> isinstance(outcome, Failed), outcome.failure.message
+        (True, 'the bank is down')
+    """
 
     path: str
     failure: Failure
@@ -159,7 +228,13 @@ class Failed:
 
 @guarded()
 class Skipped:
-    """A step that a condition left out."""
+    """A step that a condition left out.
+
+    Example:
+        >>> from gorkflow import Skipped
+        >>> Skipped("shorten", "the condition is false").status
+        'skipped'
+    """
 
     path: str
     reason: str
@@ -176,7 +251,13 @@ class Skipped:
 
 @guarded()
 class Cancelled:
-    """A branch or step that was cancelled before it ended."""
+    """A branch or step that was cancelled before it ended.
+
+    Example:
+        >>> from gorkflow import Cancelled
+        >>> Cancelled("publish", "not reached").status
+        'cancelled'
+    """
 
     path: str
     reason: str
@@ -197,7 +278,14 @@ Outcome = Completed[T_co] | Failed | Skipped | Cancelled
 
 @guarded(kw_only=True)
 class Progress:
-    """How far a run is: steps that ended, of the steps known so far."""
+    """How far a run is: steps that ended, of the steps known so far.
+
+    Example:
+        >>> from gorkflow import Progress
+        >>> progress = Progress(done=3, total=4)
+        >>> f"{progress.done} of {progress.total}"
+        '3 of 4'
+    """
 
     done: int
     total: int
@@ -212,7 +300,21 @@ BLOCKED = "blocked: "
 
 @guarded(kw_only=True)
 class Run:
-    """One execution of a workflow."""
+    """One execution of a workflow.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
+            await handle.result()
+            run = await engine.get_run(handle.run_id)
+            assert (run.status, run.input, run.output) == ("completed", 21, 42)
+    """
 
     run_id: str
     workflow_id: str
@@ -249,7 +351,22 @@ class Run:
 
 @guarded(kw_only=True)
 class Attempt:
-    """One try of a step."""
+    """One try of a step.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
+            await handle.result()
+            [execution] = await engine.steps(handle.run_id)
+            [attempt] = execution.attempts
+            assert attempt.number == 1 and attempt.ran is not None and attempt.ran < 60
+    """
 
     number: int
     started_at: datetime | None
@@ -268,7 +385,21 @@ class Attempt:
 
 @guarded(kw_only=True)
 class StepExecution:
-    """One step at one path of a run, over all its attempts."""
+    """One step at one path of a run, over all its attempts.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
+            await handle.result()
+            [execution] = await engine.steps(handle.run_id)
+            assert (execution.path, execution.output) == ("double", 42)
+    """
 
     run_id: str
     path: str

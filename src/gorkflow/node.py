@@ -19,6 +19,14 @@ if TYPE_CHECKING:
         To a type checker a node is what has this method, so that a step of a generic function
         keeps its type variables until it stands in a workflow. A plain function has no such
         method: it is not a node, and a type checker says so.
+
+        Example:
+            >>> from typing import Any
+            >>> from gorkflow import Node, Workflow, passthrough
+            >>> def twice(node: Node[int, Any]) -> Workflow[int, Any]:
+            ...     return Workflow("twice", input=int).then(node)
+            >>> twice(passthrough(int)).id
+            'twice'
         """
 
         id: str

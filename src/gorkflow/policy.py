@@ -147,6 +147,13 @@ class RetryPolicy:
     Raises:
         ValueError: a number is out of its range, or a text can't be the name of a class.
         TypeError: ``retry_on`` or ``give_up_on`` holds something that is no exception class.
+
+    Example:
+        >>> from gorkflow import RetryPolicy, step
+        >>> policy = RetryPolicy(retries=5, initial_interval=0.5, give_up_on=(PermissionError,))
+        >>> @step(retries=policy)
+        ... def fetch(url: str) -> str:
+        ...     return "a page"
     """
 
     retries: int = 3
@@ -233,7 +240,13 @@ JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]
 
 @guarded()
 class Join:
-    """The rule that decides a parallel block. Made by ``at_least`` and ``tolerate``."""
+    """The rule that decides a parallel block. Made by ``at_least`` and ``tolerate``.
+
+    Example:
+        >>> from gorkflow import Join, at_least
+        >>> at_least(2) == Join("at_least", 2)
+        True
+    """
 
     kind: JoinKind
     count: int | None = None
@@ -255,6 +268,13 @@ def at_least(count: int) -> Join:
 
     Raises:
         ValueError: ``count`` is not at least 1.
+
+    Example:
+        >>> from gorkflow import Workflow, at_least, passthrough, run
+        >>> tea = passthrough(str)
+        >>> asking = Workflow("asking", input=str).parallel(tea, join=at_least(1))
+        >>> run(asking, "tea", store="memory:")[0].result()
+        'tea'
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"at_least needs 1 or more branches as count, not {brief(count)}")
@@ -271,6 +291,15 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     Raises:
         ValueError: not exactly one was given, or it is out of range.
         TypeError: the percent is not a number.
+
+    Example:
+        >>> from gorkflow import Workflow, run, step, tolerate
+        >>> @step
+        ... def invert(number: int) -> float:
+        ...     return 1 / number
+        >>> inverting = Workflow("inverting", input=list[int]).map(invert, join=tolerate(1))
+        >>> [outcome.status for outcome in run(inverting, [0, 4], store="memory:")]
+        ['failed', 'completed']
     """
     if (count is None) == (percent is None):
         raise ValueError("tolerate needs either a count or percent=, and not both")
@@ -288,6 +317,13 @@ class Limit:
     Raises:
         ValueError: a number is out of its range, the name is none, or nothing is limited.
         TypeError: a number is none.
+
+    Example:
+        >>> from gorkflow import Limit, step
+        >>> github = Limit("github", concurrency=5, rate=100, per=60)
+        >>> @step(limits=(github,))
+        ... def stars(repository: str) -> int:
+        ...     return len(repository)
     """
 
     name: str

@@ -279,7 +279,23 @@ MOST = 100
 
 @guarded(kw_only=True)
 class Schedule:
-    """When runs of a workflow are started, and how. Times are in its time zone."""
+    """When runs of a workflow are started, and how. Times are in its time zone.
+
+    Example:
+        from datetime import timedelta
+
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def report(region: str) -> str:
+            return f"report on {region}"
+
+        async with Engine("memory:") as engine:
+            reports = Workflow("reports", input=str).then(report)
+            made = await engine.schedule(reports, "north", id="north", every=timedelta(hours=6))
+            first, second = made.upcoming(2)
+            assert second - first == timedelta(hours=6)
+    """
 
     id: str
     workflow_id: str

@@ -29,6 +29,17 @@ class Signal(Generic[T]):
 
     Raises:
         WorkflowInvalidError: the name is none, or values of this type can't be written as JSON.
+
+    Example:
+        from gorkflow import Engine, Signal, Workflow
+
+        approved = Signal("approved", str)
+        asking = Workflow("asking", input=int).wait_for(approved)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(asking, 7)
+            await handle.send(approved, "Ann")
+            assert await handle.result() == (7, "Ann")
     """
 
     name: str

@@ -54,6 +54,15 @@ class State(MutableMapping[str, Any]):
         layers: what is seen through, innermost first.
         path: of the step.
         limit: bytes that one value may have as JSON.
+
+    Example:
+        >>> from gorkflow import StepContext, Workflow, run, step
+        >>> @step
+        ... def count(ctx: StepContext, page: str) -> int:
+        ...     return ctx.state.incr("pages")
+        >>> counting = Workflow("counting", input=str).then(count)
+        >>> run(counting, "index.html", store="memory:", state={"pages": 2})
+        3
     """
 
     __slots__ = ("_closed", "_layers", "_limit", "_lock", "_own", "_path")

@@ -44,6 +44,14 @@ def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     Raises:
         StepInvalidError: the function can't be a step, or an option is unknown or out of range.
+
+    Example:
+        >>> from gorkflow import step
+        >>> @step(timeout=5, retries=3)
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> double(21)
+        42
     """
     if fn is not None:
         return _make(fn, options)

@@ -72,6 +72,18 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
 
     Raises:
         WorkflowInvalidError: some of these can't be.
+
+    Example:
+        >>> from gorkflow import Workflow, run, step
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> @step
+        ... def add(left: int, right: int) -> int:
+        ...     return left + right
+        >>> block = Workflow("sums", input=int).parallel(double, double.options(id="again"))
+        >>> run(block.then(add), 10, store="memory:")
+        40
     """
 
     @overload

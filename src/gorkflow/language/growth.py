@@ -27,7 +27,18 @@ _POP, _CACHE = opmap["POP_TOP"], opmap["CACHE"]
 
 
 class WorkflowDroppedWarning(UserWarning):
-    """A method returned a new workflow that was not kept; a workflow is never changed in place."""
+    """A method returned a new workflow that was not kept; a workflow is never changed in place.
+
+    Example:
+        import warnings
+
+        from gorkflow import Workflow, WorkflowDroppedWarning, passthrough
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Workflow("nothing", input=int).then(passthrough(int))  # the new workflow is lost
+        assert [each.category for each in caught] == [WorkflowDroppedWarning]
+    """
 
 
 class Growth:

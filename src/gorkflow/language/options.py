@@ -30,7 +30,14 @@ _NO_RETRIES = RetryPolicy(retries=0)
 
 
 class StepDefaults(TypedDict, total=False):
-    """Options that steps inherit, field by field: from a workflow, or from the engine."""
+    """Options that steps inherit, field by field: from a workflow, or from the engine.
+
+    Example:
+        >>> from gorkflow import StepDefaults, Workflow
+        >>> careful: StepDefaults = {"retries": 2, "timeout": 30}
+        >>> Workflow("careful", input=int, defaults=careful).defaults["retries"]
+        2
+    """
 
     timeout: float | timedelta
     """Seconds per attempt; ``math.inf``: none."""

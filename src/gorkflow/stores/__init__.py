@@ -18,7 +18,13 @@ _SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*
 
 
 def without_secrets(url: str) -> str:
-    """Return a store's URL as it may be shown: with ``***`` for passwords."""
+    """Return a store's URL as it may be shown: with ``***`` for passwords.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> stores.without_secrets("postgresql://ann:secret@host/runs")
+        'postgresql://ann:***@host/runs'
+    """
     return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
@@ -35,6 +41,11 @@ def open_store(url: str | PathLike[str]) -> Store:
     Raises:
         StoreError: no store is called that, or an option is unknown or makes no sense.
         TypeError: it is not a text.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> stores.open_store("sqlite:runs.db?synchronous=normal")
+        <SqliteStore '...runs.db'>
     """
     if not isinstance(url, str):
         if not isinstance(url, PathLike):
