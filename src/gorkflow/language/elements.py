@@ -72,6 +72,15 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
     Raises:
         WorkflowInvalidError: If the id is not valid, or values of this type can't be written as
             JSON.
+
+    Example:
+        >>> from gorkflow import Workflow, passthrough, run, step
+        >>> @step
+        ... def length(text: str) -> int:
+        ...     return len(text)
+        >>> beside = Workflow("beside", input=str).parallel(passthrough(str), length)
+        >>> run(beside, "tea", store="memory:")
+        ('tea', 3)
     """
     problems = id_problems("passthrough", id) + annotation_problems("passthrough takes", annotation)
     if problems:

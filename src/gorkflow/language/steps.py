@@ -66,6 +66,16 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
     """A typed function with an id and options. Immutable; made by ``@step``.
 
     Calling a step calls the function: nothing is recorded, no engine is needed.
+
+    Example:
+        >>> from gorkflow import step
+        >>> @step(timeout=5, retries=3)
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> double.id, double(21)
+        ('double', 42)
+        >>> double.options(id="again").id
+        'again'
     """
 
     name: str
@@ -398,7 +408,17 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
 
 
 class AsyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
-    """A step whose function is ``async def``; it runs on the event loop."""
+    """A step whose function is ``async def``; it runs on the event loop.
+
+    Example:
+        >>> import asyncio
+        >>> from gorkflow import AsyncStep, step
+        >>> @step
+        ... async def double(number: int) -> int:
+        ...     return 2 * number
+        >>> isinstance(double, AsyncStep), asyncio.run(double(21))
+        (True, 42)
+    """
 
     if TYPE_CHECKING:
 
@@ -447,7 +467,16 @@ class AsyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
 
 
 class SyncStep(Step[P, Out_co], Generic[P, Out_co, Raw_co]):
-    """A step whose function is a plain ``def``; it runs in a thread."""
+    """A step whose function is a plain ``def``; it runs in a thread.
+
+    Example:
+        >>> from gorkflow import SyncStep, step
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> isinstance(double, SyncStep)
+        True
+    """
 
     if TYPE_CHECKING:
 
