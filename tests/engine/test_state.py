@@ -25,7 +25,7 @@ from gorkflow import (
     testing,
 )
 from gorkflow import events as ev
-from gorkflow.testing._virtual_clock import START
+from gorkflow.testing.virtual_time import START
 
 from .placed_state import elsewhere, there, writes_and_fails
 from .support import STORES, Gate, in_loop, until

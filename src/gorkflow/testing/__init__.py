@@ -1,17 +1,10 @@
 """Tools for tests: of steps, of workflows, and (in ``conformance``) of stores."""
 
-from gorkflow.testing._compare import Difference
 from gorkflow.testing._context import FakeContext, Report, context
+from gorkflow.testing._differences import Difference
 from gorkflow.testing._engine import VirtualEngine
-from gorkflow.testing._fakes import with_fakes
+from gorkflow.testing._instrument import with_fakes
 from gorkflow.testing._run import PlayOptions, Result, run, run_sync
-from gorkflow.testing._virtual_clock import VirtualClock
-from gorkflow.testing.clock import (
-    StuckError,
-    VirtualLoop,
-    in_virtual_time,
-    outside,
-)
 from gorkflow.testing.crash import (
     CrashCampaign,
     CrashOptions,
@@ -20,6 +13,13 @@ from gorkflow.testing.crash import (
     crash_at_every_commit,
 )
 from gorkflow.testing.explore import Exploration, ExploreOptions, explore
+from gorkflow.testing.virtual_time import (
+    StuckError,
+    VirtualClock,
+    VirtualLoop,
+    in_virtual_time,
+    outside,
+)
 
 __all__ = [
     "CrashCampaign",

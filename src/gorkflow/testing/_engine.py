@@ -15,7 +15,7 @@ from gorkflow.engine.engine import Engine
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store, Transition, Written
 from gorkflow.stores import open_store
-from gorkflow.testing.clock import VirtualLoop, outside
+from gorkflow.testing.virtual_time import VirtualLoop, outside
 from gorkflow.workflow import Workflow
 
 _LEASE = 1e9  # seconds: a jump of time is no lapse

@@ -19,11 +19,15 @@ from gorkflow.events import Event
 from gorkflow.model import Run, RunStatus, StepExecution
 from gorkflow.step import StepDefaults
 from gorkflow.testing._engine import VirtualEngine
-from gorkflow.testing._fakes import Fakes, with_fakes
-from gorkflow.testing._gates import Gates
-from gorkflow.testing._rewrite import in_threads
-from gorkflow.testing._virtual_clock import START, VirtualClock
-from gorkflow.testing.clock import StuckError, VirtualLoop, in_own_thread
+from gorkflow.testing._instrument import Fakes, in_threads, with_fakes
+from gorkflow.testing._scheduler import Scheduler
+from gorkflow.testing.virtual_time import (
+    START,
+    StuckError,
+    VirtualClock,
+    VirtualLoop,
+    in_own_thread,
+)
 from gorkflow.workflow import Workflow
 
 In = TypeVar("In")
@@ -125,9 +129,9 @@ class Play:
             try:
                 if not self.ordered:
                     return await self.played(engine, workflow)
-                with Gates(loop, None if self.seed is None else Random(self.seed)) as gates:
-                    result = await self.played(engine, gates.watched(workflow))
-                    return replace(result, order=tuple(gates.order))
+                with Scheduler(loop, None if self.seed is None else Random(self.seed)) as scheduler:
+                    result = await self.played(engine, scheduler.watched(workflow))
+                    return replace(result, order=tuple(scheduler.order))
             except StuckError:
                 await engine.aclose(grace=0)  # nothing would come of waiting
                 raise

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, Unpack, overload
 
-from gorkflow.testing._compare import Difference, compared, lines, why
+from gorkflow.testing._differences import Difference, compared, lines, why
 from gorkflow.testing._run import Play, PlayOptions, Result, play_of, whole
-from gorkflow.testing.clock import StuckError, in_own_thread
+from gorkflow.testing.virtual_time import StuckError, in_own_thread
 from gorkflow.workflow import Workflow
 
 In = TypeVar("In")

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from gorkflow.context import StepContext
 from gorkflow.step import Step
-from gorkflow.testing._rewrite import nodes_of, steps_rewritten
-from gorkflow.testing.clock import VirtualLoop, in_handler
+from gorkflow.testing._instrument import nodes_of, steps_rewritten
+from gorkflow.testing.virtual_time import VirtualLoop, in_handler
 from gorkflow.workflow import Workflow
 
 In = TypeVar("In")
@@ -48,7 +48,7 @@ class GoneError(BaseException):
     """Raised in threads of an engine that died in a test."""
 
 
-class Gates:
+class Scheduler:
     """The gates of the handlers of one loop.
 
     Args:
