@@ -29,7 +29,6 @@ from gorkflow.machine import (
     StartTimer,
 )
 from gorkflow.machine.commands import Question
-from gorkflow.machine.state import texts
 
 from .reference import INTERRUPTIONS, NEVER, is_derived
 from .symbols import waiters
@@ -317,7 +316,7 @@ class Observer:
 
     def _check_sights(self, machine: Machine) -> None:
         """What a step sees of the state stands still while it runs."""
-        seen = {path: texts(machine, path) for path in self.running}
+        seen = {path: machine.texts(path) for path in self.running}
         for path, state in seen.items():
             if not path.endswith("~undo"):  # these see each other's
                 assert state == self.sights.get(path, state), f"{path} sees something new"

@@ -11,20 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from gorkflow import events, state_changes
-from gorkflow.flow import ParallelSpec, WorkflowSpec, join_path
-from gorkflow.machine import block, commands, joins, kept, step, undo, waiting
-from gorkflow.machine.block import BlockFrame
-from gorkflow.machine.choice import ChoiceFrame
+from gorkflow.flow import ParallelSpec, WorkflowSpec
+from gorkflow.machine import block, commands, joins, step, undo
+from gorkflow.machine.ask import ChoiceFrame, LoopFrame
+from gorkflow.machine.block import BlockFrame, MapFrame, ParallelFrame
 from gorkflow.machine.frame import NEVER, Frame
-from gorkflow.machine.loop import LoopFrame
-from gorkflow.machine.machine import Machine
-from gorkflow.machine.map import MapFrame
-from gorkflow.machine.parallel import ParallelFrame
+from gorkflow.machine.machine import FRAMES, Machine
+from gorkflow.machine.pause import Pausing, SleepFrame, WaitFrame
 from gorkflow.machine.sequence import WorkflowFrame
-from gorkflow.machine.state import overlay_of
 from gorkflow.machine.step import StepFrame
 from gorkflow.machine.undo import Group, Undo, UndoFrame
-from gorkflow.machine.waiting import SleepFrame, WaitFrame
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import Join
 from tests.replacing import replace
@@ -446,20 +442,20 @@ def a_failure_does_not_end_a_row_of_interruptions(patch: Patch) -> None:
 
 @mutant
 def instant_branches_are_counted_in_their_turn(patch: Patch) -> None:
-    patch.setattr(block, "is_instant", lambda _node, _prefix, _kept, _mark: False)
+    patch.setattr(Machine, "is_instant", lambda _self, _place: False)
 
 
 @mutant
 def instant_means_without_any_work_inside(patch: Patch) -> None:
-    def mutated(node: Any, prefix: str, results: Any, mark: str = "") -> bool:
-        if isinstance(node, WorkflowSpec):
-            path = join_path(prefix, node.id) + mark
-            return all(mutated(inner, path, results) for inner in node.nodes)
-        if isinstance(node, ParallelSpec):
-            return all(mutated(branch, prefix, results) for branch in node.branches)
-        return kept.is_instant(node, prefix, results, mark)
+    def make(is_instant: Any) -> Any:
+        def mutated(self: Any, place: Any) -> bool:
+            if isinstance(place.spec, WorkflowSpec | ParallelSpec):
+                return all(mutated(self, inner) for inner in place.inside())
+            return bool(is_instant(self, place))
 
-    patch.setattr(block, "is_instant", mutated)
+        return mutated
+
+    _instead(patch, Machine, "is_instant", make)
 
 
 @mutant
@@ -521,7 +517,7 @@ def cancelled_sleeps_leave_no_trace(patch: Patch) -> None:
     def mutated(self: Any, strength: str, why: str) -> None:
         self.end(CANCELLED, reason=why)
 
-    patch.setattr(waiting.Pausing, "stop", mutated)
+    patch.setattr(Pausing, "stop", mutated)
 
 
 @mutant
@@ -535,12 +531,12 @@ def a_moment_that_has_passed_stays_in_the_past(patch: Patch) -> None:
 
         return mutated
 
-    _instead(patch, waiting.Pausing, "_pause", make)
+    _instead(patch, Pausing, "_pause", make)
 
 
 @mutant
 def what_a_function_said_of_a_time_is_forgotten(patch: Patch) -> None:
-    patch.setattr(waiting.Pausing, "answered", lambda self, _: self._pause(5.0, None))
+    patch.setattr(Pausing, "answered", lambda self, _: self._pause(5.0, None))
 
 
 @mutant
@@ -553,7 +549,7 @@ def a_wait_is_open_while_it_asks(patch: Patch) -> None:
 
         return mutated
 
-    _instead(patch, waiting.Pausing, "ask", make)
+    _instead(patch, Pausing, "ask", make)
 
 
 @mutant
@@ -582,7 +578,7 @@ def a_timer_is_due_later_than_recorded(patch: Patch) -> None:
 
         return mutated
 
-    _instead(patch, Machine, "ask", make)
+    _instead(patch, Machine, "start_timer", make)
 
 
 @mutant
@@ -590,13 +586,12 @@ def the_newest_wait_gets_the_signal(patch: Patch) -> None:
     def make(ask: Any) -> Any:
         def mutated(self: Any, command: Any) -> None:
             ask(self, command)
-            signal = getattr(command, "signal", None)
-            if signal is not None:
-                self._waits[signal] = {command.path: command} | self._waits[signal]
+            signal = command.signal
+            self._waits[signal] = {command.path: command} | self._waits[signal]
 
         return mutated
 
-    _instead(patch, Machine, "ask", make)
+    _instead(patch, Machine, "await_signal", make)
 
 
 @mutant
@@ -719,25 +714,33 @@ def _forgets_what_is_kept(patch: Patch, cls: type) -> None:
 
 @mutant
 def kept_branches_wait_for_their_turn(patch: Patch) -> None:
-    def mutated(node: Any, prefix: str, _kept: Any, mark: str) -> bool:
-        return kept.is_instant(node, prefix, {}, mark)
-
-    patch.setattr(block, "is_instant", mutated)
+    _sees_as_kept(patch, lambda _result: False)
 
 
 @mutant
 def a_kept_choice_counts_as_work(patch: Patch) -> None:
-    def mutated(node: Any, prefix: str, results: Any, mark: str) -> bool:
-        steps = {path: result for path, result in results.items() if result.choice is None}
-        return kept.is_instant(node, prefix, steps, mark)
+    _sees_as_kept(patch, lambda result: result.choice is None)
 
-    patch.setattr(block, "is_instant", mutated)
+
+def _sees_as_kept(patch: Patch, sees: Callable[[Any], bool]) -> None:
+    def make(is_instant: Any) -> Any:
+        def mutated(self: Any, place: Any) -> bool:
+            before = self.kept
+            self.kept = {path: result for path, result in before.items() if sees(result)}
+            found = bool(is_instant(self, place))
+            self.kept = before
+            return found
+
+        return mutated
+
+    _instead(patch, Machine, "is_instant", make)
 
 
 @mutant
 def anything_can_be_kept_anywhere(patch: Patch) -> None:
-    patch.setattr(kept, "_fits", lambda _node, _result: True)
-    patch.setattr(kept, "_WHAT", dict.fromkeys(kept._WHAT, ("completed",)))
+    for kind in FRAMES.values():
+        patch.setattr(kind, "fits", lambda _spec, _result: True)
+        patch.setattr(kind, "keeps", ("completed",) if kind.keeps else ())
 
 
 @mutant
@@ -1142,7 +1145,8 @@ def _paths(group: Any) -> Any:
 
 @mutant
 def branches_write_into_one_state(patch: Patch) -> None:
-    patch.setattr(block.BlockFrame, "isolates", False)
+    patch.setattr(BlockFrame, "overlay_for", Frame.overlay_for)
+    patch.setattr(BlockFrame, "layers_for", Frame.layers_for)
 
 
 @mutant
@@ -1160,7 +1164,7 @@ def state_of_a_failed_block_is_taken(patch: Patch) -> None:
 
         return mutated
 
-    _instead(patch, block.BlockFrame, "_announce", make)
+    _instead(patch, BlockFrame, "_announce", make)
 
 
 @mutant
@@ -1191,32 +1195,31 @@ def equal_values_conflict(patch: Patch) -> None:
 def a_conflict_leaves_the_branches_state(patch: Patch) -> None:
     def make(fail_over: Any) -> Any:
         def mutated(self: Any, conflicts: Any) -> None:
-            outer = overlay_of(self.machine, self)
+            outer = self.overlay()
             state_changes.lay(outer, conflicts[0].key, conflicts[0].one)
             fail_over(self, conflicts)
 
         return mutated
 
-    _instead(patch, block.BlockFrame, "_fail_over", make)
+    _instead(patch, BlockFrame, "_fail_over", make)
 
 
 @mutant
 def kept_results_lose_their_state(patch: Patch) -> None:
     def make(keep: Any) -> Any:
-        def mutated(self: Any, event: Any) -> bool:
-            taken = bool(keep(self, event))
-            if taken:
-                self.kept[event.path] = self.kept[event.path]._replace(state=())
-            return taken
+        def mutated(self: Any, event: Any) -> None:
+            keep(self, event)
+            self.kept[event.path] = self.kept[event.path]._replace(state=())
 
         return mutated
 
-    _instead(patch, kept.Keeper, "keep", make)
+    _instead(patch, Machine, "_keep", make)
 
 
 @mutant
 def a_sleep_keeps_state(patch: Patch) -> None:
-    patch.setattr(kept, "StepSpec", object)
+    fits = SleepFrame.fits
+    patch.setattr(SleepFrame, "fits", lambda spec, result: fits(spec, result._replace(state=())))
 
 
 @mutant

@@ -9,7 +9,6 @@ from typing import Any
 from gorkflow import events as ev
 from gorkflow.events import DRAINED, Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, Machine, RunStep
-from gorkflow.machine.state import texts
 from gorkflow.model import Failure, StepStatus
 
 from .reference import Symbol, is_derived, item_symbol
@@ -106,7 +105,7 @@ def _details(history: Sequence[ev.Event], event: ev.Event) -> tuple[Symbol, ...]
 
 def state(machine: Machine, path: str = "") -> dict[str, Any]:
     """Return the state that a step sees; without one, that is seen from outside of all branches."""
-    return {key: json.loads(text) for key, text in texts(machine, path).items()}
+    return {key: json.loads(text) for key, text in machine.texts(path).items()}
 
 
 def sights(machine: Machine) -> dict[str, dict[str, Any]]:

@@ -11,13 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gorkflow import events as ev
-from gorkflow import rerun
 from gorkflow.flow import LoopSpec, StepSpec, WaitSpec, template_of, walk
-from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, RunStep, StartTimer
+from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, RunStep, StartTimer, rerun
 from gorkflow.machine.history import marks_of, read
+from gorkflow.machine.rerun import kept
 from gorkflow.model import FailureCode
 from gorkflow.policy import Join, tolerate
-from gorkflow.rerun import kept
 
 from .drive import Drive
 from .generate import Trees

@@ -4,7 +4,6 @@ import pytest
 
 from gorkflow import events as ev
 from gorkflow.flow import LoopSpec, MapSpec
-from gorkflow.machine.state import layers, texts
 from gorkflow.policy import Join, at_least, tolerate
 from gorkflow.state_changes import Entry, Write, entry_of, keys, lay, merged, read, write_of
 
@@ -34,7 +33,7 @@ class Run(Drive):
         return self.feed(ev.StepCompleted, path, *fields)
 
     def state(self, path=""):
-        return texts(self.machine, path)
+        return self.machine.texts(path)
 
     def conflict(self):
         """Return the message of the failure that a conflict is."""
@@ -67,7 +66,7 @@ def test_a_run_that_never_writes_has_no_state_at_all():
     run.complete("a")
     run.complete("b")
     assert run.machine.state is None
-    assert layers(run.machine, "c") == ()
+    assert run.machine.layers("c") == ()
 
 
 def test_a_branch_sees_its_own_writes_and_not_its_siblings():
@@ -309,7 +308,7 @@ def test_a_join_costs_what_was_written():
     run.write("b", one=1)
     frame = run.machine.frames["c"].parent
     assert [len(each) for each in frame.overlays.values()] == [1]
-    assert [len(layer) for layer in layers(run.machine, "c")] == [100]
+    assert [len(layer) for layer in run.machine.layers("c")] == [100]
 
 
 # ---- overlays ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from gorkflow.errors import InputInvalidError
 from gorkflow.events import Default
 from gorkflow.flow import ChoiceSpec, SleepSpec, StepSpec, WaitSpec, walk
 from gorkflow.machine.history import read
-from gorkflow.rerun import Result, kept, locate, results
+from gorkflow.machine.rerun import Result, kept, locate, results
 from tests.machine.drive import Drive, block, chain, choice, sleep, wait
 from tests.machine.drive import passthrough as through
 from tests.machine.drive import step as leaf

@@ -37,7 +37,6 @@ from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
 from gorkflow.language.callables import is_async_function, unwrapped
 from gorkflow.language.placement import PROCESS
-from gorkflow.machine.state import layers, texts
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
 
@@ -102,7 +101,7 @@ class Attempt(Call):
         if machine.timers and (deadline := machine.deadline(path)) is not None:
             self.due = deadline.due
         if machine.state is not None:
-            self._layers = layers(machine, path)
+            self._layers = machine.layers(path)
 
     # ---- what the run calls ---------------------------------------------------------------
 
@@ -189,7 +188,7 @@ class Attempt(Call):
             max_payload=self.owner.runtime.max_payload,
         )
         if self.step.takes_context:
-            state = texts(run.machine, command.path)
+            state = run.machine.texts(command.path)
             job = with_readable(job, run.machine, run.values, self.readable, state)
         return encode(job)
 

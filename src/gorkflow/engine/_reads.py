@@ -29,7 +29,6 @@ from gorkflow.errors import (
 from gorkflow.events import Ended as EndedRef
 from gorkflow.events import Event, FailureRef, Ref, RunCreated, RunFinished
 from gorkflow.listing import Page, RunFilter
-from gorkflow.machine.state import texts
 from gorkflow.model import (
     BLOCKED,
     Failure,
@@ -366,7 +365,7 @@ def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
         plain=plain,
         failures=history.failures(reader),
         progress=history.progress(),
-        state=views(texts(history.machine)),
+        state=views(history.machine.texts()),
         origin=None if created is None else created.origin,
         from_step=None if created is None else created.from_step,
     )

@@ -19,8 +19,8 @@ from gorkflow.errors import (
 )
 from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
 from gorkflow.machine.history import read
+from gorkflow.machine.rerun import Result, kept, locate, results
 from gorkflow.node import Node
-from gorkflow.rerun import Result, kept, locate, results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,7 @@ from gorkflow.machine.commands import (
     RunStep,
     StartTimer,
 )
-from gorkflow.machine.machine import Machine
-from gorkflow.machine.replaying import extend, replay, state_of
+from gorkflow.machine.machine import Machine, extend, replay
 
 __all__ = [
     "AskTime",
@@ -31,5 +30,4 @@ __all__ = [
     "StartTimer",
     "extend",
     "replay",
-    "state_of",
 ]

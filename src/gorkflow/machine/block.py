@@ -1,20 +1,21 @@
-"""A live block: branches side by side, and its verdict. Parallel blocks and maps are both such."""
+"""A live block: branches side by side, and its verdict. Parallel blocks and maps are blocks."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from msgspec.structs import replace
 
 from gorkflow import events as ev
-from gorkflow.events import Ended, FailureRef, Ref
-from gorkflow.flow import NodeSpec, StepSpec, join_path
+from gorkflow.events import Ended, FailureRef, ListOf, Ref, item_of
+from gorkflow.flow import NodeSpec, Place, StepSpec, item_mark, join_path
 from gorkflow.machine import joins
-from gorkflow.machine.frame import NEVER, Frame, Strength
-from gorkflow.machine.kept import is_instant
-from gorkflow.machine.state import overlay_of
+from gorkflow.machine.ask import Asking
+from gorkflow.machine.commands import Expand, is_expansion
+from gorkflow.machine.frame import NEVER, Frame, Kept, Results, Strength
 from gorkflow.model import Failure, FailureCode, StepStatus
 from gorkflow.state_changes import Conflict, Overlay, lay, merged
 
@@ -30,8 +31,6 @@ class BlockFrame(Frame):
 
     __slots__ = ("children", "conflict", "decided_at", "enough", "entered_at", "filling",
                  "judging", "overlays", "queue", "results", "tally", "verdict")  # fmt: skip
-
-    isolates = True
 
     # ---- what the branches are ------------------------------------------------------------
 
@@ -92,7 +91,8 @@ class BlockFrame(Frame):
             node = self.branch(i)
             # That a step has work to do, as nearly always, is seen without asking.
             works = type(node) is StepSpec and not kept
-            now = not works and is_instant(node, prefix, kept, self.mark(i))
+            path = "" if works else join_path(prefix, node.id) + self.mark(i)
+            now = not works and self.machine.is_instant(Place(path, node))
             (instant if now else late).append(i)
         return instant + late
 
@@ -111,6 +111,16 @@ class BlockFrame(Frame):
     @property
     def is_lost(self) -> bool:
         return self.verdict is FAILED or self.verdict is CANCELLED
+
+    def overlay_for(self, child: Frame) -> Overlay:
+        if self.overlays is None:
+            self.overlays = {}
+            self.machine.overlay()  # so that there is state to see
+        return self.overlays.setdefault(child.index, {})
+
+    def layers_for(self, child: Frame) -> tuple[Overlay, ...]:
+        own = None if self.overlays is None else self.overlays.get(child.index)
+        return self.layers() if own is None else (own, *self.layers())
 
     def inside(self) -> Iterable[Frame]:
         return self.children.values()
@@ -191,7 +201,7 @@ class BlockFrame(Frame):
         changes, conflicts = merged(overlays[i] for i in taken)
         self.overlays = None
         if not conflicts:
-            outer = overlay_of(self.machine, self)
+            outer = self.overlay()
             for key, entry in changes.items():
                 lay(outer, key, entry)
         return conflicts
@@ -312,5 +322,104 @@ class BlockFrame(Frame):
         return list(islice(found, number))
 
 
+def _is_met(place: Place, branches: list[Place], results: Results) -> bool:
+    spec: Any = place.spec
+    return joins.met(spec.join, len(branches), sum([results.enter(each) for each in branches]))
+
+
 def _is_completed(result: Ended | None) -> bool:
     return result is not None and result.status is COMPLETED
+
+
+class ParallelFrame(BlockFrame):
+    """A block whose branches are in the tree; each gets the block's input."""
+
+    __slots__ = ()
+
+    @classmethod
+    def is_whole(cls, place: Place, results: Results) -> bool:
+        return _is_met(place, place.inside(), results)
+
+    def start(self) -> None:
+        self.enter()
+        self.open(len(self.spec.branches))
+
+    def branch(self, index: int) -> NodeSpec:
+        node: NodeSpec = self.spec.branches[index]
+        return node
+
+    def mark(self, index: int) -> str:
+        return ""
+
+    def child_at(self, index: int) -> Frame:
+        return self.make_child(self.spec.branches[index], index)
+
+    def composed(self, values: tuple[Ref, ...]) -> Ref:
+        return values
+
+
+class MapFrame(Asking, BlockFrame):
+    """First asks how many items there are, then runs the body for each."""
+
+    __slots__ = ("keys",)
+    answer = ev.Expanded
+    keeps = ("expanded",)
+
+    @classmethod
+    def fits(cls, spec: Any, result: Kept) -> bool:
+        count = -1 if result.choice is None else result.choice
+        bare = not result.has_output and not result.state
+        return bare and is_expansion(count, result.keys, keyed=spec.keyed)
+
+    @classmethod
+    def is_whole(cls, place: Place, results: Results) -> bool:
+        found = results.find(place.path)
+        if found is None or found.choice is None:
+            return found is not None
+        marks = [item_mark(index, found.keys) for index in range(found.choice)]
+        return _is_met(place, place.inside(lambda _, __: marks), results)
+
+    def start(self) -> None:
+        self.keys: tuple[str, ...] | None = None
+        self.enter()
+        kept = self.machine.kept.get(self.path)
+        if kept is not None and kept.choice is not None:
+            self._expand(kept.choice, kept.keys)
+            return
+        self.machine.enter(self)
+        self.ask(Expand(self.path, self.spec, self.input))
+
+    def _expand(self, count: int, keys: tuple[str, ...] | None) -> None:
+        self.keys = keys
+        self.open(count)
+
+    def _in_order(self, total: int) -> Iterable[int]:
+        return super()._in_order(total) if self.machine.kept else range(total)
+
+    def branch(self, index: int) -> NodeSpec:
+        body: NodeSpec = self.spec.body
+        return body
+
+    def mark(self, index: int) -> str:
+        return item_mark(index, self.keys)
+
+    def child_at(self, index: int) -> Frame:
+        child = self.make_child(self.spec.body, index, mark=self.mark(index))
+        child.input = item_of(self.input, index)
+        return child
+
+    def composed(self, values: tuple[Ref, ...]) -> Ref:
+        return ListOf(values)
+
+    def answered(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.Expanded)
+        self._expand(event.count, event.keys)
+
+    def receive(self, event: ev.Event) -> None:
+        if self.asking and isinstance(event, ev.TimerFired):
+            message = f"map {self.spec.id!r} took longer than {self.spec.timeout:g} s"
+            self.withdraw(message)
+            failure = self.failure(FailureCode.TIMEOUT, message)
+            self.end(StepStatus.FAILED, failures=(failure,))
+        else:
+            super().receive(event)

@@ -25,6 +25,12 @@ class RunStep:
     ready_at: float
     """When the step became able to run, in seconds since the epoch."""
 
+    def takes(self, event: ev.Event) -> bool:
+        """Return whether an event answers it."""
+        if type(event) is not ev.StepScheduled:
+            return False
+        return event.attempt == self.attempt and event.input == self.input
+
 
 class CancelStep(NamedTuple):
     """Stop the attempt, or the conditions, running at ``path``. Needs no answer."""
@@ -41,6 +47,10 @@ class Decide(NamedTuple):
     spec: DecisionSpec
     input: Ref
 
+    def takes(self, event: ev.Event) -> bool:
+        """Return whether an event answers it."""
+        return isinstance(event, ev.Decided) and 0 <= event.choice <= len(self.spec.conditions)
+
 
 class Expand(NamedTuple):
     """Count the items of a list, and ask for their keys: ``expanded``, or ``step_failed``."""
@@ -49,6 +59,12 @@ class Expand(NamedTuple):
     spec: MapSpec
     input: Ref
 
+    def takes(self, event: ev.Event) -> bool:
+        """Return whether an event answers it."""
+        if not isinstance(event, ev.Expanded):
+            return False
+        return is_expansion(event.count, event.keys, keyed=self.spec.keyed)
+
 
 class AskTime(NamedTuple):
     """Ask the function of a sleep or wait how long it takes: ``timed``, or ``step_failed``."""
@@ -56,6 +72,15 @@ class AskTime(NamedTuple):
     path: str
     spec: PauseSpec
     input: Ref
+
+    def takes(self, event: ev.Event) -> bool:
+        """Return whether an event answers it."""
+        if not isinstance(event, ev.Timed):
+            return False
+        given = [time for time in (event.seconds, event.due) if time is not None]
+        if not all(map(isfinite, given)) or (event.seconds or 0) < 0:
+            return False
+        return len(given) == 1 or (not given and self.spec.may_be_endless)
 
 
 class AwaitSignal(NamedTuple):
@@ -96,27 +121,6 @@ Question = RunStep | Request | AwaitSignal | StartTimer
 """The commands that stay open until they are answered."""
 
 Command = Question | CancelStep | CancelTimer | FinishRun
-
-
-def answers(event: ev.Event, question: Question | None) -> bool:
-    """Return whether an event is an answer to an open command."""
-    # No `match`: class patterns take longer than all the rest, and half of all events come by here.
-    if type(event) is ev.StepScheduled and type(question) is RunStep:
-        return event.attempt == question.attempt and event.input == question.input
-    if isinstance(event, ev.Decided) and isinstance(question, Decide):
-        return 0 <= event.choice <= len(question.spec.conditions)
-    if isinstance(event, ev.Expanded) and isinstance(question, Expand):
-        return is_expansion(event.count, event.keys, keyed=question.spec.keyed)
-    if isinstance(event, ev.Timed) and isinstance(question, AskTime):
-        return _is_time(event, question.spec)
-    return False
-
-
-def _is_time(event: ev.Timed, spec: PauseSpec) -> bool:
-    given = [time for time in (event.seconds, event.due) if time is not None]
-    if not all(map(isfinite, given)) or (event.seconds or 0) < 0:
-        return False
-    return len(given) == 1 or (not given and spec.may_be_endless)
 
 
 _KEY = re.compile(r"[A-Za-z0-9_.~%-]+")

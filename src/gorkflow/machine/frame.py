@@ -16,23 +16,154 @@ overrides it. Nothing starts in a frame that was told to stop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.events import Ended, FailureRef, Ref
-from gorkflow.flow import NodeSpec, id_at
+from gorkflow.flow import NodeSpec, Place, id_at
+from gorkflow.machine.commands import AwaitSignal, Command, Request, RunStep, StartTimer
 from gorkflow.model import Failure, FailureCode, StepStatus
+from gorkflow.state_changes import Overlay, Write, entry_of, lay
 
-if TYPE_CHECKING:
-    from gorkflow.machine.machine import Machine
-    from gorkflow.machine.sequence import WorkflowFrame
-
+E = TypeVar("E", bound=ev.Event)
 NEVER = float("inf")
 
 Strength = Literal["drain", "cancel"]
+
+
+class Found(Protocol):
+    """What is known of a result to those who ask whether it is enough."""
+
+    @property
+    def what(self) -> str:
+        """As in ``ResultKept``."""
+        ...
+
+    @property
+    def choice(self) -> int | None:
+        """As in ``ResultKept``."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """As in ``ResultKept``."""
+        ...
+
+
+class Results(Protocol):
+    """What is done, by path, and of which nodes all is done."""
+
+    def find(self, path: str) -> Found | None:
+        """Return the result at a path, if there is one."""
+        ...
+
+    def enter(self, place: Place) -> bool:
+        """Return whether all is done of a node.
+
+        Asked of all branches and items; of what comes in sequence, up to the first that is not.
+        """
+        ...
+
+
+class Kept(NamedTuple):
+    """A kept result; its value is that of the event with this ``seq``."""
+
+    seq: int
+    what: str
+    has_output: bool
+    choice: int | None
+    keys: tuple[str, ...] | None
+    state: tuple[Write, ...]
+
+
+class Recorder(Protocol):
+    """What frames know of the machine: where they record, ask, and are registered."""
+
+    run_id: str
+    at: float
+    """The time of the event that is taken, in seconds since the epoch."""
+    running: dict[str, int]
+    """The attempts under way, by path."""
+    scopes: dict[str, Scope]
+    """The live workflows, by path."""
+    frame_types: Mapping[type[NodeSpec], type[Frame]]
+
+    @property
+    def kept(self) -> Mapping[str, Kept]:
+        """The results that the run starts with, by path."""
+        ...
+
+    def passed(self, at: float) -> float:
+        """Return an instant as it would be, had the clock not been set since the run began."""
+        ...
+
+    def overlay(self) -> Overlay:
+        """Return what is written into outside of all branches."""
+        ...
+
+    def is_instant(self, place: Place) -> bool:
+        """Return whether a node ends in the moment it is entered: nothing in it does work."""
+        ...
+
+    def emit(self, cls: Callable[..., E], path: str, *fields: object) -> E:
+        """Record a derived event and return it."""
+        ...
+
+    def command(self, command: Command) -> None:
+        """Issue a command that needs no answer."""
+        ...
+
+    def ask(self, question: RunStep | Request) -> None:
+        """Issue a command that stays open until it is answered, or its frame ends."""
+        ...
+
+    def start_timer(self, timer: StartTimer) -> None:
+        """Start a timer; it ends with its frame."""
+        ...
+
+    def await_signal(self, wait: AwaitSignal) -> None:
+        """Wait for a signal, until the frame ends."""
+        ...
+
+    def start_timeout(self, frame: Frame, seconds: float) -> None:
+        """Start the timeout of a block or nested workflow."""
+        ...
+
+    def note_undo(self, frame: Frame, output: int | None) -> None:
+        """Note that a step has to be undone, should the run fail.
+
+        Args:
+            frame: the step's.
+            output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
+        """
+        ...
+
+    def enter(self, frame: Frame) -> None:
+        """Let events about the frame's path reach it."""
+        ...
+
+    def note(self, ended: Ended) -> None:
+        """Note how a node ended, for a history."""
+        ...
+
+    def leave(self, frame: Frame, ended: Ended) -> None:
+        """Forget a frame that ended, and withdraw what it still asked for."""
+        ...
+
+    def finish(self, ended: Ended) -> None:
+        """Record the end of the run, once all is undone."""
+        ...
+
+
+class Scope(Protocol):
+    """A live workflow, as the nodes inside see it."""
+
+    path: str
+    results: dict[str, Ended]
+    """How its nodes ended, by id."""
 
 
 class Frame:
@@ -47,14 +178,18 @@ class Frame:
     guard: Frame | None
     """The frame whose deadline that is."""
 
-    isolates = False
-    """Whether each child writes state of its own, until this node has completed: it is a block."""
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """What a kept result of the kind may be: ``ResultKept.what``."""
+    signal = ""
+    """The signal that it waits for."""
+    interruptions: int = 0
+    """How often in a row it was interrupted so that it counts."""
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Recorder,
         parent: Frame | None,
-        scope: WorkflowFrame | None,
+        scope: Scope | None,
         spec: Any,
         index: int = 0,
         mark: str = "",
@@ -72,11 +207,25 @@ class Frame:
         self.stopping: Strength | None = None
         self.live = True
         self.asking = False
-        """Whether the node's own question is open. Only some kinds have one: ``asking.py``."""
+        """Whether the node's own question is open. Only some kinds have one: see ``ask``."""
         prefix = scope.path if scope is not None else ""
         self.path: str = f"{prefix}/{spec.id}{mark}" if prefix else f"{spec.id}{mark}"
         self.known = scope is not None and not mark
         """Whether the workflow around knows how it ended: nobody sees one item from outside."""
+
+    @classmethod
+    def fits(cls, spec: Any, result: Kept) -> bool:  # noqa: ARG003 - for other kinds
+        """Return whether a node can have a kept result, which is one of ``keeps``."""
+        given = result.has_output or result.choice is not None or result.keys is not None
+        return not given and not result.state
+
+    @classmethod
+    def is_whole(cls, place: Place, results: Results) -> bool:
+        """Return whether a node has all that it needs of what is done: nothing in it is to run.
+
+        The rule for what a rerun keeps as a whole, and what the machine ends at once in the rerun.
+        """
+        return results.find(place.path) is not None
 
     def start(self) -> None:
         """Enter the node. It may end before this returns."""
@@ -156,10 +305,35 @@ class Frame:
         return 1
 
     @property
-    def outer(self) -> WorkflowFrame:
+    def outer(self) -> Scope:
         """The workflow around the node."""
         assert self.scope is not None  # only the root has none, and it never asks
         return self.scope
+
+    # ---- state ----------------------------------------------------------------------------
+
+    def write(self, writes: Iterable[Write]) -> None:
+        """Take what a step wrote."""
+        for each in writes:
+            lay(self.overlay(), each.key, entry_of(each, self.path))
+
+    def overlay(self) -> Overlay:
+        """Return what the node writes into."""
+        return self.machine.overlay() if self.parent is None else self.parent.overlay_for(self)
+
+    def overlay_for(self, child: Frame) -> Overlay:
+        """Return what a child writes into."""
+        return self.overlay()
+
+    def layers(self) -> tuple[Overlay, ...]:
+        """Return what the node sees that was written inside of branches, innermost first."""
+        return () if self.parent is None else self.parent.layers_for(self)
+
+    def layers_for(self, child: Frame) -> tuple[Overlay, ...]:
+        """Return what a child sees that was written inside of branches, innermost first."""
+        return self.layers()
+
+    # ---- helpers --------------------------------------------------------------------------
 
     def failure(
         self, code: FailureCode, message: str, path: str | None = None, *, attempt: int = 0
@@ -177,7 +351,7 @@ class Frame:
         )
 
     def make_child(
-        self, spec: NodeSpec, index: int, scope: WorkflowFrame | None = None, mark: str = ""
+        self, spec: NodeSpec, index: int, scope: Scope | None = None, mark: str = ""
     ) -> Frame:
         """Return the frame of a node inside this one, with this one's input; not started yet."""
         make = self.machine.frame_types[type(spec)]
@@ -188,6 +362,10 @@ class PassthroughFrame(Frame):
     """Ends as soon as it starts, with what it was given."""
 
     __slots__ = ()
+
+    @classmethod
+    def is_whole(cls, place: Place, results: Results) -> bool:  # noqa: ARG003 - for other kinds
+        return True
 
     def start(self) -> None:
         self.end(StepStatus.COMPLETED, value=self.input)

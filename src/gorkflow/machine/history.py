@@ -27,10 +27,9 @@ from gorkflow.flow import (
     walk,
 )
 from gorkflow.machine.commands import RunStep
-from gorkflow.machine.kept import Found
-from gorkflow.machine.machine import Machine
+from gorkflow.machine.frame import Found
+from gorkflow.machine.machine import Machine, cut_off, out_of_line
 from gorkflow.machine.reach import Reach
-from gorkflow.machine.replaying import cut_off, out_of_line
 from gorkflow.model import (
     Attempt,
     Failure,

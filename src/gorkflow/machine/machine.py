@@ -22,13 +22,31 @@ Driving it::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.events import Ended
-from gorkflow.flow import WorkflowSpec
+from gorkflow.flow import (
+    ChoiceSpec,
+    LoopSpec,
+    MapSpec,
+    NodeSpec,
+    ParallelSpec,
+    PassthroughSpec,
+    Place,
+    SleepSpec,
+    StepSpec,
+    WaitSpec,
+    WorkflowSpec,
+    is_template,
+    template_of,
+    walk,
+)
+from gorkflow.machine.ask import ChoiceFrame, LoopFrame
+from gorkflow.machine.block import MapFrame, ParallelFrame
 from gorkflow.machine.commands import (
     AskTime,
     AwaitSignal,
@@ -41,20 +59,27 @@ from gorkflow.machine.commands import (
     Request,
     RunStep,
     StartTimer,
-    answers,
 )
-from gorkflow.machine.frame import Frame
-from gorkflow.machine.kept import Keeper, Kept
-from gorkflow.machine.kinds import FRAME_TYPES
+from gorkflow.machine.frame import Frame, Kept, PassthroughFrame, Scope
+from gorkflow.machine.pause import SleepFrame, WaitFrame
 from gorkflow.machine.sequence import WorkflowFrame
-from gorkflow.machine.state import write
 from gorkflow.machine.step import StepFrame
-from gorkflow.machine.timers import Timers
-from gorkflow.machine.timing import set_clock
 from gorkflow.machine.undo import Undo
-from gorkflow.machine.waiting import WaitFrame
 from gorkflow.model import RunStatus, StepStatus
-from gorkflow.state_changes import Overlay
+from gorkflow.state_changes import Overlay, entry_of, keys, lay, read
+
+FRAMES: Mapping[type[NodeSpec], type[Frame]] = {
+    StepSpec: StepFrame,
+    PassthroughSpec: PassthroughFrame,
+    ParallelSpec: ParallelFrame,
+    MapSpec: MapFrame,
+    ChoiceSpec: ChoiceFrame,
+    LoopSpec: LoopFrame,
+    SleepSpec: SleepFrame,
+    WaitSpec: WaitFrame,
+    WorkflowSpec: WorkflowFrame,
+}
+"""The frame of each kind of node: all that the machine knows of the kind."""
 
 E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.
@@ -67,6 +92,33 @@ _RUN_STATUS = {
     StepStatus.FAILED: RunStatus.FAILED,
     StepStatus.CANCELLED: RunStatus.CANCELLED,
 }
+_SLACK = 64  # entries of timers that are gone, before all are looked at to drop them
+
+
+class Timers(dict[tuple[str, str], StartTimer]):
+    """By path and key. The earliest is found without a look at all: there may be thousands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_due: list[tuple[float, str, str]] = []  # a heap; also of some that are gone
+
+    def add(self, timer: StartTimer) -> None:
+        """Open a timer."""
+        self[timer.path, timer.key] = timer
+        heapq.heappush(self._by_due, (timer.due, timer.path, timer.key))
+        if len(self._by_due) > 2 * len(self) + _SLACK:
+            self._by_due = [(each.due, each.path, each.key) for each in self.values()]
+            heapq.heapify(self._by_due)
+
+    def next_due(self) -> float | None:
+        """Return when the earliest is due, in seconds since the epoch; ``None``: there is none."""
+        while self._by_due:
+            due, path, key = self._by_due[0]
+            timer = self.get((path, key))
+            if timer is not None and timer.due == due:
+                return due
+            heapq.heappop(self._by_due)
+        return None
 
 
 class Machine:
@@ -89,22 +141,22 @@ class Machine:
         self.status = PENDING
         self.result: Ended | None = None
         """How the run ended; ``None`` while it has not."""
-        self.scopes: dict[str, WorkflowFrame] = {}
+        self.scopes: dict[str, Scope] = {}
         self.frames: dict[str, Frame] = {}
         """The frames that events can be about, by path."""
         self.running: dict[str, int] = {}
         """The attempts that were scheduled and have no result yet, by path."""
         self.timers = Timers()
         """The open timers, by path and key: those of which ``timer_fired`` would be taken."""
-        self.kept: Mapping[str, Kept] = {}
+        self.kept: dict[str, Kept] = {}
         """The results that the run starts with, by path."""
         self.state: Overlay | None = None
         """What was written outside of all live branches; ``None``: nothing, nor inside of them."""
-        self.frame_types = FRAME_TYPES
+        self.frame_types = FRAMES
         self.undo: Undo | None = None
         """What is undone should the run fail, as far as there is such a thing."""
         self._notes = notes
-        self._keeper: Keeper | None = None
+        self._nodes: dict[str, NodeSpec] = {}  # by template, while results are kept
         self._timeout: float | None = None
         self._open: dict[str, RunStep | Request] = {}
         self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
@@ -133,7 +185,13 @@ class Machine:
                 frame = self.frames.get(event.path)
                 if frame is None:
                     raise self._impossible(event, f"nothing is live at {event.path!r}")
-                if type(event) is not ev.StepCompleted:  # else the frame alone knows
+                kind = type(event)
+                if kind in _ANSWERS:  # half of all events
+                    question = self._open.get(event.path)
+                    if question is None or not question.takes(event):
+                        raise self._impossible(event, f"nothing asked for it at {event.path!r}")
+                    del self._open[event.path]
+                elif kind is ev.TimerFired or kind is ev.SignalReceived:
                     self._take_answer(event, frame)
                 frame.receive(event)
         except HistoryError:
@@ -195,9 +253,8 @@ class Machine:
         """
         return max(
             (
-                frame.interruptions + (died and frame.state == "running")
+                frame.interruptions + (died and frame.path in self.running)
                 for frame in self.frames.values()
-                if isinstance(frame, StepFrame)
             ),
             default=0,
         )
@@ -215,6 +272,22 @@ class Machine:
         if frame is None or frame.guard is None:
             return None
         return self.timers.get((frame.guard.path, "timeout" if frame.guard.parent else "deadline"))
+
+    def layers(self, path: str = "") -> tuple[Overlay, ...]:
+        """Return what a live step sees of the state, innermost first.
+
+        Args:
+            path: of the step. Without it: what is seen from outside of all branches.
+        """
+        if self.state is None:
+            return ()
+        frame = self.frames.get(path)
+        return (self.state,) if frame is None else (*frame.layers(), self.state)
+
+    def texts(self, path: str = "") -> dict[str, str]:
+        """Return the state that a live step sees, or that is seen outside of branches, as JSON."""
+        seen = self.layers(path)
+        return {key: text for key in keys(seen) if (text := read(seen, key)) is not None}
 
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
@@ -237,12 +310,8 @@ class Machine:
     # ---- events ---------------------------------------------------------------------------
 
     def _take_answer(self, event: ev.Event, frame: Frame) -> None:
-        """Make sure that an event is of those that were asked for, and ask for it no more."""
-        if type(event) in _ANSWERS:
-            if not answers(event, self._open.get(event.path)):
-                raise self._impossible(event, f"nothing asked for it at {event.path!r}")
-            del self._open[event.path]
-        elif isinstance(event, ev.SignalReceived):
+        """Check that a signal or the end of a timer is awaited, and await it no more."""
+        if isinstance(event, ev.SignalReceived):
             self._take_signal(event, frame)
         elif (
             isinstance(event, ev.TimerFired)
@@ -251,8 +320,7 @@ class Machine:
             raise self._impossible(event, f"nothing asked for it at {event.path!r}")
 
     def _take_signal(self, event: ev.SignalReceived, frame: Frame) -> None:
-        signal = frame.spec.signal if isinstance(frame, WaitFrame) else ""
-        if self.next_waiter(signal) != event.path:
+        if self.next_waiter(frame.signal) != event.path:
             raise self._impossible(event, f"{event.path!r} is not next to get a signal")
         if event.inbox_id in self._received:
             raise self._impossible(event, f"message {event.inbox_id} was received before")
@@ -262,33 +330,53 @@ class Machine:
         live = not self.status.terminal
         if isinstance(event, ev.RunCreated) and event.seq == 1:
             self._timeout = event.timeout
-            write(self, None, event.state)
+            for each in event.state:
+                lay(self.overlay(), each.key, entry_of(each, ""))
         elif isinstance(event, ev.ResultKept) and self.status is PENDING and self.seq > 1:
             self._keep(event)
         elif isinstance(event, ev.RunStarted) and self.status is PENDING and self.seq > 1:
             self.status = RUNNING
-            self._keeper = None
+            self._nodes = {}
             # Made now, and known by ``frames`` alone: a run that has ended leaves no cycle behind.
-            root = self.frames[""] = WorkflowFrame(self, None, None, self.tree)
+            root = WorkflowFrame(self, None, None, self.tree)
+            self.frames[""] = root
             root.path, root.input = "", 1
             if event.deadline is not None:
                 root.timeout = self._timeout or event.deadline - event.at
                 root.due, root.guard = event.deadline, root
-                self.ask(StartTimer("", "deadline", event.deadline))
+                self.start_timer(StartTimer("", "deadline", event.deadline))
             root.start()
         elif isinstance(event, ev.CancelRequested) and live and self.seq > 1:
             self._cancel(event.reason)
         elif isinstance(event, ev.ClockSet) and self.status is RUNNING:
-            set_clock(self, event.by)
+            self._set_clock(event.by)
         elif not isinstance(event, ev.TypesAccepted) or not live or self.seq == 1:
             raise self._impossible(event, f"the run is {self.status.value}")
 
     def _keep(self, event: ev.ResultKept) -> None:
-        if self._keeper is None:
-            self._keeper = Keeper(self.tree)
-            self.kept = self._keeper.kept
-        if not self._keeper.keep(event):
-            raise self._impossible(event, f"{event.path!r} can't keep such a result")
+        self._nodes = self._nodes or dict(walk(self.tree))
+        path, what = event.path, event.what
+        spec = self._nodes.get(template_of(path))
+        result = Kept(
+            event.seq, what, event.output is not None, event.choice, event.keys, event.state
+        )
+        kind = (
+            None if spec is None or is_template(path) or path in self.kept else FRAMES[type(spec)]
+        )
+        if kind is None or what not in kind.keeps or not kind.fits(spec, result):
+            raise self._impossible(event, f"{path!r} can't keep such a result")
+        self.kept[path] = result
+
+    def _set_clock(self, by: float) -> None:
+        """Have each timer keep the seconds it has left; a sleep is due as it was, or sooner.
+
+        A timer that is due at a time of day that was named stays as it is.
+        """
+        self.moved += by
+        for timer in list(self.timers.values()):
+            if not timer.named and (timer.key != "sleep" or by < 0):
+                self.command(CancelTimer(timer.path, timer.key))
+                self.start_timer(timer._replace(due=timer.due + by))
 
     def passed(self, at: float) -> float:
         """Return an instant as it would be, had the clock not been set since the run began."""
@@ -336,17 +424,32 @@ class Machine:
         """Issue a command that needs no answer."""
         self._commands.append(command)
 
-    def ask(self, command: Question) -> None:
+    def ask(self, question: RunStep | Request) -> None:
         """Issue a command that stays open until it is answered, or its frame ends."""
-        if isinstance(command, (RunStep, Decide, Expand, AskTime)):
-            self._open[command.path] = command
-        elif isinstance(command, StartTimer):
-            self.timers.add(command)
-        else:
-            self._waits.setdefault(command.signal, {})[command.path] = command
-        self._commands.append(command)
+        self._open[question.path] = question
+        self._commands.append(question)
 
-    def note_undo(self, frame: StepFrame, output: int | None) -> None:
+    def start_timer(self, timer: StartTimer) -> None:
+        """Start a timer; it ends with its frame."""
+        self.timers.add(timer)
+        self._commands.append(timer)
+
+    def await_signal(self, wait: AwaitSignal) -> None:
+        """Wait for a signal, until the frame ends."""
+        self._waits.setdefault(wait.signal, {})[wait.path] = wait
+        self._commands.append(wait)
+
+    def overlay(self) -> Overlay:
+        """Return what is written into outside of all branches."""
+        if self.state is None:
+            self.state = {}
+        return self.state
+
+    def is_instant(self, place: Place) -> bool:
+        """Return whether a node ends in the moment it is entered: nothing in it does work."""
+        return _Instant(self.kept).enter(place)
+
+    def note_undo(self, frame: Frame, output: int | None) -> None:
         """Take note that a step has to be undone, should the run fail.
 
         Args:
@@ -354,7 +457,7 @@ class Machine:
             output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
         """
         if self.undo is None:
-            self.undo = Undo(self)
+            self.undo = Undo(self, self.conclude)
         self.undo.note(frame, output)
 
     def start_timeout(self, frame: Frame, seconds: float) -> None:
@@ -364,7 +467,7 @@ class Machine:
             frame.due, frame.guard = self.passed(due), frame
         self.enter(frame)
         self.emit(ev.TimerSet, frame.path, "timeout", due)
-        self.ask(StartTimer(frame.path, "timeout", due))
+        self.start_timer(StartTimer(frame.path, "timeout", due))
 
     def enter(self, frame: Frame) -> None:
         """Let events about the frame's path reach it."""
@@ -383,11 +486,11 @@ class Machine:
         if self.frames.pop(path, None) is not None:
             self._open.pop(path, None)
             self.running.pop(path, None)
-            if isinstance(frame, WaitFrame):
-                self._waits.get(frame.spec.signal, {}).pop(path, None)
+            if frame.signal:
+                self._waits.get(frame.signal, {}).pop(path, None)
             if self.timers:
                 self._cancel_timers(path)
-        if isinstance(frame, WorkflowFrame):
+        if frame.spec.is_scope:
             self.scopes.pop(path, None)
 
     def _cancel_timers(self, path: str) -> None:
@@ -400,3 +503,58 @@ class Machine:
             self.run_id,
             f"event {event.seq} ({event.kind}) of run {self.run_id!r} can't happen: {why}",
         )
+
+
+class _Instant:
+    """The kept results, for those who ask which nodes end at once because of them."""
+
+    def __init__(self, kept: Mapping[str, Kept]) -> None:
+        self.find = kept.get
+
+    def enter(self, place: Place) -> bool:
+        return FRAMES[type(place.spec)].is_whole(place, self)
+
+
+def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Machine:
+    """Return the machine that a recorded history leads to.
+
+    Raises:
+        HistoryError: the history contradicts the tree or itself.
+    """
+    machine = Machine(run_id, tree)
+    extend(machine, history)
+    return machine
+
+
+def extend(machine: Machine, history: Iterable[ev.Event]) -> None:
+    """Feed a machine what was recorded of its run since.
+
+    Raises:
+        HistoryError: that contradicts the tree, itself, or the machine, which is of no use then.
+    """
+    expected: list[ev.Event] = []
+    for event in history:
+        if not expected:
+            expected = machine.feed(event)[::-1]
+        elif expected.pop() != event:
+            raise out_of_line(event)
+    if expected:
+        raise cut_off(expected[-1])
+    machine.take_commands()
+
+
+def out_of_line(event: ev.Event) -> HistoryError:
+    """Return the error of an event that is not the one which follows."""
+    return HistoryError(
+        event.run_id,
+        f"event {event.seq} ({event.kind}) of run {event.run_id!r} is not what follows from the "
+        "events before it; the history is damaged, restore the store from a backup",
+    )
+
+
+def cut_off(event: ev.Event) -> HistoryError:
+    """Return the error of a history that stops before an event."""
+    return HistoryError(
+        event.run_id,
+        f"the history of run {event.run_id!r} stops before event {event.seq}; it is damaged",
+    )

@@ -14,11 +14,11 @@ from gorkflow.flow import (
     MapSpec,
     NodeSpec,
     PauseSpec,
+    Place,
     join_path,
     template_of,
 )
 from gorkflow.machine.frame import Frame
-from gorkflow.machine.kept import is_instant
 from gorkflow.machine.machine import Machine
 from gorkflow.model import RunStatus
 
@@ -35,7 +35,7 @@ class Reach:
     def __init__(
         self, machine: Machine, begun: Iterable[str], undoes: Iterable[str] | None
     ) -> None:
-        self._kept = machine.kept
+        self._machine = machine
         self._begun = {template_of(path) for path in begun}
         self._with_result = self._begun | {template_of(path) for path in machine.kept}
         self._undoes = None if undoes is None else {template_of(path) for path in undoes}
@@ -82,11 +82,11 @@ class Reach:
         """Add nodes that were not entered yet, and all inside."""
         for node in nodes:
             path = join_path(prefix, node.id) + mark
-            if path in self._entered or is_instant(node, prefix, self._kept, mark):
+            if path in self._entered or self._machine.is_instant(Place(path, node)):
                 continue
             self._entered.add(path)
             self._begins.add(path)
-            kept = self._kept.get(path)
+            kept = self._machine.kept.get(path)
             inside = node.children()
             if isinstance(node, ChoiceSpec) and kept is not None and kept.choice is not None:
                 inside = inside[kept.choice :][:1]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from gorkflow import events as ev
 from gorkflow.events import Ended
-from gorkflow.flow import NodeSpec
-from gorkflow.machine.frame import Frame, Strength
+from gorkflow.flow import NodeSpec, Place
+from gorkflow.machine.frame import Frame, Results, Strength
 from gorkflow.model import Failure, FailureCode, StepStatus
 
 COMPLETED, CANCELLED, FAILED = StepStatus.COMPLETED, StepStatus.CANCELLED, StepStatus.FAILED
@@ -17,6 +17,10 @@ class WorkflowFrame(Frame):
     """Nodes one after another, and the scope in which their ids have a meaning."""
 
     __slots__ = ("child", "entering", "results", "timeout", "timeout_failure", "value")
+
+    @classmethod
+    def is_whole(cls, place: Place, results: Results) -> bool:
+        return all(map(results.enter, place.inside()))
 
     def start(self) -> None:
         self.results: dict[str, Ended] = {}

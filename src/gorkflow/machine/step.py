@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from gorkflow import events as ev
 from gorkflow.machine.commands import CancelStep, RunStep, StartTimer
-from gorkflow.machine.frame import Frame, Strength
-from gorkflow.machine.state import write
+from gorkflow.machine.frame import Frame, Kept, Strength
 from gorkflow.model import FailureCode, StepStatus
 from gorkflow.policy import MAX_INTERRUPTIONS
 
@@ -19,7 +18,12 @@ class StepFrame(Frame):
 
     __slots__ = ("attempt", "failed_at", "failures", "interruptions", "state")
 
+    keeps = ("completed",)
     state: Literal["ready", "running", "waiting"]
+
+    @classmethod
+    def fits(cls, spec: Any, result: Kept) -> bool:  # noqa: ARG003 - for other kinds
+        return result.has_output and result.choice is None and result.keys is None
 
     def start(self) -> None:
         self.attempt = 0
@@ -28,8 +32,7 @@ class StepFrame(Frame):
         self.interruptions = 0  # that count, since the latest failure
         machine = self.machine
         if machine.kept and (kept := machine.kept.get(self.path)) is not None:
-            if kept.state:
-                write(machine, self, kept.state)
+            self.write(kept.state)
             self.end(COMPLETED, value=kept.seq)
             return
         machine.enter(self)
@@ -55,8 +58,7 @@ class StepFrame(Frame):
         if type(event) is ev.StepCompleted and self.expects(event.attempt):
             if self.spec.undo is not None:
                 self.machine.note_undo(self, event.seq)
-            if event.state:
-                write(self.machine, self, event.state)
+            self.write(event.state)
             self.end(COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
@@ -85,7 +87,7 @@ class StepFrame(Frame):
             self._withdraw(too_late(self, at))
         else:
             self.state = "waiting"
-            self.machine.ask(StartTimer(self.path, "retry", event.retry_at))
+            self.machine.start_timer(StartTimer(self.path, "retry", event.retry_at))
 
     def _on_interrupted(self, event: ev.StepInterrupted) -> None:
         del self.machine.running[self.path]
@@ -152,6 +154,6 @@ def too_late(frame: Frame, at: float) -> str:
     if guard.parent is None:
         whose = "the run's deadline"
     else:
-        kind = "workflow" if guard.path in frame.machine.scopes else "block"
+        kind = "workflow" if guard.spec.is_scope else "block"
         whose = f"the timeout of {kind} {guard.spec.id!r}"
     return f"{frame.spec.id} is not retried: that would be {at - frame.due:.3g} s after {whose}"

@@ -14,20 +14,17 @@ A result that a rerun kept is not undone: it belongs to the run that recorded it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.events import Ended, FailureRef, Ref, item_of
 from gorkflow.flow import UndoSpec, undo_path
-from gorkflow.machine.frame import Frame
+from gorkflow.machine.frame import Frame, Recorder
 from gorkflow.machine.joins import names
 from gorkflow.machine.step import StepFrame
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
-
-if TYPE_CHECKING:
-    from gorkflow.machine.machine import Machine
 
 
 class Note(NamedTuple):
@@ -85,17 +82,19 @@ class Undo:
 
     Args:
         machine: the run's.
+        conclude: records the end of the run.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Recorder, conclude: Callable[[Ended], None]) -> None:
         self.verdict: Ended | None = None
         """How the run ends; ``None`` while that is open, and nothing is undone."""
         self._machine = machine
+        self._conclude_run = conclude
         self._root = Group(1)
         self._undone: list[str] = []
         self._failures: dict[str, tuple[FailureRef, ...]] = {}
 
-    def note(self, frame: StepFrame, output: Ref) -> None:
+    def note(self, frame: Frame, output: Ref) -> None:
         """Take note of a step, or that its outcome is known after all."""
         around: list[tuple[int, float]] = []
         node: Frame = frame
@@ -154,7 +153,7 @@ class Undo:
         words += [f"could not undo {names([*self._failures])}"] if failures else []
         reason = "; ".join(filter(None, words))
         ended = Ended("", verdict.status, None, verdict.failures + failures, reason)
-        self._machine.conclude(ended)
+        self._conclude_run(ended)
 
 
 class UndoFrame(StepFrame):
@@ -162,7 +161,7 @@ class UndoFrame(StepFrame):
 
     __slots__ = ("group", "undo", "undoes")
 
-    def __init__(self, machine: Machine, undo: Undo, group: Group, note: Note) -> None:
+    def __init__(self, machine: Recorder, undo: Undo, group: Group, note: Note) -> None:
         super().__init__(machine, None, None, note.spec.step)
         self.undo = undo
         self.group = group

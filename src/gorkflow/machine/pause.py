@@ -1,16 +1,15 @@
-"""Live nodes that only wait: for a due time, or for a signal. Nothing runs meanwhile."""
+"""A live pause: a node that waits for a due time, or for a signal. Nothing runs meanwhile."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gorkflow import events as ev
 from gorkflow.events import Default, Ref
 from gorkflow.flow import SleepSpec, WaitSpec
-from gorkflow.machine.asking import Asking
+from gorkflow.machine.ask import Asking
 from gorkflow.machine.commands import AskTime, AwaitSignal, StartTimer
-from gorkflow.machine.frame import Strength
-from gorkflow.machine.kept import Kept
+from gorkflow.machine.frame import Kept, Strength
 from gorkflow.model import FailureCode, StepStatus, instant
 
 
@@ -50,7 +49,7 @@ class Pausing(Asking):
         due = None if due is None else max(due, self.machine.at)
         self.open(due)
         if due is not None:
-            self.machine.ask(StartTimer(self.path, self.key, due, named=seconds is None))
+            self.machine.start_timer(StartTimer(self.path, self.key, due, named=seconds is None))
 
     def keep(self, kept: Kept) -> None:
         """End at once with what a rerun keeps."""
@@ -73,6 +72,7 @@ class SleepFrame(Pausing):
 
     __slots__ = ()
     key = "sleep"
+    keeps = ("slept",)
 
     def keep(self, kept: Kept) -> None:
         self._wake()
@@ -95,6 +95,17 @@ class WaitFrame(Pausing):
 
     __slots__ = ()
     key = "wait"
+    keeps = ("received",)
+
+    @classmethod
+    def fits(cls, spec: Any, result: Kept) -> bool:
+        bare = result.choice is None and result.keys is None and not result.state
+        return bare and (result.has_output or spec.default is not None)
+
+    @property
+    def signal(self) -> str:  # type: ignore[override]
+        name: str = self.spec.signal
+        return name
 
     def keep(self, kept: Kept) -> None:
         self._go_on(kept.seq if kept.has_output else Default(self.path))
@@ -102,7 +113,7 @@ class WaitFrame(Pausing):
     def open(self, due: float | None) -> None:
         spec: WaitSpec = self.spec
         self.machine.emit(ev.WaitOpened, self.path, spec.signal, spec.schema, due)
-        self.machine.ask(AwaitSignal(self.path, spec.signal))
+        self.machine.await_signal(AwaitSignal(self.path, spec.signal))
 
     def receive(self, event: ev.Event) -> None:
         if isinstance(event, ev.SignalReceived):

@@ -1,4 +1,4 @@
-"""What a rerun keeps of the run that it repeats. Pure functions over the tree and the events.
+"""The rerun of a run: which results of the run that it repeats are kept.
 
 A completed result is kept, unless it is *downstream* of something that runs again: of the step that
 the rerun starts from, or of one that did not complete. Downstream of a node is
@@ -25,18 +25,16 @@ from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.flow import (
     LoopSpec,
-    NodeSpec,
     Place,
     WorkflowSpec,
     id_at,
     is_template,
     iteration_mark,
-    join_path,
     template_of,
     walk,
 )
 from gorkflow.machine.history import Done, History, marks_of
-from gorkflow.machine.kept import is_whole
+from gorkflow.machine.machine import FRAMES
 from gorkflow.state_changes import Write
 
 _LISTED = 10  # more names than this don't help
@@ -89,9 +87,7 @@ def kept(
             iteration; ``None``: from what did not complete.
     """
     keeping = _Keeping(done, start, _around(tree, start))
-    for node in tree.nodes:
-        if not keeping.enter(node, ""):
-            break
+    all(map(keeping.enter, Place("", tree).inside()))  # up to the first that is not done
     return keeping.kept
 
 
@@ -110,12 +106,21 @@ class _Keeping:
         self._start = () if start is None else tuple(start.split("/"))
         self._around = around
 
-    def enter(self, node: NodeSpec, prefix: str, mark: str = "") -> bool:
+    def enter(self, place: Place) -> bool:
         """Keep what is done of a node; return whether that is all of it."""
-        path = join_path(prefix, node.id) + mark
+        path, spec = place
         if self._start and self._is_start(path):
             return False
-        return self._inside(node, prefix, mark, path) and not self._is_around(path)
+        if isinstance(spec, LoopSpec):
+            return self._loop(place, spec) and not self._is_around(path)
+        return FRAMES[type(spec)].is_whole(place, self) and not self._is_around(path)
+
+    def find(self, path: str) -> Result | None:
+        """Keep the result at a path, if there is one, and return it."""
+        result = self._done.get(path)
+        if result is not None:
+            self.kept[path] = result
+        return result
 
     def _is_start(self, path: str) -> bool:
         segments = path.split("/")
@@ -128,35 +133,28 @@ class _Keeping:
         pairs = zip(path.split("/"), self._start, strict=False)
         return all(_same(here, there) for here, there in pairs if template_of(here) != here)
 
-    def _inside(self, node: NodeSpec, prefix: str, mark: str, path: str) -> bool:
-        if isinstance(node, LoopSpec):
-            return self._loop(node, prefix, path)
-        return is_whole(node, prefix, mark, self._keep, self.enter)
-
-    def _keep(self, path: str) -> Result | None:
-        result = self._done.get(path)
-        if result is not None:
-            self.kept[path] = result
-        return result
-
-    def _loop(self, node: LoopSpec, prefix: str, path: str) -> bool:
+    def _loop(self, place: Place, spec: LoopSpec) -> bool:
         """Keep iterations, each with what was decided after it, up to one that has to run."""
-        result = self._done.get(path)
+
+        def enter(number: int) -> bool:
+            return all(map(self.enter, place.inside(lambda _, __: (iteration_mark(number),))))
+
+        result = self._done.get(place.path)
         judged = 0 if result is None or result.choice is None else result.choice
         kept, held = 0, False
         while kept < judged and not held:
-            if not self.enter(node.body, prefix, iteration_mark(kept + 1)):
+            if not enter(kept + 1):
                 break
             held = result is not None and result.what == "looped" and kept + 1 == judged
-            if not held and kept + 1 == node.max_iterations:
+            if not held and kept + 1 == spec.max_iterations:
                 break  # that is what the loop failed of: it is asked again
             kept += 1
         else:
             if not held:  # the next iteration may be done, and not judged
-                self.enter(node.body, prefix, iteration_mark(kept + 1))
+                enter(kept + 1)
         if result is not None and kept:
             what = "looped" if held else "looping"
-            self.kept[path] = result._replace(what=what, choice=kept)
+            self.kept[place.path] = result._replace(what=what, choice=kept)
         return held
 
 
