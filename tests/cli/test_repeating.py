@@ -181,12 +181,12 @@ def test_time_alone_makes_no_difference(invoke: Invoke, failed: str):
     import asyncio
     from dataclasses import replace
 
-    from gorkflow.cli import _diff, _plain
+    from gorkflow.cli import _diff, _json
     from gorkflow.cli._target import opened
 
     async def look() -> Side:
         async with opened(None) as reader:
-            return _diff._side(await _plain.record(reader, "r1"))
+            return _diff._side(await _json.record(reader, "r1"))
 
     side = asyncio.run(look())
     assert any(step.finished_at for step in side.steps.values())

@@ -26,7 +26,7 @@ from gorkflow import (
     step,
     tolerate,
 )
-from gorkflow.cli._plain import record
+from gorkflow.cli._json import record
 from gorkflow.store import Message
 from gorkflow.stores.memory import MemoryStore
 

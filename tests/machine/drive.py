@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gorkflow import events as ev
+from gorkflow.engine._reads import Shown
+from gorkflow.engine._values import Values
 from gorkflow.flow import (
     ArmSpec,
     ChoiceSpec,
@@ -150,6 +152,13 @@ class Drive:
 
     def attempt(self, path: str) -> int:
         return dict(self.machine.running_attempts())[path]
+
+    @property
+    def values(self) -> Shown:
+        """The recorded values, as plain data."""
+        values = Values(RUN, None, self.tree)
+        values.note(self.history)
+        return Shown(values)
 
     @property
     def ready(self) -> list[str]:

@@ -1,7 +1,6 @@
 """Steps that a run ended without have the reason that the machine has for what is around."""
 
 from gorkflow.cli._board import Board
-from gorkflow.cli._plain import Values
 from gorkflow.machine.history import NOT_REACHED, read
 from gorkflow.policy import at_least
 
@@ -11,12 +10,12 @@ from .simulation import RUN
 
 def rows_of(drive):
     history = read(RUN, drive.tree, drive.history)
-    return history.executions(Values(RUN, drive.tree, drive.history))
+    return history.executions(drive.values)
 
 
 def reasons(drive):
     """Why each step without an attempt had none; rows, outcomes and the live tree agree."""
-    values = Values(RUN, drive.tree, drive.history)
+    values = drive.values
     found = {row.path: row.reason for row in rows_of(drive) if not row.attempt}
     outcomes = read(RUN, drive.tree, drive.history).outcomes(values)
     assert {path: outcomes[path].reason for path in found} == found
@@ -133,7 +132,7 @@ def test_items_that_waited_for_their_turn_are_drained():
     drive.begin()
     drive.fail("x[0]/a")
     drive.complete("x[1]/a")
-    values = Values(RUN, drive.tree, drive.history)
+    values = drive.values
     outcomes = read(RUN, drive.tree, drive.history).outcomes(values)
     assert [outcomes[path].reason for path in ("x[1]/b", "x[2]/a", "x[2]/b")] == ["drained"] * 3
     assert outcomes["x[0]/b"].reason == NOT_REACHED

@@ -3,7 +3,6 @@
 import pytest
 
 from gorkflow.cli._board import Board
-from gorkflow.cli._plain import Values
 from gorkflow.flow import UndoSpec
 from gorkflow.machine.history import KEPT, read
 from gorkflow.model import StepStatus
@@ -18,7 +17,7 @@ def history(drive):
 
 def shown(drive):
     """The rows of a run by path; the live tree has to agree with them."""
-    values = Values("run", drive.tree, drive.history)
+    values = drive.values
     found = {row.path: row for row in history(drive).executions(values)}
     board = Board("run", drive.tree)
     for event in drive.history:
@@ -30,13 +29,13 @@ def shown(drive):
 
 
 def failures(drive):
-    values = Values("run", drive.tree, drive.history)
+    values = drive.values
     return [(f.path, str(f.code), f.attempt, f.handled)
             for f in history(drive).failures(values)]  # fmt: skip
 
 
 def outcomes(drive):
-    values = Values("run", drive.tree, drive.history)
+    values = drive.values
     return history(drive).outcomes(values)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from gorkflow import events as ev
-from gorkflow.cli import _plain
+from gorkflow.cli import _json
 from gorkflow.cli._app import Command, json_option, store_option
 from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, seconds, table
 from gorkflow.cli._target import opened
@@ -49,8 +49,8 @@ def diff_command(
     async def look() -> tuple[Side, Side]:
         async with opened(store) as reader:
             return (
-                _side(await _plain.record(reader, run_a)),
-                _side(await _plain.record(reader, run_b)),
+                _side(await _json.record(reader, run_a)),
+                _side(await _json.record(reader, run_b)),
             )
 
     a, b = asyncio.run(look())
@@ -59,7 +59,7 @@ def diff_command(
     ctx.exit(ExitCode.OK if body["same"] else ExitCode.DIFFERENT)
 
 
-def _side(found: _plain.Record) -> Side:
+def _side(found: _json.Record) -> Side:
     kept = (event.path for event in found.events if isinstance(event, ev.ResultKept))
     decided = (event for event in found.events if isinstance(event, ev.BlockDecided))
     return Side(
@@ -89,9 +89,9 @@ def compare(a: Side, b: Side) -> Json:
         "a": _run(a.run),
         "b": _run(b.run),
         "definition": _definition(a.tree, b.tree),
-        "input": _pair(_plain.to_json(a.run.input), _plain.to_json(b.run.input)),
-        "output": _pair(_plain.to_json(a.run.output), _plain.to_json(b.run.output)),
-        "state": _pair(_plain.to_json(a.run.state), _plain.to_json(b.run.state)),
+        "input": _pair(_json.to_json(a.run.input), _json.to_json(b.run.input)),
+        "output": _pair(_json.to_json(a.run.output), _json.to_json(b.run.output)),
+        "state": _pair(_json.to_json(a.run.state), _json.to_json(b.run.state)),
         "steps": different,
         "undone": undone if alone else None,
         "same_steps": len(steps) - len(different),
@@ -124,7 +124,7 @@ def _run(run: Run) -> Json:
     if run.started_at is not None and run.finished_at is not None:
         took = (run.finished_at - run.started_at).total_seconds()
     names = ("run_id", "workflow_id", "workflow_version", "status", "reason", "origin", "from_step")
-    return {**{name: _plain.to_json(getattr(run, name)) for name in names}, "took": took}
+    return {**{name: _json.to_json(getattr(run, name)) for name in names}, "took": took}
 
 
 def _pair(a: Any, b: Any) -> Json | None:
@@ -159,7 +159,7 @@ def _options(node: NodeSpec | None) -> Json:
     own = {name: getattr(node, name) for name in node.__struct_fields__}
     if "settings" in own:
         own["settings"] = views(dict(own["settings"]))
-    plain = {name: _plain.to_json(value) for name, value in own.items() if name not in inside}
+    plain = {name: _json.to_json(value) for name, value in own.items() if name not in inside}
     if "arms" in own:
         plain["conditions"] = [[arm.condition, arm.timeout] for arm in own["arms"]]
     ids = [child.id for child in node.children()]
@@ -192,7 +192,7 @@ def _told(step: StepExecution | None, *, kept: bool) -> Json | None:
         "kept": kept,
         "attempts": step.attempt,
         "took": took,
-        "output": _plain.to_json(step.output),
+        "output": _json.to_json(step.output),
         "failure": None if step.failure is None else _failure(step.failure),
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from gorkflow.cli import _plain
+from gorkflow.cli import _json
 from gorkflow.cli._app import (
     CONTEXT,
     Command,
@@ -47,7 +47,7 @@ from gorkflow.cli._target import (
     same_store,
 )
 from gorkflow.clock import SystemClock
-from gorkflow.engine._recorded import tree_of
+from gorkflow.engine._recorded import load as load_run
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
@@ -311,13 +311,13 @@ def _queue_rerun(
         as_json: print the run, instead of its id.
     """
 
-    async def ask() -> _plain.Record:
+    async def ask() -> _json.Record:
         async with Client(check_exists(store)) as engine:
             try:
                 handle = await engine.rerun(origin, from_step, **options)
             except DuplicateRunError as error:
                 raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
-            return await _plain.record(engine.store, handle.run_id)
+            return await _json.record(engine.store, handle.run_id)
 
     found = asyncio.run(ask())
     run = found.run
@@ -438,7 +438,7 @@ def _stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _plain.Record:
+async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _json.Record:
     engine = follower.engine
     engine.recovers = False  # this command is about one run
     await engine.open()
@@ -446,14 +446,14 @@ async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _plain.
         is_new = await begin(follower)
         run_id = wanted.run_id
         assert run_id is not None  # it has begun
-        loaded = await _plain.load(engine.store, run_id)
-        board = Board(run_id, tree_of(loaded))
+        loaded = await load_run(engine.store, run_id)
+        board = Board(run_id, loaded.tree)
         for event in () if is_new else loaded.events:
             board.feed(event)
         seen = 0 if is_new else loaded.row.seq
         with follower.view.showing(board):
             await _watched(follower, board, seen)
-        return await _plain.record(engine.store, run_id)
+        return await _json.record(engine.store, run_id)
 
 
 async def _watched(follower: _Follower, board: Board, seen: int) -> None:
@@ -493,7 +493,7 @@ def _what_now(wanted: Wanted, what: str) -> str:
 # ---- the end ----------------------------------------------------------------------------------
 
 
-def _report(wanted: Wanted, found: _plain.Record) -> ExitCode:
+def _report(wanted: Wanted, found: _json.Record) -> ExitCode:
     run = found.run
     if wanted.as_json:
         put(json_text(found.to_json(), short=None))

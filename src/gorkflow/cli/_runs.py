@@ -11,7 +11,7 @@ import click
 from msgspec import structs
 
 from gorkflow import events as ev
-from gorkflow.cli import _plain, _run
+from gorkflow.cli import _json, _run
 from gorkflow.cli._app import (
     CONTEXT,
     STATUSES,
@@ -134,7 +134,7 @@ def list_command(
 def _summary(run: Run) -> dict[str, Any]:
     """Return a run as JSON data without what a summary does not know."""
     unknown = {"input", "output", "failures", "progress", "origin", "from_step", "state"}
-    return {name: value for name, value in _plain.to_json(run).items() if name not in unknown}
+    return {name: value for name, value in _json.to_json(run).items() if name not in unknown}
 
 
 async def _alive(store: Store) -> set[str]:
@@ -184,9 +184,9 @@ def show_command(
 ) -> None:  # fmt: skip
     """Show a run: its steps, failures, input and output. Needs no code of the workflow."""
 
-    async def look() -> tuple[_plain.Record, set[str]]:
+    async def look() -> tuple[_json.Record, set[str]]:
         async with opened(store) as reader:
-            return await _plain.record(reader, run_id), await _alive(reader)
+            return await _json.record(reader, run_id), await _alive(reader)
 
     found, alive = asyncio.run(look())
     if as_json:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
-from gorkflow.cli import _plain
+from gorkflow.cli import _json
 from gorkflow.cli._app import (
     CONTEXT,
     Group,
@@ -239,6 +239,6 @@ def _row(schedule: Schedule) -> tuple[str, ...]:
 
 
 def _to_json(schedule: Schedule) -> dict[str, Any]:
-    body: dict[str, Any] = _plain.to_json(schedule)
+    body: dict[str, Any] = _json.to_json(schedule)
     body["every"] = None if schedule.every is None else schedule.every.total_seconds()
     return body

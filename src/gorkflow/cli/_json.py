@@ -1,0 +1,83 @@
+"""The JSON of a run: its facts, steps and events as plain data. Needs no code of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, cast
+
+from msgspec import Struct
+
+from gorkflow.codec import view
+from gorkflow.engine._reads import Shown, run_of
+from gorkflow.engine._recorded import load, reading
+from gorkflow.events import Event
+from gorkflow.flow import WorkflowSpec
+from gorkflow.model import Run, StepExecution, instant
+from gorkflow.store import RunReader
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run in full."""
+
+    run: Run
+    tree: WorkflowSpec
+    steps: list[StepExecution]
+    events: tuple[Event, ...]
+
+    def to_json(self, *, events: bool = False) -> dict[str, Any]:
+        """Return the run with its steps, and its events if wanted, as JSON data."""
+        body: dict[str, Any] = to_json(self.run)
+        body["steps"] = [to_json(step) for step in self.steps]
+        if events:
+            body["events"] = [_event(event) for event in self.events]
+        return body
+
+
+async def record(reader: RunReader, run_id: str) -> Record:
+    """Read a run.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        StoreCorruptError: If its record is damaged.
+    """
+    found = await load(reader, run_id)
+    with reading(run_id):
+        history, shown = found.history(), Shown(found.values(None))
+        run = run_of(found.row, history, found.created, shown)
+        run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
+        return Record(run, found.tree, history.executions(shown), tuple(found.events))
+
+
+def to_json(item: Any) -> Any:
+    """Return what callers see (runs, steps, failures, outcomes) as JSON data."""
+    if isinstance(item, Struct):
+        return {name: to_json(getattr(item, name)) for name in item.__struct_fields__}
+    if is_dataclass(item) and not isinstance(item, type):
+        return {field.name: to_json(getattr(item, field.name)) for field in fields(item)}
+    if isinstance(item, Enum):
+        return item.value
+    if isinstance(item, datetime):
+        return item.isoformat()
+    if isinstance(item, Mapping):
+        mapping = cast("Mapping[str, object]", item)
+        return {key: to_json(value) for key, value in mapping.items()}
+    if isinstance(item, tuple | list):
+        return [to_json(value) for value in cast("Iterable[object]", item)]
+    return item
+
+
+def _event(event: Event) -> dict[str, Any]:
+    """Return an event as JSON data; values as they are, references as their places."""
+    body: dict[str, Any] = {"kind": event.kind}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, bytes):
+            value = view(value)
+        elif name == "at":
+            value = instant(value)
+        body[name] = to_json(value)
+    return body
