@@ -294,7 +294,9 @@ class Store(RunReader, ScheduleStore, Protocol):
         """
         ...
 
-    def write(self, batch: Sequence[Transition]) -> Awaitable[list[Written]]:
+    def write(
+        self, batch: Sequence[Transition], *, block: bool = False
+    ) -> Awaitable[list[Written]]:
         """Create runs, and record transitions of others, in one transaction, durable on return.
 
         Answers for each item, in their order; the earlier items of a batch count as written.
@@ -306,7 +308,12 @@ class Store(RunReader, ScheduleStore, Protocol):
         * An item with a value that the store can't keep is ``UNSTORABLE``.
 
         A store that never waits returns a future that is done, and raises at once: the engine then
-        goes on without a turn of the event loop.
+        continues without a turn of the event loop.
+
+        Args:
+            batch: what to write.
+            block: whether the store may do it in this thread, since nothing else runs in its event
+                loop: that is quicker than a change of thread. A store may ignore it.
         """
         ...
 

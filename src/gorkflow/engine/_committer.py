@@ -23,10 +23,24 @@ class Committer:
 
     While one batch is being written, what becomes ready gathers for the next: the slower the disk,
     the larger the groups.
+
+    Args:
+        store: has the runs.
+        loop: in which the engine runs.
+        carried: the runs that are live here.
+        owns_loop: whether nothing else runs in the loop: then a run that is alone may block it.
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, carried: Sized) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        carried: Sized,
+        *,
+        owns_loop: bool = False,
+    ) -> None:
         self._store = store
+        self._owns_loop = owns_loop
         self._loop = loop
         self._ready: list[Driver] = []
         self._scheduled = False
@@ -74,8 +88,10 @@ class Committer:
         drivers, batch = self._collect()
         if not batch:
             return
+        alone = self._owns_loop and len(self._carried) < 2  # else other runs go on meanwhile
         try:
-            answer = asyncio.ensure_future(self._store.write(batch))
+            write = self._store.write(batch, block=True) if alone else self._store.write(batch)
+            answer = asyncio.ensure_future(write)
         except Exception as error:  # noqa: BLE001 - a store may raise at once
             self._settle(drivers, _store_error(error))
             return

@@ -117,7 +117,9 @@ def run(
         )
 
     async def whole() -> Out:
-        async with Engine(store, deps=deps, defaults=defaults, recover=False) as engine:
+        engine = Engine(store, deps=deps, defaults=defaults, recover=False)
+        engine._owns_loop = True  # noqa: SLF001 - it is one of us
+        async with engine:
             return await engine.run(
                 workflow,
                 input,

@@ -95,6 +95,8 @@ class Client:
 
     _executes = False
     _recovers = False
+    _owns_loop = False
+    """Whether nothing else runs in its event loop, as in ``gorkflow.run`` and the command line."""
 
     def __init__(
         self,
@@ -216,7 +218,7 @@ class Client:
             loop=loop,
             store=self.store,
             clock=clock,
-            committer=Committer(self.store, loop, drivers),
+            committer=Committer(self.store, loop, drivers, owns_loop=self._owns_loop),
             executors=executors,
             functions=Functions(loop, executors.threads, settings.max_threads),
             slots=Admission(self.store, self.worker_id, clock, *settings.room),

@@ -89,6 +89,18 @@ class Writing(Conformance):
         assert await store.get_run("r") == row
 
     @with_store
+    async def test_a_caller_may_let_it_block(self, store: Store) -> None:
+        assert await store.write([new_run()], block=True) == [OK]
+        assert await store.write([step_forward(run_row())], block=True) == [OK]
+
+    @with_store
+    async def test_new_runs_and_appends_share_a_batch(self, store: Store) -> None:
+        await store.write([new_run("a")])
+        batch = [new_run("b"), step_forward(run_row("a")), new_run("a"), step_forward(run_row("b"))]
+        assert await store.write(batch) == [OK, OK, DUPLICATE, OK]
+        assert [len(await store.read_events(run_id)) for run_id in "ab"] == [2, 2]
+
+    @with_store
     async def test_create_of_nothing_does_nothing(self, store: Store) -> None:
         assert await store.write([]) == []
 

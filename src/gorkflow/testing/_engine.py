@@ -159,7 +159,9 @@ class _Outside:
     def __repr__(self) -> str:
         return repr(self._store)
 
-    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+    def write(
+        self, batch: Sequence[Transition], *, block: bool = False
+    ) -> asyncio.Future[list[Written]]:
         answer = self._store.write(batch)
         if isinstance(answer, asyncio.Future) and answer.done():
             return answer

@@ -410,7 +410,7 @@ class _Mortal:
         self.commits = 0
         self.dead = False
 
-    async def write(self, batch: Sequence[Transition]) -> list[Written]:
+    async def write(self, batch: Sequence[Transition], *, block: bool = False) -> list[Written]:
         if self.dead:
             raise StoreError("the engine of this test is dead")
         self.commits += 1

@@ -89,7 +89,9 @@ class MemoryStore(Schedules):
 
     # Writing
 
-    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+    def write(
+        self, batch: Sequence[Transition], *, block: bool = False
+    ) -> asyncio.Future[list[Written]]:
         """Create runs and record transitions, at once."""
         self._check_open()
         for item in batch:
