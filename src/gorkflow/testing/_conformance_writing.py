@@ -12,7 +12,7 @@ from gorkflow.clock import Moment
 from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, NewRun, RunReader, Store
+from gorkflow.store import Append, NewRun, RunReader, Store, Transition
 from gorkflow.testing._conformance_base import (
     DUPLICATE,
     EVENTS,
@@ -96,7 +96,12 @@ class Writing(Conformance):
     @with_store
     async def test_new_runs_and_appends_share_a_batch(self, store: Store) -> None:
         await store.write([new_run("a")])
-        batch = [new_run("b"), step_forward(run_row("a")), new_run("a"), step_forward(run_row("b"))]
+        batch: list[Transition] = [
+            new_run("b"),
+            step_forward(run_row("a")),
+            new_run("a"),
+            step_forward(run_row("b")),
+        ]
         assert await store.write(batch) == [OK, OK, DUPLICATE, OK]
         assert [len(await store.read_events(run_id)) for run_id in "ab"] == [2, 2]
 
