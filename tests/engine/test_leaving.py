@@ -52,7 +52,7 @@ async def test_runs_that_are_left_in_a_file_are_told(
         await engine.start(holding, 1, run_id="r1")
         await engine.aclose(grace=0)
     (text,) = told(caplog)
-    assert text.startswith("1 run has not ended: r1. It is kept in sqlite:runs.db and goes on")
+    assert text.startswith("1 run has not ended: r1. It is kept in sqlite:runs.db and continues")
     assert "`gorkflow runs resume r1 TARGET --store sqlite:runs.db`" in text
     caplog.clear()
     async with Engine("sqlite:runs.db") as engine:  # it has nothing to do with them
@@ -158,7 +158,7 @@ def test_ctrl_c_says_what_is_left(how: str, tmp_path: Path):
         timeout=60,
     )
     (line,) = [line for line in done.stderr.splitlines() if "not ended" in line]
-    assert line.startswith("1 run has not ended: r1. It is kept in sqlite:runs.db and goes on")
+    assert line.startswith("1 run has not ended: r1. It is kept in sqlite:runs.db and continues")
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from gorkflow import events as ev
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import clean, clock, one_line, say, seconds
-from gorkflow.engine._left import LEFT_RUNS
+from gorkflow.engine.engine import LEFT_RUNS
 from gorkflow.machine.joins import names
 from gorkflow.model import Failure
 

@@ -20,8 +20,7 @@ from gorkflow.cli._app import CONTEXT, Command, store_option
 from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._target import Target, load, naming_source
-from gorkflow.engine._left import LEFT_RUNS
-from gorkflow.engine.engine import Engine
+from gorkflow.engine.engine import LEFT_RUNS, Engine
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
 

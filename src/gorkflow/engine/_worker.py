@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gorkflow.clock import background
 from gorkflow.engine._attempt import CLEANUP
 from gorkflow.engine._claims import RETRY, Claims
-from gorkflow.engine._left import still_waiting
 from gorkflow.engine._runs import LEFT, Runs
 from gorkflow.engine._schedules import Scheduler
 from gorkflow.engine._sync import Promise
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger("gorkflow.engine")
+
+_MOST_LOOKED_UP = 1_000  # suspended runs at the end: others may have ended them
 
 
 class Worker:
@@ -100,8 +101,20 @@ class Worker:
             await self.runs.rest(self._leave)
         finally:
             await self._stop()
-        resting = await still_waiting(self.runtime.store, self.runs.resting)
-        self.unfinished = [*self.runs.left, *resting]
+        self.unfinished = [*self.runs.left, *await self._resting()]
+
+    async def _resting(self) -> list[str]:
+        """Return the runs that were suspended here, have not ended, and run nowhere."""
+        found: list[str] = []
+        for number, run_id in enumerate(self.runs.resting):
+            row = None
+            if number < _MOST_LOOKED_UP:
+                with contextlib.suppress(StoreError):
+                    row = await self.runtime.store.get_run(run_id)
+                if row is None or row.status.terminal or row.worker_id is not None:
+                    continue
+            found.append(run_id)
+        return found
 
     def hurry(self, grace: float) -> None:
         """Schedule nothing more, and shorten what is left of the grace to this many seconds."""

@@ -8,8 +8,8 @@ from datetime import timedelta
 from os import PathLike
 from typing import Any, Literal, TypeVar, overload
 
-from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine.engine import Engine
+from gorkflow.engine.handle import FRAMELESS
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
 from gorkflow.workflow import Workflow

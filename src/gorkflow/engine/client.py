@@ -16,7 +16,6 @@ from gorkflow.engine import _retention, _schedules, _signals
 from gorkflow.engine._admission import Admission
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._executors import Executors
-from gorkflow.engine._frames import FRAMELESS
 from gorkflow.engine._reads import LARGEST_SEQ, Ended, Reads
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import driver_of_rerun
@@ -27,7 +26,7 @@ from gorkflow.engine._sync import Turns, shared
 from gorkflow.engine._threads import Functions, ThreadPool
 from gorkflow.engine._within import calling
 from gorkflow.engine._worker import Worker
-from gorkflow.engine.handle import EventFeed, RunHandle, outcome_of
+from gorkflow.engine.handle import FRAMELESS, EventFeed, RunHandle, outcome_of
 from gorkflow.errors import (
     DuplicateRunError,
     EngineClosedError,

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, overload
 
 from gorkflow._text import brief
 from gorkflow.clock import Clock
-from gorkflow.engine._frames import FRAMELESS
-from gorkflow.engine._left import tell
 from gorkflow.engine._settings import MAX_PAYLOAD, Settings
 from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import check_limits
 from gorkflow.engine._worker import Worker
 from gorkflow.engine.client import Client
+from gorkflow.engine.handle import FRAMELESS
 from gorkflow.errors import RunNotFoundError
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
@@ -24,6 +25,11 @@ from gorkflow.workflow import Workflow
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+logger = logging.getLogger("gorkflow.engine")
+
+LEFT_RUNS = "left_runs"
+"""The field of the log record about unfinished runs that has their ids."""
 
 
 class Engine(Client):
@@ -126,7 +132,7 @@ class Engine(Client):
         try:
             await super()._close(worker, grace)
         finally:
-            tell(self.store, worker.unfinished, kept=self._shared.is_open)
+            _warn_of_unfinished(self.store, worker.unfinished, kept=self._shared.is_open)
 
     @overload
     async def run(
@@ -237,3 +243,50 @@ class Engine(Client):
         if run_id is not None and await self.store.get_run(run_id_of(run_id)) is None:
             raise RunNotFoundError(run_id)
         return await worker.recover(run_id, accept_types=accept_types)
+
+
+def _warn_of_unfinished(store: Store, run_ids: list[str], *, kept: bool) -> None:
+    """Log how many runs have not ended, where they are, and how to continue them.
+
+    Args:
+        store: the store that has them.
+        run_ids: the runs; the log record has them, too.
+        kept: whether another engine here has the store open.
+    """
+    if not run_ids:
+        return
+    from gorkflow.stores.memory import MemoryStore  # a process loads only the store that it uses
+
+    first, count = run_ids[0], len(run_ids)
+    if count == 1:
+        runs, were, are, continue_ = f"1 run has not ended: {first}. It", "was", "is", "continues"
+    else:
+        runs = f"{count} runs have not ended: {first}, …. They"
+        were, are, continue_ = "were", "are", "continue"
+    if isinstance(store, MemoryStore):
+        if kept:
+            return
+        text = (
+            f"{runs} {were} lost with the store in memory; wait for runs before you close the "
+            "engine (await handle.result()), or keep them in a file: Engine('sqlite:runs.db')"
+        )
+    else:
+        place = _place(store)
+        text = (
+            f"{runs} {are} kept in {place} and {continue_} with the next engine that knows the "
+            f"workflow: `gorkflow runs resume {first} TARGET --store {place}`, or "
+            f"Engine({place!r}, workflows=[…])"
+        )
+    logger.warning("%s", text, extra={LEFT_RUNS: run_ids})
+
+
+def _place(store: Store) -> str:
+    """Return the store as a URL, short where it can be."""
+    path = getattr(store, "path", None)
+    if not isinstance(path, str):
+        return repr(store)
+    with suppress(ValueError):  # another drive
+        short = os.path.relpath(path)
+        if not short.startswith(os.pardir):
+            path = short
+    return f"sqlite:{path}"

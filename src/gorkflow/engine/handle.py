@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
-from gorkflow.engine._frames import FRAMELESS
-from gorkflow.errors import RunCancelledError, RunFailedError, StateConflictError
+from gorkflow.errors import GorkflowError, RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
 from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from gorkflow.engine._reads import Ended
     from gorkflow.signal import Signal
 
 T = TypeVar("T")
 Out_co = TypeVar("Out_co", covariant=True)
+
+
+class _Frameless:
+    """Takes our frames off an error that passes, so that callers see the lines of their program.
+
+    Python adds no frame where an error only passes.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        # Ctrl-C shows a CancelledError, too.
+        if not isinstance(error, GorkflowError | asyncio.CancelledError):
+            return
+        if os.environ.get("GORKFLOW_DEBUG"):
+            return
+        error.__traceback__ = None
+        if isinstance(error.__context__, GorkflowError):
+            error.__suppress_context__ = True  # what we met on the way has frames of ours, too
+
+
+FRAMELESS = _Frameless()
+"""Around all that a public function does: ``with FRAMELESS: …``. The environment's
+``GORKFLOW_DEBUG=1`` keeps the frames."""
 
 
 class _Client(Protocol):
