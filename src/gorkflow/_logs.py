@@ -1,4 +1,4 @@
-"""Our loggers: one line for one record, whatever the texts of users hold that it quotes."""
+"""Our loggers: one line for one record, with any text of a user in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _plain = logging.Formatter()
 class _OneLine(logging.Filter):
     """Escapes line ends and control characters in the records of a logger.
 
-    Of a traceback the lines stay, moved to the right: no line of it looks like a record.
+    The lines of a traceback stay, moved to the right: no line of it looks like a record.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

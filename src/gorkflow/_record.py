@@ -24,7 +24,7 @@ F = TypeVar("F", bound="Callable[..., None]")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[T]) -> type[T]:
-    """Make a class a record. Nobody changes one in place, and a type checker says so."""
+    """Make a class a record. Do not change one in place; a type checker rejects it."""
     return _made(cls, kw_only=False)
 
 
@@ -72,7 +72,7 @@ def suggesting(init: F) -> F:
 
 
 class _Constructor:
-    """The ``__init__`` of a record until somebody asks for it: then it is compiled."""
+    """The ``__init__`` of a record until it is used: then it is compiled."""
 
     def __init__(self, cls: Any, *, frozen: bool) -> None:
         self._cls = cls

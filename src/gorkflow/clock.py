@@ -28,7 +28,7 @@ class TimerHandle(Protocol):
 
 
 class Clock(Protocol):
-    """Where the engine gets its time from. The first two may be called from any thread."""
+    """The source of the engine's time. The first two may be called from any thread."""
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May jump."""
@@ -48,7 +48,7 @@ class Clock(Protocol):
 
 
 class Timekeeper(Protocol):
-    """Tells a store the time. It asks where the answer counts: after every wait for its lock."""
+    """The time for a store. It asks where the answer counts: after every wait for its lock."""
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May be called from any thread."""

@@ -132,7 +132,7 @@ class Codec:
         return data
 
     def accept(self, value: Any, limit: int | None = None) -> bytes:
-        """Return the record of a value that somebody gives: a dict may stand for a model.
+        """Return the record of a value from a caller: a dict may stand for a model.
 
         Args:
             value: the value.

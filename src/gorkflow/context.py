@@ -1,4 +1,4 @@
-"""What a running step sees of its run: ids, earlier outputs, dependencies, its own logger."""
+"""The context of a step: ids, earlier outputs, dependencies, its own logger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger("gorkflow.step")
 
 
 class Host(Protocol):
-    """What an engine supplies to the context of one attempt. Nothing here may block."""
+    """The engine's side of the context of one attempt. Nothing here may block."""
 
     @property
     def readable(self) -> frozenset[str]:
@@ -55,7 +55,7 @@ class Host(Protocol):
         ...
 
     def report(self, done: float, total: float | None, message: str) -> None:
-        """Take note of the step's progress."""
+        """Record the step's progress."""
         ...
 
     def state(self) -> State:
@@ -64,7 +64,7 @@ class Host(Protocol):
 
 
 class _StepLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the ids of the step to whatever ``extra`` a call brings."""
+    """Adds the ids of the step to the ``extra`` of a call."""
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
@@ -90,7 +90,7 @@ class Outputs:
         """Return the output of a node.
 
         Raises:
-            UnavailableError: there is none: the node failed, was skipped or cancelled, has not
+            UnavailableError: If there is none: the node failed, was skipped or cancelled, has not
                 run, or was not declared with ``reads``.
         """
         outcome = self.outcome(node)
@@ -118,7 +118,7 @@ class Outputs:
         """Return the output of a node, or the default where it has none.
 
         Raises:
-            UnavailableError: the node was not declared with ``reads``, or has not run.
+            UnavailableError: If the node was not declared with ``reads``, or has not run.
         """
         outcome = self.outcome(node)
         return outcome.value if isinstance(outcome, Completed) else default
@@ -152,7 +152,7 @@ class Outputs:
 
 
 class StepContext(Generic[Deps]):
-    """What a running step sees of its run. Nothing here blocks; it works in threads too.
+    """The view of a step on its run. Nothing here blocks; it works in threads too.
 
     Ask for it with a first parameter annotated ``StepContext``, or ``StepContext[Deps]`` to have
     ``deps`` typed.
@@ -201,17 +201,17 @@ class StepContext(Generic[Deps]):
         self._logger: _StepLogger | None = None
         self.run_id = run_id
         self.workflow_id = workflow_id
-        """Of the run, also inside a nested workflow."""
+        """The run's workflow, also inside a nested one."""
         self.step_id = step_id
         self.path = path
-        """Where in the run: nested workflows put their id before the step's."""
+        """The place in the run: nested workflows put their id before the step's."""
         self.attempt = attempt
         """From 1."""
         self.deadline = deadline
         """When this attempt times out, or the first of the blocks and workflows around it, or the
         run; ``None``: never."""
         self.deps: Deps = deps
-        """What the engine was given as ``deps=``."""
+        """The object that the engine was given as ``deps=``."""
         self.outputs = Outputs(host, step_id)
         """Outputs of earlier nodes: ``ctx.outputs[node]``."""
 
@@ -224,7 +224,7 @@ class StepContext(Generic[Deps]):
     def idempotency_key(self) -> str:
         """The same for every attempt of this step in this run, crashes included; ≤ 200 bytes.
 
-        Hand it to services that can tell a repeated request by it.
+        Pass it to services that recognise a repeated request by it.
         """
         return _key(self.run_id, self.path)
 
@@ -232,7 +232,7 @@ class StepContext(Generic[Deps]):
     def undone_key(self) -> str | None:
         """In an undo step: the ``idempotency_key`` of the step that it undoes; else ``None``.
 
-        Where the outcome of that step is unknown, a service may tell by it what became of it.
+        If the outcome of that step is unknown, a service may know it by this key.
         """
         undone = undone_path(self.path)
         return None if undone is None else _key(self.run_id, undone)
@@ -258,8 +258,8 @@ class StepContext(Generic[Deps]):
             annotation: its type, as the workflow declares it.
 
         Raises:
-            UnavailableError: the workflow takes no input.
-            StepValueError: it does not match the annotation.
+            UnavailableError: If the workflow takes no input.
+            StepValueError: If it does not match the annotation.
         """
         data, codec = self._host.run_input_bytes()
         if data is None:
@@ -282,7 +282,7 @@ class StepContext(Generic[Deps]):
         """Return how a node ended: ``Completed``, ``Failed``, ``Skipped`` or ``Cancelled``.
 
         Raises:
-            UnavailableError: the node was not declared with ``reads``, or has not run.
+            UnavailableError: If the node was not declared with ``reads``, or has not run.
         """
         return self.outputs.outcome(node)
 
@@ -305,7 +305,7 @@ class StepContext(Generic[Deps]):
         """Stop here if this attempt was cancelled or timed out.
 
         Raises:
-            StepCancelledError: it was.
+            StepCancelledError: If it was.
         """
         if self._host.cancelled:
             raise StepCancelledError(f"step {self.step_id!r} was cancelled")
@@ -346,7 +346,7 @@ class NoDeps:
         """Raise what to do.
 
         Raises:
-            UnavailableError: Always.
+            UnavailableError: If it is used at all.
         """
         raise UnavailableError(
             f"step {self.__step_id!r} uses ctx.deps.{name}, but its engine was given no deps; "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Definition:
     """A compiled workflow. Plain data and functions; every option is resolved.
 
-    What is kept by path is kept by the template of the path, where maps and loops are concerned.
+    Inside maps and loops, the template of a path stands for the path.
     """
 
     workflow_id: str
@@ -31,7 +31,7 @@ class Definition:
     text: str
     """The tree as canonical JSON; what a started run keeps."""
     fingerprint: str
-    """Of the text."""
+    """The fingerprint of the text."""
     input: Any
     """The annotation of what the workflow takes; ``None``: nothing."""
     output: Any
@@ -93,7 +93,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
 
     Args:
         chain: The workflow.
-        defaults: What steps inherit last.
+        defaults: The options that steps inherit last.
     """
     walk = Walk(compiles=True)
     record = walk.record

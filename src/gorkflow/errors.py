@@ -1,7 +1,7 @@
 """Every error that gorkflow raises, and the ones that a step may raise to steer it.
 
 * GorkflowError
-  x StepInvalidError            what was given to ``@step`` is no step
+  x StepInvalidError            ``@step`` can't make a step of this
   x WorkflowInvalidError        a workflow can't be built; lists every problem
   x InputInvalidError           the input of a run does not validate; nothing was stored
   x UnavailableError            an output that a step asked for can't be had
@@ -15,11 +15,11 @@
       - StateConflictError      branches left different values under one key of its state
     + RunCancelledError         it was cancelled
     + RunNotFoundError          there is no such run
-    + RunBlockedError           the code at hand can't carry it on
+    + RunBlockedError           the available code can't continue it
     + DuplicateRunError         the id is taken by another run
     + ResourceBusyError         another live run has the resource
     + RunEndedError             it has ended, and takes no more signals
-    + RunNotEndedError          it is still going on, and can't be repeated yet
+    + RunNotEndedError          it has not ended, and can't be repeated yet
     + LeaseLostError            another worker owns it now
     + HistoryError              its recorded events contradict each other
   x DeadlockError               a step would wait for a run that waits for the step
@@ -31,9 +31,8 @@
     + StoreVersionError         it was made by a newer version
     + StoreCorruptError         a stored row can't be read
   x StepControl                  raised by steps, to the engine
-    + NonRetryableError         fail now, whatever the retry policy says
-    + RetryAfterError           fail, and try again after this many seconds
-    + StepCancelledError        the step noticed that it was cancelled
+    + NonRetryableError         fail now, without a retry + RetryAfterError           fail, and try
+    again after this many seconds + StepCancelledError        the step noticed that it was cancelled
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ from gorkflow.model import GorkflowError as GorkflowError  # noqa: PLC0414 - for
 
 
 class StepInvalidError(GorkflowError):
-    """What was given to ``@step`` can't be a step; the message says what to write instead.
+    """``@step`` can't make a step of its argument; the message says what to write instead.
 
     Example:
         >>> from gorkflow import StepInvalidError, step
@@ -64,10 +63,8 @@ class StepInvalidError(GorkflowError):
 class WorkflowInvalidError(GorkflowError):
     """A workflow, or what it is made of, can't be built as written.
 
-    Args:
-        workflow_id: the workflow that was being built, or the name of the other thing.
-        problems: every problem that the call found, one sentence each.
-        what: it is.
+    Args: workflow_id: the workflow, or the name of the other thing. problems: every problem that
+    the call found, one sentence each. what: the noun for it.
 
     Example:
         >>> from gorkflow import Workflow, WorkflowInvalidError, step
@@ -342,7 +339,7 @@ class RunNotFoundError(RunError):
 
 
 class RunBlockedError(RunError):
-    """The code at hand can't carry on a run that was started with another definition.
+    """The available code can't continue a run that was started with another definition.
 
     Example:
         from gorkflow import Engine, RunBlockedError, Workflow, step
@@ -617,7 +614,7 @@ class StepControl(GorkflowError):  # noqa: N818 - the family of errors by which 
 
 
 class NonRetryableError(StepControl):
-    """Raise it in a step to fail at once, whatever the retry policy says.
+    """Raise it in a step to fail at once, without a retry.
 
     Example:
         >>> from gorkflow import NonRetryableError, step, testing, Workflow
@@ -637,16 +634,16 @@ _CENTURY = 100 * 365 * 86_400.0
 class RetryAfterError(StepControl):
     """Raise it in a step to set the delay before the next attempt.
 
-    It uses up an attempt like any failure: without retries left the step fails. Where a subclass
-    leaves ``delay`` unset, or sets it to what is no delay, the step's policy decides.
+    It uses up an attempt like any failure: without retries left the step fails. If a subclass
+    leaves ``delay`` unset, or sets an invalid one, the step's policy decides.
 
     Args:
         delay: seconds, or a ``timedelta``.
         message: why, for the record.
 
     Raises:
-        ValueError: the delay is negative, NaN, or longer than 100 years.
-        TypeError: it is no duration.
+        ValueError: If the delay is negative, NaN, or longer than 100 years.
+        TypeError: If it is not a duration.
 
     Example:
         >>> from gorkflow import RetryAfterError, StepContext, Workflow, step, testing

@@ -59,7 +59,7 @@ FailureRef = int | Failure
 
 
 class Ended(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How a step, branch or workflow ended. As a reference: the outcome of a branch."""
+    """The end of a step, branch or workflow. As a reference: the outcome of a branch."""
 
     path: str
     status: StepStatus
@@ -67,7 +67,7 @@ class Ended(Struct, frozen=True, gc=False, omit_defaults=True):
     value: Ref = None
     """The output, when completed or skipped."""
     failures: tuple[FailureRef, ...] = ()
-    """What failed, in declared order, when failed."""
+    """The failures in declared order, if it failed."""
     reason: str = ""
     """Why, when cancelled or skipped."""
     optional: bool = False
@@ -139,7 +139,7 @@ def was_met(join: object, block: str) -> str:
 
 
 class Event(Struct, frozen=True, gc=False):
-    """What all events have in common.
+    """The common fields of all events.
 
     ``gc=False``: events hold no cycles, so that the garbage collector need not look at them.
     """
@@ -157,7 +157,7 @@ class RunCreated(Event, frozen=True):
 
     kind = "run_created"
     fingerprint: str
-    """Of the flow tree that the run executes."""
+    """The fingerprint of the flow tree that the run executes."""
     input: bytes | None
     """The exact bytes of the input; ``None`` for a workflow without input."""
     timeout: Seconds | None = None
@@ -165,12 +165,12 @@ class RunCreated(Event, frozen=True):
     origin: str | None = None
     """The run that this one repeats, if it is a rerun."""
     from_step: str | None = None
-    """The path from which it runs again; ``None``: from whatever had not completed."""
+    """The path from which it runs again; ``None``: from the nodes that did not complete."""
     state: tuple[Write, ...] = ()
     """The state that it starts with."""
     defined_at: Seconds | None = None
-    """Of a rerun: when the first run was created that has its definition, in seconds since the
-    epoch. Of two definitions of a limit, the newer one holds."""
+    """For a rerun: the time when the first run of its definition was created, in seconds since the
+    epoch. If two definitions of a limit differ, the newer one holds."""
 
 
 class RunStarted(Event, frozen=True):
@@ -205,7 +205,7 @@ class StepCompleted(Event, frozen=True):
     ended_at: Seconds | None = None
     """When it ended; ``at`` is when that was recorded."""
     state: tuple[Write, ...] = ()
-    """What it wrote into the state of the run."""
+    """Its writes into the state of the run."""
 
 
 class StepFailed(Event, frozen=True):
@@ -217,7 +217,7 @@ class StepFailed(Event, frozen=True):
 
     kind = "step_failed"
     attempt: int
-    """Of a wait, a loop at its limit, or a block: 0."""
+    """For a wait, a loop at its limit, or a block: 0."""
     failure: Failure
     began_at: Seconds | None
     """When the handler began; ``None`` when it did not (its input did not validate)."""
@@ -298,7 +298,7 @@ class SignalReceived(Event, frozen=True):
 
     kind = "signal_received"
     inbox_id: int
-    """Of the message that brought it, which is used up by this."""
+    """The id of its message, which this uses up."""
     payload: bytes
     """Its exact bytes."""
 
@@ -319,14 +319,13 @@ class ResultKept(Event, frozen=True):
     """The exact bytes: of a step's output, or of the payload; ``None``: the wait had timed out, and
     its default stands in."""
     choice: int | None
-    """What a choice decided; of a map, how many items it has; of a loop, after how many
-    iterations its condition was evaluated."""
+    """A decision of a choice, the items of a map, or the condition of a loop after an iteration."""
     source_seq: int
     """The event of the other run that recorded it."""
     keys: tuple[str, ...] | None = None
-    """Of a map: its items' keys."""
+    """For a map: its items' keys."""
     state: tuple[Write, ...] = ()
-    """Of a step: what it wrote into the state."""
+    """For a step: its writes into the state."""
 
 
 class Decided(Event, frozen=True):
@@ -334,7 +333,7 @@ class Decided(Event, frozen=True):
 
     kind = "decided"
     choice: int
-    """The arm whose condition held first; as many as there are arms when none did. Of a loop: 0
+    """The arm whose condition held first; as many as there are arms when none did. For a loop: 0
     when its condition held, 1 when the body is to run again."""
 
 
@@ -350,7 +349,7 @@ class Expanded(Event, frozen=True):
 class Timed(Event, frozen=True):
     """The function of a sleep or wait said how long it takes, from now on, or until when.
 
-    Of a wait, neither may be set: it never times out.
+    For a wait, neither may be set: it never times out.
     """
 
     kind = "timed"
@@ -370,23 +369,23 @@ class BlockDecided(Event, frozen=True):
     output: Ref
     """The value of the block, when completed."""
     failures: tuple[Failure, ...] = ()
-    """Those that the machine made, as by a timeout, and that nothing else tells: they have no
-    event, the block does not fail of them, and they are no outcomes in its output."""
+    """Failures that the machine made, as by a timeout, and that are nowhere else: not in an event,
+    in the reason of the block, or in its output."""
 
 
 class CancelRequested(Event, frozen=True):
-    """Somebody asked for the run to be cancelled."""
+    """A cancel of the run was requested."""
 
     kind = "cancel_requested"
     reason: str
 
 
 class TypesAccepted(Event, frozen=True):
-    """Somebody said that the types of other code fit the run, though they do not seem to."""
+    """The types of other code were accepted for the run, though they do not seem to fit."""
 
     kind = "types_accepted"
     fingerprint: str
-    """Of the definition that was accepted."""
+    """The fingerprint of the accepted definition."""
     problems: tuple[str, ...]
     """Each type that did not fit."""
 
@@ -412,7 +411,7 @@ class UndoStarted(Event, frozen=True):
     """The unhandled final failures, in declared order."""
     reason: str
     paths: tuple[str, ...]
-    """Of the steps that will be undone, in the order in which that begins."""
+    """The paths of the steps that will be undone, in that order."""
 
 
 class RunFinished(Event, frozen=True):

@@ -105,7 +105,7 @@ class StepSpec(NodeSpec, frozen=True, kw_only=True):
     name: str
     description: str = ""
     executor: str = "loop"
-    """Where it runs: ``loop``, ``thread``, ``process``, or the name of an executor."""
+    """The place where it runs: ``loop``, ``thread``, ``process``, or the name of an executor."""
     timeout: float | None = None
     """Seconds per attempt, from when the handler begins."""
     retry: RetryPolicy = RetryPolicy(retries=0)
@@ -118,7 +118,7 @@ class StepSpec(NodeSpec, frozen=True, kw_only=True):
     """Digest of the JSON schema of what the step takes."""
     output_schema: str = ""
     settings: tuple[tuple[str, str], ...] = ()
-    """What ``bind`` fixed: JSON by parameter, sorted by name."""
+    """The settings of ``bind``: JSON by parameter, sorted by name."""
     undo: UndoSpec | None = None
 
 
@@ -267,7 +267,7 @@ class WorkflowSpec(NodeSpec, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds from when the workflow is entered."""
     takes_input: bool = True
-    """Else its nodes get ``None``, whatever comes before the workflow."""
+    """Else its nodes get ``None``, from the node before the workflow."""
     input_schema: str = ""
     output_schema: str = ""
 
@@ -326,7 +326,7 @@ def is_template(path: str) -> bool:
 
 
 UNDO = "~undo"
-"""What the path of an undo step ends with, after that of the step it undoes. No id has a ``~``."""
+"""The end of an undo step's path, after the path of the undone step. No id has a ``~``."""
 
 
 def undo_path(path: str) -> str:

@@ -47,18 +47,18 @@ class LimitGrant(NamedTuple):
     """How many may start."""
 
     counts: tuple[int, ...]
-    """For each request. What may start is held from now on, until a later call says otherwise."""
+    """For each request. The places that may start are taken, until a later call changes that."""
     ask_at: float | None = None
     """When time alone lets in the next one, in seconds since the epoch."""
     contended: bool = False
-    """Whether others hold what is lacking: nobody tells when they give it back."""
+    """True if others hold the missing places: their release is not announced."""
     in_force: tuple[Limit, ...] = ()
     """The definitions by which this was judged."""
 
 
 @dataclass(slots=True)
 class Lease:
-    """What one worker has of one limit."""
+    """The places that one worker has of one limit."""
 
     held: int = 0
     """Its steps that are in."""
@@ -79,12 +79,12 @@ Starts = tuple[tuple[float, float, int], ...]
 
 @dataclass(slots=True)
 class Book:
-    """What is known of one limit. Stores keep it; ``settle`` changes it."""
+    """The facts about one limit. Stores keep it; ``settle`` changes it."""
 
     limit: Limit
     defined_at: float = 0.0
     starts: Starts = ()
-    """What started lately: from when, until when, how many. Oldest first."""
+    """The latest starts: from when, until when, how many. Oldest first."""
     leases: dict[str, Lease] = field(default_factory=dict[str, "Lease"])
     """By worker."""
 
@@ -103,12 +103,12 @@ class Book:
         self.starts = tuple(kept)
 
     def leave(self, worker_id: str, now: float | None = None) -> None:
-        """Forget what a worker has. What it never said of a start, it may have begun.
+        """Forget what a worker has. A start that it never mentioned may have begun.
 
         Args:
             worker_id: the worker.
             now: it may have been as late as now, in seconds since the epoch; ``None``: it began at
-                once, for whoever leaves in order has told.
+                once, since an orderly leave reports it.
         """
         lease = self.leases.pop(worker_id, None)
         if lease is not None and lease.unbegun:
@@ -137,7 +137,7 @@ class Book:
         ]
 
     def startable(self, now: float) -> float:
-        """Return how many may start now, whoever else is in."""
+        """Return how many may start now, without regard to others."""
         window = self.limit.window
         if window is None:
             return float("inf")
@@ -269,7 +269,7 @@ class _Room:
         self.keep(count)
 
     def keep(self, count: int) -> None:
-        """Let nobody else have these in this turn."""
+        """Keep these from others in this turn."""
         self.places -= count
         self.starts -= count
 

@@ -1,4 +1,4 @@
-"""Which runs a list shall have, and one page of it. The same from every store."""
+"""The filter of a list of runs, and one page of it. The same from every store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST = 1_000_000_000
 
 @guarded(kw_only=True)
 class RunFilter:
-    """Which runs ``list_runs`` returns, newest first. Unset fields, and ``None``, don't restrict.
+    """The filter of ``list_runs``. Unset fields, and ``None``, don't restrict.
 
     Raises:
-        ValueError: there is no such status, an instant has no time zone, the limit is below 1, or a
-            text can't be written as UTF-8.
-        TypeError: a field holds something of another kind.
+        ValueError: If a status is unknown, an instant has no time zone, the limit is below 1, or a
+            text is not valid UTF-8.
+        TypeError: If a field has the wrong type.
 
     Example:
         from gorkflow import Engine, RunFilter
@@ -45,7 +45,7 @@ class RunFilter:
     finished_before: datetime | None = None
     """Only runs that have ended, before this instant."""
     limit: int = _PAGE
-    """How many runs a page holds."""
+    """The number of runs on a page."""
     cursor: str | None = None
     """``next_cursor`` of the page before."""
 

@@ -1,4 +1,4 @@
-"""What callers see: runs, step executions, outcomes, failures. The same from every store.
+"""Runs, step executions, outcomes and failures, as callers see them. The same from every store.
 
 Everything here is plain frozen data. Instants that callers see are aware ``datetime`` in UTC;
 inside the engine an instant is a float, seconds since the epoch.
@@ -30,7 +30,7 @@ class GorkflowError(Exception):
     """
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let it be copied, and cross to other processes, whatever its constructor takes."""
+        """Let it be copied and pickled, with any constructor."""
         return _remade, (type(self), self.args), vars(self)
 
 
@@ -50,7 +50,7 @@ class _Status(StrEnum):
 
 
 class RunStatus(_Status):
-    """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal.
+    """The status of a run. ``completed``, ``failed`` and ``cancelled`` are terminal.
 
     Example:
         >>> from gorkflow import RunStatus
@@ -67,7 +67,7 @@ class RunStatus(_Status):
 
 
 class StepStatus(_Status):
-    """Where a step execution stands. The last four are terminal.
+    """The status of a step execution. The last four are terminal.
 
     Example:
         >>> from gorkflow import StepStatus
@@ -87,7 +87,7 @@ class StepStatus(_Status):
 
 
 class FailureCode(StrEnum):
-    """What kind of failure it was.
+    """The kind of a failure.
 
     Example:
         >>> from gorkflow import FailureCode
@@ -106,7 +106,7 @@ class FailureCode(StrEnum):
     CONDITION = "condition"
     """A condition raised, timed out, or did not return a bool."""
     CANCELLED = "cancelled"
-    """The step raised ``CancelledError`` though nobody cancelled it."""
+    """The step raised ``CancelledError`` though it was not cancelled."""
     LOOP_LIMIT = "loop_limit"
     STATE_CONFLICT = "state_conflict"
     PAYLOAD_TOO_LARGE = "payload_too_large"
@@ -135,10 +135,10 @@ class Failure:
     """
 
     path: str
-    """Where, within the run; empty for the run itself."""
+    """The path within the run; empty for the run itself."""
     step_id: str
     attempt: int
-    """Which attempt, from 1; 0 where no attempt was to blame (a block's timeout)."""
+    """The attempt, from 1; 0 if no attempt failed (a block's timeout)."""
     code: FailureCode
     type: str
     """The qualified name of the exception's class; empty where there was none."""
@@ -146,7 +146,7 @@ class Failure:
     traceback: str = ""
     at: datetime
     handled: bool = False
-    """Whether the run went on in spite of it."""
+    """True if the run continued in spite of it."""
 
     def __str__(self) -> str:
         """Return one line: where, what, why."""
@@ -221,7 +221,7 @@ class Failed:
         """Raise, since there is no value.
 
         Raises:
-            OutcomeError: always, with the failure.
+            OutcomeError: If it is called: the message has the failure.
         """
         raise OutcomeError(f"{self.path!r} failed: {self.failure}")
 
@@ -244,7 +244,7 @@ class Skipped:
         """Raise, since there is no value.
 
         Raises:
-            OutcomeError: always, with the reason.
+            OutcomeError: If it is called: the message has the reason.
         """
         raise OutcomeError(f"{self.path!r} was skipped: {self.reason}")
 
@@ -267,18 +267,18 @@ class Cancelled:
         """Raise, since there is no value.
 
         Raises:
-            OutcomeError: always, with the reason.
+            OutcomeError: If it is called: the message has the reason.
         """
         raise OutcomeError(f"{self.path!r} was cancelled: {self.reason}")
 
 
 Outcome = Completed[T_co] | Failed | Skipped | Cancelled
-"""How a step or branch ended; made to be told apart with ``match``, and as JSON by ``status``."""
+"""The end of a step or branch. Use it with ``match``, or by its ``status``."""
 
 
 @guarded(kw_only=True)
 class Progress:
-    """How far a run is: steps that ended, of the steps known so far.
+    """The progress of a run: steps that ended, of the known steps.
 
     Example:
         >>> from gorkflow import Progress
@@ -292,10 +292,10 @@ class Progress:
 
 
 UNDOING = "undoing: "
-"""What the reason of a run begins with while it is undone, before what failed or cancelled it.
-Where a worker finds that it can't go on with that, the reason is what keeps it from that."""
+"""The first word in the reason of a run that is being undone; its failure or cancel follows. If a
+worker can't continue the undoing, the obstacle follows instead."""
 BLOCKED = "blocked: "
-"""What the reason of a live run begins with where the code of who looked at it does not fit."""
+"""The first word in the reason of a live run that the available code does not fit."""
 
 
 @guarded(kw_only=True)
@@ -327,9 +327,10 @@ class Run:
     plain: str = ""
     """Why the input or output is plain data though the workflow is known; empty: it is not."""
     failures: tuple[Failure, ...] = ()
-    """All final failures in declared order, those the run went on from too (``handled``)."""
+    """All final failures in declared order, those that the run continued after, too
+    (``handled``)."""
     reason: str = ""
-    """Why it failed, was cancelled, or can't go on."""
+    """Why it failed, was cancelled, or is blocked."""
     progress: Progress | None = None
     resource_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -343,10 +344,10 @@ class Run:
     origin: str | None = None
     """The run that it repeats, if it is a rerun."""
     from_step: str | None = None
-    """Of a rerun: the path from which it runs again; ``None``: from what had not completed."""
+    """The path from which a rerun runs again; ``None``: from the steps that did not complete."""
     state: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What its steps left in ``ctx.state``, as plain JSON data; of a run that goes on: what is seen
-    outside of parallel branches."""
+    """The values in ``ctx.state``, as plain JSON data; of a live run, as seen outside of its
+    blocks."""
 
 
 @guarded(kw_only=True)
@@ -417,9 +418,10 @@ class StepExecution:
     reason: str = ""
     """Why it was cancelled or skipped, is not tried again, or what it waits for."""
     undone: StepStatus | None = None
-    """Where its undoing stands, since the run failed; ``None``: it is not undone."""
+    """The status of its undo step; ``None``: it is not undone."""
     executor: str = ""
-    """Where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it only waits.
+    """The place where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it
+    only waits.
     """
     scheduled_at: datetime | None = None
     started_at: datetime | None = None

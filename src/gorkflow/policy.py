@@ -25,8 +25,8 @@ def pause_of(duration: object, what: str, *, waits: bool = False) -> float | Non
         ``None``: it is infinite.
 
     Raises:
-        ValueError: it is too short, too long, or no number.
-        TypeError: it is no duration.
+        ValueError: If it is too short, too long, or not a number.
+        TypeError: If it is not a duration.
     """
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
@@ -52,8 +52,8 @@ def due_of(moment: object, what: str, now: float | None = None) -> float:
         now: seconds since the epoch; ``None``: it is not known.
 
     Raises:
-        ValueError: it has no time zone, or is more than 100 years away.
-        TypeError: it is no ``datetime``.
+        ValueError: If it has no time zone, or is more than 100 years away.
+        TypeError: If it is not a ``datetime``.
     """
     if not isinstance(moment, datetime):
         raise TypeError(f"{what} must be a datetime with a time zone, not {brief(moment)}")
@@ -85,8 +85,8 @@ def seconds_of(duration: float | timedelta, what: str) -> float:
         what: what it is for, to name it in the error.
 
     Raises:
-        ValueError: it is not above 0, or above ``LONGEST`` and not infinite.
-        TypeError: it is no duration.
+        ValueError: If it is not above 0, or above ``LONGEST`` and not infinite.
+        TypeError: If it is not a duration.
     """
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
@@ -107,7 +107,7 @@ def number(what: str, given: object) -> float:
         given: anything.
 
     Raises:
-        TypeError: it is not a number.
+        TypeError: If it is not a number.
     """
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise TypeError(f"{what} must be a number, not {brief(given)}")
@@ -137,7 +137,7 @@ else:
 
 @guarded(kw_only=True)
 class RetryPolicy:
-    """When a failed attempt is followed by another, and after how long.
+    """The rule for retries: which failures are retried, and after how long.
 
     The classes in ``retry_on`` and ``give_up_on`` are kept by qualified name, because a started run
     keeps its policy as data and may outlive the code that made it. A text names every class that is
@@ -145,8 +145,8 @@ class RetryPolicy:
     looked for in the error, in what it was raised from, and in the errors of a group.
 
     Raises:
-        ValueError: a number is out of its range, or a text can't be the name of a class.
-        TypeError: ``retry_on`` or ``give_up_on`` holds something that is no exception class.
+        ValueError: If a number is out of its range, or a text can't be the name of a class.
+        TypeError: If ``retry_on`` or ``give_up_on`` has an item that is not an exception class.
 
     Example:
         >>> from gorkflow import RetryPolicy, step
@@ -166,7 +166,7 @@ class RetryPolicy:
     max_interval: float = 60.0
     """Seconds; no delay is longer, before jitter."""
     jitter: float = 0.1
-    """The share of the delay, up or down, that is left to chance: branches that fail together
+    """The share of the delay, up or down, that is random: branches that fail together
     should not come back together."""
     retry_on: ExceptionTypes = (Exception,)
     give_up_on: ExceptionTypes = ()
@@ -267,7 +267,7 @@ def at_least(count: int) -> Join:
     The rest is cancelled; the output is the tuple of every branch's outcome.
 
     Raises:
-        ValueError: ``count`` is not at least 1.
+        ValueError: If ``count`` is not at least 1.
 
     Example:
         >>> from gorkflow import Workflow, at_least, passthrough, run
@@ -289,8 +289,8 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
         percent: how many may fail, in percent of the branches, rounded down.
 
     Raises:
-        ValueError: not exactly one was given, or it is out of range.
-        TypeError: the percent is not a number.
+        ValueError: If not exactly one is given, or it is out of range.
+        TypeError: If the percent is not a number.
 
     Example:
         >>> from gorkflow import Workflow, run, step, tolerate
@@ -312,11 +312,11 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
 
 @guarded()
 class Limit:
-    """How much of something all steps together may use, over runs and workers. Known by its name.
+    """A bound on attempts that run, or start, over all runs and workers. Its name identifies it.
 
     Raises:
-        ValueError: a number is out of its range, the name is none, or nothing is limited.
-        TypeError: a number is none.
+        ValueError: If a number is out of range, the name is not valid, or nothing is limited.
+        TypeError: If a number is not a number.
 
     Example:
         >>> from gorkflow import Limit, step

@@ -80,8 +80,8 @@ class CronRule:
         timezone: its name in the IANA database.
 
     Raises:
-        InputInvalidError: either can't be understood, or the rule is never due.
-        ModuleNotFoundError: the cron library is not installed.
+        InputInvalidError: If either can't be understood, or the rule is never due.
+        ModuleNotFoundError: If the cron library is not installed.
     """
 
     def __init__(self, text: str, timezone: str) -> None:
@@ -183,7 +183,7 @@ def seconds_between(every: float | timedelta) -> int:
     """Return an interval in seconds.
 
     Raises:
-        InputInvalidError: it is not a whole number of them, or none, or more than 100 years.
+        InputInvalidError: If it is not a whole number of them, or none, or more than 100 years.
     """
     seconds = every.total_seconds() if isinstance(every, timedelta) else every
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
@@ -227,7 +227,7 @@ def _check_steps(text: str) -> None:
     """Check that no step is longer than its field: ``*/90`` minutes would be once an hour.
 
     Raises:
-        InputInvalidError: one is.
+        InputInvalidError: If one is.
     """
     for part, (name, (low, high)) in zip(text.split(), _RANGES.items(), strict=True):
         for term in part.split(","):
@@ -245,7 +245,7 @@ def zone(name: str) -> tzinfo:
     """Return a time zone.
 
     Raises:
-        InputInvalidError: there is none of this name.
+        InputInvalidError: If there is none of this name.
     """
     if name == "UTC":
         return UTC  # needs no database
@@ -279,7 +279,7 @@ MOST = 100
 
 @guarded(kw_only=True)
 class Schedule:
-    """When runs of a workflow are started, and how. Times are in its time zone.
+    """A rule or interval that starts runs of a workflow. Times are in its time zone.
 
     Example:
         from datetime import timedelta
@@ -304,13 +304,13 @@ class Schedule:
     every: timedelta | None
     """The interval; ``None`` where there is a rule."""
     timezone: str
-    """By whose clocks the rule goes; the name in the IANA database."""
+    """The time zone of the rule, by its name in the IANA database."""
     input: Any
     """The input of each run, as plain JSON data."""
     catch_up: CatchUp
-    """What is done about due times that passed while no worker ran."""
+    """The rule for due times that passed while no worker ran."""
     overlap: Overlap
-    """Whether a run may be started while an earlier one of the schedule has not ended."""
+    """The rule for a due time while an earlier run of the schedule has not ended."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Those of each run, beside its ``schedule`` tag."""
     priority: int
@@ -325,7 +325,7 @@ class Schedule:
         """Return the next due times, the first of which is ``next_due``.
 
         Raises:
-            ModuleNotFoundError: the cron library is not installed.
+            ModuleNotFoundError: If the cron library is not installed.
         """
         first = self.next_due.timestamp()
         table = timetable(self.cron, self.every, self.timezone, first)
@@ -336,7 +336,7 @@ class Schedule:
 
 @named_record
 class ScheduleRow:
-    """What a store keeps of a schedule."""
+    """The row of a schedule."""
 
     schedule_id: str
     workflow_id: str
@@ -356,7 +356,7 @@ class ScheduleRow:
     next_due: float
     """The first due time that was not dealt with yet; seconds since the epoch."""
     revision: int = 1
-    """How often it was written."""
+    """The number of writes."""
 
 
 class ScheduleStore(Protocol):
@@ -372,7 +372,7 @@ class ScheduleStore(Protocol):
         ...
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
-        """Keep a schedule, durable on return, if nobody else has written it meanwhile.
+        """Keep a schedule, durable on return, if it was not written meanwhile.
 
         That is, if the one of this id has the revision before ``row.revision``; for revision 1, if
         there is none. Else nothing is written.
@@ -388,7 +388,7 @@ class ScheduleStore(Protocol):
 
 
 class Due(NamedTuple):
-    """What is to be done about a schedule now."""
+    """The work that is due for a schedule now."""
 
     starts: Sequence[int]
     """The due times to start a run for, in order."""
@@ -408,8 +408,8 @@ def timetable(
         anchor: a due time of the interval.
 
     Raises:
-        InputInvalidError: the rule or the time zone can't be understood.
-        ModuleNotFoundError: the cron library is not installed.
+        InputInvalidError: If the rule or the time zone can't be understood.
+        ModuleNotFoundError: If the cron library is not installed.
     """
     if cron is not None:
         return CronRule(cron, timezone)
@@ -431,8 +431,8 @@ def first_after(table: Timetable, at: float) -> int:
 def due(row: ScheduleRow, now: float, ahead: float) -> Due:
     """Return what is to be done about a schedule whose next due time has come.
 
-    What is due in the future, within ``ahead``, is always started. Of several due times that have
-    passed, the one before the latest was missed, since nobody looked in between.
+    Due times within ``ahead`` are always started. If several due times have passed, those before
+    the latest were missed.
 
     Args:
         row: the schedule; due by ``now + ahead``.

@@ -1,4 +1,4 @@
-"""Signals: typed messages into a run."""
+"""Signals: typed messages to a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Signal(Generic[T]):
-    """A typed message into a run: ``workflow.wait_for(signal)`` takes it, ``engine.send`` sends it.
+    """A typed message to a run: ``workflow.wait_for(signal)`` takes it, ``engine.send`` sends it.
 
     Two signals of the same name and type are the same.
 
@@ -28,7 +28,8 @@ class Signal(Generic[T]):
         type: of the payload; ``None``: it has none, and is sent as ``None``.
 
     Raises:
-        WorkflowInvalidError: the name is none, or values of this type can't be written as JSON.
+        WorkflowInvalidError: If the name is not valid, or values of this type can't be written as
+            JSON.
 
     Example:
         from gorkflow import Engine, Signal, Workflow
@@ -54,7 +55,7 @@ class Signal(Generic[T]):
     def __init__(self: Signal[Any], name: str, type: UnionType) -> None: ...
     def __init__(self, name: str, type: Any) -> None:
         problems = id_problems("signal", name)
-        problems += annotation_problems("it carries", type)
+        problems += annotation_problems("its payload is", type)
         if problems:
             shown = name if isinstance(name, str) else brief(name)
             raise WorkflowInvalidError(shown, problems, what="signal")

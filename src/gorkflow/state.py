@@ -40,15 +40,15 @@ _LARGEST = 1e300  # sums of what is below this stay finite
 
 
 class State(MutableMapping[str, Any]):
-    """Values under keys that all steps of a run share: a mapping that nothing blocks.
+    """Values under keys that all steps of a run share: a mapping that never blocks.
 
-    A step sees what was committed before it, in its own branch and outside; what it writes is
-    recorded with its result, or not at all. Where branches join, what they wrote is merged. Two
-    branches that leave different values under one key fail the block; ``incr`` and ``append`` of
-    several branches go together.
+    A step sees the earlier writes of its own branch and outside of it. Its own writes are recorded
+    with its result, or not at all. When branches join, their writes are merged. Two branches that
+    set one key to different values fail the block; ``incr`` and ``append`` of several branches add
+    up.
 
-    Values are what JSON can hold: models, dataclasses, lists, numbers, texts. What is read is a
-    copy, as plain JSON data, or of a type with ``read``: change it, and write it back.
+    Values are what JSON can hold: models, dataclasses, lists, numbers, texts. Reading returns a
+    copy, as plain JSON data, or as a type with ``read``. To change it, write it back.
 
     Args:
         layers: what is seen through, innermost first.
@@ -81,7 +81,7 @@ class State(MutableMapping[str, Any]):
         """Return a copy of a value; models and dataclasses come as plain data: see ``read``.
 
         Raises:
-            KeyError: there is none.
+            KeyError: If there is none.
         """
         text = self._text(key)
         if text is None:
@@ -101,8 +101,8 @@ class State(MutableMapping[str, Any]):
             default: what stands in where there is none.
 
         Raises:
-            KeyError: there is none, and no default.
-            StepValueError: the value does not match the type.
+            KeyError: If there is none, and no default.
+            StepValueError: If the value does not match the type.
         """
         text = self._text(key)
         if text is None:
@@ -137,10 +137,10 @@ class State(MutableMapping[str, Any]):
         """Set a value.
 
         Raises:
-            EncodingError: JSON can't say it (NaN, an unknown class).
-            StepValueError: the key is no text of 1 to 200 characters.
-            PayloadTooLargeError: it is over the limit.
-            UnavailableError: the step has ended.
+            EncodingError: If it can't be written as JSON (an unknown class, say).
+            StepValueError: If the key is not a text of 1 to 200 characters.
+            PayloadTooLargeError: If it is over the limit.
+            UnavailableError: If the step has ended.
         """
         self._write(key, SET, self._encoded(key, value))
 
@@ -148,8 +148,8 @@ class State(MutableMapping[str, Any]):
         """Delete a value.
 
         Raises:
-            KeyError: there is none.
-            UnavailableError: the step has ended.
+            KeyError: If there is none.
+            UnavailableError: If the step has ended.
         """
         if key not in self:
             raise KeyError(_missing(key))
@@ -165,9 +165,9 @@ class State(MutableMapping[str, Any]):
         Parallel branches may all do this to one key: what they added is added up.
 
         Raises:
-            StepValueError: there is something else than a number, or ``by`` is none.
-            EncodingError: the sum is too large for JSON.
-            UnavailableError: the step has ended.
+            StepValueError: If the value or ``by`` is not a number.
+            EncodingError: If the sum is too large for JSON.
+            UnavailableError: If the step has ended.
         """
         if isinstance(by, bool) or not isinstance(by, int | float):
             raise StepValueError(f"state key {key!r}: incr takes a number, not {brief(by)}")
@@ -191,10 +191,10 @@ class State(MutableMapping[str, Any]):
         which the branches are declared, or the items of the map.
 
         Raises:
-            StepValueError: there is something else than a list.
-            EncodingError: JSON can't say the value.
-            PayloadTooLargeError: it is over the limit.
-            UnavailableError: the step has ended.
+            StepValueError: If the value is not a list.
+            EncodingError: If the value can't be written as JSON.
+            PayloadTooLargeError: If it is over the limit.
+            UnavailableError: If the step has ended.
         """
         text = self._encoded(key, value)
         with self._lock:
@@ -262,7 +262,7 @@ def check_key(key: object) -> None:
     """Check that there may be such a key.
 
     Raises:
-        StepValueError: there may not.
+        StepValueError: If the key is not valid.
     """
     problem = ""
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
@@ -282,7 +282,7 @@ def initial(values: Mapping[str, Any], limit: int) -> tuple[Write, ...]:
     """Return what a run starts with as writes.
 
     Raises:
-        ValueInvalidError: a key or value is not valid.
+        ValueInvalidError: If a key or value is not valid.
     """
     state = State((), "", limit)
     state.update(values)

@@ -1,11 +1,11 @@
-"""What steps write into the state of a run: overlays, and what becomes of two of them. Pure.
+"""The state of a run, as its steps change it: overlays, and what becomes of two of them. Pure.
 
 An overlay holds what was written since some point, by key: never a copy of what was there before.
 Each parallel branch writes into one of its own, which is laid over that of the block around it when
 the block completes. So what a step sees of a key is read through the overlays around it, innermost
 first; a branch costs nothing until it writes, and a join costs what was written.
 
-What is written under a key is absolute (``set``, ``delete``) or relative (``incr``, ``append``).
+A write is absolute (``set``, ``delete``) or relative (``incr``, ``append``).
 Values are JSON texts. They are not looked into, but for sums, and to compare two that differ.
 """
 
@@ -25,7 +25,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 class Write(Struct, frozen=True, gc=False, array_like=True):
-    """What a step left under one key."""
+    """The write of a step under one key."""
 
     key: str
     op: Op
@@ -35,7 +35,7 @@ class Write(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Entry:
-    """What an overlay has under one key."""
+    """The entry of an overlay under one key."""
 
     __slots__ = ("chunks", "op", "text", "writer")
 
@@ -46,7 +46,7 @@ class Entry:
         self.writer = writer
         """The path of the latest step that wrote it."""
         self.chunks = chunks or []
-        """JSON lists that follow ``text``, or whatever is below."""
+        """JSON lists that follow ``text``, or the value below."""
 
     def over(self, below: str | None) -> str | None:
         """Return the value that results, given the one below; ``None``: there is none."""
@@ -165,7 +165,7 @@ def keys(layers: Sequence[Overlay]) -> list[str]:
 
 
 def same_writes(some: Iterable[Write], others: Iterable[Write]) -> bool:
-    """Return whether writes leave the same values, in whatever order keys are written."""
+    """Return whether writes leave the same values, in any order of keys."""
     one, other = (sorted((w.key, w.op, _canonical(w.text)) for w in ws) for ws in (some, others))
     return one == other
 
@@ -203,6 +203,6 @@ def _sum(one: str, other: str) -> str:
 
 
 def _joined(chunks: Iterable[str]) -> str:
-    """Return JSON lists as one. What is no list counts as an empty one."""
+    """Return JSON lists as one. Anything but a list counts as an empty list."""
     inner = [chunk[1:-1] for chunk in chunks if chunk.startswith("[")]
     return "[" + ",".join(items for items in inner if items.strip()) + "]"

@@ -43,7 +43,7 @@ def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             ``limits`` (named limits that it takes; none).
 
     Raises:
-        StepInvalidError: the function can't be a step, or an option is unknown or out of range.
+        StepInvalidError: If the function can't be a step, or an option is unknown or out of range.
 
     Example:
         >>> from gorkflow import step

@@ -192,7 +192,7 @@ class RunReader(Protocol):
         overlap and miss nothing that existed when the first was read.
 
         Raises:
-            ValueError: the cursor did not come from this method.
+            ValueError: If the cursor did not come from this method.
         """
         ...
 
@@ -202,7 +202,7 @@ class RunReader(Protocol):
         Row and events are of one moment: ``row.seq`` is the ``seq`` of the last event.
 
         Raises:
-            StoreCorruptError: a row of this run can't be read. Other runs are not affected.
+            StoreCorruptError: If a row of this run can't be read. Other runs are not affected.
         """
         ...
 
@@ -216,7 +216,7 @@ class RunReader(Protocol):
         An unknown run has no events.
 
         Raises:
-            StoreCorruptError: a row can't be read.
+            StoreCorruptError: If a row can't be read.
         """
         ...
 
@@ -229,7 +229,7 @@ class RunReader(Protocol):
         list is empty and the cursor the same. An event never appears before a cursor already given.
 
         Raises:
-            ValueError: the cursor did not come from this method.
+            ValueError: If the cursor did not come from this method.
         """
         ...
 
@@ -257,8 +257,8 @@ class Store(RunReader, ScheduleStore, Protocol):
         """Connect, and bring the schema up to date (under a lock; safe to kill anywhere).
 
         Raises:
-            StoreUnavailableError: it can't be opened or written; says why.
-            StoreVersionError: its schema is newer than this code.
+            StoreUnavailableError: If it can't be opened or written; says why.
+            StoreVersionError: If its schema is newer than this code.
         """
         ...
 
@@ -452,7 +452,7 @@ class Maintainable(Protocol):
             rows_only: leave out what has to read the whole file for it.
 
         Raises:
-            StoreError: it can't even be looked at.
+            StoreError: If it can't even be looked at.
         """
         ...
 
@@ -463,7 +463,7 @@ class Maintainable(Protocol):
         whole, verified and on the disk; only its owner may read it.
 
         Raises:
-            StoreError: there is such a file already, or it can't be written, or isn't sound.
+            StoreError: If there is such a file already, or it can't be written, or isn't sound.
         """
         ...
 

@@ -71,7 +71,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         timeout: seconds (or ``timedelta``) from when it is entered; none.
 
     Raises:
-        WorkflowInvalidError: some of these can't be.
+        WorkflowInvalidError: If an argument is not valid; lists every problem.
 
     Example:
         >>> from gorkflow import Workflow, run, step
@@ -183,7 +183,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         """Refuse: other workflows and runs share this one.
 
         Raises:
-            AttributeError: always.
+            AttributeError: If it is called.
         """
         raise AttributeError(f"workflow {self.id!r} is immutable; its methods return new ones")
 
@@ -251,14 +251,14 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
     def replace(self, old: Node[Any, Any] | str, new: Node[Any, Any]) -> Self:
         """Return the workflow with one node swapped, say for a fake in a test.
 
-        The new node takes over the id of the old one, so whatever reads it still does.
+        The new node takes the id of the old one, so ``reads`` of it still work.
 
         Args:
             old: the node, or its id; looked up in nested workflows too.
             new: takes what the old one took and gives what the next one takes.
 
         Raises:
-            WorkflowInvalidError: there is no such node, or the new one does not fit.
+            WorkflowInvalidError: If the workflow has no such node, or the new one does not fit.
         """
         problems = node_problems((new,))
         if not isinstance(old, str | Node):
@@ -278,7 +278,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
             defaults: the engine's, which steps inherit last.
 
         Raises:
-            WorkflowInvalidError: it is empty, or does not hold under these defaults.
+            WorkflowInvalidError: If it is empty, or does not hold under these defaults.
         """
         problems = [] if defaults is None else defaults_problems(defaults)
         if problems:
@@ -298,11 +298,11 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         """Return the workflow with another element, checked in its place.
 
         Args:
-            element: ``None`` where there is too little to go on.
+            element: ``None`` if too little is known.
             problems: what the caller found so far.
 
         Raises:
-            WorkflowInvalidError: there are problems.
+            WorkflowInvalidError: If there are problems.
         """
         if element is None or not isinstance(element.id, str):
             raise WorkflowInvalidError(self.id, problems)
@@ -404,7 +404,7 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         """Return the workflow with the choice at its end; this node runs where nothing holds.
 
         Raises:
-            WorkflowInvalidError: a node of the choice can't stand there; lists why.
+            WorkflowInvalidError: If a node of the choice can't stand there; lists why.
         """
         problems = node_problems((node,))
         if problems:

@@ -16,15 +16,14 @@ from tests.project.repository import ROOT, SRC, files, is_generated, name
 
 LEFT: dict[str, int] = {
     "ARCHITECTURE.md": 9,
-    "cli": 19,
+    "cli": 4,
     "docs/check.md": 10,
-    "engine": 192,
-    "gorkflow": 267,
-    "insight": 8,
-    "language": 54,
-    "machine": 77,
-    "stores": 95,
-    "values": 59,
+    "engine": 172,
+    "gorkflow": 35,
+    "insight": 5,
+    "language": 38,
+    "machine": 60,
+    "stores": 51,
 }
 """Findings that are still in a place. The numbers only go down."""
 
@@ -38,7 +37,7 @@ BANNED = re.compile(
 OPENING = re.compile(
     r"(?:What|Who|Whose|Whoever|Whatever|Whichever|Of|Where)\b(?!.*\?$)", re.DOTALL
 )
-OPENING_OF_DOCSTRINGS = re.compile(r"(?:What|Which|Whether|Who|Whose|Whoever|Where|How|Of)\b")
+OPENING_OF_MODULES = re.compile(r"(?:Which|Whether|How)\b")
 LONGEST = 25
 """Words of a sentence. Aim at 20."""
 PAGES = sorted(
@@ -101,12 +100,10 @@ def in_code(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             text = node.value
             if id(node) in docstrings:
-                if OPENING_OF_DOCSTRINGS.match(text) and not OPENING.match(text):
-                    yield f"{node.lineno}: a docstring opens with {text.split()[0]!r}: {text[:60]}"
+                if node.lineno == 1 and OPENING_OF_MODULES.match(text):
+                    yield f"1: a module opens with {text.split()[0]!r}: {text[:60]}"
                 yield from (f"{node.lineno}: Raises: {it}" for it in unclear_raises(text))
-                text = re.sub(
-                    r"\n\s*(?:>>>|\.\.\.|Example).*?(?=\n\s*\n|\Z)", "", text, flags=re.DOTALL
-                )
+                text = re.sub(r"\n *Example:\n.*", "", text, flags=re.DOTALL)
             yield from (f"{node.lineno}: {it}" for it in wrong(text, longest=1000))
 
 

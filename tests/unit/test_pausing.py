@@ -121,7 +121,7 @@ def test_the_name_of_a_signal_is_an_id(name):
 
 def test_a_signal_carries_what_json_can_say():
     (problem,) = problems(lambda: Signal("odd", type(lambda: 0)))
-    assert "it carries function, which can't be written as JSON" in problem
+    assert "its payload is function, which can't be written as JSON" in problem
 
 
 @pytest.mark.parametrize("wrong", [lambda text: text, approves])

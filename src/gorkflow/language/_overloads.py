@@ -1410,7 +1410,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_node(node)
 
@@ -1969,7 +1969,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: a branch can't stand there, or an option is wrong; lists why.
+            WorkflowInvalidError: If a branch can't stand there, or an option is wrong; lists why.
         """
         return self._with_block(
             branches,
@@ -2055,7 +2055,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: what comes before gives no list, the node can't stand there, or an
+            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or an
                 option is wrong; lists why.
         """
         return self._with_map(
@@ -2153,7 +2153,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: the node can't stand there, or does not take what it gives; or an
+            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or an
                 option is wrong; lists why.
         """
         return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
@@ -2236,7 +2236,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             id: unique in the workflow; ``sleep``, so a second one needs an id.
 
         Raises:
-            WorkflowInvalidError: it is no time, a function does not take the value, or the id is
+            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id is
                 taken.
         """
         return self._with_sleep(duration, until, id)
@@ -2342,7 +2342,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             id: unique in the workflow; the signal's name, so a second wait needs an id.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_wait(signal, timeout, until, default, id)
 
@@ -2420,7 +2420,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             id: of the choice; ``?`` and the node's id.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_option(condition, node, default, id)
 
@@ -2467,7 +2467,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             id: of the choice; ``?`` and the first node's id.
 
         Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
+            WorkflowInvalidError: If the condition is no function, or the node no node.
         """
         return self._choosing(condition, node, id)
 
@@ -2508,7 +2508,7 @@ class ChoosingMethods(Generic[In_contra, Out_co, Arms_co]):
             node: what runs where it holds.
 
         Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
+            WorkflowInvalidError: If the condition is no function, or the node no node.
         """
         return self._or_choosing(condition, node)
 

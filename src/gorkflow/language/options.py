@@ -248,7 +248,7 @@ def checked_options(options: Mapping[str, Any], label: str) -> None:
     """Raise unless these can be the options of a step.
 
     Raises:
-        StepInvalidError: one is unknown or out of range; lists all of these.
+        StepInvalidError: If one is unknown or out of range; lists all of these.
     """
     problems = id_problems("step", options["id"]) + option_problems(options)
     if problems:

@@ -56,7 +56,7 @@ def check_placement(
         signature: what it takes and gives.
 
     Raises:
-        StepInvalidError: it can't; the message says what to write.
+        StepInvalidError: If it can't; the message says what to write.
     """
     is_async = signature.is_async
     executor = executor_of(options, is_async=is_async)
@@ -144,7 +144,7 @@ def import_program(program: str) -> ModuleType:
         program: what ``program_of`` gave.
 
     Raises:
-        BaseException: whatever its code raises.
+        BaseException: If whatever its code raises.
     """
     global _importing  # noqa: PLW0603 - a process imports one program
     _importing = program

@@ -116,7 +116,7 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
         label: how errors name it.
 
     Raises:
-        StepInvalidError: it can't be a step; the message says what to write.
+        StepInvalidError: If it can't be a step; the message says what to write.
     """
     _check_kind(fn, label)
     inner = unwrapped(fn)

@@ -9,8 +9,8 @@ the rerun starts from, or of one that did not complete. Downstream of a node is
   items of a map;
 * the later iterations of every loop around it.
 
-Who reads a node with ``reads`` comes after it in a sequence around it (a workflow that reads
-otherwise can't be built), so readers need no rule of their own.
+A step that reads a node with ``reads`` comes after it in a sequence around it (a workflow that
+reads otherwise can't be built), so readers need no rule of their own.
 
 So the tree is entered as the machine enters it, as far as what is done reaches: what is not reached
 has to wait for something that runs again.
@@ -177,15 +177,15 @@ def _around(tree: WorkflowSpec, start: str | None) -> set[str]:
 def locate(tree: WorkflowSpec, name: str, done: Mapping[str, Result] | None = None) -> str:
     """Return the path of the node that a name stands for: a path, or an id that only one has.
 
-    Of a node inside a map or loop an id stands for all items and iterations, as its template does.
+    Inside a map or loop, an id stands for all items and iterations, as its template does.
 
     Args:
         tree: what the run executed.
         name: the name.
-        done: the results of the run: they tell which items and iterations there were.
+        done: the results of the run: they name the items and iterations.
 
     Raises:
-        InputInvalidError: there is none, or there are several.
+        InputInvalidError: If no node fits, or several do.
     """
     paths = [path for path, _ in walk(tree)]
     if name in paths:

@@ -39,8 +39,8 @@ def open_store(url: str | PathLike[str]) -> Store:
       or slash to be a path; a ``Path`` is one anyway.
 
     Raises:
-        StoreError: no store is called that, or an option is unknown or makes no sense.
-        TypeError: it is not a text.
+        StoreError: If no store is called that, or an option is unknown or makes no sense.
+        TypeError: If it is not a text.
 
     Example:
         >>> from gorkflow import stores

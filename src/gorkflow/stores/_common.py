@@ -24,7 +24,7 @@ def page_start(query: RunFilter) -> tuple[float, str]:
     """Return the age and id of the run that the page comes after.
 
     Raises:
-        ValueError: the cursor is not from ``list_runs``.
+        ValueError: If the cursor is not from ``list_runs``.
     """
     if query.cursor is None:
         return NEWEST
@@ -47,7 +47,7 @@ def feed_position(cursor: str) -> int:
     """Return the position that a cursor of ``read_all_events`` stands for; empty: 0.
 
     Raises:
-        ValueError: the cursor is not from ``read_all_events``.
+        ValueError: If the cursor is not from ``read_all_events``.
     """
     if not cursor:
         return 0

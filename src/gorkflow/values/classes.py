@@ -290,7 +290,7 @@ class Typed(Fields):
 
 
 class _Ready(Kind):
-    """What is a record already."""
+    """A value that is a record already."""
 
     def dump(self, value: Any, writing: Writing) -> Any:
         return value

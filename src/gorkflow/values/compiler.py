@@ -22,7 +22,7 @@ from gorkflow.values.scalars import SCALARS
 
 
 class _UnknownType(Misfit):
-    """Nobody knows how to keep a type."""
+    """No kind knows how to keep a type."""
 
 
 def _natives() -> dict[Any, Kind]:
@@ -69,8 +69,8 @@ def compiled(annotation: Any, describe: Callable[[Any], str]) -> tuple[Kind, Com
         describe: returns an annotation as messages show it.
 
     Raises:
-        Misfit: no value of it can be read back.
-        NotDefinedYet: it names a class that is still to be defined.
+        Misfit: If no value of it can be read back.
+        NotDefinedYet: If it names a class that is still to be defined.
     """
     compiler = Compiler(describe)
     kind = compiler.kind(annotation)
@@ -109,8 +109,8 @@ class Compiler:
             bound: what the type variables in it stand for.
 
         Raises:
-            Misfit: no value of it can be read back.
-            NotDefinedYet: it names a class that is still to be defined.
+            Misfit: If no value of it can be read back.
+            NotDefinedYet: If it names a class that is still to be defined.
         """
         bound = bound or {}
         try:
@@ -351,7 +351,7 @@ class Compiler:
             owner: the class.
 
         Raises:
-            Misfit: no value of it can be read back.
+            Misfit: If no value of it can be read back.
         """
         inner = Compiler(self._describe, self._shared)
         inner._begun, inner.foreign, inner._named = self._begun, self.foreign, self._named
@@ -384,7 +384,7 @@ def _value_of(alias: Any) -> Any:
     """Return what an alias stands for.
 
     Raises:
-        NotDefinedYet: it names a class that is still to be defined.
+        NotDefinedYet: If it names a class that is still to be defined.
     """
     try:
         body = {"__annotations__": {"value": alias.__value__}, "__module__": alias.__module__}
@@ -409,10 +409,10 @@ def _labels(cls: Any) -> frozenset[str]:
 
 
 def _check_names(members: Sequence[Kind]) -> None:
-    """Check that records tell the classes of a union apart.
+    """Check that records of a union's classes differ.
 
     Raises:
-        Misfit: two have the same full name.
+        Misfit: If two have the same full name.
     """
     named: dict[str, Any] = {}
     for member in members:

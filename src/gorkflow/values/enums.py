@@ -102,7 +102,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _sign(value: Any) -> str:
-    """Return what tells a constant from others."""
+    """Return the mark of a constant."""
     if isinstance(value, enum.Enum):
         return f"{label_of_class(type(value))}.{value.name}"
     return hex(value) if type(value) is int and is_long(value) else repr(value)

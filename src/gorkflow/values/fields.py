@@ -50,7 +50,7 @@ class Field(NamedTuple):
 
 
 class Fields(Kind):
-    """What all classes with fields have in common.
+    """The common part of all classes with fields.
 
     Args:
         cls: the class.
@@ -93,7 +93,7 @@ class Fields(Kind):
         """Return the record of the fields.
 
         Raises:
-            Misfit: one is not of its kind; it has its place.
+            Misfit: If one is not of its kind; it has its place.
         """
         record: dict[str, Any] = {MARK: self.label}
         name = ""
@@ -131,7 +131,7 @@ class Fields(Kind):
         """Return the fields, and the records of what the class has no field for.
 
         Raises:
-            Misfit: one can't be read as what it is now; it has its place.
+            Misfit: If one can't be read as what it is now; it has its place.
         """
         if type(record) is not dict or MARK not in record or VALUE in record:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
@@ -191,7 +191,7 @@ class Fields(Kind):
         """Leave out what the class has no field for any more, if it says nothing.
 
         Raises:
-            Misfit: it was set, to more than ``None``.
+            Misfit: If it was set, to more than ``None``.
         """
         extra, unset = record.get(EXTRA) or (), record.get(UNSET) or ()
         for name, item in beside.items():
@@ -231,7 +231,7 @@ def label_of_class(cls: Any) -> str:
 
 
 def slots_beside(cls: type, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of slots that are no fields."""
+    """Return the names of slots that are not fields."""
     known = frozenset(names)
     slots = [
         name

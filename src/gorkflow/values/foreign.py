@@ -33,7 +33,7 @@ _NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator", "
 
 
 class Foreign(Kind):
-    """A type that only its own schema can read. What needs no such help is kept without it.
+    """A type that only its own schema can read. Types without such help are kept without it.
 
     Args:
         annotation: of the type.
@@ -41,7 +41,7 @@ class Foreign(Kind):
         free: keeps what needs no annotation.
 
     Raises:
-        Misfit: no value of it can be read back.
+        Misfit: If no value of it can be read back.
     """
 
     def __init__(self, annotation: Any, name: str, free: Kind) -> None:

@@ -32,7 +32,7 @@ class Free(Kind):
 
     Args:
         known: the kinds of scalars, by their class.
-        class_kind: returns the kind of a class, where whoever reads a value names its type. Read
+        class_kind: returns the kind of a class, where the reader of a value names its type. Read
             without one, it is plain data.
     """
 

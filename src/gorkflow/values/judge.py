@@ -1,4 +1,4 @@
-"""What pydantic says of values that people give: the only place where validators run."""
+"""The judgement of pydantic on values from callers: the only place where validators run."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

@@ -3,7 +3,7 @@
 The JSON of a value is a *record*. It says by itself what it stands for: texts, numbers, truth
 values, ``None``, lists, and dicts with texts as keys are their own JSON; everything else is an
 object whose ``"$"`` names the type. So a record reads the same under ``Path`` as under
-``Path | str``, and to read it runs nobody's code.
+``Path | str``, and reading it runs no code of yours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXTRA: Final = "$extra"
 PRIVATE: Final = "$private"
 """The key of a record for private attributes."""
 UNSET: Final = "$unset"
-"""The key of a record for names of fields that hold their default, since nobody set them."""
+"""The key of a record for names of fields that hold their default, since they were not set."""
 MADE_AS: Final = "__orig_class__"
 """The attribute in which Python keeps the arguments that a generic class was made with."""
 OF: Final = "$of"
@@ -82,7 +82,7 @@ class TooAmbiguous(Exception):  # noqa: N818 - as above
     """To find out which members of unions a value is of takes too long."""
 
     def __init__(self) -> None:
-        super().__init__("its unions are too ambiguous; tell their members apart by class")
+        super().__init__("its unions are too ambiguous; distinguish their members by class")
 
 
 class Unreadable(Exception):  # noqa: N818 - as above
@@ -115,7 +115,7 @@ class Writing:
         """Count what the record will need at least.
 
         Raises:
-            TooLarge: it is too much.
+            TooLarge: If it is too much.
         """
         self.room -= size
         if self.room < 0:
@@ -125,7 +125,7 @@ class Writing:
         """Return the record of a value one level down.
 
         Raises:
-            Misfit: there are too many levels, or what the kind raises.
+            Misfit: If there are too many levels, or what the kind raises.
         """
         known = self._known
         if self.room < self._calm:  # so large that parts may be shared: each is written once
@@ -152,8 +152,8 @@ class Writing:
         """Return the record of a value under one kind of several, what it changed, and its size.
 
         Raises:
-            Misfit: it is not of that kind.
-            TooAmbiguous: there were too many attempts.
+            Misfit: If it is not of that kind.
+            TooAmbiguous: If there were too many attempts.
         """
         room, depth, changes, waste = self.room, self.depth, self.changes, self._waste
         try:
@@ -183,8 +183,8 @@ class Reading:
         """Return the value of a record under one kind of several, and how much it changed.
 
         Raises:
-            Misfit: it is no record of that kind.
-            TooAmbiguous: there were too many attempts.
+            Misfit: If it is not a record of that kind.
+            TooAmbiguous: If there were too many attempts.
         """
         self._tries -= 1
         if self._tries < 0:
@@ -236,7 +236,7 @@ def digest_of(shape: Any) -> str:
 
 
 class Open:
-    """Stands for an annotation where whoever reads a value names its type: in the state of runs."""
+    """Stands for an annotation where the reader of a value names its type: in the state of runs."""
 
 
 class Kind:
@@ -258,7 +258,7 @@ class Kind:
         """Return the record of a value.
 
         Raises:
-            Misfit: it is not of this kind, or can't be kept exactly.
+            Misfit: If it is not of this kind, or can't be kept exactly.
         """
         raise NotImplementedError
 
@@ -266,8 +266,8 @@ class Kind:
         """Return the value that a record stands for. Runs none of the type's own code.
 
         Raises:
-            Misfit: it is not the record of such a value.
-            Unreadable: only the type's own function can read it, and that has failed.
+            Misfit: If it is not the record of such a value.
+            Unreadable: If only the type's own function can read it, and that has failed.
         """
         raise NotImplementedError
 
@@ -303,7 +303,7 @@ def inner_of(record: Any, label: str) -> Any:
     """Return what the record of a type holds.
 
     Raises:
-        Misfit: it is a record of another type.
+        Misfit: If it is a record of another type.
     """
     if type(record) is dict:
         found = cast("dict[str, Any]", record)
@@ -316,7 +316,7 @@ def check_name(record: dict[str, Any], labels: frozenset[str], reading: Reading)
     """Check that a record is of a class, or of one that has become it under another name.
 
     Raises:
-        Misfit: it was one of several classes, and so it is another of them that has gone.
+        Misfit: If it was one of several classes, and so it is another of them that has gone.
     """
     if record[MARK] in labels:
         return

@@ -1,4 +1,4 @@
-"""What a class holds: the fields of models, dataclasses, named tuples and typed dicts."""
+"""The members of a class: the fields of models, dataclasses, named tuples and typed dicts."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
@@ -25,7 +25,7 @@ from gorkflow.values.private import Private
 from gorkflow.values.scalars import SCALARS
 
 Bound = dict[Any, Any]
-"""What type variables stand for."""
+"""The values of type variables."""
 
 
 class Kinds(Protocol):
@@ -180,7 +180,7 @@ def hints_of(cls: Any, **more: Any) -> dict[str, Any]:
         **more: what other names stand for.
 
     Raises:
-        NotDefinedYet: one names a class that is still to be defined.
+        NotDefinedYet: If one names a class that is still to be defined.
     """
     around: dict[str, Any] = getattr(cls, "__pydantic_parent_namespace__", None) or {}
     local: dict[str, Any] = {cls.__name__: cls, **around, **more}

@@ -1,4 +1,4 @@
-"""What JSON has words for, and what holds several: lists, tuples, sets, deques."""
+"""The kinds that JSON has words for, and containers: lists, tuples, sets, deques."""
 
 # pyright: reportUnknownVariableType=false
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _text(record: Any, label: str) -> str:
     """Return the text that a record of a scalar holds.
 
     Raises:
-        Misfit: it holds something else.
+        Misfit: If it holds something else.
     """
     inner = inner_of(record, label)
     if type(inner) is not str:
@@ -144,7 +144,7 @@ def dump_items(values: Any, item: Kind, writing: Writing) -> list[Any]:
     """Return the records of items.
 
     Raises:
-        Misfit: one is not of the kind; it has its place.
+        Misfit: If one is not of the kind; it has its place.
     """
     length = len(values)
     writing.take(2 * length)
@@ -207,7 +207,7 @@ def load_items(records: Any, item: Kind, reading: Reading) -> list[Any]:
     """Return the items of records.
 
     Raises:
-        Misfit: one is not of the kind; it has its place.
+        Misfit: If one is not of the kind; it has its place.
     """
     found: list[Any] = records
     natives = item.natives

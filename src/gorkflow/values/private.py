@@ -25,7 +25,7 @@ class Private(NamedTuple):
     default: Callable[[dict[str, Any]], Any] | None
 
     def is_default(self, item: Any, fields: dict[str, Any]) -> bool:
-        """Return whether it is what any new instance would have, as far as that can be told."""
+        """Return whether it is what any new instance would have, as far as that is known."""
         default = self.default
         if default is None:
             return False
@@ -65,7 +65,7 @@ def _same(item: Any, default: Any, other: Any, seen: set[tuple[int, int]]) -> bo
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Return whether two values without parts can't be told apart."""
+    """Return whether two values without parts are alike."""
     if one is other:
         return True
     if type(one) is not type(other) or isinstance(one, _BY_IDENTITY):

@@ -85,7 +85,8 @@ def _parts(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def lost(record: Any, kept: Any) -> str | None:
     """Return the place of what a record says, and the record that was made from it does not.
 
-    What has no value, or was not set, counts as nothing. Plain data for a class may say more.
+    A field without a value, or that was not set, counts as nothing. Plain data for a class may say
+    more.
     """
     if isinstance(record, dict) and VALUE in record:
         return lost(_fields(record)[VALUE], kept)

@@ -107,7 +107,7 @@ def _zoned(value: dt.datetime | dt.time) -> str:
 
 
 def _unnamed(zone: dt.timezone) -> dt.timezone | None:
-    """Return a zone if it has no name of its own; two zones are equal whatever their names."""
+    """Return a zone if it has no name of its own; two zones are equal under any names."""
     return zone if repr(zone) == repr(dt.timezone(zone.utcoffset(None))) else None
 
 

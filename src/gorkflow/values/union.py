@@ -1,4 +1,4 @@
-"""What chooses between kinds, or stands for one: unions, names that are defined later."""
+"""The kinds that choose between kinds, or stand for one: unions, names that are defined later."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Union(Kind):
         """Check that no class of a record is one that this union does not know.
 
         Raises:
-            Misfit: one is; it may have been any of those that it knows, or none.
+            Misfit: If one is; it may have been any of those that it knows, or none.
         """
         items: Any = ()
         if type(record) is list:

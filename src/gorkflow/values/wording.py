@@ -1,4 +1,4 @@
-"""How messages are put: cut to a length, and safe from what others' ``__str__`` does."""
+"""The wording of messages: cut to a length, and safe from what others' ``__str__`` does."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def first_line(error: BaseException) -> str:
 
 
 def text_of(item: Any) -> str:
-    """Return ``str(item)``, whatever that does."""
+    """Return ``str(item)``, even if that raises."""
     try:
         return short(str(item))
     except Exception:  # noqa: BLE001 - somebody else's __str__

@@ -46,7 +46,7 @@ class MemoryStore(Schedules):
         keep_ended: how many ended runs to keep; the one that ended first is forgotten first.
 
     Raises:
-        StoreError: that is not a number of runs.
+        StoreError: If that is not a number of runs.
     """
 
     durable = False

@@ -61,7 +61,7 @@ def translated(path: str) -> Generator[None, None, None]:
     """Turn SQLite's errors, and those of values it can't hold, into ours.
 
     Raises:
-        StoreError: or the subclass that says what is the matter.
+        StoreError: If or the subclass that says what is the matter.
     """
     try:
         yield
@@ -94,7 +94,7 @@ class Settings:
         """Return a new connection; one thread at a time may use it.
 
         Raises:
-            StoreUnavailableError: the file is gone; SQLite would silently start an empty one.
+            StoreUnavailableError: If the file is gone; SQLite would silently start an empty one.
         """
         if not self.path.exists():
             raise StoreUnavailableError(f"the store {str(self.path)!r} is gone; restore it")
@@ -118,7 +118,7 @@ def prepare(settings: Settings) -> None:
     """Make the file if there is none. The lock keeps others from opening it meanwhile.
 
     Raises:
-        StoreUnavailableError: it can't be made, or is another program's: nothing is made beside it.
+        StoreUnavailableError: If it can't be made, or belongs to another program.
     """
     write = Path(f"{settings.path}.write")
     with translated(str(settings.path)):
@@ -175,7 +175,7 @@ class Writer:
     """The one connection of this store that writes.
 
     Raises:
-        StoreError: it can't be opened, or its schema can't be used.
+        StoreError: If it can't be opened, or its schema can't be used.
     """
 
     broken = False

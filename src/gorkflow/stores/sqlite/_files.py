@@ -23,7 +23,7 @@ def resolve(path: str) -> Path:
     """Return the one true name of the file, so that every process finds the same lock beside it.
 
     Raises:
-        StoreUnavailableError: there is no folder to put it in, or it is on a network disk.
+        StoreUnavailableError: If there is no folder to put it in, or it is on a network disk.
     """
     try:
         real = Path(os.path.realpath(path))

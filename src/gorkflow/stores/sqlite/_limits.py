@@ -99,8 +99,8 @@ def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
     """Return what is known of a limit.
 
     Raises:
-        ValueError: it can't be read.
-        TypeError: likewise.
+        ValueError: If it can't be read.
+        TypeError: If it has a wrong type.
     """
     concurrency, rate, per = json.loads(definition)
     limit = Limit(name, concurrency=concurrency, rate=rate, per=per)

@@ -98,7 +98,7 @@ class WriteLock:
             timeout: seconds to wait for it.
 
         Raises:
-            StoreUnavailableError: it did not become free in time.
+            StoreUnavailableError: If it did not become free in time.
         """
         if not self._handle.try_lock():
             self._wait(timeout)
@@ -156,7 +156,7 @@ class WorkerLocks:
             False: this process had locked it before.
 
         Raises:
-            StoreError: a living process has registered a worker of this id.
+            StoreError: If a living process has registered a worker of this id.
         """
         if worker_id in self._held:
             return False

@@ -139,7 +139,7 @@ def backup(reader: Reader, path: str) -> int:
     """Copy the database into a new file; return its size in bytes.
 
     Raises:
-        StoreError: there is such a file already, it can't be written, or isn't sound.
+        StoreError: If there is such a file already, it can't be written, or isn't sound.
     """
     target = Path(path).absolute()
     if os.path.lexists(target):
@@ -172,7 +172,7 @@ def _verify(partial: Path, expected: tuple[int, float]) -> None:
     """Check that the copy is sound.
 
     Raises:
-        StoreError: it is not.
+        StoreError: If it is not.
     """
     # Nobody else knows the file yet, so it needs no locks, and leaves no files beside it.
     with closing(sqlite3.connect(f"{partial.as_uri()}?immutable=1", uri=True)) as copy:
@@ -209,7 +209,7 @@ def _claim(target: Path) -> None:
     """Make the name ours, so that moving onto it replaces nothing of anybody else.
 
     Raises:
-        StoreError: somebody was faster.
+        StoreError: If somebody was faster.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

@@ -34,7 +34,7 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
     """Return the summary in a row of ``runs``.
 
     Raises:
-        StoreCorruptError: it can't be read.
+        StoreCorruptError: If it can't be read.
     """
     (_, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
      created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
@@ -62,8 +62,8 @@ def tag_pairs(text: str) -> tuple[tuple[str, str], ...]:
     """Return the tags of a row.
 
     Raises:
-        ValueError: they are none.
-        TypeError: they are something else.
+        ValueError: If they are none.
+        TypeError: If they are something else.
     """
     pairs = tuple((name, value) for name, value in json.loads(text))
     if not all(type(part) is str for pair in pairs for part in pair):
@@ -90,7 +90,7 @@ def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
     """Return everything recorded of a run.
 
     Raises:
-        StoreCorruptError: something of it can't be read, or is missing.
+        StoreCorruptError: If something of it can't be read, or is missing.
     """
     row = get_run(db, run_id)
     if row is None:
@@ -117,7 +117,7 @@ def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> 
     """Return events of a run above a ``seq``.
 
     Raises:
-        StoreCorruptError: one can't be read.
+        StoreCorruptError: If one can't be read.
     """
     found = db.execute(
         query("read_events"), {"run_id": run_id, "after": after, "limit": max(limit, _ALL)}

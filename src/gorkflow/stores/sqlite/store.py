@@ -66,8 +66,8 @@ class SqliteStore:
         busy_timeout: seconds to wait while another process writes, before that is an error.
 
     Raises:
-        StoreError: an argument makes no sense.
-        TypeError: it is not a path.
+        StoreError: If an argument makes no sense.
+        TypeError: If it is not a path.
     """
 
     durable = True
@@ -97,9 +97,9 @@ class SqliteStore:
         Opening twice is harmless.
 
         Raises:
-            StoreUnavailableError: it can't be opened or written, or is on a network file system.
-            StoreVersionError: its schema is newer than this code.
-            StoreCorruptError: it is damaged, or no database.
+            StoreUnavailableError: If it can't be opened or written, or is on a network file system.
+            StoreVersionError: If its schema is newer than this code.
+            StoreCorruptError: If it is damaged, or no database.
         """
         if self._home is not None:
             return
@@ -187,7 +187,7 @@ class SqliteStore:
         """Announce a worker, alive until ``unregister`` or the death of this process.
 
         Raises:
-            StoreError: a living process has registered a worker of this id.
+            StoreError: If a living process has registered a worker of this id.
         """
         home = self._opened()
         await home.writer.run(partial(_register, home=home, worker=worker))
