@@ -210,7 +210,7 @@ async def test_waking_from_the_nth_sleep_replays_nothing(
     naps = Workflow("naps", input=int).loop(nap, until=lambda n: n >= 2**40, max_iterations=99)
     async with Engine(store) as engine:
         handle = await engine.start(naps, 1)
-        while not (await engine.get_run(handle.run_id)).status.terminal:
+        while not (row := await engine.store.get_run(handle.run_id)) or not row.status.terminal:
             await engine.recover()
             await asyncio.sleep(0.002)
         assert await handle.result() == 2**40
@@ -443,7 +443,7 @@ async def test_a_run_that_is_cancelled_while_it_is_kept_ends_and_undoes(store: A
         store.read()
         await engine.cancel(run_id, reason="enough")
         assert store.read()[:2] == (0, 0)
-        assert await engine.wait(run_id) == Cancelled("", "enough")
+        assert await engine.wait(run_id) == Cancelled("", "enough; undone: add")
         assert calls == ["took back 5"]
         plain = (await engine.start(summing, 1)).run_id
         await rests(engine, plain)

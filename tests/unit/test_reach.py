@@ -1,7 +1,5 @@
 """What a run can still reach of its tree, after what has happened."""
 
-from dataclasses import replace
-
 from gorkflow.flow import UndoSpec, walk
 from gorkflow.machine.history import read
 from tests.machine.drive import (
@@ -14,6 +12,7 @@ from tests.machine.drive import (
     step,
     wait,
 )
+from tests.replacing import replace
 
 A, B, C, D, Q, THEN = map(step, ("a", "b", "c", "d", "q", "then"))
 

@@ -69,8 +69,8 @@ def enough(join: Join, total: int) -> int:
 
 
 def met(join: Join, total: int, completed: int) -> bool:
-    """Return whether so many completed branches decide a block, whatever becomes of the others."""
-    return verdict(join, Tally(total, completed=completed)) is not None
+    """Return whether so many completed branches complete a block, whatever the others do."""
+    return verdict(join, Tally(total, completed=completed)) is COMPLETED
 
 
 def tolerated(join: Join, total: int) -> int:
