@@ -179,7 +179,7 @@ def test_reason_of_a_block_that_was_drained():
 def test_reason_of_a_block_that_went_on_from_failures():
     results = {COMPLETED: ["a"], TOLERATED: ["b", "c"]}
     assert _reason(Join("all"), COMPLETED, results, 3) == (
-        "1 of 3 completed (a); all met after 3 s; b, c failed, and may"
+        "1 of 3 completed (a); all met after 3 s; b, c failed (tolerated)"
     )
 
 

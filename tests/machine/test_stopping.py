@@ -232,7 +232,7 @@ def test_the_verdict_says_that_it_went_on_from_what_timed_out():
     drive.complete("a")
     drive.fire("&a")
     verdict = drive.verdict("&a")
-    assert verdict.reason == "1 of 2 completed (a); all met after 0 s; b failed, and may"
+    assert verdict.reason == "1 of 2 completed (a); all met after 0 s; b failed (tolerated)"
     assert [(it.path, it.code, it.attempt) for it in verdict.failures] == [("b", "timeout", 0)]
     assert drive.output == (out("a"), None)
     drive.replays()
@@ -244,7 +244,7 @@ def test_the_verdict_says_so_of_any_failure_and_why_it_was_not_tried_again():
     drive.fail("b", retry=7.0)
     drive.fail("a")
     assert drive.verdict("&a").reason == (
-        "1 of 3 failed (a); all can't be met after 0 s; b failed, and may; "
+        "1 of 3 failed (a); all can't be met after 0 s; b failed (tolerated); "
         "b is not retried: that would be 2 s after the timeout of block '&a'"
     )
     assert drive.verdict("&a").failures == ()  # its event tells

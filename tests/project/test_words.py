@@ -16,13 +16,11 @@ from tests.project.repository import ROOT, SRC, files, is_generated, name
 
 LEFT: dict[str, int] = {
     "ARCHITECTURE.md": 9,
-    "cli": 4,
-    "docs/check.md": 10,
     "engine": 172,
-    "gorkflow": 35,
+    "gorkflow": 33,
     "insight": 5,
     "language": 38,
-    "machine": 60,
+    "machine": 56,
     "stores": 51,
 }
 """Findings that are still in a place. The numbers only go down."""

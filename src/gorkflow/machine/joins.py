@@ -14,7 +14,7 @@ from gorkflow.model import StepStatus
 from gorkflow.policy import Join
 
 COMPLETED, FAILED, CANCELLED = StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED
-TOLERATED = "failed, and may"
+TOLERATED = "failed (tolerated)"
 """How a branch ended that failed, but counts as completed: ``None`` stands in for it."""
 
 
