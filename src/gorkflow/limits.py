@@ -1,12 +1,12 @@
-"""Named limits: how many may go in, given who is in already. Pure; every store judges by this.
+"""The named limits: admit as many steps as there is room for. Pure; every store judges by this.
 
-How many run at a time is counted per worker, not per step: so a lease costs the same for one step
-and for thousands, a worker says at each call what it really holds, and what the dead held is gone
-with them.
+The number that runs is counted per worker, not per step: so a lease costs the same for one step and
+for thousands, a worker says at each call how many it holds, and a dead worker holds none.
 
-How many start within a time is a sliding-window log (B. Liu et al., "Rate limiting", the "sliding
-log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per`` seconds. A token
-bucket would let twice as many pass after a pause, which the services that count by windows refuse.
+The number that starts within a time is a sliding-window log (B. Liu et al., "Rate limiting", the
+"sliding log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per`` seconds.
+A token bucket would let twice as many pass after a pause, which services refuse that count by
+windows.
 Starts that lie close together are kept as one entry, which leaves the window as late as its latest
 start: so the log has at most 65 entries, and errs by less than 1/64 of ``per``, to the safe side.
 
@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 from gorkflow.policy import Limit
 
 _MERGED = 64
-"""Into so many parts a window is cut: starts within one part leave the window together."""
+"""Parts of a window: starts within one part leave the window together."""
 _PATIENCE = 2.0
-"""Seconds without a start after which a waiting worker has one kept for it by the others."""
+"""Seconds that a worker waits in vain before the others leave one place free for it."""
 _FORGOTTEN = 3.0
-"""Seconds after its latest question from which on a worker is believed to wait no longer."""
+"""Seconds after its latest question at which a worker waits no longer."""
 _SOON = 1.0
-"""Seconds ahead of its turn at which a step that waits for several limits begins to hold some."""
+"""Seconds before its turn at which a step that lacks one of its limits reserves the others."""
 
 
 class LimitRequest(NamedTuple):
@@ -38,18 +38,18 @@ class LimitRequest(NamedTuple):
 
     limits: tuple[Limit, ...]
     steps: int
-    """How many."""
+    """The number of steps."""
     defined_at: float = 0.0
     """When the run was created that brings this definition: the newest one holds for all."""
 
 
 class LimitGrant(NamedTuple):
-    """How many may start."""
+    """The steps that may start."""
 
     counts: tuple[int, ...]
     """For each request. The places that may start are taken, until a later call changes that."""
     ask_at: float | None = None
-    """When time alone lets in the next one, in seconds since the epoch."""
+    """When time alone admits the next step, in seconds since the epoch."""
     contended: bool = False
     """True if others hold the missing places: their release is not announced."""
     in_force: tuple[Limit, ...] = ()
@@ -63,12 +63,12 @@ class Lease:
     held: int = 0
     """Its steps that are in."""
     since: float | None = None
-    """Since when it waits without getting any; ``None``: it doesn't."""
+    """Since when it waits in vain; ``None``: it doesn't wait."""
     asked_at: float = 0.0
     unbegun: int = 0
-    """Its steps that were let in at a rate, and have not begun yet as far as it said."""
+    """Its admitted steps that have not begun yet, as far as it has said; for limits with a rate."""
     let_in_at: float = 0.0
-    """When the latest of these was."""
+    """When the latest of these was admitted."""
 
 
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -89,7 +89,7 @@ class Book:
     """By worker."""
 
     def started(self, count: int, at: float, now: float) -> None:
-        """Note starts at an instant that is not after now."""
+        """Record starts at an instant that is not after now."""
         window = self.limit.window
         if window is None or not count:
             return
@@ -145,7 +145,7 @@ class Book:
         return window[0] - unbegun - sum(count for _, _, count in self.current(now))
 
     def is_unsure(self, mine: Lease, now: float) -> bool:
-        """Return whether others may have begun, and have not said so yet: then there is room."""
+        """Return whether there may be room, once others say when their steps began."""
         window = self.limit.window
         return window is not None and any(
             lease.unbegun and lease.let_in_at + window[1] <= now
@@ -185,7 +185,7 @@ def settle(
     unbegun: Mapping[str, int] = NONE,
     began: Mapping[str, float] = NONE,
 ) -> LimitGrant:
-    """Let in as many as there is room for, in the order of the requests; change the books.
+    """Admit as many steps as there is room for, in the order of the requests; change the books.
 
     Args:
         books: of every limit that is held or asked for, by name; new ones are added.
@@ -248,7 +248,7 @@ class _Room:
 
     @property
     def left(self) -> float:
-        """How many may still go in."""
+        """The steps that may still be admitted."""
         return max(0, min(self.places, self.starts))
 
     @property
@@ -261,7 +261,7 @@ class _Room:
         return at if at > self._now else None
 
     def take(self, count: int) -> None:
-        """Let some in."""
+        """Admit some steps."""
         self._taken += count
         if count and self._book.limit.window is not None:
             self._mine.unbegun += count
@@ -274,7 +274,7 @@ class _Room:
         self.starts -= count
 
     def close(self, *, waits: bool) -> None:
-        """Write down what became of it."""
+        """Record in the lease what was admitted, and since when the worker waits."""
         mine = self._mine
         mine.held += self._taken
         if self._taken or not waits:
@@ -286,7 +286,7 @@ class _Room:
 
 
 def _starves(other: Lease, mine: Lease, now: float) -> bool:
-    """Whether a place is to be kept for another worker: it waits for long, and longer than we."""
+    """Return whether another worker has waited for long, and longer than we: it goes first."""
     return (
         other.since is not None
         and other.since <= now - _PATIENCE
@@ -330,9 +330,9 @@ class _Turn:
         elif at is not None:
             self.ask_at = at if self.ask_at is None else min(self.ask_at, at)
         if first and (at is None or at <= self._now + _SOON):
-            # The first in the queue of what it lacks holds one of each other limit, or those who
-            # need only that one would for ever be faster. The second doesn't, or a long queue
-            # for one limit would use up the others.
+            # The first step that lacks a limit reserves one place of each other limit it needs.
+            # Else steps that need only one of these would always be faster. The second step
+            # reserves nothing, or a long queue for one limit would use up the others.
             _keep(self.rooms[limit.name] for limit in request.limits if limit.name not in lacking)
 
 

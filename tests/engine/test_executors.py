@@ -383,7 +383,7 @@ async def test_an_executor_that_the_engine_does_not_have_is_named() -> None:
             with pytest.raises(WorkflowInvalidError, match=match):
                 await engine.start(workflow, 1)
         Client("memory:", workflows=[workflow])  # a client runs nothing
-        with pytest.raises(ValueError, match="'process' is a name of ours"):
+        with pytest.raises(ValueError, match="'process' is a reserved name"):
             Engine("memory:", executors={"process": pool})
     with pytest.raises(TypeError, match="must have submit"):
         Engine("memory:", executors={"gpu": 3})  # type: ignore[dict-item]

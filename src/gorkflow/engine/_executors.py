@@ -1,4 +1,4 @@
-"""The executors of an engine: threads, processes of ours, and what it was given.
+"""The executors of an engine: threads, our own processes, and the executors that it was given.
 
 A place takes work and a ``Report``, to which it reports on the event loop how the handler ended;
 what a result means, and when it comes too late, is the attempt's business. Async handlers need no
@@ -41,7 +41,7 @@ class Report(Protocol):
     """Receives what becomes of a handler, on the event loop unless said otherwise."""
 
     cancelled: bool
-    """Whether its result is of no interest any more."""
+    """True if its result will be ignored."""
 
     @property
     def label(self) -> str:
@@ -255,8 +255,8 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
     """Return the executors that an engine was given.
 
     Raises:
-        ValueError: one has the name of a place that every engine has.
-        TypeError: one is no executor.
+        ValueError: If one has a reserved name: "loop", "thread" or "process".
+        TypeError: If one is not an executor.
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"executors must map names to executors, not {brief(given)}")
@@ -264,7 +264,7 @@ def checked(given: Mapping[str, Executor]) -> Mapping[str, Executor]:
         if not isinstance(name, str):
             raise TypeError(f"executors: a name must be a text, not {brief(name)}")
         if name in BUILT_IN:
-            raise ValueError(f"executors: {name!r} is a name of ours; choose another")
+            raise ValueError(f"executors: {name!r} is a reserved name; choose another")
         if not callable(getattr(executor, "submit", None)):
             raise TypeError(
                 f"executors[{name!r}] must have submit(), as those of concurrent.futures, but is "

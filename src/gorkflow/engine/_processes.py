@@ -12,7 +12,7 @@ and Ctrl-C in the terminal is our business alone.
 
 When we die, it dies, so no step of a run that another worker takes over is still running. Our ends
 of the socket and of a pipe, the lifeline, close then. On Linux the kernel kills the group for the
-latter, whatever it is doing; elsewhere a thread of it does for the former, if the step lets threads
+latter, even if it is busy; elsewhere a thread of it does for the former, if the step lets threads
 run. A fork of ours (a pool of the program's, say) must not keep these ends open: it closes them.
 """
 

@@ -48,7 +48,7 @@ _KINDS = {cls.__name__: cls for cls in (Skipped, Cancelled)}
 
 
 class Ended(Struct):
-    """How a node ended, its output left aside."""
+    """The end of a node, without its output."""
 
     kind: str
     """The name of the ``Outcome``."""
@@ -75,13 +75,13 @@ class Job(Struct, kw_only=True):
     """The one input, or the list of all."""
     run_input: bytes | None = None
     outcomes: dict[str, Ended | None] = field(default_factory=dict)
-    """How the nodes ended that the step may read, by id; ``None``: they have not."""
+    """The ends of the nodes that the step may read, by id; ``None``: not ended."""
     outputs: dict[str, bytes] = field(default_factory=dict)
     """The outputs of those that completed."""
     state: dict[str, str] = field(default_factory=dict)
     """The state of the run that the step sees: JSON, by key."""
     program: str = ""
-    """What to import for the module ``__main__``; empty where the function is not in it."""
+    """The program to import as ``__main__``; empty where the function is not in it."""
 
 
 class _Result(Struct):
@@ -91,7 +91,7 @@ class _Result(Struct):
     writes: tuple[Write, ...] = ()
     failure: Failure | None = None
     thrown: Thrown | None = None
-    """What a retry policy looks at."""
+    """The facts that a retry policy looks at."""
 
 
 # ---- here -------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class _Outputs(Outputs):
 
 
 class _Host:
-    """What a context asks, answered from the job."""
+    """The host of a context: it answers from the job."""
 
     def __init__(self, job: Job, reads: Iterable[Node[Any, Any]], report: Report | None) -> None:
         self._job = job
