@@ -1,9 +1,9 @@
 """Questions about annotations: does a value of this one fit where that one is wanted?
 
-Subtyping itself is beartype's business (``is_subhint``), loaded when first needed. These rules
-differ because values travel as JSON: every receiver gets its own copy, so containers are covariant;
-an ``int`` is good for a ``float``; and what can't be known before a run (``Any``, a constraint)
-fits, and is validated when the value arrives.
+Subtyping itself is beartype's business (``is_subhint``), loaded when first needed. This module
+decides what differs because values travel as JSON: every receiver gets its own copy, so containers
+are covariant; an ``int`` is good for a ``float``; and an annotation that leaves a value open until
+the run (``Any``, a constraint) fits, and the value is validated when it arrives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing_extensions import is_typeddict
 
 from gorkflow.model import Outcome
 
-NO_ITEMS: Any = type("NoItems", (), {"__doc__": "Stands for the items of anything but a list."})
+NO_ITEMS: Any = type("NoItems", (), {"__doc__": "Stands for the items of no list."})
 _MAX_DEPTH = 40
 _cache: dict[tuple[Any, Any], Relation] = {}
 # The annotations are kept along, so that their identities stay taken.
@@ -37,7 +37,7 @@ _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 class Relation(enum.Enum):
-    """How one annotation relates to another."""
+    """The relation of one annotation to another."""
 
     SURE = "sure"
     """Every value of the one is a value of the other."""
@@ -231,7 +231,7 @@ def _unwrapped(annotation: Any) -> Any:
 
 
 def _open(annotation: Any) -> bool:
-    """Return whether only the value can decide."""
+    """Return whether only the value decides."""
     if annotation is Any or annotation is object or isinstance(annotation, str | TypeVar):
         return True
     origin = get_origin(annotation)

@@ -1,4 +1,4 @@
-"""The context of a step: ids, earlier outputs, dependencies, its own logger."""
+"""The context of a running step: ids, earlier outputs, dependencies, its own logger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger("gorkflow.step")
 
 
 class Host(Protocol):
-    """The engine's side of the context of one attempt. Nothing here may block."""
+    """The part of an engine that the context of one attempt needs. Nothing here may block."""
 
     @property
     def readable(self) -> frozenset[str]:
@@ -43,7 +43,7 @@ class Host(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt was cancelled or timed out."""
+        """True if the attempt was cancelled or timed out."""
         ...
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
@@ -55,7 +55,7 @@ class Host(Protocol):
         ...
 
     def report(self, done: float, total: float | None, message: str) -> None:
-        """Record the step's progress."""
+        """Report the step's progress."""
         ...
 
     def state(self) -> State:
@@ -152,20 +152,25 @@ class Outputs:
 
 
 class StepContext(Generic[Deps]):
-    """The view of a step on its run. Nothing here blocks; it works in threads too.
+    """The view of a running step on its run. Nothing here blocks; it works in threads too.
 
     Ask for it with a first parameter annotated ``StepContext``, or ``StepContext[Deps]`` to have
     ``deps`` typed.
 
     Example:
-        >>> from gorkflow import StepContext, Workflow, run, step
-        >>> @step
-        ... def charge(ctx: StepContext, cents: int) -> str:
-        ...     ctx.logger.info("charging %s", cents)
-        ...     return ctx.idempotency_key
-        >>> paying = Workflow("paying", input=int).then(charge)
-        >>> run(paying, 990, store="memory:", run_id="order-7")
-        'order-7:charge'
+        from gorkflow import StepContext, Workflow, run, step
+
+        @step
+        def price(item: str) -> int:
+            return 495
+
+        @step(reads=(price,))
+        def label(ctx: StepContext, cents: int) -> str:
+            ctx.logger.info("labels %s", ctx.run_input(str))
+            return f"{ctx.run_input(str)}: {ctx.outputs[price]} ({ctx.path}, attempt {ctx.attempt})"
+
+        flow = Workflow("labels", input=str).then(price).then(label)
+        assert run(flow, "tea", store="memory:") == "tea: 495 (label, attempt 1)"
     """
 
     __slots__ = (
@@ -201,7 +206,7 @@ class StepContext(Generic[Deps]):
         self._logger: _StepLogger | None = None
         self.run_id = run_id
         self.workflow_id = workflow_id
-        """The run's workflow, also inside a nested one."""
+        """The workflow of the run, also inside a nested workflow."""
         self.step_id = step_id
         self.path = path
         """The place in the run: nested workflows put their id before the step's."""
@@ -211,7 +216,7 @@ class StepContext(Generic[Deps]):
         """When this attempt times out, or the first of the blocks and workflows around it, or the
         run; ``None``: never."""
         self.deps: Deps = deps
-        """The object that the engine was given as ``deps=``."""
+        """The ``deps=`` of the engine."""
         self.outputs = Outputs(host, step_id)
         """Outputs of earlier nodes: ``ctx.outputs[node]``."""
 
@@ -224,7 +229,7 @@ class StepContext(Generic[Deps]):
     def idempotency_key(self) -> str:
         """The same for every attempt of this step in this run, crashes included; ≤ 200 bytes.
 
-        Pass it to services that recognise a repeated request by it.
+        Hand it to services that recognize a repeated request by it.
         """
         return _key(self.run_id, self.path)
 
@@ -232,7 +237,7 @@ class StepContext(Generic[Deps]):
     def undone_key(self) -> str | None:
         """In an undo step: the ``idempotency_key`` of the step that it undoes; else ``None``.
 
-        If the outcome of that step is unknown, a service may know it by this key.
+        If the outcome of that step is unknown, ask the service for it by this key.
         """
         undone = undone_path(self.path)
         return None if undone is None else _key(self.run_id, undone)
@@ -255,7 +260,7 @@ class StepContext(Generic[Deps]):
         """Return a copy of the input of the run.
 
         Args:
-            annotation: its type, as the workflow declares it.
+            annotation: Its type, as the workflow declares it.
 
         Raises:
             UnavailableError: If the workflow takes no input.
@@ -290,15 +295,15 @@ class StepContext(Generic[Deps]):
         """Report how far the step is, for people who watch. Not recorded.
 
         Args:
-            done: units done.
-            total: units in all; ``None``: unknown.
-            message: a few words.
+            done: The units that are done.
+            total: All units; ``None``: unknown.
+            message: A few words.
         """
         self._host.report(done, total, message)
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt was cancelled or timed out; what it returns is then discarded."""
+        """True if this attempt was cancelled or timed out; its result is then discarded."""
         return self._host.cancelled
 
     def raise_if_cancelled(self) -> None:
@@ -346,7 +351,7 @@ class NoDeps:
         """Raise what to do.
 
         Raises:
-            UnavailableError: If it is used at all.
+            UnavailableError: If it is called at all.
         """
         raise UnavailableError(
             f"step {self.__step_id!r} uses ctx.deps.{name}, but its engine was given no deps; "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Definition:
     """A compiled workflow. Plain data and functions; every option is resolved.
 
-    Inside maps and loops, the template of a path stands for the path.
+    A path in a map or loop is the template of the paths of its items or iterations.
     """
 
     workflow_id: str
@@ -35,7 +35,7 @@ class Definition:
     input: Any
     """The annotation of what the workflow takes; ``None``: nothing."""
     output: Any
-    """The annotation of what it gives."""
+    """The annotation of its output."""
     steps: Mapping[str, Step[Any, Any]]
     """By path."""
     conditions: Mapping[str, tuple[Condition, ...]]

@@ -45,9 +45,9 @@ class NodeSpec(_Spec, frozen=True, kw_only=True):
     mark: ClassVar[str] = ""
     """The end of a body's template, where the body may run several times: ``[]`` or ``#``."""
     is_scope: ClassVar[bool] = False
-    """Whether the paths of the nodes inside begin with its own path."""
+    """True if the paths of the nodes inside begin with its own path."""
     is_listed: ClassVar[bool] = False
-    """Whether the steps of a run include it: it does something, or waits for something."""
+    """True if the steps of a run include it: it does something, or waits for something."""
     id: str
 
     def children(self) -> tuple[NodeSpec, ...]:
@@ -66,7 +66,7 @@ class BlockSpec(NodeSpec, frozen=True, kw_only=True):
     join: Join = Join("all")
     on_failure: OnFailure = "drain"
     max_concurrency: int | None = None
-    """How many branches may be live at a time."""
+    """The most branches that are live at a time."""
     timeout: float | None = None
     """Seconds from when the block is entered."""
 
@@ -89,7 +89,7 @@ class PauseSpec(NodeSpec, frozen=True, kw_only=True):
     """A time to wait: a sleep, or the time after which a wait for a signal ends."""
 
     may_be_endless: ClassVar[bool] = False
-    """Whether it may have no time at all."""
+    """True if it may have no time at all."""
     is_listed: ClassVar[bool] = True
     until: float | None = None
     """When it is over, in seconds since the epoch."""
@@ -105,7 +105,7 @@ class StepSpec(NodeSpec, frozen=True, kw_only=True):
     name: str
     description: str = ""
     executor: str = "loop"
-    """The place where it runs: ``loop``, ``thread``, ``process``, or the name of an executor."""
+    """One of ``loop``, ``thread``, ``process``, or the name of an executor: where it runs."""
     timeout: float | None = None
     """Seconds per attempt, from when the handler begins."""
     retry: RetryPolicy = RetryPolicy(retries=0)
@@ -118,7 +118,7 @@ class StepSpec(NodeSpec, frozen=True, kw_only=True):
     """Digest of the JSON schema of what the step takes."""
     output_schema: str = ""
     settings: tuple[tuple[str, str], ...] = ()
-    """The settings of ``bind``: JSON by parameter, sorted by name."""
+    """The values that ``bind`` fixed: JSON by parameter, sorted by name."""
     undo: UndoSpec | None = None
 
 
@@ -127,7 +127,7 @@ class UndoSpec(_Spec, frozen=True, kw_only=True):
 
     step: StepSpec
     inputs: int
-    """How many the step to undo has. The undo step gets them, and then that step's output."""
+    """The number of the other step's inputs. This one gets them, and then the other's output."""
 
 
 class PassthroughSpec(NodeSpec, frozen=True, kw_only=True):
@@ -190,7 +190,7 @@ class MapSpec(BlockSpec, frozen=True, kw_only=True):
     mark: ClassVar[str] = "[]"
     body: Node
     keyed: bool = False
-    """Whether a function in the code, found by the map's id, gives the items their keys."""
+    """True if a function in the code, found by the map's id, gives the items their keys."""
 
     def children(self) -> tuple[NodeSpec, ...]:
         """Return the body."""
@@ -229,7 +229,7 @@ class TimeSpec(_Spec, frozen=True, kw_only=True):
 
     function: str
     is_due: bool
-    """Whether it says when the time is over; else how long it takes."""
+    """True if it says when the time is over; else it says how long it takes."""
     timeout: float | None = 10.0
 
 
@@ -267,7 +267,7 @@ class WorkflowSpec(NodeSpec, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds from when the workflow is entered."""
     takes_input: bool = True
-    """Else its nodes get ``None``, from the node before the workflow."""
+    """Else its nodes get ``None``, not the output of the node before the workflow."""
     input_schema: str = ""
     output_schema: str = ""
 
@@ -326,7 +326,7 @@ def is_template(path: str) -> bool:
 
 
 UNDO = "~undo"
-"""The end of an undo step's path, after the path of the undone step. No id has a ``~``."""
+"""The end of the path of an undo step, after that of the step it undoes. No id has a ``~``."""
 
 
 def undo_path(path: str) -> str:
@@ -376,7 +376,7 @@ class Place(NamedTuple):
 
     def walk(self, marks: Marks = _template_marks) -> Iterator[Place]:
         """Yield this place and all inside, in declared order, parents first."""
-        stack = [self]
+        stack: list[Place] = [self]
         while stack:
             place = stack.pop()
             yield place

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ru
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
 P = ParamSpec("P")
-"""The input of a step, as one value: ``[Order]``, or ``[tuple[Stock, Quote]]``. As a parameter
+"""The inputs of a step, as one value: ``[Order]``, or ``[tuple[Stock, Quote]]``. As a parameter
 specification it keeps the type variables of a generic function, which no type variable does."""
 
 if TYPE_CHECKING:

@@ -23,24 +23,24 @@ class Signal(Generic[T]):
 
     Two signals of the same name and type are the same.
 
+    Example:
+        from gorkflow import Engine, Signal, Workflow
+
+        approved = Signal("approved", bool)
+        review = Workflow("review", input=str).wait_for(approved)
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(review, "draft")
+            await handle.send(approved, True)
+            assert await handle.result() == ("draft", True)
+
     Args:
-        name: what it is known by: letters, digits, ``_``, ``.`` and ``-``, as in a step's id.
-        type: of the payload; ``None``: it has none, and is sent as ``None``.
+        name: 1 to 100 letters, digits, ``_``, ``.`` and ``-``, first a letter or digit.
+        type: The type of the payload. ``None``: it has none, and is sent as ``None``.
 
     Raises:
         WorkflowInvalidError: If the name is not valid, or values of this type can't be written as
             JSON.
-
-    Example:
-        from gorkflow import Engine, Signal, Workflow
-
-        approved = Signal("approved", str)
-        asking = Workflow("asking", input=int).wait_for(approved)
-
-        async with Engine("memory:") as engine:
-            handle = await engine.start(asking, 7)
-            await handle.send(approved, "Ann")
-            assert await handle.result() == (7, "Ann")
     """
 
     name: str

@@ -42,27 +42,34 @@ _LARGEST = 1e300  # sums of what is below this stay finite
 class State(MutableMapping[str, Any]):
     """Values under keys that all steps of a run share: a mapping that never blocks.
 
-    A step sees the earlier writes of its own branch and outside of it. Its own writes are recorded
-    with its result, or not at all. When branches join, their writes are merged. Two branches that
-    set one key to different values fail the block; ``incr`` and ``append`` of several branches add
-    up.
+    A step sees the writes that were committed before it, in its own branch and outside. Its own
+    writes are recorded with its result, or not at all. A join merges the writes of its branches.
+    Two branches that leave different values under one key fail the block; ``incr`` and ``append``
+    of several branches add up.
 
-    Values are what JSON can hold: models, dataclasses, lists, numbers, texts. Reading returns a
-    copy, as plain JSON data, or as a type with ``read``. To change it, write it back.
-
-    Args:
-        layers: what is seen through, innermost first.
-        path: of the step.
-        limit: bytes that one value may have as JSON.
+    A value is anything that JSON can hold: models, dataclasses, lists, numbers, texts. Reading
+    returns a copy, as plain JSON data, or, with ``read``, as an object of a type. Change the copy,
+    and write it back.
 
     Example:
-        >>> from gorkflow import StepContext, Workflow, run, step
-        >>> @step
-        ... def count(ctx: StepContext, page: str) -> int:
-        ...     return ctx.state.incr("pages")
-        >>> counting = Workflow("counting", input=str).then(count)
-        >>> run(counting, "index.html", store="memory:", state={"pages": 2})
-        3
+        from gorkflow import StepContext, Workflow, run, step
+
+        @step
+        def count(ctx: StepContext, word: str) -> int:
+            ctx.state.append("words", word)
+            return ctx.state.incr("letters", len(word))
+
+        @step
+        def report(ctx: StepContext, counted: list[int]) -> str:
+            return f"{ctx.state['letters']} letters in {ctx.state['words']}"
+
+        flow = Workflow("letters", input=list[str]).map(count).then(report)
+        assert run(flow, ["a", "bc"], store="memory:") == "3 letters in ['a', 'bc']"
+
+    Args:
+        layers: The overlays that the step sees through, innermost first.
+        path: The path of the step.
+        limit: The most bytes that one value may have as JSON.
     """
 
     __slots__ = ("_closed", "_layers", "_limit", "_lock", "_own", "_path")
@@ -96,9 +103,9 @@ class State(MutableMapping[str, Any]):
         """Return a copy of a value, as an object of a type.
 
         Args:
-            key: of the value.
-            annotation: its type.
-            default: what stands in where there is none.
+            key: The key of the value.
+            annotation: Its type.
+            default: Returned if there is no value.
 
         Raises:
             KeyError: If there is none, and no default.
@@ -137,7 +144,7 @@ class State(MutableMapping[str, Any]):
         """Set a value.
 
         Raises:
-            EncodingError: If it can't be written as JSON (an unknown class, say).
+            EncodingError: If JSON can't hold it (NaN, an unknown class).
             StepValueError: If the key is not a text of 1 to 200 characters.
             PayloadTooLargeError: If it is over the limit.
             UnavailableError: If the step has ended.
@@ -162,10 +169,10 @@ class State(MutableMapping[str, Any]):
     def incr(self, key: str, by: float = 1) -> float:
         """Add to a number, which begins at 0, and return what this step then sees.
 
-        Parallel branches may all do this to one key: what they added is added up.
+        Parallel branches may all do this to one key: their amounts are added up.
 
         Raises:
-            StepValueError: If the value or ``by`` is not a number.
+            StepValueError: If the key holds something else, or ``by`` is not a number.
             EncodingError: If the sum is too large for JSON.
             UnavailableError: If the step has ended.
         """
@@ -187,12 +194,12 @@ class State(MutableMapping[str, Any]):
     def append(self, key: str, value: Any) -> None:
         """Append to a list, which begins empty.
 
-        Parallel branches may all do this to one key: what they appended stands in the order in
-        which the branches are declared, or the items of the map.
+        Parallel branches may all do this to one key. Their items stand in the order in which the
+        branches, or the items of the map, are declared.
 
         Raises:
-            StepValueError: If the value is not a list.
-            EncodingError: If the value can't be written as JSON.
+            StepValueError: If the key holds something else.
+            EncodingError: If JSON can't hold the value.
             PayloadTooLargeError: If it is over the limit.
             UnavailableError: If the step has ended.
         """
@@ -262,7 +269,7 @@ def check_key(key: object) -> None:
     """Check that there may be such a key.
 
     Raises:
-        StepValueError: If the key is not valid.
+        StepValueError: If there may not.
     """
     problem = ""
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:

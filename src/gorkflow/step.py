@@ -35,23 +35,24 @@ def _step(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     default are inputs; the others are settings, which ``bind`` can fix.
 
     Args:
-        fn: the function, ``def`` or ``async def``, with every input and the output annotated.
-        **options: ``id`` (the function's name), ``name``, ``description``, ``timeout`` (seconds or
-            ``timedelta`` per attempt; none), ``retries`` (a number or ``RetryPolicy``; 0),
-            ``continue_on_error`` (False), ``reads`` (earlier nodes it reads; none), ``executor``
-            (where it runs: ``"process"``, or a name given to ``Engine(executors={…})``),
-            ``limits`` (named limits that it takes; none).
+        fn: The function, ``def`` or ``async def``, with every input and the output annotated.
+        **options: ``id`` (by default the function's name), ``name``, ``description``, ``timeout``
+            (seconds or ``timedelta`` per attempt; none), ``retries`` (a number or ``RetryPolicy``;
+            0), ``continue_on_error`` (False), ``reads`` (earlier nodes that it reads; none),
+            ``executor`` (``"process"``, or a name given to ``Engine(executors={…})``), ``limits``
+            (named limits that its attempts take; none).
 
     Raises:
         StepInvalidError: If the function can't be a step, or an option is unknown or out of range.
 
     Example:
-        >>> from gorkflow import step
-        >>> @step(timeout=5, retries=3)
-        ... def double(number: int) -> int:
-        ...     return 2 * number
-        >>> double(21)
-        42
+        from gorkflow import step
+
+        @step(timeout=5)
+        async def double(number: int) -> int:
+            return 2 * number
+
+        assert await double(21) == 42
     """
     if fn is not None:
         return _make(fn, options)

@@ -60,30 +60,36 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
 
+    Example:
+        from gorkflow import Workflow, run, step
+
+        @step
+        def words(text: str) -> list[str]:
+            return text.split()
+
+        @step
+        def length(word: str) -> int:
+            return len(word)
+
+        @step
+        def longest(lengths: list[int]) -> int:
+            return max(lengths)
+
+        flow = Workflow("longest", input=str).then(words).map(length).then(longest)
+        assert run(flow, "a pot of tea", store="memory:") == 3
+
     Args:
-        id: unique where the workflow is looked up, and within a workflow that holds it.
-        input: the type of what it takes; ``None``: it takes nothing.
-        name: for people; the id unless given.
-        description: for people.
-        version: for people; every run keeps the definition it was started with.
-        tags: go onto every run.
-        defaults: options that its steps inherit, field by field.
-        timeout: seconds (or ``timedelta``) from when it is entered; none.
+        id: Unique where the workflow is looked up, and within a workflow that holds it.
+        input: The type of its input. ``None``: it takes none.
+        name: For people. By default, the id.
+        description: For people.
+        version: For people. Every run keeps the definition it was started with.
+        tags: Strings by name, which every run gets.
+        defaults: Options that its steps inherit, field by field.
+        timeout: Seconds (or a ``timedelta``) from when it is entered. By default, none.
 
     Raises:
-        WorkflowInvalidError: If an argument is not valid; lists every problem.
-
-    Example:
-        >>> from gorkflow import Workflow, run, step
-        >>> @step
-        ... def double(number: int) -> int:
-        ...     return 2 * number
-        >>> @step
-        ... def add(left: int, right: int) -> int:
-        ...     return left + right
-        >>> block = Workflow("sums", input=int).parallel(double, double.options(id="again"))
-        >>> run(block.then(add), 10, store="memory:")
-        40
+        WorkflowInvalidError: If one of these is not valid.
     """
 
     @overload
@@ -183,7 +189,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         """Refuse: other workflows and runs share this one.
 
         Raises:
-            AttributeError: If it is called.
+            AttributeError: If it is called at all.
         """
         raise AttributeError(f"workflow {self.id!r} is immutable; its methods return new ones")
 
@@ -251,14 +257,14 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
     def replace(self, old: Node[Any, Any] | str, new: Node[Any, Any]) -> Self:
         """Return the workflow with one node swapped, say for a fake in a test.
 
-        The new node takes the id of the old one, so ``reads`` of it still work.
+        The new node takes over the id of the old one, so its readers still find it.
 
         Args:
-            old: the node, or its id; looked up in nested workflows too.
-            new: takes what the old one took and gives what the next one takes.
+            old: The node, or its id; looked up in nested workflows too.
+            new: A node whose types fit in the place of the old one.
 
         Raises:
-            WorkflowInvalidError: If the workflow has no such node, or the new one does not fit.
+            WorkflowInvalidError: If there is no such node, or the new one does not fit.
         """
         problems = node_problems((new,))
         if not isinstance(old, str | Node):
@@ -275,10 +281,10 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         """Return the workflow as an engine takes it; remembered.
 
         Args:
-            defaults: the engine's, which steps inherit last.
+            defaults: Those of the engine, which steps inherit last.
 
         Raises:
-            WorkflowInvalidError: If it is empty, or does not hold under these defaults.
+            WorkflowInvalidError: If it is empty, or not valid under these defaults.
         """
         problems = [] if defaults is None else defaults_problems(defaults)
         if problems:
@@ -298,8 +304,8 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         """Return the workflow with another element, checked in its place.
 
         Args:
-            element: ``None`` if too little is known.
-            problems: what the caller found so far.
+            element: ``None`` if its arguments are too wrong to make one.
+            problems: The problems that were found so far.
 
         Raises:
             WorkflowInvalidError: If there are problems.
@@ -404,7 +410,7 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         """Return the workflow with the choice at its end; this node runs where nothing holds.
 
         Raises:
-            WorkflowInvalidError: If a node of the choice can't stand there; lists why.
+            WorkflowInvalidError: If a node of the choice can't stand there; it lists why.
         """
         problems = node_problems((node,))
         if problems:

@@ -216,15 +216,15 @@ def test_inputs_in_another_order_are_recognised():
         (
             lambda: orders.then_if(lambda order: True, check),
             (
-                "'check' gives Stock, but where its condition does not hold its input goes "
-                "on, which is Order: give then_if a default="
+                "'check' gives Stock, but where its condition does not hold its input "
+                "is its output, which is Order: give then_if a default="
             ),
         ),
         (
             lambda: Workflow("w").then_if(lambda: True, tick),
             (
-                "'tick' gives int, but where its condition does not hold its input goes "
-                "on, which is nothing: give then_if a default="
+                "'tick' gives int, but where its condition does not hold its input "
+                "is its output, which is nothing: give then_if a default="
             ),
         ),
         (

@@ -1,1 +1,1 @@
-"""What can be told about workflows and runs without running them. Pure functions."""
+"""Insight into workflows without running them: a check, and drawings. Pure functions."""

@@ -64,7 +64,7 @@ class Advice:
     """One thing about a workflow that costs something, and what to write instead."""
 
     code: str
-    """Which kind it is; docs/check.md has them all."""
+    """Its kind; docs/check.md has them all."""
     path: str
     """The node that it is about; empty: the workflow itself."""
     message: str
@@ -157,7 +157,7 @@ def _inner_steps(steps: dict[str, Step[Any, Any]]) -> Iterator[Advice]:
 
 @record
 class _Span:
-    """How many seconds something takes until it has completed."""
+    """The seconds that something takes until it has completed."""
 
     least: float
     most: float
@@ -224,7 +224,7 @@ class _Durations:
 
 
 def _fails_late(node: NodeSpec) -> bool:
-    """Return whether a timeout is a failure: not where the join goes on with what there is."""
+    """Return whether a timeout is a failure: not where the join continues without the late ones."""
     return not isinstance(node, BlockSpec) or node.join.kind == "all"
 
 
@@ -292,10 +292,10 @@ def _last_end(node: ParallelSpec, inside: list[_Span]) -> float:
 
 @record
 class _Calls:
-    """How many attempts of one run take a limit."""
+    """The number of attempts of one run that take a limit."""
 
     least: float
-    """Of a run that completes."""
+    """In a run that completes."""
     most: float
 
 
@@ -393,7 +393,7 @@ def _total_calls(root: Place, limit: Limit) -> Advice:
 
 
 def _seconds_for(calls: float, limit: Limit) -> float:
-    """Return how long a number of calls takes at least, if nobody else makes any."""
+    """Return how long a number of calls takes at least, if there are no others."""
     if limit.window is None or calls <= 0:
         return 0.0
     starts, per = limit.window

@@ -1,1 +1,1 @@
-"""How steps and workflows are written and checked: what ``step.py`` and ``workflow.py`` rest on."""
+"""The language of steps and workflows: elements, types and options. ``workflow.py`` rests on it."""

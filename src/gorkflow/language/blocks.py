@@ -142,7 +142,7 @@ def make_block(
     id: Any,
     problems: list[str],
 ) -> Block | None:
-    """Return a block, or ``None`` where there is too little to go on; add what is wrong with it."""
+    """Return a block, or ``None`` if it can't be made; add its problems."""
     if not branches:
         problems.append("a parallel block needs at least one branch")
     bad = node_problems(branches)
@@ -169,7 +169,7 @@ def make_map(
     id: Any,
     problems: list[str],
 ) -> Map | None:
-    """Return a map, or ``None`` where there is too little to go on; add what is wrong with it."""
+    """Return a map, or ``None`` if it can't be made; add its problems."""
     bad = node_problems((node,))
     problems += bad
     rule = _join_of(join, problems)

@@ -60,7 +60,7 @@ def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_async_function(fn: Callable[..., Any]) -> bool:
-    """Return whether a call gives a coroutine, as far as the outermost function tells.
+    """Return whether a call gives a coroutine; only the outermost function counts.
 
     A plain function around an async one may run that to its end, so it is a plain function.
     """

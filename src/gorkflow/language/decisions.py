@@ -74,7 +74,7 @@ class Choice(Element):
             given = "nothing" if value.annotation is NOTHING else describe(value.annotation)
             walk.problems.append(
                 f"{node.id!r} gives {describe(annotation)}, but where its condition does not hold "
-                f"its input goes on, which is {given}: give then_if a default="
+                f"its input is its output, which is {given}: give then_if a default="
             )
             return [annotation]
         return []
@@ -139,7 +139,7 @@ class Loop(Element):
 def make_loop(
     node: Any, *, until: Any, max_iterations: Any, id: Any, problems: list[str]
 ) -> Loop | None:
-    """Return a loop, or ``None`` where there is too little to go on; add what is wrong with it."""
+    """Return a loop, or ``None`` if it can't be made; add its problems."""
     bad = node_problems((node,)) + condition_problems(until)
     problems += bad
     if not is_count(max_iterations):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
@@ -65,6 +65,16 @@ class Passthrough(Node[T, T], Element, Generic[T]):
 def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrough[T]:
     """Return a node that hands its input on, to keep it beside the results of other branches.
 
+    Example:
+        from gorkflow import Workflow, passthrough, run, step
+
+        @step
+        def length(text: str) -> int:
+            return len(text)
+
+        flow = Workflow("sized", input=str).parallel(passthrough(str), length)
+        assert run(flow, "tea", store="memory:") == ("tea", 3)
+
     Args:
         annotation: The type of its value.
         id: Unique in the workflow; needed for a second one.
@@ -72,15 +82,6 @@ def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrou
     Raises:
         WorkflowInvalidError: If the id is not valid, or values of this type can't be written as
             JSON.
-
-    Example:
-        >>> from gorkflow import Workflow, passthrough, run, step
-        >>> @step
-        ... def length(text: str) -> int:
-        ...     return len(text)
-        >>> beside = Workflow("beside", input=str).parallel(passthrough(str), length)
-        >>> run(beside, "tea", store="memory:")
-        ('tea', 3)
     """
     problems = id_problems("passthrough", id) + annotation_problems("passthrough takes", annotation)
     if problems:
@@ -165,8 +166,8 @@ def tree_of(chain: Chain[Any, Any], record: Record, place: Place) -> WorkflowSpe
 
     Args:
         chain: The workflow.
-        record: What compiling it found.
-        place: Where its nodes stand, and what they inherit from outside.
+        record: The findings of the typecheck.
+        place: The place of its nodes, and the options that they inherit from outside.
     """
     inside = place._replace(defaults=merged(place.defaults, chain.defaults))
     nodes = tuple([item.compiled(record, inside) for item in chain.elements])
@@ -304,7 +305,7 @@ def renamed(node: Any, node_id: str) -> Any:
 
 
 class _Swap:
-    def __init__(self, old_id: str, new: Any, *, nested: bool) -> None:
+    def __init__(self, old_id: str, new: Node[Any, Any], *, nested: bool) -> None:
         self._old_id = old_id
         self._new = new
         self._nested = nested
@@ -313,10 +314,11 @@ class _Swap:
     def element(self, element: Element) -> Element:
         if element.inside():
             return element.with_inside(self.node)
-        changed: Element = self.node(element)
-        return changed
+        node: Any = element
+        changed: Any = self.node(node)
+        return cast("Element", changed)
 
-    def node(self, node: Any) -> Any:
+    def node(self, node: Node[Any, Any]) -> Node[Any, Any]:
         if node.id == self._old_id:
             self.found = True
             return self._new

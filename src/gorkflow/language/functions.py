@@ -1,7 +1,7 @@
 """The functions of a workflow: which are the same, which data they hold, which steps they call.
 
-A function is its code, its defaults and what it closes over. Where it stands in a file, and its
-name, are not part of it: a lambda that is made anew for each request is the same each time.
+A function is its code, its defaults and what it closes over. Neither its place in a file nor
+its name is a part of it: a lambda that is made anew for each request is the same each time.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def steps_called_by(fn: Callable[..., Any]) -> Iterator[StepCall]:
     """Yield the steps that a function calls itself or through functions of its module.
 
     Names are followed as Python would: closures, globals, and attributes that stand there already.
-    What can't be followed for sure is left out, and so is a function without readable source.
+    Names that can't be followed for sure are left out, and so is a function without source.
     """
     seen: set[CodeType] = set()
     waiting: list[tuple[Any, tuple[str, ...]]] = [(unwrapped(fn), ())]

@@ -1,4 +1,4 @@
-"""What people write who expect a workflow to change in place, or to run itself."""
+"""The growth of workflows: warns code that expects one to change in place, or to run itself."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class WorkflowDroppedWarning(UserWarning):
 
 
 class Growth:
-    """What a workflow grew into, to tell when it runs whether somebody dropped that.
+    """The workflows that one grew into: when it runs, it warns if all of them were dropped.
 
-    What was run, grew further, or stands in another workflow was used, whether it lives or not.
+    A workflow that was run, grew further, or stands in another one was used, alive or not.
     """
 
     __slots__ = ("_branched", "_grown", "is_used", "place")
@@ -53,7 +53,7 @@ class Growth:
         self.place = place
         self.is_used = False
         self._branched = False
-        """Whether something that it grew into was used: then the others may be variants."""
+        """True if one that it grew into was used: then the others may be variants."""
         self._grown: list[tuple[weakref.ref[Chain[Any, Any]], Growth]] = []
 
     def add(self, workflow: Grown, growth: Growth) -> Grown:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INHERITED = ("timeout", "retries", "continue_on_error", "limits")
 OWN = ("id", "name", "description", "reads", "executor")
 _OF_TYPES = frozenset({"types", "typing", "typing_extensions"})
-"""Where the classes of annotations are from that are no classes themselves."""
+"""The modules of the classes of annotations that are not classes themselves."""
 _NO_RETRIES = RetryPolicy(retries=0)
 
 
@@ -44,7 +44,7 @@ class StepDefaults(TypedDict, total=False):
     retries: int | RetryPolicy
     """Attempts after the first, or a whole policy."""
     continue_on_error: bool
-    """Whether a final failure becomes the value ``None``."""
+    """True: a final failure becomes the value ``None``."""
     limits: Sequence[Limit]
     """Named limits that its attempts take before they run. ``()``: none."""
 
@@ -64,7 +64,7 @@ class StepOptions(TypedDict, total=False):
     retries: int | RetryPolicy | None
     """Attempts after the first, or a whole policy; none."""
     executor: str | None
-    """Where it runs: ``"process"``, or a name given to ``Engine(executors={…})``; unless given,
+    """Runs it elsewhere: ``"process"``, or a name given to ``Engine(executors={…})``; unless given,
     ``async def`` on the event loop (``"loop"``) and ``def`` in a thread (``"thread"``)."""
     limits: Sequence[Limit] | None
     """Named limits that its attempts take before they run; none. ``()``: none, though some would be
@@ -248,7 +248,7 @@ def checked_options(options: Mapping[str, Any], label: str) -> None:
     """Raise unless these can be the options of a step.
 
     Raises:
-        StepInvalidError: If one is unknown or out of range; lists all of these.
+        StepInvalidError: If one is unknown or out of range; it lists all of these.
     """
     problems = id_problems("step", options["id"]) + option_problems(options)
     if problems:

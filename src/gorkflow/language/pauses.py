@@ -24,7 +24,7 @@ from gorkflow.signal import Signal
 
 @record
 class Time:
-    """How long a pause takes. At most one of these is set; none: without end."""
+    """The time that a pause takes. At most one of these is set; none: without end."""
 
     seconds: float | None = None
     until: float | None = None
@@ -32,7 +32,7 @@ class Time:
     function: Condition | None = None
     """Says one of the two from the value."""
     is_due: bool = False
-    """Whether the function says the second."""
+    """True if the function says the second."""
 
     def typed(self, walk: Walk, value: Value, place: Place, pause_id: str) -> Any:
         """Check the function; return the annotation of what arrives, ``None`` for nothing."""
@@ -52,7 +52,7 @@ class Time:
 
 @record
 class Sleep(Element):
-    """A time to wait; the value goes on."""
+    """A time to wait; its output is its input."""
 
     named_by_options = False
     id: str
@@ -78,7 +78,7 @@ class Wait(Element):
     signal: str
     """Its name."""
     annotation: Any
-    """Of its payload."""
+    """The annotation of its payload."""
     time: Time
     default: Any = None
     """When timed out, if ``has_default``; else the wait fails."""
@@ -131,7 +131,7 @@ def make_sleep(duration: Any, until: Any, sleep_id: str | None, problems: list[s
 def make_wait(
     signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None, problems: list[str]
 ) -> Wait | None:
-    """Return a wait, or ``None`` where there is too little to go on; add what is wrong with it."""
+    """Return a wait, or ``None`` if it can't be made; add its problems."""
     if not isinstance(signal, Signal):
         problems.append(f"wait_for takes a Signal(name, type), not {brief(signal)}")
         return None

@@ -30,7 +30,7 @@ what stands under ``if __name__ == "__main__":`` runs once."""
 _importing = ""
 PROCESS = "process"
 LOCAL = ("loop", "thread")
-"""Where steps run in the engine's own process: async ones, and plain functions."""
+"""The places of steps in the engine's own process: of async ones, and of plain functions."""
 UNIMPORTABLE = "_gorkflow_target_"
 """Begins the names of modules that were loaded from files which no import finds by their names."""
 
@@ -144,7 +144,7 @@ def import_program(program: str) -> ModuleType:
         program: what ``program_of`` gave.
 
     Raises:
-        BaseException: If whatever its code raises.
+        BaseException: If its code raises it.
     """
     global _importing  # noqa: PLW0603 - a process imports one program
     _importing = program

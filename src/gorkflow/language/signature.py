@@ -1,6 +1,6 @@
 """The signature of a step: what its function takes and returns, and why it can't be a step.
 
-Of a generic function the type that arrives takes the place of its type variables.
+In a generic function, the type that arrives takes the place of the type variables.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Param(NamedTuple):
 
 @dataclass(frozen=True)
 class StepSignature:
-    """What a function takes and gives, as a step."""
+    """The inputs and the output of a function, as a step."""
 
     is_async: bool
     takes_context: bool
@@ -83,12 +83,12 @@ class StepSignature:
 
     @cached_property
     def is_generic(self) -> bool:
-        """Whether it has type variables, whose place the type that arrives takes."""
+        """True if it has type variables, whose place the type that arrives takes."""
         return any(map(type_variables, (*self.wanted, self.output)))
 
     @property
     def leaves_open(self) -> bool:
-        """Whether type variables are written in it."""
+        """True if type variables are written in it."""
         written = (type_variables(item, of_models=False) for item in (*self.wanted, self.output))
         return any(written)
 
@@ -148,7 +148,7 @@ def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
 
 
 def dropped(who: str, names: Sequence[str], gets: str) -> str:
-    """Return that somebody would drop what it gets, since all its parameters have defaults."""
+    """Return that a node would drop its value, since all its parameters have defaults."""
     shown = ", ".join(map(repr, names[:5]))
     kept = "has a default, so it is a setting and no input"
     if len(names) > 1:
@@ -286,7 +286,7 @@ def _mentions_context(annotation: Any) -> bool:
 
 
 def _check_values(signature: StepSignature, label: str) -> None:
-    """Raise unless every value can be written as JSON, as far as the annotations tell."""
+    """Raise unless every value can be written as JSON, as far as the annotations say."""
     if problem := generic_problem(signature.params, signature.output):
         raise StepInvalidError(f"{label}: {problem}")
     places = [(f"parameter {param.name!r}", param.annotation) for param in signature.params]

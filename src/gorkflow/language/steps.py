@@ -68,14 +68,15 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
     Calling a step calls the function: nothing is recorded, no engine is needed.
 
     Example:
-        >>> from gorkflow import step
-        >>> @step(timeout=5, retries=3)
-        ... def double(number: int) -> int:
-        ...     return 2 * number
-        >>> double.id, double(21)
-        ('double', 42)
-        >>> double.options(id="again").id
-        'again'
+        from gorkflow import step
+
+        @step(timeout=30, retries=2)
+        def total(prices: list[int], percent: int = 0) -> int:
+            return sum(prices) * (100 + percent) // 100
+
+        taxed = total.bind("taxed", percent=20)
+        assert taxed.id == "taxed"
+        assert taxed([100, 150]) == 300
     """
 
     name: str
@@ -84,24 +85,24 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
     """For people; the first line of the docstring unless given."""
     fn: Callable[..., Any]
     is_async: bool
-    """Whether the function is a coroutine function, to be run on the event loop."""
+    """True for a coroutine function, which runs on the event loop."""
     takes_context: bool
-    """Whether the first parameter is the ``StepContext``."""
+    """True if the first parameter is the ``StepContext``."""
     params: tuple[Param, ...]
     """The inputs: name and annotation of each."""
     wanted: tuple[Any, ...]
     """The annotations of the inputs."""
     output: Any
-    """What the function is annotated to return."""
+    """The annotation of what the function returns."""
     is_generic: bool
-    """Whether the type that arrives takes the place of type variables, in it or in its undo."""
+    """True if it, or its undo step, has type variables; the type that arrives takes their place."""
     reads: tuple[Node[Any, Any], ...]
     """Earlier nodes whose outputs the step reads through its context."""
     unused: tuple[str, ...]
-    """Parameters with a default, where there are no inputs and ``bind`` fixed none: what comes
-    would be dropped."""
+    """Parameters with a default, where there are no inputs and ``bind`` fixed none: a value would
+    be dropped."""
     undone_by: Step[Any, Any] | None
-    """What undoes it, should the run fail; given by ``undo``."""
+    """The step that undoes it, should the run fail; given by ``undo``."""
     _options: Mapping[str, Any]
     _signature: StepSignature
     _settings: Recorded
@@ -145,7 +146,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         """Refuse: workflows share their steps.
 
         Raises:
-            AttributeError: Always.
+            AttributeError: If it is called at all.
         """
         raise AttributeError(
             f"step {self.id!r} is immutable; {self.id}.options({name}=…) copies it"
@@ -157,7 +158,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What ``bind`` fixed, by parameter; fresh objects each time."""
+        """The values that ``bind`` fixed, by parameter; fresh objects each time."""
         return MappingProxyType(decoded(self.parameters, self._settings))
 
     @property
@@ -184,7 +185,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
             settings: those of the run, as they are recorded; the step's own unless given.
 
         Returns:
-            What the function returns; of an async one, the awaitable.
+            The result of the function; of an async one, the awaitable.
 
         Raises:
             StepValueError: If a setting does not match its parameter.
@@ -547,11 +548,11 @@ def _kind_problem(undo: Any) -> str:
     if inspect.isroutine(undo):
         name = undo.__name__
         return f"{name!r} is a plain function; write @step above `def {name}`"
-    if not isinstance(undo, Node):
-        return f"{brief(undo, 80)} is not a step; give one: @step above a function"
-    if not is_step(undo):
+    if is_step(undo):
+        return ""
+    if isinstance(undo, Node):
         return f"{undo!r} is not a single step; undo each step inside by a step of its own"
-    return ""
+    return f"{brief(undo, 80)} is not a step; give one: @step above a function"
 
 
 def _option_problem(undo: Step[Any, Any]) -> str:

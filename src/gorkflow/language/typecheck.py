@@ -41,25 +41,25 @@ _MAX_LISTED = 5
 
 
 class Value(NamedTuple):
-    """What flows from one node to the next."""
+    """A value that flows from one node to the next."""
 
     annotation: Any
     """``NOTHING`` at the start of a workflow without input."""
     sources: tuple[str, ...] = ()
     """Ids of the nodes it comes from: of a block, one per item."""
     ids: frozenset[str] = frozenset()
-    """What a step that gets it may read without a word."""
+    """Ids of the nodes that a step which gets it may read undeclared."""
     of_block: bool = False
-    """Whether it is the tuple that a block gives, which a step may take as a list, too."""
+    """True for the tuple that a block makes, which a step may take as a list, too."""
 
 
 class Place(NamedTuple):
-    """Where in the tree the walk is."""
+    """A place in the tree: where the walk is."""
 
     prefix: str
     """The path of the workflow around."""
     defaults: StepDefaults
-    """What steps inherit here."""
+    """The options that steps inherit here."""
     before: tuple[frozenset[str] | set[str], ...] = ()
     """Ids of the nodes that came before, per workflow around, innermost first."""
     siblings: frozenset[str] = _NO_IDS
@@ -67,7 +67,7 @@ class Place(NamedTuple):
     mark: str = ""
     """The end of the path of a body that runs several times."""
     joined: bool = False
-    """Whether a join gets the outcome, so that nothing takes the place of a failure."""
+    """True if a join gets the outcome, so that nothing takes the place of a failure."""
 
     def at(self, node_id: str) -> str:
         """Return the path of a node that stands here."""
@@ -81,7 +81,7 @@ class Element:
     mark: ClassVar[str] = ""
     """As that of its spec."""
     named_by_options: ClassVar[bool] = True
-    """Whether ``.options(id=…)`` gives it another id."""
+    """True if ``.options(id=…)`` gives it another id."""
     id: str
 
     @property
@@ -116,7 +116,7 @@ class Element:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Record:
-    """What a walk gathers on its way, by path."""
+    """The findings of a walk, by path."""
 
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     conditions: dict[str, tuple[Condition, ...]] = field(
@@ -140,7 +140,7 @@ class Walk:
 
     Args:
         limits: the named limits so far: one name can't stand for two.
-        compiles: whether to look into nested workflows again, for what only the whole tells.
+        compiles: True looks into nested workflows again, for findings that need the whole.
     """
 
     def __init__(
