@@ -23,7 +23,7 @@ from gorkflow import (
     step,
 )
 from gorkflow import events as ev
-from gorkflow.engine import _blocked
+from gorkflow.engine._compatibility import Misfit, blocked
 from gorkflow.store import RunRow, Transition, Written
 from tests.engine.support import Moody, in_loop, kinds
 
@@ -244,7 +244,7 @@ async def test_reruns_go_by_the_same_rule(tmp_path):
         with pytest.raises(RunBlockedError, match="size: the recorded value has no such field"):
             await engine.rerun("r", workflow=bad)
         async with Client(url) as client:
-            with pytest.raises(InputInvalidError, match=r"a client .* can't accept types"):
+            with pytest.raises(InputInvalidError, match="a Client can't accept types"):
                 await client.rerun("r", workflow=bad, accept_types=True)
         handle = await engine.rerun("r", workflow=bad, accept_types=True)
         await handle.outcome()
@@ -385,13 +385,13 @@ async def test_a_store_that_fails_once_types_are_accepted_loses_no_run(ways):
 
 @pytest.mark.parametrize("rerun", [False, True])
 def test_what_blocks_a_run_is_said_with_the_same_remedy(rerun):
-    types = str(_blocked.misfit("r", [], ["x is another"], rerun=rerun))
-    code = str(_blocked.misfit("r", ["step 'a' is gone"], ["x is another"], rerun=rerun))
+    types = str(blocked("r", Misfit([], ["x is another"]), rerun=rerun))
+    code = str(blocked("r", Misfit(["step 'a' is gone"], ["x is another"]), rerun=rerun))
     name, command = ("rerun", "rerun") if rerun else ("recover", "resume")
     assert f"{name}('r', accept_types=True)" in types
     assert f"gorkflow runs {command} r TARGET --accept-types" in types
     assert "accept" not in code
-    for said in (types, code, *([] if rerun else [str(_blocked.unreadable("r", "a", None))])):
+    for said in (types, code):
         assert f"{'Repeat' if rerun else 'Run'} it with code that fits, " in said
         assert said.endswith("or start a new run" if rerun else "or cancel it")
 

@@ -124,7 +124,7 @@ async def test_a_run_whose_conditions_are_gone_is_blocked(url: str) -> None:
     run_id = await started(url, old, 50)
     others = sizes((even, is_big), (negative, is_positive))
     async with Engine(url, workflows=[others], recover=False) as engine:
-        match = "the conditions of 'size' have changed: 'big' and 'positive' are gone"
+        match = "the conditions of 'size' have changed: 'big' and 'positive' are missing"
         with pytest.raises(RunBlockedError, match=match):
             await engine.recover(run_id)
 

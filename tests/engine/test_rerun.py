@@ -380,7 +380,7 @@ async def test_an_id_that_is_taken():
         assert calls == []
         with pytest.raises(DuplicateRunError, match="as a rerun of another run"):
             await engine.rerun("a", "right", run_id="b", if_exists="return")
-        with pytest.raises(DuplicateRunError, match="is no such rerun"):
+        with pytest.raises(DuplicateRunError, match="and not as a rerun"):
             await engine.rerun("b", "left", run_id="a", if_exists="return")
 
 

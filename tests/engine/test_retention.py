@@ -99,12 +99,13 @@ async def test_an_age_may_reach_back_before_all_time() -> None:
         assert await engine.delete_runs(timedelta.max) == 0
 
 
-@pytest.mark.parametrize(("given", "options"), [("completed", {}), (None, {"status": "failed"})])
 @in_loop
-async def test_listing_takes_a_filter(given: Any, options: Any) -> None:
+async def test_listing_takes_a_filter() -> None:
     async with Engine("memory:") as engine:
-        with pytest.raises(TypeError, match=r"write list_runs\(RunFilter\(status=…\)\), which has"):
-            await engine.list_runs(given, **options)
+        with pytest.raises(TypeError, match=r"write list_runs\(RunFilter\(status=…\)\), not"):
+            await engine.list_runs("completed")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'status'"):
+            await engine.list_runs(status="failed")  # type: ignore[call-arg]
 
 
 class Counting(MemoryStore):

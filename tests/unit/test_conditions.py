@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gorkflow.engine._conditions import in_order_of, places, problem
+from gorkflow.engine._compatibility import condition_problems, continued_by, places
 from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec, PassthroughSpec
 from gorkflow.step import step
 from gorkflow.workflow import Workflow
@@ -59,17 +59,18 @@ def test_a_single_condition_may_have_any_name() -> None:
     assert places(loop("done"), loop("finished")) == [0]
     assert places(choice("big:A"), choice("<lambda in line 3>:A")) == [0]
     assert places(loop("done"), None) == [None]
-    assert problem("c", loop("done"), loop("finished")) is None
+    assert not [*condition_problems("c", loop("done"), loop("finished"))]
 
 
 def test_the_problem_names_the_choice_and_what_is_gone() -> None:
-    told = "or no longer to be told from others"
     start = "the conditions of 'n/c' have changed:"
     then = choice("big:A", "small:B")
-    assert problem("n/c", then, choice("huge:A", "tiny:B")) == (
-        f"{start} 'big' and 'small' are gone, {told}"
-    )
-    assert problem("n/c", then, choice("big:A")) == f"{start} 'small' is gone, {told}"
+    assert [*condition_problems("n/c", then, choice("huge:A", "tiny:B"))] == [
+        f"{start} 'big' and 'small' are missing or ambiguous"
+    ]
+    assert [*condition_problems("n/c", then, choice("big:A"))] == [
+        f"{start} 'small' is missing or ambiguous"
+    ]
 
 
 def test_functions_come_in_the_order_of_the_run_and_unclear_ones_not_at_all() -> None:
@@ -92,7 +93,7 @@ def test_functions_come_in_the_order_of_the_run_and_unclear_ones_not_at_all() ->
         return start.when(first, one, id="c").when(second, two).otherwise(three).compile()
 
     def order(then, now):
-        found = in_order_of(then.tree, now.tree, now.conditions)
+        found = continued_by(now, then.tree, then.text).conditions
         return [condition.fn for condition in found.get("c", ())]
 
     assert order(flow(big, small), flow(small, big)) == [big, small]

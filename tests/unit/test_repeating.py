@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gorkflow import Workflow, WorkflowInvalidError, at_least, passthrough, step, tolerate
-from gorkflow.engine._match import differences, type_differences
+from gorkflow.engine._compatibility import misfit_of
 from gorkflow.insight.diagram import mermaid, text
 from tests.machine.drive import Drive
 
@@ -214,15 +214,12 @@ def fits(
             drive.begin(path)
         getattr(drive, what)(path, *fields)
     tree, code = drive.tree, now.compile()
-    return [
-        *differences(tree, code, drive.history),
-        *type_differences(tree, code, drive.history, thorough=False),
-    ]
+    found = misfit_of(tree, code, drive.history)
+    return [*found.problems, *found.types]
 
 
 def no_longer(path: str, which: str) -> str:
-    told = "gone, or no longer to be told from others"
-    return f"the conditions of {path!r} have changed: {which} {told}"
+    return f"the conditions of {path!r} have changed: {which} missing or ambiguous"
 
 
 def test_other_options_of_a_map_fit():

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from gorkflow import events as ev
 from gorkflow.codec import codec_of
-from gorkflow.engine._match import carried_on, differences, type_differences
+from gorkflow.engine._compatibility import continued_by, misfit_of
 from gorkflow.engine._values import Values
 from gorkflow.events import Default
 from gorkflow.signal import Signal
@@ -134,9 +134,8 @@ def changed(**changes: Any) -> Workflow[Any, Any]:
 
 def problems(now: Workflow[Any, Any], events: Any) -> list[str]:
     tree, code = FLOW.compile().tree, now.compile()
-    found = differences(tree, code, events)
-    found += type_differences(tree, code, events, thorough=False)
-    return [problem for problem in found if "'ship'" not in problem]
+    found = misfit_of(tree, code, events)
+    return [problem for problem in (*found.problems, *found.types) if "'ship'" not in problem]
 
 
 def test_another_type_of_signal_does_not_fit():
@@ -159,6 +158,6 @@ def test_other_options_of_a_wait_fit_and_the_recorded_ones_stay():
     now = changed(timeout=60)
     assert problems(now, HISTORY[:5]) == []
     then = FLOW.compile()
-    definition = carried_on(now.compile(), then.tree, then.text)
+    definition = continued_by(now.compile(), then.tree, then.text)
     values = values_of(HISTORY, definition)
     assert values.value(Default("approved")) in (Approval(by="nobody"), {"by": "nobody"})

@@ -1,4 +1,4 @@
-"""Runs that others left: claiming them, going on with them, giving back those that can't."""
+"""The claims of an engine: runs without an owner are taken over, and released if they can't run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextvars
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from gorkflow.engine import _blocked
+from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState, size_of
 from gorkflow.engine._driver import Driver
-from gorkflow.engine._match import carried_on, differences, type_differences
-from gorkflow.engine._recorded import reading, tree_of
+from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,
@@ -21,7 +20,7 @@ from gorkflow.errors import (
     StoreCorruptError,
     StoreError,
 )
-from gorkflow.events import CancelRequested, RunCreated, TypesAccepted
+from gorkflow.events import CancelRequested, TypesAccepted
 from gorkflow.listing import RunFilter
 from gorkflow.machine import replay
 from gorkflow.model import BLOCKED, UNDOING, RunStatus
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.flow import WorkflowSpec
     from gorkflow.machine import Machine
-    from gorkflow.store import Claim, Loaded, RunRow
+    from gorkflow.store import Claim, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -45,20 +43,25 @@ AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 _BATCH = 100  # runs claimed in one go
-_TOLD = 1000  # messages about blocked runs that are remembered, so as not to repeat them
+_LOGGED = 1000  # messages about blocked runs that are not repeated
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
 
 
-class Claims:
-    """Takes over runs that nobody carries.
+class _Dropped(NamedTuple):
+    token: int
+    why: RunBlockedError | None
 
-    Every claim ends in one of three ways: the run is carried here, it was given back, or it is in
-    ``dropped`` and will be given back. So no run stays ours that we don't carry.
+
+class Claims:
+    """Takes over runs that have no owner.
+
+    Every claim ends in one of three ways: the run is owned here, it was released, or it was dropped
+    and will be released. So the store names this worker for no run that it does not run.
 
     Args:
         runtime: the engine's.
         registry: the workflows it knows.
-        runs: those that it carries.
+        runs: the runs that it owns.
     """
 
     def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:
@@ -66,24 +69,23 @@ class Claims:
         self._registry = registry
         self._runs = runs
         self._context = contextvars.copy_context()
-        self._dropped: dict[str, int] = {}
-        self._blocked: dict[str, RunBlockedError] = {}
-        self._told: dict[str, str] = {}
+        self._dropped: dict[str, _Dropped] = {}
+        self._logged: dict[str, str] = {}
         self._unreadable: set[str] = set()
         self.left_some = False
-        """Whether the latest look left runs that there was no room for."""
+        """``True``: the latest look left runs, for lack of room."""
 
     def drop(self, run_id: str, token: int, why: BaseException | None = None) -> None:
-        """Have a run given back that is ours in the store, but not carried.
+        """Have a run released that is ours in the store, but has no driver.
 
         Args:
             run_id: the run.
             token: our lease on it.
-            why: what it was given up for, if for something.
+            why: the error that it was given up for, if any.
         """
-        if isinstance(why, RunBlockedError):
-            self._blocked[run_id] = why
-        self._dropped[run_id] = max(token, self._dropped.get(run_id, token))
+        before = self._dropped.get(run_id, _Dropped(token, None))
+        error = why if isinstance(why, RunBlockedError) else before.why
+        self._dropped[run_id] = _Dropped(max(token, before.token), error)
 
     async def recover(
         self,
@@ -93,16 +95,16 @@ class Claims:
         room: Callable[[], int] | None = None,
         accept_types: bool = False,
     ) -> list[str]:
-        """Take over runs that nobody carries; return their ids.
+        """Take over runs that have no owner; return their ids.
 
-        The caller has made sure that the lease holds. Should it end meanwhile, what is taken over
-        begins nothing until it is renewed; and what others have taken by then, the store refuses.
+        The caller has made sure that the lease holds. If it ends meanwhile, these runs start no
+        step until it is renewed, and the store rejects writes to runs that others have taken.
 
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.
-            run_id: only this run. It is an error then if it can't be carried on.
-            room: how many may be taken now; ``None``: all there are.
-            accept_types: whether runs go on whose types don't fit.
+            run_id: only this run, and raise if it can't be continued.
+            room: how many may be taken now; ``None``: all.
+            accept_types: whether to continue runs whose types don't fit.
         """
         taken: list[str] = []
         seen: set[str] = set()
@@ -131,9 +133,9 @@ class Claims:
                 return taken
 
     async def accept_types(self, workflow_ids: list[str]) -> list[str]:
-        """Take over runs that types alone keep from going on, due or not; return their ids.
+        """Take over runs that only types keep from continuing, due or not; return their ids.
 
-        ``recover`` does not see them: they were looked at just now, or wait for long.
+        ``recover`` does not see them: they were looked at just now, or are due much later.
 
         Args:
             workflow_ids: runs of these workflows, which the engine knows.
@@ -154,7 +156,7 @@ class Claims:
         return taken
 
     async def check(self, run_id: str) -> None:
-        """Check that the code here could run a run on that nobody has, due or not.
+        """Check that the code here could continue a run without an owner, due or not.
 
         Raises:
             RunBlockedError: If it could not; says why.
@@ -166,33 +168,34 @@ class Claims:
         if definition is None or definition.fingerprint == row.fingerprint:
             return
         with suppress(RunNotFoundError, StoreCorruptError), reading(run_id):
-            *_, problems, unfit = await self._judged(row, definition)
-            if problems or unfit:
-                raise _blocked.misfit(run_id, problems, unfit)
+            _, misfit = await self._judged(row, definition)
+            if misfit.problems or misfit.types:
+                raise compatibility.blocked(run_id, misfit)
 
     async def _types_differ(self, row: RunRow) -> bool:
-        """Return whether types that don't fit, and they alone, block a run that nobody has."""
+        """Return whether types that don't fit, and only they, block a run without an owner."""
         definition = self._registry.of_run(row.run_id, row.workflow_id)
         if definition is None or row.worker_id is not None:
             return False
         if definition.fingerprint == row.fingerprint and not row.reason.startswith(BLOCKED):
             return False
         with suppress(RunNotFoundError, StoreCorruptError), reading(row.run_id):
-            *_, problems, unfit = await self._judged(row, definition)
-            return bool(unfit) and not problems
+            _, misfit = await self._judged(row, definition)
+            return bool(misfit.types) and not misfit.problems
         return False
 
     async def _judged(
         self, row: RunRow, definition: Definition
-    ) -> tuple[Loaded, WorkflowSpec, list[str], list[str]]:
-        """Load a run; return it, its tree, what differs but for types, and which don't fit."""
-        loaded = await self._runtime.store.load(row.run_id)
-        if loaded is None:
-            raise RunNotFoundError(row.run_id)
-        tree, thorough = tree_of(loaded), row.run_id in self._unreadable
-        problems = differences(tree, definition, loaded.events, self._registry.executors)
-        unfit = type_differences(tree, definition, loaded.events, thorough=thorough)
-        return loaded, tree, problems, unfit
+    ) -> tuple[Recorded, compatibility.Misfit]:
+        """Load a run, and compare it with the code."""
+        run = await load(self._runtime.store, row.run_id)
+        return run, compatibility.misfit_of(
+            run.tree,
+            definition,
+            run.events,
+            self._registry.executors,
+            thorough=row.run_id in self._unreadable,
+        )
 
     async def has_work(self, row: RunRow) -> bool:
         """Return whether a run has something to do now, as ``Store.claim`` judges it."""
@@ -247,29 +250,27 @@ class Claims:
         run_id = claim.row.run_id
         definition = self._registry.of_run(run_id, claim.row.workflow_id)
         if definition is None:
-            raise _blocked.unknown(run_id, claim.row.workflow_id)
-        loaded, tree, problems, unfit = await self._judged(claim.row, definition)
-        if problems or (unfit and not accept_types):
-            raise _blocked.misfit(run_id, problems, unfit)
+            raise compatibility.unknown(run_id, claim.row.workflow_id)
+        run, misfit = await self._judged(claim.row, definition)
+        if misfit.problems or (misfit.types and not accept_types):
+            raise compatibility.blocked(run_id, misfit)
         self._unreadable.discard(run_id)
-        machine = replay(run_id, tree, loaded.events)
-        row, history = claim.row, [*loaded.events]
-        if unfit:
-            row, accepted = await self._accept(claim, machine, definition.fingerprint, unfit)
+        machine = replay(run_id, run.tree, run.events)
+        row, history = claim.row, [*run.events]
+        if misfit.types:
+            row, accepted = await self._accept(claim, machine, definition.fingerprint, misfit.types)
             history.append(accepted)
-        created = history[0]
-        assert isinstance(created, RunCreated)  # or the replay had failed
-        definition = carried_on(definition, tree, loaded.tree)
+        definition = compatibility.continued_by(definition, run.tree, run.text)
         values = Values(run_id, definition)
         values.note(history)
-        size = size_of(loaded.events)
-        run = RunState(definition, machine, values, created.timeout, created.defined_at, size)
-        return row, run
+        created, size = run.created, size_of(run.events)
+        state = RunState(definition, machine, values, created.timeout, created.defined_at, size)
+        return row, state
 
     async def _accept(
         self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]
     ) -> tuple[RunRow, TypesAccepted]:
-        """Record that somebody said that these types fit; return the row from then on, and how."""
+        """Record that these types were accepted; return the row from then on, and the event."""
         run_id = claim.row.run_id
         now = max(self._runtime.clock.now(), machine.at)
         event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
@@ -281,16 +282,16 @@ class Claims:
 
     def unreadable(self, run_id: str) -> None:
         """Have every value of a run read before it is taken over, since one could not be."""
-        if len(self._unreadable) > _TOLD:
+        if len(self._unreadable) > _LOGGED:
             self._unreadable.clear()
         self._unreadable.add(run_id)
 
     async def _put_back(self, claim: Claim, error: Exception) -> bool:
         """Release a run that can't be run here, to be looked at later; return whether it was."""
-        if len(self._told) > _TOLD:
-            self._told.clear()
-        if self._told.get(claim.row.run_id) != str(error):
-            self._told[claim.row.run_id] = str(error)  # once: it will be looked at again and again
+        if len(self._logged) > _LOGGED:
+            self._logged.clear()
+        if self._logged.get(claim.row.run_id) != str(error):
+            self._logged[claim.row.run_id] = str(error)  # once: the next look finds it again
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
         before = claim.row
@@ -300,7 +301,7 @@ class Claims:
         mail = await self._runtime.store.inbox(before.run_id, after=before.seen)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         seen = max((message.id for message in mail), default=before.seen)  # or it wakes it
-        # Where the workflow is not even known here, that says nothing about others.
+        # An unknown workflow says nothing about other workers.
         known = self._registry.of_run(before.run_id, before.workflow_id) is not None
         blocked = known and isinstance(error, RunBlockedError)
         reason = f"{BLOCKED if blocked else ''}{error}"
@@ -309,51 +310,52 @@ class Claims:
         self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
         return written == [Written.OK]
 
-    async def give_back(self, delay: float) -> None:
-        """Let go of the dropped runs, so that they go on: with us again, or with others.
+    async def release(self, delay: float) -> None:
+        """Release the dropped runs, so that this worker or another one continues them.
 
         Args:
             delay: seconds until then.
         """
         store, clock = self._runtime.store, self._runtime.clock
-        for run_id, token in list(self._dropped.items()):
+        for run_id, dropped in list(self._dropped.items()):
             try:
                 row = await store.get_run(run_id)
             except StoreCorruptError:
-                row = None  # nobody can carry it on
-            why = self._blocked.pop(run_id, None)
-            if row is not None and row.worker_id == self._runtime.worker_id and row.token == token:
+                row = None  # no worker can continue it
+            mine = row is not None and row.worker_id == self._runtime.worker_id
+            if row is not None and mine and row.token == dropped.token:
+                why = dropped.why
                 row = _released(row, clock.now() + (delay if why is None else _LOOK_AGAIN))
                 row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
                 await store.write([Append(row, (), row.seq)])
                 self._runtime.changed(run_id)
-            if self._dropped.get(run_id) == token:
+            if self._dropped.get(run_id) == dropped:
                 del self._dropped[run_id]
 
     async def cancel(self, run_id: str, reason: str) -> None:
-        """Cancel a run that this engine does not carry.
+        """Cancel a run that this engine does not own.
 
         Raises:
-            RunNotFoundError: there is no such run.
+            RunNotFoundError: If the run does not exist.
         """
         runtime = self._runtime
         store, clock = runtime.store, runtime.clock
-        await self.give_back(0.0)
+        await self.release(0.0)
         message = Message(id=0, run_id=run_id, kind="cancel", body=reason, at=clock.now())
         if not await store.post(message):
             if await store.get_run(run_id) is None:
                 raise RunNotFoundError(run_id)
             return
-        # Whoever carries it finds the message; if nobody does, we do what it says.
+        # Its owner finds the message. If it has none, this worker cancels it.
         for claim in await store.claim(runtime.worker_id, times=clock, run_id=run_id, limit=1):
             self.drop(run_id, claim.row.token)
             await self._cancel_unowned(claim, reason)
             self._dropped.pop(run_id, None)
 
     async def _cancel_unowned(self, claim: Claim, reason: str) -> None:
-        """Cancel a run that nobody carries: for that, its tree is enough.
+        """Cancel a run without an owner: for that, its tree is enough.
 
-        To undo what it did takes a worker that knows its workflow: it is left for one to claim.
+        To undo its steps takes a worker that knows its workflow: the run is left for one to claim.
         """
         store = self._runtime.store
         run_id = claim.row.run_id
@@ -361,11 +363,9 @@ class Claims:
         if kept is not None:
             machine = kept.machine
         else:
-            loaded = await store.load(run_id)
-            if loaded is None:
-                return
+            run = await load(store, run_id)
             with reading(run_id):
-                machine = replay(run_id, tree_of(loaded), loaded.events)
+                machine = replay(run_id, run.tree, run.events)
         seq = machine.seq
         undoing = machine.undoing is not None  # then it stands how the run ends
         now = max(self._runtime.clock.now(), machine.at)
@@ -386,7 +386,7 @@ class Claims:
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:
-    """Return the row of a run that nobody owns until ``due_at``; a delayed start stays delayed."""
+    """Return the row of a run without an owner until ``due_at``; a delayed start stays delayed."""
     if row.status is RunStatus.PENDING and row.due_at is not None:
         due_at = max(due_at, row.due_at)
     return replace(row, worker_id=None, due_at=due_at)

@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow._text import brief
 from gorkflow.definition import without_code
-from gorkflow.engine import _blocked
-from gorkflow.engine._match import carried_on, differences, type_differences
-from gorkflow.engine._recorded import reading, tree_of
-from gorkflow.engine._start import StartOptions, check_options, driver_for
-from gorkflow.errors import (
-    InputInvalidError,
-    RunNotEndedError,
-    RunNotFoundError,
-    StoreCorruptError,
-)
+from gorkflow.engine import _compatibility as compatibility
+from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._start import StartOptions, driver_for
+from gorkflow.errors import InputInvalidError, RunNotEndedError
 from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
-from gorkflow.machine.history import read
 from gorkflow.machine.rerun import Result, kept, locate, results
 from gorkflow.node import Node
 
@@ -29,8 +22,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver, Inbound
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.flow import WorkflowSpec
-    from gorkflow.store import Loaded, RunRow, Store
+    from gorkflow.store import RunRow
     from gorkflow.workflow import Workflow
 
 
@@ -55,27 +47,23 @@ async def driver_of_rerun(
         options: as the caller gave them.
         accept_types: whether types may differ.
     """
-    check_options(options)
     wanted = _step_id(from_step)
     code = None if workflow is None else registry.add(workflow)
-    loaded = await _loaded(runtime.store, origin, workflow)
-    row = loaded.row
-    created = loaded.events[0] if loaded.events else None
-    if not isinstance(created, RunCreated):
-        raise StoreCorruptError(f"run {row.run_id!r} has no first event; restore it from a backup")
-    tree, start, keep = _kept(loaded, wanted)
+    run = await load(runtime.store, origin)
+    row, created = run.row, run.created
+    _check_ended(row, workflow)
+    start, keep = _kept(run, wanted)
     more: list[Inbound] = [(ResultKept, path, None, fields) for path, fields in keep.items()]
     if registry.executors is None:
-        definition = without_code(row.workflow_id, tree, loaded.tree)
+        definition = without_code(row.workflow_id, run.tree, run.text)
     else:
         code = code or registry.of_run(row.run_id, row.workflow_id)
-        at = created.at
         ended = [
-            ResultKept(row.run_id, seq, path, at, *result)
+            ResultKept(row.run_id, seq, path, created.at, *result)
             for seq, (path, result) in enumerate(keep.items(), 2)
         ]
         definition, unfit = _definition(
-            code, loaded, tree, [created, *ended], registry.executors, accept=accept_types
+            code, run, [created, *ended], registry.executors, accept=accept_types
         )
         if unfit:
             more.append((TypesAccepted, "", None, (definition.fingerprint, tuple(unfit))))
@@ -101,12 +89,9 @@ def _step_id(from_step: Node[Any, Any] | str | None) -> str | None:
     return from_step.id if isinstance(from_step, Node) else from_step
 
 
-async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None) -> Loaded:
-    """Return a run that can be repeated."""
-    loaded = await store.load(run_id)
-    if loaded is None:
-        raise RunNotFoundError(run_id)
-    row = loaded.row
+def _check_ended(row: RunRow, workflow: Workflow[Any, Any] | None) -> None:
+    """Check that a run can be repeated, with this workflow."""
+    run_id = row.run_id
     if workflow is not None and workflow.id != row.workflow_id:
         raise InputInvalidError(
             f"run {run_id!r} belongs to workflow {row.workflow_id!r}, not to {workflow.id!r}; give "
@@ -118,18 +103,14 @@ async def _loaded(store: Store, run_id: str, workflow: Workflow[Any, Any] | None
             f"run {run_id!r} is {row.status.value}; wait until it has ended, or cancel it, and "
             "repeat it then",
         )
-    return loaded
 
 
-def _kept(
-    loaded: Loaded, from_step: str | None
-) -> tuple[WorkflowSpec, str | None, dict[str, Result]]:
-    """Return the tree of a run, the path to begin again at, and what is kept, by path."""
-    with reading(loaded.row.run_id):
-        tree = tree_of(loaded)
-        done = results(read(loaded.row.run_id, tree, loaded.events), loaded.events)
-        start = None if from_step is None else locate(tree, from_step, done)
-        return tree, start, kept(tree, done, start)
+def _kept(run: Recorded, from_step: str | None) -> tuple[str | None, dict[str, Result]]:
+    """Return the path to begin again at, and what is kept, by path."""
+    with reading(run.row.run_id):
+        done = results(run.history(), run.events)
+        start = None if from_step is None else locate(run.tree, from_step, done)
+        return start, kept(run.tree, done, start)
 
 
 def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOptions:
@@ -146,19 +127,17 @@ def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOpti
 
 def _definition(
     code: Definition | None,
-    loaded: Loaded,
-    tree: WorkflowSpec,
+    run: Recorded,
     history: Sequence[Event],
     executors: frozenset[str] | None,
     *,
     accept: bool,
 ) -> tuple[Definition, list[str]]:
-    """Return the code at hand under the tree of the run, and which types were accepted."""
-    run_id, workflow_id = loaded.row.run_id, loaded.row.workflow_id
+    """Return the code under the tree of the run, and the types that were accepted."""
+    run_id = run.row.run_id
     if code is None:
-        raise _blocked.unknown(run_id, workflow_id, rerun=True)
-    problems = differences(tree, code, history, executors)
-    unfit = type_differences(tree, code, history, thorough=False)
-    if problems or (unfit and not accept):
-        raise _blocked.misfit(run_id, problems, unfit, rerun=True)
-    return carried_on(code, tree, loaded.tree), unfit
+        raise compatibility.unknown(run_id, run.row.workflow_id, rerun=True)
+    misfit = compatibility.misfit_of(run.tree, code, history, executors)
+    if misfit.problems or (misfit.types and not accept):
+        raise compatibility.blocked(run_id, misfit, rerun=True)
+    return compatibility.continued_by(code, run.tree, run.text), misfit.types

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from gorkflow._logs import aside
 from gorkflow.codec import codec_of
-from gorkflow.engine import _blocked
 from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
     EncodingError,
@@ -80,7 +79,11 @@ def unreadable(run_id: str, path: str, error: BaseException | None) -> RunBlocke
     name = exception_name(UnreadableError)
     if not isinstance(error, UnreadableError) and (failure is None or failure.type != name):
         return None
-    return _blocked.unreadable(run_id, path, error)
+    return RunBlockedError(
+        run_id,
+        f"run {run_id!r} has a value for {path!r} that can't be read: {error}. Run it with code "
+        "that fits, or cancel it",
+    )
 
 
 def code_of(error: BaseException) -> FailureCode:

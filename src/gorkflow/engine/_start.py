@@ -71,31 +71,6 @@ def new_id(now: float) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def new_driver(
-    runtime: Runtime,
-    definition: Definition,
-    value: object,
-    options: StartOptions,
-    *,
-    claimed: bool,
-) -> Driver:
-    """Return the driver of a run that is about to be recorded.
-
-    Args:
-        runtime: the engine's.
-        definition: what to run.
-        value: the run's input.
-        options: as the caller gave them.
-        claimed: whether this engine will carry it.
-
-    Raises:
-        InputInvalidError: something is not valid.
-    """
-    check_options(options)
-    data = checked_input(definition, value, runtime.max_payload)
-    return driver_for(runtime, definition, data, options, claimed=claimed)
-
-
 def driver_for(
     runtime: Runtime,
     definition: Definition,
@@ -108,22 +83,26 @@ def driver_for(
     state: tuple[Write, ...] = (),
     more: Iterable[Inbound] = (),
 ) -> Driver:
-    """Return the driver of a run with this input.
+    """Return the driver of a run that is about to be recorded.
 
     Args:
         runtime: the engine's.
         definition: what to run.
         data: the exact bytes of the run's input.
-        options: for its start.
-        claimed: whether this engine will carry it.
+        options: as the caller gave them.
+        claimed: whether this engine will run it.
         origin: the run that it repeats, and the path from which.
         defined_at: when its definition was new, if not now; in seconds since the epoch.
         state: what its state begins with, unless the options say it.
-        more: what is recorded right after that it was created.
+        more: events to record right after its creation.
 
     Raises:
-        InputInvalidError: an option is not valid.
+        InputInvalidError: If an option is not valid.
     """
+    if options.get("if_exists", "raise") not in ("raise", "return"):  # it may be unhashable
+        raise InputInvalidError(
+            f"if_exists must be 'raise' or 'return', not {brief(options.get('if_exists'))}"
+        )
     row = _row(runtime, definition, options, claimed=claimed)
     timeout = _timeout(definition, options.get("timeout"))
     machine = Machine(row.run_id, definition.tree)
@@ -148,7 +127,7 @@ def _row(
 ) -> RunRow:
     now = runtime.clock.now()
     delay = _delay(options.get("delay"))
-    # Others may claim a run that nobody has, so one that begins late is left to whoever is there.
+    # A run that begins late is left to any worker: this one may be gone by then.
     claimed = claimed and (delay <= NAP or not runtime.recovers)
     return RunRow(
         run_id=_run_id(options.get("run_id"), now),
@@ -168,10 +147,10 @@ def _row(
 
 
 async def same_start(store: Store, driver: Driver) -> None:
-    """Check that the run which has the id was started in the same way: workflow, input, origin.
+    """Check that the run which has the id has the same workflow, input, origin and state.
 
     Raises:
-        DuplicateRunError: it is another one.
+        DuplicateRunError: If it has not.
     """
     run_id = driver.run_id
     row = await store.get_run(run_id)
@@ -183,7 +162,7 @@ async def same_start(store: Store, driver: Driver) -> None:
     else:
         _, data, _, *origin, state, _ = driver.opening[0][3]
         if [first[0].origin, first[0].from_step] != origin:
-            what = "as a rerun of another run" if first[0].origin else "and is no such rerun"
+            what = "as a rerun of another run" if first[0].origin else "and not as a rerun"
         elif not _is_same(driver.definition.input, first[0].input, data):
             what = "with another input"
         elif not same_writes(first[0].state, state):
@@ -194,7 +173,7 @@ async def same_start(store: Store, driver: Driver) -> None:
 
 
 def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
-    """Whether two inputs are equal, in whatever order the items of sets and dicts were written."""
+    """Return whether two inputs are equal; the order of items in sets and dicts does not count."""
     if one == other or one is None or other is None:
         return one == other
     codec = codec_of(annotation)
@@ -206,25 +185,13 @@ def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
 
 
 def _unordered(value: _Json) -> str:
-    """Return JSON in which no order counts; in Python, 1 and True are equal, too."""
+    """Return JSON without any order; in Python, 1 and True are equal, too."""
     if isinstance(value, dict):
         parts = (f"{name!r}:{_unordered(item)}" for name, item in value.items())
         return f"{{{','.join(sorted(parts))}}}"
     if isinstance(value, list):
         return f"[{','.join(sorted(map(_unordered, value)))}]"
     return repr(value)
-
-
-def check_options(options: StartOptions) -> None:
-    """Check what is not part of the run's row.
-
-    Raises:
-        InputInvalidError: If ``if_exists`` is neither of its values.
-    """
-    if options.get("if_exists", "raise") not in ("raise", "return"):  # it may be unhashable
-        raise InputInvalidError(
-            f"if_exists must be 'raise' or 'return', not {brief(options.get('if_exists'))}"
-        )
 
 
 def run_id_of(given: object, name: str = "run_id") -> str:
@@ -258,7 +225,7 @@ def checked_input(definition: Definition, value: object, limit: int) -> bytes | 
     """Return the input of a run as it is recorded.
 
     Raises:
-        InputInvalidError: it is not valid.
+        InputInvalidError: If it is not valid.
     """
     if definition.input is None:
         if value is not None:
@@ -324,7 +291,7 @@ def checked_priority(priority: object) -> int:
     """Return the priority of a run.
 
     Raises:
-        InputInvalidError: it is not valid.
+        InputInvalidError: If it is not valid.
     """
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > _MAX_PRIORITY:
         raise InputInvalidError(
@@ -354,7 +321,7 @@ def checked_tags(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return tags as they are recorded.
 
     Raises:
-        InputInvalidError: they are not valid.
+        InputInvalidError: If they are not valid.
     """
     if not isinstance(tags, Mapping):
         raise InputInvalidError(f"tags must map names to texts, not {brief(tags)}")

@@ -276,7 +276,7 @@ class Worker:
 
     async def _recover_all(self, *, accept_types: bool) -> list[str]:
         await self.lease.ensure()
-        await self.claims.give_back(0.0)
+        await self.claims.release(0.0)
         workflow_ids = self._registry.ids()
         self._watched.update(workflow_ids)
         if not workflow_ids:
@@ -286,7 +286,7 @@ class Worker:
 
     async def _recover_one(self, run_id: str, *, accept_types: bool) -> list[str]:
         await self.lease.ensure()
-        await self.claims.give_back(0.0)
+        await self.claims.release(0.0)
         taken = await self.claims.recover(None, run_id, accept_types=accept_types)
         self._watched.update(
             self.runs.drivers[taken_id].definition.workflow_id
@@ -342,13 +342,13 @@ class Worker:
 
     async def _look(self) -> None:
         if self.runtime.closing:
-            await self.claims.give_back(0.0)
+            await self.claims.release(0.0)
             return
         await self.lease.ensure()
         if self.runs.stopped:
-            await self.claims.give_back(0.0)
+            await self.claims.release(0.0)
             await self._take(self.runs.stopped, once=True)
-        await self.claims.give_back(RETRY)
+        await self.claims.release(RETRY)
         await self._take(self._followed)
         await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
         if self.runtime.recovers:

@@ -21,7 +21,14 @@ from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import driver_of_rerun
 from gorkflow.engine._runtime import Runtime
 from gorkflow.engine._settings import MAX_PAYLOAD, Settings, clock_of, store_of
-from gorkflow.engine._start import StartOptions, new_driver, new_id, run_id_of, same_start
+from gorkflow.engine._start import (
+    StartOptions,
+    checked_input,
+    driver_for,
+    new_id,
+    run_id_of,
+    same_start,
+)
 from gorkflow.engine._sync import Turns, shared
 from gorkflow.engine._threads import Functions, ThreadPool
 from gorkflow.engine._within import calling
@@ -373,7 +380,8 @@ class Client:
                 exclusive=exclusive,
                 state=state,
             )
-            driver = new_driver(worker.runtime, definition, input, options, claimed=self._executes)
+            data = checked_input(definition, input, self._settings.max_payload)
+            driver = driver_for(worker.runtime, definition, data, options, claimed=self._executes)
             return await self._begin(driver, if_exists)
 
     async def _begin(self, driver: Driver, if_exists: str) -> RunHandle[Any]:
@@ -702,8 +710,8 @@ class Client:
     ) -> int:
         """Delete runs that ended before an instant, with all that is kept of them.
 
-        It uses many short transactions, so that other work goes on. If interrupted, it may leave a
-        run without some of its events; the next call deletes that one.
+        It uses many short transactions, so that others can work meanwhile. If interrupted, it may
+        leave a run without some of its events; the next call deletes that one.
 
         Example:
             from datetime import timedelta

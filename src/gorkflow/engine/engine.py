@@ -113,7 +113,7 @@ class Engine(Client):
 
     @property
     def recovers(self) -> bool:
-        """Whether it takes up runs that others queued or left. May be set before it is opened."""
+        """``True``: it continues runs that others queued or left. Set it before it is opened."""
         return self._recovers
 
     @recovers.setter

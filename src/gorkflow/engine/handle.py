@@ -223,8 +223,8 @@ class EventFeed:
     ) -> None:
         self._read = read
         self.cursor = after
-        """Where to begin later: ``engine.events(after=cursor)``. The feed has yielded all events
-        before it. It moves by pages, so up to a thousand events may come twice."""
+        """The place to continue at: ``engine.events(after=cursor)``. All events before it were
+        yielded. It moves by pages, so up to a thousand events may come twice."""
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the recorded events, then new ones, for ever."""
