@@ -36,12 +36,12 @@ from gorkflow.flow import (
     undo_path,
     walk,
 )
-from gorkflow.language._settings import misfits
+from gorkflow.language.options import misfits
 from gorkflow.machine.history import read
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
-    from gorkflow.language._elements import Condition
+    from gorkflow.language.callables import Condition
     from gorkflow.machine.reach import Reach
 
 _NOTHING: Any = object()
