@@ -1,4 +1,4 @@
-"""Whether what is kept of each run makes sense: its history, folded as a recovery would."""
+"""The damage in a store: checks of each run: its history, folded as a recovery would."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _contradiction(loaded: Loaded) -> str:
     """Return in what the summary differs from the history; empty: in nothing.
 
     Raises:
-        GorkflowError: something can't be read or replayed, or not be shown.
+        GorkflowError: If something can't be read or replayed, or not be shown.
     """
     row = loaded.row
     with reading(row.run_id):

@@ -211,7 +211,7 @@ class Expansion(Evaluation):
         return Expanded, (count, _distinct(self._asked, keys))
 
     def _code(self, error: BaseException) -> FailureCode:
-        """What is no list, or no key, is a matter of values; what raises is one of code."""
+        """A wrong list or key is a failure of values; an exception is one of code."""
         invalid = isinstance(error, ValueInvalidError)
         return FailureCode.VALIDATION if invalid else FailureCode.CONDITION
 
@@ -235,7 +235,7 @@ def _distinct(asked: str, keys: list[Any]) -> tuple[str, ...]:
     """Return keys as they stand in paths.
 
     Raises:
-        StepValueError: one can't stand there, or two are the same.
+        StepValueError: If one can't stand there, or two are the same.
     """
     from urllib.parse import quote  # slow to load, and only needed for keys
 

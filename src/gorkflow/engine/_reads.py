@@ -84,7 +84,7 @@ class Reads:
         self._closed = False
         self._drivers: Mapping[str, Driver] = {}
         self._latest: dict[str, Driver] = {}
-        """Of the runs that somebody waits for, who ran them here last."""
+        """The last drivers of the runs that are awaited here."""
 
     def changed(self, run_id: str) -> None:
         """Wake those that wait for events of a run, or of any."""
@@ -226,7 +226,8 @@ class Reads:
             wait_blocked: whether to wait on where no worker's code fits.
 
         Raises:
-            RunBlockedError: If a worker that looked at it can't go on with it, and none has it now.
+            RunBlockedError: If the latest worker that looked at it can't continue it, and none has
+                it now.
         """
         known = None if driver is None else _as_ended_here(driver)
         if known is not None and known.status is not RunStatus.FAILED:
@@ -271,7 +272,7 @@ class Reads:
         """Check that a run, if there is one, is of this workflow: its output is of another type.
 
         Raises:
-            RunError: it is of another one.
+            RunError: If it is of another one.
         """
         with self._asking():
             row = await self._store.get_run(run_id)
@@ -454,14 +455,14 @@ class _Woken(asyncio.Event):
     """Set when there may be something new, or never will be."""
 
     closed = False
-    """Whether the engine was closed while somebody waited for it."""
+    """Whether the engine was closed during the wait for it."""
 
 
 async def _sleep(woken: _Woken, delay: float, longest: float) -> float:
     """Wait until woken, or for ``delay`` seconds; return the next delay.
 
     Raises:
-        EngineClosedError: the engine was closed meanwhile.
+        EngineClosedError: If the engine was closed meanwhile.
     """
     with background(), contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):

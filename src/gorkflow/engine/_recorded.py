@@ -131,7 +131,7 @@ def reading(run_id: str) -> Generator[None]:
     anything: a path without a node, a loop that never began, an index into a text.
 
     Raises:
-        StoreCorruptError: In place of a foreign error.
+        StoreCorruptError: If a foreign error is raised, in its place.
     """
     try:
         yield

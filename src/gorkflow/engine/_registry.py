@@ -49,7 +49,7 @@ class Registry:
         Runs that have begun keep the functions of the older one.
 
         Raises:
-            WorkflowInvalidError: it does not work with the engine's defaults or executors.
+            WorkflowInvalidError: If it does not work with the engine's defaults or executors.
         """
         known_as = workflow.id if isinstance(workflow, Workflow) else None
         if known_as is None or self._workflows.get(known_as) is not workflow:
@@ -78,8 +78,8 @@ class Registry:
         """Add those that an engine was given.
 
         Raises:
-            TypeError: it is one workflow, not several.
-            WorkflowInvalidError: two have the same id, or one does not work with the engine.
+            TypeError: If it is one workflow, not several.
+            WorkflowInvalidError: If two have the same id, or one does not work with the engine.
         """
         if isinstance(workflows, Workflow):
             raise TypeError("workflows must be a list: write Engine(workflows=[workflow])")
@@ -92,7 +92,7 @@ class Registry:
         """Add a workflow whose id is not taken by a different one.
 
         Raises:
-            WorkflowInvalidError: it is, or the workflow does not work with the engine.
+            WorkflowInvalidError: If it is, or the workflow does not work with the engine.
         """
         known = self._definitions.get(getattr(workflow, "id", ""))
         if known is not None and not same_workflow(known, self._compiled(workflow)):

@@ -1,4 +1,4 @@
-"""Whether what a step raised is worth another try: the one place that judges.
+"""The judgement of retries: whether an exception is worth another try: the one place that judges.
 
 An exception speaks for more than its class. What it was raised ``from`` counts as if the step had
 raised that, and so do the errors of a group, such as a ``TaskGroup`` makes. ``__context__`` does
@@ -35,7 +35,7 @@ _MOST = 100_000
 
 @guarded()
 class Thrown:
-    """What a policy looks at in an exception."""
+    """The facts of an exception for a policy."""
 
     errors: frozenset[Names]
     """Those that have to be worth another try, each of them: the error, or all errors of the group
@@ -43,7 +43,7 @@ class Thrown:
     names: Names
     """All that anything in it is called."""
     is_final: bool = False
-    """Never tried again, whatever the policy says."""
+    """Never tried again, under any policy."""
     delay: float | None = None
     """Seconds after which it asked to be tried again."""
 

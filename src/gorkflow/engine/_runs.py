@@ -1,4 +1,4 @@
-"""The runs that an engine carries: started here, or taken over."""
+"""The live runs of an engine: started here, or taken over."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Runs:
         self.resting: dict[str, None] = {}
         """Runs that were suspended here, or queued, and have not come back."""
         self.left: list[str] = []
-        """Runs that were let go though they had not ended, as the engine was closed."""
+        """Runs that had not ended when the engine was closed."""
         self.stopped: set[str] = set()
         """Runs that the lease stopped, to be continued here if no other worker has them."""
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
@@ -84,10 +84,10 @@ class Runs:
         """Record a new run and begin it; returns when it is durable.
 
         Raises:
-            DuplicateRunError: the id is taken.
-            ResourceBusyError: another live run has the resource.
-            EngineClosedError: the engine was closed before it was recorded.
-            StoreError: the store failed; it was not recorded.
+            DuplicateRunError: If the id is taken.
+            ResourceBusyError: If another live run has the resource.
+            EngineClosedError: If the engine was closed before it was recorded.
+            StoreError: If the store failed; it was not recorded.
         """
         while (rival := self.drivers.get(driver.run_id)) is not None:
             # What a duplicate finds in the store must be whole; and if the rival could not be
@@ -110,7 +110,7 @@ class Runs:
             raise error.with_traceback(None)  # shared by all that were to be recorded with it
 
     def carry(self, driver: Driver) -> None:
-        """Go on with a run that was taken over."""
+        """Continue a run that was taken over."""
         self._add(driver)
         self.resting.pop(driver.run_id, None)
         if _interruptions(driver) >= _SUSPECT:
@@ -190,7 +190,7 @@ class Runs:
             self._room()
 
     def _remember(self, driver: Driver) -> None:
-        """Take note of a run that has not ended."""
+        """Record a run that has not ended."""
         why = driver.done.result()
         if driver.machine.status.terminal:
             self.inside.discard(driver.run_id)
@@ -256,17 +256,17 @@ class Runs:
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
     def let_go(self) -> list[asyncio.Task[None]]:
-        """Give up every run; return the tasks of handlers that were told to stop, now or before."""
+        """Give up every run; return the tasks of handlers that were cancelled, now or before."""
         for driver in list(self.drivers.values()):
             driver.close(EngineClosedError(LEFT))
         return [*self._cleaning]
 
 
 class Suspects:
-    """Runs that may be what kills their workers: they are carried one at a time.
+    """Runs that may be what kills their workers: they run one at a time.
 
-    A step that takes its process down interrupts the innocent around it as often as itself. Carried
-    alone, only the guilty one is interrupted again, until it has failed for it; the others go on.
+    A step that takes its process down interrupts the innocent around it as often as itself. Alone,
+    only the guilty one is interrupted again, until it has failed for it; the others continue.
 
     Args:
         runtime: the engine's.
@@ -281,7 +281,7 @@ class Suspects:
         self._current: Driver | None = None
 
     def add(self, driver: Driver) -> None:
-        """Have a run carried when its turn comes: those interrupted least go first."""
+        """Continue a run when its turn comes: those interrupted least go first."""
         place = (_interruptions(driver), next(self._arrivals), driver)
         heapq.heappush(self._waiting, place)
         logger.warning(
@@ -294,7 +294,7 @@ class Suspects:
         self._runtime.loop.call_soon(self._next)
 
     def left(self, driver: Driver) -> None:
-        """Take note that a run has ended, was given up, or has done no harm for long enough."""
+        """Record that a run has ended, was released, or has done no harm for long enough."""
         if driver is self._current:
             self._current = None
             self._next()

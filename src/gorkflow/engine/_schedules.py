@@ -241,7 +241,7 @@ class Scheduler:
         self._mend_at = float("-inf")
 
     async def start_due(self, workflow_ids: Container[str]) -> None:
-        """Start what is due soon, or was while nobody looked.
+        """Start runs that are due soon, or that were missed.
 
         Args:
             workflow_ids: whose schedules this engine looks after.

@@ -124,7 +124,7 @@ class Inbox:
     """The messages of one run, as far as its owner has seen them.
 
     They stay in the store until the append that records their effect, so none is lost and none is
-    used twice, whatever happens to the process.
+    used twice, even if the process dies.
 
     Args:
         machine: of the run; knows who waits for what.
@@ -137,7 +137,7 @@ class Inbox:
         self.seen = 0
         """The id of the latest message that was put in."""
         self.size = 0
-        """About how many bytes the signals take that nobody has taken."""
+        """An estimate of the bytes of the signals that were not taken."""
         self._consumed: list[int] = []
         self._machine = machine
         self._payloads = payloads

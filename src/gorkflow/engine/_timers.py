@@ -35,8 +35,8 @@ class Timers:
     def look(self, latest: float) -> tuple[float, float]:
         """Return the time of day, and by how much it was set ahead since the look before.
 
-        Also if it was set back while the run was elsewhere, or nowhere: by how much, at the least,
-        its latest event tells.
+        Also if it was set back while the run was elsewhere, or nowhere: by how much, its latest
+        event says at the least.
 
         Args:
             latest: when that was recorded, in seconds since the epoch.
@@ -49,7 +49,7 @@ class Timers:
 
     @property
     def are_off(self) -> bool:
-        """Whether the clock was set since the machine was last told of it."""
+        """Whether the clock was set since the machine last learned of it."""
         return self._moved != self._clock.moved
 
     def set(self, command: StartTimer, fire: Callable[[str, str], object]) -> None:

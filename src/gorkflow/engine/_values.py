@@ -1,4 +1,4 @@
-"""References become values here: for the step about to run, and for whoever reads the result.
+"""References become values here: for the step about to run, and for the reader of the result.
 
 Every value is rebuilt from its recorded bytes each time, so no two branches ever share an object.
 """
@@ -53,14 +53,14 @@ class Values:
     ) -> None:
         self.run_id = run_id
         self._accepted = False
-        """Whether somebody said that other types fit, so that what they recorded is judged anew."""
+        """Whether other types were accepted, so that recorded values are judged anew."""
         self.definition = definition
         self._tree = tree
         self._bytes: dict[int, tuple[bytes, str]] = {}
         self._composed: dict[int, tuple[Ref, str]] = {}
         self._failures: dict[int, Failure] = {}
         self._lists: dict[Ref, tuple[list[bytes], Any]] = {}
-        """The items of recorded lists that somebody wanted one of, and their annotation: split
+        """The items of recorded lists that were read before, and their annotation: split
         once, for reading each of 10,000 items must not decode the others."""
 
     def note(self, events: Iterable[ev.Event]) -> None:
@@ -93,10 +93,10 @@ class Values:
     # ---- values ---------------------------------------------------------------------------
 
     def value(self, ref: Ref) -> Any:
-        """Return a fresh object for a reference, of the types of whoever produced it.
+        """Return a fresh object for a reference, of the types of its producer.
 
         Raises:
-            StepValueError: the recorded bytes don't match the annotation any more.
+            StepValueError: If the recorded bytes don't match the annotation any more.
         """
         return self.received(ref, Any)
 
@@ -107,12 +107,12 @@ class Values:
             wanted: the annotations of its parameters. None: it gets nothing; one: the whole value;
                 more: the items of a tuple.
             ref: the value.
-            again: whether a function got it before: then only its type counts. What a validator
-                said of it then may not hold any more, such as that a file exists.
+            again: whether a function got it before: then only its type counts. The answer of a
+                validator may be outdated, such as that a file exists.
 
         Raises:
-            StepValueError: a value does not match the annotation that it is received under.
-            UnreadableError: only a type's own function can read it, and that has failed.
+            StepValueError: If a value does not match the annotation that it is received under.
+            UnreadableError: If only a type's own function can read it, and that has failed.
         """
         if not wanted:
             return ()
@@ -128,8 +128,8 @@ class Values:
         that.
 
         Raises:
-            StepValueError: the value does not match.
-            UnreadableError: only its type's own function can read it, and that has failed.
+            StepValueError: If the value does not match.
+            UnreadableError: If only its type's own function can read it, and that has failed.
         """
         found = self._bytes.get(ref) if type(ref) is int else None
         if found is not None:  # what one step returned, as nearly always
@@ -183,7 +183,7 @@ class Values:
         """Return how many items a list has.
 
         Raises:
-            StepValueError: the value is no list.
+            StepValueError: If the value is not a list.
         """
         ref, _ = self._followed(ref)
         if isinstance(ref, tuple):
@@ -331,7 +331,7 @@ class Values:
 
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is of no use here
 TUPLE = b'{"$":"tuple","$v":'
-"""What the record of a tuple begins with."""
+"""The first bytes of a tuple's record."""
 _SEQUENCE = re.compile(r'(?:\{"\$":"(?:tuple|deque)","\$v":)?\[')
 
 
@@ -343,7 +343,7 @@ def _items(data: bytes) -> list[bytes]:
     """Return the records of the items of a list, tuple or deque, each with its exact bytes.
 
     Raises:
-        StepValueError: It is neither.
+        StepValueError: If it is neither.
     """
     text = data.decode()
     begin = _SEQUENCE.match(text)

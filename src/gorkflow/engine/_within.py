@@ -5,10 +5,10 @@ named limits, and would have them for ever if that run needed one of them. So:
 
 - a run that was started in a step, or that a step waits for, is let in beyond
   ``max_concurrent_runs``;
-- while a step waits for a run, others may have its slots; when the run has ended, it goes on at
-  once, so for a moment one more step may run than ``max_concurrent_steps`` says;
-- a named limit is not lent: the step may need what it protects to itself. Where the run can't get
-  it before the step has ended, the step gets an error at once.
+- while a step waits for a run, others may have its slots; when the run has ended, it continues at
+once, so for a moment one more step may run than ``max_concurrent_steps`` says;
+- a named limit is not lent: the step may need what it protects to itself. If the run can't get it
+before the step has ended, the step gets an error at once.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Asking(Frame):
         self.machine.ask(question)
 
     def answered(self, event: ev.Event) -> None:
-        """Go on with the answer."""
+        """Continue with the answer."""
         raise NotImplementedError
 
     def inside(self) -> Iterable[Frame]:
@@ -64,7 +64,7 @@ class Asking(Frame):
             super().receive(event)
 
     def withdraw(self, reason: str) -> None:
-        """Stop whoever looks for the answer."""
+        """Stop the function that looks for the answer."""
         self.machine.command(CancelStep(self.path, 1, reason))
 
     def stop(self, strength: Strength, reason: str) -> None:
@@ -233,7 +233,7 @@ class LoopFrame(Asking):
         return False
 
     def _judged(self, *, held: bool) -> bool:
-        """Take the condition's word, and return whether to go on."""
+        """Take the condition's answer, and return whether to continue."""
         spec: LoopSpec = self.spec
         if held:
             self.end(StepStatus.COMPLETED, value=self.value)

@@ -183,9 +183,9 @@ class BlockFrame(Frame):
         self.decided_at = self.machine.emit(ev.BlockDecided, self.path, *fields).seq
 
     def _untold(self, verdict: StepStatus) -> tuple[Failure, ...]:
-        """Return the failures without an event that nobody would hear of but for the verdict.
+        """Return the failures without an event that only the verdict reports.
 
-        Of those that the block fails of, whoever is around it hears; others may be in its output.
+        The nodes around the block learn of the failures that fail it; others may be in its output.
         """
         failed = self.tally.failed or self.tally.tolerated
         outcomes = verdict is COMPLETED and self.spec.join.kind not in {"all", "first"}

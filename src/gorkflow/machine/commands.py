@@ -1,4 +1,4 @@
-"""What the machine asks of whoever drives it. A command stays open until an event answers it."""
+"""The commands of the machine to its driver. A command stays open until an event answers it."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""What the frames of all node kinds have in common.
+"""The frames of a run: the common part of all node kinds.
 
 Theory of operation
 -------------------
 A frame is made when its node is entered and is gone when the node has ended; what remains is its
 ``Ended``, kept by id in the frame of the workflow around it. A frame ends exactly once, by calling
-``end``, which tells its parent. So one event touches the leaf that it is about, and then only those
-ancestors that it decides: never the whole graph.
+``end``, which informs its parent. So one event touches the leaf that it is about, and then only
+those ancestors that it decides: never the whole graph.
 
 Stopping comes from above, in two strengths. ``drain``: what runs may finish, nothing new starts.
-``cancel``: everything ends now. A frame that is told ``cancel`` has ended when the call returns
+``cancel``: everything ends now. A frame with the order ``cancel`` has ended when the call returns
 (the handler that still runs is stopped by the driver, and what it may yet say is refused). A frame
 that is told ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
-overrides it. Nothing starts in a frame that was told to stop.
+overrides it. Nothing starts in a frame that is stopping.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Strength = Literal["drain", "cancel"]
 
 
 class Found(Protocol):
-    """What is known of a result to those who ask whether it is enough."""
+    """The facts about a result for a decision whether it is enough."""
 
     @property
     def what(self) -> str:
@@ -54,7 +54,7 @@ class Found(Protocol):
 
 
 class Results(Protocol):
-    """What is done, by path, and of which nodes all is done."""
+    """The results by path, and the nodes that are done as a whole."""
 
     def find(self, path: str) -> Found | None:
         """Return the result at a path, if there is one."""
@@ -80,7 +80,7 @@ class Kept(NamedTuple):
 
 
 class Recorder(Protocol):
-    """What frames know of the machine: where they record, ask, and are registered."""
+    """The machine as frames know it: where they record, ask, and are registered."""
 
     run_id: str
     at: float
@@ -179,7 +179,7 @@ class Frame:
     """The frame whose deadline that is."""
 
     keeps: ClassVar[tuple[str, ...]] = ()
-    """What a kept result of the kind may be: ``ResultKept.what``."""
+    """The kept results of the kind: ``ResultKept.what``."""
     signal = ""
     """The signal that it waits for."""
     interruptions: int = 0
@@ -211,7 +211,7 @@ class Frame:
         prefix = scope.path if scope is not None else ""
         self.path: str = f"{prefix}/{spec.id}{mark}" if prefix else f"{spec.id}{mark}"
         self.known = scope is not None and not mark
-        """Whether the workflow around knows how it ended: nobody sees one item from outside."""
+        """Whether the workflow around knows how it ended: single items are not visible outside."""
 
     @classmethod
     def fits(cls, spec: Any, result: Kept) -> bool:  # noqa: ARG003 - for other kinds
@@ -263,7 +263,7 @@ class Frame:
         return False
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
-        """Take note of a child's end."""
+        """Record a child's end."""
         raise NotImplementedError
 
     def receive(self, event: ev.Event) -> None:
@@ -283,7 +283,7 @@ class Frame:
         reason: str = "",
         optional: bool = False,
     ) -> None:
-        """Leave the node: remember how it ended, and tell the parent."""
+        """Leave the node: remember the end, and inform the parent."""
         ended = Ended(self.path, status, value, failures, reason, optional)
         self.live = False
         self.guard = None  # which may be the frame itself

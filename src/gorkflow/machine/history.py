@@ -1,8 +1,8 @@
 """The history of a run: how it stands, what failed, what it may still reach.
 
 A ``History`` is fed the recorded events, one by one, and asks a machine of its own what follows
-from them. So it knows of each node what the machine knows: how it ended, and why. What stands
-inside a node that ended, and never began, ended with it.
+from them. So it knows of each node what the machine knows: how it ended, and why. A node inside one
+that ended, and that never began, ended with it.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class Reader(Protocol):
 
 
 class Done(NamedTuple):
-    """What is done of a node: a result, or the answer to its question."""
+    """The results of a node: a result, or the answer to its question."""
 
     what: str
     """As in ``ResultKept``."""
     seq: int
-    """Of the event that recorded it."""
+    """The seq of the event that recorded it."""
     choice: int | None = None
     """As in ``ResultKept``."""
     keys: tuple[str, ...] | None = None
@@ -89,7 +89,7 @@ class _Attempt(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Record:
-    """What events said of one step, sleep or wait so far."""
+    """The facts that events recorded about one step, sleep or wait."""
 
     attempt: int = 0
     input: Ref = None
@@ -118,7 +118,7 @@ class _Record:
 
 
 class History:
-    """A run, as its events tell it.
+    """A run, as its events record it.
 
     Feed it the events in order, those that the machine derived too. It may be asked at any time::
 
@@ -136,11 +136,11 @@ class History:
         self.tree = tree
         self._notes: list[Ended] = []
         self.machine = Machine(run_id, tree, self._notes)
-        """Where the run stands."""
+        """The status of the run."""
         self.ended: dict[str, Ended] = {}
         """How nodes ended, by path: all that began, and those withdrawn or skipped themselves."""
         self.done: dict[str, Done] = {}
-        """What is done, by path, without what was undone, or should have been."""
+        """The results by path, without those that were undone, or should have been."""
         self._loops = frozenset(path for path, node in walk(tree) if isinstance(node, LoopSpec))
         self.undoes: tuple[str, ...] = ()
         """The paths of the steps that the run undoes, in the order in which that begins."""
@@ -152,9 +152,8 @@ class History:
     def feed(self, event: ev.Event) -> Sequence[str]:
         """Take the next event; return the paths of the nodes that stand otherwise by it.
 
-        What follows from an event is known as soon as that is fed: the derived events that come
-        next only confirm it. Of a node that ended without having begun, the nodes inside are not
-        named.
+        The consequences of an event are known as soon as it is fed: the derived events that come
+        next only confirm it. If a node ended without having begun, the nodes inside are not named.
 
         Raises:
             HistoryError: If the event can't happen now, or is not the one that follows.
@@ -443,7 +442,7 @@ class History:
         return Progress(done=done, total=total)
 
     def failures(self, reader: Reader) -> tuple[Failure, ...]:
-        """Return all final failures in declared order; ``handled`` where the run went on from one.
+        """Return all final failures in declared order; ``handled`` if the run continued after one.
 
         Those that the machine made are among them, as of a timeout.
         """

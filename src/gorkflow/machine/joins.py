@@ -27,7 +27,7 @@ class Tally:
     failed: int = 0
     cancelled: int = 0
     tolerated: int = 0
-    """Of the completed ones, those that failed, and may."""
+    """The tolerated failures among the completed ones."""
 
 
 def told(ended: Ended) -> str:
@@ -69,7 +69,7 @@ def enough(join: Join, total: int) -> int:
 
 
 def met(join: Join, total: int, completed: int) -> bool:
-    """Return whether so many completed branches complete a block, whatever the others do."""
+    """Return whether so many completed branches complete a block, without the others."""
     return verdict(join, Tally(total, completed=completed)) is COMPLETED
 
 

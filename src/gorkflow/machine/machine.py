@@ -6,7 +6,7 @@ Rules
    machine wants done is a command. It does not know whether it lives or is replayed.
 2. What it decides by itself (a verdict, a cancelled step, the end of the run) it records as
    *derived* events, stamped with the next ``seq`` and the ``at`` of the event that caused them.
-   ``feed`` returns them; whoever drives records them together with the cause. On replay they must
+   ``feed`` returns them; the driver records them together with the cause. On replay they must
    come out again exactly as they were recorded.
 3. One event costs time in proportion to what it unblocks, never to the size of the run.
 4. It is total: an event that can't happen raises ``HistoryError``, says so and leaves no trace; all
@@ -134,7 +134,7 @@ class Machine:
         self.run_id = run_id
         self.tree = tree
         self.seq: int = 0
-        """Of the latest event, derived ones included."""
+        """The seq of the latest event, derived ones included."""
         self.at: float = 0.0
         """When it was recorded, in seconds since the epoch."""
         self.moved = 0.0  # seconds by which the clock was set ahead since the run began
@@ -151,10 +151,10 @@ class Machine:
         self.kept: dict[str, Kept] = {}
         """The results that the run starts with, by path."""
         self.state: Overlay | None = None
-        """What was written outside of all live branches; ``None``: nothing, nor inside of them."""
+        """The writes outside of all live branches; ``None``: nothing, nor inside of them."""
         self.frame_types = FRAMES
         self.undo: Undo | None = None
-        """What is undone should the run fail, as far as there is such a thing."""
+        """The steps to undo if the run fails, if there are any."""
         self._notes = notes
         self._nodes: dict[str, NodeSpec] = {}  # by template, while results are kept
         self._timeout: float | None = None
@@ -170,7 +170,7 @@ class Machine:
         """Take an event and return the events that follow from it, in order.
 
         Raises:
-            HistoryError: the event can't happen now.
+            HistoryError: If the event can't happen now.
         """
         is_back = event.at < self.at and type(event) is not ev.ClockSet
         if event.seq != self.seq + 1 or is_back or event.run_id != self.run_id:
@@ -229,7 +229,7 @@ class Machine:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing goes on but timers and waits for signals."""
+        """Whether nothing is live but timers and waits for signals."""
         return self.status is RUNNING and not self._open and not self.running
 
     def next_due(self) -> float | None:
@@ -450,7 +450,7 @@ class Machine:
         return _Instant(self.kept).enter(place)
 
     def note_undo(self, frame: Frame, output: int | None) -> None:
-        """Take note that a step has to be undone, should the run fail.
+        """Record that a step has to be undone if the run fails.
 
         Args:
             frame: the step's.
@@ -519,7 +519,7 @@ def replay(run_id: str, tree: WorkflowSpec, history: Iterable[ev.Event]) -> Mach
     """Return the machine that a recorded history leads to.
 
     Raises:
-        HistoryError: the history contradicts the tree or itself.
+        HistoryError: If the history contradicts the tree or itself.
     """
     machine = Machine(run_id, tree)
     extend(machine, history)
@@ -530,7 +530,7 @@ def extend(machine: Machine, history: Iterable[ev.Event]) -> None:
     """Feed a machine what was recorded of its run since.
 
     Raises:
-        HistoryError: that contradicts the tree, itself, or the machine, which is of no use then.
+        HistoryError: If that contradicts the tree, itself, or the machine, which is of no use then.
     """
     expected: list[ev.Event] = []
     for event in history:

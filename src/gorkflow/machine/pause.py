@@ -20,7 +20,7 @@ class Pausing(Asking):
     answer = ev.Timed
 
     key: ClassVar[str]
-    """Of its timer."""
+    """The seq of its timer."""
 
     def start(self) -> None:
         spec: SleepSpec | WaitSpec = self.spec

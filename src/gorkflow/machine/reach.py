@@ -1,7 +1,7 @@
 """The reach of a run: what it may still begin, by the templates of paths in its tree.
 
-It is found by a walk over the live frames, and over what they may still enter. Of what stands in a
-map or loop, other items and iterations count, too. A kept result keeps a node from beginning.
+It is found by a walk over the live frames, and over what they may still enter. Inside a map or
+loop, other items and iterations count, too. A kept result keeps a node from beginning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gorkflow.model import RunStatus
 
 
 class Reach:
-    """What a run may still begin.
+    """The nodes that a run may still begin.
 
     Args:
         machine: of the run.

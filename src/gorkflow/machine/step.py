@@ -101,7 +101,7 @@ class StepFrame(Frame):
             self._make_ready()
 
     def _doubt(self) -> None:
-        """Take note that an attempt may have done its work, though nobody will ever know."""
+        """Record that an attempt may have done its work; its outcome stays unknown."""
         if self.spec.undo is not None:
             self.machine.note_undo(self, None)
 

@@ -1,10 +1,10 @@
-"""What a run has to undo, should it fail, and its undoing.
+"""The steps that a run has to undo if it fails, and its undoing.
 
-While the run goes on, each step that has an undo step leaves a note when it completes, or when an
-attempt ends of which nobody will ever know what it did. The notes stand in groups, as the nodes
-around the steps do. When the run fails or is cancelled, and nothing runs any more, its verdict is
-recorded; then the groups are gone through from the end: the children of a sequence or loop one
-after another, those of a block or map side by side, as many at a time as ran before.
+While the run is live, each step with an undo step leaves a note when it completes, or when an
+attempt ends with an unknown outcome. The notes stand in groups, as the nodes around the steps do.
+When the run fails or is cancelled, and nothing runs any more, its verdict is recorded; then the
+groups are gone through from the end: the children of a sequence or loop one after another, those of
+a block or map side by side, as many at a time as ran before.
 
 An undo step runs as any other, at a path of its own. One that fails in the end does not keep the
 others from being run. No deadline and no cancel stops them: the run's verdict stands.
@@ -39,7 +39,7 @@ class Note(NamedTuple):
 
 
 class Group:
-    """What has to be undone inside a node.
+    """The steps to undo inside a node.
 
     Args:
         room: how many children may be undone at a time.
@@ -95,7 +95,7 @@ class Undo:
         self._failures: dict[str, tuple[FailureRef, ...]] = {}
 
     def note(self, frame: Frame, output: Ref) -> None:
-        """Take note of a step, or that its outcome is known after all."""
+        """Record a step, or that its outcome is known after all."""
         around: list[tuple[int, float]] = []
         node: Frame = frame
         while (outer := node.parent) is not None:
@@ -130,7 +130,7 @@ class Undo:
                 UndoFrame(self._machine, self, group, child).start()
 
     def ended(self, frame: UndoFrame, status: StepStatus, failures: tuple[FailureRef, ...]) -> None:
-        """Take note that an undo step has ended, and go on."""
+        """Record the end of an undo step, and continue."""
         if status is StepStatus.COMPLETED:
             self._undone.append(frame.undoes)
         else:
