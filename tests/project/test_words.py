@@ -16,11 +16,11 @@ from tests.project.repository import ROOT, SRC, files, is_generated, name
 
 LEFT: dict[str, int] = {
     "ARCHITECTURE.md": 9,
-    "engine": 172,
+    "engine": 109,
     "gorkflow": 33,
     "insight": 5,
     "language": 38,
-    "machine": 56,
+    "machine": 4,
     "stores": 51,
 }
 """Findings that are still in a place. The numbers only go down."""
