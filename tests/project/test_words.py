@@ -18,8 +18,6 @@ LEFT: dict[str, int] = {
     "ARCHITECTURE.md": 9,
     "engine": 109,
     "gorkflow": 33,
-    "insight": 5,
-    "language": 38,
     "machine": 4,
     "stores": 51,
 }
