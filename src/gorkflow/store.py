@@ -1,4 +1,4 @@
-"""The store: what keeps runs, events, schedules and limits. ``testing/conformance.py`` tests it.
+"""The store: what keeps runs, events, schedules and limits. ``testing/conformance`` tests it.
 
 A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
 All methods but ``write`` are coroutines; a store may do its work in threads. All instants are
@@ -179,7 +179,20 @@ class Heartbeat(NamedTuple):
 
 @runtime_checkable
 class RunReader(Protocol):
-    """What dashboards and command lines read through. Never changes anything."""
+    """The part of a store that dashboards and command lines read through. It changes nothing.
+
+    Example:
+        >>> import asyncio
+        >>> from gorkflow import stores
+        >>> async def count(reader: stores.RunReader) -> int:
+        ...     return len(await reader.read_events("no-such-run"))
+        >>> async def main() -> int:
+        ...     store = stores.open_store("memory:")
+        ...     await store.open()
+        ...     return await count(store)
+        >>> asyncio.run(main())
+        0
+    """
 
     async def get_run(self, run_id: str) -> RunRow | None:
         """Return the summary of a run, or ``None`` where there is no such run."""
@@ -248,6 +261,11 @@ class Store(RunReader, ScheduleStore, Protocol):
 
     A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;
     what concerns a single run of a batch comes back as its ``Written`` and never fails the others.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> isinstance(stores.open_store("memory:"), stores.Store)
+        True
     """
 
     durable: bool
@@ -433,7 +451,15 @@ class Examination(NamedTuple):
 
 @runtime_checkable
 class Maintainable(Protocol):
-    """A store that can be examined, checked, copied and tidied while others use it."""
+    """A store that can be examined, checked, copied and tidied while others use it.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> isinstance(stores.open_store("memory:"), stores.Maintainable)  # it keeps no files
+        False
+        >>> isinstance(stores.open_store("sqlite:runs.db"), stores.Maintainable)
+        True
+    """
 
     async def examine(self, now: float) -> Examination:
         """Return the state of the place, its files and workers. Need not be open; changes nothing.

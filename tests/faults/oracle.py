@@ -37,7 +37,7 @@ class Database:
         with closing(sqlite3.connect(self.path)) as db:
             (self.integrity,) = db.execute("PRAGMA integrity_check").fetchone()
             (self.orphans,) = db.execute(
-                "SELECT COUNT(*) FROM events WHERE run NOT IN (SELECT key FROM runs)"
+                "SELECT COUNT(*) FROM events WHERE run <> 0 AND run NOT IN (SELECT key FROM runs)"
             ).fetchone()
             for (run_id,) in db.execute("SELECT run_id FROM runs ORDER BY created_at").fetchall():
                 loaded = _reads.load(db, run_id)
@@ -75,8 +75,8 @@ def events_of(db: Path, run_id: str) -> list[ev.Event]:
     """Return the events that are recorded by now."""
     with closing(sqlite3.connect(db)) as connection:
         found = connection.execute(
-            "SELECT runs.run_id, seq_, kind, path, at, v, body, payload FROM runs JOIN "
-            "(SELECT run, seq AS seq_, kind, path, at, v, body, payload FROM events) ON run = key "
+            "SELECT runs.run_id, seq_, kind, path, at, body, payload FROM runs JOIN "
+            "(SELECT run, seq AS seq_, kind, path, at, body, payload FROM events) ON run = key "
             "WHERE run_id = ? ORDER BY seq_",
             (run_id,),
         ).fetchall()

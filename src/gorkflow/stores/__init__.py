@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief, did_you_mean
 from gorkflow.errors import StoreError
-from gorkflow.store import Store
+from gorkflow.store import Maintainable, RunReader, Store
 
-__all__ = ["open_store", "without_secrets"]
+if TYPE_CHECKING:
+    from gorkflow.stores.memory import MemoryStore
+    from gorkflow.stores.sqlite import SqliteStore
+
+__all__ = [
+    "Maintainable",
+    "MemoryStore",
+    "RunReader",
+    "SqliteStore",
+    "Store",
+    "open_store",
+    "without_secrets",
+]
 
 _PASSWORD = re.compile(r"^(?!(?:sqlite|memory):)((?:[^:/?]*:(?://)?)?[^:/?]*):.*@", re.DOTALL)
 _SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*")
@@ -66,6 +78,18 @@ def open_store(url: str | PathLike[str]) -> Store:
 
 
 # Imported when asked for, so that a process loads only the store that it uses.
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MemoryStore":
+        from gorkflow.stores.memory import MemoryStore
+
+        return MemoryStore
+    if name == "SqliteStore":
+        from gorkflow.stores.sqlite import SqliteStore
+
+        return SqliteStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _memory(url: str, path: str, given: dict[str, str]) -> Store:

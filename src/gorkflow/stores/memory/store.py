@@ -14,6 +14,7 @@ from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, settle
 from gorkflow.listing import Page, RunFilter
+from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
     Claim,
@@ -33,14 +34,20 @@ from gorkflow.stores._common import (
     page_cursor,
     page_start,
 )
-from gorkflow.stores.memory._feed import Feed
 from gorkflow.stores.memory._places import Places
-from gorkflow.stores.memory._runs import Run
-from gorkflow.stores.memory._schedules import Schedules
+from gorkflow.stores.memory._runs import Feed, Run
 
 
-class MemoryStore(Schedules):
+class MemoryStore:
     """Keeps runs in this process, for as long as it is open.
+
+    Example:
+        >>> from gorkflow import Workflow, run, step, stores
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> run(Workflow("doubling", input=int).then(double), 21, store=stores.MemoryStore())
+        42
 
     Args:
         keep_ended: how many ended runs to keep; the one that ended first is forgotten first.
@@ -68,7 +75,7 @@ class MemoryStore(Schedules):
         self._posted = 0
         self._workers: dict[str, Worker] = {}
         self._books: dict[str, Book] = {}
-        self._schedules = {}
+        self._schedules: dict[str, ScheduleRow] = {}
 
     def __repr__(self) -> str:
         """Return the class and how many runs it holds."""
@@ -294,6 +301,31 @@ class MemoryStore(Schedules):
             if run is not None:
                 del run.mail[message_id]
                 self._places.mail_changed(run)
+
+    # Schedules
+
+    async def schedules(self, *, due_by: float | None = None) -> list[ScheduleRow]:
+        """Return the schedules, in the order of their ids."""
+        self._check_open()
+        return [
+            row
+            for _, row in sorted(self._schedules.items())
+            if due_by is None or (not row.paused and row.next_due <= due_by)
+        ]
+
+    async def put_schedule(self, row: ScheduleRow) -> bool:
+        """Keep a schedule, if nobody else has written it meanwhile."""
+        self._check_open()
+        old = self._schedules.get(row.schedule_id)
+        if (old.revision if old else 0) != row.revision - 1:
+            return False
+        self._schedules[row.schedule_id] = row
+        return True
+
+    async def drop_schedule(self, schedule_id: str) -> bool:
+        """Forget a schedule; return whether there was one."""
+        self._check_open()
+        return self._schedules.pop(schedule_id, None) is not None
 
     # Reading
 

@@ -59,6 +59,18 @@ class SqliteStore:
     SQLite's own ``-wal`` and ``-shm``, the turn to write (``.write``), and a folder with one lock
     per worker (``.workers``), by which others see at once that a process died.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from gorkflow import Workflow, run, step, stores
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> doubling = Workflow("doubling", input=int).then(double)
+        >>> with TemporaryDirectory() as folder:
+        ...     run(doubling, 21, store=stores.SqliteStore(Path(folder) / "runs.db"))
+        42
+
     Args:
         path: the file. A relative one is taken from the folder of now.
         synchronous: ``full``: what was recorded survives a power loss. ``normal``: only the end of

@@ -13,7 +13,7 @@ from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, NewRun, RunReader, Store, Transition
-from gorkflow.testing._conformance_base import (
+from gorkflow.testing.conformance.base import (
     DUPLICATE,
     EVENTS,
     FENCED,

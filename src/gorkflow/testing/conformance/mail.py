@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gorkflow.clock import Moment
 from gorkflow.store import Store
-from gorkflow.testing._conformance_base import (
+from gorkflow.testing.conformance.base import (
     FENCED,
     OK,
     PAYLOADS,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gorkflow.clock import Moment
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Store
-from gorkflow.testing._conformance_base import (
+from gorkflow.testing.conformance.base import (
     FENCED,
     LEASE,
     OK,

@@ -9,7 +9,7 @@ from typing import Any
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import RunRow, Store
-from gorkflow.testing._conformance_base import T0, Conformance, finish, new_run, run_row, with_store
+from gorkflow.testing.conformance.base import T0, Conformance, finish, new_run, run_row, with_store
 
 _RUNS = 60
 _ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED]

@@ -12,19 +12,19 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 import pytest
 
 pytest.register_assert_rewrite(
-    "gorkflow.testing._conformance_limits",
-    "gorkflow.testing._conformance_listing",
-    "gorkflow.testing._conformance_mail",
-    "gorkflow.testing._conformance_owning",
-    "gorkflow.testing._conformance_reading",
-    "gorkflow.testing._conformance_schedules",
-    "gorkflow.testing._conformance_waiting",
-    "gorkflow.testing._conformance_writing",
+    "gorkflow.testing.conformance.limits",
+    "gorkflow.testing.conformance.listing",
+    "gorkflow.testing.conformance.mail",
+    "gorkflow.testing.conformance.owning",
+    "gorkflow.testing.conformance.reading",
+    "gorkflow.testing.conformance.schedules",
+    "gorkflow.testing.conformance.waiting",
+    "gorkflow.testing.conformance.writing",
 )
 
 # Only now, so that a failing assert shows its values.
 # ruff: noqa: E402
-from gorkflow.testing._conformance_base import (
+from gorkflow.testing.conformance.base import (
     EVENTS,
     LEASE,
     PAYLOADS,
@@ -39,14 +39,14 @@ from gorkflow.testing._conformance_base import (
     with_store,
     worker,
 )
-from gorkflow.testing._conformance_limits import Limiting
-from gorkflow.testing._conformance_listing import Listing
-from gorkflow.testing._conformance_mail import Mail
-from gorkflow.testing._conformance_owning import Owning
-from gorkflow.testing._conformance_reading import Reading
-from gorkflow.testing._conformance_schedules import Schedules
-from gorkflow.testing._conformance_waiting import Waiting
-from gorkflow.testing._conformance_writing import Writing
+from gorkflow.testing.conformance.limits import Limiting
+from gorkflow.testing.conformance.listing import Listing
+from gorkflow.testing.conformance.mail import Mail
+from gorkflow.testing.conformance.owning import Owning
+from gorkflow.testing.conformance.reading import Reading
+from gorkflow.testing.conformance.schedules import Schedules
+from gorkflow.testing.conformance.waiting import Waiting
+from gorkflow.testing.conformance.writing import Writing
 
 __all__ = [
     "EVENTS",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import Store
-from gorkflow.testing._conformance_base import PAYLOADS, T0, Conformance, with_store
+from gorkflow.testing.conformance.base import PAYLOADS, T0, Conformance, with_store
 
 _FULL = ScheduleRow(
     schedule_id="nightly",

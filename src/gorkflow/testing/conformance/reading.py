@@ -11,7 +11,7 @@ from gorkflow import events as ev
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Store
-from gorkflow.testing._conformance_base import (
+from gorkflow.testing.conformance.base import (
     OK,
     T0,
     Conformance,

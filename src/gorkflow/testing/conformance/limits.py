@@ -8,7 +8,7 @@ from gorkflow.clock import Moment
 from gorkflow.limits import LimitRequest
 from gorkflow.policy import Limit
 from gorkflow.store import Store
-from gorkflow.testing._conformance_base import LEASE, T0, Conformance, Turning, with_store, worker
+from gorkflow.testing.conformance.base import LEASE, T0, Conformance, Turning, with_store, worker
 
 TWO = Limit("two", concurrency=2)
 ONE = Limit("one", concurrency=1)
