@@ -1,4 +1,8 @@
-"""Durable workflows for Python whose parallel parts run side by side and lose nothing."""
+"""Durable workflows for Python whose parallel parts run side by side and lose nothing.
+
+Further front doors: ``gorkflow.events``, ``gorkflow.stores`` with the protocol in
+``gorkflow.store``, ``gorkflow.clock``, and ``gorkflow.testing``. Each loads when it is used.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -163,6 +167,8 @@ _OF_THE_ENGINE = {
     "run": "gorkflow.engine.blocking",
 }
 
+_FRONT_DOORS = ("clock", "events", "store", "stores", "testing")
+
 if not TYPE_CHECKING:  # else any name would do
 
     def __getattr__(name: str) -> object:
@@ -172,6 +178,8 @@ if not TYPE_CHECKING:  # else any name would do
         """
         from importlib import import_module
 
+        if name in _FRONT_DOORS:
+            return import_module(f"gorkflow.{name}")
         if name not in _OF_THE_ENGINE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(import_module(_OF_THE_ENGINE[name]), name)
@@ -179,4 +187,4 @@ if not TYPE_CHECKING:  # else any name would do
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, *_FRONT_DOORS})

@@ -28,6 +28,11 @@ def test_an_unknown_name_is_an_error():
         exec("from gorkflow import Engin")
 
 
+def test_front_doors_load_when_they_are_used():
+    code = "import gorkflow as g; g.events.Event, g.store.Store, g.stores.open_store, g.clock.Clock"
+    subprocess.run([sys.executable, "-c", f"{code}, g.testing.run"], check=True, timeout=60)
+
+
 def test_import_loads_nothing_heavy():
     names = (*HEAVY, *LATER)
     code = f"import sys, gorkflow; print(*sys.modules.keys() & set({names}))"
