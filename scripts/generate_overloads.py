@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from gorkflow.language.options import StepOptions
     from gorkflow.language.steps import AsyncStep, SyncStep
     from gorkflow.signal import Signal
-    from gorkflow.language.steps import AsyncStep, SyncStep
     from gorkflow.workflow import Choosing, Workflow
 
 
@@ -152,7 +151,7 @@ THEN = '''\
             node: a step, ``passthrough``, or a whole workflow; it gets what the chain gives so far.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_node(node)
 
@@ -189,7 +188,7 @@ PARALLEL = '''\
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: a branch can't stand there, or an option is wrong; lists why.
+            WorkflowInvalidError: If a branch can't stand there, or an option is wrong; lists why.
         """
         return self._with_block(
             branches,
@@ -227,7 +226,7 @@ CHOICES = '''\
             id: of the choice; ``?`` and the node's id.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_option(condition, node, default, id)
 
@@ -253,7 +252,7 @@ WHEN = '''\
             id: of the choice; ``?`` and the first node's id.
 
         Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
+            WorkflowInvalidError: If the condition is no function, or the node no node.
         """
         return self._choosing(condition, node, id)
 
@@ -274,7 +273,7 @@ OR_WHEN = '''\
             node: what runs where it holds.
 
         Raises:
-            WorkflowInvalidError: the condition is no function, or the node no node.
+            WorkflowInvalidError: If the condition is no function, or the node no node.
         """
         return self._or_choosing(condition, node)
 
@@ -316,7 +315,7 @@ MAP = '''\
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: what comes before gives no list, the node can't stand there, or an
+            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or an
                 option is wrong; lists why.
         """
         return self._with_map(
@@ -363,7 +362,7 @@ LOOP = '''\
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: the node can't stand there, or does not take what it gives; or an
+            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or an
                 option is wrong; lists why.
         """
         return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
@@ -393,7 +392,7 @@ SLEEP = '''\
             id: unique in the workflow; ``sleep``, so a second one needs an id.
 
         Raises:
-            WorkflowInvalidError: it is no time, a function does not take the value, or the id is
+            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id is
                 taken.
         """
         return self._with_sleep(duration, until, id)
@@ -430,7 +429,7 @@ WAIT_FOR = '''\
             id: unique in the workflow; the signal's name, so a second wait needs an id.
 
         Raises:
-            WorkflowInvalidError: it can't stand there; lists why.
+            WorkflowInvalidError: If it can't stand there; lists why.
         """
         return self._with_wait(signal, timeout, until, default, id)
 
