@@ -315,8 +315,8 @@ MAP = '''\
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or an
-                option is wrong; lists why.
+            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or
+                an option is wrong; lists why.
         """
         return self._with_map(
             node,
@@ -362,8 +362,8 @@ LOOP = '''\
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or an
-                option is wrong; lists why.
+            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or
+                an option is wrong; lists why.
         """
         return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
 
@@ -392,8 +392,8 @@ SLEEP = '''\
             id: unique in the workflow; ``sleep``, so a second one needs an id.
 
         Raises:
-            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id is
-                taken.
+            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id
+                is taken.
         """
         return self._with_sleep(duration, until, id)
 

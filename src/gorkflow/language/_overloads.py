@@ -2055,8 +2055,8 @@ class FluentMethods(Chain[In_contra, Out_co]):
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or an
-                option is wrong; lists why.
+            WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or
+                an option is wrong; lists why.
         """
         return self._with_map(
             node,
@@ -2153,8 +2153,8 @@ class FluentMethods(Chain[In_contra, Out_co]):
             **unknown: none; named in the error, with what was probably meant.
 
         Raises:
-            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or an
-                option is wrong; lists why.
+            WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or
+                an option is wrong; lists why.
         """
         return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
 
@@ -2236,8 +2236,8 @@ class FluentMethods(Chain[In_contra, Out_co]):
             id: unique in the workflow; ``sleep``, so a second one needs an id.
 
         Raises:
-            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id is
-                taken.
+            WorkflowInvalidError: If it is not a time, a function does not take the value, or the id
+                is taken.
         """
         return self._with_sleep(duration, until, id)
 
