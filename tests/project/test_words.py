@@ -16,8 +16,8 @@ from tests.project.repository import ROOT, SRC, files, is_generated, name
 
 LEFT: dict[str, int] = {
     "ARCHITECTURE.md": 9,
-    "engine": 109,
-    "gorkflow": 33,
+    "engine": 54,
+    "gorkflow": 32,
     "machine": 4,
     "stores": 51,
 }
