@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., None]")
 
 
 def brief(value: object, most: int = 100) -> str:
@@ -62,6 +67,29 @@ def did_you_mean(name: object, known: Iterable[str], or_else: str | None = None)
     if near is not None:
         return f"did you mean {near!r}?"
     return f"there are: {', '.join(known)}" if or_else is None else or_else
+
+
+def suggesting(cls: type[T]) -> type[T]:
+    """Make a class suggest the option that was probably meant by an unknown one."""
+    made: Any = cls
+    made.__init__ = suggesting_option(made.__init__)
+    return cls
+
+
+def suggesting_option(init: F) -> F:
+    """Make a constructor suggest the option that was probably meant by an unknown one."""
+    code = init.__code__
+    known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        for name in options:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise TypeError(f"{type(self).__name__} has no option {name!r}; {hint}")
+        init(self, *args, **options)
+
+    return cast("F", checked)
 
 
 def is_utf8(text: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from gorkflow import flow
-from gorkflow._record import named_record
 from gorkflow.codec import canonical
 from gorkflow.language.callables import Condition
 from gorkflow.language.elements import Chain, tree_of
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@named_record
-class Definition:
+class Definition(Struct, frozen=True, kw_only=True):
     """A compiled workflow. Plain data and functions; every option is resolved.
 
     A path in a map or loop is the template of the paths of its items or iterations.

@@ -17,9 +17,10 @@ log only once its worker says when it began; until then it counts in every windo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from gorkflow.policy import Limit
 
@@ -56,8 +57,7 @@ class LimitGrant(NamedTuple):
     """The definitions by which this was judged."""
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """The places that one worker has of one limit."""
 
     held: int = 0
@@ -77,15 +77,14 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 Starts = tuple[tuple[float, float, int], ...]
 
 
-@dataclass(slots=True)
-class Book:
+class Book(Struct):
     """The facts about one limit. Stores keep it; ``settle`` changes it."""
 
     limit: Limit
     defined_at: float = 0.0
     starts: Starts = ()
     """The latest starts: from when, until when, how many. Oldest first."""
-    leases: dict[str, Lease] = field(default_factory=dict[str, "Lease"])
+    leases: dict[str, Lease] = {}
     """By worker."""
 
     def started(self, count: int, at: float, now: float) -> None:

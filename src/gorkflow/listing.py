@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
-from gorkflow._record import guarded
-from gorkflow._text import brief
+from gorkflow._text import brief, suggesting
 from gorkflow.model import RunStatus
 
 T_co = TypeVar("T_co", covariant=True)
@@ -17,7 +16,8 @@ _MOST = 1_000_000_000
 """A longer page is cut to that: no store holds so many, and SQLite counts in 64 bits."""
 
 
-@guarded(kw_only=True)
+@suggesting
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """The filter of ``list_runs``. Unset fields, and ``None``, don't restrict.
 

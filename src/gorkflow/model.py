@@ -7,12 +7,10 @@ inside the engine an instant is a float, seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar
-
-from gorkflow._record import guarded
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -114,7 +112,7 @@ class FailureCode(StrEnum):
     """The process died during the step too many times in a row."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why something failed.
 
@@ -179,7 +177,7 @@ class OutcomeError(GorkflowError):
     """
 
 
-@guarded()
+@dataclass(frozen=True, slots=True)
 class Completed(Generic[T_co]):
     """A branch or step that completed.
 
@@ -198,7 +196,7 @@ class Completed(Generic[T_co]):
         return self.value
 
 
-@guarded()
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A branch or step that failed for good; timed out is ``failure.code == "timeout"``.
 
@@ -226,7 +224,7 @@ class Failed:
         raise OutcomeError(f"{self.path!r} failed: {self.failure}")
 
 
-@guarded()
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A step that a condition left out.
 
@@ -249,7 +247,7 @@ class Skipped:
         raise OutcomeError(f"{self.path!r} was skipped: {self.reason}")
 
 
-@guarded()
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """A branch or step that was cancelled before it ended.
 
@@ -276,7 +274,7 @@ Outcome = Completed[T_co] | Failed | Skipped | Cancelled
 """The end of a step or branch. Use it with ``match``, or by its ``status``."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The progress of a run: steps that ended, of the known steps.
 
@@ -298,7 +296,7 @@ BLOCKED = "blocked: "
 """The first word in the reason of a live run that the available code does not fit."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution of a workflow.
 
@@ -350,7 +348,7 @@ class Run:
     blocks."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try of a step.
 
@@ -384,7 +382,7 @@ class Attempt:
     """The named limits that it took."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepExecution:
     """One step at one path of a run, over all its attempts.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from gorkflow._record import guarded
-from gorkflow._text import brief
+from gorkflow._text import brief, suggesting
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # no calendar goes much further
 
@@ -135,7 +134,8 @@ else:
     ExceptionTypes = tuple[str, ...]  # as a policy has them once it is made, and as JSON
 
 
-@guarded(kw_only=True)
+@suggesting
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """The rule for retries: which failures are retried, and after how long.
 
@@ -238,7 +238,7 @@ def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
 JoinKind = Literal["all", "settled", "first", "at_least", "tolerate"]
 
 
-@guarded()
+@dataclass(frozen=True, slots=True)
 class Join:
     """The rule that decides a parallel block. Made by ``at_least`` and ``tolerate``.
 
@@ -310,7 +310,8 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     return Join("tolerate", count, None if percent is None else float(percent))
 
 
-@guarded()
+@suggesting
+@dataclass(frozen=True, slots=True)
 class Limit:
     """A bound on attempts that run, or start, over all runs and workers. Its name identifies it.
 

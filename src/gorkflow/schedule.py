@@ -7,12 +7,13 @@ import logging
 import math
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
-from gorkflow._record import guarded, named_record
+from msgspec import Struct
+
 from gorkflow._text import brief, similar
 from gorkflow.errors import GorkflowError, InputInvalidError
 
@@ -277,7 +278,7 @@ MOST = 100
 """Missed due times that ``catch_up="all"`` makes up for: the latest so many."""
 
 
-@guarded(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """A rule or interval that starts runs of a workflow. Times are in its time zone.
 
@@ -334,8 +335,7 @@ class Schedule:
         return [self.next_due, *later][: max(count, 0)]
 
 
-@named_record
-class ScheduleRow:
+class ScheduleRow(Struct, frozen=True, kw_only=True):
     """The row of a schedule."""
 
     schedule_id: str

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from gorkflow._record import named_record, record
+from msgspec import Struct
+
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
@@ -22,8 +23,7 @@ from gorkflow.model import RunStatus
 from gorkflow.schedule import ScheduleStore
 
 
-@named_record
-class RunRow:
+class RunRow(Struct, frozen=True, kw_only=True):
     """The summary of a run. Never holds a payload: it is rewritten by every append."""
 
     run_id: str
@@ -60,8 +60,7 @@ class RunRow:
     """Whether an owner died with it since the latest append, which writes this like the rest."""
 
 
-@record
-class NewRun:
+class NewRun(Struct, frozen=True):
     """A run to create."""
 
     row: RunRow
@@ -78,8 +77,7 @@ class NewRun:
         return len(self.events)
 
 
-@record
-class Append:
+class Append(Struct, frozen=True):
     """One transition of one run: its events, and the summary after them."""
 
     row: RunRow

@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
-from gorkflow._record import suggesting
-from gorkflow._text import brief
+from gorkflow._text import brief, suggesting_option
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._overloads import Arms_co, ChoosingMethods, FluentMethods
@@ -131,7 +130,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
     ) -> None: ...
-    @suggesting
+    @suggesting_option
     def __init__(
         self,
         id: str,

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gorkflow.cli import _db
 from gorkflow.flow import PassthroughSpec, WorkflowSpec, fingerprint, to_json

@@ -5,11 +5,11 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gorkflow.codec import view
 from gorkflow.schedule import ScheduleRow

@@ -14,10 +14,10 @@ import sqlite3
 import stat
 import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gorkflow.clock import Moment
 from gorkflow.errors import (

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
 from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState, size_of
 from gorkflow.engine._driver import Driver
@@ -275,7 +277,7 @@ class Claims:
         now = max(self._runtime.clock.now(), machine.at)
         event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
         machine.feed(event)
-        row = replace(claim.row, seq=machine.seq)
+        row = structs.replace(claim.row, seq=machine.seq)
         if await self._runtime.store.write([Append(row, [event], claim.row.seq)]) != [Written.OK]:
             raise LeaseLostError(run_id, f"run {run_id!r} was taken over meanwhile")
         return row, event
@@ -297,7 +299,7 @@ class Claims:
         before = claim.row
         with suppress(StoreCorruptError):  # accepted types may be recorded since it was claimed
             found = await self._runtime.store.get_run(before.run_id)
-            before = before if found is None else replace(before, seq=found.seq)
+            before = before if found is None else structs.replace(before, seq=found.seq)
         mail = await self._runtime.store.inbox(before.run_id, after=before.seen)
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         seen = max((message.id for message in mail), default=before.seen)  # or it wakes it
@@ -305,7 +307,7 @@ class Claims:
         known = self._registry.of_run(before.run_id, before.workflow_id) is not None
         blocked = known and isinstance(error, RunBlockedError)
         reason = f"{BLOCKED if blocked else ''}{error}"
-        row = replace(_released(before, due_at), reason=reason, seen=seen)
+        row = structs.replace(_released(before, due_at), reason=reason, seen=seen)
         written = await self._runtime.store.write([Append(row, (), row.seq)])
         self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
         return written == [Written.OK]
@@ -326,7 +328,7 @@ class Claims:
             if row is not None and mine and row.token == dropped.token:
                 why = dropped.why
                 row = _released(row, clock.now() + (delay if why is None else _LOOK_AGAIN))
-                row = row if why is None else replace(row, reason=f"{BLOCKED}{why}")
+                row = row if why is None else structs.replace(row, reason=f"{BLOCKED}{why}")
                 await store.write([Append(row, (), row.seq)])
                 self._runtime.changed(run_id)
             if self._dropped.get(run_id) == dropped:
@@ -371,10 +373,10 @@ class Claims:
         now = max(self._runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
         events = [event, *machine.feed(event)]
-        row = replace(claim.row, seq=machine.seq, worker_id=None)
+        row = structs.replace(claim.row, seq=machine.seq, worker_id=None)
         if not undoing:
             ended = machine.status.terminal
-            row = replace(
+            row = structs.replace(
                 row,
                 status=machine.status,
                 reason=reason if ended else f"{UNDOING}{reason}",
@@ -389,4 +391,4 @@ def _released(row: RunRow, due_at: float) -> RunRow:
     """Return the row of a run without an owner until ``due_at``; a delayed start stays delayed."""
     if row.status is RunStatus.PENDING and row.due_at is not None:
         due_at = max(due_at, row.due_at)
-    return replace(row, worker_id=None, due_at=due_at)
+    return structs.replace(row, worker_id=None, due_at=due_at)

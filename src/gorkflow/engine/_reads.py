@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncIterator, Generator
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._record import named_record
+from msgspec import Struct
+
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
@@ -57,8 +58,7 @@ _CLOSED = "the engine is closed, and waits for no run any more; the run itself i
 _ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
 
-@named_record
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How a run ended."""
 
     status: RunStatus
@@ -66,7 +66,7 @@ class Ended:
     reason: str = ""
     failures: tuple[Failure, ...] = ()
     """The unhandled ones, when failed."""
-    outcomes: Mapping[str, Outcome[object]] = field(default_factory=dict[str, Outcome[object]])
+    outcomes: Mapping[str, Outcome[object]] = {}
 
 
 class Reads:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.engine")
 
 
-@dataclass(slots=True, eq=False)
-class Recorded:
+class Recorded(Struct, eq=False):
     """A run whose record makes sense as far as its first event and its definition go."""
 
     row: RunRow

@@ -15,7 +15,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import cast
 
-from gorkflow._record import guarded
+from msgspec import Struct
+
 from gorkflow.errors import (
     DeadlockError,
     NonRetryableError,
@@ -33,8 +34,7 @@ _MOST = 100_000
 """Exceptions that are looked at: a ``__cause__`` can be a property that makes ever new ones."""
 
 
-@guarded()
-class Thrown:
+class Thrown(Struct, frozen=True):
     """The facts of an exception for a policy."""
 
     errors: frozenset[Names]

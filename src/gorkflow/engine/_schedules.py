@@ -7,9 +7,10 @@ import logging
 import math
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
+
+from msgspec.structs import replace
 
 from gorkflow._text import brief
 from gorkflow.engine._claims import AHEAD

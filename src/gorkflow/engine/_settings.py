@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gorkflow._text import brief
 from gorkflow.clock import Clock, SystemClock
@@ -25,8 +26,7 @@ MAX_PAYLOAD = 4 * 1024 * 1024
 _OPTIONAL = ("max_concurrent_runs", "max_concurrent_steps", "max_processes")
 
 
-@dataclass(slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, kw_only=True):
     """Numbers and places, as of ``Engine``; a client has the defaults."""
 
     max_payload: int
@@ -35,7 +35,7 @@ class Settings:
     max_concurrent_steps: int | None = None
     max_threads: int = 64
     max_processes: int | None = None
-    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    executors: Mapping[str, Executor] = {}
     lease: float = 30.0
 
     @property

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from gorkflow._record import record
+from msgspec import Struct
+
 from gorkflow.definition import Definition
 from gorkflow.flow import (
     BlockSpec,
@@ -155,8 +156,7 @@ def _inner_steps(steps: dict[str, Step[Any, Any]]) -> Iterator[Advice]:
 # ---- deadlines ----------------------------------------------------------------------------------
 
 
-@record
-class _Span:
+class _Span(Struct, frozen=True):
     """The seconds that something takes until it has completed."""
 
     least: float
@@ -290,8 +290,7 @@ def _last_end(node: ParallelSpec, inside: list[_Span]) -> float:
 # ---- limits -------------------------------------------------------------------------------------
 
 
-@record
-class _Calls:
+class _Calls(Struct, frozen=True):
     """The number of attempts of one run that take a limit."""
 
     least: float

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._record import record
+from msgspec import Struct
+from msgspec.structs import replace
+
 from gorkflow._text import brief
 from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
 from gorkflow.flow import MapSpec, ParallelSpec
@@ -24,8 +25,7 @@ _JOINS = {"all": Join("all"), "settled": Join("settled"), "first": Join("first")
 _ON_FAILURE = ("drain", "cancel")
 
 
-@record
-class Block(Element):
+class Block(Struct, Element, frozen=True):
     """A parallel block."""
 
     id: str
@@ -73,8 +73,7 @@ class Block(Element):
         )
 
 
-@record
-class Map(Element):
+class Map(Struct, Element, frozen=True):
     """A body that runs for every item of a list."""
 
     mark = MapSpec.mark

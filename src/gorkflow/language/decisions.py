@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gorkflow._record import record
+from msgspec import Struct
+from msgspec.structs import replace
+
 from gorkflow._text import brief
 from gorkflow.annotations import describe, fits, union_of
 from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@record
-class Arm:
+class Arm(Struct, frozen=True):
     """A condition and the node that runs where it holds."""
 
     condition: Condition
     node: Any
 
 
-@record
-class Choice(Element):
+class Choice(Struct, Element, frozen=True):
     """The first arm whose condition holds; else ``otherwise``; else the node is skipped."""
 
     id: str
@@ -94,8 +93,7 @@ class Choice(Element):
         )
 
 
-@record
-class Loop(Element):
+class Loop(Struct, Element, frozen=True):
     """A body that runs again with its own output, until a condition holds."""
 
     mark = LoopSpec.mark

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from types import GenericAlias
 from typing import Any
 
-from gorkflow._record import record
+from msgspec import Struct
+
 from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
@@ -22,8 +23,7 @@ from gorkflow.policy import due_of, pause_of
 from gorkflow.signal import Signal
 
 
-@record
-class Time:
+class Time(Struct, frozen=True):
     """The time that a pause takes. At most one of these is set; none: without end."""
 
     seconds: float | None = None
@@ -50,8 +50,7 @@ class Time:
         return TimeSpec(function=self.function.name, is_due=self.is_due)
 
 
-@record
-class Sleep(Element):
+class Sleep(Struct, Element, frozen=True):
     """A time to wait; its output is its input."""
 
     named_by_options = False
@@ -69,8 +68,7 @@ class Sleep(Element):
         return SleepSpec(id=self.id, seconds=time.seconds, until=time.until, asks=time.asks)
 
 
-@record
-class Wait(Element):
+class Wait(Struct, Element, frozen=True):
     """A signal to wait for."""
 
     named_by_options = False

@@ -7,10 +7,11 @@ workflows around it. Each kind of element knows how a value goes through it: ``E
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import permutations
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_origin
+
+from msgspec import Struct
 
 from gorkflow.annotations import (
     describe,
@@ -114,20 +115,17 @@ class Element:
         return self
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Record:
+class Record(Struct, eq=False):
     """The findings of a walk, by path."""
 
-    steps: dict[str, Any] = field(default_factory=dict[str, Any])
-    conditions: dict[str, tuple[Condition, ...]] = field(
-        default_factory=dict[str, tuple[Condition, ...]]
-    )
-    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
-    readable: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    defaults_of: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
-    payloads: dict[str, Any] = field(default_factory=dict[str, Any])
-    keys: dict[str, Condition] = field(default_factory=dict[str, Condition])
-    times: dict[str, Condition] = field(default_factory=dict[str, Condition])
+    steps: dict[str, Any] = {}
+    conditions: dict[str, tuple[Condition, ...]] = {}
+    outputs: dict[str, Any] = {}
+    readable: dict[str, frozenset[str]] = {}
+    defaults_of: dict[str, tuple[bytes, Any]] = {}
+    payloads: dict[str, Any] = {}
+    keys: dict[str, Condition] = {}
+    times: dict[str, Condition] = {}
 
     def default(self, path: str) -> str | None:
         """Return the default at a path as JSON text, if there is one."""

@@ -6,14 +6,14 @@ import re
 from math import isfinite
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from gorkflow import events as ev
-from gorkflow._record import record
 from gorkflow.events import Ref
 from gorkflow.flow import DecisionSpec, MapSpec, PauseSpec, StepSpec
 
 
-@record
-class RunStep:
+class RunStep(Struct, frozen=True):
     """Run an attempt: record ``step_scheduled`` as soon as there is room, then its result."""
 
     path: str

@@ -8,8 +8,10 @@ that ended, and that never began, ended with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from gorkflow import events as ev
 from gorkflow.events import Default, Ended, FailureRef, Ref
@@ -87,8 +89,7 @@ class _Attempt(NamedTuple):
     limits: tuple[str, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Record:
+class _Record(Struct, eq=False):
     """The facts that events recorded about one step, sleep or wait."""
 
     attempt: int = 0

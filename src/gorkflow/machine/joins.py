@@ -6,8 +6,9 @@ Judged after every branch that ends, so it must not look at the branches one by 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from gorkflow.events import Ended
 from gorkflow.model import StepStatus
@@ -18,8 +19,7 @@ TOLERATED = "failed (tolerated)"
 """How a branch ended that failed, but counts as completed: ``None`` stands in for it."""
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """How many branches of a block ended in which way."""
 
     total: int

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import compress, takewhile
+
+from msgspec.structs import replace
 
 from gorkflow.events import Event
 from gorkflow.store import Message, RunRow

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest, nsmallest
+
+from msgspec.structs import replace
 
 from gorkflow._text import brief
 from gorkflow.clock import Moment, Timekeeper

@@ -6,9 +6,10 @@ import json
 import logging
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+from msgspec.structs import replace
 
 from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import ClassVar, TypeVar
+
+from msgspec.structs import replace
 
 from gorkflow import events as ev
 from gorkflow.clock import Moment
@@ -112,7 +113,7 @@ def run_row(run_id: str = "r", **changes: object) -> RunRow:
         created_at=T0,
         seq=1,
     )
-    return replace(row, **changes)  # type: ignore[arg-type]
+    return replace(row, **changes)
 
 
 def new_run(run_id: str = "r", **changes: object) -> NewRun:
@@ -130,7 +131,7 @@ def completed(run_id: str, seq: int, output: bytes = b"1") -> ev.Event:
 def step_forward(row: RunRow, count: int = 1, **changes: object) -> Append:
     """Return the append of ``count`` more events to a run that stands at ``row``."""
     seqs = range(row.seq + 1, row.seq + count + 1)
-    after = replace(row, seq=row.seq + count, **changes)  # type: ignore[arg-type]
+    after = replace(row, seq=row.seq + count, **changes)
     return Append(after, tuple(completed(row.run_id, seq) for seq in seqs), row.seq)
 
 

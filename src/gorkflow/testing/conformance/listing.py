@@ -6,6 +6,8 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import RunRow, Store
@@ -70,7 +72,8 @@ async def _history(store: Store, rng: random.Random) -> list[RunRow]:
         if rng.random() < 0.6:
             ended = finish(run_row(f"r{number}", **fields), rng.choice(_ENDED))
             at = fields["created_at"] + rng.randint(0, 30)
-            await store.write([replace(ended, row=replace(ended.row, finished_at=at))])
+            row = structs.replace(ended.row, finished_at=at)
+            await store.write([structs.replace(ended, row=row)])
     rows = [await store.get_run(f"r{number}") for number in range(_RUNS)]
     return [row for row in rows if row is not None]
 

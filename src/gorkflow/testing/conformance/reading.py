@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from gorkflow import events as ev
 from gorkflow.listing import RunFilter
@@ -160,7 +161,8 @@ class Reading(Conformance):
         await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
         for number, age in ((0, 50), (1, 20), (2, 19.5), (4, 4.5)):
             ended = finish(run_row(f"r{number}"))
-            await store.write([replace(ended, row=replace(ended.row, finished_at=T0 + age))])
+            row = structs.replace(ended.row, finished_at=T0 + age)
+            await store.write([structs.replace(ended, row=row)])
         query = RunFilter(finished_before=instant(T0 + 20))
         assert await ids(store.list_runs(query)) == ["r4", "r2"]
         first = await store.list_runs(replace(query, limit=1))
@@ -229,7 +231,7 @@ class Reading(Conformance):
     async def test_a_tree_is_kept_for_each_fingerprint(self, store: Store) -> None:
         for run_id, mark in (("a", "1"), ("b", "2"), ("c", "1")):
             new = new_run(run_id, fingerprint=mark)
-            await store.write([replace(new, tree=f"tree {mark}")])
+            await store.write([structs.replace(new, tree=f"tree {mark}")])
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
         for run_id, tree in zip("abc", trees, strict=True):

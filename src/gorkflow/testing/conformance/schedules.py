@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import Store
@@ -29,7 +30,7 @@ def _row(schedule_id: str = "s", **changes: object) -> ScheduleRow:
     row = ScheduleRow(
         schedule_id=schedule_id, workflow_id="shop", every=60, created_at=T0, next_due=T0 + 60
     )
-    return replace(row, **changes)  # type: ignore[arg-type]
+    return replace(row, **changes)
 
 
 class Schedules(Conformance):
