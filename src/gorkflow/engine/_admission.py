@@ -105,6 +105,7 @@ class Admission:
         max_threads: int,
         max_processes: int,
     ) -> None:
+        self._is_unlimited = max_steps is None
         self._free_steps = float("inf") if max_steps is None else max_steps
         self._free = {"thread": max_threads, "process": max_processes}
         self._max_abandoned = max_threads
@@ -118,6 +119,11 @@ class Admission:
     def strays(self) -> int:
         """Handlers that can't be stopped and outlive their attempts."""
         return self._strays.total()
+
+    def is_free(self, command: RunStep) -> bool:
+        """Return whether a step needs no slot: nothing limits how many of its kind run."""
+        spec = command.spec
+        return self._is_unlimited and spec.executor == "loop" and not spec.limits
 
     def admit(self, run: Applicant, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""

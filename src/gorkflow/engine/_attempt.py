@@ -409,9 +409,11 @@ class Attempt(Call):
             self._state.close()  # a handler that outlives the attempt writes no more
         if self._timers:
             self._stop_timers()
-        if self.limits:
-            runtime.slots.limits.release(command)
-        runtime.slots.release(command.spec.executor, abandoned=self.label if self._is_stray else "")
+        if not runtime.slots.is_free(command):
+            if self.limits:
+                runtime.slots.limits.release(command)
+            name = self.label if self._is_stray else ""
+            runtime.slots.release(command.spec.executor, abandoned=name)
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
             self.owner.ended(self, Answer(StepCompleted, fields))

@@ -5,21 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gorkflow.errors import GorkflowError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sized
 
-    from gorkflow.engine._driver import Driver
     from gorkflow.store import Store, Transition, Written
 
 logger = logging.getLogger("gorkflow.engine")
 
+_MANY = 256  # live runs, up to which they are written together also in memory
+
+
+class Writer(Protocol):
+    """A live run, which has transitions to write."""
+
+    def transition(self) -> Transition | None:
+        """Return what is to be written; ``None``: nothing."""
+        ...
+
+    def committed(self, written: Written) -> None:
+        """Continue, now that the store has answered."""
+        ...
+
+    def broken(self, error: BaseException) -> None:
+        """Stop: the transition could not be made, or not be written."""
+        ...
+
 
 class Committer:
-    """Brings the transitions of drivers into the store, one batch after another.
+    """Brings the transitions of runs into the store, one batch after another.
 
     While one batch is being written, what becomes ready gathers for the next: the slower the disk,
     the larger the groups.
@@ -42,34 +59,35 @@ class Committer:
         self._store = store
         self._owns_loop = owns_loop
         self._loop = loop
-        self._ready: list[Driver] = []
+        self._ready: dict[Writer, None] = {}  # in the order in which they came
         self._scheduled = False
         self._is_settling = False
         self._carried = carried
         self._writing: asyncio.Future[list[Written]] | None = None
         """The store's answer for the batch that is being written."""
 
-    def submit(self, driver: Driver) -> None:
-        """Have the driver's next transition written. Call it once until ``committed``."""
-        self._ready.append(driver)
+    def submit(self, run: Writer) -> None:
+        """Have the run's next transition written with those of others."""
+        self._ready[run] = None
         # Not at once: whatever else gets ready in this turn of the loop belongs to the same batch.
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._write)
 
-    def commit(self, driver: Driver) -> None:
-        """Have the driver's next transition written now, if no other run is carried.
+    def commit(self, run: Writer) -> None:
+        """Have the run's next transition written now, if no other run is live.
 
-        Else it is submitted: to take the same steps with many runs in turn is quicker than all
-        steps with each.
+        Else it is submitted: many runs share a transaction. Only in memory, more than a few hundred
+        are written at once again: by the time of the next step, the caches have forgotten a run.
 
         Only for a run in which nothing goes on, and where nothing comes after: the last act of a
         task or callback, or of what records a new run.
         """
-        if self._is_settling or len(self._carried) > 1:
-            self.submit(driver)
+        live = len(self._carried)
+        if self._is_settling or (live > 1 and (live <= _MANY or self._store.durable)):
+            self.submit(run)
         else:
-            self._ready.append(driver)
+            self._ready[run] = None
             self._write()
 
     async def drain(self) -> None:
@@ -85,7 +103,7 @@ class Committer:
         self._scheduled = False
         if self._writing is not None or not self._ready:
             return
-        drivers, batch = self._collect()
+        runs, batch = self._collect()
         if not batch:
             return
         alone = self._owns_loop and len(self._carried) < 2  # else other runs go on meanwhile
@@ -93,46 +111,46 @@ class Committer:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
             answer = asyncio.ensure_future(write)
         except Exception as error:  # noqa: BLE001 - a store may raise at once
-            self._settle(drivers, _store_error(error))
+            self._settle(runs, _store_error(error))
             return
         if answer.done():
-            self._settle(drivers, _result(answer))
+            self._settle(runs, _result(answer))
         else:
             self._writing = answer
-            answer.add_done_callback(partial(self._written, drivers))
+            answer.add_done_callback(partial(self._written, runs))
 
-    def _written(self, drivers: list[Driver], answer: asyncio.Future[list[Written]]) -> None:
+    def _written(self, runs: list[Writer], answer: asyncio.Future[list[Written]]) -> None:
         self._writing = None
-        self._settle(drivers, _result(answer))
+        self._settle(runs, _result(answer))
         self._write()
 
-    def _collect(self) -> tuple[list[Driver], list[Transition]]:
-        ready, self._ready = self._ready, []
-        drivers: list[Driver] = []
+    def _collect(self) -> tuple[list[Writer], list[Transition]]:
+        ready, self._ready = self._ready, {}
+        runs: list[Writer] = []
         batch: list[Transition] = []
-        for driver in ready:
+        for run in ready:
             try:
-                transition = driver.transition()
+                transition = run.transition()
             except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
-                driver.broken(error)
+                run.broken(error)
                 continue
             if transition is not None:
-                drivers.append(driver)
+                runs.append(run)
                 batch.append(transition)
-        return drivers, batch
+        return runs, batch
 
-    def _settle(self, drivers: list[Driver], results: list[Written] | Exception) -> None:
+    def _settle(self, runs: list[Writer], results: list[Written] | Exception) -> None:
         self._is_settling = True
         try:
             if isinstance(results, Exception):
-                for driver in drivers:
-                    driver.broken(results)
+                for run in runs:
+                    run.broken(results)
                 return
-            for driver, written in zip(drivers, results, strict=True):
+            for run, written in zip(runs, results, strict=True):
                 try:
-                    driver.committed(written)
-                except Exception as error:  # noqa: BLE001 - as in _collect: say, no thread can be made
-                    driver.broken(error)
+                    run.committed(written)
+                except Exception as error:  # noqa: BLE001 - as in _collect: no thread can be made, say
+                    run.broken(error)
         finally:
             self._is_settling = False
 

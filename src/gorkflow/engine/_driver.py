@@ -140,12 +140,13 @@ class Driver:
 
     def submit(self, *, last: bool = False) -> None:
         """Ask for a transition to be written; see ``post``."""
-        if self._submitted or self.done.is_set:
+        if self.done.is_set or self._writing:
             return
-        self._submitted = True
         if last and not self._calls:  # else theirs may join it
+            self._submitted = True
             self.runtime.committer.commit(self)
-        else:
+        elif not self._submitted:
+            self._submitted = True
             self.runtime.committer.submit(self)
 
     def resume(self) -> None:
@@ -157,7 +158,7 @@ class Driver:
         for command in self.machine.open_commands():
             if not isinstance(command, RunStep):
                 self.perform(command)
-            elif self.runtime.slots.admit(self, command):
+            elif self._is_admitted(command):
                 self.admitted.append(command)
         if self.admitted or self.machine.is_waiting:
             self.submit()
@@ -256,8 +257,12 @@ class Driver:
             if not isinstance(asked, RunStep):
                 if machine.wants(asked):
                     self._todo.append(asked)
-            elif not runtime.closing and runtime.slots.admit(self, asked):
+            elif not runtime.closing and self._is_admitted(asked):
                 self.admitted.append(asked)  # if it is wanted, which is seen next
+
+    def _is_admitted(self, command: RunStep) -> bool:
+        slots = self.runtime.slots
+        return slots.is_free(command) or slots.admit(self, command)
 
     def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
         """Let the deadlines that have passed stop what would start now; return whether one did."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context, copy_context
-from operator import itemgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import getweakrefcount
@@ -121,7 +120,7 @@ class Handlers:
         finally:
             self._leave(queue, turn)
 
-    roots[_run.__code__] = itemgetter("handler")
+    roots[_run.__code__] = lambda names: names.get("handler")
 
     def _spread(self, turn: _Turn) -> None:
         """Give a task to each handler that waits for one that has suspended."""
