@@ -81,7 +81,6 @@ _EVENTS = {
     "body": ["{", "[]", "{}", "null", "", '{"attempt":"x"}', '{"attempt":1e999}', '"\\ud800"'],
     "kind": ["unheard_of", "", "run_created", "run_finished"],
     "path": ["", "nowhere", "../..", "tells/tells"],
-    "v": [0, 99, -1],
     "at": [float("inf"), -1e300],
     "payload": [None, b"", b"{", b"\xff\xfe", b'"numb', b"[" * 100_000, b"NaN", b"1" * 5_000],
     "seq": [2, 40, 0, -3],

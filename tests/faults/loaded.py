@@ -86,10 +86,9 @@ def _few_pages(store: Counting) -> Any:
         return lambda writer: writer._db.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
     home: Any = store._home
-    loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(home.writer.run(limit(1)))]
+    tasks = [asyncio.ensure_future(home.writer.run(limit(1)))]
     yield
-    tasks.append(loop.create_task(home.writer.run(limit(1_000_000))))
+    tasks.append(asyncio.ensure_future(home.writer.run(limit(1_000_000))))
 
 
 @contextmanager
