@@ -27,7 +27,7 @@ def brief(value: object, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def listed(items: Sequence[str], most: int, total: int | None = None) -> str:
+def listed(items: Sequence[str], most: int = 5, total: int | None = None) -> str:
     """Return ``a, b and 3 more``.
 
     Args:

@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from gorkflow._text import brief
+from gorkflow._durations import seconds_of
 from gorkflow.model import Failure, Outcome
 from gorkflow.model import GorkflowError as GorkflowError  # noqa: PLC0414 - for importers
 
@@ -627,7 +627,6 @@ class NonRetryableError(StepControl):
     """
 
 
-_CENTURY = 100 * 365 * 86_400.0
 """Seconds; a longer delay is a mistake in the unit, and some instants can't be written down."""
 
 
@@ -642,7 +641,7 @@ class RetryAfterError(StepControl):
         message: why, for the record.
 
     Raises:
-        ValueError: If the delay is negative, NaN, or longer than 100 years.
+        ValueError: If the delay is negative, NaN, infinite, or longer than 100 years.
         TypeError: If it is not a duration.
 
     Example:
@@ -657,16 +656,8 @@ class RetryAfterError(StepControl):
     """
 
     def __init__(self, delay: float | timedelta, message: str = "") -> None:
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise TypeError(f"a retry delay must be seconds or a timedelta, not {brief(delay)}")
-        if not 0 <= seconds <= _CENTURY:
-            raise ValueError(
-                f"a retry delay must be from 0 seconds to 100 years, not {brief(delay)}; the "
-                "delay is in seconds"
-            )
-        self.delay = float(seconds)
-        super().__init__(message or f"asked to be tried again after {seconds:g} s")
+        self.delay = seconds_of(delay, "a retry delay", endless=False)
+        super().__init__(message or f"asked to be tried again after {self.delay:g} s")
 
 
 class StepCancelledError(StepControl):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
-from gorkflow._text import brief, suggesting
+from gorkflow._text import brief, is_utf8, suggesting
 from gorkflow.model import RunStatus
 
 T_co = TypeVar("T_co", covariant=True)
@@ -114,10 +114,8 @@ def _limit(given: Any) -> int:
 def _check_text(name: str, given: Any) -> None:
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a text, not {brief(given)}")
-    try:
-        given.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} holds a lone surrogate: {brief(given)}") from None
+    if not is_utf8(given):
+        raise ValueError(f"{name} holds a lone surrogate: {brief(given)}")
 
 
 def _check_instant(name: str, given: Any) -> None:

@@ -14,12 +14,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from gorkflow._durations import seconds_of
 from gorkflow._text import brief, similar
 from gorkflow.errors import GorkflowError, InputInvalidError
 
 _DAY = 86_400
 _WINDOW = 3600  # seconds of the first look back for what was missed
-_LONGEST = timedelta(days=36_500)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what clocks on the wall show has no zone
 _RANGES = {
     "minute": (0, 59),
@@ -186,13 +186,12 @@ def seconds_between(every: float | timedelta) -> int:
     Raises:
         InputInvalidError: If it is not a whole number of them, or none, or more than 100 years.
     """
-    seconds = every.total_seconds() if isinstance(every, timedelta) else every
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InputInvalidError(f"every must be seconds or a timedelta, not {brief(every)}")
-    if not 1 <= seconds <= _LONGEST.total_seconds() or seconds != int(seconds):
-        raise InputInvalidError(
-            f"every must be whole seconds, from 1 second to 100 years, not {brief(every)}"
-        )
+    try:
+        seconds = seconds_of(every, "every", endless=False)
+    except (TypeError, ValueError) as error:
+        raise InputInvalidError(str(error)) from error
+    if seconds < 1 or not seconds.is_integer():
+        raise InputInvalidError(f"every must be whole seconds, 1 or more, not {brief(every)}")
     return int(seconds)
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar, overload
 
-from gorkflow._text import brief
+from gorkflow._text import brief, is_utf8
 from gorkflow.codec import codec_of
 from gorkflow.errors import (
     EncodingError,
@@ -274,7 +274,7 @@ def check_key(key: object) -> None:
     problem = ""
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
         problem = f"must be a text of 1 to {_LONGEST_KEY} characters"
-    elif any("\ud800" <= char <= "\udfff" for char in key):
+    elif not is_utf8(key):
         problem = "holds a lone surrogate"
     if problem:
         raise StepValueError(f"state key {brief(key)} {problem}")

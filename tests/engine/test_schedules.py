@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gorkflow import (
     Client,
@@ -469,7 +470,7 @@ async def test_a_change_is_made_on_top_of_what_others_changed(store: Any) -> Non
             times += 1
             if times == 1:  # a worker moves it on just before
                 (old,) = await store_of.schedules()
-                moved = dataclasses.replace(
+                moved = structs.replace(
                     old, next_due=old.next_due + 3600, revision=old.revision + 1
                 )
                 await original(moved)
@@ -552,8 +553,8 @@ async def test_a_zone_that_is_unknown_here_is_shown_all_the_same() -> None:
     async with Engine(store) as engine:
         await engine.schedule(bare, id="s", every=timedelta(hours=1))
         (row,) = await store.schedules()
-        odd = dataclasses.replace(row, timezone="Old/Name", cron="0 3 * * *", every=None)
-        await store.put_schedule(dataclasses.replace(odd, revision=2))
+        odd = structs.replace(row, timezone="Old/Name", cron="0 3 * * *", every=None)
+        await store.put_schedule(structs.replace(odd, revision=2))
         (shown,) = await engine.schedules()
         assert (shown.timezone, shown.next_due.tzinfo) == ("Old/Name", UTC)
 

@@ -507,8 +507,8 @@ async def test_one_live_run_has_an_exclusive_resource(store: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"delay": -1}, "delay must be from 0 seconds"),
-        ({"delay": float("nan")}, "delay must be from 0 seconds"),
+        ({"delay": -1}, "delay must be 0 seconds or more"),
+        ({"delay": float("nan")}, "delay must be 0 seconds or more"),
         ({"delay": "soon"}, "delay must be seconds or a timedelta"),
         ({"priority": 1.5}, "priority must be a whole number"),
         ({"priority": True}, "priority must be a whole number"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gorkflow._durations import seconds_of
 from gorkflow.engine._retries import is_retryable, retry_delay, unknown_names
 from gorkflow.errors import (
     EncodingError,
@@ -23,7 +24,6 @@ from gorkflow.policy import (
     RetryPolicy,
     at_least,
     backoff_delay,
-    seconds_of,
     tolerate,
 )
 
@@ -230,9 +230,7 @@ def test_a_step_may_set_the_next_delay():
 
 @pytest.mark.parametrize("delay", [-1, float("inf"), float("nan"), 1e10, timedelta(days=40_000)])
 def test_a_delay_is_some_time_that_will_come(delay: float):
-    with pytest.raises(
-        ValueError, match=r"from 0 seconds to 100 years, not .*; the delay is in sec"
-    ):
+    with pytest.raises(ValueError, match=r"delay must be (0 seconds or more|at most)"):
         RetryAfterError(delay)
 
 
@@ -282,7 +280,7 @@ def test_durations():
             seconds_of(wrong, "x")
     for odd in ("5", None, True):
         with pytest.raises(TypeError, match="x must be seconds or a timedelta"):
-            seconds_of(odd, "x")  # type: ignore[arg-type]
+            seconds_of(odd, "x")
 
 
 def test_joins():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from gorkflow._text import listed
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._db import maintainable, show_findings
 from gorkflow.cli._output import one_line, seconds
@@ -81,8 +82,7 @@ class _Group:
 
     @property
     def named(self) -> str:
-        more = f" and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
-        return ", ".join(row.run_id for row in self.some) + more
+        return listed([row.run_id for row in self.some], _SHOWN, self.count)
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from gorkflow import events as ev
+from gorkflow._text import listed
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import clean, clock, one_line, say, seconds
 from gorkflow.engine.engine import LEFT_RUNS
-from gorkflow.machine.joins import names
 from gorkflow.model import Failure
 
 _LONG_WAIT = 1.0  # seconds that a step was queued
@@ -119,7 +119,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.TypesAccepted: lambda _, e: f"types accepted: {'; '.join(e.problems)}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
     ev.ClockSet: lambda _, e: f"the clock was set {'ahead' if e.by > 0 else 'back'}",
-    ev.UndoStarted: lambda _, e: f"undoing {names([*e.paths])}",
+    ev.UndoStarted: lambda _, e: f"undoing {listed([*e.paths])}",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from gorkflow._text import listed
 from gorkflow.cli import _json
 from gorkflow.cli._app import (
     CONTEXT,
@@ -53,7 +54,6 @@ from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
 from gorkflow.flow import undone_path
-from gorkflow.machine.joins import names
 from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow
 from gorkflow.stores.memory import MemoryStore
@@ -516,7 +516,7 @@ def _failed(wanted: Wanted, run: Run, undo: list[StepExecution]) -> str:
         lines += failure_lines(failure, failure.traceback if wanted.tracebacks else some)
     done = [undone_path(step.path) or "" for step in undo if step.status is StepStatus.COMPLETED]
     if undo:
-        lines.append(f"undone: {names(done) or 'nothing'} ({len(done)} of {len(undo)})")
+        lines.append(f"undone: {listed(done) or 'nothing'} ({len(done)} of {len(undo)})")
     if wanted.lasting:
         untold = not wanted.tracebacks and any(failure.traceback for failure in run.failures)
         hint = " --traceback" if untold else ""

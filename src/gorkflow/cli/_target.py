@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe
 from gorkflow.cli._output import CliError, ExitCode, clean
 from gorkflow.codec import codec_of, read_json
@@ -65,11 +64,9 @@ class Target:
             return next(iter(found.values()))
         known = ", ".join(sorted({item.id for item in self.workflows.values()})) or "none"
         if workflow_id is not None and not found:
-            near = difflib.get_close_matches(
-                workflow_id, [i.id for i in self.workflows.values()], 1
-            )
-            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {known}"
-            raise CliError(f"{self.text!r} has no workflow {workflow_id!r}{hint}")
+            ids = [item.id for item in self.workflows.values()]
+            hint = did_you_mean(workflow_id, ids, f"it has {known}")
+            raise CliError(f"{self.text!r} has no workflow {workflow_id!r}; {hint}")
         if self.engine is not None:
             what = (
                 "name one with --workflow ID" if self.workflows else "give it Engine(workflows=…)"
@@ -223,9 +220,7 @@ def _named(module: ModuleType, text: str, name: str) -> Any:
         except AttributeError:
             found = _workflows_in(module)
             names = [n for n in dir(item) if n[:1] != "_"] + [i.id for i in found.values()]
-            near = difflib.get_close_matches(part, names, 1)
-            workflows = ", ".join(found) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"its workflows: {workflows}"
+            hint = did_you_mean(part, names, f"its workflows: {', '.join(found) or 'none'}")
             raise CliError(f"{text!r}: there is no {part!r}; {hint}") from None
     return item
 

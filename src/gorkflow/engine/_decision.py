@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._durations import due_of, seconds_of
 from gorkflow._text import brief
 from gorkflow.engine._call import Answer, Call
 from gorkflow.engine._results import exc_info, make_failure, unreadable
@@ -21,7 +23,6 @@ from gorkflow.events import Decided, Event, Expanded, StepFailed, Timed, item_of
 from gorkflow.flow import template_of
 from gorkflow.machine import AskTime, Decide, Expand, Request
 from gorkflow.model import FailureCode
-from gorkflow.policy import due_of, pause_of
 
 if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
@@ -192,8 +193,8 @@ class Timing(Evaluation):
         said = await self._call(partial(function.fn, *arguments), function, asks.timeout)
         if asks.is_due:
             return Timed, (None, due_of(said, self._asked, self.owner.runtime.clock.now()))
-        seconds = pause_of(said, self._asked, waits=spec.may_be_endless)
-        return Timed, (seconds, None)
+        seconds = seconds_of(said, self._asked, endless=spec.may_be_endless)
+        return Timed, (None if seconds == inf else seconds, None)
 
 
 class Expansion(Evaluation):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
 from gorkflow.engine._remote_job import result_of, run_job
 from gorkflow.engine._results import RemoteError
@@ -284,11 +284,9 @@ def misplaced(step: Step[Any, Any], executor: str, known: frozenset[str]) -> str
     if executor in LOCAL:
         return ""
     if executor != PROCESS and executor not in known:
-        import difflib  # only for this error
-
         have = ", ".join(sorted(map(repr, known))) or "none"
-        near = difflib.get_close_matches(executor, (PROCESS, *known), 1)
-        hint = f"did you mean {near[0]!r}? Or " if near else ""
+        near = did_you_mean(executor, (PROCESS, *known), "")
+        hint = f"{near} Or " if near else ""
         return (
             f"step {step.id!r} runs on executor {executor!r}, which this engine does not have "
             f"(it has {have}); {hint}give it one: Engine(executors={{{executor!r}: …}})"

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import cast
 
 from msgspec import Struct
 
+from gorkflow._durations import seconds_of
 from gorkflow.errors import (
     DeadlockError,
     NonRetryableError,
@@ -24,7 +24,7 @@ from gorkflow.errors import (
     StepCancelledError,
     ValueInvalidError,
 )
-from gorkflow.policy import LONGEST, RetryPolicy, backoff_delay, exception_name
+from gorkflow.policy import RetryPolicy, backoff_delay, exception_name
 
 Names = frozenset[str]
 """All that an error is called: the names of its class and of all that this inherits from."""
@@ -110,11 +110,7 @@ def _asked_delay(error: BaseException) -> float | None:
     if not isinstance(error, RetryAfterError):
         return None
     try:
-        delay: object = error.delay
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if isinstance(seconds, int | float) and 0 <= seconds <= LONGEST:
-            return float(seconds)
-        return None
+        return seconds_of(error.delay, "delay", endless=False)
     except Exception:  # noqa: BLE001 - it is user code, and the failure must be recorded
         return None
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gorkflow._durations import LONGEST
 from gorkflow._text import brief
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._executors import checked
 from gorkflow.language.options import defaults_problems
-from gorkflow.policy import LONGEST
 from gorkflow.stores import open_store
 
 if TYPE_CHECKING:

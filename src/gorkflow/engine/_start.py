@@ -11,7 +11,8 @@ from datetime import timedelta
 from math import inf, isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-from gorkflow._text import brief
+from gorkflow._durations import seconds_of
+from gorkflow._text import brief, is_utf8
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._asleep import RunState
@@ -25,7 +26,6 @@ from gorkflow.errors import (
 )
 from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
-from gorkflow.policy import LONGEST, seconds_of
 from gorkflow.state import initial
 from gorkflow.state_changes import same_writes
 from gorkflow.store import RunRow
@@ -203,10 +203,8 @@ def run_id_of(given: object, name: str = "run_id") -> str:
     """
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a text, not {brief(given)}")
-    try:
-        given.encode()
-    except UnicodeEncodeError:
-        raise RunNotFoundError(given) from None
+    if not is_utf8(given):
+        raise RunNotFoundError(given)
     return given
 
 
@@ -262,12 +260,10 @@ def _timeout(definition: Definition, timeout: float | timedelta | None) -> float
 def _delay(delay: float | timedelta | None) -> float:
     if delay is None:
         return 0.0
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise InputInvalidError(f"delay must be seconds or a timedelta, not {brief(delay)}")
-    if not 0 <= seconds <= LONGEST:
-        raise InputInvalidError(f"delay must be from 0 seconds to 100 years, not {brief(delay)}")
-    return float(seconds)
+    try:
+        return seconds_of(delay, "delay", endless=False)
+    except (TypeError, ValueError) as error:
+        raise InputInvalidError(str(error)) from error
 
 
 def _state(values: Mapping[str, Any] | None, limit: int) -> tuple[Write, ...]:
@@ -338,8 +334,6 @@ def _text(what: str, text: str | None) -> str | None:
         raise InputInvalidError(
             f"{what} must be a text of up to {_MAX_TEXT} characters: {brief(text)}"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputInvalidError(f"{what} holds a lone surrogate: {brief(text)}") from error
+    if not is_utf8(text):
+        raise InputInvalidError(f"{what} holds a lone surrogate: {brief(text)}")
     return text

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from gorkflow._text import did_you_mean, listed
 from gorkflow.definition import Definition
 from gorkflow.flow import (
     BlockSpec,
@@ -35,7 +36,6 @@ from gorkflow.flow import (
 )
 from gorkflow.language.callables import unwrapped
 from gorkflow.language.functions import steps_called_by, unrecorded
-from gorkflow.language.options import did_you_mean
 from gorkflow.policy import Limit, RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:
@@ -420,9 +420,7 @@ def _calls(place: Place, name: str) -> _Calls:
 
 def _named(paths: Iterable[str]) -> str:
     """Return paths as a list in words, the first few of many."""
-    every = list(dict.fromkeys(paths))
-    shown = ", ".join(repr(path) for path in every[:5])
-    return f"{shown} and {len(every) - 5} more" if len(every) > 5 else shown
+    return listed(list(map(repr, dict.fromkeys(paths))))
 
 
 def _in_words(seconds: float) -> str:

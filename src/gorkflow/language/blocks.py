@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
 from gorkflow.flow import MapSpec, ParallelSpec
 from gorkflow.language.callables import Condition, key_problems
 from gorkflow.language.elements import node_problems
-from gorkflow.language.options import did_you_mean, id_problems, is_count, timeout_of
+from gorkflow.language.options import id_problems, is_count, timeout_of
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.policy import Join, OnFailure
 

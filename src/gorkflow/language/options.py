@@ -12,12 +12,13 @@ from datetime import timedelta
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
-from gorkflow._text import brief
+from gorkflow._durations import seconds_of
+from gorkflow._text import brief, did_you_mean, is_utf8
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of, view
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.node import Node
-from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy, seconds_of
+from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -88,17 +89,6 @@ def annotation_problems(what: str, annotation: Any) -> list[str]:
     return []
 
 
-def did_you_mean(name: str, known: Iterable[str], or_else: str | None = None) -> str:
-    """Return ``did you mean 'x'?``, or else what there is, unless something else is given."""
-    known = list(known)
-    import difflib  # only for errors
-
-    close = difflib.get_close_matches(name if isinstance(name, str) else "", known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"there are: {', '.join(known)}" if or_else is None else or_else
-
-
 def unknown_options(given: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return a problem for each option that does not exist."""
     known = list(known)
@@ -127,16 +117,8 @@ def text_problems(**texts: Any) -> list[str]:
         if isinstance(text, str)
         else f"{what} must be a string, not {brief(text)}"
         for what, text in texts.items()
-        if not isinstance(text, str) or (not text.isascii() and not _is_utf8(text))
+        if not isinstance(text, str) or (not text.isascii() and not is_utf8(text))
     ]
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return True
 
 
 def tag_problems(tags: Any) -> list[str]:

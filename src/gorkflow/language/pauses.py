@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import inf
 from types import GenericAlias
 from typing import Any
 
 from msgspec import Struct
 
+from gorkflow._durations import due_of, seconds_of
 from gorkflow._text import brief
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
@@ -19,7 +21,6 @@ from gorkflow.language.elements import UNSET
 from gorkflow.language.options import id_problems
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.node import Node
-from gorkflow.policy import due_of, pause_of
 from gorkflow.signal import Signal
 
 
@@ -162,7 +163,8 @@ def _duration(duration: Any, what: str, problems: list[str], *, waits: bool = Fa
     if _is_code(duration):
         return _said(duration, what, float | timedelta, "seconds or a timedelta", problems)
     try:
-        return Time(seconds=pause_of(duration, what, waits=waits))
+        seconds = seconds_of(duration, what, endless=waits)
+        return Time(seconds=None if seconds == inf else seconds)
     except (TypeError, ValueError) as error:
         problems.append(str(error))
         return Time()

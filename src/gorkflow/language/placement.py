@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gorkflow._text import did_you_mean
 from gorkflow.errors import StepInvalidError
-from gorkflow.language.options import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

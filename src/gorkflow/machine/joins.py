@@ -10,6 +10,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
+from gorkflow._text import listed
 from gorkflow.events import Ended
 from gorkflow.model import StepStatus
 from gorkflow.policy import Join
@@ -107,23 +108,11 @@ def reason(
         TOLERATED: tally.tolerated,
     }
     ended = numbers.pop(status)
-    shown = f" ({names(first(status, _NAMED), ended)})" if ended else ""
+    shown = f" ({listed(first(status, _NAMED), _NAMED, ended)})" if ended else ""
     parts = [f"{ended} of {tally.total} {status}{shown}", f"{join} {met} after {after:.3g} s"]
     parts += [
-        f"{names(first(other, _NAMED), number)} {other}"
+        f"{listed(first(other, _NAMED), _NAMED, number)} {other}"
         for other, number in numbers.items()
         if number
     ]
     return "; ".join(parts)
-
-
-def names(ids: list[str], number: int | None = None) -> str:
-    """Return ids in a few words.
-
-    Args:
-        ids: the first of them, at least.
-        number: how many there are; as many as were given, if unset.
-    """
-    shown = ids[:_NAMED]
-    more = (len(ids) if number is None else number) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

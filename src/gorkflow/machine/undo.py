@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gorkflow import events as ev
+from gorkflow._text import listed
 from gorkflow.events import Ended, FailureRef, Ref, item_of
 from gorkflow.flow import UndoSpec, undo_path
 from gorkflow.machine.frame import Frame, Recorder
-from gorkflow.machine.joins import names
 from gorkflow.machine.step import StepFrame
 from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus
 
@@ -149,8 +149,8 @@ class Undo:
         assert verdict is not None  # it began
         failures = tuple(failure for each in self._failures.values() for failure in each)
         words = [verdict.reason]
-        words += [f"undone: {names(self._undone)}"] if self._undone else []
-        words += [f"could not undo {names([*self._failures])}"] if failures else []
+        words += [f"undone: {listed(self._undone)}"] if self._undone else []
+        words += [f"could not undo {listed([*self._failures])}"] if failures else []
         reason = "; ".join(filter(None, words))
         ended = Ended("", verdict.status, None, verdict.failures + failures, reason)
         self._conclude_run(ended)

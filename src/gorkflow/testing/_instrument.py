@@ -8,14 +8,13 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import ValueInvalidError, WorkflowInvalidError
 from gorkflow.flow import is_template, join_path, undo_path
 from gorkflow.language.elements import Chain
-from gorkflow.language.options import did_you_mean
 from gorkflow.language.placement import LOCAL
 from gorkflow.language.signature import Param, StepSignature
 from gorkflow.node import Node

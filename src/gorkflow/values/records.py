@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gorkflow._text import is_utf8
 from gorkflow.values.kind import EXTRA, MARK, PRIVATE, UNSET, VALUE, is_long, tagged
 
 
@@ -32,7 +33,7 @@ def _fields(record: Any) -> dict[str, Any]:
 def surrogate_in(record: Any) -> str | None:
     """Return the place of a text that UTF-8 can't say, if there is one."""
     if isinstance(record, str):
-        return None if _is_sayable(record) else ""
+        return None if is_utf8(record) else ""
     if isinstance(record, list):
         for index, item in enumerate(_items(record)):
             place = surrogate_in(item)
@@ -41,19 +42,11 @@ def surrogate_in(record: Any) -> str | None:
     if isinstance(record, dict):
         for key, item in _fields(record).items():
             place = surrogate_in(item)
-            if not _is_sayable(key):
+            if not is_utf8(key):
                 return f"[the key {key!a:.60}]"
             if place is not None:
                 return place if key in {VALUE, EXTRA, PRIVATE} else f".{key[:80]}{place}"
     return None
-
-
-def _is_sayable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def plain(record: Any) -> Any:

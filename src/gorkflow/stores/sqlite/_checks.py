@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from gorkflow._text import listed
 from gorkflow.clock import Moment
 from gorkflow.errors import StoreCorruptError, StoreError
 from gorkflow.store import Examination, Finding, Level
@@ -218,8 +219,7 @@ def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
         except sqlite3.OperationalError as error:  # of a function that can't take what is there
             named = [str(error)]
         if named:
-            more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-            text = f"{meaning}: {', '.join(named[:_SHOWN])}{more}"
+            text = f"{meaning}: {listed(named, _SHOWN)}"
             found.append(Finding(Level.PROBLEM, "rows", text, _RESTORE))
     found += unreadable(db)
     advice = "nothing to do: it begins anew with the next step that takes it"

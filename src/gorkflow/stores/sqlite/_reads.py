@@ -8,13 +8,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gorkflow._durations import LONGEST
 from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import RunStatus, instant
-from gorkflow.policy import LONGEST
 from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores._common import (
     feed_cursor,

@@ -7,9 +7,9 @@ import logging
 import sqlite3
 from typing import Any
 
+from gorkflow._durations import LONGEST
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import instant
-from gorkflow.policy import LONGEST
 from gorkflow.schedule import ScheduleRow, first_after, table_of
 from gorkflow.stores.sqlite._reads import tag_pairs
 from gorkflow.stores.sqlite._schema import query
