@@ -1,10 +1,16 @@
 """The main path: the files that a run passes through, on an engine that ran one before.
 
+python -m tests.project.main_path    writes it into ARCHITECTURE.md
+
+
 Every Python call inside the package is noted, of the loop's thread and of the store's.
 """
 
+import ast
 import asyncio
+import re
 import sys
+import tempfile
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +19,11 @@ from typing import NamedTuple
 
 import gorkflow
 from gorkflow import Engine, Workflow, step
+from tests.project.repository import ROOT
 
 PACKAGE = Path(gorkflow.__file__).parent
+PAGE = ROOT / "ARCHITECTURE.md"
+_SECTION = re.compile(r"(<!-- main path -->\n).*?(<!-- end of main path -->)", re.DOTALL)
 
 
 class Trace(NamedTuple):
@@ -64,3 +73,22 @@ def _flow(steps: int) -> Workflow[int, int]:
     for number in range(steps):
         flow = flow.then(step(id=f"add_{number}")(add_one))
     return flow
+
+
+def page() -> str:
+    """Return ARCHITECTURE.md with the main path as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = trace(f"sqlite:{folder}/runs.db", 2)
+    lines = [f"{at}. `{name}`: {_noun(PACKAGE / name)}" for at, name in enumerate(found.files, 1)]
+    return _SECTION.sub(lambda m: f"{m[1]}{chr(10).join(lines)}\n{m[2]}", PAGE.read_text())
+
+
+def _noun(path: Path) -> str:
+    """Return how a module names itself: the first words of its docstring."""
+    line = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    noun = re.split(r"[:.]", line)[0]
+    return noun[0].lower() + noun[1:]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from tests.project.main_path import trace
+from tests.project.main_path import PAGE, page, trace
 
-FILES = 51
+FILES = 42
 """At most, of a run of two steps on SQLite."""
-CHANGES = 98
+CHANGES = 92
 """At most, from file to file, of each further step."""
 
 
@@ -19,3 +19,7 @@ def test_a_step_goes_back_and_forth_between_few_files(tmp_path: Path):
     short = trace(f"sqlite:{tmp_path}/short.db", 2)
     long = trace(f"sqlite:{tmp_path}/long.db", 12)
     assert (long.changes - short.changes) / 10 <= CHANGES
+
+
+def test_the_architecture_names_the_files_in_their_order():
+    assert PAGE.read_text() == page(), "write it: python -m tests.project.main_path"
