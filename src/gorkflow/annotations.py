@@ -57,7 +57,6 @@ def needs_validation(given: Any, wanted: Any) -> bool:
 
 
 def relation(given: Any, wanted: Any) -> Relation:
-    """Return how ``given`` relates to ``wanted``; remembered."""
     if given is wanted:
         return Relation.SURE
     # By identity first: the same value goes to every branch of a block, and hashing the annotation
@@ -114,7 +113,6 @@ def _judge(given: Any, wanted: Any, depth: int) -> Relation:
 
 
 def _judge_single(given: Any, wanted: Any, depth: int) -> Relation:
-    """Judge where neither is a union."""
     if hasattr(given, "__supertype__"):  # a NewType
         return _judge(given.__supertype__, wanted, depth + 1)
     if given is None or wanted is None:
@@ -266,7 +264,6 @@ def union_of(annotations: list[Any]) -> Any:
 
 
 def is_optional(annotation: Any) -> bool:
-    """Return whether ``None`` is among the values."""
     annotation = unconstrained(annotation)
     if annotation is None:
         return True
@@ -311,7 +308,6 @@ def item_of(annotation: Any) -> Any:
 
 
 def outcome_of(annotation: Any) -> Any:
-    """Return ``Outcome[annotation]``."""
     generic: Any = Outcome  # made at run time, which no checker follows
     return generic[annotation]
 

@@ -56,7 +56,6 @@ class Codec:
         self._to_json: Callable[..., bytes]
 
     def __repr__(self) -> str:
-        """Return the annotation it stands for."""
         return f"Codec({self.annotation!r})"
 
     def prepare(self) -> bool:
@@ -321,11 +320,6 @@ def _open_kind() -> Kind:
 
 
 def read_json(data: bytes | str) -> Any:
-    """Return what JSON says.
-
-    Raises:
-        StepValueError: If it is not JSON.
-    """
     from pydantic_core import from_json
 
     try:
@@ -335,16 +329,11 @@ def read_json(data: bytes | str) -> Any:
 
 
 def view(data: bytes | str) -> Any:
-    """Return what a record says, as plain data for people: no class is needed to read it.
-
-    Raises:
-        StepValueError: If it is not JSON.
-    """
+    """Return what a record says, as plain data for people: no class is needed to read it."""
     return plain(read_json(data))
 
 
 def views(texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what records say, by key, as plain data for people."""
     return {key: view(text) for key, text in texts.items()}
 
 
@@ -354,7 +343,6 @@ def _is_wild(data: bytes) -> bool:
 
 
 def _refused(error: Exception, room: int) -> ValueInvalidError:
-    """Return why a value can't be kept."""
     if isinstance(error, TooLarge):
         return too_large(room)
     if isinstance(error, TooAmbiguous):
@@ -363,7 +351,6 @@ def _refused(error: Exception, room: int) -> ValueInvalidError:
 
 
 def _check_depth(kind: Kind, data: bytes) -> None:
-    """Raise if what was written is nested deeper than can be read."""
     try:
         kind.load(read_json(data), Reading())
     except (StepValueError, RecursionError):
@@ -371,7 +358,6 @@ def _check_depth(kind: Kind, data: bytes) -> None:
 
 
 def _unsaid(error: Exception, record: Any) -> EncodingError:
-    """Return why a record could not be written as JSON."""
     text = text_of(error).removeprefix("Error serializing to JSON: ")
     if "Circular" in text or "depth exceeded" in text:
         return EncodingError(at(too_deep()))

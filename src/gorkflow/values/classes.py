@@ -47,13 +47,7 @@ class Model(Fields):
         extra: Kind | None,
         private: Mapping[str, Private],
     ) -> None:
-        """Set what comes beside the fields.
-
-        Args:
-            origin: the generic model that this is one of.
-            extra: the kind of fields that are not declared; ``None``: there are none.
-            private: the private attributes.
-        """
+        """Set what comes beside the fields; no ``extra``: every field is declared."""
         self._origin = origin
         self._extra = extra
         self._private = private
@@ -222,8 +216,6 @@ class Dataclass(Fields):
 
 
 class Named(Fields):
-    """A named tuple."""
-
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
             raise self.misfit(value)
@@ -247,7 +239,6 @@ class Typed(Fields):
         self.labels = frozenset({"dict"})
 
     def complete(self, fields: list[Field]) -> None:
-        """Set the fields, which may lead back to this kind."""
         super().complete(fields)
         self._by_name = {field.name: field for field in fields}
         self._as_dict = Dict(dict, Native(str), _Ready())

@@ -62,16 +62,7 @@ _QUALIFIERS = {
 
 
 def compiled(annotation: Any, describe: Callable[[Any], str]) -> tuple[Kind, Compiler]:
-    """Return the kind of an annotation, and what the compiler knows of it.
-
-    Args:
-        annotation: the annotation.
-        describe: returns an annotation as messages show it.
-
-    Raises:
-        Misfit: If no value of it can be read back.
-        NotDefinedYet: If it names a class that is still to be defined.
-    """
+    """Return the kind of an annotation, and what the compiler knows of it."""
     compiler = Compiler(describe)
     kind = compiler.kind(annotation)
     if compiler.shared:
@@ -81,12 +72,7 @@ def compiled(annotation: Any, describe: Callable[[Any], str]) -> tuple[Kind, Com
 
 
 class Compiler:
-    """Makes the kind of one annotation.
-
-    Args:
-        describe: returns an annotation as messages show it.
-        shared: names that several classes of the annotation have: their records name them in full.
-    """
+    """Makes the kind of one annotation. Records name classes in full whose name is ``shared``."""
 
     def __init__(
         self, describe: Callable[[Any], str], shared: frozenset[str] = frozenset()
@@ -102,16 +88,7 @@ class Compiler:
         """The kinds, at any depth, that need a function of their type to read a value."""
 
     def kind(self, annotation: Any, bound: Bound | None = None) -> Kind:
-        """Return the kind of an annotation.
-
-        Args:
-            annotation: the annotation.
-            bound: what the type variables in it stand for.
-
-        Raises:
-            Misfit: If no value of it can be read back.
-            NotDefinedYet: If it names a class that is still to be defined.
-        """
+        """Return the kind of an annotation; ``bound`` says what its type variables stand for."""
         bound = bound or {}
         try:
             native = _NATIVES.get(annotation)
@@ -185,7 +162,7 @@ class Compiler:
         return made
 
     def _tuple(self, args: tuple[Any, ...], bound: Bound) -> Kind:
-        """Return the kind of a tuple of some items; ``*tuple[X, ...]`` stands for any number."""
+        """Return the kind of a tuple; ``*tuple[X, ...]`` stands for any number of items."""
         items: list[Kind] = []
         rest: Kind | None = None
         at = 0
@@ -271,8 +248,7 @@ class Compiler:
     def _recursive(self, ref: str) -> Kind:
         """Return the kind of a generic model that holds others of its type.
 
-        Args:
-            ref: how pydantic names it: with the identities of its origin and its arguments.
+        Pydantic names it by a ``ref`` with the identities of its origin and its arguments.
         """
         for (cls, *_), later in self._begun.items():
             made: Any = getattr(cls, "__pydantic_generic_metadata__", None)
@@ -327,7 +303,6 @@ class Compiler:
             raise Misfit(f"{annotation!r}: {error}") from None
 
     def _label(self, cls: Any) -> str:
-        """Return what names the records of a class."""
         name = label_of_class(cls)
         self._named.setdefault(name, set()).add(cls)
         is_taken = name in self._shared or name in _OURS
@@ -335,24 +310,12 @@ class Compiler:
 
     @property
     def shared(self) -> frozenset[str]:
-        """Names that several classes have."""
         return frozenset(name for name, classes in self._named.items() if len(classes) > 1)
 
     def inside(
         self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
     ) -> Kind:
-        """Return the kind of a field; what the class says of it was judged when it was made.
-
-        Args:
-            annotation: of the field.
-            bound: what the type variables in it stand for.
-            metadata: what else is said of it.
-            name: of the field, for the place of what is wrong.
-            owner: the class.
-
-        Raises:
-            Misfit: If no value of it can be read back.
-        """
+        """Return the kind of a field, whose annotation was judged with its class."""
         inner = Compiler(self._describe, self._shared)
         inner._begun, inner.foreign, inner._named = self._begun, self.foreign, self._named
         config: Any = getattr(owner, "model_config", getattr(owner, "__pydantic_config__", None))
@@ -381,11 +344,7 @@ def _is_alias(annotation: Any) -> bool:
 
 
 def _value_of(alias: Any) -> Any:
-    """Return what an alias stands for.
-
-    Raises:
-        NotDefinedYet: If it names a class that is still to be defined.
-    """
+    """Return what an alias stands for."""
     try:
         body = {"__annotations__": {"value": alias.__value__}, "__module__": alias.__module__}
     except NameError as error:
@@ -409,11 +368,7 @@ def _labels(cls: Any) -> frozenset[str]:
 
 
 def _check_names(members: Sequence[Kind]) -> None:
-    """Check that records of a union's classes differ.
-
-    Raises:
-        Misfit: If two have the same full name.
-    """
+    """Check that records of a union's classes differ."""
     named: dict[str, Any] = {}
     for member in members:
         if not isinstance(member, Fields | enums.Enumeration) or isinstance(member, classes.Typed):

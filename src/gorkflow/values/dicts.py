@@ -28,13 +28,7 @@ _FACTORIES = {
 
 
 class Dict(Kind):
-    """A dict, or one of its relatives.
-
-    Args:
-        cls: of the dict.
-        key: the kind of its keys.
-        item: the kind of its values.
-    """
+    """A dict, or one of its relatives."""
 
     def __init__(self, cls: type[Any], key: Kind, item: Kind) -> None:
         self.cls = cls

@@ -36,10 +36,6 @@ class Enumeration(Kind):
     """An enum. A member is kept by value where that is a text or a whole number, else by name.
 
     Each member is judged alone: one that is added changes nothing for the others.
-
-    Args:
-        cls: the enum.
-        label: names its records.
     """
 
     def __init__(self, cls: type[enum.Enum], label: str) -> None:
@@ -102,19 +98,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def _sign(value: Any) -> str:
-    """Return the mark of a constant."""
     if isinstance(value, enum.Enum):
         return f"{label_of_class(type(value))}.{value.name}"
     return hex(value) if type(value) is int and is_long(value) else repr(value)
 
 
 class Literal(Kind):
-    """One of some constants.
-
-    Args:
-        values: the constants.
-        kind: of all of them.
-    """
+    """One of some constants, which are all of one ``kind``."""
 
     def __init__(self, values: Sequence[Any], kind: Kind) -> None:
         self.values = tuple(values)

@@ -37,8 +37,6 @@ _METHODS = (types.FunctionType, classmethod, staticmethod)
 
 
 class Field(NamedTuple):
-    """A field of a class."""
-
     name: str
     kind: Kind
     required: bool
@@ -50,12 +48,7 @@ class Field(NamedTuple):
 
 
 class Fields(Kind):
-    """The common part of all classes with fields.
-
-    Args:
-        cls: the class.
-        label: names its records.
-    """
+    """The common part of all classes with fields."""
 
     has_fields = True
 
@@ -78,7 +71,6 @@ class Fields(Kind):
         self._size = sum(len(field.name) + 5 for field in fields) + len(self.label) + 7
 
     def misfit(self, value: Any) -> Misfit:
-        """Return what is wrong with a value of another class."""
         given, wanted = type_name(value), label_of_class(self.cls)
         if isinstance(value, self.cls):
             return Misfit(
@@ -90,11 +82,6 @@ class Fields(Kind):
         return Misfit(f"expected {wanted}, not a value of type {given}")
 
     def dump_fields(self, held: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
-        """Return the record of the fields.
-
-        Raises:
-            Misfit: If one is not of its kind; it has its place.
-        """
         record: dict[str, Any] = {MARK: self.label}
         name = ""
         room = self._size
@@ -128,11 +115,7 @@ class Fields(Kind):
         return record
 
     def load_fields(self, record: Any, reading: Reading) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the fields, and the records of what the class has no field for.
-
-        Raises:
-            Misfit: If one can't be read as what it is now; it has its place.
-        """
+        """Return the fields, and the records of what the class has no field for."""
         if type(record) is not dict or MARK not in record or VALUE in record:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
         found = cast("dict[str, Any]", record)
@@ -188,11 +171,7 @@ class Fields(Kind):
         return full
 
     def leave_out(self, beside: Mapping[str, Any], record: Any, reading: Reading) -> None:
-        """Leave out what the class has no field for any more, if it says nothing.
-
-        Raises:
-            Misfit: If it was set, to more than ``None``.
-        """
+        """Leave out what the class has no field for any more, if that says nothing."""
         extra, unset = record.get(EXTRA) or (), record.get(UNSET) or ()
         for name, item in beside.items():
             if item is not None and (name in extra or name not in unset):

@@ -33,16 +33,7 @@ _NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator", "
 
 
 class Foreign(Kind):
-    """A type that only its own schema can read. Types without such help are kept without it.
-
-    Args:
-        annotation: of the type.
-        name: of the type.
-        free: keeps what needs no annotation.
-
-    Raises:
-        Misfit: If no value of it can be read back.
-    """
+    """A type that only its own schema can read. Parts without such help are kept by ``free``."""
 
     def __init__(self, annotation: Any, name: str, free: Kind) -> None:
         if hasattr(annotation, "get_secret_value"):

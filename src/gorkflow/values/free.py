@@ -30,10 +30,7 @@ _NATIVES = frozenset({type(None), bool, int, float, str})
 class Free(Kind):
     """Anything that needs no annotation to be read.
 
-    Args:
-        known: the kinds of scalars, by their class.
-        class_kind: returns the kind of a class, where the reader of a value names its type. Read
-            without one, it is plain data.
+    ``class_kind`` returns the kind of a class, where the reader of a value names its type.
     """
 
     natives = _NATIVES

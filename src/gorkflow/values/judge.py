@@ -24,13 +24,7 @@ class NotDefinedYet(Exception):  # noqa: N818 - the codec asks again later
 class Judge:
     """Validates values of one annotation.
 
-    Args:
-        annotation: the annotation.
-        arbitrary: whether pydantic takes values of a class that it does not know as they are.
-
-    Raises:
-        ValidationError: If pydantic can't make anything of it.
-        NotDefinedYet: If it names a class that is still to be defined.
+    If ``arbitrary``, pydantic takes values of a class that it does not know as they are.
     """
 
     def __init__(self, annotation: Any, *, arbitrary: bool = False) -> None:
@@ -45,11 +39,7 @@ class Judge:
         return self.adapter.validate_json(data, strict=strict, by_alias=True, by_name=True)
 
     def validate(self, value: Any) -> Any:
-        """Return the value as the annotation has it: an instance stays, a dict becomes a model.
-
-        Raises:
-            StepValueError: If it does not match the annotation.
-        """
+        """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
         from pydantic_core import to_json
 
         try:
@@ -69,11 +59,7 @@ class Judge:
             raise invalid(error) from error
 
     def check(self, *values: Any) -> None:
-        """Check the constraints of a value, in any of the forms that it has.
-
-        Raises:
-            StepValueError: If they hold in none.
-        """
+        """Check the constraints of a value, in any of the forms that it has."""
         refused: StepValueError | None = None
         for value in values:
             try:
@@ -93,11 +79,7 @@ class Judge:
 
 
 class OwnJudge(Judge):
-    """Validates values of an annotation that pydantic can't make anything of, and we can.
-
-    Args:
-        kind: of the annotation.
-    """
+    """Validates values of an annotation that pydantic can't make anything of, and we can."""
 
     def __init__(self, kind: Kind) -> None:
         super().__init__(object)
@@ -118,12 +100,7 @@ class OwnJudge(Judge):
 
 
 def check_size(value: Any) -> None:
-    """Check that a value has an end: one that shares its parts may be endless as JSON.
-
-    Raises:
-        PayloadTooLargeError: If it is too large.
-        EncodingError: If it contains itself, or is nested too deep.
-    """
+    """Check that a value has an end: one that shares its parts may be endless as JSON."""
     try:
         size = _size(value, {})
     except RecursionError:

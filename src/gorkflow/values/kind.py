@@ -50,12 +50,7 @@ _NAMES: dict[Any, str] = {
 
 
 class Misfit(Exception):  # noqa: N818 - not an error of the library: the codec makes one of it
-    """A value is not of a kind, or JSON can't say it.
-
-    Args:
-        reason: why, for a person.
-        unsayable: whether no annotation would help.
-    """
+    """A value is not of a kind, or JSON can't say it. If ``unsayable``, no annotation helps."""
 
     def __init__(self, reason: str, *, unsayable: bool = False) -> None:
         self.reason = reason
@@ -90,11 +85,9 @@ class Unreadable(Exception):  # noqa: N818 - as above
 
 
 class Writing:
-    """One value being written.
+    """One value being written; its record may have about as many bytes as there is ``room``.
 
-    Args:
-        room: how many bytes its record may have, roughly. A value that shares its parts can be
-            small in memory, and endless as JSON.
+    A value that shares its parts can be small in memory, and endless as JSON.
     """
 
     __slots__ = ("_calm", "_known", "_waste", "changes", "deepest", "depth", "has_long", "room")
@@ -112,21 +105,13 @@ class Writing:
         self._known: dict[tuple[int, int], tuple[Any, int, Any]] | None = None
 
     def take(self, size: int) -> None:
-        """Count what the record will need at least.
-
-        Raises:
-            TooLarge: If it is too much.
-        """
+        """Count what the record will need at least."""
         self.room -= size
         if self.room < 0:
             raise TooLarge
 
     def descend(self, kind: Kind, value: Any) -> Any:
-        """Return the record of a value one level down.
-
-        Raises:
-            Misfit: If there are too many levels, or what the kind raises.
-        """
+        """Return the record of a value one level down."""
         known = self._known
         if self.room < self._calm:  # so large that parts may be shared: each is written once
             if known is None:
@@ -149,12 +134,7 @@ class Writing:
         return record
 
     def attempt(self, kind: Kind, value: Any) -> tuple[Any, int, int]:
-        """Return the record of a value under one kind of several, what it changed, and its size.
-
-        Raises:
-            Misfit: If it is not of that kind.
-            TooAmbiguous: If there were too many attempts.
-        """
+        """Return the record of a value under one kind of several, what it changed, and its size."""
         room, depth, changes, waste = self.room, self.depth, self.changes, self._waste
         try:
             record = kind.dump(value, self)
@@ -180,12 +160,7 @@ class Reading:
         self._tries = _TRIES
 
     def attempt(self, kind: Kind, record: Any) -> tuple[Any, int]:
-        """Return the value of a record under one kind of several, and how much it changed.
-
-        Raises:
-            Misfit: If it is not a record of that kind.
-            TooAmbiguous: If there were too many attempts.
-        """
+        """Return the value of a record under one kind of several, and how much it changed."""
         self._tries -= 1
         if self._tries < 0:
             raise TooAmbiguous
@@ -206,12 +181,7 @@ class Shapes:
         self._known: dict[int, str] = {}
 
     def of(self, kind: Kind, make: Callable[[], Any]) -> Any:
-        """Return the shape of a kind.
-
-        Args:
-            kind: the kind.
-            make: returns its shape; not called where it stands inside of itself.
-        """
+        """Return the shape of a kind; ``make`` is not called where the kind is inside of itself."""
         key, depth = id(kind), len(self._path)
         if key in self._known:
             return self._known[key]
@@ -255,28 +225,15 @@ class Kind:
     classes: frozenset[type] | None = None
 
     def dump(self, value: Any, writing: Writing) -> Any:
-        """Return the record of a value.
-
-        Raises:
-            Misfit: If it is not of this kind, or can't be kept exactly.
-        """
+        """Return the record of a value; raise ``Misfit`` if that can't be kept exactly."""
         raise NotImplementedError
 
     def load(self, record: Any, reading: Reading) -> Any:
-        """Return the value that a record stands for. Runs none of the type's own code.
-
-        Raises:
-            Misfit: If it is not the record of such a value.
-            Unreadable: If only the type's own function can read it, and that has failed.
-        """
+        """Return the value that a record stands for. Runs none of the type's own code."""
         raise NotImplementedError
 
     def shape(self, shapes: Shapes) -> Any:
-        """Return plain data that is equal for annotations whose records are read alike.
-
-        Args:
-            shapes: describes what may hold others of its type.
-        """
+        """Return plain data that is equal for annotations whose records are read alike."""
         raise NotImplementedError
 
 
@@ -300,11 +257,7 @@ def tagged(label: str, inner: Any) -> dict[str, Any]:
 
 
 def inner_of(record: Any, label: str) -> Any:
-    """Return what the record of a type holds.
-
-    Raises:
-        Misfit: If it is a record of another type.
-    """
+    """Return what the record of a type holds."""
     if type(record) is dict:
         found = cast("dict[str, Any]", record)
         if found.get(MARK) == label and VALUE in found:
@@ -313,11 +266,7 @@ def inner_of(record: Any, label: str) -> Any:
 
 
 def check_name(record: dict[str, Any], labels: frozenset[str], reading: Reading) -> None:
-    """Check that a record is of a class, or of one that has become it under another name.
-
-    Raises:
-        Misfit: If it was one of several classes, and so it is another of them that has gone.
-    """
+    """Check that a record is of a class, or of one that has become it under another name."""
     if record[MARK] in labels:
         return
     if OF in record:

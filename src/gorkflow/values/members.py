@@ -31,15 +31,11 @@ Bound = dict[Any, Any]
 class Kinds(Protocol):
     """Gives the kinds of annotations."""
 
-    def kind(self, annotation: Any, bound: Bound | None = None) -> Kind:
-        """Return the kind of an annotation."""
-        ...
+    def kind(self, annotation: Any, bound: Bound | None = None) -> Kind: ...
 
     def inside(
         self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
-    ) -> Kind:
-        """Return the kind of a field of a class that judges its fields itself."""
-        ...
+    ) -> Kind: ...
 
 
 Complete = Callable[[Any, Any, Bound, Kinds], None]
@@ -173,15 +169,7 @@ def _is_made_of_fields(cls: type) -> bool:
 
 
 def hints_of(cls: Any, **more: Any) -> dict[str, Any]:
-    """Return the annotations of a class, resolved.
-
-    Args:
-        cls: the class.
-        **more: what other names stand for.
-
-    Raises:
-        NotDefinedYet: If one names a class that is still to be defined.
-    """
+    """Return the annotations of a class, resolved; ``more`` are names that only they know."""
     around: dict[str, Any] = getattr(cls, "__pydantic_parent_namespace__", None) or {}
     local: dict[str, Any] = {cls.__name__: cls, **around, **more}
     try:
@@ -198,7 +186,6 @@ def _constant(value: Any) -> Callable[[Bound], Any]:
 
 
 def _default_of_info(info: Any) -> Callable[[dict[str, Any]], Any]:
-    """Return what makes the default of a pydantic ``FieldInfo``."""
     if getattr(info, "default_factory_takes_validated_data", False):
         made: Callable[[dict[str, Any]], Any] = info.default_factory
         return made
@@ -206,7 +193,6 @@ def _default_of_info(info: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def _default_of_private(attribute: Any) -> Callable[[dict[str, Any]], Any] | None:
-    """Return what makes the default of a private attribute."""
     factory: Any = attribute.default_factory
     if factory is None:
         has_none = attribute.default is PydanticUndefined
@@ -218,7 +204,6 @@ def _default_of_private(attribute: Any) -> Callable[[dict[str, Any]], Any] | Non
 
 
 def _default_of_field(field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], Any] | None:
-    """Return what makes the default of a dataclass's field."""
     default: Any = field.default
     if hasattr(default, "get_default"):  # pydantic's Field(…)
         return None if default.is_required() else _default_of_info(default)

@@ -126,11 +126,6 @@ def count(value: Any, writing: Writing) -> None:
 
 
 def _text(record: Any, label: str) -> str:
-    """Return the text that a record of a scalar holds.
-
-    Raises:
-        Misfit: If it holds something else.
-    """
     inner = inner_of(record, label)
     if type(inner) is not str:
         raise Misfit(f"the record of this {label} is damaged")
@@ -141,11 +136,6 @@ def _text(record: Any, label: str) -> str:
 
 
 def dump_items(values: Any, item: Kind, writing: Writing) -> list[Any]:
-    """Return the records of items.
-
-    Raises:
-        Misfit: If one is not of the kind; it has its place.
-    """
     length = len(values)
     writing.take(2 * length)
     natives = item.natives
@@ -204,11 +194,6 @@ def _may_be_long(values: Any) -> bool:
 
 
 def load_items(records: Any, item: Kind, reading: Reading) -> list[Any]:
-    """Return the items of records.
-
-    Raises:
-        Misfit: If one is not of the kind; it has its place.
-    """
     found: list[Any] = records
     natives = item.natives
     if natives and set(map(type, found)) <= natives:
@@ -224,7 +209,6 @@ def load_items(records: Any, item: Kind, reading: Reading) -> list[Any]:
 
 
 def other_class(cls: type[Any], value: Any) -> Misfit:
-    """Return what is wrong with a value that is not exactly of a class."""
     given = type_name(value)
     if isinstance(value, cls):
         return Misfit(
@@ -234,12 +218,7 @@ def other_class(cls: type[Any], value: Any) -> Misfit:
 
 
 class Items(Kind):
-    """A container of items of one kind.
-
-    Args:
-        cls: of the container.
-        item: the kind of its items.
-    """
+    """A container of items of one kind."""
 
     def __init__(self, cls: type[Any], item: Kind) -> None:
         self.cls = cls
@@ -267,8 +246,6 @@ class Items(Kind):
 
 
 class Deque(Items):
-    """A deque, with its bound."""
-
     def dump(self, value: Any, writing: Writing) -> Any:
         record = super().dump(value, writing)
         return record if value.maxlen is None else {**record, "$maxlen": value.maxlen}
@@ -280,10 +257,7 @@ class Deque(Items):
 class Tuple(Kind):
     """A tuple whose items are named one by one; in between, there may be any number of one kind.
 
-    Args:
-        items: the kinds of those that are always there.
-        rest: the kind of those in between; ``None``: there are none.
-        at: how many stand before these.
+    ``at`` items stand before those of the kind ``rest``.
     """
 
     classes = frozenset({tuple})
@@ -311,7 +285,6 @@ class Tuple(Kind):
         return tuple(_each(items, [item.load for item in kinds], reading))
 
     def _kinds(self, length: int) -> Sequence[Kind]:
-        """Return the kind of each item of a tuple of this length."""
         between = length - len(self.items)
         if self.rest is None and between:
             raise Misfit(f"expected a tuple of {len(self.items)} items, not of {length}")

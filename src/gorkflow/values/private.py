@@ -19,8 +19,6 @@ _BESIDE = ("maxlen", "default_factory", "args")  # of a deque, a defaultdict, an
 
 
 class Private(NamedTuple):
-    """A private attribute of a model."""
-
     kind: Kind
     default: Callable[[dict[str, Any]], Any] | None
 

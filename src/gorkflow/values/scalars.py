@@ -32,14 +32,7 @@ from gorkflow.values.kind import (
 
 
 class Scalar(Kind):
-    """A class whose values are written as one text.
-
-    Args:
-        cls: the class; values of its subclasses are rejected.
-        write: returns the text of a value.
-        read: returns the value of a text.
-        label: names its records, if not the class's name.
-    """
+    """A class whose values are written as one text; values of its subclasses are rejected."""
 
     def __init__(
         self,

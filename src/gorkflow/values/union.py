@@ -30,12 +30,7 @@ from gorkflow.values.plain import Items, Tuple
 
 
 class Union(Kind):
-    """One of several kinds: the first that takes the value as it is, else one that converts it.
-
-    Args:
-        members: the kinds.
-        text: how messages name the whole.
-    """
+    """One of several kinds: the first that takes the value as it is, else one that converts it."""
 
     def __init__(self, members: Sequence[Kind], text: str) -> None:
         self.members = tuple(members)
@@ -102,8 +97,7 @@ class Union(Kind):
     def _check_names(self, record: Any) -> None:
         """Check that no class of a record is one that this union does not know.
 
-        Raises:
-            Misfit: If one is; it may have been any of those that it knows, or none.
+        It may have been any of those that it knows, or none.
         """
         items: Any = ()
         if type(record) is list:
@@ -251,13 +245,11 @@ class Later(Kind):
         self.announced: Kind | None = None
 
     def announce(self, target: Kind) -> None:
-        """Say what it will stand for, which still lacks its parts."""
         self.announced = target
         self.labels = target.labels
         self.classes = target.classes
 
     def complete(self, target: Kind) -> Kind:
-        """Set what it stands for."""
         self.target = target
         self.announce(target)
         return target

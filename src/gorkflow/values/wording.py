@@ -13,7 +13,6 @@ _MAX_PLACE = 100
 
 
 def at(misfit: Misfit) -> str:
-    """Return what is wrong, with the place."""
     place = misfit.place.removeprefix(".")
     if len(place) > _MAX_PLACE:
         place = f"{place[:_MAX_PLACE]}…"
@@ -21,12 +20,10 @@ def at(misfit: Misfit) -> str:
 
 
 def refusal(misfit: Misfit) -> StepValueError | EncodingError:
-    """Return the error for a value that does not fit, or can't be kept."""
     return (EncodingError if misfit.unsayable else StepValueError)(at(misfit))
 
 
 def too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
-    """Return the error for a record over the limit."""
     found = "more" if size is None else f"{size:,} bytes"
     return PayloadTooLargeError(
         f"it is {found} as JSON, over the limit of {limit:,} bytes; store it elsewhere and hand on "
@@ -69,7 +66,6 @@ def _said(problem: Any) -> str:
 
 
 def _problem_at(loc: tuple[int | str, ...], message: str) -> str:
-    """Return what is wrong at a place inside a value."""
     place = ""
     for part in loc:
         if isinstance(part, int):
@@ -94,5 +90,4 @@ def text_of(item: Any) -> str:
 
 
 def short(text: str) -> str:
-    """Return a text cut to a length that fits a message."""
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
