@@ -16,6 +16,7 @@ from gorkflow.errors import (
     UnreadableError,
     ValueInvalidError,
 )
+from gorkflow.values.judge import at, invalid, refusal, text_of, too_large
 from gorkflow.values.kind import (
     DEEP,
     Kind,
@@ -31,7 +32,6 @@ from gorkflow.values.kind import (
     too_deep,
 )
 from gorkflow.values.records import lost, plain, surrogate_in, tame
-from gorkflow.values.wording import at, invalid, refusal, text_of, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -306,7 +306,7 @@ def _equal_codec(annotation: Any) -> Codec:
 
 
 def _open_kind() -> Kind:
-    from gorkflow.values.free import Free
+    from gorkflow.values.plain import Free
     from gorkflow.values.scalars import SCALARS
 
     def of_class(cls: type) -> Kind | None:

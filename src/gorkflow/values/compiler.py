@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from gorkflow.values import classes, enums, plain, union
-from gorkflow.values.dicts import Dict
 from gorkflow.values.fields import Fields, label_of_class
 from gorkflow.values.foreign import Foreign
 from gorkflow.values.judge import NotDefinedYet
 from gorkflow.values.kind import Kind, Misfit
 from gorkflow.values.members import FREE, Bound, binding, hints_of, maker, substituted
+from gorkflow.values.plain import Dict
 from gorkflow.values.scalars import SCALARS
 
 

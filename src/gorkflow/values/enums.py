@@ -8,7 +8,7 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from gorkflow.values.dicts import shown
+from gorkflow._text import brief
 from gorkflow.values.fields import label_of_class
 from gorkflow.values.kind import (
     VALUE,
@@ -60,7 +60,9 @@ class Enumeration(Kind):
         record = self._records.get(id(value))
         if record is None:
             if not self._is_flag:
-                raise Misfit(f"{shown(value)} is not a member that {self.cls.__name__} declares")
+                raise Misfit(
+                    f"{brief(value, 60)} is not a member that {self.cls.__name__} declares"
+                )
             record = tagged(self.label, _INT.dump(value._value_, writing))
         inner = record[VALUE]
         writing.take(len(self.label) + 12 + (len(inner) if type(inner) is str else 0))
@@ -83,7 +85,7 @@ class Enumeration(Kind):
                 return self.cls(inner)
             except Exception:  # noqa: BLE001, S110 - the flag of a bit is gone, or it is their code
                 pass
-        raise Misfit(f"{label_of_class(self.cls)} has no member {shown(inner)} any more")
+        raise Misfit(f"{label_of_class(self.cls)} has no member {brief(inner, 60)} any more")
 
     def shape(self, shapes: Shapes) -> Any:
         names = [name for name, each in self._by_name.items() if not _is_plain(each._value_)]
@@ -114,8 +116,8 @@ class Literal(Kind):
 
     def _check(self, value: Any) -> None:
         if not any(type(each) is type(value) and each == value for each in self.values):
-            known = ", ".join(map(shown, self.values))
-            raise Misfit(f"expected one of {known:.200}, not {shown(value)}")
+            known = ", ".join(brief(each, 60) for each in self.values)
+            raise Misfit(f"expected one of {known:.200}, not {brief(value, 60)}")
 
     def dump(self, value: Any, writing: Writing) -> Any:
         self._check(value)

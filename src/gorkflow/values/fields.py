@@ -11,7 +11,6 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from gorkflow.values.dicts import step_of
 from gorkflow.values.kind import (
     EXTRA,
     MADE_AS,
@@ -28,7 +27,7 @@ from gorkflow.values.kind import (
     named,
     type_name,
 )
-from gorkflow.values.plain import SHORT, count
+from gorkflow.values.plain import SHORT, count, step_of
 
 MISSING: Final = "$missing"
 """The key for names of fields that the value does not have at all."""

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from gorkflow.errors import StepValueError
-from gorkflow.values.judge import Judge
+from gorkflow.values.classes import is_same
+from gorkflow.values.judge import Judge, is_verdict, text_of
 from gorkflow.values.kind import (
     MARK,
     MASKED,
@@ -23,8 +24,6 @@ from gorkflow.values.kind import (
     label_of,
     type_name,
 )
-from gorkflow.values.private import is_same
-from gorkflow.values.wording import is_verdict, text_of
 
 _LAX = "$lax"
 _UNKNOWN = ("Unable to generate", "Error building")

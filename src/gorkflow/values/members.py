@@ -17,11 +17,11 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from gorkflow.values import classes
+from gorkflow.values.classes import Private
 from gorkflow.values.fields import Field, Fields
-from gorkflow.values.free import Free
 from gorkflow.values.judge import NotDefinedYet
 from gorkflow.values.kind import Kind, Misfit
-from gorkflow.values.private import Private
+from gorkflow.values.plain import Free
 from gorkflow.values.scalars import SCALARS
 
 Bound = dict[Any, Any]

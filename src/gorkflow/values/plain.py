@@ -1,14 +1,20 @@
-"""The kinds that JSON has words for, and containers: lists, tuples, sets, deques."""
+"""The kinds of plain data: what JSON has a word for, and containers of items of one kind."""
 
 # pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
+import builtins
 import numbers
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, cast
 
+from gorkflow._text import brief
 from gorkflow.values.kind import (
+    MADE_AS,
+    MARK,
+    MASKED,
+    VALUE,
     Kind,
     Misfit,
     Reading,
@@ -20,6 +26,7 @@ from gorkflow.values.kind import (
     tagged,
     type_name,
 )
+from gorkflow.values.records import plain
 
 SHORT: Final = 2**63  # an int below it needs no more room than other numbers
 _MANY = 100_000  # ints of up to 300 digits are not counted one by one in lists up to this
@@ -309,3 +316,176 @@ def _each(values: Sequence[Any], functions: Sequence[Callable[..., Any]], how: A
     except Misfit as misfit:
         raise misfit.under(f"[{len(done)}]") from None
     return done
+
+
+# Types that a defaultdict may make its values with: those that are found by name anywhere.
+_FACTORIES = {
+    name: item for name, item in vars(builtins).items() if isinstance(item, type) and name.islower()
+}
+
+
+class Dict(Kind):
+    """A dict, or one of its relatives."""
+
+    def __init__(self, cls: type[Any], key: Kind, item: Kind) -> None:
+        self.cls = cls
+        self.key = key
+        self.item = item
+        self.classes = frozenset({cls})
+        self.label = cls.__name__
+        self.labels = frozenset({self.label})
+
+    def dump(self, value: Any, writing: Writing) -> Any:
+        if type(value) is not self.cls:
+            raise other_class(self.cls, value)
+        record = self._dump(value, writing)
+        if self.cls is dict:
+            return record
+        for name in getattr(value, "__dict__", ()):
+            if name != MADE_AS:
+                raise Misfit(f"its attribute {name!r} can't be kept; hold it in a field of a class")
+        record = tagged(self.label, record)
+        factory = getattr(value, "default_factory", None)
+        if factory is not None:
+            name = getattr(factory, "__name__", "")
+            if _FACTORIES.get(name) is not factory:
+                raise Misfit(
+                    "the default_factory of a defaultdict can be kept only if it is a builtin "
+                    f"type, not {brief(factory, 60)}; return a dict"
+                )
+            record["$factory"] = name
+        return record
+
+    def _dump(self, value: dict[Any, Any], writing: Writing) -> dict[str, Any]:
+        items = self._dump_values(value, writing)
+        if set(map(type, value)) <= {str} and str in self.key.natives and MARK not in value:
+            writing.take(sum(map(len, value)))
+            return items
+        pairs: list[list[Any]] = []
+        for each, dumped in items.items():
+            try:
+                pairs.append([self.key.dump(each, writing), dumped])
+            except Misfit as misfit:
+                raise misfit.under(f"[the key {brief(each, 60)}]") from None
+        if MARK not in items and all(type(pair[0]) is str for pair in pairs):
+            return dict(cast("Iterable[tuple[str, Any]]", pairs))
+        return tagged("dict", pairs)
+
+    def _dump_values(self, value: dict[Any, Any], writing: Writing) -> dict[Any, Any]:
+        keys = list(value)
+        try:
+            records = dump_items(value.values(), self.item, writing)
+        except Misfit as misfit:
+            index, _, rest = misfit.place[1:].partition("]")
+            misfit.place = step_of(keys[int(index)]) + rest
+            raise
+        return dict(zip(keys, records, strict=True))
+
+    def load(self, record: Any, reading: Reading) -> Any:
+        if self.cls is dict:
+            return self._load(record, reading)
+        found = self._load(inner_of(record, self.label), reading)
+        if self.cls is defaultdict:
+            return defaultdict(_FACTORIES.get(record.get("$factory")), found)
+        return self.cls(found)
+
+    def _load(self, record: Any, reading: Reading) -> dict[Any, Any]:
+        if type(record) is not dict:
+            raise Misfit(f"expected dict, not {named(record)}")
+        found = cast("dict[str, Any]", record)
+        pairs: Iterable[tuple[Any, Any]]
+        if MARK in found:
+            pairs = inner_of(found, "dict")
+        else:
+            natives = self.item.natives
+            if str in self.key.natives and natives and set(map(type, found.values())) <= natives:
+                return found
+            pairs = found.items()
+        key, item = self.key.load, self.item.load
+        loaded: dict[Any, Any] = {}
+        each: Any = None
+        try:
+            for each, inner in pairs:
+                loaded[key(each, reading)] = item(inner, reading)
+        except Misfit as misfit:
+            raise misfit.under(step_of(each)) from None
+        return loaded
+
+    def shape(self, shapes: Shapes) -> Any:
+        return [self.label, self.key.shape(shapes), self.item.shape(shapes)]
+
+
+def step_of(key: Any) -> str:
+    """Return how a place inside a dict is shown."""
+    return f".{key}"[:80] if type(key) is str else f"[{brief(key, 60)}]"
+
+
+_NATIVES = frozenset({type(None), bool, int, float, str})
+
+
+class Free(Kind):
+    """Anything that needs no annotation to be read.
+
+    ``class_kind`` returns the kind of a class, where the reader of a value names its type.
+    """
+
+    natives = _NATIVES
+    labels = frozenset({"*"})
+
+    def __init__(
+        self, known: Mapping[type, Kind], class_kind: Callable[[type], Kind | None] | None = None
+    ) -> None:
+        self._class_kind = class_kind
+        kinds: list[Kind] = [Dict(cls, self, self) for cls in (dict, defaultdict, OrderedDict)]
+        kinds += [Items(cls, self) for cls in (list, tuple, set, frozenset)]
+        kinds += [Deque(deque, self), Dict(Counter, self, Native(int))]
+        self._by_class = {cls: kind for kind in kinds for cls in kind.classes or ()} | dict(known)
+        labelled = [*self._by_class.values(), Float(), Native(int)]
+        self._by_label = {label: kind for kind in labelled for label in kind.labels}
+
+    def reads(self, label: str) -> bool:
+        """Return whether records of a name stand for what needs no annotation."""
+        return label in self._by_label
+
+    def dump(self, value: Any, writing: Writing) -> Any:
+        cls: type = type(value)
+        if cls in _NATIVES:
+            count(value, writing)
+            return value
+        kind = self._by_class.get(cls)
+        if kind is None and self._class_kind is not None:
+            kind = self._class_kind(cls)
+        if kind is None:
+            raise _refusal(value)
+        return writing.descend(kind, value)
+
+    def load(self, record: Any, reading: Reading) -> Any:
+        cls: type = type(record)
+        if cls in _NATIVES:
+            return record
+        if cls is not dict:
+            return self._by_label["list"].load(record, reading)
+        found = cast("dict[str, Any]", record)
+        label = found.get(MARK, "dict")
+        kind = self._by_label.get(label) if isinstance(label, str) else None
+        if kind is not None and (VALUE in found or MARK not in found):
+            return kind.load(found, reading)
+        if self._class_kind is not None:
+            return plain(found)
+        raise Misfit(f"a {named(record)} can't be read without its type")
+
+    def shape(self, shapes: Shapes) -> Any:
+        return "any"
+
+
+def _refusal(value: Any) -> Misfit:
+    name = type_name(value)
+    if is_numpy(value, numbers.Number):
+        return Misfit(f"a {name} of numpy; convert it: int(x), float(x), or annotate it so")
+    if hasattr(value, "get_secret_value"):
+        return Misfit(MASKED, unsayable=True)
+    return Misfit(
+        f"a value of type {name} can't be read back without an annotation that names its type; "
+        "annotate it, in place of Any, object, dict or list",
+        unsayable=True,
+    )

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from gorkflow.values.classes import Typed
-from gorkflow.values.dicts import Dict
 from gorkflow.values.enums import Enumeration, Literal
 from gorkflow.values.fields import Fields, label_of_class
 from gorkflow.values.kind import (
@@ -26,7 +25,7 @@ from gorkflow.values.kind import (
     type_name,
 )
 from gorkflow.values.members import FREE
-from gorkflow.values.plain import Items, Tuple
+from gorkflow.values.plain import Dict, Items, Tuple
 
 
 class Union(Kind):
