@@ -43,7 +43,6 @@ from gorkflow.errors import (
     ValueInvalidError,
     WorkflowInvalidError,
 )
-from gorkflow.listing import Page, RunFilter
 from gorkflow.model import (
     Attempt,
     Cancelled,
@@ -62,7 +61,6 @@ from gorkflow.model import (
 )
 from gorkflow.node import Node
 from gorkflow.policy import Join, Limit, RetryPolicy, at_least, tolerate
-from gorkflow.schedule import Schedule
 from gorkflow.signal import Signal
 from gorkflow.state import State
 from gorkflow.step import (
@@ -79,6 +77,8 @@ if TYPE_CHECKING:
     from gorkflow.engine.client import Client
     from gorkflow.engine.engine import Engine
     from gorkflow.engine.handle import EventFeed, RunHandle
+    from gorkflow.listing import Page, RunFilter
+    from gorkflow.schedule import Schedule
 
 _logs.guard()
 
@@ -159,11 +159,14 @@ __all__ = [
     "tolerate",
 ]
 
-_OF_THE_ENGINE = {
+_LATE = {
     "Client": "gorkflow.engine.client",
     "Engine": "gorkflow.engine.engine",
     "EventFeed": "gorkflow.engine.handle",
+    "Page": "gorkflow.listing",
+    "RunFilter": "gorkflow.listing",
     "RunHandle": "gorkflow.engine.handle",
+    "Schedule": "gorkflow.schedule",
     "run": "gorkflow.engine.blocking",
 }
 
@@ -172,7 +175,7 @@ _FRONT_DOORS = ("clock", "events", "store", "stores", "testing")
 if not TYPE_CHECKING:  # else any name would do
 
     def __getattr__(name: str) -> object:
-        """Import the engine, and asyncio with it, when it is asked for.
+        """Import the engine, and asyncio with it, when a name of it is used.
 
         Modules that define steps and the processes that run them can do without.
         """
@@ -180,9 +183,9 @@ if not TYPE_CHECKING:  # else any name would do
 
         if name in _FRONT_DOORS:
             return import_module(f"gorkflow.{name}")
-        if name not in _OF_THE_ENGINE:
+        if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = getattr(import_module(_OF_THE_ENGINE[name]), name)
+        found = getattr(import_module(_LATE[name]), name)
         globals()[name] = found
         return found
 
