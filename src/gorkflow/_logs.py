@@ -20,7 +20,6 @@ class _OneLine(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Make a record safe, and let it pass."""
         try:
             if _is_odd(record.getMessage()):
                 record.msg = one_record(str(record.msg))
@@ -38,7 +37,6 @@ def aside(traceback: str) -> str:
 
 
 def guard() -> None:
-    """Have our loggers make each record safe."""
     for name in NAMES:
         logger = logging.getLogger(name)
         if not any(isinstance(each, _OneLine) for each in logger.filters):

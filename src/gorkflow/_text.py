@@ -12,12 +12,7 @@ F = TypeVar("F", bound="Callable[..., None]")
 
 
 def brief(value: object, most: int = 100) -> str:
-    """Return the ``repr`` of a value for a message; this never fails.
-
-    Args:
-        value: Any value. Python refuses to write an int of more than 4300 digits.
-        most: The number of characters that are shown.
-    """
+    """Return the first ``most`` characters of a value's ``repr``; this never fails."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__, or an int that is too long
@@ -28,26 +23,14 @@ def brief(value: object, most: int = 100) -> str:
 
 
 def listed(items: Sequence[str], most: int = 5, total: int | None = None) -> str:
-    """Return ``a, b and 3 more``.
-
-    Args:
-        items: The first items, at least.
-        most: The number of items that are shown.
-        total: The number of all items; ``None``: ``len(items)``.
-    """
+    """Return ``a, b and 3 more``; the ``total`` may exceed the items given."""
     shown = items[:most]
     more = (len(items) if total is None else total) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def similar(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like this one; ``None``: none is.
-
-    Args:
-        name: An unknown name.
-        known: The names that exist.
-        cutoff: From 0 to 1: how alike they must be, as ``difflib`` measures it.
-    """
+    """Return the known name that is most like this one, if any; ``cutoff`` is as in ``difflib``."""
     import difflib  # only for errors
 
     close = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), 1, cutoff)
@@ -55,13 +38,7 @@ def similar(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
 
 
 def did_you_mean(name: object, known: Iterable[str], or_else: str | None = None) -> str:
-    """Return ``did you mean 'x'?``, or a text that lists the known names.
-
-    Args:
-        name: An unknown name.
-        known: The names that exist.
-        or_else: The text when none is similar; ``None``: ``there are: a, b``.
-    """
+    """Return ``did you mean 'x'?``, else ``or_else``, else the known names."""
     known = list(known)
     near = similar(name, known)
     if near is not None:
@@ -77,7 +54,6 @@ def suggesting(cls: type[T]) -> type[T]:
 
 
 def suggesting_option(init: F) -> F:
-    """Make a constructor suggest the option that was probably meant by an unknown one."""
     code = init.__code__
     known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
 

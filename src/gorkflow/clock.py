@@ -130,7 +130,6 @@ class _Alarm:
             self._handle = self._loop.call_later(_LOOK, self._look)
 
     def cancel(self) -> None:
-        """Call it off."""
         self._handle.cancel()
 
 

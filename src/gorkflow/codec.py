@@ -59,14 +59,7 @@ class Codec:
         return f"Codec({self.annotation!r})"
 
     def prepare(self) -> bool:
-        """Get the annotation ready for use, unless that was done.
-
-        Returns:
-            Whether it is ready; not so when it names classes that are still to be defined.
-
-        Raises:
-            StepValueError: If no value of this annotation can be read back.
-        """
+        """Get the annotation ready for use; return false if a class is still to be defined."""
         if self._kind is not None:
             return True
         from pydantic_core import to_json
@@ -97,15 +90,11 @@ class Codec:
     def encode(self, value: Any, limit: int | None = None) -> bytes:
         """Return the record of a value: strict JSON that reads back as an equal value.
 
-        Args:
-            value: the value.
-            limit: bytes that the record may have; ``None``: as many as there are.
-
         Raises:
             EncodingError: If it holds something that can't be kept: a lone surrogate, a cycle, too
                 many levels, an object that has no annotation.
             StepValueError: If it does not match the annotation, or would not come back as it is.
-            PayloadTooLargeError: If the record is over the limit.
+            PayloadTooLargeError: If the record is over the limit in bytes.
         """
         kind = self._kind or self.kind
         room = _ROOM if limit is None else limit
@@ -131,15 +120,7 @@ class Codec:
         return data
 
     def accept(self, value: Any, limit: int | None = None) -> bytes:
-        """Return the record of a value from a caller: a dict may stand for a model.
-
-        Args:
-            value: the value.
-            limit: bytes that the record may have.
-
-        Raises:
-            ValueInvalidError: If it does not match the annotation, or can't be kept.
-        """
+        """Return the record of a value from a caller: a dict may stand for a model."""
         if self._is_judged:
             from gorkflow.values.judge import check_size
 
@@ -151,11 +132,7 @@ class Codec:
             return self.encode(self.validate(value), limit)
 
     def convert(self, value: Any) -> Any:
-        """Return a value of another annotation as one of this: a dict becomes a model.
-
-        Raises:
-            ValueInvalidError: If it does not match this one.
-        """
+        """Return a value of another annotation as one of this: a dict becomes a model."""
         if not self._is_judged:
             try:
                 return self.decode(self.encode(value))
@@ -227,11 +204,7 @@ class Codec:
             raise invalid(error) from error
 
     def validate(self, value: Any) -> Any:
-        """Return the value as the annotation has it: an instance stays, a dict becomes a model.
-
-        Raises:
-            StepValueError: If it does not match the annotation.
-        """
+        """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
         assert self.kind
         return self._judge.validate(value)
 
@@ -252,11 +225,7 @@ class Codec:
 
     @property
     def kind(self) -> Kind:
-        """How its values are kept.
-
-        Raises:
-            StepValueError: If no value can be read back, or a class is not defined yet.
-        """
+        """The kind of its values."""
         if self._kind is None and not self.prepare():
             raise StepValueError(
                 f"{self.annotation!r} names a class that is not defined yet; define it before use"

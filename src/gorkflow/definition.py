@@ -60,13 +60,7 @@ class Definition(Struct, frozen=True, kw_only=True):
 
 
 def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Definition:
-    """Return what a stored tree alone says of a workflow: enough to record a run of it.
-
-    Args:
-        workflow_id: The workflow.
-        tree: The tree that its runs execute.
-        text: The tree as it is stored.
-    """
+    """Return what a stored tree alone says of a workflow: enough to record a run of it."""
     return Definition(
         workflow_id=workflow_id,
         version=tree.version,
@@ -89,12 +83,7 @@ def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Defini
 
 
 def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Definition, list[str]]:
-    """Return a workflow compiled under an engine's defaults, and every problem found.
-
-    Args:
-        chain: The workflow.
-        defaults: The options that steps inherit last.
-    """
+    """Return a workflow compiled under an engine's defaults, and every problem found."""
     walk = Walk(compiles=True)
     record = walk.record
     own: set[str] = set()

@@ -111,11 +111,7 @@ _BY_KEY: dict[str, tuple[type[Struct], str]] = {
 
 
 def ref_from_json(body: Any) -> Ref:
-    """Return the reference of its JSON form.
-
-    Raises:
-        ValueError: If the data is not a reference.
-    """
+    """Return the reference of its JSON form."""
     if body is None or type(body) is int:
         return body
     if isinstance(body, list | tuple):

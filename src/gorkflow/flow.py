@@ -375,7 +375,7 @@ class Place(NamedTuple):
         return [Place(join_path(prefix, node.id) + end, node) for end in ends for node in children]
 
     def walk(self, marks: Marks = _template_marks) -> Iterator[Place]:
-        """Yield this place and all inside, in declared order, parents first."""
+        """Yield every place below the root, in declared order, parents first."""
         stack: list[Place] = [self]
         while stack:
             place = stack.pop()
@@ -388,12 +388,7 @@ class Place(NamedTuple):
 
 
 def walk(root: WorkflowSpec, marks: Marks = _template_marks) -> Iterator[Place]:
-    """Yield every place below the root, in declared order, parents first.
-
-    Args:
-        root: the tree.
-        marks: as for ``Place.inside``.
-    """
+    """Yield every place below the root, in declared order, parents first."""
     places = Place("", root).walk(marks)
     next(places)
     return places

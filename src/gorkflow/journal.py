@@ -75,12 +75,7 @@ def to_row(event: ev.Event) -> Row:
 
 
 def to_values(run: int | str, event: ev.Event) -> Values:
-    """Return the event as the values of a row.
-
-    Args:
-        run: The run's id, or a number that a store has for it.
-        event: The event.
-    """
+    """Return the event as the values of a row. A store may have a number for the run's id."""
     form = _FORMS[event.kind]
     own, payload, at = structs.astuple(event)[_COLUMNS:], None, form.payload
     if at is not None:

@@ -102,12 +102,9 @@ class Book(Struct):
         self.starts = tuple(kept)
 
     def leave(self, worker_id: str, now: float | None = None) -> None:
-        """Forget what a worker has. A start that it never mentioned may have begun.
+        """Forget what a worker has. A start that it never mentioned may have begun until ``now``.
 
-        Args:
-            worker_id: the worker.
-            now: it may have been as late as now, in seconds since the epoch; ``None``: it began at
-                once, since an orderly leave reports it.
+        Without ``now`` it began at once, since an orderly leave reports it.
         """
         lease = self.leases.pop(worker_id, None)
         if lease is not None and lease.unbegun:
@@ -247,7 +244,6 @@ class _Room:
 
     @property
     def left(self) -> float:
-        """The steps that may still be admitted."""
         return max(0, min(self.places, self.starts))
 
     @property
@@ -260,7 +256,6 @@ class _Room:
         return at if at > self._now else None
 
     def take(self, count: int) -> None:
-        """Admit some steps."""
         self._taken += count
         if count and self._book.limit.window is not None:
             self._mine.unbegun += count
@@ -295,8 +290,6 @@ def _starves(other: Lease, mine: Lease, now: float) -> bool:
 
 
 class _Turn:
-    """One worker's turn at its limits."""
-
     def __init__(self, rooms: dict[str, _Room], now: float) -> None:
         self.rooms = rooms
         self._now = now
@@ -305,7 +298,6 @@ class _Turn:
         self.contended = False
 
     def admit(self, request: LimitRequest) -> int:
-        """Return how many of a request may go in."""
         rooms = [self.rooms[limit.name] for limit in request.limits]
         count = int(min(request.steps, *(room.left for room in rooms)))
         for room in rooms:

@@ -16,15 +16,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def number(what: str, given: object) -> float:
-    """Return what was given, if it is a number.
-
-    Args:
-        what: what it is for, to name it in the error.
-        given: anything.
-
-    Raises:
-        TypeError: If it is not a number.
-    """
+    """Return what was given; raise ``TypeError`` if it is not a number."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise TypeError(f"{what} must be a number, not {brief(given)}")
     return given
@@ -134,12 +126,7 @@ def _name(field_name: str, item: type[BaseException] | str) -> str:
 
 
 def backoff_delay(policy: RetryPolicy, attempt: int) -> float:
-    """Return the seconds between an attempt that failed and the next, without jitter.
-
-    Args:
-        policy: the step's policy.
-        attempt: the one that failed, from 1.
-    """
+    """Return the seconds after an attempt that failed (from 1), without jitter."""
     if policy.backoff == "constant":
         delay = policy.initial_interval
     elif policy.backoff == "linear":

@@ -50,24 +50,17 @@ class Timetable(Protocol):
 
 
 class Interval:
-    """Due at one instant, and again each time after so many seconds.
-
-    Args:
-        every: seconds.
-        anchor: one of the due times.
-    """
+    """Due at one instant, and again each time after so many seconds; ``anchor`` is a due time."""
 
     def __init__(self, every: int, anchor: float) -> None:
         self._every = every
         self._anchor = math.ceil(anchor)
 
     def following(self, at: float) -> Iterator[int]:
-        """Yield the due times after an instant, in order."""
         passed = (math.floor(at) - self._anchor) // self._every
         return itertools.count(self._anchor + (passed + 1) * self._every, self._every)
 
     def latest(self, first: float, until: float, limit: int) -> list[int]:
-        """Return the last due times from one that is known up to an instant, in order."""
         start = math.ceil(first)
         count = (math.floor(until) - start) // self._every + 1
         return [start + index * self._every for index in range(max(0, count - limit), count)]
@@ -95,11 +88,9 @@ class CronRule:
             raise InputInvalidError(f"cron {text!r} is never due: there is no such date")
 
     def following(self, at: float) -> Iterator[int]:
-        """Yield the due times after an instant, in order."""
         return self._each_match(at) if self._by_the_wall else self._each_time(at)
 
     def latest(self, first: float, until: float, limit: int) -> list[int]:
-        """Return the last due times from one that is known up to an instant, in order."""
         span = _WINDOW
         while True:
             begin = max(first, until - span)
@@ -181,11 +172,7 @@ def _seconds(shown: datetime) -> int:
 
 
 def seconds_between(every: float | timedelta) -> int:
-    """Return an interval in seconds.
-
-    Raises:
-        InputInvalidError: If it is not a whole number of them, or none, or more than 100 years.
-    """
+    """Return an interval in whole seconds."""
     try:
         seconds = seconds_of(every, "every", endless=False)
     except (TypeError, ValueError) as error:
@@ -224,11 +211,7 @@ def _checked(text: str) -> str:
 
 
 def _check_steps(text: str) -> None:
-    """Check that no step is longer than its field: ``*/90`` minutes would be once an hour.
-
-    Raises:
-        InputInvalidError: If one is.
-    """
+    """Check that no step is longer than its field: ``*/90`` minutes would be once an hour."""
     for part, (name, (low, high)) in zip(text.split(), _RANGES.items(), strict=True):
         for term in part.split(","):
             _, _, step = term.partition("/")
@@ -242,11 +225,7 @@ def _check_steps(text: str) -> None:
 
 @lru_cache(maxsize=100)
 def zone(name: str) -> tzinfo:
-    """Return a time zone.
-
-    Raises:
-        InputInvalidError: If there is none of this name.
-    """
+    """Return a time zone by its IANA name."""
     if name == "UTC":
         return UTC  # needs no database
     import zoneinfo
@@ -398,18 +377,7 @@ class Due(NamedTuple):
 def timetable(
     cron: str | None, every: timedelta | int | None, timezone: str, anchor: float
 ) -> Timetable:
-    """Return when a schedule is due.
-
-    Args:
-        cron: its rule.
-        every: or its interval, in seconds or as a ``timedelta``.
-        timezone: for the rule.
-        anchor: a due time of the interval.
-
-    Raises:
-        InputInvalidError: If the rule or the time zone can't be understood.
-        ModuleNotFoundError: If the cron library is not installed.
-    """
+    """Return when a schedule is due; ``anchor`` is a due time of its interval."""
     if cron is not None:
         return CronRule(cron, timezone)
     assert every is not None  # a schedule has one of the two
@@ -428,15 +396,10 @@ def first_after(table: Timetable, at: float) -> int:
 
 
 def due(row: ScheduleRow, now: float, ahead: float) -> Due:
-    """Return what is to be done about a schedule whose next due time has come.
+    """Return what is to be done about a schedule that is due by ``now + ahead``.
 
-    Due times within ``ahead`` are always started. If several due times have passed, those before
-    the latest were missed.
-
-    Args:
-        row: the schedule; due by ``now + ahead``.
-        now: seconds since the epoch.
-        ahead: seconds.
+    Due times within ``ahead`` seconds are always started. If several have passed, those before the
+    latest were missed.
     """
     table = table_of(row)
     horizon = now + ahead
@@ -454,11 +417,6 @@ def mended(row: ScheduleRow, now: float, ahead: float) -> float | None:
     """Return when a schedule is due in fact, if it waits for a time that is later by its rule.
 
     A worker whose clock was ahead moves it there, and nothing would be started for as long.
-
-    Args:
-        row: the schedule.
-        now: seconds since the epoch.
-        ahead: seconds for which it is started in advance.
     """
     table = table_of(row)
     if row.next_due <= first_after(table, now + ahead + PATIENCE):

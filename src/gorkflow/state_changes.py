@@ -135,12 +135,7 @@ def merged(overlays: Iterable[Overlay]) -> tuple[Overlay, list[Conflict]]:
 
 
 def read(layers: Sequence[Overlay], key: str) -> str | None:
-    """Return the value of a key as JSON; ``None``: there is none.
-
-    Args:
-        layers: the overlays that are seen through, innermost first.
-        key: what to look for.
-    """
+    """Return the value of a key as JSON, if there is one, through overlays, innermost first."""
     above: list[Entry] = []
     for layer in layers:
         entry = layer.get(key)

@@ -108,12 +108,7 @@ class Item:
 
 
 class Board:
-    """The tree of a run.
-
-    Args:
-        run_id: the run.
-        tree: its definition.
-    """
+    """The tree of a run."""
 
     def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
         self.run_id = run_id

@@ -21,11 +21,7 @@ _unfinished: list[asyncio.Runner] = []
 
 
 def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run an engine, as ``asyncio.run`` does, but without waiting for stubborn steps for ever.
-
-    Args:
-        main: opens an engine, and closes it.
-    """
+    """Run an engine, as ``asyncio.run`` does, but without waiting for stubborn steps for ever."""
     import asyncio
 
     runner = asyncio.Runner()

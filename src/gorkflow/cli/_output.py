@@ -43,12 +43,7 @@ class ExitCode(IntEnum):
 
 
 class CliError(click.ClickException):
-    """Ends the command with a message.
-
-    Args:
-        message: what is wrong and what to do about it.
-        code: of the exit.
-    """
+    """Ends the command with a message."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(clean(message))
@@ -60,10 +55,6 @@ class CliError(click.ClickException):
 
 def put(text: str, *, nl: bool = True) -> None:
     """Write to standard output; a reader that went away has seen enough.
-
-    Args:
-        text: what to write.
-        nl: and a line end.
 
     Raises:
         CliError: If it can't be written.

@@ -188,11 +188,7 @@ def _leave(code: ExitCode, *_: object) -> None:
 async def _signal_before(
     work: asyncio.Future[None], told: asyncio.Queue[signal.Signals]
 ) -> signal.Signals | None:
-    """Wait until some work is done, or a signal comes before that: then return it.
-
-    Raises:
-        GorkflowError: If the work raised it.
-    """
+    """Wait until some work is done, or a signal comes before that: then return it."""
     coming = asyncio.ensure_future(told.get())
     await asyncio.wait((work, coming), return_when=asyncio.FIRST_COMPLETED)
     if coming.done():

@@ -49,12 +49,7 @@ class Owner(Protocol):
 
 
 class Call:
-    """A call that was begun, and not answered yet.
-
-    Args:
-        owner: its run.
-        command: the command of the machine that asks for it.
-    """
+    """A call that was begun, and not answered yet."""
 
     # Set on the class, so that a call for which none of it comes true sets none of it.
     held = 0.0

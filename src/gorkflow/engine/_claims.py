@@ -59,11 +59,6 @@ class Claims:
 
     Every claim ends in one of three ways: the run is owned here, it was released, or it was dropped
     and will be released. So the store names this worker for no run that it does not run.
-
-    Args:
-        runtime: the engine's.
-        registry: the workflows it knows.
-        runs: the runs that it owns.
     """
 
     def __init__(self, runtime: Runtime, registry: Registry, runs: Runs) -> None:
@@ -78,13 +73,7 @@ class Claims:
         """``True``: the latest look left runs, for lack of room."""
 
     def drop(self, run_id: str, token: int, why: BaseException | None = None) -> None:
-        """Have a run released that is ours in the store, but has no driver.
-
-        Args:
-            run_id: the run.
-            token: our lease on it.
-            why: the error that it was given up for, if any.
-        """
+        """Have a run released that is ours in the store, but has no driver."""
         before = self._dropped.get(run_id, _Dropped(token, None))
         error = why if isinstance(why, RunBlockedError) else before.why
         self._dropped[run_id] = _Dropped(max(token, before.token), error)
@@ -138,9 +127,6 @@ class Claims:
         """Take over runs that only types keep from continuing, due or not; return their ids.
 
         ``recover`` does not see them: they were looked at just now, or are due much later.
-
-        Args:
-            workflow_ids: runs of these workflows, which the engine knows.
         """
         store, taken = self._runtime.store, list[str]()
         for workflow_id in workflow_ids:

@@ -42,11 +42,7 @@ async def _examined(store: RunReader, run_id: str) -> Finding | None:
 
 
 def _contradiction(loaded: Loaded) -> str:
-    """Return in what the summary differs from the history; empty: in nothing.
-
-    Raises:
-        GorkflowError: If something can't be read or replayed, or not be shown.
-    """
+    """Return in what the summary differs from the history; empty: in nothing."""
     row = loaded.row
     with reading(row.run_id):
         tree = tree_of(loaded)

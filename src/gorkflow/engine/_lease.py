@@ -144,9 +144,6 @@ class Lease:
     async def take(self, holder: Holder) -> None:
         """Register the worker, unless it is registered.
 
-        Args:
-            holder: stops its runs before the lease can end.
-
         Raises:
             StoreError: If the store failed.
         """

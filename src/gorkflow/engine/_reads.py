@@ -70,12 +70,7 @@ class Ended(Struct, frozen=True, kw_only=True):
 
 
 class Reads:
-    """Answers questions about runs.
-
-    Args:
-        store: where they are recorded.
-        registry: the workflows whose types are known.
-    """
+    """Answers questions about runs."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
@@ -347,14 +342,7 @@ class Reads:
 
 
 def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
-    """Return a run in full.
-
-    Args:
-        row: its summary.
-        history: what its events say.
-        first: its first event.
-        reader: reads its values.
-    """
+    """Return a run in full."""
     result = history.machine.result
     output = result.value if result is not None and row.status is RunStatus.COMPLETED else None
     given, made, plain = reader.shown(INPUT, output)
@@ -459,11 +447,7 @@ class _Woken(asyncio.Event):
 
 
 async def _sleep(woken: _Woken, delay: float, longest: float) -> float:
-    """Wait until woken, or for ``delay`` seconds; return the next delay.
-
-    Raises:
-        EngineClosedError: If the engine was closed meanwhile.
-    """
+    """Wait until woken, or for ``delay`` seconds; return the next delay."""
     with background(), contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await woken.wait()

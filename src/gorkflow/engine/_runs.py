@@ -267,10 +267,6 @@ class Suspects:
 
     A step that takes its process down interrupts the innocent around it as often as itself. Alone,
     only the guilty one is interrupted again, until it has failed for it; the others continue.
-
-    Args:
-        runtime: the engine's.
-        admit: lets a run begin.
     """
 
     def __init__(self, runtime: Runtime, admit: Callable[[Driver], None]) -> None:

@@ -242,11 +242,7 @@ class Scheduler:
         self._mend_at = float("-inf")
 
     async def start_due(self, workflow_ids: Container[str]) -> None:
-        """Start runs that are due soon, or that were missed.
-
-        Args:
-            workflow_ids: whose schedules this engine looks after.
-        """
+        """Start runs that are due soon, or that were missed."""
         if self._runtime.closing:
             return
         clock = self._runtime.clock

@@ -20,11 +20,7 @@ _TURN = ("", "turn")
 
 
 class Timers:
-    """Timers by what they are for.
-
-    Args:
-        clock: the engine's.
-    """
+    """Timers by what they are for."""
 
     def __init__(self, clock: Times) -> None:
         self._clock = clock

@@ -340,11 +340,7 @@ def _has_outcomes(refs: Sequence[Ref]) -> bool:
 
 
 def _items(data: bytes) -> list[bytes]:
-    """Return the records of the items of a list, tuple or deque, each with its exact bytes.
-
-    Raises:
-        StepValueError: If it is neither.
-    """
+    """Return the records of the items of a list, tuple or deque, each with its exact bytes."""
     text = data.decode()
     begin = _SEQUENCE.match(text)
     if begin is None:

@@ -353,11 +353,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
             return self
 
     def _arriving(self, given: Any) -> Self:
-        """Return it, and its undo step, with the types of what arrives.
-
-        Raises:
-            StepInvalidError: If the other step can't undo it then.
-        """
+        """Return it, and its undo step, with the types of what arrives."""
         typed = self.with_types(arriving(self.wanted, given))
         undo = typed.undone_by
         if undo is None:

@@ -127,10 +127,6 @@ class History:
         for event in events:
             for path in history.feed(event):
                 status, reason = history.stands(path)
-
-    Args:
-        run_id: the run.
-        tree: what it executes.
     """
 
     def __init__(self, run_id: str, tree: WorkflowSpec) -> None:
@@ -489,11 +485,7 @@ def read(run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event]) -> History
 
 
 def left_by(ended: Ended) -> tuple[StepStatus, str]:
-    """Return how a step stands that has no end of its own, and why.
-
-    Args:
-        ended: how it was ended, or what is around it.
-    """
+    """Return how a step stands that has no end of its own, and why."""
     if ended.status in {SKIPPED, CANCELLED}:
         return ended.status, ended.reason
     made = (each for each in ended.failures if isinstance(each, Failure))

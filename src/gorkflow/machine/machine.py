@@ -292,10 +292,6 @@ class Machine:
     def find(self, path: str, node_id: str) -> Ended | None:
         """Return how a node ended, as seen from a step: in the nearest scope that has it.
 
-        Args:
-            path: of the step that asks.
-            node_id: what it asks for.
-
         Returns:
             ``None`` while the node has not ended.
         """

@@ -57,10 +57,6 @@ def results(history: History, events: Sequence[ev.Event]) -> dict[str, Result]:
     A failure that ``continue_on_error`` made into ``None`` is not a result, nor is one that a join
     got over: what failed runs again. Nor is a result that was undone, or should have been: whether
     that worked or not, nothing can be built on it.
-
-    Args:
-        history: what the events say.
-        events: all of the run, from the first.
     """
     return {path: _result(done, events[done.seq - 1]) for path, done in history.done.items()}
 
@@ -92,13 +88,7 @@ def kept(
 
 
 class _Keeping:
-    """Enters the nodes of a tree as far as what is done reaches.
-
-    Args:
-        done: the results that there are.
-        start: the path of the node that is to run again, or its template.
-        around: the templates of the nodes around that one.
-    """
+    """Enters the nodes of a tree as far as what is done reaches."""
 
     def __init__(self, done: Mapping[str, Result], start: str | None, around: set[str]) -> None:
         self.kept: dict[str, Result] = {}
@@ -178,11 +168,6 @@ def locate(tree: WorkflowSpec, name: str, done: Mapping[str, Result] | None = No
     """Return the path of the node that a name stands for: a path, or an id that only one has.
 
     Inside a map or loop, an id stands for all items and iterations, as its template does.
-
-    Args:
-        tree: what the run executed.
-        name: the name.
-        done: the results of the run: they name the items and iterations.
 
     Raises:
         InputInvalidError: If no node fits, or several do.

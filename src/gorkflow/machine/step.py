@@ -126,11 +126,7 @@ class StepFrame(Frame):
             self._withdraw()
 
     def _withdraw(self, late: str = "") -> None:
-        """Make no further attempt: the last failure, if any, stands.
-
-        Args:
-            late: why, where it is not because of a drain.
-        """
+        """Make no further attempt: the last failure, if any, stands."""
         reason = late or ev.DRAINED
         if not self.failures:
             self._cancel(reason)

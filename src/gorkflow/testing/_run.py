@@ -210,11 +210,7 @@ class PlayOptions(StartOptions, total=False):
 
 
 def _check_play(workflow: Any, options: PlayOptions) -> None:
-    """Check the options that only tests have.
-
-    Raises:
-        TypeError: If an option has the wrong type.
-    """
+    """Check the options that only tests have."""
     if not isinstance(workflow, Workflow):
         raise TypeError(f"workflow must be a Workflow, not {brief(workflow)}")
     kinds: dict[str, Any] = {

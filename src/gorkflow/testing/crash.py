@@ -315,11 +315,7 @@ class _Campaign:
 
 
 def _numbers(count: int, wanted: Iterable[int] | None) -> list[int]:
-    """Return the commits to test.
-
-    Raises:
-        ValueError: If one of them does not exist, or none is left.
-    """
+    """Return the commits to test."""
     every = range(1, count + 1)
     numbers = list(every if wanted is None else wanted)
     unknown = [number for number in numbers if number not in every]
@@ -398,10 +394,6 @@ class _Mortal:
     """A store that ends its engine at a commit; for the next one, it is as the engine left it.
 
     Every commit is awaited, as in a file.
-
-    Args:
-        store: does the work.
-        case: where to die.
     """
 
     def __init__(self, store: Store, case: Case | None) -> None:

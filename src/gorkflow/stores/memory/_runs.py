@@ -14,12 +14,7 @@ from gorkflow.store import Message, RunRow
 
 
 class Run:
-    """All that is kept of one run.
-
-    Args:
-        row: its summary.
-        events: what is recorded of it.
-    """
+    """All that is kept of one run."""
 
     __slots__ = ("deleted", "events", "mail", "seq", "written")
 

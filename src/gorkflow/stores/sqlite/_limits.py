@@ -96,12 +96,7 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
 
 
 def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
-    """Return what is known of a limit.
-
-    Raises:
-        ValueError: If it can't be read.
-        TypeError: If it has a wrong type.
-    """
+    """Return what is known of a limit."""
     concurrency, rate, per = json.loads(definition)
     limit = Limit(name, concurrency=concurrency, rate=rate, per=per)
     starts = tuple(

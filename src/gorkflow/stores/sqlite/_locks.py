@@ -77,9 +77,6 @@ class WriteLock:
 
     Waiting in line here is fair and wakes at once; SQLite's own way of waiting is to sleep and ask
     again, which leaves some writers out for long.
-
-    Args:
-        path: the lock file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,11 +133,7 @@ class WriteLock:
 
 
 class WorkerLocks:
-    """One file per worker, locked for as long as its process lives.
-
-    Args:
-        folder: where the files are; made when the first worker registers.
-    """
+    """One file per worker, locked for as long as its process lives."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -169,11 +169,7 @@ def _copy(db: sqlite3.Connection, partial: Path) -> tuple[int, float]:
 
 
 def _verify(partial: Path, expected: tuple[int, float]) -> None:
-    """Check that the copy is sound.
-
-    Raises:
-        StoreError: If it is not.
-    """
+    """Check that the copy is sound."""
     # Nobody else knows the file yet, so it needs no locks, and leaves no files beside it.
     with closing(sqlite3.connect(f"{partial.as_uri()}?immutable=1", uri=True)) as copy:
         try:
@@ -206,11 +202,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
 
 
 def _claim(target: Path) -> None:
-    """Make the name ours, so that moving onto it replaces nothing of anybody else.
-
-    Raises:
-        StoreError: If somebody was faster.
-    """
+    """Make the name ours, so that moving onto it replaces nothing of anybody else."""
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
