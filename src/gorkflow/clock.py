@@ -232,7 +232,7 @@ class Times:
             self.moved += by
         logger.warning(
             "the time of day went %s by %s: the clock was set, or the machine slept. Timeouts and "
-            "retries of what runs go on as before; what sleeps is due by the new time",
+            "retries under way stay as they were; sleeps are due by the new time",
             "ahead" if by > 0 else "back",
             _in_words(abs(by)),
         )

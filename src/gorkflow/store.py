@@ -30,7 +30,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     workflow_id: str
     workflow_version: str
     fingerprint: str
-    """Of the flow tree that the run executes."""
+    """The fingerprint of the flow tree that the run executes."""
     status: RunStatus = RunStatus.PENDING
     reason: str = ""
     resource_id: str | None = None
@@ -41,12 +41,12 @@ class RunRow(Struct, frozen=True, kw_only=True):
     finished_at: float | None = None
     due_at: float | None = None
     """When the run next has something to do; ``None`` where it waits for nothing but its steps, or,
-    when it is ``suspended``, for nothing but a message. Whoever carries a run on writes it anew:
-    should its owner die, the run is taken over at this instant."""
+    when it is ``suspended``, for nothing but a message. Each append writes it: if the owner dies,
+    another worker takes the run over at this instant."""
     seq: int
-    """Of its latest event."""
+    """The ``seq`` of its latest event."""
     worker_id: str | None = None
-    """The owner; ``None`` when nobody holds it."""
+    """The owner; ``None``: the run has none."""
     token: int = 0
     """The lease token: each claim raises it by one; an append with an older one is fenced."""
     priority: int = 0
@@ -81,10 +81,10 @@ class Append(Struct, frozen=True):
     """One transition of one run: its events, and the summary after them."""
 
     row: RunRow
-    """The summary as it shall be, its ``seq`` left aside, which follows from the events.
-    ``row.token`` is the token of the claim; ``row.worker_id`` ``None`` gives the run back in the
-    same transaction. The fields fixed at creation (ids, fingerprint, tags, ``created_at``,
-    ``priority``, ``exclusive``) are not written again."""
+    """The new summary, except for its ``seq``, which follows from the events. ``row.token`` is the
+    token of the claim. ``row.worker_id`` ``None`` releases the run in the same transaction. The
+    fields fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``)
+    are not written again."""
     events: Sequence[Event]
     """In order, without gaps; may be empty, to change only the summary."""
     expected_seq: int
@@ -94,7 +94,7 @@ class Append(Struct, frozen=True):
     what one brings happens once. Those that are gone already, or another run's, are passed over."""
     changed: bool = True
     """Whether ``row`` differs from what this owner wrote or claimed last. Most transitions change
-    nothing in a summary but its ``seq``, and a store writes only that if told so."""
+    only the ``seq`` of a summary; if ``False``, a store writes only that."""
 
     @property
     def seq(self) -> int:
@@ -165,7 +165,7 @@ class Worker(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """What a heartbeat brings back."""
+    """The answer to a heartbeat."""
 
     alive: bool
     """False: the lease had ended and others may have taken the runs; stop working on them."""
@@ -279,22 +279,21 @@ class Store(RunReader, ScheduleStore, Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of everything. Closing twice is harmless. A memory store forgets its runs."""
+        """Release everything. Closing twice is harmless. A memory store forgets its runs."""
         ...
 
     async def register(self, worker: Worker) -> None:
         """Announce a worker, alive from now until ``unregister`` or its death.
 
-        What an earlier worker of this id, gone by now, still owned is given back, ``orphaned``: it
-        isn't ours.
+        An earlier worker of this id is gone by now. Its runs are released, ``orphaned``.
 
-        Where the store can see a process die (a lock that the system frees), it does not wait for
-        the lease to end.
+        If the store can see a process die (a lock that the system frees), it does not wait for the
+        lease to end.
         """
         ...
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and give back every run and every place at a limit that it still has."""
+        """Forget a worker, and release every run and every place at a limit that it still has."""
         ...
 
     async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
@@ -304,9 +303,9 @@ class Store(RunReader, ScheduleStore, Protocol):
 
         Args:
             worker_id: the registered worker.
-            times: tells whether the lease still holds, and from when it is extended.
-            after: only messages with an id above this one. What came for a run before it was
-                claimed may lie below: ``inbox`` has it.
+            times: judges whether the lease still holds, and from when it is extended.
+            after: only messages with an id above this one. Messages for a run from before its claim
+                may lie below: ``inbox`` has them.
         """
         ...
 
@@ -343,7 +342,7 @@ class Store(RunReader, ScheduleStore, Protocol):
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs that nobody alive owns; each gets a fresh token.
+        """Take over runs without a living owner; each gets a fresh token.
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
         that has something to do: its ``due_at`` is not after now; or it is ``None`` and the run
@@ -351,16 +350,17 @@ class Store(RunReader, ScheduleStore, Protocol):
         run could be cancelled only once it wakes).
 
         The highest ``priority`` first; of one priority, the oldest (``created_at``, then
-        ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. What
-        else the dead still owned is given back, as ``unregister`` does. Costs what is due or has
-        fresh mail, not what sleeps, nor what other workflows hold.
+        ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. The
+        other runs and places of dead workers are released, as by ``unregister``. The cost grows
+        with runs that are due or have fresh mail, not with those that sleep, nor with those of
+        other workflows.
 
         All that is taken from an owner becomes ``orphaned``, unless the store can see that it lives
         on and only let its lease end: it was frozen, or too slow.
 
         Args:
             worker_id: the registered worker that claims.
-            times: tells what is due, and who is alive.
+            times: judges what is due, and who is alive.
             ahead: seconds; runs that are due within them count as due.
             workflow_ids: only runs of these workflows; ``None``: of any.
             run_id: only this run, whether or not it has something to do.
@@ -380,17 +380,17 @@ class Store(RunReader, ScheduleStore, Protocol):
     ) -> LimitGrant:
         """Let steps in at limits that all workers share, as ``gorkflow.limits.settle`` judges it.
 
-        In one transaction: what workers held that are not alive is given back; ``held`` is written
-        down as all that this worker has; and as many of each request as there is room for are let
-        in. The worker holds them until a later call leaves them out of ``held``. So a call whose
-        outcome is unknown can be made again, and costs at most some of the rate.
+        In one transaction: places of dead workers are released; ``held`` is recorded as all that
+        this worker has; and as many of each request as there is room for are let in. The worker
+        holds them until a later call leaves them out of ``held``. So a call whose outcome is
+        unknown can be made again, and costs at most some of the rate.
 
         A worker that is not alive itself holds nothing and is let in nowhere: the grant is
         ``contended``, as if others were in its way.
 
         Args:
             worker_id: the registered worker.
-            times: tells who is alive, and when it is.
+            times: judges who is alive, and what time it is.
             held: how many of its steps are in, by the limit's name.
             requests: who wants in, those who came first in front.
             unbegun: how many of those let in before have not begun yet, by the limit's name.
@@ -425,7 +425,7 @@ class Level(StrEnum):
     WARNING = "warning"
     """Works, but should be looked at."""
     PROBLEM = "problem"
-    """Doesn't work until somebody does something."""
+    """It fails until a person acts."""
 
 
 class Finding(NamedTuple):
@@ -433,14 +433,14 @@ class Finding(NamedTuple):
 
     level: Level
     about: str
-    """What it concerns, in a word or two."""
+    """Its subject, in a word or two."""
     text: str
     advice: str = ""
-    """What to do about it."""
+    """The remedy."""
 
 
 class Examination(NamedTuple):
-    """What can be said of a store from outside."""
+    """The findings about a store that is not open."""
 
     findings: tuple[Finding, ...]
     opens: bool
@@ -470,7 +470,8 @@ class Maintainable(Protocol):
     async def check(self, *, rows_only: bool = False) -> list[Finding]:
         """Look at everything that is kept, and return what is damaged. Must be open.
 
-        Of one moment; writers go on meanwhile. Whether histories make sense is not judged here.
+        It reads one moment, and writers continue meanwhile. Whether histories make sense is not
+        judged here.
 
         Args:
             rows_only: leave out what has to read the whole file for it.
@@ -483,7 +484,7 @@ class Maintainable(Protocol):
     async def backup(self, path: str) -> int:
         """Copy everything, as of one moment, into a new file; return its size in bytes.
 
-        Must be open; writers go on meanwhile. The file appears under its name only once it is
+        Must be open; writers continue meanwhile. The file appears under its name only once it is
         whole, verified and on the disk; only its owner may read it.
 
         Raises:
@@ -492,14 +493,14 @@ class Maintainable(Protocol):
         ...
 
     async def discard(self, run_id: str, now: float) -> bool:
-        """Delete a run whatever its state, even one that can't be read. Must be open.
+        """Delete a run in any state, even one that can't be read. Must be open.
 
         Args:
             run_id: the run.
             now: seconds since the epoch.
 
         Returns:
-            Whether it was deleted: not where there is none, or a living worker carries it.
+            Whether it was deleted: not where there is none, or a living worker owns it.
         """
         ...
 
