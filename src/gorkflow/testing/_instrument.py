@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from gorkflow.flow import is_template, join_path, undo_path
 from gorkflow.language.elements import Chain
 from gorkflow.language.placement import LOCAL
 from gorkflow.language.signature import Param, StepSignature
+from gorkflow.language.typecheck import Element
 from gorkflow.node import Node
 from gorkflow.step import AsyncStep, Step, is_step
 from gorkflow.workflow import Workflow
@@ -78,29 +78,20 @@ def nodes_of(workflow: Workflow[Any, Any]) -> dict[str, Node[Any, Any]]:
 
 
 def _chain(chain: Chain[Any, Any], prefix: str, change: Change) -> Chain[Any, Any]:
-    elements = _changed(chain.elements, prefix, change)
-    return chain if elements is chain.elements else chain.rebuilt(elements)
+    """Return the same chain where nothing in it changed."""
+    elements = tuple([_element(each, prefix, change) for each in chain.elements])
+    same = all(old is new for old, new in zip(chain.elements, elements, strict=True))
+    return chain if same else chain.rebuilt(elements)
 
 
-def _changed(item: Any, prefix: str, change: Change, mark: str = "") -> Any:
-    """Return the same object where nothing in it changed."""
-    found: Any = item
-    if isinstance(item, Node):
-        return _node(found, prefix, change, mark)
-    if isinstance(item, tuple):
-        items: tuple[Any, ...] = found
-        new = tuple([_changed(one, prefix, change) for one in items])
-        return items if all(a is b for a, b in zip(items, new, strict=True)) else new
-    if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        mark = getattr(item, "mark", "")
-        new_fields = {
-            field.name: new_value
-            for field in dataclasses.fields(item)
-            if (new_value := _changed(value := getattr(item, field.name), prefix, change, mark))
-            is not value
-        }
-        return dataclasses.replace(item, **new_fields) if new_fields else item
-    return item
+def _element(element: Element, prefix: str, change: Change) -> Element:
+    if isinstance(element, Node):
+        return cast("Element", _node(cast("Any", element), prefix, change, ""))
+    inside = element.inside()
+    new = iter([_node(node, prefix, change, element.mark) for node in inside])
+    changed = element.with_inside(lambda _: next(new))
+    same = all(old is one for old, one in zip(inside, changed.inside(), strict=True))
+    return element if same else changed
 
 
 def _node(node: Node[Any, Any], prefix: str, change: Change, mark: str) -> Node[Any, Any]:
