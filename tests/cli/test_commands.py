@@ -75,7 +75,7 @@ def test_a_workflow_without_input_takes_none(invoke: Invoke):
         (["--if-exists", "ignore"], 2, "ignore"),
         (["--store", "mysql:x"], 3, "names no known store"),
         (["--store", "sqlite:no/such/folder/x.db"], 3, "can't be opened"),
-        (["--store", "sqlite:flows.py"], 3, "is no SQLite database"),
+        (["--store", "sqlite:flows.py"], 3, "is not an SQLite database"),
         (["--nonsense"], 2, "No such option"),
     ],
 )

@@ -436,7 +436,7 @@ def test_what_can_not_be_opened_is_told_not_raised(invoke: Invoke):
     STORE.write_bytes(b"no database at all" * 300)
     code, found = diagnosed(invoke)
     assert code == 1
-    assert "is no SQLite database" in found["store"][0]["text"]
+    assert "is not an SQLite database" in found["store"][0]["text"]
 
 
 @pytest.mark.usefixtures("checkout")

@@ -145,7 +145,7 @@ def test_a_folder_of_the_user_is_left_as_it_is(tmp_path):
 
 
 def test_any_other_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(StoreUnavailableError, match="is no folder; create it"):
+    with pytest.raises(StoreUnavailableError, match="is not a folder; create it"):
         with_store(tmp_path / "not there" / "runs.db", nothing)
     assert not (tmp_path / "not there").exists()
 
@@ -249,7 +249,7 @@ def test_the_database_of_another_program_is_left_alone(path):
 
 def test_a_file_that_is_no_database(path):
     path.write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(StoreCorruptError, match="no SQLite database"):
+    with pytest.raises(StoreCorruptError, match="not an SQLite database"):
         with_store(path, nothing)
     assert path.read_bytes().startswith(b"this is no database")
     assert [each.name for each in path.parent.iterdir()] == [path.name]

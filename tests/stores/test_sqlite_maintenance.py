@@ -446,7 +446,7 @@ def test_a_healthy_store_has_no_problem_and_is_left_as_it_is(path):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda path: path.write_bytes(b"no database" * 500), "is no SQLite database"),
+        (lambda path: path.write_bytes(b"no database" * 500), "is not an SQLite database"),
         (lambda path: sql(path, "PRAGMA user_version = 99"), "upgrade gorkflow"),
         (lambda path: sql(path, "PRAGMA user_version = 1"), "from before the first release"),
         (lambda path: path.unlink(), "is gone"),

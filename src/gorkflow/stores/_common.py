@@ -1,4 +1,4 @@
-"""What the stores share: cursors, and the checks on what they are given."""
+"""The common part of stores: cursors, and the checks of arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each live run is: owned, ready, asleep. So that finding some costs what is found."""
+"""The places of live runs: owned, ready, asleep. To find some costs no more than these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Places:
     mailed: dict[str, Run] = field(default_factory=dict[str, Run])
     """Unowned, with fresh mail; these are ready, asleep, or in neither of them."""
     resources: dict[str, dict[str, Run]] = field(default_factory=dict[str, dict[str, Run]])
-    """By resource, then by run, whoever owns them."""
+    """By resource, then by run, with an owner or without."""
 
     def enter(self, run: Run) -> None:
         """Note a run that is live from now on."""

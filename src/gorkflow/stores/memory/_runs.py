@@ -23,7 +23,7 @@ class Run:
         """The summary as it was written last. Most appends change nothing in it but ``seq``, and so
         leave it as it is."""
         self.seq = row.seq
-        """Of the latest event."""
+        """The ``seq`` of the latest event."""
         self.events = list(events)
         self.mail: dict[int, Message] = {}
         """By id, which rises."""
@@ -74,8 +74,8 @@ class Run:
 class Feed:
     """The events of all runs in the order they were recorded, numbered from 1.
 
-    A chunk is what was recorded of a run at a time. What is known of it stands in four lists side
-    by side, since an object for each would be one more for the garbage collector to look after.
+    A chunk is what was recorded of a run at a time. Its fields stand in four lists side by side,
+    since an object for each would be one more for the garbage collector to look after.
     """
 
     ends: list[int] = field(default_factory=list[int])

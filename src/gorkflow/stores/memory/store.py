@@ -191,7 +191,7 @@ class MemoryStore:
         self._workers[worker.worker_id] = worker
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and give back its runs."""
+        """Forget a worker and release its runs."""
         self._check_open()
         self._workers.pop(worker_id, None)
         self._release(worker_id, died=False)
@@ -232,7 +232,7 @@ class MemoryStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs that nobody alive owns, in the order of priority and age."""
+        """Take over runs without a living owner, in the order of priority and age."""
         self._check_open()
         for owner in list(self._places.owned):
             # Whoever claims is alive, though its lease may have ended.
@@ -315,7 +315,7 @@ class MemoryStore:
         ]
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
-        """Keep a schedule, if nobody else has written it meanwhile."""
+        """Keep a schedule, if it was not written meanwhile."""
         self._check_open()
         old = self._schedules.get(row.schedule_id)
         if (old.revision if old else 0) != row.revision - 1:

@@ -25,7 +25,7 @@ from gorkflow.stores.sqlite._schema import SCHEMA, query, version_of
 SAFE_WAL = (3, 51, 3)
 """The first SQLite without the fault that two checkpoints at once can damage the file."""
 _LATE = 10.0
-"""Seconds after which somebody should have looked at a message: workers look every second."""
+"""Seconds after which a worker should have looked at a message: workers look every second."""
 _FEW = 5
 _LARGE_WAL = 16
 """Times the limit at which the write-ahead log is checkpointed."""
@@ -140,7 +140,7 @@ def _sizes(db: sqlite3.Connection, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING, "log",
             f"the write-ahead log has grown to {wal / 1e6:,.1f} MB: some program has been reading "
-            "for long, or nobody writes any more",
+            "for long, or no program writes any more",
             "end the program that keeps a transaction open; the log shrinks with the next writes",
         )  # fmt: skip
 
@@ -229,7 +229,7 @@ def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
 
 
 def unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
-    """Yield the runs whose summary can't be read: no listing shows them, and nobody takes them."""
+    """Yield the runs whose summary can't be read: no listing shows them, no worker takes them."""
     for values in db.execute(query("list_all_runs")):
         try:
             run_row(values)

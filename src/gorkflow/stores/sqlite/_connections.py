@@ -2,7 +2,7 @@
 
 SQLite up to 3.51.2 can damage a database when a checkpoint and a commit, or two checkpoints, meet
 (https://sqlite.org/wal.html#walreset). That can't happen here: no connection checkpoints by itself,
-and ours are done while a sibling holds the write transaction, so that nobody can commit.
+and ours are done while a sibling holds the write transaction, which keeps others from commits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MEANINGS: dict[str, _Meaning] = {
     "CANTOPEN": _UNAVAILABLE,
     "PERM": _UNAVAILABLE,
     "AUTH": _UNAVAILABLE,
-    "NOTADB": (StoreCorruptError, "is no SQLite database; name another file, or move it away"),
+    "NOTADB": (StoreCorruptError, "is not an SQLite database; name another file, or move it away"),
     "CORRUPT": (
         StoreCorruptError,
         "is damaged; restore a backup, or save what is left with `sqlite3 FILE .recover`",
@@ -81,7 +81,7 @@ def translated(path: str) -> Generator[None, None, None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the connections of one store have in common."""
+    """The common settings of the connections of one store."""
 
     path: Path
     synchronous: str
@@ -230,7 +230,7 @@ class Writer:
 
         Args:
             work: what to do.
-            is_written: tells from its result, on another connection, whether it was committed.
+            is_written: judges by its result, on another connection, whether it was committed.
                 Without it, commits are counted, which costs each transaction a little.
 
         Raises:
@@ -335,7 +335,7 @@ class Writer:
             return 0
 
     def close(self) -> None:
-        """Close the connections and let go of the lock."""
+        """Close the connections and release the lock."""
         self._sibling.close()
         self._db.close()
         self._lock.close()

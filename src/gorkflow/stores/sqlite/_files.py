@@ -1,4 +1,4 @@
-"""Where the database lives: its folder, its files, and what kind of disk they are on."""
+"""The files of a database: its folder, and the kind of disk that they are on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def resolve(path: str) -> Path:
         _make_home(real.parent)
         if not real.parent.is_dir():
             raise StoreUnavailableError(
-                f"the store {path!r} can't be opened: {str(real.parent)!r} is no folder; create it"
+                f"the store {path!r} can't be opened: "
+                f"{str(real.parent)!r} is not a folder; create it"
             )
         if real.is_dir():
             raise StoreUnavailableError(
@@ -102,7 +103,7 @@ def network_disk(path: Path, mounts: str | None = None) -> str | None:
 
 
 def machine() -> str:
-    """Return what tells this machine apart: its name, and this boot of its kernel if known."""
+    """Return the mark of this machine: its name, and this boot of its kernel if known."""
     try:
         boot = _BOOT.read_text(encoding="ascii").strip()
     except OSError:

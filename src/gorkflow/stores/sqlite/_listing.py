@@ -1,9 +1,8 @@
 """One page of a list of runs, newest first, read along the index that passes by the fewest.
 
-Every index that a filter can use has its runs in the order of the list. Where several can, the
-walk goes stretch by stretch: each along that which reaches furthest back in time within so many
-runs, for it is the rarest there. So a condition that hardly any run meets makes a list cheap,
-whatever others stand beside it.
+Every index that a filter can use has its runs in the order of the list. If several can, the walk
+goes stretch by stretch: each along that which reaches furthest back in time within so many runs,
+for it is the rarest there. So one condition that hardly any run meets makes a list cheap.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _OLDEST: _Place = (float("-inf"), "")
 
 
 class _Condition(NamedTuple):
-    """What a run must meet, with an index of those that do, in the order of the list."""
+    """A condition on runs, with an index of those that meet it, in the order of the list."""
 
     filters: tuple[str, ...] = ()
-    """Of ``runs``."""
+    """The filters of the table ``runs``."""
     tag: int | None = None
     """Instead: the number of the tag."""
 

@@ -24,7 +24,7 @@ except ImportError:  # Windows: one process per file, and only the lease tells w
 
 _MODE = 0o600
 _GRACE = 1.0
-"""Seconds within which somebody who only looks whether a lock is held lets go of it again."""
+"""Seconds within which a process that only looks whether a lock is held releases it again."""
 
 
 class _Handle:
@@ -53,7 +53,7 @@ class _Handle:
             fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go. Harmless twice."""
+        """Release it. Harmless twice."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             _handles.discard(self)
@@ -128,7 +128,7 @@ class WriteLock:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._handle.close()
 
 
@@ -191,7 +191,7 @@ class WorkerLocks:
         return worker_id in self._held or (fcntl is not None and self.is_held(worker_id))
 
     def sweep(self) -> None:
-        """Remove the files that nobody holds. Only while holding the write lock, as ``take`` is."""
+        """Remove the files that no process holds. Hold the write lock, as in ``take``."""
         if fcntl is None or not self._folder.is_dir():
             return
         for path in self._folder.glob("*.lock"):

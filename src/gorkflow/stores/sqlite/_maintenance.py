@@ -1,4 +1,4 @@
-"""The upkeep of a database: deletion, which makes nobody wait for long, and backups."""
+"""The upkeep of a database: deletion, in short transactions, and backups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BYTES = 8 * 1024 * 1024
 _EVENTS = 5000
 """Freed in one transaction: some 50 ms. Each page of a large payload has to be looked at."""
 _PRINT = "SELECT (SELECT COUNT(*) FROM runs), (SELECT TOTAL(id) FROM events)"
-"""What tells the copy's moment from another."""
+"""Two numbers that differ from one moment of the database to another."""
 
 
 def portions(db: sqlite3.Connection, run_ids: Sequence[str]) -> list[list[str]]:
@@ -67,10 +67,10 @@ def _within(events: Iterator[tuple[int, int]]) -> Iterable[int]:
 def give_up(
     db: sqlite3.Connection, locks: WorkerLocks, machine: str, run_id: str, now: float
 ) -> bool:
-    """Note a run as cancelled, whatever is kept of it, so that it can be deleted like others.
+    """Record a run in any state as cancelled, so that it can be deleted like others.
 
     Returns:
-        Whether it was: not one that a living worker carries.
+        Whether it was: not one that a living worker owns.
     """
     found = db.execute(query("get_run"), (run_id,)).fetchone()
     if found is None:
@@ -107,7 +107,7 @@ def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
 
 
 class Unused(NamedTuple):
-    """What no run had any more at one moment."""
+    """The definitions without a run at one moment."""
 
     fingerprints: list[str]
     last_event: int
@@ -115,7 +115,7 @@ class Unused(NamedTuple):
 
 
 def unused_definitions(db: sqlite3.Connection) -> Unused:
-    """Return the definitions that no run has. Goes over all runs, so nobody shall wait for it."""
+    """Return the definitions that no run has. Reads all runs: let no caller wait for it."""
     found = [name for (name,) in db.execute(query("find_unused_definitions"))]
     (last_event,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM events").fetchone()
     return Unused(found, last_event)
@@ -145,7 +145,7 @@ def backup(reader: Reader, path: str) -> int:
     if os.path.lexists(target):
         raise StoreError(f"{path!r} exists already; a backup never overwrites: name another file")
     if not target.parent.is_dir():
-        raise StoreError(f"{str(target.parent)!r} is no folder; create it")
+        raise StoreError(f"{str(target.parent)!r} is not a folder; create it")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         _files.create(partial)
@@ -161,7 +161,7 @@ def backup(reader: Reader, path: str) -> int:
 
 
 def _copy(db: sqlite3.Connection, partial: Path) -> tuple[int, float]:
-    """Copy in one step, within the snapshot: several would start anew whenever somebody writes."""
+    """Copy in one step, within the snapshot: several would start anew with each write of others."""
     expected = db.execute(_PRINT).fetchone()
     with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
         db.backup(copy)

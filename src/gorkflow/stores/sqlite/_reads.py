@@ -1,4 +1,4 @@
-"""What is read, each within one snapshot that the caller began."""
+"""The reads of a database, each within one snapshot that the caller began."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _row(values: tuple[Any, ...]) -> ScheduleRow:
         if (cron is None) is (every is None):
             raise ValueError("it has no rule, or two")
         if catch_up not in {"skip", "last", "all"} or overlap not in {"allow", "skip"}:
-            raise ValueError(f"{catch_up!r} or {overlap!r} is no policy")
+            raise ValueError(f"{catch_up!r} or {overlap!r} is not a policy")
         if every is not None and not 1 <= every <= LONGEST:
             raise ValueError(f"it is due every {every!r} seconds")
         return ScheduleRow(

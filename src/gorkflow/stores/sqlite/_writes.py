@@ -1,4 +1,4 @@
-"""What is written, each within a transaction that the caller began."""
+"""The writes to a database, each within a transaction that the caller began."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
 
 
 def write(db: sqlite3.Connection, batch: Sequence[Transition]) -> list[Written]:
-    """Create runs and record transitions. What can't be stored of one leaves the others alone."""
+    """Create runs and record transitions. An item that can't be stored leaves the others alone."""
     try:
         return _Batch(db).write(batch)
     except _UNRECORDABLE:
@@ -209,7 +209,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
 
 
 def unregister(db: sqlite3.Connection, worker_id: str) -> None:
-    """Forget a worker and give back its runs."""
+    """Forget a worker and release its runs."""
     db.execute(query("delete_worker"), (worker_id,))
     _release(db, worker_id, died=False)
     _limits.forget_worker(db, worker_id)
@@ -242,7 +242,7 @@ def claim(
     run_id: str | None,
     limit: int,
 ) -> list[Claim]:
-    """Take over runs that nobody alive owns."""
+    """Take over runs without a living owner."""
     _release_the_dead(db, locks, machine, times, worker_id)
     now = times.now()
     if run_id is not None:

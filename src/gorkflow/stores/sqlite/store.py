@@ -183,7 +183,7 @@ class SqliteStore:
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
         """Delete ended runs with all that belongs to them; return how many.
 
-        What is large goes in several transactions, so that others don't wait for long.
+        Large runs go in several transactions, so that others don't wait for long.
         """
         home = self._opened()
         deleted = 0
@@ -205,7 +205,7 @@ class SqliteStore:
         await home.writer.run(partial(_register, home=home, worker=worker))
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and give back every run that it still owns."""
+        """Forget a worker and release every run that it still owns."""
         home = self._opened()
         await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
 
@@ -225,7 +225,7 @@ class SqliteStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs that nobody alive owns, each with a fresh token."""
+        """Take over runs without a living owner, each with a fresh token."""
         home = self._opened()
         return await home.write(
             partial(
@@ -317,7 +317,7 @@ class SqliteStore:
         return await self._opened().read(partial(_schedules.schedules, due_by=due_by))
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
-        """Keep a schedule, if nobody else has written it meanwhile."""
+        """Keep a schedule, if it was not written meanwhile."""
         return await self._opened().write(partial(_schedules.put, row=row))
 
     async def drop_schedule(self, schedule_id: str) -> bool:
@@ -343,7 +343,7 @@ class SqliteStore:
         return await self._opened().reader.run(partial(_maintenance.backup, path=path))
 
     async def discard(self, run_id: str, now: float) -> bool:
-        """Delete a run, even one that can't be read or has not ended; not one that is carried."""
+        """Delete a run, even an unreadable or unfinished one, unless a living worker owns it."""
         home = self._opened()
         give_up = partial(_maintenance.give_up, locks=home.locks, machine=home.machine)
         if not await home.write(partial(give_up, run_id=run_id, now=now)):
