@@ -40,7 +40,7 @@ class Entry:
     __slots__ = ("chunks", "op", "text", "writer")
 
     def __init__(self, op: Op, text: str, writer: str, chunks: list[str] | None = None) -> None:
-        self.op = op
+        self.op: Op = op
         self.text = text
         """JSON: the value, or the number to add."""
         self.writer = writer

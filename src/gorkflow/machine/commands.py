@@ -96,7 +96,7 @@ class StartTimer(NamedTuple):
 
     path: str
     key: str
-    """What it is for: ``retry``, ``timeout``, ``deadline``, ``sleep`` or ``wait``."""
+    """Its purpose: ``retry``, ``timeout``, ``deadline``, ``sleep`` or ``wait``."""
     due: float
     """Seconds since the epoch."""
     named: bool = False

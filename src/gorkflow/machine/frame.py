@@ -10,7 +10,7 @@ those ancestors that it decides: never the whole graph.
 Stopping comes from above, in two strengths. ``drain``: what runs may finish, nothing new starts.
 ``cancel``: everything ends now. A frame with the order ``cancel`` has ended when the call returns
 (the handler that still runs is stopped by the driver, and what it may yet say is refused). A frame
-that is told ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
+with the order ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
 overrides it. Nothing starts in a frame that is stopping.
 """
 

@@ -33,7 +33,7 @@ class Note(NamedTuple):
     path: str
     spec: UndoSpec
     input: Ref
-    """Of the step."""
+    """The input of the step."""
     output: Ref
     """Its output; ``None``: its outcome is unknown."""
 
