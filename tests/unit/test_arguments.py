@@ -141,9 +141,16 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Engine": (
         g.Engine,
         {
-            "store": "memory:", "workflows": [plain], "execute": True, "defaults": None,
+            "store": "memory:", "workflows": [plain], "defaults": None,
             "max_concurrent_runs": 1, "max_concurrent_steps": 1, "max_threads": 1,
             "max_processes": 1, "executors": {}, "max_payload": 100, "lease": 30.0, "recover": True,
+            "clock": None,
+        },
+    ),
+    "Client": (
+        g.Client,
+        {
+            "store": "memory:", "workflows": [plain], "defaults": None, "max_payload": 100,
             "clock": None,
         },
     ),
