@@ -403,7 +403,7 @@ def _run_to_its_end(
             view = view_for(quiet=wanted.as_json)
             with naming_source(target.engine or wanted.store), logging_to(view) as log:
                 engine = target.engine or Engine(wanted.store)
-                engine._owns_loop = True  # noqa: SLF001 - it is one of us
+                engine._owns_loop = True  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
                 wanted.lasting = not isinstance(engine.store, MemoryStore)
                 follower = _Follower(engine, target, workflow, view, log)
                 found = run_in_loop(_follow(wanted, follower, begin))

@@ -67,6 +67,7 @@ class Attempt(Call):
 
     # On the class, as in ``Call``.
     cancelled = False
+    task: asyncio.Task[None] | None = None
     due: float | None = None
     """The earliest deadline around the step, in seconds since the epoch."""
     writes: tuple[Write, ...] = ()
@@ -377,7 +378,8 @@ class Attempt(Call):
         """Take the result."""
         if self._left_thread_with is not None:
             self._left_thread_with.close()  # it was stopped before it began
-        self.task = self._stop_handler = None  # else they would keep each other, as cycles
+        self._stop_handler = None  # else they would keep each other, as cycles
+        self.task = None
         if self._has_lapsed and not self.cancelled:
             self._begin_again()
             return

@@ -47,29 +47,28 @@ def evaluate(owner: Owner, command: Request) -> Evaluation:
 class Evaluation(Call):
     """A call of functions that are not steps, in a task."""
 
-    task: asyncio.Task[None]
-
     def __init__(self, owner: Owner, command: Request) -> None:
         super().__init__(owner, command)
         self.command = command
         self._asked = ""
         self._cancelled = False
-        self.task = self.loop.create_task(self._run(), context=context_of(self))
+        self._running = self.loop.create_task(self._run(), context=context_of(self))
+        self.task = self._running
 
     @property
     def is_over(self) -> bool:
         """Whether the function has answered."""
-        return self.task.done()
+        return self._running.done()
 
     def cancel(self) -> None:
         """Stop. A sync condition runs to its end in its thread; its answer is ignored."""
         self._cancelled = True
-        self.task.cancel()
+        self._running.cancel()
 
     def _means_nothing(self) -> bool:
         """Return whether it was cancelled by its run, or because the whole program stops."""
         stopping = self.owner.runtime.is_shutting_down
-        return self._cancelled or (self.task.cancelling() > 0 and stopping())
+        return self._cancelled or (self._running.cancelling() > 0 and stopping())
 
     async def _run(self) -> None:
         try:

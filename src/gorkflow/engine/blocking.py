@@ -118,7 +118,7 @@ def run(
 
     async def whole() -> Out:
         engine = Engine(store, deps=deps, defaults=defaults, recover=False)
-        engine._owns_loop = True  # noqa: SLF001 - it is one of us
+        engine._owns_loop = True  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - one of us
         async with engine:
             return await engine.run(
                 workflow,

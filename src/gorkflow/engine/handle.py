@@ -136,7 +136,7 @@ class RunHandle(Generic[Out_co]):
         return outcome_of(await self._ended(wait_blocked=wait_blocked))
 
     async def _ended(self, *, wait_blocked: bool) -> Ended:
-        return await self._client._ended(  # noqa: SLF001 - only a client makes handles
+        return await self._client._ended(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             self.run_id, workflow_id=self._workflow_id, wait_blocked=wait_blocked
         )
 

@@ -505,7 +505,10 @@ class _Instant:
     """The kept results, for those who ask which nodes end at once because of them."""
 
     def __init__(self, kept: Mapping[str, Kept]) -> None:
-        self.find = kept.get
+        self._kept = kept
+
+    def find(self, path: str) -> Kept | None:
+        return self._kept.get(path)
 
     def enter(self, place: Place) -> bool:
         return FRAMES[type(place.spec)].is_whole(place, self)
