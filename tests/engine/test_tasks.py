@@ -214,3 +214,39 @@ async def test_one_that_suspends_keeps_no_other_waiting() -> None:
     async with Engine("memory:") as engine:
         assert await engine.run(Workflow("wide", input=int).parallel(*branches), 1) == (1,) * 6
     assert begun[0] == "waits"
+
+
+class Odd:
+    """Equal to nothing and to everything, as an array of numpy: its ``==`` has no truth value."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("make", [dict, list, Odd, lambda: 1.0, lambda: "x" * 2])
+@in_loop
+async def test_a_context_variable_of_a_step_is_its_own_also_if_it_equals_the_one_before(
+    make: Any,
+) -> None:
+    var: contextvars.ContextVar[Any] = contextvars.ContextVar("var")
+    outer = [make()][0]
+    var.set(outer)
+    seen: list[Any] = []
+    fresh: list[Any] = []
+
+    @step
+    async def sets(number: int) -> int:
+        seen.append(var.get())
+        fresh.append(make())
+        var.set(fresh[-1])
+        return number + 1
+
+    async with Engine("memory:") as engine:
+        assert await engine.run(chain(sets, sets, sets), 0) == 3
+    assert [each is outer for each in seen] == [True, True, True]

@@ -139,7 +139,12 @@ class Handlers:
 
 
 def _marks(task: asyncio.Task[Any]) -> tuple[object, ...]:
-    """Return what a handler changes that leaves something in its task."""
-    callbacks = getattr(task, "_callbacks", None)  # asyncio's own tasks have it
+    """Return what a handler changes that leaves something in its task.
+
+    Values of context variables count by identity: ``==`` is code of the program, and calls two
+    dicts the same of which each step is to have its own.
+    """
     context = copy_context()
-    return context, task.cancelling(), getrefcount(task), getweakrefcount(task), callbacks
+    values = *map(id, context), *map(id, context.values())
+    callbacks = len(getattr(task, "_callbacks", None) or ())  # asyncio's own tasks have it
+    return values, task.cancelling(), getrefcount(task), getweakrefcount(task), callbacks
