@@ -478,3 +478,35 @@ async def test_a_client_queues_it_without_any_code(tmp_path):
         async with Engine(url, workflows=[flow]):
             assert await queued.result() == "got 220"
     assert calls == ["right", "both", "last"]
+
+
+@pytest.mark.parametrize("until_judged", [False, True])
+@in_loop
+async def test_a_rerun_begins_at_the_first_iteration_of_a_loop(until_judged: bool) -> None:
+    fails = 1 if until_judged else 0
+
+    @step
+    async def count(number: int) -> int:
+        calls.append(f"count {number}")
+        if number == fails and broken:
+            raise ValueError("not yet")
+        return number + 1
+
+    flow = (
+        Workflow("counting", input=int)
+        .then(first)
+        .loop(count, until=lambda number: number > 2, max_iterations=5)
+    )
+    broken.add("count")
+    async with Engine("memory:") as engine:
+        handle = await engine.start(flow, -1)
+        with pytest.raises(RunFailedError):
+            await handle.result()
+        failed = [each.path for each in await engine.steps(handle.run_id) if each.failure]
+        broken.clear()
+        calls.clear()
+        again = await engine.rerun(handle.run_id, failed[0])
+        assert await again.result() == 3
+        assert calls == [f"count {number}" for number in range(fails, 3)]
+        with pytest.raises(InputInvalidError, match="fewer items or iterations"):
+            await engine.rerun(handle.run_id, "count#4")

@@ -273,13 +273,14 @@ class Client:
     def _opened(self) -> Worker:
         worker = self._worker
         if worker is None:
+            name = "Engine" if self._executes else "Client"
             if self._was_open:
                 raise EngineClosedError(
-                    "the engine is closed: the block of `async with Engine(…)` was left, or "
-                    "aclose() called; do this inside the block"
+                    f"the {name.lower()} is closed: the block of `async with {name}(…)` was left, "
+                    "or aclose() called; do this inside the block"
                 )
             raise EngineClosedError(
-                "the engine is not open; use it with `async with Engine(…) as engine:`"
+                f"the {name.lower()} is not open; use it with `async with {name}(…)`"
             )
         if asyncio._get_running_loop() is not worker.runtime.loop:  # noqa: SLF001 - never raises
             raise EngineClosedError(

@@ -25,6 +25,7 @@ from gorkflow import events as ev
 from gorkflow.errors import InputInvalidError
 from gorkflow.flow import (
     LoopSpec,
+    NodeSpec,
     Place,
     WorkflowSpec,
     id_at,
@@ -177,7 +178,12 @@ def locate(tree: WorkflowSpec, name: str, done: Mapping[str, Result] | None = No
         return name
     if template_of(name) in paths and not is_template(name):
         results = done or {}
-        if any(path == name for path, _ in walk(tree, lambda at, _: marks_of(results.get(at)))):
+
+        def marks(at: str, node: NodeSpec) -> Sequence[str]:
+            first = (iteration_mark(1),) if isinstance(node, LoopSpec) else ()
+            return marks_of(results.get(at)) or first  # a loop may not have been judged yet
+
+        if any(path == name for path, _ in walk(tree, marks)):
             return name
         raise InputInvalidError(
             f"the run had no {name!r}: there were fewer items or iterations, or other keys; all of "
