@@ -67,3 +67,10 @@ def test_no_password_of_a_store_is_shown(
         assert result.exit_code == 3
         assert "bob:***@db" in result.output
         assert "s3cr3t" not in result.output
+
+
+def test_filters_that_are_not_utf8_are_named(invoke: Invoke):
+    for option in (("--tag", "a=\udcff"), ("--workflow", "\udcff"), ("--resource", "\udcff")):
+        result = invoke("runs", "list", *option)
+        assert result.exit_code == 2
+        assert "surrogate" in result.stderr or "UTF-8" in result.stderr

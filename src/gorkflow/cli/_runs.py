@@ -97,14 +97,17 @@ def list_command(
     resource: str | None, limit: int, cursor: str | None, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first."""
-    query = RunFilter(
-        workflow_id=workflow,
-        status=[RunStatus(item) for item in status] or None,
-        tags=tags,
-        resource_id=resource,
-        limit=limit,
-        cursor=cursor,
-    )
+    try:
+        query = RunFilter(
+            workflow_id=workflow,
+            status=[RunStatus(item) for item in status] or None,
+            tags=tags,
+            resource_id=resource,
+            limit=limit,
+            cursor=cursor,
+        )
+    except ValueError as error:  # such as bytes that are not UTF-8
+        raise CliError(str(error)) from None
 
     async def page() -> tuple[Page[RunRow], set[str]]:
         async with opened(store) as reader:
