@@ -1,4 +1,4 @@
-"""The workflows that are measured. Their steps do nothing, so that what is left is the engine."""
+"""The workflows that are measured. Their steps do nothing, or wait once: the rest is the engine."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ async def typed(value: Item) -> Item:
 
 
 @step
+async def waiting(value: Item) -> Item:
+    await asyncio.sleep(0)
+    return Item(id=value.id + 1)
+
+
+@step
 async def count_plain(values: tuple[Small, ...]) -> Small:
     return {"id": len(values)}
 
@@ -53,6 +59,7 @@ def sleep_in_thread(value: Small) -> Small:
 KINDS: dict[str, tuple[Any, Any, Any, Any]] = {
     "dict": (plain, count_plain, Small, ONE),
     "model": (typed, count_typed, Item, Item(id=1)),
+    "waits": (waiting, count_typed, Item, Item(id=1)),
 }
 
 
