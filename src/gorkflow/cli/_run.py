@@ -164,19 +164,20 @@ def _start(wanted: Wanted, input_text: str | None, options: StartOptions, run_id
         value = read_input(workflow, input_text)
         return workflow
 
-    async def begin(follower: _Follower) -> bool:
+    async def begin(follower: _Follower) -> int:
         engine, workflow = follower.engine, follower.workflow
         assert workflow is not None  # prepare() chose it
-        known = await engine.store.get_run(run_id) is not None
-        wanted.run_id = None if known else run_id
+        before = await engine.store.get_run(run_id)
+        wanted.run_id = run_id if before is None else None
         try:
             await engine.start(workflow, value, **options)
         except DuplicateRunError as error:
             raise CliError(_taken(error, options), ExitCode.CONFLICT) from None
         wanted.run_id = run_id
-        if known:
-            await _recovered(follower, run_id)  # it may have been left unfinished
-        return not known
+        if before is None:
+            return 0
+        await _recovered(follower, run_id)  # it may have been left unfinished
+        return before.seq
 
     return _run_to_its_end(wanted, prepare, begin)
 
@@ -215,17 +216,17 @@ def resume_command(
     Completed steps don't run again. TARGET is as for `gorkflow run`.
     """
 
-    async def begin(follower: _Follower) -> bool:
+    async def begin(follower: _Follower) -> int:
         row = await follower.engine.store.get_run(run_id)
         if row is None:
             raise RunNotFoundError(run_id)
         if row.status.terminal:
             follower.view.say(f"run {run_id} has already ended: {row.status.value}")
-            return False
+            return row.seq
         follower.engine.handle(run_id, _fitting(follower.target, row))
         if not await _recovered(follower, run_id, accept_types=accept_types):
             await _explain_not_taken(follower.engine, run_id, same_store(store))
-        return False
+        return row.seq
 
     wanted = Wanted(
         target=target, store=store, run_id=run_id, as_json=as_json, tracebacks=tracebacks
@@ -278,7 +279,7 @@ def rerun_command(
         return
     chosen: StartOptions = {"run_id": new_run_id or new_id(SystemClock().now()), "tags": tags}
 
-    async def begin(follower: _Follower) -> bool:
+    async def begin(follower: _Follower) -> int:
         engine = follower.engine
         row = await engine.store.get_run(run_id)
         if row is None:
@@ -292,7 +293,7 @@ def rerun_command(
             )
         except DuplicateRunError as error:
             raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
-        return True
+        return 0
 
     wanted = Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
     ctx.exit(_run_to_its_end(wanted, _look_into(wanted), begin))
@@ -386,8 +387,8 @@ class _Follower:
     log: LogLines
 
 
-_Begin = Callable[[_Follower], Coroutine[Any, Any, bool]]
-"""Begins the run; returns whether it is a new one, whose first events are news too."""
+_Begin = Callable[[_Follower], Coroutine[Any, Any, int]]
+"""Begins the run; returns the ``seq`` of the last event before that: later ones are news."""
 
 
 def _run_to_its_end(
@@ -444,14 +445,14 @@ async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _json.R
     engine.recovers = False  # this command is about one run
     await engine.open()
     async with engine:
-        is_new = await begin(follower)
+        seen = await begin(follower)
         run_id = wanted.run_id
         assert run_id is not None  # it has begun
         loaded = await load_run(engine.store, run_id)
         board = Board(run_id, loaded.tree)
-        for event in () if is_new else loaded.events:
-            board.feed(event)
-        seen = 0 if is_new else loaded.row.seq
+        for event in loaded.events:
+            if event.seq <= seen:
+                board.feed(event)
         with follower.view.showing(board):
             await _watched(follower, board, seen)
         return await _json.record(engine.store, run_id)
