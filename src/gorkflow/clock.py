@@ -1,4 +1,4 @@
-"""Time, as a thing that can be given: nothing else in the engine asks the system for it."""
+"""The clock: the time that an engine is given. No other module asks the system for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to records and back, and the judgement of values that people give.
+"""The codec: values to records and back, and the judgement of values that people give.
 
 Recording is ours (``gorkflow.values``): what comes back equals what went, or is rejected by name
 before anybody sees it; to read it again runs no validator. Judging is pydantic's: an input, or a

@@ -1,4 +1,4 @@
-"""One live run: feeds its machine, hands its transitions to the committer, performs commands.
+"""The driver of a live run: feeds its machine, has transitions written, performs commands.
 
 The cycle: results gather in the inbox; the committer asks for a ``transition``; what gathered is
 fed to the machine as one group, and the events with all that follows from them become one append;

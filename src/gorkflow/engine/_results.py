@@ -1,4 +1,4 @@
-"""How a handler ended, as data: the bytes of its output, or the record of its failure.
+"""The result of a handler as data: the bytes of its output, or the record of its failure.
 
 Shared by the engine and by the processes that run steps for it.
 """

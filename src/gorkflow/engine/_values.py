@@ -1,4 +1,4 @@
-"""References become values here: for the step about to run, and for the reader of the result.
+"""The values of a run: references become objects, for the step about to run and for readers.
 
 Every value is rebuilt from its recorded bytes each time, so no two branches ever share an object.
 """

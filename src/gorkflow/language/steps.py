@@ -1,4 +1,4 @@
-"""Steps as objects: typed functions with an id and options. ``step`` makes them."""
+"""The step: a typed function with an id and options. ``step`` makes it."""
 
 from __future__ import annotations
 

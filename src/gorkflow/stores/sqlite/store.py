@@ -1,4 +1,4 @@
-"""Runs in an SQLite file, shared by any number of processes of one machine."""
+"""The SQLite store: one file, shared by any number of processes of one machine."""
 
 from __future__ import annotations
 
