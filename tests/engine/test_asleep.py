@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,10 @@ class Counted:
     async def close(self) -> None:
         """Keep everything: several engines share it."""
 
+    async def close_at_last(self) -> None:
+        """End the threads of the store, which no engine closed."""
+        await self._store.close()
+
     async def load(self, run_id: str) -> Any:
         loaded = await self._store.load(run_id)
         self.loads += 1
@@ -127,8 +131,11 @@ class Counted:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return Counted("memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'runs.db'}")
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Any]:
+    url = "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'runs.db'}"
+    counted = Counted(url)
+    yield counted
+    asyncio.run(counted.close_at_last())
 
 
 @pytest.fixture
