@@ -1,4 +1,4 @@
-"""One attempt of a step: has its handler run, and tells how it went as data.
+"""One attempt of a step: has its handler run, and answers how it ended, as data.
 
 The slots are held from when the attempt is scheduled until its handler has ended, except for one
 that can't be stopped and outlives its attempt: that one is counted as a stray.
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gorkflow.step")
 
 CLEANUP = 5.0
-"""Seconds that a handler gets to clean up once it was told to stop."""
+"""Seconds that a handler gets to clean up once it is stopped."""
 _OF_OUTPUTS = frozenset(
     {FailureCode.VALIDATION, FailureCode.ENCODING, FailureCode.PAYLOAD_TOO_LARGE}
 )
@@ -71,7 +71,7 @@ class Attempt(Call):
     due: float | None = None
     """The earliest deadline around the step, in seconds since the epoch."""
     writes: tuple[Write, ...] = ()
-    """What the handler wrote into the state, once it has ended."""
+    """The writes of the handler into the state, once it has ended."""
     _layers: tuple[Overlay, ...] = ()
     _state: State | None = None
     _began_at = 0.0
@@ -81,7 +81,7 @@ class Attempt(Call):
     _stop_handler: Stop | None = None
     """Stops the handler; ``None``: none runs."""
     _left_thread_with: Coroutine[Any, Any, Any] | None = None
-    """What a handler in a thread returned to be awaited."""
+    """The coroutine that a handler in a thread returned."""
     _timers: tuple[TimerHandle, ...] = ()
     _timed_out = False
     _has_lapsed = False
@@ -259,11 +259,11 @@ class Attempt(Call):
     # ---- what runs the handler asks and tells ----------------------------------------------
 
     def call(self) -> Any:
-        """Call the handler, where it shall run; what an async one returns is still to be awaited.
+        """Call the handler where it runs; the result of an async one is still to be awaited.
 
         Raises:
-            StepCancelledError: it should not begin any more.
-            StepValueError: its input does not match its parameters.
+            StepCancelledError: If it should not begin any more.
+            StepValueError: If its input does not match its parameters.
         """
         if self._left_thread_with is not None:
             coroutine, self._left_thread_with = self._left_thread_with, None
@@ -284,12 +284,12 @@ class Attempt(Call):
         return step.call(context, arguments, spec.settings)
 
     def returned(self, value: Any) -> bytes:
-        """Take note that the handler has returned, and return its output as JSON.
+        """Note that the handler has returned, and return its output as JSON.
 
         Raises:
-            EncodingError: it can't be written as JSON.
-            StepValueError: it does not match the annotation.
-            PayloadTooLargeError: it is over the limit.
+            EncodingError: If it can't be written as JSON.
+            StepValueError: If it does not match the annotation.
+            PayloadTooLargeError: If it is over the limit.
         """
         self.took()
         return encoded(value, self.step.output, self.owner.runtime.max_payload)
@@ -340,12 +340,12 @@ class Attempt(Call):
             self.owner.runtime.slots.limits.began(self.command)
 
     def began(self) -> None:
-        """Take note that the handler begins, unless ``may_begin`` says no."""
+        """Note that the handler begins, unless ``may_begin`` says no."""
         clock = self.owner.runtime.clock
         self._began_at, self._began = clock.now(), clock.monotonic()
 
     def took(self) -> None:
-        """Take note that the handler has returned: as long after it began as that took."""
+        """Note that the handler has returned: as long after it began as that took."""
         clock = self.owner.runtime.clock
         took = clock.monotonic() - self._began
         self._ended_at = self._began_at + took if self._began_at else clock.now()
@@ -353,7 +353,7 @@ class Attempt(Call):
             self.writes = self._state.close()
 
     def began_there(self) -> None:
-        """Take note that the handler began in another process."""
+        """Note that the handler began in another process."""
         self.began()
         self.begins()
         self.count_down()

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
     event: type[Event]
     fields: tuple[Any, ...]
-    """What follows ``at`` in the event."""
+    """The fields after ``at`` in the event."""
 
 
 class Owner(Protocol):

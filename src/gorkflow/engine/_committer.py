@@ -44,7 +44,7 @@ class Committer:
     Args:
         store: has the runs.
         loop: in which the engine runs.
-        carried: the runs that are live here.
+        live: the runs that are live here.
         owns_loop: whether nothing else runs in the loop: then a run that is alone may block it.
     """
 
@@ -52,7 +52,7 @@ class Committer:
         self,
         store: Store,
         loop: asyncio.AbstractEventLoop,
-        carried: Sized,
+        live: Sized,
         *,
         owns_loop: bool = False,
     ) -> None:
@@ -62,7 +62,7 @@ class Committer:
         self._ready: dict[Writer, None] = {}  # in the order in which they came
         self._scheduled = False
         self._is_settling = False
-        self._carried = carried
+        self._live = live
         self._writing: asyncio.Future[list[Written]] | None = None
         """The store's answer for the batch that is being written."""
 
@@ -80,10 +80,10 @@ class Committer:
         Else it is submitted: many runs share a transaction. Only in memory, more than a few hundred
         are written at once again: by the time of the next step, the caches have forgotten a run.
 
-        Only for a run in which nothing goes on, and where nothing comes after: the last act of a
+        Only for a run that does nothing else, and at the end of a deed: the last act of a
         task or callback, or of what records a new run.
         """
-        live = len(self._carried)
+        live = len(self._live)
         if self._is_settling or (live > 1 and (live <= _MANY or self._store.durable)):
             self.submit(run)
         else:
@@ -106,7 +106,7 @@ class Committer:
         runs, batch = self._collect()
         if not batch:
             return
-        alone = self._owns_loop and len(self._carried) < 2  # else other runs go on meanwhile
+        alone = self._owns_loop and len(self._live) < 2  # else other runs continue meanwhile
         try:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
             answer = asyncio.ensure_future(write)

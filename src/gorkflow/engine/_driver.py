@@ -150,9 +150,9 @@ class Driver:
             self.runtime.committer.submit(self)
 
     def resume(self) -> None:
-        """Go on with a run that was replayed: interrupt what was open, do what remains."""
+        """Continue a run that was replayed: interrupt what was open, do what remains."""
         died = self.row.orphaned
-        reason = "the process that ran it is gone" if died else "its worker had let go of the run"
+        reason = "the process that ran it is gone" if died else "its worker had released the run"
         for path, attempt in self.machine.running_attempts():
             self.post(ev.StepInterrupted, path, attempt, (attempt, reason, died))
         for command in self.machine.open_commands():
@@ -294,7 +294,7 @@ class Driver:
     # ---- after it -------------------------------------------------------------------------
 
     def committed(self, written: Written) -> None:
-        """Go on, now that the store has answered."""
+        """Continue, now that the store has answered."""
         self._submitted = self._writing = False
         error = None if written is Written.OK else refusal(self.row, written)
         if not self.created.is_set:
@@ -354,7 +354,7 @@ class Driver:
         self.post(ev.TimerFired, path, None, (key,))
 
     def clock_was_set(self, by: float) -> None:
-        """Take note that the time of day was set, by so many seconds."""
+        """Note that the time of day was set, by so many seconds."""
         self.timers.clock_was_set(by)
         self.submit()
 
@@ -379,17 +379,17 @@ class Driver:
     # ---- the end --------------------------------------------------------------------------
 
     def broken(self, error: BaseException) -> None:
-        """Give the run up, since it can't be carried on.
+        """Give the run up, since it can't continue here.
 
-        The store keeps what it has; whoever claims the run goes on from that.
+        The store keeps what it has; the next worker continues from that.
         """
         self._writing = False
         if self.created.is_set and not isinstance(error, NOT_RECORDED):
-            logger.error("run %r can't be carried on by this engine: %s", self.run_id, error)
+            logger.error("run %r can't be continued by this engine: %s", self.run_id, error)
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Let go of everything that the run holds here: timers, slots, handlers, those who wait.
+        """Free everything that the run holds here: timers, slots, handlers, those who wait.
 
         Attempts that run stay without a result; who waits for the end gets the error.
         """

@@ -34,7 +34,7 @@ _TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the e
 
 
 class RemoteError(Exception):
-    """What a handler raised in another process.
+    """The error that a handler raised in another process.
 
     Args:
         failure: the record of it.
@@ -58,9 +58,9 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
         limit: bytes that it may have.
 
     Raises:
-        EncodingError: it can't be written as JSON.
-        StepValueError: it does not match the annotation.
-        PayloadTooLargeError: it is over the limit.
+        EncodingError: If it can't be written as JSON.
+        StepValueError: If it does not match the annotation.
+        PayloadTooLargeError: If it is over the limit.
     """
     try:
         return codec_of(annotation).encode(value, limit)
@@ -131,7 +131,7 @@ def _is_cancelled(error: BaseException) -> bool:
 def make_failure(
     path: str, step_id: str, attempt: int, code: FailureCode, error: BaseException, at: float
 ) -> Failure:
-    """Return the record of an exception. Never raises, whatever the exception does."""
+    """Return the record of an exception. Never raises, even if the exception does."""
     try:
         message = str(error)
     except Exception as nested:  # noqa: BLE001 - its str() is anybody's code
@@ -188,7 +188,7 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
 
 
 def _as_recorded(record: logging.LogRecord) -> bool:
-    """Have a log show an exception as the failure tells of it: what a log can say, all of it."""
+    """Have a log show an exception as the failure does: what a log can say, all of it."""
     if record.exc_info and isinstance(record.args, tuple):
         for item in record.args:
             if isinstance(item, Failure):

@@ -137,7 +137,7 @@ def refusal(row: RunRow, written: Written) -> GorkflowError:
             f"the store can't keep a value of run {row.run_id!r}; its log says which one"
         )
     return LeaseLostError(
-        row.run_id, f"another worker took over run {row.run_id!r}; it goes on there"
+        row.run_id, f"another worker took over run {row.run_id!r}; it continues there"
     )
 
 

@@ -281,7 +281,7 @@ class Suspects:
         place = (_interruptions(driver), next(self._arrivals), driver)
         heapq.heappush(self._waiting, place)
         logger.warning(
-            "run %r lost its worker %d times in a row in the same step; it goes on when no other "
+            "run %r lost its worker %d times in a row in the same step; it continues when no other "
             "such run is on probation here",
             driver.run_id,
             place[0],

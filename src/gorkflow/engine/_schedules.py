@@ -308,7 +308,7 @@ class Scheduler:
                 raise error
         if row.next_due not in starts and following != row.next_due:
             logger.warning(
-                "schedule %r was due at %s and nobody looked; catch_up=%r starts %d late",
+                "schedule %r was due at %s and no worker looked; catch_up=%r starts %d late",
                 row.schedule_id,
                 instant(row.next_due),
                 row.catch_up,

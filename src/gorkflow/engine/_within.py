@@ -171,7 +171,7 @@ def check_limits(
         raise DeadlockError(
             f"step {holder!r} of run {its_run!r} holds limit "
             f"{limit.name!r} ({limit}) while it waits for {run}, whose step {path!r} needs it: "
-            "neither would ever go on; take the limit off one of the two steps"
+            "neither would ever continue; take the limit off one of the two steps"
         )
 
 

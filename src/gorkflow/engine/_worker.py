@@ -130,7 +130,7 @@ class Worker:
             self._wake.set()
 
     async def _stop(self) -> None:
-        """Let everything go. Who is cancelled meanwhile waits for no handler and no write."""
+        """Stop everything. Cancelled meanwhile, it waits for no handler and no write."""
         runtime = self.runtime
         # The heartbeat goes on while handlers clean up, or others would have their runs too early.
         tasks = [task for task in self.runtime.tasks if task is not self._beat]
@@ -150,9 +150,7 @@ class Worker:
             try:
                 await self.lease.release()
             except StoreError as error:
-                logger.warning(
-                    "could not give back the runs; others take them over later: %s", error
-                )
+                logger.warning("could not release the runs; others take them over later: %s", error)
 
     @staticmethod
     async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -170,7 +168,7 @@ class Worker:
         self._watched.add(workflow_id)
 
     async def recover(self, run_id: str | None, *, accept_types: bool = False) -> list[str]:
-        """Take over runs that nobody carries; return their ids."""
+        """Take over runs without a worker; return their ids."""
         # In a task of its own: were it cancelled half-way, runs would be ours and not carried.
         if run_id is None:
             return await self._whole(self._recover_all(accept_types=accept_types))
@@ -200,7 +198,7 @@ class Worker:
         return True
 
     async def follow(self, run_id: str) -> None:
-        """Take over one run, now or as soon as whoever carries it is gone."""
+        """Take over one run, now or as soon as its worker is gone."""
         if not await self.recover(run_id):
             self._followed.add(run_id)
 
@@ -211,7 +209,7 @@ class Worker:
         await self.runs.start(driver)
 
     def let_in(self, run_id: str) -> None:
-        """Have a run begin or go on though there is no room: a step has to do with it."""
+        """Have a run begin or continue though there is no room: a step has to do with it."""
         self.runs.let_in(run_id)
         if run_id not in self.runs.drivers:
             self._wake.set()
@@ -225,9 +223,9 @@ class Worker:
         await self._cancel_here(run_id, reason)
 
     async def _cancel_here(self, run_id: str, reason: str) -> bool:
-        """Cancel a run if it is carried here. Returns whether that is durable, or it has ended.
+        """Cancel a run if it is live here. Returns whether that is durable, or it has ended.
 
-        What it has to undo may take long, or wait for another try: nobody waits for that here.
+        Its undo steps may take long, or wait for another try: this does not wait for them.
         """
         driver = self.runs.drivers.get(run_id)
         if driver is None:
@@ -357,13 +355,13 @@ class Worker:
             await self._take(self.runs.inside, rouse=False)  # though there is no room for others
 
     async def _take(self, wanted: set[str], *, once: bool = False, rouse: bool = True) -> None:
-        """Take over the runs that are wanted; forget those that are over, or can't go on here.
+        """Take over the runs that are wanted; forget those that are over, or can't continue here.
 
         One that can't be read must not keep the others waiting.
 
         Args:
             wanted: the runs.
-            once: whether to forget those, too, that somebody else has.
+            once: whether to forget those, too, that another worker has.
             rouse: whether to take also those that have nothing to do now.
         """
         for run_id in wanted - (set() if once else self.runs.drivers.keys()):
@@ -406,7 +404,7 @@ class Worker:
     # ---- tasks ----------------------------------------------------------------------------
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it to its end, even if whoever waits for it is cancelled."""
+        """Do it to its end, even if its caller is cancelled."""
         task = self.runtime.spawn(work)
         try:
             return await asyncio.shield(task)
@@ -418,6 +416,6 @@ class Worker:
 
 def _is_hopeless(run_id: str, error: RunError | StoreError) -> bool:
     """Say why a run can't be taken over, and return whether that will not change."""
-    logger.error("run %r can't go on here: %s", run_id, error)
+    logger.error("run %r can't continue here: %s", run_id, error)
     # Else the store may work again at the next look.
     return not isinstance(error, StoreError) or isinstance(error, StoreCorruptError)

@@ -553,7 +553,7 @@ class Client:
             run_id: the run.
             signal: the signal, or its name.
             payload: its value: of the signal's type, or what validates as one. The type may differ
-                from the one that the run waits for, if the value reads as that one. Where the
+                from the one that the run waits for, if the value reads as that one. If the
                 workflow is not known here, the worker checks that.
 
         Raises:
