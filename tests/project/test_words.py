@@ -14,7 +14,6 @@ import pytest
 
 from tests.project.repository import ROOT, SRC, files, is_generated, name
 
-
 BANNED = re.compile(
     r"\b(?:carr(?:y|ies|ied|ying)|tell(?:s|ing)?|told|shall|whoever|whatever|(?:some|no)body"
     r"|g[ai]v(?:e|es|en|ing) back|let(?:s|ting)? go|(?:go(?:es|ing)?|went|gone) on"
