@@ -1,8 +1,17 @@
 """Stopping the program in the middle of writing."""
 
 import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gorkflow.engine._committer import Committer
 from gorkflow.errors import StoreError
@@ -69,3 +78,114 @@ def test_a_run_that_can_not_go_on_does_not_keep_the_others_of_its_batch_waiting(
         assert driver.answers == [Written.OK]
 
     asyncio.run(main())
+
+
+class BlockingStore:
+    """Keeps whether it may block."""
+
+    def __init__(self) -> None:
+        self.blocked: list[bool] = []
+
+    def write(
+        self, batch: Sequence[Append], *, block: bool = False
+    ) -> asyncio.Future[list[Written]]:
+        self.blocked.append(block)
+        answer: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
+        answer.set_result([Written.OK] * len(batch))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("owns_loop", "live", "blocks"),
+    [(True, 1, True), (True, 2, False), (False, 1, False)],
+)
+def test_only_a_run_that_is_alone_in_a_loop_of_ours_blocks_it(
+    owns_loop: bool, live: int, blocks: bool
+) -> None:
+    async def main() -> None:
+        store = BlockingStore()
+        loop = asyncio.get_running_loop()
+        committer = Committer(store, loop, range(live), owns_loop=owns_loop)  # type: ignore[arg-type]
+        committer.submit(OneTransition())  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert store.blocked == [blocks]
+
+    asyncio.run(main())
+
+
+PROGRAM = """
+import os, signal, sys
+from gorkflow import Workflow, run, step
+from gorkflow.stores.sqlite import _writes
+
+path, handler, commit = sys.argv[1:]
+number, write = 0, _writes.write
+
+
+def stop(number, frame):
+    if handler == "exit":
+        sys.exit(143)
+    raise KeyboardInterrupt
+
+
+def counted(db, batch):
+    global number
+    number += 1
+    written = write(db, batch)
+    if str(number) == commit:
+        os.kill(os.getpid(), signal.SIGTERM)  # its handler runs before this returns
+    return written
+
+
+@step
+async def tick(n: int) -> int:
+    if n == 20 and commit == "any":
+        print("ready", flush=True)
+    return n + 1
+
+
+async def never() -> bool:
+    return False
+
+
+signal.signal(signal.SIGTERM, stop)
+_writes.write = counted
+ticks = Workflow("ticks", input=int).loop(tick, until=never, max_iterations=100_000)
+run(ticks, 0, store=path)
+"""
+
+
+def program(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("commit", ["1", "2", "9"])
+@pytest.mark.parametrize(
+    ("handler", "code"), [("exit", 143), ("interrupt", -signal.SIGINT)], ids=["exit", "interrupt"]
+)
+def test_a_signal_in_a_commit_ends_the_program(
+    tmp_path: Path, handler: str, code: int, commit: str
+) -> None:
+    path = tmp_path / "runs.db"
+    with program(str(path), handler, commit) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "never retrieved" not in errors
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT status, worker_id FROM runs").fetchall()
+    assert rows == ([] if commit == "1" else [("running", None)])
+
+
+def test_a_signal_at_any_time_ends_the_program(tmp_path: Path) -> None:
+    for number in range(3):
+        with program(str(tmp_path / f"{number}.db"), "exit", "any") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            os.kill(process.pid, signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 143, errors

@@ -13,7 +13,7 @@ import signal
 import sqlite3
 import stat
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -521,14 +521,19 @@ def test_the_log_grows_once_in_a_store_that_is_used(path):
     with_store(path, test)
 
 
+async def has_tidied_up(store):
+    await store._home.writer.run(lambda writer: None)
+    (thread,) = store._home.writer._workers
+    with thread._using:
+        pass
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_a_lone_writer_may_write_in_its_own_thread(path, is_busy):
     async def test(store):
         other = sqlite3.connect(path)
         await store.write([new_run("first")])
-        (thread,) = store._home.writer._workers
-        with thread._using:  # it has tidied up
-            pass
+        await has_tidied_up(store)
         if is_busy:
             store._home.writer.run(lambda writer: time.sleep(0.05))
         answer = store.write([new_run()], block=True)
@@ -536,6 +541,82 @@ def test_a_lone_writer_may_write_in_its_own_thread(path, is_busy):
         assert await answer == [OK]
         assert other.execute("SELECT COUNT(*) FROM runs").fetchall() == [(2,)]
         other.close()
+
+    with_store(path, test)
+
+
+@pytest.mark.parametrize("holder", ["gorkflow", "another program"])
+def test_a_lone_writer_does_not_keep_its_loop_waiting_for_other_processes(path, holder):
+    async def test(store):
+        await has_tidied_up(store)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            lock = WriteLock(Path(f"{path}.write"))
+            turn = lock.held(1) if holder == "gorkflow" else nullcontext()
+            with turn:
+                if holder != "gorkflow":
+                    other.execute("BEGIN IMMEDIATE")
+                answer = store.write([new_run()], block=True)
+                for _ in range(3):  # the loop goes on
+                    await asyncio.sleep(0)
+                assert not answer.done()
+                if holder != "gorkflow":
+                    other.execute("ROLLBACK")
+            lock.close()
+        assert await answer == [OK]
+        await has_tidied_up(store)
+        answer = store.write([new_run("next")], block=True)
+        assert answer.done()
+        assert await answer == [OK]
+
+    with_store(path, test)
+
+
+def test_a_lone_writer_leaves_the_log_to_the_thread(path):
+    async def test(store):
+        await has_tidied_up(store)
+        elsewhere = []
+        for number in range(40):
+            answer = store.write([new_run(f"r{number}")], block=True)
+            if not answer.done():
+                elsewhere.append(number)
+            assert await answer == [OK]
+            if elsewhere == [number]:
+                await has_tidied_up(store)
+        assert elsewhere == [20]
+        assert Path(f"{path}-wal").stat().st_size > 3_000_000
+
+    with_store(path, test)
+
+
+def test_a_lone_writer_whose_connection_broke_gets_another(path):
+    async def test(store):
+        await has_tidied_up(store)
+        (thread,) = store._home.writer._workers
+        thread._resource._db = Shaky(thread._resource._db, written=False)
+        with pytest.raises(StoreError, match="made up"):
+            await store.write([new_run()], block=True)
+        assert thread._resource is None
+        assert await store.write([new_run()], block=True) == [OK]
+
+    with_store(path, test)
+
+
+def test_what_interrupts_a_lone_writer_is_raised_and_leaves_the_file_free(path):
+    async def test(store):
+        await has_tidied_up(store)
+
+        def interrupted(writer):
+            def work(db):
+                store._home.writer.run(lambda writer: None)  # as a signal handler might
+                raise SystemExit(143)
+
+            return writer.write(work, wait=False)
+
+        with pytest.raises(SystemExit, match="143"):
+            store._home.writer.run(nothing, here=interrupted)
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        assert await store.write([new_run()], block=True) == [OK]
 
     with_store(path, test)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from gorkflow.errors import GorkflowError, StoreError
 
@@ -113,6 +113,10 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - a store may raise at once
             self._settle(runs, _store_error(error))
             return
+        except BaseException as stop:  # noqa: BLE001 - a signal handler raised it meanwhile
+            self._loop.call_soon(_raise, stop)  # by the loop: here, a task would also report it
+            self._settle(runs, _stopped())
+            return
         if answer.done():
             self._settle(runs, _result(answer))
         else:
@@ -161,7 +165,15 @@ def _result(answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
     except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
         return _store_error(error)
     except BaseException:  # noqa: BLE001 - it was cancelled, or has left the loop already
-        return StoreError("the program was stopped while this was written; it may be recorded")
+        return _stopped()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _stopped() -> StoreError:
+    return StoreError("the program was stopped while this was written; it may be recorded")
 
 
 def _store_error(error: Exception) -> Exception:

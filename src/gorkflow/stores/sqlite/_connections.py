@@ -19,6 +19,7 @@ from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._locks import WriteLock
 from gorkflow.stores.sqlite._schema import create, version_of
+from gorkflow.stores.sqlite._thread import WouldWait
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
@@ -159,10 +160,6 @@ class Reader:
                 raise
         return result
 
-    def reserve(self) -> bool:
-        """Return that it waits for no process."""
-        return True
-
     def tidy(self) -> None:
         """Do nothing."""
 
@@ -213,18 +210,37 @@ class Writer:
                 )
             create(self._db, self._path)
             self._sibling = self._settings.connect()
+            self._db.execute("PRAGMA busy_timeout = 0")  # from here on, ``_begin`` waits
         except BaseException:
             self._db.close()
             raise
 
-    def reserve(self) -> bool:
-        """Take the turn to write, if no other process has it; the next ``write`` returns it."""
-        return self._lock.take()
+    def _begin(self, *, wait: bool = True) -> None:
+        """Begin a transaction, as soon as no other program writes.
+
+        Raises:
+            WouldWait: If one does, and it is not to ``wait``.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                raise
+            if not wait:
+                raise WouldWait from error
+            milliseconds = int(self._settings.busy_timeout * 1000)
+            self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            finally:
+                self._db.execute("PRAGMA busy_timeout = 0")
 
     def write(
         self,
         work: Callable[[sqlite3.Connection], T],
         is_written: Callable[[T, sqlite3.Connection], bool] | None = None,
+        *,
+        wait: bool = True,
     ) -> T:
         """Do the work in one transaction, durable on return.
 
@@ -232,14 +248,17 @@ class Writer:
             work: what to do.
             is_written: judges by its result, on another connection, whether it was committed.
                 Without it, commits are counted, which costs each transaction a little.
+            wait: whether to wait for other programs that write.
 
         Raises:
             StoreError: If nothing of it was recorded.
+            WouldWait: If it would wait.
         """
-        with translated(self._path), self._lock.held(self._settings.busy_timeout):
+        timeout = self._settings.busy_timeout if wait else None
+        with translated(self._path), self._lock.held(timeout):
             self._check_in_place()
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._begin(wait=wait)
                 before = None if is_written else self._data_version()
                 result = work(self._db)
             except BaseException:
@@ -297,7 +316,7 @@ class Writer:
         if size <= self._checkpoint_above:
             return
         with translated(self._path), self._lock.held(self._settings.busy_timeout):
-            self._db.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 checkpoint = self._sibling.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 _, pages, moved = checkpoint.fetchone()
@@ -319,7 +338,7 @@ class Writer:
         with self._lock.held(self._settings.busy_timeout):
             try:
                 self._db.execute("PRAGMA cache_size = -256")
-                self._db.execute("BEGIN IMMEDIATE")
+                self._begin()
                 self._db.execute("CREATE TABLE room (size BLOB)")
                 self._db.execute("INSERT INTO room (size) VALUES (zeroblob(?))", (room,))
             except sqlite3.Error as error:  # say, the disk is full; the next commit tells

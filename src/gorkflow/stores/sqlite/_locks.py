@@ -16,6 +16,7 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 from gorkflow.errors import StoreError, StoreUnavailableError
+from gorkflow.stores.sqlite._thread import WouldWait
 
 try:
     import fcntl
@@ -83,21 +84,20 @@ class WriteLock:
         self._path = path
         self._handle = _Handle(path)
 
-    def take(self) -> bool:
-        """Take the lock, if it is free; to hold it then does not wait."""
-        return self._handle.try_lock()
-
     @contextmanager
-    def held(self, timeout: float) -> Generator[None, None, None]:
+    def held(self, timeout: float | None) -> Generator[None, None, None]:
         """Hold the lock.
 
         Args:
-            timeout: seconds to wait for it.
+            timeout: seconds to wait for it; ``None``: don't wait.
 
         Raises:
             StoreUnavailableError: If it did not become free in time.
+            WouldWait: If it is not free, and there is no ``timeout``.
         """
         if not self._handle.try_lock():
+            if timeout is None:
+                raise WouldWait
             self._wait(timeout)
         try:
             yield

@@ -29,10 +29,6 @@ class Resource(Protocol):
         """Whether ``tidy`` has something to do."""
         ...
 
-    def reserve(self) -> bool:
-        """Return whether the next work would wait for no other process."""
-        ...
-
     def tidy(self) -> None:
         """Do what may wait until the result is delivered."""
         ...
@@ -40,6 +36,10 @@ class Resource(Protocol):
     def close(self) -> None:
         """Release everything."""
         ...
+
+
+class WouldWait(Exception):  # noqa: N818 - an answer, not an error
+    """Nothing was done, since another process is in the way."""
 
 
 R = TypeVar("R", bound=Resource)
@@ -69,23 +69,31 @@ class Worker(Generic[R]):
         self.thread = threading.Thread(target=self._serve, name=f"gorkflow-{name}", daemon=True)
         self.thread.start()
 
-    def do_here(self, job: _Job) -> bool:
+    def do_here(self, future: asyncio.Future[T], work: Callable[[R], T]) -> bool:
         """Do the work in the calling thread, unless it would wait for other work; or return False.
 
-        The loop is blocked meanwhile, which is quicker than two changes of thread.
+        The loop is blocked meanwhile, which is quicker than two changes of thread. A program that
+        is being stopped (a signal handler raises ``SystemExit``, say) stops here, too.
         """
         if not self._queue.empty() or not self._using.acquire(blocking=False):
             return False
         try:
-            if self._resource is None or not self._resource.reserve():
+            if self._resource is None or self._resource.untidy:
+                return False  # the thread makes it, and tidies up after its next work
+            try:
+                result = work(self._resource)
+            except WouldWait:
                 return False
-            result, error = self._do(job)
-            untidy = self._keep() and self._resource.untidy
+            except Exception as caught:  # noqa: BLE001 - whatever it is, the caller gets it
+                _settle(future, None, caught)
+            except BaseException:
+                self._drop()  # it may have been interrupted anywhere
+                raise
+            else:
+                _settle(future, result, None)
+            self._keep()
         finally:
             self._using.release()
-        _settle(job.future, result, error)
-        if untidy:  # by the thread, which tidies up after each job
-            self._queue.put(_Job(_nothing, job.loop, job.loop.create_future()))
         return True
 
     def _serve(self) -> None:
@@ -96,8 +104,8 @@ class Worker(Generic[R]):
                 del job, result, error
                 if self._keep():
                     self._tidy()
-        if self._resource is not None:
-            self._close(self._resource)
+        with self._using:
+            self._drop()
 
     def _do(self, job: _Job) -> tuple[object, BaseException | None]:
         try:
@@ -109,12 +117,9 @@ class Worker(Generic[R]):
 
     def _keep(self) -> bool:
         """Return whether the resource can be used again; if it broke, it is closed."""
-        resource = self._resource
-        if resource is None or not resource.broken:
-            return resource is not None
-        self._resource = None
-        self._close(resource)
-        return False
+        if self._resource is not None and self._resource.broken:
+            self._drop()
+        return self._resource is not None
 
     def _tidy(self) -> None:
         assert self._resource is not None  # it is kept
@@ -125,10 +130,11 @@ class Worker(Generic[R]):
             _logger.warning("could not tidy up the store; it will be tried again", exc_info=True)
         self._keep()
 
-    @staticmethod
-    def _close(resource: R) -> None:
+    def _drop(self) -> None:
+        resource, self._resource = self._resource, None
         try:
-            resource.close()
+            if resource is not None:
+                resource.close()
         except Exception:
             _logger.warning("could not close the store properly", exc_info=True)
 
@@ -148,24 +154,27 @@ class Threads(Generic[R]):
         self._stopped = False
         self._workers = [Worker(f"{name}-{number}", make, self._queue) for number in range(count)]
 
-    def run(self, work: Callable[[R], T], *, block: bool = False) -> asyncio.Future[T]:
+    def run(
+        self, work: Callable[[R], T], *, here: Callable[[R], T] | None = None
+    ) -> asyncio.Future[T]:
         """Do the work in a thread, and return the future of its result.
 
         Args:
             work: gets the thread's resource.
-            block: do it in the calling thread, if a thread has nothing to do.
+            here: the same for the calling thread, if a thread has nothing to do. It raises
+                ``WouldWait`` where ``work`` would wait for another process.
 
         Raises:
             StoreError: If the threads were stopped.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        job = _Job(work, loop, future)
+        if here is not None and self._workers[0].do_here(future, here):
+            return future
         with self._lock:
             if self._stopped:
                 raise StoreError("the store was closed meanwhile; open it again")
-            if not (block and self._workers[0].do_here(job)):
-                self._queue.put(job)
+            self._queue.put(_Job(work, loop, future))
         return future
 
     def stop(self) -> None:
@@ -176,10 +185,6 @@ class Threads(Generic[R]):
             self._queue.put(None)
         for worker in self._workers:
             worker.thread.join(_PATIENCE)
-
-
-def _nothing(_: object) -> None:
-    pass
 
 
 def _deliver(job: _Job, result: object, error: BaseException | None) -> None:

@@ -173,8 +173,13 @@ class SqliteStore:
         """Create runs and record transitions, all in one transaction."""
         for item in batch:
             check_events(item)
-        work, written = partial(_writes.write, batch=batch), partial(_writes.is_written, batch)
-        return self._opened().writer.run(lambda writer: writer.write(work, written), block=block)
+        write = partial(
+            Writer.write,
+            work=partial(_writes.write, batch=batch),
+            is_written=partial(_writes.is_written, batch),
+        )
+        here = partial(write, wait=False) if block else None
+        return self._opened().writer.run(write, here=here)
 
     async def post(self, message: Message) -> bool:
         """Leave a message for a run. False: no such run, or it has ended."""
