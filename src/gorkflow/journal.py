@@ -84,9 +84,19 @@ def to_values(run: int | str, event: ev.Event) -> Values:
     try:
         text = _encode(body).decode()
     except UnicodeEncodeError:  # a lone surrogate in a message; it must not keep a run from ending
-        plain = json.dumps(msgspec.to_builtins(body), ensure_ascii=False)
-        text = plain.encode(errors="replace").decode()
+        text = json.dumps(msgspec.to_builtins(body), allow_nan=False)  # as an escape: "\udc80"
     return (run, event.seq, event.kind, event.path, event.at, text, payload)
+
+
+def _body(form: _Form, text: str) -> Any:
+    try:
+        return form.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if "\\ud" not in text:
+            raise
+        return msgspec.convert(json.loads(text), form.body)  # it may have a lone surrogate
 
 
 def from_row(row: Row) -> ev.Event:
@@ -103,13 +113,14 @@ def from_row(row: Row) -> ev.Event:
             "with the version that wrote it, or a newer one"
         )
     try:
-        own = list(structs.astuple(form.decode(row.body)))
+        own = list(structs.astuple(_body(form, row.body)))
         for index in form.refs:
             own[index] = ev.ref_from_json(own[index])
         if form.payload is not None:
             if type(row.payload) is not bytes and not (form.empty and row.payload is None):
                 raise TypeError(f"the value is {brief(row.payload, 80)}")
             own.insert(form.payload, row.payload)
+        row.path.encode()  # else the row was not UTF-8
         if not 0 <= row.at <= ev.LATEST:
             raise TypeError(f"its time is {row.at!r}")
         return form.cls(row.run_id, row.seq, row.path, row.at, *own)

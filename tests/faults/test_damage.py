@@ -78,7 +78,8 @@ BLOBS = (b"", b"x", b"null", b"\xff\xfe", b"[1,2]", b'"t"', b"{", b"[" * 3000, b
 JUNK: dict[str, tuple[Any, ...]] = {
     "TEXT": TEXTS, "INTEGER": INTEGERS, "REAL": REALS, "BLOB": BLOBS
 }  # fmt: skip
-INSIDE = (None, True, 5, -1, 1e308, "x", [], {}, [1], {"a": 1}, 10**30)
+INSIDE = (None, True, 5, -1, 1e308, "x", "\udc80", [], {}, [1], {"a": 1}, 10**30)
+NOT_UTF8 = "CAST(? AS TEXT)"
 IDENTITY = {"key", "run", "run_id"}
 """What says whose a row is: another value makes it another run's, and both are harmed."""
 
@@ -89,6 +90,7 @@ class Case(NamedTuple):
     where: str
     key: tuple[Any, ...]
     value: Any
+    sql: str = "?"
 
 
 async def prepare(path: Path) -> None:
@@ -121,6 +123,8 @@ def cases(db: sqlite3.Connection) -> Iterator[Case]:
                 for old, *key in db.execute(query).fetchall():
                     for value in (*JUNK[kind], *_changed_inside(old)):
                         yield Case(table, name, where, tuple(key), value)
+                    if kind == "TEXT":
+                        yield Case(table, name, where, tuple(key), b"a\xff", NOT_UTF8)
 
 
 def _changed_inside(old: Any) -> Iterator[str]:
@@ -209,7 +213,7 @@ def check(sound: Path, path: Path, case: Case, before: dict[tuple[str, str], Any
         harmed = victims(db, case)
         try:
             db.execute(
-                f"UPDATE {case.table} SET {case.column} = ? WHERE {case.where}",
+                f"UPDATE {case.table} SET {case.column} = {case.sql} WHERE {case.where}",
                 (case.value, *case.key),
             )
         except sqlite3.IntegrityError:
@@ -247,6 +251,23 @@ def test_a_damaged_row_harms_its_own_run_only(
     caplog.set_level(logging.CRITICAL)
     before = asyncio.run(pictures(sound))
     for number, case in enumerate(chosen(sound, seed, 80)[seed::4]):
+        try:
+            check(sound, tmp_path / f"{number}.db", case, before)
+        except BaseException as error:
+            error.add_note(f"{case}"[:300])
+            raise
+
+
+def test_a_text_that_is_not_utf8_harms_its_own_run_only(
+    sound: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    before = asyncio.run(pictures(sound))
+    with closing(sqlite3.connect(sound)) as db:
+        found = [case for case in cases(db) if case.sql == NOT_UTF8]
+    one_each = {(case.table, case.column): case for case in found}
+    assert len(one_each) > 20
+    for number, case in enumerate(one_each.values()):
         try:
             check(sound, tmp_path / f"{number}.db", case, before)
         except BaseException as error:

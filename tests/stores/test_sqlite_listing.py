@@ -51,7 +51,7 @@ def cost(path, **filters):
     ticks = []
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.set_progress_handler(lambda: ticks.append(1), 100)
-        found = _listing.rows(db, RunFilter(**filters))
+        found = _listing.page(db, RunFilter(**filters))
     return len(ticks), len(found)
 
 

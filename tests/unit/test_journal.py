@@ -252,5 +252,32 @@ def test_no_two_events_share_a_row():
 
 
 def test_a_lone_surrogate_in_a_message_keeps_no_event_from_being_written():
-    event = ev.StepCancelled("r", 3, "a", 1.5, 1, "no \udc80")
-    assert from_row(to_row(event)).reason == "no ?"
+    for text in ("no \udc80", "\ud83d", "\U0001f600 \ud83d\ud83d \\ud83d"):
+        event = ev.StepCancelled("r", 3, "a", 1.5, 1, text)
+        row = to_row(event)
+        assert row.body.isascii()
+        assert from_row(row) == event
+        failed = replace(EVENTS[5], failure=replace(EVENTS[5].failure, message=text))
+        assert from_row(to_row(failed)) == failed
+    with pytest.raises(StoreCorruptError):
+        from_row(row._replace(body='{"attempt":"1","reason":"\\udc80"}'))
+
+
+def test_a_lone_surrogate_lets_no_number_in_that_json_lacks():
+    event = EVENTS[5]
+    odd = replace(event, failure=replace(event.failure, message="\udc80"), retry_at=float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_row(odd)
+
+
+@pytest.mark.parametrize(
+    ("at", "is_sound"),
+    [(0.0, True), (ev.LATEST, True), (-0.5, False), (ev.LATEST + 1, False), (float("nan"), False)],
+)
+def test_an_instant_lies_between_1970_and_the_latest(at, is_sound):
+    row = to_row(EVENTS[4])._replace(at=at)
+    if is_sound:
+        assert from_row(row).at == at
+    else:
+        with pytest.raises(StoreCorruptError, match="its time is"):
+            from_row(row)

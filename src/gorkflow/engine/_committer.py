@@ -110,23 +110,38 @@ class Committer:
         try:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
             answer = asyncio.ensure_future(write)
-        except Exception as error:  # noqa: BLE001 - a store may raise at once
-            self._settle(runs, _store_error(error))
-            return
-        except BaseException as stop:  # noqa: BLE001 - a signal handler raised it meanwhile
-            self._loop.call_soon(_raise, stop)  # by the loop: here, a task would also report it
-            self._settle(runs, _stopped())
+        except BaseException as error:  # noqa: BLE001 - a store may raise at once
+            self._settle(runs, self._meaning(error))
             return
         if answer.done():
-            self._settle(runs, _result(answer))
+            self._settle(runs, self._result(answer))
         else:
             self._writing = answer
             answer.add_done_callback(partial(self._written, runs))
 
     def _written(self, runs: list[Writer], answer: asyncio.Future[list[Written]]) -> None:
         self._writing = None
-        self._settle(runs, _result(answer))
+        self._settle(runs, self._result(answer))
         self._write()
+
+    def _result(self, answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
+        try:
+            return answer.result()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, no run may wait for ever
+            return self._meaning(error)
+
+    def _meaning(self, error: BaseException) -> Exception:
+        """Return what an error of the store means for the runs of a batch."""
+        if isinstance(error, GorkflowError):
+            return error
+        if isinstance(error, Exception):
+            logger.error("the store failed in a way it should not", exc_info=error)
+            return StoreError(f"the store failed: {error!r}")
+        if not isinstance(error, asyncio.CancelledError):
+            # A signal handler raised it meanwhile. The loop raises it: from here it would end the
+            # task of a step, which asyncio reports as well.
+            self._loop.call_soon(_raise, error)
+        return StoreError("the program was stopped while this was written; it may be recorded")
 
     def _collect(self) -> tuple[list[Writer], list[Transition]]:
         ready, self._ready = self._ready, {}
@@ -135,6 +150,8 @@ class Committer:
         for run in ready:
             try:
                 transition = run.transition()
+                if transition is not None:
+                    _check_events(transition)
             except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
                 run.broken(error)
                 continue
@@ -159,25 +176,21 @@ class Committer:
             self._is_settling = False
 
 
-def _result(answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
-    try:
-        return answer.result()
-    except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
-        return _store_error(error)
-    except BaseException:  # noqa: BLE001 - it was cancelled, or has left the loop already
-        return _stopped()
+def _check_events(item: Transition) -> None:
+    """Check that the events continue the run without gaps.
+
+    Raises:
+        StoreError: If they don't.
+    """
+    events, last = item.events, item.seq
+    first = last - len(events) + 1
+    if not events or (events[0].seq == first and events[-1].seq == last):
+        return
+    raise StoreError(
+        f"run {item.row.run_id!r} continues with the events {first} to {last}, but got "
+        f"{[event.seq for event in events][:20]!r}; this is a bug in gorkflow, please report it"
+    )
 
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
-
-
-def _stopped() -> StoreError:
-    return StoreError("the program was stopped while this was written; it may be recorded")
-
-
-def _store_error(error: Exception) -> Exception:
-    if isinstance(error, GorkflowError):
-        return error
-    logger.error("the store failed in a way it should not", exc_info=error)
-    return StoreError(f"the store failed: {error!r}")

@@ -1,4 +1,4 @@
-"""The common part of stores: cursors, and the checks of arguments."""
+"""The cursors of a store."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import json
 from typing import Any
 
 from gorkflow._text import brief
-from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
-from gorkflow.store import Transition
 
 NEWEST = (float("inf"), "")
 """The place before the first page."""
@@ -70,19 +68,3 @@ def _decode(cursor: str) -> Any:
         return json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         return None
-
-
-def check_events(item: Transition) -> None:
-    """Check that the events continue the run without gaps.
-
-    Raises:
-        StoreError: If they don't, which is a mistake of the caller.
-    """
-    events, last = item.events, item.seq
-    first = last - len(events) + 1
-    if not events or (events[0].seq == first and events[-1].seq == last):
-        return
-    raise StoreError(
-        f"run {item.row.run_id!r} continues with the events {first} to {last}, but got "
-        f"{[event.seq for event in events][:20]!r}; this is a bug in gorkflow, please report it"
-    )

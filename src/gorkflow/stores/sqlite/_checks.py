@@ -20,7 +20,7 @@ from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._maintenance import free_bytes
 from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schedules import check as check_schedules
-from gorkflow.stores.sqlite._schema import SCHEMA, query, version_of
+from gorkflow.stores.sqlite._schema import SCHEMA, query, rows, version_of
 
 SAFE_WAL = (3, 51, 3)
 """The first SQLite without the fault that two checkpoints at once can damage the file."""
@@ -147,7 +147,7 @@ def _sizes(db: sqlite3.Connection, settings: Settings) -> Iterator[Finding]:
 
 def _workers(db: sqlite3.Connection, path: Path, now: float) -> Iterator[Finding]:
     locks = WorkerLocks(Path(f"{path}.workers"))
-    for row in db.execute(query("list_workers")).fetchall():
+    for row in rows(db, query("list_workers")):
         worker_id, _, seen_at, _, host, pid, _ = row
         alive = worker_alive(row, locks, _files.machine(), Moment(now))
         text = (
@@ -190,7 +190,7 @@ def _counted(count: int, what: str) -> str:
 
 def _unheard(db: sqlite3.Connection, now: float) -> Iterator[Finding]:
     values = {"before": now - _LATE, "limit": _FEW}
-    runs = [run_id for (run_id,) in db.execute(query("find_unheard_runs"), values)]
+    runs = [run_id for (run_id,) in rows(db, query("find_unheard_runs"), values)]
     if runs:
         yield Finding(
             Level.PROBLEM, "messages",
@@ -215,7 +215,7 @@ def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
         return found  # whatever else there is to see follows from it
     for name, meaning in _CROSS_CHECKS.items():
         try:
-            named = [str(text) for (text,) in db.execute(query(name))]
+            named = [str(text) for (text,) in rows(db, query(name))]
         except sqlite3.OperationalError as error:  # of a function that can't take what is there
             named = [str(error)]
         if named:
@@ -230,7 +230,7 @@ def check(db: sqlite3.Connection, *, rows_only: bool = False) -> list[Finding]:
 
 def unreadable(db: sqlite3.Connection) -> Iterator[Finding]:
     """Yield the runs whose summary can't be read: no listing shows them, no worker takes them."""
-    for values in db.execute(query("list_all_runs")):
+    for values in rows(db, query("list_all_runs")):
         try:
             run_row(values)
         except StoreCorruptError as error:

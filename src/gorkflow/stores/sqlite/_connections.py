@@ -23,7 +23,7 @@ from gorkflow.stores.sqlite._thread import WouldWait
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
-UNSTORABLE = (UnicodeError, OverflowError)
+_UNSTORABLE = (UnicodeError, OverflowError)
 """Raised by ``sqlite3`` for a lone surrogate, and for an integer of more than 64 bits."""
 _OLDEST = (3, 37)
 """The first SQLite with STRICT tables."""
@@ -76,7 +76,7 @@ def translated(path: str) -> Generator[None, None, None]:
         raise StoreUnavailableError(
             f"the store {path!r} can't be opened or written: {error}"
         ) from error
-    except UNSTORABLE as error:
+    except _UNSTORABLE as error:
         raise StoreError(f"the store {path!r} can't keep a value it was given: {error}") from error
 
 

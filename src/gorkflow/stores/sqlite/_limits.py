@@ -11,13 +11,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
+from gorkflow._text import is_utf8
 from gorkflow.clock import Timekeeper
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
 from gorkflow.model import instant
 from gorkflow.policy import Limit
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._reads import worker_alive
-from gorkflow.stores.sqlite._schema import query
+from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
 _STALE = 1.0
@@ -39,12 +40,12 @@ def take_limits(
     """Let steps in at limits that all workers share."""
 
     def alive(name: str) -> bool:
-        row = db.execute(query("get_worker"), (name,)).fetchone()
-        return row is not None and worker_alive(row, locks, machine, times)
+        found = rows(db, query("get_worker"), (name,))
+        return bool(found) and worker_alive(found[0], locks, machine, times)
 
     if not alive(worker_id):
         return LimitGrant((0,) * len(requests), contended=True)
-    names = {name for (name,) in db.execute(query("list_limits_of_worker"), (worker_id,))}
+    names = {name for (name,) in rows(db, query("list_limits_of_worker"), (worker_id,))}
     names.update(held, (limit.name for request in requests for limit in request.limits))
     living = {worker_id: True}
     books: dict[str, Book] = {}
@@ -71,7 +72,7 @@ def take_limits(
 
 def forget_worker(db: sqlite3.Connection, worker_id: str) -> None:
     """Forget what a worker has at any limit."""
-    for (name,) in db.execute(query("list_limits_of_worker"), (worker_id,)).fetchall():
+    for (name,) in rows(db, query("list_limits_of_worker"), (worker_id,)):
         book = _book(db, name)
         if book is not None:
             before = copy(book)
@@ -81,17 +82,17 @@ def forget_worker(db: sqlite3.Connection, worker_id: str) -> None:
 
 
 def _book(db: sqlite3.Connection, name: str) -> Book | None:
-    row = db.execute(query("get_limit"), (name,)).fetchone()
-    if row is None:
+    known = rows(db, query("get_limit"), (name,))
+    if not known:
         return None
     try:
-        book = _read_book(name, *row)
+        book = _read_book(name, *known[0])
     except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
         # Whoever waits for it would wait for ever: so what is known begins anew with this request.
         _logger.warning("limit %r is damaged, and begins anew: %s", name, error)
         return None
-    rows = db.execute(query("list_limit_leases"), (name,)).fetchall()
-    book.leases = {other: Lease(*lease) for other, *lease in rows}
+    found = rows(db, query("list_limit_leases"), (name,))
+    book.leases = {other: Lease(*lease) for other, *lease in found if is_utf8(other)}
     return book
 
 
@@ -109,7 +110,7 @@ def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
 
 def check(db: sqlite3.Connection) -> Iterator[str]:
     """Yield the limits whose rows can't be read."""
-    for name, *row in db.execute(query("list_limits")).fetchall():
+    for name, *row in rows(db, query("list_limits")):
         try:
             _read_book(name, *row)
         except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:

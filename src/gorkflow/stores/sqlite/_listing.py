@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
 from gorkflow.stores._common import page_start
-from gorkflow.stores.sqlite._schema import query, with_filters
+from gorkflow.stores.sqlite._schema import query, rows, with_filters
 
 _Row = tuple[Any, ...]
 _Place = tuple[float, str]
@@ -36,7 +36,7 @@ class _Condition(NamedTuple):
     """Instead: the number of the tag."""
 
 
-def rows(db: sqlite3.Connection, asked: RunFilter) -> list[_Row]:
+def page(db: sqlite3.Connection, asked: RunFilter) -> list[_Row]:
     """Return the rows of a page, newest first, and one more if there is one.
 
     Several statuses are as many walks, merged: one walk would have to sort, or to pass by all the
@@ -100,11 +100,12 @@ class _Walk:
         table = "runs" if along.tag is None else "run_tags"
         statement = query("nth_run" if along.tag is None else "nth_tagged_run")
         bounds = self._bounds(along, before, self._end)
-        found = self._db.execute(
+        found = rows(
+            self._db,
             with_filters(statement, [*along.filters, f"{table}.created_at >= :end_at"]),
             {**bounds, "skip": skip},
-        ).fetchone()
-        return self._end if found is None else (found[0], found[1])
+        )
+        return found[0][:2] if found else self._end
 
     def _read(self, along: _Condition, before: _Place, end: _Place) -> Iterator[_Row]:
         """Yield the runs before one place and not before the other, along an index."""
@@ -125,8 +126,7 @@ class _Walk:
                 filters.append(re.sub(r":(name|value)", rf":\g<1>{each.tag}", query("has_tag")))
         statement = query("list_runs" if along.tag is None else "list_tagged_runs")
         values = {**self._bounds(along, before, end), "limit": self._size}
-        # Whole: a cursor that is left half read would hold its snapshot.
-        yield from self._db.execute(with_filters(statement, filters), values).fetchall()
+        yield from rows(self._db, with_filters(statement, filters), values)
 
     def _bounds(self, along: _Condition, before: _Place, end: _Place) -> dict[str, Any]:
         values = self._values | {

@@ -16,7 +16,7 @@ from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Reader
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._reads import run_row, worker_alive
-from gorkflow.stores.sqlite._schema import query
+from gorkflow.stores.sqlite._schema import query, rows
 
 _BYTES = 8 * 1024 * 1024
 _EVENTS = 5000
@@ -72,15 +72,15 @@ def give_up(
     Returns:
         Whether it was: not one that a living worker owns.
     """
-    found = db.execute(query("get_run"), (run_id,)).fetchone()
-    if found is None:
+    found = rows(db, query("get_run"), (run_id,))
+    if not found:
         return False
-    key, owner = found[0], found[14]
-    for worker in db.execute(query("list_workers")).fetchall():
+    key, owner = found[0][0], found[0][14]
+    for worker in rows(db, query("list_workers")):
         if worker[0] == owner and worker_alive(worker, locks, machine, Moment(now)):
             return False
     try:
-        run_row(found)
+        run_row(found[0])
     except StoreCorruptError:
         db.execute(query("forget_tags"), {"key": key})
         db.execute(query("delete_tags_of_run"), (key,))

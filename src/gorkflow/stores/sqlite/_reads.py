@@ -23,7 +23,7 @@ from gorkflow.stores._common import (
 )
 from gorkflow.stores.sqlite import _files, _listing
 from gorkflow.stores.sqlite._locks import WorkerLocks
-from gorkflow.stores.sqlite._schema import query
+from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
 _ALL = -1
@@ -43,6 +43,8 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
         for at in (created_at, started_at, finished_at, due_at):
             if at is not None:
                 instant(at)
+        texts = f"{run_id}{workflow_id}{workflow_version}{fingerprint}{reason}{resource_id}"
+        f"{texts}{worker_id}{tags}".encode()  # else the row was not UTF-8
         pairs = tag_pairs(tags) if tags != "[]" else ()
         return RunRow(
             run_id=run_id, workflow_id=workflow_id, workflow_version=workflow_version,
@@ -82,8 +84,8 @@ def readable_rows(found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, RunRo
 
 def get_run(db: sqlite3.Connection, run_id: str) -> RunRow | None:
     """Return the summary of a run."""
-    found = db.execute(query("get_run"), (run_id,)).fetchone()
-    return run_row(found) if found else None
+    found = rows(db, query("get_run"), (run_id,))
+    return run_row(found[0]) if found else None
 
 
 def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
@@ -119,10 +121,8 @@ def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> 
     Raises:
         StoreCorruptError: If one can't be read.
     """
-    found = db.execute(
-        query("read_events"), {"run_id": run_id, "after": after, "limit": max(limit, _ALL)}
-    ).fetchall()  # whole: a cursor that an unreadable row leaves half read would hold its snapshot
-    return [from_row(Row._make(values)) for values in found]
+    wanted = {"run_id": run_id, "after": after, "limit": max(limit, _ALL)}
+    return [from_row(Row._make(values)) for values in rows(db, query("read_events"), wanted)]
 
 
 def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[list[Event], str]:
@@ -131,7 +131,7 @@ def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[lis
     events: list[Event] = []
     while len(events) < limit:
         values = {"after": position, "limit": limit - len(events)}
-        found = db.execute(query("read_all_events"), values).fetchall()
+        found = rows(db, query("read_all_events"), values)
         if not found:
             break
         position = found[-1][-1]
@@ -145,7 +145,7 @@ def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[lis
 
 def list_runs(db: sqlite3.Connection, asked: RunFilter) -> Page[RunRow]:
     """Return one page of summaries, newest first."""
-    ordered = _listing.rows(db, asked)
+    ordered = _listing.page(db, asked)
     found = ordered[: asked.limit]
     cursor = page_cursor(found[-1][9], found[-1][1]) if len(ordered) > len(found) else None
     return Page([row for _, row in readable_rows(found)], cursor)
@@ -153,14 +153,14 @@ def list_runs(db: sqlite3.Connection, asked: RunFilter) -> Page[RunRow]:
 
 def inbox(db: sqlite3.Connection, run_id: str, after: int) -> list[Message]:
     """Return the messages of a run with an id above this one, oldest first."""
-    found = db.execute(query("list_messages"), {"run_id": run_id, "after": after})
+    found = rows(db, query("list_messages"), {"run_id": run_id, "after": after})
     return [Message._make(values) for values in found]
 
 
 def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[Message]:
     """Return the messages for the runs of a worker, oldest first."""
     values = {"worker_id": worker_id, "after": after}
-    return [Message._make(values) for values in db.execute(query("list_worker_messages"), values)]
+    return [Message._make(values) for values in rows(db, query("list_worker_messages"), values)]
 
 
 def lease_of(values: tuple[Any, ...]) -> tuple[float, float]:
@@ -191,6 +191,6 @@ def workers(
             worker_id=row[0], started_at=row[1], seen_at=row[2], lease=row[3], host=row[4],
             pid=row[5],
         )
-        for row in db.execute(query("list_workers")).fetchall()
+        for row in rows(db, query("list_workers"))
         if worker_alive(row, locks, machine, times)
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from gorkflow.errors import StoreCorruptError
 from gorkflow.model import instant
 from gorkflow.schedule import ScheduleRow, first_after, table_of
 from gorkflow.stores.sqlite._reads import tag_pairs
-from gorkflow.stores.sqlite._schema import query
+from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
 
@@ -20,16 +20,16 @@ _logger = logging.getLogger("gorkflow.store")
 def schedules(db: sqlite3.Connection, due_by: float | None) -> list[ScheduleRow]:
     """Return the schedules; a damaged one must not hide the others."""
     if due_by is None:
-        found = db.execute(query("list_schedules"))
+        found = rows(db, query("list_schedules"))
     else:
-        found = db.execute(query("list_due_schedules"), (due_by,))
-    rows: list[ScheduleRow] = []
-    for values in found.fetchall():
+        found = rows(db, query("list_due_schedules"), (due_by,))
+    readable: list[ScheduleRow] = []
+    for values in found:
         try:
-            rows.append(_row(values))
+            readable.append(_row(values))
         except StoreCorruptError:
             _logger.exception("left out a schedule")
-    return rows
+    return readable
 
 
 def put(db: sqlite3.Connection, row: ScheduleRow) -> bool:
@@ -62,7 +62,7 @@ def drop(db: sqlite3.Connection, schedule_id: str) -> bool:
 def check(db: sqlite3.Connection) -> list[StoreCorruptError]:
     """Return what is damaged."""
     found: list[StoreCorruptError] = []
-    for values in db.execute(query("list_schedules")):
+    for values in rows(db, query("list_schedules")):
         try:
             row = _row(values)
             if row.input is not None:
@@ -82,6 +82,7 @@ def _row(values: tuple[Any, ...]) -> ScheduleRow:
     (schedule_id, workflow_id, cron, every, timezone, data, catch_up, overlap, tags, priority,
      created_at, paused, next_due, revision) = values  # fmt: skip
     try:
+        f"{schedule_id}{workflow_id}{cron}{timezone}{tags}".encode()  # else it was not UTF-8
         instant(created_at)
         instant(next_due)
         if (cron is None) is (every is None):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
+from typing import Any
 
 from gorkflow.errors import StoreUnavailableError, StoreVersionError
 
@@ -20,6 +21,23 @@ SCHEMA = 7
 def query(name: str) -> str:
     """Return the statement in ``queries/<name>.sql``."""
     return _HERE.joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def rows(db: sqlite3.Connection, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+    """Return all rows that a statement reads: a cursor left half read would hold its snapshot.
+
+    A text that is not UTF-8 comes with lone surrogates, since it must not hide the other rows.
+    """
+    try:
+        return db.execute(statement, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "UTF-8" not in str(error):
+            raise
+    db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    try:
+        return db.execute(statement, values).fetchall()
+    finally:
+        db.text_factory = str
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from gorkflow._text import is_utf8
 from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
 from gorkflow.store import (
@@ -25,7 +26,6 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores.sqlite import _limits
-from gorkflow.stores.sqlite._connections import UNSTORABLE
 from gorkflow.stores.sqlite._files import same_machine
 from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._reads import (
@@ -35,12 +35,13 @@ from gorkflow.stores.sqlite._reads import (
     worker_alive,
     worker_messages,
 )
-from gorkflow.stores.sqlite._schema import query, repeated
+from gorkflow.stores.sqlite._schema import query, repeated, rows
 
 _logger = logging.getLogger("gorkflow.store")
 _AT_ONCE = 50  # rows; SQLite takes 32,766 values, and gains little past this
 _DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
-_UNRECORDABLE = (sqlite3.IntegrityError, *UNSTORABLE)
+_UNRECORDABLE = (sqlite3.IntegrityError, ValueError, OverflowError)
+"""``ValueError``: of a lone surrogate, or NaN. ``OverflowError``: of an integer past 64 bits."""
 
 
 def write(db: sqlite3.Connection, batch: Sequence[Transition]) -> list[Written]:
@@ -194,7 +195,7 @@ def _state(row: RunRow) -> list[Any]:
 def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: Worker) -> None:
     """Announce a worker, and clear away what the dead ones left."""
     locks.sweep()
-    for row in db.execute(query("list_workers")).fetchall():
+    for row in rows(db, query("list_workers")):
         if same_machine(row[-1], machine) and not locks.is_held(row[0]):
             db.execute(query("delete_worker"), (row[0],))
     if locks.take(worker.worker_id):
@@ -246,17 +247,17 @@ def claim(
     _release_the_dead(db, locks, machine, times, worker_id)
     now = times.now()
     if run_id is not None:
-        found = db.execute(query("get_run"), (run_id,))
+        found = rows(db, query("get_run"), (run_id,))
     else:
         known = _workflows(db) if workflow_ids is None else sorted(set(workflow_ids))
-        found = db.execute(
+        found = rows(
+            db,
             query("find_claimable_runs"),
             {"workflow_ids": json.dumps(known), "due_by": now + ahead, "limit": max(limit, 0)},
         )
     claims: list[Claim] = []
-    rows = found.fetchall()
-    readable = dict(readable_rows(rows))
-    for values in rows:
+    readable = dict(readable_rows(found))
+    for values in found:
         if values[0] not in readable and run_id is None:
             # Out of the way for a while, or it would keep others from being found.
             db.execute(query("put_off_run"), (now + _DAMAGED, values[0]))
@@ -272,16 +273,16 @@ def claim(
 
 
 def _workflows(db: sqlite3.Connection) -> list[str]:
-    return [name for (name,) in db.execute(query("list_workflows"))]
+    return [name for (name,) in rows(db, query("list_workflows"))]
 
 
 def _release_the_dead(
     db: sqlite3.Connection, locks: WorkerLocks, machine: str, times: Timekeeper, claimer: str
 ) -> None:
-    workers = {row[0]: row for row in db.execute(query("list_workers")).fetchall()}
-    for (owner,) in db.execute(query("list_owners")).fetchall():
-        if owner == claimer:
-            continue  # whoever claims is alive, though its lease may have ended
+    workers = {row[0]: row for row in rows(db, query("list_workers"))}
+    for (owner,) in rows(db, query("list_owners")):
+        if owner == claimer or not is_utf8(owner):
+            continue  # the claimer is alive, though its lease may have ended; a check names damage
         if owner not in workers or not worker_alive(workers[owner], locks, machine, times):
             seen = owner in workers and same_machine(workers[owner][-1], machine)
             _release(db, owner, died=not (seen and locks.is_seen(owner)))

@@ -31,7 +31,7 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores._common import check_events, feed_position, page_start
+from gorkflow.stores._common import feed_position, page_start
 from gorkflow.stores.sqlite import (
     _checks,
     _files,
@@ -171,8 +171,6 @@ class SqliteStore:
         self, batch: Sequence[Transition], *, block: bool = False
     ) -> asyncio.Future[list[Written]]:
         """Create runs and record transitions, all in one transaction."""
-        for item in batch:
-            check_events(item)
         write = partial(
             Writer.write,
             work=partial(_writes.write, batch=batch),

@@ -72,7 +72,7 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.StepFailed("r", 7, "b", T0 + 1, 2, _FAILURE, None, None),
     ev.StepInterrupted("r", 8, "b", T0 + 2, 2, "the process died"),
     ev.StepCancelled("r", 9, "c", T0 + 2, 1, "drained", 6),
-    ev.StepCancelled("r", 10, "d", T0 + 2, 1, "cancelled"),
+    ev.StepCancelled("r", 10, "d", T0 + 2, 1, "cancelled \udc80"),
     ev.StepSkipped("r", 11, "e", T0 + 2, "the condition did not hold"),
     ev.TimerSet("r", 12, "&a", T0 + 2, "timeout", T0 + 9),
     ev.TimerFired("r", 13, "&a", T0 + 9, "timeout"),
