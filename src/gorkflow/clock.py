@@ -86,13 +86,11 @@ class Moment:
 class SystemClock:
     """The system's clocks."""
 
-    def now(self) -> float:
-        """Return the time of day, in seconds since the epoch."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Return the system's monotonic time, in seconds."""
-        return time.monotonic()
+    # The functions themselves: each step asks several times.
+    now = staticmethod(time.time)
+    """Return the time of day, in seconds since the epoch."""
+    monotonic = staticmethod(time.monotonic)
+    """Return the system's monotonic time, in seconds."""
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""
@@ -170,6 +168,9 @@ class Times:
 
     def __init__(self, clock: Clock, lease: float) -> None:
         self._clock = clock
+        self._day = clock.now
+        self.monotonic = clock.monotonic
+        """Returns seconds since some moment, and never goes back."""
         self._lease = lease
         self._lock = threading.Lock()
         self._before: tuple[tuple[float, float], ...] = ()  # how far it was ahead, and until when
@@ -182,19 +183,14 @@ class Times:
 
     def now(self) -> float:
         """Return the time of day, in seconds since the epoch. May be called from any thread."""
-        clock = self._clock
-        day = clock.now()
-        ahead = day - clock.monotonic()
-        if abs(ahead - self._ahead) <= JUMP:
+        day = self._day()
+        ahead = day - self.monotonic()
+        if -JUMP <= ahead - self._ahead <= JUMP:
             self._ahead = ahead
             return day
         day, passed = self._read()
         self._note(day - passed, passed)
         return day
-
-    def monotonic(self) -> float:
-        """Return seconds since some moment. Never goes back."""
-        return self._clock.monotonic()
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back when the time of day ``due`` has come."""

@@ -44,7 +44,8 @@ _ROOM = 2**27  # bytes of a record, where no limit is given
 class Codec:
     """Writes and reads the values of one annotation. Get it with ``codec_of``."""
 
-    __slots__ = ("_digest", "_is_judged", "_is_sure", "_judge", "_kind", "_to_json", "annotation")
+    __slots__ = ("_digest", "_from_json", "_is_judged", "_is_sure", "_judge", "_kind", "_to_json",
+                 "annotation")  # fmt: skip
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -54,6 +55,7 @@ class Codec:
         self._is_judged = False
         self._is_sure = True
         self._to_json: Callable[..., bytes]
+        self._from_json: Callable[[bytes], Any]
 
     def __repr__(self) -> str:
         return f"Codec({self.annotation!r})"
@@ -62,7 +64,7 @@ class Codec:
         """Get the annotation ready for use; return false if a class is still to be defined."""
         if self._kind is not None:
             return True
-        from pydantic_core import to_json
+        from pydantic_core import from_json, to_json
 
         from gorkflow.annotations import describe
         from gorkflow.values.compiler import compiled
@@ -84,6 +86,7 @@ class Codec:
         self._is_judged = compiler.judged
         self._is_sure = not compiler.foreign
         self._to_json = to_json
+        self._from_json = from_json
         self._kind = kind
         return True
 
@@ -148,7 +151,10 @@ class Codec:
             UnreadableError: If only the type's own function can read it, and that has failed.
         """
         kind = self._kind or self.kind
-        record = read_json(data)
+        try:
+            record = self._from_json(data)
+        except ValueError as error:
+            raise _not_json(error) from None
         try:
             return kind.load(record, Reading())
         except Misfit as misfit:
@@ -294,7 +300,11 @@ def read_json(data: bytes | str) -> Any:
     try:
         return from_json(data)
     except ValueError as error:
-        raise StepValueError(f"it is not JSON: {text_of(error)}") from None
+        raise _not_json(error) from None
+
+
+def _not_json(error: ValueError) -> StepValueError:
+    return StepValueError(f"it is not JSON: {text_of(error)}")
 
 
 def view(data: bytes | str) -> Any:

@@ -18,6 +18,7 @@ from gorkflow import (
     passthrough,
     step,
 )
+from gorkflow.engine import _handlers
 from gorkflow.machine import joins
 from gorkflow.store import Append, NewRun
 from gorkflow.stores.memory import MemoryStore
@@ -104,12 +105,26 @@ async def test_a_run_that_is_alone_is_recorded_before_start_lets_go() -> None:
 
 
 @in_loop
-async def test_steps_that_never_suspend_take_a_turn_for_64_of_them() -> None:
+async def test_steps_that_never_suspend_take_a_turn_for_64_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_handlers, "LONGEST", 1_000.0)
     async with Engine("memory:") as engine:
         await engine.run(chain(40), 0)
         turns = Turns()
         assert await engine.run(chain(640), 0) == 640
         assert 10 <= turns.stop() <= 15
+
+
+@in_loop
+async def test_steps_that_take_long_and_never_suspend_take_a_turn_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_handlers, "LONGEST", 0.0)
+    async with Engine("memory:") as engine:
+        turns = Turns()
+        assert await engine.run(chain(40), 0) == 40
+        assert turns.stop() >= 40
 
 
 @in_loop

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING
 
 from gorkflow.engine._signals import Inbox
 from gorkflow.errors import HistoryError
-from gorkflow.events import Event, ResultKept, RunCreated, SignalReceived, StepCompleted, StepFailed
 from gorkflow.machine import extend
 from gorkflow.model import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gorkflow.definition import Definition
     from gorkflow.engine._values import Values
     from gorkflow.machine import Machine
@@ -30,12 +27,6 @@ LIMIT = 64 * 2**20
 """Bytes that all kept runs may take together, as ``weight`` estimates them."""
 
 _EVENT, _FRAME = 100, 1000  # bytes that an event of the past takes, and a live node
-_PAYLOADS: dict[type[Event], str] = {
-    StepCompleted: "output",
-    SignalReceived: "payload",
-    ResultKept: "output",
-    RunCreated: "input",
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -49,8 +40,6 @@ class RunState:
     """Seconds that it may take once it is started."""
     defined_at: float | None = None
     """When its definition was new, in seconds since the epoch; ``None``: when it was created."""
-    payload: int = 0
-    """Bytes of the values that its events brought."""
     mail: Inbox = field(init=False)
     """The messages that have had no effect yet."""
 
@@ -65,7 +54,7 @@ class RunState:
     def weight(self) -> int:
         """About how many bytes it takes."""
         events, frames = self.machine.seq * _EVENT, len(self.machine.frames) * _FRAME
-        return self.payload + self.mail.size + events + frames
+        return self.values.size + self.mail.size + events + frames
 
 
 class Asleep:
@@ -87,8 +76,9 @@ class Asleep:
         if row.status is not RunStatus.SUSPENDED:
             return
         self._take(row.run_id)
-        self._runs[row.run_id] = row, run, run.weight
-        self.weight += run.weight
+        weight = run.weight
+        self._runs[row.run_id] = row, run, weight
+        self.weight += weight
         while self.weight > self._limit:
             self._take(next(iter(self._runs)))
 
@@ -121,7 +111,6 @@ class Asleep:
             except HistoryError:
                 return None  # the whole history tells whether it is damaged
             run.values.note(events)
-            run.payload += size_of(events)
         return run if row.seq == machine.seq else None
 
     def _take(self, run_id: str) -> tuple[RunRow, RunState, int] | None:
@@ -129,16 +118,3 @@ class Asleep:
         if found is not None:
             self.weight -= found[2]
         return found
-
-
-def size_of(events: Iterable[Event]) -> int:
-    """Return how many bytes of values, and of failures, these events bring."""
-    size = 0
-    for event in events:
-        name = _PAYLOADS.get(type(event))
-        if name is not None:
-            size += len(getattr(event, name) or b"")
-            size += sum(len(write.text) for write in getattr(event, "state", ()))
-        elif isinstance(event, StepFailed):
-            size += len(event.failure.message) + len(event.failure.traceback)
-    return size

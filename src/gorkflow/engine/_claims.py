@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import structs
 
 from gorkflow.engine import _compatibility as compatibility
-from gorkflow.engine._asleep import RunState, size_of
+from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.engine._values import Values
@@ -251,9 +251,8 @@ class Claims:
         definition = compatibility.continued_by(definition, run.tree, run.text)
         values = Values(run_id, definition)
         values.note(history)
-        created, size = run.created, size_of(run.events)
-        state = RunState(definition, machine, values, created.timeout, created.defined_at, size)
-        return row, state
+        created = run.created
+        return row, RunState(definition, machine, values, created.timeout, created.defined_at)
 
     async def _accept(
         self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]

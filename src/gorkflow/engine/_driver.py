@@ -14,7 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
-from gorkflow.engine._asleep import size_of
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._call import Answer
 from gorkflow.engine._decision import evaluate
@@ -205,7 +204,6 @@ class Driver:
             return None
         self._writing = True
         self.values.note(events)
-        self.run.payload += size_of(events)
         row = summary(self.row, self.run, now, rests=rests, leaves=leaves, begun=self.begun)
         changed, self.row = row is not self.row, row
         if self.opening is not None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context, copy_context
+from gc import get_referents
+from operator import is_
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import getweakrefcount
 
 from gorkflow.engine._watchdog import roots
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Handlers that one task calls: then the event loop has a turn."""
+LONGEST = 0.05
+"""Seconds after which it has one all the same, between two handlers."""
 
 
 class Handler(Caller, Protocol):
@@ -50,11 +54,18 @@ class Handler(Caller, Protocol):
 class _Turn:
     """A turn of the event loop, as one task uses it: over as soon as a handler suspends."""
 
-    __slots__ = ("is_over", "waiting")
+    __slots__ = ("is_over", "until", "waiting")
 
-    def __init__(self, waiting: Iterator[tuple[int, Handler | None]], *, is_over: bool) -> None:
+    def __init__(
+        self, waiting: Iterator[tuple[int, Handler | None]], until: float, *, is_over: bool
+    ) -> None:
         self.waiting = waiting
+        self.until = until  # by the loop's time
         self.is_over = is_over
+
+    def has_room(self, index: int, now: float) -> bool:
+        """Return whether another handler may be called in it."""
+        return not self.is_over and index < MOST and now < self.until
 
 
 class Handlers:
@@ -88,7 +99,8 @@ class Handlers:
         """Run steps: call each handler, encode what it returns, and report the outcome."""
         task = asyncio.current_task()
         assert task is not None  # this is one
-        turn = _Turn(enumerate(queue), is_over=alone)
+        time = self._loop.time
+        turn = _Turn(enumerate(queue), time() + LONGEST, is_over=alone)
         if not alone:
             self._loop.call_soon(self._spread, turn)
         try:
@@ -111,7 +123,7 @@ class Handlers:
                     error = caught
                     if handler.means_nothing(caught):
                         raise  # the attempt has no result, and runs again
-                if not turn.is_over and index < MOST and _marks(task) == before:
+                if turn.has_room(index, time()) and _marks(task).are(before):
                     self._open = queue
                 handler.ended(output, error)
                 output = error = None  # its traceback has this frame, which would be a cycle
@@ -138,13 +150,25 @@ class Handlers:
             self._make_task(rest)
 
 
-def _marks(task: asyncio.Task[Any]) -> tuple[object, ...]:
-    """Return what a handler changes that leaves something in its task.
+class _Marks(NamedTuple):
+    """What a handler changes that leaves something in its task."""
 
-    Values of context variables count by identity: ``==`` is code of the program, and calls two
-    dicts the same of which each step is to have its own.
-    """
-    context = copy_context()
-    values = *map(id, context), *map(id, context.values())
+    variables: list[object]
+    """The map of context variables, to which a context refers. To set one makes a new map."""
+    numbers: tuple[int, ...]
+
+    def are(self, others: _Marks) -> bool:
+        """Return whether they are those of before: the handler left nothing.
+
+        Values of variables are not compared: ``==`` is code of the program, and calls two dicts the
+        same of which each step is to have its own.
+        """
+        same = map(is_, self.variables, others.variables)
+        return self.numbers == others.numbers and all(same)
+
+
+def _marks(task: asyncio.Task[Any]) -> _Marks:
     callbacks = len(getattr(task, "_callbacks", None) or ())  # asyncio's own tasks have it
-    return values, task.cancelling(), getrefcount(task), getweakrefcount(task), callbacks
+    cancels = task.cancelling() + getattr(task, "_must_cancel", False)
+    numbers = cancels, getrefcount(task), getweakrefcount(task), callbacks
+    return _Marks(get_referents(copy_context()), numbers)

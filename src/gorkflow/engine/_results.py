@@ -67,10 +67,9 @@ def encoded(value: Any, annotation: Any, limit: int) -> bytes:
     except ValueInvalidError as error:
         # A coroutine in its place, or in the place of a field.
         hint = "; write `await` before the call that gives it" if "coroutine" in str(error) else ""
-        raise type(error)(f"its output: {error}{hint}") from None
-    finally:
         if inspect.iscoroutine(value):
-            value.close()  # it was said what is wrong with it
+            value.close()  # or Python warns as well
+        raise type(error)(f"its output: {error}{hint}") from None
 
 
 def unreadable(run_id: str, path: str, error: BaseException | None) -> RunBlockedError | None:

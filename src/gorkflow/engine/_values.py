@@ -56,6 +56,8 @@ class Values:
         """Whether other types were accepted, so that recorded values are judged anew."""
         self.definition = definition
         self._tree = tree
+        self.size = 0
+        """About how many bytes the values and failures take."""
         self._bytes: dict[int, tuple[bytes, str]] = {}
         self._composed: dict[int, tuple[Ref, str]] = {}
         self._failures: dict[int, Failure] = {}
@@ -70,21 +72,25 @@ class Values:
                 continue  # half of all events
             if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
+                self.size += len(event.output)
+                if event.state:
+                    self.size += sum(len(write.text) for write in event.state)
             else:
                 self._note_other(event)
 
     def _note_other(self, event: ev.Event) -> None:
         match event:
-            case ev.SignalReceived():
-                self._bytes[event.seq] = (event.payload, event.path)
-            case ev.ResultKept(output=bytes(output)):
-                self._bytes[event.seq] = (output, event.path)
+            case ev.SignalReceived(payload=data) | ev.ResultKept(output=bytes(data)):
+                self._bytes[event.seq] = (data, event.path)
+                self.size += len(data)
             case ev.BlockDecided():
                 self._composed[event.seq] = (event.output, event.path)
             case ev.StepFailed():
-                self._failures[event.seq] = event.failure
+                self._failures[event.seq] = failure = event.failure
+                self.size += len(failure.message) + len(failure.traceback)
             case ev.RunCreated(input=bytes(data)):
                 self._bytes[event.seq] = (data, "")
+                self.size += len(data)
             case ev.TypesAccepted():
                 self._accepted = True
             case _:

@@ -9,7 +9,7 @@ import datetime as dt
 import functools
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from gorkflow.values.fields import (
@@ -171,7 +171,7 @@ class Model(Fields):
             record[EXTRA] = self._dump_extra(extra, writing)
         given = value.__pydantic_fields_set__
         if extra or given != self._names:
-            self._add_unset(record, given, (*held, *extra))
+            self._add_unset(record, given, (*held, *extra) if extra else held)
         if self._private and (private := self._dump_private(value, writing)):
             record[PRIVATE] = private
         if cls is not self.cls:
@@ -193,12 +193,13 @@ class Model(Fields):
         writing.take(sum(map(len, extra)) + 5 * len(extra))
         return {name: dump_at(f".{name}", kind, item, writing) for name, item in extra.items()}
 
-    def _add_unset(self, record: dict[str, Any], given: set[str], held: tuple[str, ...]) -> None:
+    def _add_unset(self, record: dict[str, Any], given: set[str], held: Collection[str]) -> None:
         unset = [name for name in held if name not in given and not name.startswith("__")]
         unset = [name for name in unset if name in record or name in record.get(EXTRA, ())]
         if unset:
             record[UNSET] = unset
-        for name in given.difference(held):
+        if not given.issubset(held):
+            name = next(iter(given.difference(held)))
             raise Misfit(f"its model_fields_set names {name!r}, which it does not have")
 
     def _dump_private(self, value: Any, writing: Writing) -> dict[str, Any]:
@@ -217,22 +218,24 @@ class Model(Fields):
 
     def load(self, record: Any, reading: Reading) -> Any:
         held, beside = self.load_fields(record, reading)
-        unset = record.get(UNSET) or ()
         cls = self._origin if self._origin is not None and record.get(_ORIGIN) else self.cls
         value: Any = object.__new__(cls)
         put = object.__setattr__
         put(value, "__dict__", held)
-        given = held.keys() & record.keys()
-        if EXTRA in record:
-            given |= held.keys() & record[EXTRA].keys()  # or an extra field has the same name
-        if not self._is_root:
+        given = set(held)
+        extra: dict[str, Any] | None = None if self._extra is None else {}
+        if beside is not None:
             extra = self._load_extra(beside, record, reading)
+            # Of two of one name, a field and an extra one, either may be there.
+            given.intersection_update((*record, *record.get(EXTRA, ())))
             given.update(extra or ())
+        if not self._is_root:
             put(value, "__pydantic_extra__", extra)
             put(value, "__pydantic_private__", None)
         if self._private:
             put(value, "__pydantic_private__", self._load_private(record, held, reading))
-        given.difference_update(unset)
+        if UNSET in record:
+            given.difference_update(record[UNSET])
         put(value, "__pydantic_fields_set__", given)
         return value
 
@@ -242,7 +245,8 @@ class Model(Fields):
         kind = self._extra
         if kind is not None:
             return {name: load_at(name, kind, item, reading) for name, item in beside.items()}
-        self.leave_out(beside, record, reading)
+        if not self._is_root:
+            self.leave_out(beside, record, reading)
         return None
 
     def _load_private(
@@ -327,7 +331,8 @@ class Named(Fields):
 
     def load(self, record: Any, reading: Reading) -> Any:
         held, beside = self.load_fields(record, reading)
-        self.leave_out(beside, record, reading)
+        if beside:
+            self.leave_out(beside, record, reading)
         return tuple.__new__(self.cls, [held[name] for name in self.cls._fields])
 
 

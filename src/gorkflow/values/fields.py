@@ -113,12 +113,18 @@ class Fields(Kind):
         record[MISSING] = [name for name, _, _ in self._plan if name not in held]
         return record
 
-    def load_fields(self, record: Any, reading: Reading) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the fields, and the records of what the class has no field for."""
+    def load_fields(
+        self, record: Any, reading: Reading
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the fields, and the records of what the class has no field for.
+
+        ``None``: the record has the fields, and at most says which of them were not set.
+        """
         if type(record) is not dict or MARK not in record or VALUE in record:
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
         found = cast("dict[str, Any]", record)
-        check_name(found, self.labels, reading)
+        if found[MARK] not in self.labels:
+            check_name(found, self.labels, reading)
         held: dict[str, Any] = {}
         name = ""
         try:
@@ -130,8 +136,8 @@ class Fields(Kind):
                     held[name] = kind.load(item, reading)
         except Misfit as misfit:
             raise misfit.under(f".{name}") from None
-        if len(held) == len(self._plan) and len(found) == len(held) + 1:
-            return held, {}
+        if len(held) == len(self._plan) and len(found) == len(held) + 1 + (UNSET in found):
+            return held, None
         private = found.get(PRIVATE) or {}
         self.leave_out({each: private[each] for each in private.keys() - self._hidden}, {}, reading)
         names = held.keys()
