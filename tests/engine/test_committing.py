@@ -168,7 +168,8 @@ async def test_eager_tasks_do_not_pile_up_on_the_stack() -> None:
 
 
 @in_loop
-async def test_so_do_steps_that_fail() -> None:
+async def test_so_do_steps_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_handlers, "LONGEST", 1_000.0)
     async with Engine("memory:") as engine:
         turns = Turns()
         assert await engine.run(chain(640, fails.options(continue_on_error=True)), 0) is None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gorkflow import events as ev
@@ -96,7 +95,7 @@ class Driver:
         self.noted: tuple[Promise[None], ...] = ()  # resolved when what was fed so far is durable
         self.opening = opening  # until it is recorded
         self._inbox: list[Inbound] = [*(opening or ())]
-        self._todo: deque[Command] = deque()
+        self._todo: list[Command] = []
         # A new run is submitted by who starts it, when all is posted that comes first.
         self._submitted = opening is not None
         self._writing = self._more_mail = False
@@ -307,8 +306,9 @@ class Driver:
             for promise in self.noted:
                 promise.set_result(None)
             self.noted = ()
+        self._todo.reverse()
         while self._todo:
-            self.perform(self._todo.popleft())
+            self.perform(self._todo.pop())
         self.runtime.changed(self.run_id)
         if self.machine.status.terminal:
             log_end(self.row)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context, copy_context
 from gc import get_referents
+from math import inf
 from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -20,7 +21,7 @@ from gorkflow.engine._watchdog import roots
 from gorkflow.engine._within import Caller, enter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable
 
 MOST = 64
 """Handlers that one task calls: then the event loop has a turn."""
@@ -54,18 +55,39 @@ class Handler(Caller, Protocol):
 class _Turn:
     """A turn of the event loop, as one task uses it: over as soon as a handler suspends."""
 
-    __slots__ = ("is_over", "until", "waiting")
+    __slots__ = ("_handlers", "_taken", "is_over", "until")
 
-    def __init__(
-        self, waiting: Iterator[tuple[int, Handler | None]], until: float, *, is_over: bool
-    ) -> None:
-        self.waiting = waiting
-        self.until = until  # by the loop's time
+    def __init__(self, handler: Handler, *, is_over: bool = False) -> None:
+        self._handlers: list[Handler | None] = [handler]
+        self._taken = 0
+        self.until = inf  # by the loop's time
         self.is_over = is_over
 
-    def has_room(self, index: int, now: float) -> bool:
+    def add(self, handler: Handler) -> None:
+        """Have a handler called after the others."""
+        self._handlers.append(handler)
+
+    def take(self) -> Handler | None:
+        """Return the next handler, and keep it no longer; ``None``: there is none."""
+        if self._taken == len(self._handlers):
+            return None
+        handler, self._handlers[self._taken] = self._handlers[self._taken], None
+        self._taken += 1
+        return handler
+
+    def rest(self) -> _Turn | None:
+        """Return a turn for the handlers that are left; ``None``: there are none."""
+        first = self.take()
+        if first is None:
+            return None
+        turn = _Turn(first)
+        turn._handlers += self._handlers[self._taken :]
+        self._taken = len(self._handlers)
+        return turn
+
+    def has_room(self, now: float) -> bool:
         """Return whether another handler may be called in it."""
-        return not self.is_over and index < MOST and now < self.until
+        return not self.is_over and self._taken <= MOST and now < self.until
 
 
 class Handlers:
@@ -81,40 +103,39 @@ class Handlers:
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self._loop = loop
         self._context = context
-        self._open: list[Handler | None] | None = None
-        """The queue of the task that takes more handlers; ``None``: the next one needs a task."""
+        self._open: _Turn | None = None
+        """The turn of the task that takes more handlers; ``None``: the next one needs a task."""
 
     def start(self, handler: Handler) -> None:
         """Have a handler called: in the task at hand, or in a new one."""
         if self._open is not None:
-            self._open.append(handler)
+            self._open.add(handler)
         else:
-            self._open = [handler]
+            self._open = _Turn(handler)
             self._make_task(self._open)
 
-    def _make_task(self, queue: list[Handler | None], *, alone: bool = False) -> None:
-        self._loop.create_task(self._run(queue, alone=alone), context=self._context.copy())
+    def _make_task(self, turn: _Turn) -> None:
+        self._loop.create_task(self._run(turn), context=self._context.copy())
 
-    async def _run(self, queue: list[Handler | None], *, alone: bool) -> None:
+    async def _run(self, turn: _Turn) -> None:
         """Run steps: call each handler, encode what it returns, and report the outcome."""
         task = asyncio.current_task()
         assert task is not None  # this is one
         time = self._loop.time
-        turn = _Turn(enumerate(queue), time() + LONGEST, is_over=alone)
-        if not alone:
+        if not turn.is_over:
+            turn.until = time() + LONGEST
             self._loop.call_soon(self._spread, turn)
         try:
-            for index, handler in turn.waiting:
-                if self._open is queue:
+            while (handler := turn.take()) is not None:
+                if self._open is turn:
                     self._open = None  # until this handler has ended
-                queue[index] = None
-                if handler is None or handler.cancelled:
+                if handler.cancelled:
                     continue  # its end is reported already
                 output, error = None, None
                 handler.task = task
                 task.set_name(handler.path)
                 enter(handler)
-                before = _marks(task)
+                before = None if turn.is_over else _marks(task)
                 try:
                     output = handler.returned(await handler.call())
                 except (KeyboardInterrupt, SystemExit):
@@ -123,31 +144,31 @@ class Handlers:
                     error = caught
                     if handler.means_nothing(caught):
                         raise  # the attempt has no result, and runs again
-                if turn.has_room(index, time()) and _marks(task).are(before):
-                    self._open = queue
+                if before and turn.has_room(time()) and _marks(task).are(before):
+                    self._open = turn
                 handler.ended(output, error)
                 output = error = None  # its traceback has this frame, which would be a cycle
-                if self._open is not queue:
+                if self._open is not turn:
                     break
         finally:
-            self._leave(queue, turn)
+            self._leave(turn)
 
     roots[_run.__code__] = lambda names: names.get("handler")
 
     def _spread(self, turn: _Turn) -> None:
         """Give a task to each handler that waits for one that has suspended."""
         turn.is_over = True
-        for _, handler in turn.waiting:
-            self._make_task([handler], alone=True)
+        while (handler := turn.take()) is not None:
+            self._make_task(_Turn(handler, is_over=True))
 
-    def _leave(self, queue: list[Handler | None], turn: _Turn) -> None:
+    def _leave(self, turn: _Turn) -> None:
         """Give the handlers that are left to a new task."""
-        if self._open is queue:
+        if self._open is turn:
             self._open = None
-        rest = [handler for _, handler in turn.waiting]
-        if rest:
-            self._open = self._open or rest
-            self._make_task(rest)
+        left = turn.rest()
+        if left is not None:
+            self._open = self._open or left
+            self._make_task(left)
 
 
 class _Marks(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -74,7 +73,8 @@ class BlockFrame(Frame):
         self.conflict = 0  # seq of the failure, if branches conflict over the state
         self.judging = True
         self.filling = False
-        self.queue = deque(self._in_order(total))
+        self.queue = [*self._in_order(total)]  # the next one last
+        self.queue.reverse()
         self._judge()  # no items at all, or fewer than the join needs
         if self.verdict is None:
             self._fill()
@@ -103,7 +103,7 @@ class BlockFrame(Frame):
         self.filling = True
         limit = self.spec.max_concurrency or len(self.results)
         while self.queue and len(self.children) < limit:
-            index = self.queue.popleft()
+            index = self.queue.pop()
             child = self.children[index] = self.child_at(index)
             child.start()
         self.filling = False
@@ -126,7 +126,7 @@ class BlockFrame(Frame):
         return self.children.values()
 
     def left(self) -> Iterable[NodeSpec]:
-        return map(self.branch, self.queue)
+        return map(self.branch, reversed(self.queue))
 
     def child_ended(self, child: Frame, ended: Ended) -> None:
         del self.children[child.index]
@@ -252,7 +252,7 @@ class BlockFrame(Frame):
         """Stop every branch that has not ended, without judging them one by one."""
         judging, self.judging = self.judging, False
         while self.queue:
-            index = self.queue.popleft()
+            index = self.queue.pop()
             self._replace(index, CANCELLED, reason=reason)
         for child in list(self.children.values()):
             child.stop(strength, reason)
