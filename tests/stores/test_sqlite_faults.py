@@ -606,11 +606,9 @@ def test_what_interrupts_a_lone_writer_is_raised_and_leaves_the_file_free(path):
         await has_tidied_up(store)
 
         def interrupted(writer):
-            def work(db):
-                store._home.writer.run(lambda writer: None)  # as a signal handler might
-                raise SystemExit(143)
-
-            return writer.write(work, wait=False)
+            store._home.writer.run(lambda writer: None)  # as a signal handler might
+            writer._begin()
+            raise SystemExit(143)
 
         with pytest.raises(SystemExit, match="143"):
             store._home.writer.run(nothing, here=interrupted)
