@@ -30,8 +30,8 @@ from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Append, Written
 from gorkflow.stores import open_store
-from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _locks, _reads, _schema
-from gorkflow.stores.sqlite._locks import WorkerLocks, WriteLock
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _reads, _schema
+from gorkflow.stores.sqlite._files import WorkerLocks, WriteLock
 from gorkflow.testing.conformance import (
     LEASE,
     T0,
@@ -932,7 +932,7 @@ def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
 
 
 def test_without_locks_an_ended_lease_is_taken_for_a_death(path, monkeypatch):
-    monkeypatch.setattr(_locks, "fcntl", None)
+    monkeypatch.setattr(_files, "fcntl", None)
 
     async def test(store):
         await store.register(worker("w1", seen_at=T0 + 40))

@@ -15,8 +15,8 @@ from gorkflow.errors import StoreCorruptError, StoreError
 from gorkflow.store import Examination, Finding, Level
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Settings, translated
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._limits import check as check_limits
-from gorkflow.stores.sqlite._locks import WorkerLocks
 from gorkflow.stores.sqlite._maintenance import free_bytes
 from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schedules import check as check_schedules
@@ -149,7 +149,7 @@ def _workers(db: sqlite3.Connection, path: Path, now: float) -> Iterator[Finding
     locks = WorkerLocks(Path(f"{path}.workers"))
     for row in rows(db, query("list_workers")):
         worker_id, _, seen_at, _, host, pid, _ = row
-        alive = worker_alive(row, locks, _files.machine(), Moment(now))
+        alive = worker_alive(row, locks, Moment(now))
         text = (
             f"{worker_id!r} (process {pid} on {host or 'an unnamed host'}) is "
             f"{'alive' if alive else 'dead'}; last heartbeat {max(0.0, now - seen_at):,.0f} s ago"

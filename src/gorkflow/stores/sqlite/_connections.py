@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
 from gorkflow.stores.sqlite import _files
-from gorkflow.stores.sqlite._locks import WriteLock
+from gorkflow.stores.sqlite._files import WriteLock
 from gorkflow.stores.sqlite._schema import create, version_of
 from gorkflow.stores.sqlite._thread import WouldWait
 

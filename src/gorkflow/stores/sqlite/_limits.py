@@ -16,7 +16,7 @@ from gorkflow.clock import Timekeeper
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
 from gorkflow.model import instant
 from gorkflow.policy import Limit
-from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._reads import worker_alive
 from gorkflow.stores.sqlite._schema import query, rows
 
@@ -28,7 +28,6 @@ _STALE = 1.0
 def take_limits(
     db: sqlite3.Connection,
     locks: WorkerLocks,
-    machine: str,
     worker_id: str,
     *,
     times: Timekeeper,
@@ -41,7 +40,7 @@ def take_limits(
 
     def alive(name: str) -> bool:
         found = rows(db, query("get_worker"), (name,))
-        return bool(found) and worker_alive(found[0], locks, machine, times)
+        return bool(found) and worker_alive(found[0], locks, times)
 
     if not alive(worker_id):
         return LimitGrant((0,) * len(requests), contended=True)

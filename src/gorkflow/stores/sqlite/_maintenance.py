@@ -14,7 +14,7 @@ from gorkflow.clock import Moment
 from gorkflow.errors import StoreCorruptError, StoreError
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Reader
-from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schema import query, rows
 
@@ -64,9 +64,7 @@ def _within(events: Iterator[tuple[int, int]]) -> Iterable[int]:
             return
 
 
-def give_up(
-    db: sqlite3.Connection, locks: WorkerLocks, machine: str, run_id: str, now: float
-) -> bool:
+def give_up(db: sqlite3.Connection, locks: WorkerLocks, run_id: str, now: float) -> bool:
     """Record a run in any state as cancelled, so that it can be deleted like others.
 
     Returns:
@@ -77,7 +75,7 @@ def give_up(
         return False
     key, owner = found[0][0], found[0][14]
     for worker in rows(db, query("list_workers")):
-        if worker[0] == owner and worker_alive(worker, locks, machine, Moment(now)):
+        if worker[0] == owner and worker_alive(worker, locks, Moment(now)):
             return False
     try:
         run_row(found[0])

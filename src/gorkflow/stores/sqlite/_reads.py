@@ -21,8 +21,8 @@ from gorkflow.stores._common import (
     feed_position,
     page_cursor,
 )
-from gorkflow.stores.sqlite import _files, _listing
-from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite import _listing
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
@@ -169,21 +169,17 @@ def lease_of(values: tuple[Any, ...]) -> tuple[float, float]:
     return seen_at, lease
 
 
-def worker_alive(
-    values: tuple[Any, ...], locks: WorkerLocks, machine: str, times: Timekeeper | None
-) -> bool:
+def worker_alive(values: tuple[Any, ...], locks: WorkerLocks, times: Timekeeper | None) -> bool:
     """Whether the worker of this row lives: within its lease, and not seen to be dead."""
     worker_id, _, seen_at, lease, _, _, where = values
     if not 0 <= lease <= LONGEST:
         return False  # a damaged row: nobody has a lease like that, and it would last for ever
     if times is not None and not times.alive(seen_at, lease):
         return False
-    return not _files.same_machine(where, machine) or locks.is_held(worker_id)
+    return not locks.sees(where) or locks.is_held(worker_id)
 
 
-def workers(
-    db: sqlite3.Connection, locks: WorkerLocks, machine: str, now: float | None
-) -> list[Worker]:
+def workers(db: sqlite3.Connection, locks: WorkerLocks, now: float | None) -> list[Worker]:
     """Return the workers that are alive."""
     times = None if now is None else Moment(now)
     return [
@@ -192,5 +188,5 @@ def workers(
             pid=row[5],
         )
         for row in rows(db, query("list_workers"))
-        if worker_alive(row, locks, machine, times)
+        if worker_alive(row, locks, times)
     ]  # fmt: skip

@@ -26,8 +26,7 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores.sqlite import _limits
-from gorkflow.stores.sqlite._files import same_machine
-from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._reads import (
     get_run,
     lease_of,
@@ -192,11 +191,11 @@ def _state(row: RunRow) -> list[Any]:
     ]
 
 
-def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: Worker) -> None:
+def register(db: sqlite3.Connection, locks: WorkerLocks, worker: Worker) -> None:
     """Announce a worker, and clear away what the dead ones left."""
     locks.sweep()
     for row in rows(db, query("list_workers")):
-        if same_machine(row[-1], machine) and not locks.is_held(row[0]):
+        if locks.sees(row[-1]) and not locks.is_held(row[0]):
             db.execute(query("delete_worker"), (row[0],))
     if locks.take(worker.worker_id):
         # A dead process of this name may have left runs, which would now look as if carried by us.
@@ -204,7 +203,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, machine: str, worker: W
         _limits.forget_worker(db, worker.worker_id)
     values = (
         worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
-        machine,
+        locks.machine,
     )  # fmt: skip
     db.execute(query("upsert_worker"), values)
 
@@ -234,7 +233,6 @@ def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: 
 def claim(
     db: sqlite3.Connection,
     locks: WorkerLocks,
-    machine: str,
     worker_id: str,
     *,
     times: Timekeeper,
@@ -244,7 +242,7 @@ def claim(
     limit: int,
 ) -> list[Claim]:
     """Take over runs without a living owner."""
-    _release_the_dead(db, locks, machine, times, worker_id)
+    _release_the_dead(db, locks, times, worker_id)
     now = times.now()
     if run_id is not None:
         found = rows(db, query("get_run"), (run_id,))
@@ -277,14 +275,14 @@ def _workflows(db: sqlite3.Connection) -> list[str]:
 
 
 def _release_the_dead(
-    db: sqlite3.Connection, locks: WorkerLocks, machine: str, times: Timekeeper, claimer: str
+    db: sqlite3.Connection, locks: WorkerLocks, times: Timekeeper, claimer: str
 ) -> None:
     workers = {row[0]: row for row in rows(db, query("list_workers"))}
     for (owner,) in rows(db, query("list_owners")):
         if owner == claimer or not is_utf8(owner):
             continue  # the claimer is alive, though its lease may have ended; a check names damage
-        if owner not in workers or not worker_alive(workers[owner], locks, machine, times):
-            seen = owner in workers and same_machine(workers[owner][-1], machine)
+        if owner not in workers or not worker_alive(workers[owner], locks, times):
+            seen = owner in workers and locks.sees(workers[owner][-1])
             _release(db, owner, died=not (seen and locks.is_seen(owner)))
 
 

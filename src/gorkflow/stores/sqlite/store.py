@@ -42,7 +42,7 @@ from gorkflow.stores.sqlite import (
     _writes,
 )
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
-from gorkflow.stores.sqlite._locks import WorkerLocks
+from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._thread import Threads
 
 _logger = logging.getLogger("gorkflow.store")
@@ -120,9 +120,7 @@ class SqliteStore:
         home = _Home(settings)
         try:
             await home.writer.run(lambda _: None)
-            others = await home.read(
-                partial(_reads.workers, locks=home.locks, machine=home.machine, now=None)
-            )
+            others = await home.read(partial(_reads.workers, locks=home.locks, now=None))
         except BaseException:
             await asyncio.to_thread(home.close)
             raise
@@ -234,7 +232,6 @@ class SqliteStore:
             partial(
                 _writes.claim,
                 locks=home.locks,
-                machine=home.machine,
                 worker_id=worker_id,
                 times=times,
                 ahead=ahead,
@@ -260,7 +257,6 @@ class SqliteStore:
             partial(
                 _limits.take_limits,
                 locks=home.locks,
-                machine=home.machine,
                 worker_id=worker_id,
                 times=times,
                 held=held,
@@ -309,9 +305,7 @@ class SqliteStore:
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that are alive."""
         home = self._opened()
-        return await home.read(
-            partial(_reads.workers, locks=home.locks, machine=home.machine, now=now)
-        )
+        return await home.read(partial(_reads.workers, locks=home.locks, now=now))
 
     # Schedules
 
@@ -348,7 +342,7 @@ class SqliteStore:
     async def discard(self, run_id: str, now: float) -> bool:
         """Delete a run, even an unreadable or unfinished one, unless a living worker owns it."""
         home = self._opened()
-        give_up = partial(_maintenance.give_up, locks=home.locks, machine=home.machine)
+        give_up = partial(_maintenance.give_up, locks=home.locks)
         if not await home.write(partial(give_up, run_id=run_id, now=now)):
             return False
         return await self.delete_runs([run_id]) > 0
@@ -367,7 +361,6 @@ class _Home:
 
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
-        self.machine = _files.machine()
         self.locks = WorkerLocks(Path(f"{settings.path}.workers"))
         self.writer = Threads("sqlite-writer", partial(Writer, settings))
         self.reader = Threads("sqlite-reader", partial(Reader, settings), count=_READERS)
@@ -387,9 +380,7 @@ class _Home:
 
 def _register(writer: Writer, home: _Home, worker: Worker) -> None:
     try:
-        writer.write(
-            partial(_writes.register, locks=home.locks, machine=home.machine, worker=worker)
-        )
+        writer.write(partial(_writes.register, locks=home.locks, worker=worker))
     except BaseException:
         home.locks.drop(worker.worker_id)
         raise
