@@ -9,7 +9,7 @@ import pytest
 
 from gorkflow.listing import RunFilter
 from gorkflow.model import instant
-from gorkflow.stores.sqlite import _listing
+from gorkflow.stores.sqlite import _reads
 from gorkflow.testing.conformance import T0
 from tests.stores.tools import with_store
 
@@ -51,7 +51,7 @@ def cost(path, **filters):
     ticks = []
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.set_progress_handler(lambda: ticks.append(1), 100)
-        found = _listing.page(db, RunFilter(**filters))
+        found = _reads.list_runs(db, RunFilter(**filters))
     return len(ticks), len(found)
 
 
@@ -60,14 +60,14 @@ def cost(path, **filters):
     [
         ({"tags": {"all": "x", "none": "x"}}, 0),
         ({"tags": {"all": "x", "rare": "x"}}, 5),
-        ({"tags": {"half": "1", "all": "x"}}, 51),
+        ({"tags": {"half": "1", "all": "x"}}, 50),
         ({"tags": {"all": "x"}, "workflow_id": "c"}, 0),
         ({"tags": {"all": "x"}, "status": "cancelled"}, 0),
         ({"tags": {"all": "x"}, "resource_id": "desk"}, 0),
         ({"workflow_id": "a", "status": "failed"}, 0),
-        ({"workflow_id": "a", "status": ["completed", "failed"]}, 51),
+        ({"workflow_id": "a", "status": ["completed", "failed"]}, 50),
         ({"workflow_id": "a", "status": "failed", "resource_id": "cart"}, 0),
-        ({"workflow_id": "a"}, 51),
+        ({"workflow_id": "a"}, 50),
         ({"workflow_id": "c"}, 0),
         ({"created_before": instant(T0 + 3)}, 3),
         ({"created_before": instant(T0 + 3), "tags": {"all": "x"}}, 3),

@@ -300,10 +300,10 @@ def test_a_large_run_is_deleted_in_several_transactions(path, events, size, tran
         largest, commits = 0, 0
         write = store._home.write
 
-        async def counted(work):
+        async def counted(*work):
             nonlocal largest, commits
             before = sql(path, "SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM events")[0]
-            result = await write(work)
+            result = await write(*work)
             after = sql(path, "SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM events")[0]
             commits += before != after
             assert before[0] - after[0] <= 5010

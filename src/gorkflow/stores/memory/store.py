@@ -14,7 +14,7 @@ from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
 from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, settle
-from gorkflow.listing import Page, RunFilter
+from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_cursor, page_start
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
@@ -28,18 +28,11 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores._common import (
-    feed_cursor,
-    feed_position,
-    page_cursor,
-    page_start,
-)
-from gorkflow.stores.memory._places import Places
-from gorkflow.stores.memory._runs import Feed, Run
+from gorkflow.stores.memory._runs import Feed, Places, Run
 
 
 class MemoryStore:
-    """Keeps runs in this process, for as long as it is open.
+    """Keeps runs in this process, for as long as it is open. Its methods are those of ``Store``.
 
     Example:
         >>> from gorkflow import Workflow, run, step, stores
@@ -78,15 +71,12 @@ class MemoryStore:
         self._schedules: dict[str, ScheduleRow] = {}
 
     def __repr__(self) -> str:
-        """Return the class and how many runs it holds."""
         return f"<MemoryStore: {len(self._runs)} runs>"
 
     async def open(self) -> None:
-        """Get ready. Opening twice is harmless."""
         self._open = True
 
     async def close(self) -> None:
-        """Forget everything. Closing twice is harmless."""
         self._open = False
         self._clear()
 
@@ -99,7 +89,6 @@ class MemoryStore:
     def write(
         self, batch: Sequence[Transition], *, block: bool = False
     ) -> asyncio.Future[list[Written]]:
-        """Create runs and record transitions, at once."""
         self._check_open()
         answer = asyncio.get_running_loop().create_future()
         answer.set_result(
@@ -174,21 +163,18 @@ class MemoryStore:
         return True
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
-        """Delete ended runs; return how many."""
         self._check_open()
         return sum(self._delete(run_id) for run_id in run_ids)
 
     # Owning
 
     async def register(self, worker: Worker) -> None:
-        """Announce a worker."""
         self._check_open()
         if worker.worker_id not in self._workers:
             self._release(worker.worker_id, died=True)
         self._workers[worker.worker_id] = worker
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and release its runs."""
         self._check_open()
         self._workers.pop(worker_id, None)
         self._release(worker_id, died=False)
@@ -205,7 +191,6 @@ class MemoryStore:
         return worker is not None and times.alive(worker.seen_at, worker.lease)
 
     async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
-        """Extend the worker's lease and fetch the messages for its runs."""
         self._check_open()
         if not self._alive(worker_id, times):
             return Heartbeat(alive=False)
@@ -229,7 +214,6 @@ class MemoryStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs without a living owner, in the order of priority and age."""
         self._check_open()
         for owner in list(self._places.owned):
             # Whoever claims is alive, though its lease may have ended.
@@ -265,7 +249,6 @@ class MemoryStore:
         unbegun: Mapping[str, int] = NONE,
         began: Mapping[str, float] = NONE,
     ) -> LimitGrant:
-        """Let steps in at limits that all workers share."""
         self._check_open()
         if not self._alive(worker_id, times):
             return LimitGrant((0,) * len(requests), contended=True)
@@ -276,7 +259,6 @@ class MemoryStore:
         return settle(self._books, worker_id, held, requests, now, unbegun=unbegun, began=began)
 
     async def post(self, message: Message) -> bool:
-        """Leave a message for a run. False: no such run, or it has ended."""
         self._check_open()
         run = self._live(message.run_id)
         if run is None:
@@ -288,7 +270,6 @@ class MemoryStore:
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
-        """Return the messages of a run, oldest first."""
         self._check_open()
         run = self._runs.get(run_id)
         return run.mail_after(after) if run else []
@@ -303,7 +284,6 @@ class MemoryStore:
     # Schedules
 
     async def schedules(self, *, due_by: float | None = None) -> list[ScheduleRow]:
-        """Return the schedules, in the order of their ids."""
         self._check_open()
         return [
             row
@@ -312,7 +292,6 @@ class MemoryStore:
         ]
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
-        """Keep a schedule, if it was not written meanwhile."""
         self._check_open()
         old = self._schedules.get(row.schedule_id)
         if (old.revision if old else 0) != row.revision - 1:
@@ -321,20 +300,17 @@ class MemoryStore:
         return True
 
     async def drop_schedule(self, schedule_id: str) -> bool:
-        """Forget a schedule; return whether there was one."""
         self._check_open()
         return self._schedules.pop(schedule_id, None) is not None
 
     # Reading
 
     async def get_run(self, run_id: str) -> RunRow | None:
-        """Return the summary of a run."""
         self._check_open()
         run = self._runs.get(run_id)
         return run.row if run else None
 
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
-        """Return one page of summaries, newest first."""
         self._check_open()
         start = page_start(query)
         matching = (run for run in self._runs.values() if run.age < start and _matches(query, run))
@@ -344,7 +320,6 @@ class MemoryStore:
         return Page(rows, page_cursor(rows[-1].created_at, rows[-1].run_id) if more else None)
 
     async def load(self, run_id: str) -> Loaded | None:
-        """Return everything recorded of a run."""
         self._check_open()
         run = self._runs.get(run_id)
         if run is None:
@@ -352,12 +327,10 @@ class MemoryStore:
         return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.seq)))
 
     async def get_tree(self, fingerprint: str) -> str | None:
-        """Return the flow tree with this fingerprint."""
         self._check_open()
         return self._trees.get(fingerprint)
 
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """Return events of a run above a ``seq``."""
         self._check_open()
         run = self._runs.get(run_id)
         return run.read(max(after, 0), max(limit, 0)) if run else []
@@ -365,7 +338,6 @@ class MemoryStore:
     async def read_all_events(
         self, *, after: str = "", limit: int = 1000
     ) -> tuple[list[Event], str]:
-        """Return events of all runs after a cursor, and the cursor after them."""
         self._check_open()
         position = feed_position(after)
         if limit < 1:
@@ -374,7 +346,6 @@ class MemoryStore:
         return events, feed_cursor(position) if events else after
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
-        """Return the workers that are registered and, at ``now``, within their lease."""
         self._check_open()
         times = None if now is None else Moment(now)
         return [

@@ -36,8 +36,6 @@ def take_limits(
     unbegun: Mapping[str, int],
     began: Mapping[str, float],
 ) -> LimitGrant:
-    """Let steps in at limits that all workers share."""
-
     def alive(name: str) -> bool:
         found = rows(db, query("get_worker"), (name,))
         return bool(found) and worker_alive(found[0], locks, times)
@@ -70,7 +68,6 @@ def take_limits(
 
 
 def forget_worker(db: sqlite3.Connection, worker_id: str) -> None:
-    """Forget what a worker has at any limit."""
     for (name,) in rows(db, query("list_limits_of_worker"), (worker_id,)):
         book = _book(db, name)
         if book is not None:
@@ -96,7 +93,6 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
 
 
 def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
-    """Return what is known of a limit."""
     concurrency, rate, per = json.loads(definition)
     limit = Limit(name, concurrency=concurrency, rate=rate, per=per)
     starts = tuple(
@@ -108,7 +104,6 @@ def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
 
 
 def check(db: sqlite3.Connection) -> Iterator[str]:
-    """Yield the limits whose rows can't be read."""
     for name, *row in rows(db, query("list_limits")):
         try:
             _read_book(name, *row)
@@ -119,7 +114,6 @@ def check(db: sqlite3.Connection) -> Iterator[str]:
 def _save(
     db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
 ) -> None:
-    """Write down what changed."""
     _save_book(db, name, before, book)
     _save_lease(db, name, worker_id, before, book)
 

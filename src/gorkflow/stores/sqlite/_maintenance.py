@@ -87,7 +87,6 @@ def give_up(db: sqlite3.Connection, locks: WorkerLocks, run_id: str, now: float)
 
 
 def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:
-    """Delete ended runs and all that belongs to them."""
     return sum(_delete_run(db, run_id) for run_id in run_ids)
 
 

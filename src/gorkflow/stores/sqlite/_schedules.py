@@ -55,12 +55,10 @@ def put(db: sqlite3.Connection, row: ScheduleRow) -> bool:
 
 
 def drop(db: sqlite3.Connection, schedule_id: str) -> bool:
-    """Forget a schedule."""
     return db.execute(query("delete_schedule"), (schedule_id,)).rowcount > 0
 
 
 def check(db: sqlite3.Connection) -> list[StoreCorruptError]:
-    """Return what is damaged."""
     found: list[StoreCorruptError] = []
     for values in rows(db, query("list_schedules")):
         try:

@@ -209,7 +209,6 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, worker: Worker) -> None
 
 
 def unregister(db: sqlite3.Connection, worker_id: str) -> None:
-    """Forget a worker and release its runs."""
     db.execute(query("delete_worker"), (worker_id,))
     _release(db, worker_id, died=False)
     _limits.forget_worker(db, worker_id)
@@ -220,7 +219,6 @@ def _release(db: sqlite3.Connection, worker_id: str, *, died: bool) -> None:
 
 
 def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: int) -> Heartbeat:
-    """Extend a lease that has not ended."""
     row = db.execute(query("get_worker"), (worker_id,)).fetchone()
     if row is None or not times.alive(*lease_of(row)):
         return Heartbeat(alive=False)
@@ -241,7 +239,6 @@ def claim(
     run_id: str | None,
     limit: int,
 ) -> list[Claim]:
-    """Take over runs without a living owner."""
     _release_the_dead(db, locks, times, worker_id)
     now = times.now()
     if run_id is not None:
@@ -287,7 +284,6 @@ def _release_the_dead(
 
 
 def post(db: sqlite3.Connection, message: Message) -> bool:
-    """Leave a message for a run that has not ended."""
     inserted = db.execute(query("insert_message"), message._asdict())
     if inserted.rowcount < 1:
         return False

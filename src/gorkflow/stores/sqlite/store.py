@@ -9,14 +9,14 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
-from gorkflow.listing import Page, RunFilter
+from gorkflow.listing import Page, RunFilter, feed_position, page_start
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Claim,
@@ -31,7 +31,6 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores._common import feed_position, page_start
 from gorkflow.stores.sqlite import (
     _checks,
     _files,
@@ -49,6 +48,7 @@ _logger = logging.getLogger("gorkflow.store")
 _READERS = 2
 _WAL_LIMIT = 1000 * 4096
 _LONGEST = 86_400.0
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,7 +57,8 @@ class SqliteStore:
 
     One thread writes, others read, so that reading never waits for writing. Beside the file live
     SQLite's own ``-wal`` and ``-shm``, the turn to write (``.write``), and a folder with one lock
-    per worker (``.workers``), by which others see at once that a process died.
+    per worker (``.workers``), by which others see at once that a process died. Its methods are
+    those of ``Store`` and ``Maintainable``.
 
     Example:
         >>> from pathlib import Path
@@ -100,7 +101,6 @@ class SqliteStore:
         self._home: _Home | None = None
 
     def __repr__(self) -> str:
-        """Return the class and the path."""
         return f"<SqliteStore {self.path!r}>"
 
     async def open(self) -> None:
@@ -120,7 +120,7 @@ class SqliteStore:
         home = _Home(settings)
         try:
             await home.writer.run(lambda _: None)
-            others = await home.read(partial(_reads.workers, locks=home.locks, now=None))
+            others = await home.read(_reads.workers, home.locks, None)
         except BaseException:
             await asyncio.to_thread(home.close)
             raise
@@ -168,7 +168,6 @@ class SqliteStore:
     def write(
         self, batch: Sequence[Transition], *, block: bool = False
     ) -> asyncio.Future[list[Written]]:
-        """Create runs and record transitions, all in one transaction."""
         write = partial(
             Writer.write,
             work=partial(_writes.write, batch=batch),
@@ -178,8 +177,7 @@ class SqliteStore:
         return self._opened().writer.run(write, here=here)
 
     async def post(self, message: Message) -> bool:
-        """Leave a message for a run. False: no such run, or it has ended."""
-        return await self._opened().write(partial(_writes.post, message=message))
+        return await self._opened().write(_writes.post, message)
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
         """Delete ended runs with all that belongs to them; return how many.
@@ -188,10 +186,10 @@ class SqliteStore:
         """
         home = self._opened()
         deleted = 0
-        for portion in await home.read(partial(_maintenance.portions, run_ids=run_ids)):
-            while await home.write(partial(_maintenance.shorten, run_id=portion[0])):
+        for portion in await home.read(_maintenance.portions, run_ids):
+            while await home.write(_maintenance.shorten, portion[0]):
                 pass
-            deleted += await home.write(partial(_maintenance.delete_runs, run_ids=portion))
+            deleted += await home.write(_maintenance.delete_runs, portion)
         return deleted
 
     # Owning
@@ -206,15 +204,11 @@ class SqliteStore:
         await home.writer.run(partial(_register, home=home, worker=worker))
 
     async def unregister(self, worker_id: str) -> None:
-        """Forget a worker and release every run that it still owns."""
         home = self._opened()
         await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
 
     async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
-        """Extend the worker's lease and fetch the messages for its runs."""
-        return await self._opened().write(
-            partial(_writes.heartbeat, worker_id=worker_id, times=times, after=after)
-        )
+        return await self._opened().write(_writes.heartbeat, worker_id, times, after)
 
     async def claim(
         self,
@@ -226,19 +220,16 @@ class SqliteStore:
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[Claim]:
-        """Take over runs without a living owner, each with a fresh token."""
         home = self._opened()
         return await home.write(
-            partial(
-                _writes.claim,
-                locks=home.locks,
-                worker_id=worker_id,
-                times=times,
-                ahead=ahead,
-                workflow_ids=workflow_ids,
-                run_id=run_id,
-                limit=limit,
-            )
+            _writes.claim,
+            locks=home.locks,
+            worker_id=worker_id,
+            times=times,
+            ahead=ahead,
+            workflow_ids=workflow_ids,
+            run_id=run_id,
+            limit=limit,
         )
 
     async def take_limits(
@@ -251,80 +242,63 @@ class SqliteStore:
         unbegun: Mapping[str, int] = NONE,
         began: Mapping[str, float] = NONE,
     ) -> LimitGrant:
-        """Let steps in at limits that all workers of this file share."""
         home = self._opened()
         return await home.write(
-            partial(
-                _limits.take_limits,
-                locks=home.locks,
-                worker_id=worker_id,
-                times=times,
-                held=held,
-                requests=requests,
-                unbegun=unbegun,
-                began=began,
-            )
+            _limits.take_limits,
+            locks=home.locks,
+            worker_id=worker_id,
+            times=times,
+            held=held,
+            requests=requests,
+            unbegun=unbegun,
+            began=began,
         )
 
     # Reading
 
     async def get_run(self, run_id: str) -> RunRow | None:
-        """Return the summary of a run."""
-        return await self._opened().read(partial(_reads.get_run, run_id=run_id))
+        return await self._opened().read(_reads.get_run, run_id)
 
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
-        """Return one page of summaries, newest first."""
         page_start(query)
-        return await self._opened().read(partial(_reads.list_runs, asked=query))
+        return await self._opened().read(_reads.list_runs, query)
 
     async def load(self, run_id: str) -> Loaded | None:
-        """Return everything recorded of a run."""
-        return await self._opened().read(partial(_reads.load, run_id=run_id))
+        return await self._opened().read(_reads.load, run_id)
 
     async def get_tree(self, fingerprint: str) -> str | None:
-        """Return the flow tree with this fingerprint."""
-        return await self._opened().read(partial(_reads.get_tree, fingerprint=fingerprint))
+        return await self._opened().read(_reads.get_tree, fingerprint)
 
     async def read_events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """Return events of a run above a ``seq``."""
-        return await self._opened().read(
-            partial(_reads.read_events, run_id=run_id, after=after, limit=max(limit, 0))
-        )
+        return await self._opened().read(_reads.read_events, run_id, after, max(limit, 0))
 
     async def read_all_events(
         self, *, after: str = "", limit: int = 1000
     ) -> tuple[list[Event], str]:
-        """Return events of all runs after a cursor, and the cursor after them."""
         feed_position(after)
-        return await self._opened().read(partial(_reads.read_all_events, after=after, limit=limit))
+        return await self._opened().read(_reads.read_all_events, after, limit)
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
-        """Return the messages of a run, oldest first."""
-        return await self._opened().read(partial(_reads.inbox, run_id=run_id, after=after))
+        return await self._opened().read(_reads.inbox, run_id, after)
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
-        """Return the workers that are alive."""
         home = self._opened()
-        return await home.read(partial(_reads.workers, locks=home.locks, now=now))
+        return await home.read(_reads.workers, home.locks, now)
 
     # Schedules
 
     async def schedules(self, *, due_by: float | None = None) -> list[ScheduleRow]:
-        """Return the schedules, in the order of their ids."""
-        return await self._opened().read(partial(_schedules.schedules, due_by=due_by))
+        return await self._opened().read(_schedules.schedules, due_by)
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
-        """Keep a schedule, if it was not written meanwhile."""
-        return await self._opened().write(partial(_schedules.put, row=row))
+        return await self._opened().write(_schedules.put, row)
 
     async def drop_schedule(self, schedule_id: str) -> bool:
-        """Forget a schedule; return whether there was one."""
-        return await self._opened().write(partial(_schedules.drop, schedule_id=schedule_id))
+        return await self._opened().write(_schedules.drop, schedule_id)
 
     # Looking after it
 
     async def examine(self, now: float) -> Examination:
-        """Return the state of the file, of what is beside it, and of its workers."""
         try:
             settings = await asyncio.to_thread(self._settings)
         except StoreUnavailableError as error:
@@ -332,27 +306,22 @@ class SqliteStore:
         return await asyncio.to_thread(_checks.examine, settings, now)
 
     async def check(self, *, rows_only: bool = False) -> list[Finding]:
-        """Return what is damaged in the file and in its rows, or only in these."""
-        return await self._opened().read(partial(_checks.check, rows_only=rows_only))
+        return await self._opened().read(_checks.check, rows_only=rows_only)
 
     async def backup(self, path: str) -> int:
-        """Copy everything into a new file, which only its owner may read; return its size."""
         return await self._opened().reader.run(partial(_maintenance.backup, path=path))
 
     async def discard(self, run_id: str, now: float) -> bool:
-        """Delete a run, even an unreadable or unfinished one, unless a living worker owns it."""
         home = self._opened()
-        give_up = partial(_maintenance.give_up, locks=home.locks)
-        if not await home.write(partial(give_up, run_id=run_id, now=now)):
+        if not await home.write(_maintenance.give_up, home.locks, run_id, now):
             return False
         return await self.delete_runs([run_id]) > 0
 
     async def tidy(self) -> int:
-        """Drop what no run uses any more; return the bytes that are free for new runs."""
         home = self._opened()
         unused = await home.read(_maintenance.unused_definitions)
         if unused.fingerprints:
-            await home.write(partial(_maintenance.delete_definitions, unused=unused))
+            await home.write(_maintenance.delete_definitions, unused)
         return await home.read(_maintenance.free_bytes)
 
 
@@ -365,11 +334,21 @@ class _Home:
         self.writer = Threads("sqlite-writer", partial(Writer, settings))
         self.reader = Threads("sqlite-reader", partial(Reader, settings), count=_READERS)
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        return self.writer.run(lambda writer: writer.write(work))
+    def write(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> asyncio.Future[T]:
+        return self.writer.run(lambda writer: writer.write(lambda db: work(db, *args, **options)))
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        return self.reader.run(lambda reader: reader.read(work))
+    def read(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> asyncio.Future[T]:
+        return self.reader.run(lambda reader: reader.read(lambda db: work(db, *args, **options)))
 
     def close(self) -> None:
         # The writer last: who closes the last connection also moves the log into the database.
