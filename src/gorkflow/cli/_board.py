@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -14,6 +14,7 @@ from gorkflow.flow import (
     UNDO,
     NodeSpec,
     PassthroughSpec,
+    Place,
     StepSpec,
     WorkflowSpec,
     is_template,
@@ -39,7 +40,7 @@ class Item:
     parent: Item | None
     children: list[Item] = field(default_factory=list["Item"])
     stands: dict[str, StepStatus] = field(default_factory=dict[str, StepStatus])
-    """The status of a step, sleep or wait by its path in the run; empty path: not there yet."""
+    """The status of a step, sleep or wait by its path in the run."""
     ended: StepStatus | None = None
     """The end of another node, if it stands once and has ended."""
     attempt: int = 0
@@ -122,6 +123,7 @@ class Board:
         self.items: dict[str, Item] = {"": self.root}
         for node in tree.nodes:
             self._add(self.root, "", node)
+        self._expect(Place("", tree).walk(self._history.marks))
 
     def _add(self, parent: Item, prefix: str, node: NodeSpec, mark: str = "") -> None:
         if isinstance(node, PassthroughSpec):
@@ -135,18 +137,28 @@ class Board:
     def _place(self, path: str, label: str, spec: NodeSpec, parent: Item) -> Item:
         item = self.items[path] = Item(path, label, spec, parent)
         parent.children.append(item)
-        if item.is_step:
-            self._stand(item, path, StepStatus.PENDING)
-        elif spec.is_listed:
+        if spec.is_listed and not item.is_step:
             self.counted[path] = item
-            self._stand(item, "", StepStatus.PENDING)  # in place of all that may come
         return item
+
+    def _expect(self, places: Iterable[Place]) -> None:
+        """Count what may begin; a rerun may have its result already."""
+        assert self._history is not None
+        for path, spec in places:
+            if spec.is_listed and path not in self.items[template_of(path)].stands:
+                status, _ = self._history.stands(path)
+                self._stand(self.items[template_of(path)], path, status)
 
     # ---- feeding it -----------------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> None:
         """Take the next event of the run."""
+        item = self.items.get(template_of(event.path))
+        place = Place(event.path, item.spec) if item is not None and item.spec.mark else None
+        before = self._history.marks(*place) if place and self._history is not None else ()
         changed = self._changed_by(event)
+        if place is not None and self._history is not None:
+            self._repeat(place, before)
         if isinstance(event, ev.RunStarted):
             self.status = RunStatus.RUNNING
             self.root.began_at = event.at
@@ -157,14 +169,34 @@ class Board:
         elif isinstance(event, ev.UndoStarted) and self._history is not None:
             self._add_undo(event)
         for path in changed:
-            item = self.items.get(template_of(path))
-            if item is not None and item.spec.is_listed:
-                self._update(item, path, event)
-            elif item is not None:
-                self._end(item, path, event.at)
-        item = self.items.get(template_of(event.path))
+            other = self.items.get(template_of(path))
+            if other is not None and other.spec.is_listed:
+                self._update(other, path, event)
+            elif other is not None:
+                self._end(other, path, event.at)
         if item is not None:
             self._describe(item, event)
+
+    def _repeat(self, place: Place, before: Sequence[str]) -> None:
+        """Count the items of a map, or the next iteration of a loop, in place of what was known."""
+        assert self._history is not None  # it was fed
+        marks = self._history.marks
+        now = marks(*place)
+        latest = self._listed(place, before[-1:])
+        if not any(path in self.items[template_of(path)].stands for path, _ in latest):
+            return  # kept by a rerun that has not come to the map or loop around it
+        if place.spec.mark in before:  # the items were not known
+            for path, _ in latest:
+                self._stand(self.items[template_of(path)], path, None)
+            before = ()
+        self._expect(self._listed(place, now[len(before) :]))
+
+    def _listed(self, place: Place, ends: Sequence[str]) -> list[Place]:
+        """Return the steps, sleeps and waits of some items or iterations."""
+        assert self._history is not None
+        bodies = place.inside(lambda _, __: ends)
+        found = (each for body in bodies for each in body.walk(self._history.marks))
+        return [each for each in found if each.spec.is_listed]
 
     def _changed_by(self, event: ev.Event) -> Sequence[str]:
         if self._history is None:
@@ -178,6 +210,8 @@ class Board:
     def _update(self, item: Item, path: str, event: ev.Event) -> None:
         """Show how a step, sleep or wait stands now."""
         assert self._history is not None  # it named the path
+        if path not in item.stands:
+            return  # kept by a rerun that has not come to the map or loop around it
         status, reason = self._history.stands(path)
         self._stand(item, path, status)
         item.queued.pop(path, None)
@@ -197,8 +231,8 @@ class Board:
             item.note = "kept" if reason == KEPT else one_line(reason.partition(" until ")[0])
 
     def _stand(self, item: Item, path: str, status: StepStatus | None) -> None:
-        """Note the status at a path; the first one takes the place that was kept for all."""
-        old = item.stands.pop(path, None) or item.stands.pop("", None)
+        """Note the status at a path; ``None``: it is not there."""
+        old = item.stands.pop(path, None)
         if status is not None:
             item.stands[path] = status
         if item.is_step:
@@ -216,19 +250,22 @@ class Board:
 
     def _end(self, item: Item, path: str, at: float) -> None:
         """Show that a node has ended, and with it what did not begin inside."""
-        ended = None if self._history is None else self._history.ended.get(path)
-        if ended is None or is_template(item.path):
+        assert self._history is not None  # it named the path
+        ended = self._history.ended.get(path)
+        if ended is None:
             return
-        item.ended = ended.status
-        item.ended_at = at
-        withdrawn = ended.status is not StepStatus.COMPLETED
-        status, reason = left_by(ended) if withdrawn else (None, "")
-        for inner in item.inside():
-            if "" in inner.stands:
-                self._stand(inner, "", status)  # of a map of nothing there is none
-            elif withdrawn and inner.is_step and inner.stands[inner.path] is StepStatus.PENDING:
-                self._stand(inner, inner.path, status)
-                inner.note = one_line(reason)
+        if not is_template(item.path):
+            item.ended = ended.status
+            item.ended_at = at
+        if ended.status is StepStatus.COMPLETED:
+            return
+        status, reason = left_by(ended)
+        for each, _ in Place(path, item.spec).walk(self._history.marks):
+            inner = self.items.get(template_of(each))
+            if inner is not None and inner.stands.get(each) is StepStatus.PENDING:
+                self._stand(inner, each, status)
+                if inner.is_step:
+                    inner.note = one_line(reason)
 
     def _describe(self, item: Item, event: ev.Event) -> None:
         """Note what only the event says."""
@@ -257,6 +294,7 @@ class Board:
             at = undo_path(place)
             if at not in self.items and isinstance(spec, StepSpec) and spec.undo is not None:
                 self._place(at, place, spec.undo.step, group)
+            self._expect([Place(undo_path(path), self.items[at].spec)])
             self._update(self.items[at], undo_path(path), event)
 
 
