@@ -42,7 +42,10 @@ from typing import (
     overload,
 )
 
-from gorkflow.language.elements import UNSET, Chain
+from gorkflow.language.blocks import make_block, make_map
+from gorkflow.language.decisions import make_loop, make_option
+from gorkflow.language.elements import UNSET, Chain, make_node
+from gorkflow.language.pauses import make_sleep, make_wait
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from gorkflow.signal import Signal
     from gorkflow.workflow import Choosing, Workflow
 
+NONE: Mapping[str, Any] = {}
 
 MYPY = False  # mypy takes it for True
 
@@ -143,6 +147,17 @@ BLOCK_OPTIONS = """\
         id: str | None = None,
 """
 
+GROWN = """\
+    def grown(
+        self, make: Callable[..., Any], unknown: Mapping[str, Any] = NONE, /, **options: Any
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    def _choosing(self, choice_id: Any, /) -> Choosing[Any, Any, Any]:
+        raise NotImplementedError
+
+"""
+
 THEN = '''\
     def then(self, node: Node[Any, Any]) -> Workflow[Any, Any]:
         """Return the workflow with another node at its end.
@@ -153,10 +168,7 @@ THEN = '''\
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_node(node)
-
-    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_node, node=node)
 
 '''
 
@@ -190,20 +202,16 @@ PARALLEL = '''\
         Raises:
             WorkflowInvalidError: If a branch can't stand there, or an option is wrong; lists why.
         """
-        return self._with_block(
-            branches,
+        return self.grown(
+            make_block,
             unknown,
+            branches=branches,
             join=join,
             on_failure=on_failure,
             max_concurrency=max_concurrency,
             timeout=timeout,
             id=id,
         )
-
-    def _with_block(
-        self, branches: tuple[Any, ...], unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
 
 '''
 
@@ -228,12 +236,7 @@ CHOICES = '''\
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_option(condition, node, default, id)
-
-    def _with_option(
-        self, condition: Any, node: Any, default: Any, choice_id: str | None
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_option, condition=condition, node=node, default=default, id=id)
 
 '''
 
@@ -254,12 +257,7 @@ WHEN = '''\
         Raises:
             WorkflowInvalidError: If the condition is no function, or the node no node.
         """
-        return self._choosing(condition, node, id)
-
-    def _choosing(
-        self, condition: Any, node: Any, choice_id: str | None
-    ) -> Choosing[Any, Any, Any]:
-        raise NotImplementedError
+        return self._choosing(id).when(condition, node)
 '''
 
 OR_WHEN = '''\
@@ -275,9 +273,9 @@ OR_WHEN = '''\
         Raises:
             WorkflowInvalidError: If the condition is no function, or the node no node.
         """
-        return self._or_choosing(condition, node)
+        return self._with_arm(condition, node)
 
-    def _or_choosing(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
+    def _with_arm(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
         raise NotImplementedError
 '''
 
@@ -318,9 +316,10 @@ MAP = '''\
             WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or
                 an option is wrong; lists why.
         """
-        return self._with_map(
-            node,
+        return self.grown(
+            make_map,
             unknown,
+            node=node,
             key=key,
             join=join,
             on_failure=on_failure,
@@ -328,11 +327,6 @@ MAP = '''\
             timeout=timeout,
             id=id,
         )
-
-    def _with_map(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
 
 '''
 
@@ -365,12 +359,8 @@ LOOP = '''\
             WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or
                 an option is wrong; lists why.
         """
-        return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
-
-    def _with_loop(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        options = {"node": node, "until": until, "max_iterations": max_iterations, "id": id}
+        return self.grown(make_loop, unknown, **options)
 
 '''
 
@@ -395,10 +385,7 @@ SLEEP = '''\
             WorkflowInvalidError: If it is not a time, a function does not take the value, or the id
                 is taken.
         """
-        return self._with_sleep(duration, until, id)
-
-    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_sleep, duration=duration, until=until, id=id)
 
 '''
 
@@ -431,12 +418,8 @@ WAIT_FOR = '''\
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_wait(signal, timeout, until, default, id)
-
-    def _with_wait(
-        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        options = {"signal": signal, "timeout": timeout, "until": until, "default": default}
+        return self.grown(make_wait, id=id, **options)
 
 '''
 
@@ -532,7 +515,11 @@ def blocks() -> list[str]:
         ('Literal["first"]', "{}", "{}"),
     ]
     lines = ["", "", "class FluentMethods(Chain[In_contra, Out_co]):"]
-    lines += ['    """The methods of workflows that take nodes, or conditions."""', ""]
+    lines += [
+        '    """The methods of workflows that take nodes, or conditions."""',
+        "",
+        *GROWN.splitlines(),
+    ]
     lines += thens()
     for join, whole, item in families:
         for count in range(1, MAX_BRANCHES + 1):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import weakref
+from opcode import opmap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
 from gorkflow._text import brief, suggesting_option
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
-from gorkflow.language._overloads import Arms_co, ChoosingMethods, FluentMethods
-from gorkflow.language.blocks import make_block, make_map
-from gorkflow.language.callables import Condition, condition_problems
-from gorkflow.language.decisions import Arm, Choice, make_loop
+from gorkflow.language._overloads import NONE, Arms_co, ChoosingMethods, FluentMethods
+from gorkflow.language.callables import is_inside, warn
+from gorkflow.language.decisions import Arm, make_arm, make_choice
 from gorkflow.language.elements import (
-    UNSET,
     duplicates,
     nested,
     node_problems,
@@ -21,15 +23,10 @@ from gorkflow.language.elements import (
     replaced,
     with_signals,
 )
-from gorkflow.language.growth import (
-    Growth,
-    RunsNothing,
-    WorkflowDroppedWarning,
-    call_that_drops,
-)
 from gorkflow.language.options import (
     StepDefaults,
     annotation_problems,
+    chosen_id,
     defaults_problems,
     id_problems,
     merged,
@@ -38,23 +35,32 @@ from gorkflow.language.options import (
     timeout_of,
     unknown_options,
 )
-from gorkflow.language.pauses import make_sleep, make_wait
 from gorkflow.language.typecheck import NOTHING, Element, Place, Value, Walk, ids_of, seen_of
 from gorkflow.node import In_contra, Node, Out_co
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
-    from types import UnionType
+    from types import FrameType, UnionType
 
 __all__ = ["Choosing", "Workflow", "WorkflowDroppedWarning", "passthrough"]
 
 T = TypeVar("T")
 
+Grown = TypeVar("Grown", bound="Workflow[Any, Any]")
+
 _MAX_DEPTH = 50
+_GROWS = frozenset(
+    {"then", "parallel", "map", "loop", "then_if", "when", "otherwise", "sleep", "wait_for"}
+)
+_RUNS = frozenset({"run", "start", "execute", "submit", "delay", "invoke", "kickoff", "serve"})
+_HOW_TO_RUN = (
+    "write gorkflow.run(workflow, input), or, within asyncio, await engine.run(workflow, input)"
+)
+_POP, _CACHE = opmap["POP_TOP"], opmap["CACHE"]
 
 
-class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
+class Workflow(FluentMethods[In_contra, Out_co]):
     """An immutable, typed chain of nodes. Each method returns a new, checked workflow.
 
     A workflow is a node itself: it can be a branch of a block, or a link of another chain.
@@ -161,20 +167,12 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
             description=description,
             version=version,
             input=input,
-            output=input,
             tags=MappingProxyType(dict(tags or {})),
             defaults=MappingProxyType(merged({}, own)),
             timeout=seconds,
-            elements=(),
-            unresolved={},
-            signals={},
-            limits={},
-            depth=1,
-            _value=Value(NOTHING if input is None else input),
-            _ids=frozenset(),
-            _seen=frozenset(),
             _compiled={},
             _growth=Growth(),
+            **_without_elements(input),
         )
 
     _value: Value
@@ -197,61 +195,40 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
 
-    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
-        problems = node_problems((node,))
-        return self.grown(None if problems else node, problems)
-
-    def _with_block(
-        self, branches: tuple[Any, ...], unknown: Mapping[str, Any], /, **options: Any
+    def grown(
+        self,
+        make: Callable[..., Element | None],
+        unknown: Mapping[str, Any] = NONE,
+        /,
+        **options: Any,
     ) -> Workflow[Any, Any]:
+        """Return the workflow with another element at its end.
+
+        Args:
+            make: Makes the element of the options, ``None`` if they are too wrong to make one. Its
+                first argument is a list, to which it adds their problems.
+            unknown: Options that do not exist.
+            **options: Those of the element.
+
+        Raises:
+            WorkflowInvalidError: If there are problems.
+        """
         problems = unknown_options(unknown, options)
-        return self.grown(make_block(branches, problems=problems, **options), problems)
+        return self._with_element(make(problems, **options), problems)
 
-    def _with_map(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        problems = unknown_options(unknown, options)
-        return self.grown(make_map(node, problems=problems, **options), problems)
+    def _choosing(self, choice_id: Any, /) -> Choosing[Any, Any, Any]:
+        """Return a choice without arms. ``when`` is the same with types."""
+        return Choosing(self, (), choice_id)
 
-    def _with_loop(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        problems = unknown_options(unknown, options)
-        return self.grown(make_loop(node, problems=problems, **options), problems)
+    if not TYPE_CHECKING:  # type checkers know what there is
 
-    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
-        problems: list[str] = []
-        return self.grown(make_sleep(duration, until, sleep_id, problems), problems)
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f"; {_HOW_TO_RUN}" if name in _RUNS else ""
+            raise AttributeError(f"a workflow has no {name!r}{hint}", name=name, obj=self)
 
-    def _with_wait(
-        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
-    ) -> Workflow[Any, Any]:
-        problems: list[str] = []
-        wait = make_wait(signal, timeout, until, default, wait_id, problems)
-        return self.grown(wait, problems)
-
-    def _with_option(
-        self, condition: Any, node: Any, default: Any, choice_id: str | None
-    ) -> Workflow[Any, Any]:
-        problems = condition_problems(condition) + node_problems((node,))
-        if choice_id is not None:
-            problems += id_problems("choice", choice_id)
-        if problems:
-            return self.grown(None, problems)
-        choice = Choice(
-            f"?{node.id}" if choice_id is None else choice_id,
-            (Arm(Condition(condition), node),),
-            default=None if default is UNSET else default,
-            has_default=default is not UNSET,
-        )
-        return self.grown(choice, problems)
-
-    def _choosing(
-        self, condition: Any, node: Any, choice_id: str | None
-    ) -> Choosing[Any, Any, Any]:
-        problems = [] if choice_id is None else id_problems("choice", choice_id)
-        start: Choosing[Any, Any, Any] = Choosing(self, (), choice_id, problems)
-        return start.when(condition, node)
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Raise ``TypeError``, which says what to write."""
+            raise TypeError(f"a workflow is not called; {_HOW_TO_RUN}")
 
     def replace(self, old: Node[Any, Any] | str, new: Node[Any, Any]) -> Self:
         """Return the workflow with one node swapped, say for a fake in a test.
@@ -299,7 +276,7 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
             self._compiled[key] = found
         return found
 
-    def grown(self, element: Element | None, problems: list[str]) -> Workflow[Any, Any]:
+    def _with_element(self, element: Element | None, problems: list[str]) -> Workflow[Any, Any]:
         """Return the workflow with another element, checked in its place.
 
         Args:
@@ -349,20 +326,9 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
 
     def rebuilt(self, elements: tuple[Element, ...]) -> Self:
         """Return the workflow with other elements, checked from the start."""
-        empty = Value(NOTHING if self.input is None else self.input)
-        workflow: Workflow[Any, Any] = self._copy(
-            elements=(),
-            output=self.input,
-            unresolved={},
-            signals={},
-            limits={},
-            depth=1,
-            _value=empty,
-            _ids=frozenset(),
-            _seen=frozenset(),
-        )
+        workflow: Workflow[Any, Any] = self._copy(**_without_elements(self.input))
         for element in elements:
-            workflow = workflow.grown(element, [])
+            workflow = workflow._with_element(element, [])
         return cast("Self", workflow)
 
     def renamed(self, node_id: str) -> Self:
@@ -380,30 +346,30 @@ class Workflow(FluentMethods[In_contra, Out_co], RunsNothing):
 class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
     """A choice that is being written: ``.when(…)`` as often as needed, then ``.otherwise(…)``."""
 
-    def __init__(
-        self,
-        workflow: Workflow[Any, Any],
-        arms: tuple[Arm, ...],
-        id: str | None,
-        problems: list[str],
-    ) -> None:
+    def __init__(self, workflow: Workflow[Any, Any], arms: tuple[Arm, ...], id: Any) -> None:
         self._workflow = workflow
         self._arms = arms
         self._id = id
-        self._problems = problems
 
     if not TYPE_CHECKING:  # type checkers know what there is
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(f"a choice has to end with .otherwise(node) before .{name}")
 
-    def _or_choosing(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
-        problems = self._problems + condition_problems(condition) + node_problems((node,))
-        if problems:
+    def _with_arm(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
+        """Add an arm. ``when`` is the same with types.
+
+        Raises:
+            WorkflowInvalidError: If the arm, or the id of the choice, is not valid.
+        """
+        problems: list[str] = []
+        if not self._arms:
+            chosen_id("choice", self._id, "", problems)
+        arm = make_arm(problems, condition, node)
+        if arm is None or problems:
             raise WorkflowInvalidError(self._workflow.id, problems)
         call_that_drops(self._workflow.id)
-        arms = (*self._arms, Arm(Condition(condition), node))
-        return Choosing(self._workflow, arms, self._id, [])
+        return Choosing(self._workflow, (*self._arms, arm), self._id)
 
     def otherwise(self, node: Node[Out_co, T]) -> Workflow[In_contra, Arms_co | T]:
         """Return the workflow with the choice at its end; this node runs where nothing holds.
@@ -411,9 +377,99 @@ class Choosing(ChoosingMethods[In_contra, Out_co, Arms_co]):
         Raises:
             WorkflowInvalidError: If a node of the choice can't stand there; it lists why.
         """
-        problems = node_problems((node,))
-        if problems:
-            raise WorkflowInvalidError(self._workflow.id, problems)
-        choice_id = f"?{self._arms[0].node.id}" if self._id is None else self._id
-        choice = Choice(choice_id, self._arms, otherwise=node)
-        return self._workflow.grown(choice, [])
+        return self._workflow.grown(make_choice, arms=self._arms, otherwise=node, id=self._id)
+
+
+def _without_elements(annotation: Any) -> dict[str, Any]:
+    return {
+        "elements": (),
+        "output": annotation,
+        "unresolved": {},
+        "signals": {},
+        "limits": {},
+        "depth": 1,
+        "_value": Value(NOTHING if annotation is None else annotation),
+        "_ids": frozenset[str](),
+        "_seen": frozenset[str](),
+    }
+
+
+# ---- workflows that are dropped ----------------------------------------------------------------
+
+
+class WorkflowDroppedWarning(UserWarning):
+    """A method returned a new workflow that was not kept; a workflow is never changed in place.
+
+    Example:
+        import warnings
+
+        from gorkflow import Workflow, WorkflowDroppedWarning, passthrough
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Workflow("nothing", input=int).then(passthrough(int))  # the new workflow is lost
+        assert [each.category for each in caught] == [WorkflowDroppedWarning]
+    """
+
+
+class Growth:
+    """The workflows that one grew into: when it runs, it warns if all of them were dropped.
+
+    A workflow that was run, grew further, or stands in another one was used, alive or not.
+    """
+
+    __slots__ = ("_branched", "_grown", "is_used", "place")
+
+    def __init__(self, place: str = "") -> None:
+        self.place = place
+        self.is_used = False
+        self._branched = False
+        """True if one that it grew into was used: then the others may be variants."""
+        self._grown: list[tuple[weakref.ref[Workflow[Any, Any]], Growth]] = []
+
+    def add(self, workflow: Grown, growth: Growth) -> Grown:
+        """Remember what it grew into, which is returned, and forget what was used."""
+        self.is_used = True
+        left = [item for item in self._grown if not item[1].is_used]
+        self._branched |= len(left) < len(self._grown)
+        self._grown = [*left, (weakref.ref(workflow), growth)] if growth.place else left
+        return workflow
+
+    def check(self, workflow_id: str) -> None:
+        """Warn, as the workflow is run, if all that it grew into was dropped."""
+        self.is_used = True
+        grown, self._grown = self._grown, []
+        kept = self._branched or any(growth.is_used or workflow() for workflow, growth in grown)
+        if grown and not kept:
+            _warn(workflow_id, grown[-1][1].place)
+
+
+def call_that_drops(workflow_id: str) -> str:
+    """Return which call makes a workflow grow, and warn if its result is dropped right there."""
+    inner, frame = None, inspect.currentframe()
+    while frame is not None and is_inside(frame):
+        inner, frame = frame, frame.f_back
+    if inner is None or frame is None or inner.f_code.co_name not in _GROWS:
+        return ""
+    file = os.path.basename(frame.f_code.co_filename)  # noqa: PTH119 - the quicker one
+    place = f".{inner.f_code.co_name}(…) in line {frame.f_lineno} of {file}"
+    if _drops_result(frame):
+        _warn(workflow_id, place)
+        return ""
+    return place
+
+
+def _drops_result(frame: FrameType) -> bool:
+    """Return whether the call that a frame is at is a statement of its own."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == _CACHE:
+        at += 2
+    return at < len(code) and code[at] == _POP
+
+
+def _warn(workflow_id: str, place: str) -> None:
+    warn(
+        f"workflow {workflow_id!r}: what {place} returned was dropped, and a workflow is never "
+        "changed in place: write workflow = workflow.then(…)",
+        WorkflowDroppedWarning,
+    )

@@ -24,7 +24,10 @@ from typing import (
     overload,
 )
 
-from gorkflow.language.elements import UNSET, Chain
+from gorkflow.language.blocks import make_block, make_map
+from gorkflow.language.decisions import make_loop, make_option
+from gorkflow.language.elements import UNSET, Chain, make_node
+from gorkflow.language.pauses import make_sleep, make_wait
 from gorkflow.model import Outcome
 from gorkflow.node import In_contra, Node, Out_co
 from gorkflow.policy import Join, OnFailure
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from gorkflow.signal import Signal
     from gorkflow.workflow import Choosing, Workflow
 
+NONE: Mapping[str, Any] = {}
 
 MYPY = False  # mypy takes it for True
 
@@ -1343,6 +1347,14 @@ class StepFactory(Protocol):
 class FluentMethods(Chain[In_contra, Out_co]):
     """The methods of workflows that take nodes, or conditions."""
 
+    def grown(
+        self, make: Callable[..., Any], unknown: Mapping[str, Any] = NONE, /, **options: Any
+    ) -> Workflow[Any, Any]:
+        raise NotImplementedError
+
+    def _choosing(self, choice_id: Any, /) -> Choosing[Any, Any, Any]:
+        raise NotImplementedError
+
     @overload
     def then(
         self,
@@ -1412,10 +1424,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_node(node)
-
-    def _with_node(self, node: Any, /) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_node, node=node)
 
     @overload
     def parallel(
@@ -1971,20 +1980,16 @@ class FluentMethods(Chain[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: If a branch can't stand there, or an option is wrong; lists why.
         """
-        return self._with_block(
-            branches,
+        return self.grown(
+            make_block,
             unknown,
+            branches=branches,
             join=join,
             on_failure=on_failure,
             max_concurrency=max_concurrency,
             timeout=timeout,
             id=id,
         )
-
-    def _with_block(
-        self, branches: tuple[Any, ...], unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
 
     @overload
     def map(
@@ -2058,9 +2063,10 @@ class FluentMethods(Chain[In_contra, Out_co]):
             WorkflowInvalidError: If what comes before gives no list, the node can't stand there, or
                 an option is wrong; lists why.
         """
-        return self._with_map(
-            node,
+        return self.grown(
+            make_map,
             unknown,
+            node=node,
             key=key,
             join=join,
             on_failure=on_failure,
@@ -2068,11 +2074,6 @@ class FluentMethods(Chain[In_contra, Out_co]):
             timeout=timeout,
             id=id,
         )
-
-    def _with_map(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
 
     @overload
     def loop(
@@ -2156,12 +2157,8 @@ class FluentMethods(Chain[In_contra, Out_co]):
             WorkflowInvalidError: If the node can't stand there, or does not take what it gives; or
                 an option is wrong; lists why.
         """
-        return self._with_loop(node, unknown, until=until, max_iterations=max_iterations, id=id)
-
-    def _with_loop(
-        self, node: Any, unknown: Mapping[str, Any], /, **options: Any
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        options = {"node": node, "until": until, "max_iterations": max_iterations, "id": id}
+        return self.grown(make_loop, unknown, **options)
 
     @overload
     def sleep(
@@ -2239,10 +2236,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
             WorkflowInvalidError: If it is not a time, a function does not take the value, or the id
                 is taken.
         """
-        return self._with_sleep(duration, until, id)
-
-    def _with_sleep(self, duration: Any, until: Any, sleep_id: str | None) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_sleep, duration=duration, until=until, id=id)
 
     @overload
     def wait_for(
@@ -2344,12 +2338,8 @@ class FluentMethods(Chain[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_wait(signal, timeout, until, default, id)
-
-    def _with_wait(
-        self, signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        options = {"signal": signal, "timeout": timeout, "until": until, "default": default}
+        return self.grown(make_wait, id=id, **options)
 
     @overload
     def then_if(
@@ -2422,12 +2412,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: If it can't stand there; lists why.
         """
-        return self._with_option(condition, node, default, id)
-
-    def _with_option(
-        self, condition: Any, node: Any, default: Any, choice_id: str | None
-    ) -> Workflow[Any, Any]:
-        raise NotImplementedError
+        return self.grown(make_option, condition=condition, node=node, default=default, id=id)
 
     @overload
     def when(
@@ -2469,12 +2454,7 @@ class FluentMethods(Chain[In_contra, Out_co]):
         Raises:
             WorkflowInvalidError: If the condition is no function, or the node no node.
         """
-        return self._choosing(condition, node, id)
-
-    def _choosing(
-        self, condition: Any, node: Any, choice_id: str | None
-    ) -> Choosing[Any, Any, Any]:
-        raise NotImplementedError
+        return self._choosing(id).when(condition, node)
 
 
 class ChoosingMethods(Generic[In_contra, Out_co, Arms_co]):
@@ -2510,7 +2490,7 @@ class ChoosingMethods(Generic[In_contra, Out_co, Arms_co]):
         Raises:
             WorkflowInvalidError: If the condition is no function, or the node no node.
         """
-        return self._or_choosing(condition, node)
+        return self._with_arm(condition, node)
 
-    def _or_choosing(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
+    def _with_arm(self, condition: Any, node: Any) -> Choosing[Any, Any, Any]:
         raise NotImplementedError

@@ -13,7 +13,7 @@ from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
 from gorkflow.flow import MapSpec, ParallelSpec
 from gorkflow.language.callables import Condition, key_problems
 from gorkflow.language.elements import node_problems
-from gorkflow.language.options import id_problems, is_count, timeout_of
+from gorkflow.language.options import chosen_id, is_count, timeout_of
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.policy import Join, OnFailure
 
@@ -132,41 +132,38 @@ class Map(Struct, Element, frozen=True):
 
 
 def make_block(
-    branches: tuple[Any, ...],
+    problems: list[str],
     *,
+    branches: tuple[Any, ...],
     join: Any,
     on_failure: Any,
     max_concurrency: Any,
     timeout: float | timedelta | None,
     id: Any,
-    problems: list[str],
 ) -> Block | None:
     """Return a block, or ``None`` if it can't be made; add its problems."""
     if not branches:
         problems.append("a parallel block needs at least one branch")
-    bad = node_problems(branches)
+    bad: Any = node_problems(branches)
     problems += bad
     rule = _join_of(join, problems)
     problems += _join_problems(rule, len(branches))
     seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
-    if id is not None:
-        problems += id_problems("block", id)
-    if bad or not branches:
-        return None
-    block_id = f"&{branches[0].id}" if id is None else id
-    return Block(block_id, branches, rule, on_failure, max_concurrency, seconds)
+    bad = bad or not branches
+    block_id = chosen_id("block", id, "" if bad else f"&{branches[0].id}", problems)
+    return None if bad else Block(block_id, branches, rule, on_failure, max_concurrency, seconds)
 
 
 def make_map(
-    node: Any,
+    problems: list[str],
     *,
+    node: Any,
     key: Any,
     join: Any,
     on_failure: Any,
     max_concurrency: Any,
     timeout: float | timedelta | None,
     id: Any,
-    problems: list[str],
 ) -> Map | None:
     """Return a map, or ``None`` if it can't be made; add its problems."""
     bad = node_problems((node,))
@@ -177,11 +174,9 @@ def make_map(
     seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
     bad_key = [] if key is None else key_problems(key)
     problems += bad_key
-    if id is not None:
-        problems += id_problems("map", id)
+    map_id = chosen_id("map", id, "" if bad else f"*{node.id}", problems)
     if bad or bad_key:
         return None
-    map_id = f"*{node.id}" if id is None else id
     function = None if key is None else Condition(key)
     return Map(map_id, node, function, rule, on_failure, max_concurrency, seconds)
 

@@ -11,8 +11,8 @@ from gorkflow._text import brief
 from gorkflow.annotations import describe, fits, union_of
 from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec
 from gorkflow.language.callables import Condition, condition_problems
-from gorkflow.language.elements import node_problems
-from gorkflow.language.options import id_problems, is_count
+from gorkflow.language.elements import UNSET, node_problems
+from gorkflow.language.options import chosen_id, is_count
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk, fit_problems
 
 if TYPE_CHECKING:
@@ -134,8 +134,41 @@ class Loop(Struct, Element, frozen=True):
         )
 
 
+def make_option(
+    problems: list[str], *, condition: Any, node: Any, default: Any, id: Any
+) -> Choice | None:
+    """Return a choice whose only arm may be skipped, or ``None``; add its problems."""
+    arm = make_arm(problems, condition, node)
+    if arm is None:
+        chosen_id("choice", id, "", problems)
+        return None
+    return Choice(
+        chosen_id("choice", id, f"?{node.id}", problems),
+        (arm,),
+        default=None if default is UNSET else default,
+        has_default=default is not UNSET,
+    )
+
+
+def make_choice(
+    problems: list[str], *, arms: tuple[Arm, ...], otherwise: Any, id: Any
+) -> Choice | None:
+    """Return a choice, or ``None`` if it can't be made; add its problems."""
+    problems += node_problems((otherwise,))
+    if problems:
+        return None
+    return Choice(chosen_id("choice", id, f"?{arms[0].node.id}", problems), arms, otherwise)
+
+
+def make_arm(problems: list[str], condition: Any, node: Any) -> Arm | None:
+    """Return an arm of a choice, or ``None`` if it can't be made; add its problems."""
+    bad = condition_problems(condition) + node_problems((node,))
+    problems += bad
+    return None if bad else Arm(Condition(condition), node)
+
+
 def make_loop(
-    node: Any, *, until: Any, max_iterations: Any, id: Any, problems: list[str]
+    problems: list[str], *, node: Any, until: Any, max_iterations: Any, id: Any
 ) -> Loop | None:
     """Return a loop, or ``None`` if it can't be made; add its problems."""
     bad = node_problems((node,)) + condition_problems(until)
@@ -144,9 +177,5 @@ def make_loop(
         problems.append(
             f"max_iterations must be a whole number of 1 or more, not {brief(max_iterations)}"
         )
-    if id is not None:
-        problems += id_problems("loop", id)
-    if bad:
-        return None
-    loop_id = f"@{node.id}" if id is None else id
-    return Loop(loop_id, node, Condition(until), max_iterations)
+    loop_id = chosen_id("loop", id, "" if bad else f"@{node.id}", problems)
+    return None if bad else Loop(loop_id, node, Condition(until), max_iterations)

@@ -189,6 +189,12 @@ def tree_of(chain: Chain[Any, Any], record: Record, place: Place) -> WorkflowSpe
 # ---- what a workflow grows by ------------------------------------------------------------------
 
 
+def make_node(problems: list[str], *, node: Any) -> Any:
+    """Return a node as an element, or ``None`` if it can't be one; add its problems."""
+    problems += node_problems((node,))
+    return None if problems else node
+
+
 def duplicates(element: Element, ids: list[str], taken: frozenset[str]) -> list[str]:
     """Return which ids of an element are taken, and how to give others.
 

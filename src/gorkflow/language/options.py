@@ -110,6 +110,14 @@ def id_problems(what: str, value: Any) -> list[str]:
     return [problem]
 
 
+def chosen_id(what: str, given: Any, default: str, problems: list[str]) -> Any:
+    """Return the id of a node: the default unless one is given; add what is wrong with it."""
+    if given is None:
+        return default
+    problems += id_problems(what, given)
+    return given
+
+
 def text_problems(**texts: Any) -> list[str]:
     """Return which of these are not strings that can be written down."""
     return [

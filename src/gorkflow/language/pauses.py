@@ -18,7 +18,7 @@ from gorkflow.codec import codec_of
 from gorkflow.flow import SleepSpec, TimeSpec, WaitSpec
 from gorkflow.language.callables import Condition
 from gorkflow.language.elements import UNSET
-from gorkflow.language.options import id_problems
+from gorkflow.language.options import chosen_id
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.node import Node
 from gorkflow.signal import Signal
@@ -111,10 +111,9 @@ class Wait(Struct, Element, frozen=True):
         return ((self.signal, self.annotation),)
 
 
-def make_sleep(duration: Any, until: Any, sleep_id: str | None, problems: list[str]) -> Sleep:
+def make_sleep(problems: list[str], *, duration: Any, until: Any, id: Any) -> Sleep:
     """Return a sleep; add what is wrong with it."""
-    if sleep_id is not None:
-        problems += id_problems("sleep", sleep_id)
+    sleep_id = chosen_id("sleep", id, "sleep", problems)
     time = Time()
     if duration is UNSET and until is None:
         problems.append("a sleep needs to know how long: sleep(seconds) or sleep(until=…)")
@@ -124,18 +123,17 @@ def make_sleep(duration: Any, until: Any, sleep_id: str | None, problems: list[s
         time = _due(until, problems)
     else:
         time = _duration(duration, "a sleep", problems)
-    return Sleep("sleep" if sleep_id is None else sleep_id, time)
+    return Sleep(sleep_id, time)
 
 
 def make_wait(
-    signal: Any, timeout: Any, until: Any, default: Any, wait_id: str | None, problems: list[str]
+    problems: list[str], *, signal: Any, timeout: Any, until: Any, default: Any, id: Any
 ) -> Wait | None:
     """Return a wait, or ``None`` if it can't be made; add its problems."""
     if not isinstance(signal, Signal):
         problems.append(f"wait_for takes a Signal(name, type), not {brief(signal)}")
         return None
-    if wait_id is not None:
-        problems += id_problems("wait", wait_id)
+    wait_id = chosen_id("wait", id, signal.name, problems)
     time = Time()
     if timeout is not None and until is not None:
         problems.append("wait_for takes either timeout= or until=, not both")
@@ -149,7 +147,7 @@ def make_wait(
             "be used: give it a timeout="
         )
     return Wait(
-        signal.name if wait_id is None else wait_id,
+        wait_id,
         signal.name,
         signal.type,
         time,
