@@ -11,16 +11,8 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "gorkflow.testing.conformance.limits",
-    "gorkflow.testing.conformance.listing",
-    "gorkflow.testing.conformance.mail",
-    "gorkflow.testing.conformance.owning",
-    "gorkflow.testing.conformance.reading",
-    "gorkflow.testing.conformance.schedules",
-    "gorkflow.testing.conformance.waiting",
-    "gorkflow.testing.conformance.writing",
-)
+for part in ("limits", "mail", "owning", "reading", "schedules", "writing"):
+    pytest.register_assert_rewrite(f"{__name__}.{part}")
 
 # Only now, so that a failing assert shows its values.
 # ruff: noqa: E402
@@ -36,16 +28,13 @@ from gorkflow.testing.conformance.base import (
     run_row,
     signal,
     step_forward,
-    with_store,
     worker,
 )
 from gorkflow.testing.conformance.limits import Limiting
-from gorkflow.testing.conformance.listing import Listing
 from gorkflow.testing.conformance.mail import Mail
 from gorkflow.testing.conformance.owning import Owning
 from gorkflow.testing.conformance.reading import Reading
 from gorkflow.testing.conformance.schedules import Schedules
-from gorkflow.testing.conformance.waiting import Waiting
 from gorkflow.testing.conformance.writing import Writing
 
 __all__ = [
@@ -61,12 +50,11 @@ __all__ = [
     "run_row",
     "signal",
     "step_forward",
-    "with_store",
     "worker",
 ]
 
 
-class StoreConformance(Writing, Owning, Waiting, Limiting, Mail, Reading, Listing, Schedules):
+class StoreConformance(Writing, Owning, Limiting, Mail, Reading, Schedules):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

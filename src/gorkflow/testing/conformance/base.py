@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +19,7 @@ from gorkflow.state_changes import Write
 from gorkflow.store import (
     Append,
     Claim,
+    Loaded,
     Message,
     NewRun,
     RunRow,
@@ -192,6 +194,20 @@ class Turning:
         return result
 
 
+async def row_of(store: Store, run_id: str = "r") -> RunRow:
+    """Return the summary of a run that is there."""
+    row = await store.get_run(run_id)
+    assert row is not None
+    return row
+
+
+async def whole(store: Store, run_id: str = "r") -> Loaded:
+    """Return all of a run that is there."""
+    loaded = await store.load(run_id)
+    assert loaded is not None
+    return loaded
+
+
 async def ids(pages: Awaitable[Page[RunRow]]) -> list[str]:
     """Return the ids of the runs of a page."""
     return [row.run_id for row in await pages]
@@ -203,7 +219,13 @@ def names(claims: Sequence[Claim]) -> list[str]:
 
 
 class Conformance:
-    """Gives each test an open store. The classes of the suite are parts of ``StoreConformance``."""
+    """Gives an open store to each test with a parameter ``store``."""
+
+    def __init_subclass__(cls) -> None:
+        """Make each test that asks for a ``store`` one that pytest can run as it is."""
+        for name, test in list(vars(cls).items()):
+            if inspect.iscoroutinefunction(test) and "store" in inspect.signature(test).parameters:
+                setattr(cls, name, _with_store(test))
 
     durable: ClassVar[bool] = True
     """True: a new store on the same place has the recorded rows."""
@@ -229,14 +251,9 @@ class Conformance:
         asyncio.run(run())
 
 
-C = TypeVar("C", bound=Conformance)
-
-
-def with_store(test: Callable[[C, Store], Awaitable[None]]) -> Callable[[C], None]:
-    """Turn a test that wants an open store into one that pytest can run as it is."""
-
+def _with_store(test: Callable[[Any, Store], Awaitable[None]]) -> Callable[[Conformance], None]:
     # Not `functools.wraps`: pytest would take `store` for a fixture.
-    def run(self: C) -> None:
+    def run(self: Conformance) -> None:
         self.check(functools.partial(test, self))
 
     run.__name__ = run.__qualname__ = test.__name__

@@ -20,7 +20,6 @@ from gorkflow.testing.conformance.base import (
     run_row,
     signal,
     step_forward,
-    with_store,
     worker,
 )
 
@@ -28,7 +27,6 @@ from gorkflow.testing.conformance.base import (
 class Mail(Conformance):
     """Messages: posted, delivered, consumed by what a run records."""
 
-    @with_store
     async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -45,7 +43,6 @@ class Mail(Conformance):
         assert [each.body for each in (await store.heartbeat("w1", Moment(T0))).messages] == ["4"]
         assert [each.body for each in (await store.heartbeat("w2", Moment(T0))).messages] == ["2"]
 
-    @with_store
     async def test_a_message_waits_in_the_inbox(self, store: Store) -> None:
         await store.write([new_run(), new_run("other")])
         assert await store.post(message(body="one \u00e9"))
@@ -57,7 +54,6 @@ class Mail(Conformance):
         assert await store.inbox("other") == []
         assert await store.inbox("nobody") == []
 
-    @with_store
     async def test_the_inbox_is_read_above_an_id(self, store: Store) -> None:
         await store.write([new_run(), new_run("other")])
         for number in range(6):
@@ -70,7 +66,6 @@ class Mail(Conformance):
         assert await store.inbox("r", after=between) == every[1:]
         assert await store.inbox("nobody", after=1) == []
 
-    @with_store
     async def test_no_message_for_no_run_or_an_ended_one(self, store: Store) -> None:
         await store.write([new_run()])
         await store.write([finish(run_row())])
@@ -78,7 +73,6 @@ class Mail(Conformance):
         assert not await store.post(message("nobody"))
         assert await store.inbox("r") == []
 
-    @with_store
     async def test_message_ids_are_never_given_again(self, store: Store) -> None:
         await store.write([new_run()])
         await store.post(message())
@@ -88,7 +82,6 @@ class Mail(Conformance):
         [second] = await store.inbox("r")
         assert second.id > first.id
 
-    @with_store
     async def test_ids_rise_over_all_runs(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         for number in range(6):
@@ -97,7 +90,6 @@ class Mail(Conformance):
         assert [each.body for each in sent] == list("012345")
         assert len({each.id for each in sent}) == 6
 
-    @with_store
     async def test_payloads_of_signals_come_back_byte_for_byte(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(worker_id="w1", token=1)])
@@ -110,7 +102,6 @@ class Mail(Conformance):
         assert list(beat.messages) == await store.inbox("r")
         assert {(each.kind, each.body) for each in beat.messages[:-1]} == {("signal", "approved")}
 
-    @with_store
     async def test_a_heartbeat_brings_what_came_after(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run("a", worker_id="w1", token=1), new_run("free")])
@@ -122,7 +113,6 @@ class Mail(Conformance):
         assert later.messages == whole[1:]
         assert (await store.heartbeat("w1", Moment(T0), after=whole[-1].id)).messages == ()
 
-    @with_store
     async def test_an_append_consumes_messages(self, store: Store) -> None:
         await store.write([new_run()])
         for body in "123":
@@ -135,7 +125,6 @@ class Mail(Conformance):
         assert await store.write([ended]) == [OK]
         assert await store.inbox("r") == []
 
-    @with_store
     async def test_a_fenced_append_consumes_nothing(self, store: Store) -> None:
         await store.write([new_run()])
         await store.post(message())
@@ -145,7 +134,6 @@ class Mail(Conformance):
             assert await store.write([late]) == [FENCED]
         assert await store.inbox("r") == [kept]
 
-    @with_store
     async def test_an_append_consumes_no_mail_of_others(self, store: Store) -> None:
         await store.write([new_run(), new_run("other")])
         await store.post(message("other"))
@@ -153,7 +141,6 @@ class Mail(Conformance):
         assert await store.write([replace(step_forward(run_row()), consumed=(kept.id,))]) == [OK]
         assert await store.inbox("other") == [kept]
 
-    @with_store
     async def test_of_two_that_consume_a_message_one_wins(self, store: Store) -> None:
         await store.write([new_run()])
         await store.post(signal())
@@ -162,7 +149,6 @@ class Mail(Conformance):
         results = await asyncio.gather(*(store.write([use]) for _ in range(4)))
         assert sorted(results) == [[FENCED]] * 3 + [[OK]]
 
-    @with_store
     async def test_mail_of_an_ended_run_stays_until_it_is_deleted(self, store: Store) -> None:
         await store.write([new_run()])
         await store.post(signal())

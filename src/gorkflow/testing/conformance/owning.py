@@ -1,4 +1,4 @@
-"""Claims and workers."""
+"""Owning: which runs are claimed, in which order, what wakes them, and workers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from gorkflow.clock import Moment
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Store
 from gorkflow.testing.conformance.base import (
+    DUPLICATE,
     FENCED,
     LEASE,
+    OCCUPIED,
     OK,
     T0,
     Conformance,
@@ -20,19 +22,21 @@ from gorkflow.testing.conformance.base import (
     message,
     names,
     new_run,
+    row_of,
     run_row,
+    signal,
     step_forward,
-    with_store,
     worker,
 )
 
+SUSPENDED = RunStatus.SUSPENDED
+
 
 class Owning(Conformance):
-    """Claims and workers."""
+    """Which runs are claimed, in which order, what wakes them, and workers."""
 
     # Claiming
 
-    @with_store
     async def test_claim_gives_owner_and_fresh_token(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(token=4)])
@@ -40,7 +44,6 @@ class Owning(Conformance):
         assert claim.row == run_row(token=5, worker_id="w1")
         assert await store.get_run("r") == claim.row
 
-    @with_store
     async def test_a_run_is_claimed_once(self, store: Store) -> None:
         for number in range(4):
             await store.register(worker(f"w{number}"))
@@ -51,7 +54,6 @@ class Owning(Conformance):
         taken = [run_id for each in claims for run_id in names(each)]
         assert sorted(taken) == sorted(f"r{number}" for number in range(20))
 
-    @with_store
     async def test_claim_takes_the_oldest_first(self, store: Store) -> None:
         await store.register(worker())
         for run_id, age in (("young", 2), ("b", 1), ("old", 0), ("a", 1)):
@@ -59,7 +61,6 @@ class Owning(Conformance):
         assert names(await store.claim("w1", times=Moment(T0), limit=3)) == ["old", "a", "b"]
         assert names(await store.claim("w1", times=Moment(T0))) == ["young"]
 
-    @with_store
     async def test_claim_orders_due_and_waiting_runs_by_age(self, store: Store) -> None:
         await store.register(worker())
         await store.write(
@@ -71,7 +72,6 @@ class Owning(Conformance):
         )
         assert names(await store.claim("w1", times=Moment(T0 + 9))) == ["b", "a", "c"]
 
-    @with_store
     async def test_claim_respects_the_limit(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(f"r{number}") for number in range(5)])
@@ -79,7 +79,6 @@ class Owning(Conformance):
         assert await store.claim("w1", times=Moment(T0), limit=0) == []
         assert len(await store.claim("w1", times=Moment(T0))) == 3
 
-    @with_store
     async def test_claim_of_several_workflows(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(name, workflow_id=name) for name in ("a", "b", "c")])
@@ -90,29 +89,25 @@ class Owning(Conformance):
         ]
         assert names(await store.claim("w1", times=Moment(T0))) == ["b"]
 
-    @with_store
     async def test_a_run_is_claimable_when_it_is_due(self, store: Store) -> None:
         await store.register(worker())
-        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=SUSPENDED)])
         assert await store.claim("w1", times=Moment(T0 + 4.9)) == []
         assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
 
-    @with_store
     async def test_what_is_due_is_judged_once_the_lock_is_held(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("other"))
-        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=SUSPENDED)])
         turning = Turning(T0, T0 + 6)
         assert names(await turning.after_another(store, store.claim("w1", times=turning))) == ["r"]
 
-    @with_store
     async def test_a_lease_is_judged_once_the_lock_is_held(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("other"))
         turning = Turning(T0 + LEASE, T0 + LEASE + 1)
         assert not (await turning.after_another(store, store.heartbeat("w1", turning))).alive
 
-    @with_store
     async def test_a_lease_from_far_ahead_was_written_by_a_wrong_clock(self, store: Store) -> None:
         await store.register(worker("w1", seen_at=T0 + 3600))
         await store.register(worker("w2"))
@@ -120,14 +115,12 @@ class Owning(Conformance):
         await store.claim("w1", times=Moment(T0 + 3600))
         assert names(await store.claim("w2", times=Moment(T0))) == ["r"]
 
-    @with_store
     async def test_a_run_can_be_claimed_ahead_of_time(self, store: Store) -> None:
         await store.register(worker())
-        await store.write([new_run(due_at=T0 + 5, status=RunStatus.SUSPENDED)])
+        await store.write([new_run(due_at=T0 + 5, status=SUSPENDED)])
         assert await store.claim("w1", times=Moment(T0 + 2), ahead=2.9) == []
         assert names(await store.claim("w1", times=Moment(T0 + 2), ahead=3)) == ["r"]
 
-    @with_store
     async def test_claim_by_id_takes_that_run_and_no_other(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run("a"), new_run("b", due_at=T0 + 500)])
@@ -135,7 +128,6 @@ class Owning(Conformance):
         assert await store.claim("w1", times=Moment(T0), run_id="nobody") == []
         assert names(await store.claim("w1", times=Moment(T0))) == ["a"]
 
-    @with_store
     async def test_claim_by_id_respects_owner_workflow_and_end(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -148,7 +140,6 @@ class Owning(Conformance):
             await store.claim("w1", times=Moment(T0), run_id="other", workflow_ids=["shop"]) == []
         )
 
-    @with_store
     async def test_ended_runs_are_not_claimed(self, store: Store) -> None:
         await store.register(worker())
         for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
@@ -156,7 +147,6 @@ class Owning(Conformance):
             await store.write([finish(run_row(status.value), status)])
         assert await store.claim("w1", times=Moment(T0)) == []
 
-    @with_store
     async def test_a_living_owner_keeps_its_runs(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -165,7 +155,6 @@ class Owning(Conformance):
         assert await store.claim("w2", times=Moment(T0 + LEASE)) == []
         assert await store.claim("w1", times=Moment(T0)) == []
 
-    @with_store
     async def test_runs_of_an_ended_lease_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + LEASE))
@@ -176,7 +165,6 @@ class Owning(Conformance):
         assert await store.write([step_forward(first.row)]) == [FENCED]
         assert await store.write([step_forward(second.row)]) == [OK]
 
-    @with_store
     async def test_runs_of_a_worker_that_never_registered_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(worker_id="ghost", token=1)])
@@ -185,7 +173,6 @@ class Owning(Conformance):
 
     # Owners that died
 
-    @with_store
     async def test_what_an_owner_gives_back_is_not_orphaned(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -199,7 +186,6 @@ class Owning(Conformance):
         [claim] = await store.claim("w2", times=Moment(T0))
         assert not claim.row.orphaned
 
-    @with_store
     async def test_the_run_of_an_owner_that_died_is_orphaned(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(worker_id="ghost", token=1)])
@@ -207,14 +193,12 @@ class Owning(Conformance):
         assert claim.row.orphaned
         assert await store.get_run("r") == claim.row
 
-    @with_store
     async def test_so_is_that_of_an_earlier_worker_of_the_id(self, store: Store) -> None:
         await store.write([new_run(worker_id="w1", token=1)])
         await store.register(worker())
         [claim] = await store.claim("w1", times=Moment(T0))
         assert claim.row.orphaned
 
-    @with_store
     async def test_the_run_of_an_owner_that_only_lapsed_is_not(self, store: Store) -> None:
         """The owner is of this process, so the store can see that it lives."""
         await store.register(worker())
@@ -228,7 +212,6 @@ class Owning(Conformance):
         [claim] = await store.claim("w1", times=Moment(T0 + LEASE + 1))
         assert not claim.row.orphaned
 
-    @with_store
     async def test_an_orphan_stays_one_until_an_append_says_otherwise(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -242,11 +225,9 @@ class Owning(Conformance):
         [again] = await store.claim("w2", times=Moment(T0))
         assert again.row.orphaned
         assert await store.write([step_forward(again.row, orphaned=False)]) == [OK]
-        row = await store.get_run("a")
-        assert row is not None
+        row = await row_of(store, "a")
         assert not row.orphaned
 
-    @with_store
     async def test_a_mailed_run_is_claimable_though_it_sleeps(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(due_at=T0 + 500), new_run("other", due_at=T0 + 500)])
@@ -256,7 +237,6 @@ class Owning(Conformance):
 
     # Workers
 
-    @with_store
     async def test_unregister_gives_the_runs_back(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -265,16 +245,13 @@ class Owning(Conformance):
         await store.claim("w2", times=Moment(T0))
         await store.unregister("w1")
         for run_id, owner in (("a", None), ("b", None), ("c", "w2")):
-            row = await store.get_run(run_id)
-            assert row is not None
+            row = await row_of(store, run_id)
             assert row.worker_id == owner
         assert names(await store.claim("w2", times=Moment(T0))) == ["a", "b"]
 
-    @with_store
     async def test_unregister_of_nobody_is_harmless(self, store: Store) -> None:
         await store.unregister("nobody")
 
-    @with_store
     async def test_workers_are_those_alive(self, store: Store) -> None:
         await store.register(worker(host="here", pid=7))
         await store.register(worker("w2", started_at=T0 + 1, lease=5.0))
@@ -286,14 +263,12 @@ class Owning(Conformance):
         await store.unregister("w1")
         assert [each.worker_id for each in await store.workers()] == ["w2"]
 
-    @with_store
     async def test_register_again_renews(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker(seen_at=T0 + 100))
         assert await store.workers() == [worker(seen_at=T0 + 100)]
         assert (await store.heartbeat("w1", Moment(T0 + 100 + LEASE))).alive
 
-    @with_store
     async def test_register_gives_back_what_an_earlier_worker_of_the_id_left(
         self, store: Store
     ) -> None:
@@ -305,7 +280,6 @@ class Owning(Conformance):
         await store.register(worker(seen_at=T0 + 1))  # the same worker, after a lapse
         assert await store.claim("w2", times=Moment(T0)) == []
 
-    @with_store
     async def test_a_heartbeat_extends_the_lease(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 100))
@@ -316,7 +290,6 @@ class Owning(Conformance):
         assert await store.claim("w2", times=Moment(T0 + 45 + LEASE)) == []
         assert names(await store.claim("w2", times=Moment(T0 + 45.5 + LEASE))) == ["r"]
 
-    @with_store
     async def test_a_late_heartbeat_does_not_raise_the_dead(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2", seen_at=T0 + 40))
@@ -325,8 +298,121 @@ class Owning(Conformance):
         assert not (await store.heartbeat("w1", Moment(T0 + LEASE + 1))).alive
         assert names(await store.claim("w2", times=Moment(T0 + LEASE + 1))) == ["r"]
 
-    @with_store
     async def test_a_stranger_has_no_heartbeat(self, store: Store) -> None:
         beat = await store.heartbeat("nobody", Moment(T0))
         assert not beat.alive
         assert beat.messages == ()
+
+    # Priority
+
+    async def test_a_higher_priority_is_claimed_first(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write(
+            [
+                new_run("low", priority=-1),
+                new_run("old"),
+                new_run("young", created_at=T0 + 1),
+                new_run("high", priority=2, created_at=T0 + 2),
+                new_run("other", priority=1, workflow_id="x"),
+                new_run("due", priority=3, due_at=T0 + 1),
+                new_run("mailed", priority=4, status=SUSPENDED),
+                new_run("asleep", priority=9, due_at=T0 + 500),
+            ]
+        )
+        await store.post(message("mailed"))
+        now = T0 + 5
+        assert names(await store.claim("w1", times=Moment(now), limit=2)) == ["mailed", "due"]
+        assert names(await store.claim("w1", times=Moment(now), limit=2)) == ["high", "other"]
+        assert names(await store.claim("w1", times=Moment(now))) == ["old", "young", "low"]
+
+    async def test_priority_and_exclusiveness_are_kept(self, store: Store) -> None:
+        row = run_row(priority=-3, exclusive=True, resource_id="cart", seen=4)
+        await store.write([new_run(priority=-3, exclusive=True, resource_id="cart", seen=4)])
+        assert await store.get_run("r") == row
+        changed = run_row(priority=5, exclusive=False, resource_id="cart", seen=6)
+        assert await store.write([Append(changed, (), 1)]) == [OK]
+        kept = await row_of(store, "r")
+        assert (kept.priority, kept.exclusive, kept.seen) == (-3, True, 6)
+
+    # Waking
+
+    async def test_a_suspended_run_without_a_due_time_waits_for_mail(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write([new_run(status=SUSPENDED), new_run("ready")])
+        assert names(await store.claim("w1", times=Moment(T0 + 1e6))) == ["ready"]
+        await store.post(signal())
+        assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
+
+    async def test_mail_that_was_seen_wakes_nobody(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write([new_run("r", worker_id="w1", token=1)])
+        await store.post(signal())
+        [seen] = await store.inbox("r")
+        asleep = run_row(worker_id=None, token=1, status=SUSPENDED, due_at=T0 + 500, seen=seen.id)
+        assert await store.write([Append(asleep, (), 1)]) == [OK]
+        assert await store.claim("w1", times=Moment(T0)) == []
+        await store.post(signal())
+        [claim] = await store.claim("w1", times=Moment(T0))
+        assert (claim.row.seen, claim.row.status) == (seen.id, SUSPENDED)
+
+    async def test_mail_that_came_while_it_was_suspended_wakes_it(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write([new_run("r", worker_id="w1", token=1)])
+        await store.post(signal())
+        asleep = run_row(worker_id=None, token=1, status=SUSPENDED, seen=0)
+        await store.write([Append(asleep, (), 1)])
+        assert names(await store.claim("w1", times=Moment(T0))) == ["r"]
+
+    async def test_mail_that_was_consumed_wakes_nobody(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write([new_run(status=SUSPENDED)])
+        await store.post(signal())
+        [sent] = await store.inbox("r")
+        use = replace(step_forward(run_row(status=SUSPENDED)), consumed=[sent.id])
+        assert await store.write([use]) == [OK]
+        assert await store.claim("w1", times=Moment(T0)) == []
+
+    async def test_a_run_of_a_dead_owner_is_due_when_it_says(self, store: Store) -> None:
+        await store.register(worker())
+        await store.write([new_run(worker_id="ghost", token=1, due_at=T0 + 5)])
+        assert await store.claim("w1", times=Moment(T0)) == []
+        assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
+
+    # Exclusive starts
+
+    async def test_an_exclusive_start_needs_the_resource_free(self, store: Store) -> None:
+        exclusive = {"resource_id": "cart", "exclusive": True}
+        assert await store.write([new_run("a", resource_id="cart")]) == [OK]
+        assert await store.write([new_run("b", **exclusive)]) == [OCCUPIED]
+        assert await store.get_run("b") is None
+        assert await store.read_events("b") == []
+        assert await store.write([new_run("c", resource_id="bill", exclusive=True)]) == [OK]
+        await store.write([finish(run_row("a"))])
+        assert await store.write([new_run("b", **exclusive)]) == [OK]
+
+    async def test_an_exclusive_run_keeps_all_others_out(self, store: Store) -> None:
+        exclusive = {"resource_id": "cart", "exclusive": True}
+        batch = [
+            new_run("a", **exclusive),
+            new_run("b", **exclusive),
+            new_run("c", resource_id="cart", workflow_id="x"),
+            new_run("a", **exclusive),
+            new_run("free"),
+        ]
+        assert await store.write(batch) == [OK, OCCUPIED, OCCUPIED, DUPLICATE, OK]
+        suspended = step_forward(run_row("a"), status=SUSPENDED)
+        await store.write([suspended])
+        assert await store.write([new_run("c", resource_id="cart")]) == [OCCUPIED]
+        await store.write([finish(suspended.row)])
+        assert await store.write([new_run("c", resource_id="cart")]) == [OK]
+
+    async def test_runs_share_a_resource_unless_one_is_exclusive(self, store: Store) -> None:
+        batch = [new_run(name, resource_id="cart") for name in "abc"]
+        assert await store.write(batch) == [OK, OK, OK]
+        await store.write([finish(run_row("a")), finish(run_row("b"))])
+        assert await store.write([new_run("d", resource_id="cart", exclusive=True)]) == [OCCUPIED]
+
+    async def test_of_concurrent_exclusive_starts_one_wins(self, store: Store) -> None:
+        starts = [new_run(f"r{n}", resource_id="cart", exclusive=True) for n in range(8)]
+        results = await asyncio.gather(*(store.write([start]) for start in starts))
+        assert sorted(results) == [[OCCUPIED]] * 7 + [[OK]]

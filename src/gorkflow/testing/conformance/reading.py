@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -11,7 +13,7 @@ from msgspec import structs
 from gorkflow import events as ev
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
-from gorkflow.store import Store
+from gorkflow.store import RunRow, Store
 from gorkflow.testing.conformance.base import (
     OK,
     T0,
@@ -20,10 +22,15 @@ from gorkflow.testing.conformance.base import (
     ids,
     message,
     new_run,
+    row_of,
     run_row,
     step_forward,
-    with_store,
+    whole,
 )
+
+_RUNS = 60
+_ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED]
+_LIVE = [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED]
 
 
 class Reading(Conformance):
@@ -31,24 +38,20 @@ class Reading(Conformance):
 
     # Listing
 
-    @with_store
     async def test_an_empty_store_lists_nothing(self, store: Store) -> None:
         page = await store.list_runs(RunFilter())
         assert list(page) == []
         assert page.next_cursor is None
 
-    @with_store
     async def test_runs_are_listed_newest_first(self, store: Store) -> None:
         for run_id, age in (("a", 1), ("z", 0), ("b", 1), ("c", 2)):
             await store.write([new_run(run_id, created_at=T0 + age)])
         assert await ids(store.list_runs(RunFilter())) == ["c", "b", "a", "z"]
 
-    @with_store
     async def test_a_listed_row_is_the_summary(self, store: Store) -> None:
         await store.write([new_run(tags=(("a", "b"),), resource_id="cart", due_at=T0 + 1)])
         assert list(await store.list_runs(RunFilter())) == [await store.get_run("r")]
 
-    @with_store
     async def test_pages_follow_each_other(self, store: Store) -> None:
         await store.write(
             [new_run(f"r{number}", created_at=T0 + number // 3) for number in range(10)]
@@ -63,12 +66,10 @@ class Reading(Conformance):
         assert query.cursor is None
         assert seen == [f"r{number}" for number in range(9, -1, -1)]
 
-    @with_store
     async def test_a_full_last_page_has_no_next(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         assert (await store.list_runs(RunFilter(limit=2))).next_cursor is None
 
-    @with_store
     async def test_pages_hold_under_inserts(self, store: Store) -> None:
         await store.write([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
         first = await store.list_runs(RunFilter(limit=2))
@@ -81,7 +82,6 @@ class Reading(Conformance):
             "r0",
         ]
 
-    @with_store
     async def test_pages_hold_under_status_changes(self, store: Store) -> None:
         await store.write([new_run(f"r{number}", created_at=T0 + number) for number in range(4)])
         first = await store.list_runs(RunFilter(limit=2))
@@ -89,7 +89,6 @@ class Reading(Conformance):
         rest = RunFilter(limit=9, cursor=first.next_cursor)
         assert await ids(store.list_runs(rest)) == ["r1", "r0"]
 
-    @with_store
     async def test_list_by_status(self, store: Store) -> None:
         await store.write([new_run(name, created_at=T0 + n) for n, name in enumerate("abcd")])
         await store.write([finish(run_row("b")), finish(run_row("c"), RunStatus.FAILED)])
@@ -99,7 +98,6 @@ class Reading(Conformance):
         assert await ids(store.list_runs(RunFilter(status=(RunStatus.PENDING,)))) == ["d", "a"]
         assert await ids(store.list_runs(RunFilter(status=()))) == []
 
-    @with_store
     async def test_pages_of_several_statuses(self, store: Store) -> None:
         await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(9)])
         await store.write([finish(run_row(f"r{n}")) for n in range(0, 9, 2)])
@@ -108,7 +106,6 @@ class Reading(Conformance):
         second = await store.list_runs(replace(query, cursor=first.next_cursor))
         assert [row.run_id for row in (*first, *second)] == [f"r{n}" for n in range(8, 0, -1)]
 
-    @with_store
     async def test_list_by_workflow_and_resource(self, store: Store) -> None:
         await store.write(
             [
@@ -122,7 +119,6 @@ class Reading(Conformance):
         both = RunFilter(workflow_id="x", resource_id="cart", status=RunStatus.PENDING)
         assert await ids(store.list_runs(both)) == ["c"]
 
-    @with_store
     async def test_list_by_tags(self, store: Store) -> None:
         await store.write(
             [
@@ -139,7 +135,6 @@ class Reading(Conformance):
         assert await ids(store.list_runs(replace(both, workflow_id="x"))) == []
         assert await ids(store.list_runs(RunFilter(tags={"env": "prod", "team": "y"}))) == []
 
-    @with_store
     async def test_pages_of_tagged_runs(self, store: Store) -> None:
         await store.write(
             [new_run(f"r{n}", created_at=T0 + n, tags=(("odd", str(n % 2)),)) for n in range(8)]
@@ -150,13 +145,11 @@ class Reading(Conformance):
         assert [row.run_id for row in (*first, *second)] == ["r7", "r5", "r3", "r1"]
         assert second.next_cursor is None
 
-    @with_store
     async def test_list_by_age_includes_the_start_and_not_the_end(self, store: Store) -> None:
         await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(4)])
         query = RunFilter(created_after=instant(T0 + 1), created_before=instant(T0 + 3))
         assert await ids(store.list_runs(query)) == ["r2", "r1"]
 
-    @with_store
     async def test_list_by_end_leaves_out_what_has_not_ended(self, store: Store) -> None:
         await store.write([new_run(f"r{n}", created_at=T0 + n) for n in range(6)])
         for number, age in ((0, 50), (1, 20), (2, 19.5), (4, 4.5)):
@@ -170,13 +163,11 @@ class Reading(Conformance):
         assert await ids(store.list_runs(rest)) == ["r2"]
         assert await ids(store.list_runs(replace(query, status=RunStatus.FAILED))) == []
 
-    @with_store
     async def test_a_limit_below_one_is_refused(self, store: Store) -> None:
         for limit in (0, -1):
             with pytest.raises(ValueError, match="at least 1"):
                 await store.list_runs(RunFilter(limit=limit))
 
-    @with_store
     async def test_a_foreign_cursor_is_refused(self, store: Store) -> None:
         await store.write([new_run()])
         _, feed = await store.read_all_events()
@@ -184,15 +175,44 @@ class Reading(Conformance):
             with pytest.raises(ValueError, match="cursor"):
                 await store.list_runs(RunFilter(cursor=cursor))
 
+    async def test_random_filters_find_what_they_say(self, store: Store) -> None:
+        rng = random.Random(5)
+        rows = await _history(store, rng)
+        for _ in range(150):
+            asked = _filter(rng)
+            wanted = [row for row in rows if _meets(row, asked)]
+            found = await _all_pages(store, RunFilter(**asked))
+            assert found == sorted(wanted, key=lambda row: (row.created_at, row.run_id))[::-1]
+
+    async def test_a_status_may_be_a_text(self, store: Store) -> None:
+        rows = await _history(store, random.Random(6))
+        for status in RunStatus:
+            wanted = {row.run_id for row in rows if row.status is status}
+            text = status.value
+            for form in (status, text, [text], (text, text), {text}, iter([status])):
+                page = await store.list_runs(RunFilter(status=form, limit=_RUNS))
+                assert {row.run_id for row in page} == wanted
+
+    async def test_what_is_none_restricts_nothing(self, store: Store) -> None:
+        await _history(store, random.Random(7))
+        names = ("workflow_id", "status", "resource_id", "tags", "created_after", "limit", "cursor")
+        unset: dict[str, Any] = dict.fromkeys(names)
+        assert list(await store.list_runs(RunFilter(**unset))) == list(
+            await store.list_runs(RunFilter())
+        )
+
+    async def test_a_limit_may_be_larger_than_any_store(self, store: Store) -> None:
+        rows = await _history(store, random.Random(8))
+        page = await store.list_runs(RunFilter(limit=10**30))
+        assert len(page) == len(rows)
+
     # Reading
 
-    @with_store
     async def test_there_is_nothing_of_an_unknown_run(self, store: Store) -> None:
         assert await store.get_run("r") is None
         assert await store.load("r") is None
         assert await store.read_events("r") == []
 
-    @with_store
     async def test_read_events_pages_by_seq(self, store: Store) -> None:
         await store.write([new_run()])
         await store.write([step_forward(run_row(), 9)])
@@ -206,7 +226,6 @@ class Reading(Conformance):
         assert await store.read_events("r", after=10) == []
         assert await store.read_events("r", limit=0) == []
 
-    @with_store
     async def test_load_is_of_one_moment(self, store: Store) -> None:
         await store.write([new_run()])
 
@@ -220,14 +239,12 @@ class Reading(Conformance):
 
         async def read() -> None:
             for _ in range(30):
-                loaded = await store.load("r")
-                assert loaded is not None
+                loaded = await whole(store, "r")
                 assert [event.seq for event in loaded.events] == list(range(1, loaded.row.seq + 1))
                 await asyncio.sleep(0)
 
         await asyncio.gather(write(), read())
 
-    @with_store
     async def test_a_tree_is_kept_for_each_fingerprint(self, store: Store) -> None:
         for run_id, mark in (("a", "1"), ("b", "2"), ("c", "1")):
             new = new_run(run_id, fingerprint=mark)
@@ -235,12 +252,10 @@ class Reading(Conformance):
         trees = [loaded.tree for run_id in "abc" if (loaded := await store.load(run_id))]
         assert trees == ["tree 1", "tree 2", "tree 1"]
         for run_id, tree in zip("abc", trees, strict=True):
-            row = await store.get_run(run_id)
-            assert row is not None
+            row = await row_of(store, run_id)
             assert await store.get_tree(row.fingerprint) == tree
         assert await store.get_tree("unknown") is None
 
-    @with_store
     async def test_all_events_come_in_the_order_of_their_commits(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         await store.write([step_forward(run_row("b"), 2)])
@@ -255,7 +270,6 @@ class Reading(Conformance):
         ]
         assert await store.read_all_events(after=cursor) == ([], cursor)
 
-    @with_store
     async def test_all_events_can_be_read_in_parts(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         await store.write([step_forward(run_row("b"), 5), step_forward(run_row("a"), 3)])
@@ -271,7 +285,6 @@ class Reading(Conformance):
         assert parts == whole
         assert cursor == end
 
-    @with_store
     async def test_the_feed_goes_on_from_its_cursor(self, store: Store) -> None:
         await store.write([new_run("a")])
         _, cursor = await store.read_all_events()
@@ -280,18 +293,15 @@ class Reading(Conformance):
         events, _ = await store.read_all_events(after=cursor)
         assert [(event.run_id, event.seq) for event in events] == [("b", 1), ("a", 2)]
 
-    @with_store
     async def test_an_empty_feed_keeps_its_cursor(self, store: Store) -> None:
         assert await store.read_all_events() == ([], "")
 
-    @with_store
     async def test_fenced_events_are_not_in_the_feed(self, store: Store) -> None:
         await store.write([new_run()])
         await store.write([step_forward(run_row(seq=4))])
         events, _ = await store.read_all_events()
         assert len(events) == 1
 
-    @with_store
     async def test_the_feed_refuses_a_foreign_cursor(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         page = await store.list_runs(RunFilter(limit=1))
@@ -302,7 +312,6 @@ class Reading(Conformance):
 
     # Deleting
 
-    @with_store
     async def test_delete_takes_ended_runs_only(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b"), new_run("c")])
         await store.write([finish(run_row("a")), finish(run_row("b"))])
@@ -312,7 +321,6 @@ class Reading(Conformance):
         assert await store.get_run("c") is not None
         assert await store.delete_runs([]) == 0
 
-    @with_store
     async def test_delete_takes_all_that_belongs_to_the_run(self, store: Store) -> None:
         await store.write([new_run("a", tags=(("x", "1"),)), new_run("b", tags=(("x", "1"),))])
         await store.post(message("a"))
@@ -325,7 +333,6 @@ class Reading(Conformance):
         events, _ = await store.read_all_events()
         assert {event.run_id for event in events} == {"b"}
 
-    @with_store
     async def test_a_deleted_id_can_be_used_again(self, store: Store) -> None:
         await store.write([new_run(tags=(("x", "1"),))])
         await store.write([finish(run_row())])
@@ -334,7 +341,6 @@ class Reading(Conformance):
         assert await store.get_run("r") == run_row(tags=(("x", "1"),))
         assert len(await store.read_events("r")) == 1
 
-    @with_store
     async def test_the_feed_misses_nothing_after_a_deletion(self, store: Store) -> None:
         await store.write([new_run("a")])
         await store.write([finish(run_row("a"))])
@@ -383,9 +389,78 @@ class Reading(Conformance):
             self.check(first)
             self.check(second)
 
-    @with_store
     async def test_a_closed_store_opens_again(self, store: Store) -> None:
         await store.write([new_run()])
         await store.close()
         await store.open()
         assert (await store.get_run("r") is not None) is self.durable
+
+
+async def _history(store: Store, rng: random.Random) -> list[RunRow]:
+    """Record runs of all kinds, some with the same age; return their summaries."""
+    for number in range(_RUNS):
+        tags = {"all": "x"} | ({"t": rng.choice("12")} if rng.random() < 0.4 else {})
+        fields: dict[str, Any] = {
+            "created_at": T0 + number // 3,
+            "workflow_id": rng.choice("xxy"),
+            "resource_id": rng.choice([None, "cart", "desk"]),
+            "tags": tuple(sorted(tags.items())),
+            "status": rng.choice(_LIVE),
+        }
+        await store.write([new_run(f"r{number}", **fields)])
+        if rng.random() < 0.6:
+            ended = finish(run_row(f"r{number}", **fields), rng.choice(_ENDED))
+            at = fields["created_at"] + rng.randint(0, 30)
+            row = structs.replace(ended.row, finished_at=at)
+            await store.write([structs.replace(ended, row=row)])
+    rows = [await store.get_run(f"r{number}") for number in range(_RUNS)]
+    return [row for row in rows if row is not None]
+
+
+def _filter(rng: random.Random) -> dict[str, Any]:
+    several = rng.sample(list(RunStatus), rng.randint(0, 3))
+    forms: list[Any] = [
+        several,
+        [each.value for each in several],
+        rng.choice(list(RunStatus)).value,
+    ]
+    fields = {
+        "workflow_id": rng.choice(["x", "y", "z"]),
+        "status": rng.choice(forms),
+        "resource_id": rng.choice(["cart", "desk", "none"]),
+        "tags": rng.choice([{"all": "x"}, {"t": "1"}, {"all": "x", "t": "2"}, {"no": "no"}]),
+        "created_after": instant(T0 + rng.randint(-2, 20)),
+        "created_before": instant(T0 + rng.randint(0, 22)),
+        "finished_before": instant(T0 + rng.randint(0, 40)),
+    }
+    chosen = rng.sample(list(fields), rng.randint(0, 4))
+    return {name: fields[name] for name in chosen} | {"limit": rng.choice([1, 7, _RUNS])}
+
+
+def _meets(row: RunRow, asked: dict[str, Any]) -> bool:
+    statuses = asked.get("status")
+    end = row.finished_at
+    return all(
+        [
+            asked.get("workflow_id") in {None, row.workflow_id},
+            statuses is None
+            or row.status in ([statuses] if isinstance(statuses, str) else statuses),
+            asked.get("resource_id") in {None, row.resource_id},
+            asked.get("tags", {}).items() <= dict(row.tags).items(),
+            "created_after" not in asked or instant(row.created_at) >= asked["created_after"],
+            "created_before" not in asked or instant(row.created_at) < asked["created_before"],
+            "finished_before" not in asked
+            or (end is not None and instant(end) < asked["finished_before"]),
+        ]
+    )
+
+
+async def _all_pages(store: Store, query: RunFilter) -> list[RunRow]:
+    found: list[RunRow] = []
+    while True:
+        page = await store.list_runs(query)
+        assert len(page) <= query.limit
+        found += page
+        if page.next_cursor is None:
+            return found
+        query = replace(query, cursor=page.next_cursor)

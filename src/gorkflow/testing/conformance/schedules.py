@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import Store
-from gorkflow.testing.conformance.base import PAYLOADS, T0, Conformance, with_store
+from gorkflow.testing.conformance.base import PAYLOADS, T0, Conformance
 
 _FULL = ScheduleRow(
     schedule_id="nightly",
@@ -36,20 +36,17 @@ def _row(schedule_id: str = "s", **changes: object) -> ScheduleRow:
 class Schedules(Conformance):
     """Schedules: kept whole, changed one at a time, found when they are due."""
 
-    @with_store
     async def test_schedules_are_kept_whole_and_in_order(self, store: Store) -> None:
         assert await store.schedules() == []
         for row in (_FULL, _row("b"), _row("B"), _row("a")):
             assert await store.put_schedule(row) is True
         assert await store.schedules() == [_row("B"), _row("a"), _row("b"), _FULL]
 
-    @with_store
     async def test_the_input_of_a_schedule_is_kept_byte_for_byte(self, store: Store) -> None:
         for index, payload in enumerate(PAYLOADS):
             await store.put_schedule(_row(f"s{index:02}", input=payload))
         assert [row.input for row in await store.schedules()] == list(PAYLOADS)
 
-    @with_store
     async def test_a_schedule_is_written_only_on_top_of_the_revision_before(
         self, store: Store
     ) -> None:
@@ -63,7 +60,6 @@ class Schedules(Conformance):
         assert await store.put_schedule(changed) is True
         assert await store.schedules() == [changed]
 
-    @with_store
     async def test_of_several_who_change_a_schedule_one_succeeds(self, store: Store) -> None:
         await store.put_schedule(_row())
         tries = [store.put_schedule(_row(priority=n, revision=2)) for n in range(8)]
@@ -72,7 +68,6 @@ class Schedules(Conformance):
         (row,) = await store.schedules()
         assert row == _row(priority=written.index(True), revision=2)
 
-    @with_store
     async def test_schedules_are_found_from_when_they_are_due(self, store: Store) -> None:
         for row in (
             _row("now", next_due=T0),
@@ -92,7 +87,6 @@ class Schedules(Conformance):
         await store.put_schedule(_row("paused", next_due=T0, revision=2))
         assert await due(T0) == ["before", "paused"]
 
-    @with_store
     async def test_a_dropped_schedule_is_gone_and_may_come_again(self, store: Store) -> None:
         assert await store.drop_schedule("s") is False
         await store.put_schedule(_row())

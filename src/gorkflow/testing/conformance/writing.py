@@ -25,9 +25,10 @@ from gorkflow.testing.conformance.base import (
     finish,
     ids,
     new_run,
+    row_of,
     run_row,
     step_forward,
-    with_store,
+    whole,
     worker,
 )
 
@@ -37,23 +38,19 @@ class Writing(Conformance):
 
     # Opening and closing
 
-    @with_store
     async def test_follows_the_protocol(self, store: Store) -> None:
         assert isinstance(store, Store)
         assert isinstance(store, RunReader)
 
-    @with_store
     async def test_closes_twice(self, store: Store) -> None:
         await store.close()
         await store.close()
 
-    @with_store
     async def test_opens_twice(self, store: Store) -> None:
         await store.write([new_run()])
         await store.open()
         assert await store.get_run("r") is not None
 
-    @with_store
     async def test_refuses_work_after_close(self, store: Store) -> None:
         await store.close()
         with pytest.raises(StoreError):
@@ -67,7 +64,6 @@ class Writing(Conformance):
 
     # Creating
 
-    @with_store
     async def test_created_run_is_there_whole(self, store: Store) -> None:
         row = run_row(
             reason="why",
@@ -79,8 +75,7 @@ class Writing(Conformance):
         )
         new = NewRun(row, '{"tree":"\u00e9"}', EVENTS[:1])
         assert await store.write([new]) == [OK]
-        loaded = await store.load("r")
-        assert loaded is not None
+        loaded = await whole(store, "r")
         assert (loaded.row, loaded.tree, loaded.events) == (
             row,
             '{"tree":"\u00e9"}',
@@ -88,12 +83,10 @@ class Writing(Conformance):
         )
         assert await store.get_run("r") == row
 
-    @with_store
     async def test_a_caller_may_let_it_block(self, store: Store) -> None:
         assert await store.write([new_run()], block=True) == [OK]
         assert await store.write([step_forward(run_row())], block=True) == [OK]
 
-    @with_store
     async def test_new_runs_and_appends_share_a_batch(self, store: Store) -> None:
         await store.write([new_run("a")])
         batch: list[Transition] = [
@@ -105,26 +98,21 @@ class Writing(Conformance):
         assert await store.write(batch) == [OK, OK, DUPLICATE, OK]
         assert [len(await store.read_events(run_id)) for run_id in "ab"] == [2, 2]
 
-    @with_store
     async def test_create_of_nothing_does_nothing(self, store: Store) -> None:
         assert await store.write([]) == []
 
-    @with_store
     async def test_create_takes_several_first_events(self, store: Store) -> None:
         assert await store.write([NewRun(run_row(seq=4), "{}", EVENTS[:4])]) == [OK]
         assert await store.read_events("r") == list(EVENTS[:4])
 
-    @with_store
     async def test_create_claimed(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
         await store.write([new_run(worker_id="w1", token=1)])
         assert await store.claim("w2", times=Moment(T0)) == []
-        row = await store.get_run("r")
-        assert row is not None
+        row = await row_of(store, "r")
         assert await store.write([step_forward(row)]) == [OK]
 
-    @with_store
     async def test_second_create_is_a_duplicate(self, store: Store) -> None:
         await store.write([new_run()])
         assert await store.write([new_run(workflow_id="other", created_at=T0 + 1)]) == [DUPLICATE]
@@ -132,43 +120,35 @@ class Writing(Conformance):
         assert row == run_row()
         assert len(await store.read_events("r")) == 1
 
-    @with_store
     async def test_duplicate_within_a_batch_is_the_second(self, store: Store) -> None:
         batch = [new_run("a"), new_run("b"), new_run("a", workflow_id="other"), new_run("c")]
         assert await store.write(batch) == [OK, OK, DUPLICATE, OK]
-        row = await store.get_run("a")
-        assert row is not None
+        row = await row_of(store, "a")
         assert row.workflow_id == "shop"
 
-    @with_store
     async def test_duplicate_of_an_ended_run(self, store: Store) -> None:
         await store.write([new_run()])
         await store.write([finish(run_row())])
         assert await store.write([new_run()]) == [DUPLICATE]
 
-    @with_store
     async def test_a_duplicate_adds_no_tags(self, store: Store) -> None:
         await store.write([new_run()])
         await store.write([new_run(tags=(("env", "prod"),))])
         assert await ids(store.list_runs(RunFilter(tags={"env": "prod"}))) == []
 
-    @with_store
     async def test_concurrent_creates_make_one_run(self, store: Store) -> None:
         results = await asyncio.gather(*(store.write([new_run()]) for _ in range(8)))
         assert sorted(results) == [[DUPLICATE]] * 7 + [[OK]]
 
-    @with_store
     async def test_ids_may_be_any_text(self, store: Store) -> None:
         for run_id in ("a b", "%41", "x'y\"z", "\u00fc\U0001f600", "a" * 500, "a/b?c#d"):
             assert await store.write([new_run(run_id)]) == [OK]
-            loaded = await store.load(run_id)
-            assert loaded is not None
+            loaded = await whole(store, run_id)
             assert loaded.row.run_id == run_id
             assert loaded.events[0].run_id == run_id
 
     # Appending
 
-    @with_store
     async def test_append_records_events_and_summary(self, store: Store) -> None:
         await store.write([new_run()])
         row = run_row(
@@ -179,24 +159,20 @@ class Writing(Conformance):
             seq=4,
         )
         assert await store.write([Append(row, EVENTS[1:4], 1)]) == [OK]
-        loaded = await store.load("r")
-        assert loaded is not None
+        loaded = await whole(store, "r")
         assert replace(loaded.row, reason="") == replace(row, reason="")
         assert loaded.row.reason.startswith("sleeps ")
         assert loaded.events[1:] == EVENTS[1:4]
 
-    @with_store
     async def test_every_kind_of_event_comes_back_equal(self, store: Store) -> None:
         assert {type(event) for event in EVENTS} == set(ev.EVENT_TYPES.values())
         await store.write([NewRun(run_row(), "{}", EVENTS[:1])])
         done = run_row(seq=len(EVENTS), status=RunStatus.FAILED)
         assert await store.write([Append(done, EVENTS[1:], 1)]) == [OK]
-        loaded = await store.load("r")
-        assert loaded is not None
+        loaded = await whole(store, "r")
         assert loaded.events == EVENTS
         assert [type(event) for event in loaded.events] == [type(event) for event in EVENTS]
 
-    @with_store
     async def test_payloads_come_back_byte_for_byte(self, store: Store) -> None:
         for number, payload in enumerate(PAYLOADS):
             run_id = f"r{number}"
@@ -206,29 +182,24 @@ class Writing(Conformance):
             await store.write([Append(run_row(run_id, seq=2), (done,), 1)])
             assert await store.read_events(run_id) == [created, done]
 
-    @with_store
     async def test_no_input_is_not_an_empty_input(self, store: Store) -> None:
         for run_id, given in (("none", None), ("empty", b"")):
             created = ev.RunCreated(run_id, 1, "", T0, "f1", given)
             await store.write([NewRun(run_row(run_id), "{}", (created,))])
             assert await store.read_events(run_id) == [created]
 
-    @with_store
     async def test_instants_come_back_exact(self, store: Store) -> None:
         at = T0 + 0.1 + 2**-20
         await store.write([new_run(created_at=at, due_at=at, started_at=at)])
-        row = await store.get_run("r")
-        assert row is not None
+        row = await row_of(store, "r")
         assert (row.created_at, row.due_at, row.started_at) == (at, at, at)
 
-    @with_store
     async def test_append_of_no_events_changes_the_summary(self, store: Store) -> None:
         await store.write([new_run()])
         row = run_row(due_at=T0 + 5, status=RunStatus.SUSPENDED)
         assert await store.write([Append(row, (), 1)]) == [OK]
         assert await store.get_run("r") == row
 
-    @with_store
     async def test_append_leaves_what_creation_fixed(self, store: Store) -> None:
         await store.write([new_run(tags=(("a", "b"),), resource_id="cart")])
         changed = run_row(
@@ -237,22 +208,18 @@ class Writing(Conformance):
         assert await store.write([Append(changed, (completed("r", 2),), 1)]) == [OK]
         assert await store.get_run("r") == run_row(seq=2, tags=(("a", "b"),), resource_id="cart")
 
-    @with_store
     async def test_append_to_no_run_is_fenced(self, store: Store) -> None:
         assert await store.write([step_forward(run_row())]) == [FENCED]
         assert await store.read_events("r") == []
 
-    @with_store
     async def test_append_at_another_seq_is_fenced(self, store: Store) -> None:
         await store.write([new_run()])
         assert await store.write([step_forward(run_row())]) == [OK]
         assert await store.write([step_forward(run_row())]) == [FENCED]
         assert await store.write([step_forward(run_row(seq=7))]) == [FENCED]
-        row = await store.get_run("r")
-        assert row is not None
+        row = await row_of(store, "r")
         assert row.seq == len(await store.read_events("r")) == 2
 
-    @with_store
     async def test_append_with_an_older_token_is_fenced(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run()])
@@ -260,12 +227,10 @@ class Writing(Conformance):
         assert await store.write([step_forward(run_row())]) == [FENCED]
         assert await store.write([step_forward(claim.row)]) == [OK]
 
-    @with_store
     async def test_append_with_a_token_of_the_future_is_fenced(self, store: Store) -> None:
         await store.write([new_run()])
         assert await store.write([step_forward(run_row(token=1))]) == [FENCED]
 
-    @with_store
     async def test_a_terminal_status_never_changes(self, store: Store) -> None:
         ended = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
         for status in ended:
@@ -280,7 +245,6 @@ class Writing(Conformance):
                 ]
             assert await store.get_run(status.value) == item.row
 
-    @with_store
     async def test_a_fenced_item_does_not_fail_the_others(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b"), new_run("c")])
         batch = [
@@ -294,7 +258,6 @@ class Writing(Conformance):
         counts = [len(await store.read_events(run_id)) for run_id in ("a", "b", "nobody", "c")]
         assert counts == [2, 1, 0, 2]
 
-    @with_store
     async def test_two_appends_of_one_run_in_a_batch(self, store: Store) -> None:
         await store.write([new_run()])
         first = step_forward(run_row())
@@ -303,15 +266,12 @@ class Writing(Conformance):
         assert await store.write([third, fourth, fourth]) == [OK, OK, FENCED]
         assert [event.seq for event in await store.read_events("r")] == [1, 2, 3, 4, 5]
 
-    @with_store
     async def test_a_wide_append_is_whole_and_in_order(self, store: Store) -> None:
         await store.write([new_run()])
         assert await store.write([step_forward(run_row(), 2500)]) == [OK]
-        loaded = await store.load("r")
-        assert loaded is not None
+        loaded = await whole(store, "r")
         assert [event.seq for event in loaded.events] == list(range(1, 2502))
 
-    @with_store
     async def test_an_append_may_give_the_run_back(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker("w2"))
@@ -321,7 +281,6 @@ class Writing(Conformance):
         [again] = await store.claim("w2", times=Moment(T0))
         assert (again.row.worker_id, again.row.token, again.row.seq) == ("w2", 2, 2)
 
-    @with_store
     async def test_of_concurrent_appends_one_wins(self, store: Store) -> None:
         await store.write([new_run()])
         results = await asyncio.gather(*(store.write([step_forward(run_row())]) for _ in range(8)))
