@@ -111,37 +111,22 @@ class Committer:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
             answer = asyncio.ensure_future(write)
         except BaseException as error:  # noqa: BLE001 - a store may raise at once
-            self._settle(runs, self._meaning(error))
+            if not isinstance(error, Exception):
+                # A signal handler did. The loop raises it: from here it would end the task of a
+                # step, which asyncio reports as well.
+                self._loop.call_soon(_raise, error)
+            self._settle(runs, _meaning(error))
             return
         if answer.done():
-            self._settle(runs, self._result(answer))
+            self._settle(runs, _result(answer))
         else:
             self._writing = answer
             answer.add_done_callback(partial(self._written, runs))
 
     def _written(self, runs: list[Writer], answer: asyncio.Future[list[Written]]) -> None:
         self._writing = None
-        self._settle(runs, self._result(answer))
+        self._settle(runs, _result(answer))
         self._write()
-
-    def _result(self, answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
-        try:
-            return answer.result()
-        except BaseException as error:  # noqa: BLE001 - whatever it was, no run may wait for ever
-            return self._meaning(error)
-
-    def _meaning(self, error: BaseException) -> Exception:
-        """Return what an error of the store means for the runs of a batch."""
-        if isinstance(error, GorkflowError):
-            return error
-        if isinstance(error, Exception):
-            logger.error("the store failed in a way it should not", exc_info=error)
-            return StoreError(f"the store failed: {error!r}")
-        if not isinstance(error, asyncio.CancelledError):
-            # A signal handler raised it meanwhile. The loop raises it: from here it would end the
-            # task of a step, which asyncio reports as well.
-            self._loop.call_soon(_raise, error)
-        return StoreError("the program was stopped while this was written; it may be recorded")
 
     def _collect(self) -> tuple[list[Writer], list[Transition]]:
         ready, self._ready = self._ready, {}
@@ -190,6 +175,21 @@ def _check_events(item: Transition) -> None:
         f"run {item.row.run_id!r} continues with the events {first} to {last}, but got "
         f"{[event.seq for event in events][:20]!r}; this is a bug in gorkflow, please report it"
     )
+
+
+def _result(answer: asyncio.Future[list[Written]]) -> list[Written] | Exception:
+    error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
+    return answer.result() if error is None else _meaning(error)
+
+
+def _meaning(error: BaseException) -> Exception:
+    """Return what an error of the store means for the runs of a batch."""
+    if isinstance(error, GorkflowError):
+        return error
+    if isinstance(error, Exception):
+        logger.error("the store failed in a way it should not", exc_info=error)
+        return StoreError(f"the store failed: {error!r}")
+    return StoreError("the program was stopped while this was written; it may be recorded")
 
 
 def _raise(error: BaseException) -> NoReturn:
