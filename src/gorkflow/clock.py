@@ -104,7 +104,7 @@ class SystemClock:
 
 
 class _Alarm:
-    """A timer that goes by the time of day.
+    """A timer that follows the time of day.
 
     The loop's own timers stand still while the machine sleeps, and know nothing of a clock that is
     set; so a long wait is cut into short ones, and the time looked at in between.
@@ -177,7 +177,7 @@ class Times:
         self.moved = 0.0
         """Seconds by which the time of day was set ahead so far, over all; below 0: back."""
         self.when_moved: Callable[[], object] | None = None
-        """Called when that was noticed, in whichever thread did."""
+        """Called when that was noticed, in the thread that noticed it."""
         self.is_virtual: bool = getattr(clock, "is_virtual", False)
         self._ahead = self._read()[0] - clock.monotonic()
 

@@ -140,7 +140,7 @@ class Outputs:
                 )
             raise UnavailableError(
                 f"step {self._step_id!r} may not read {node_id!r}: declare it, "
-                f"@step(reads=({_variable(node)},)), so that it is checked and kept at hand"
+                f"@step(reads=({_variable(node)},)), so that its output is checked and loaded"
             )
         outcome = self._host.outcome_of(node_id)
         if outcome is None:

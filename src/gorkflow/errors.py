@@ -4,7 +4,7 @@
   x StepInvalidError            ``@step`` can't make a step of this
   x WorkflowInvalidError        a workflow can't be built; lists every problem
   x InputInvalidError           the input of a run does not validate; nothing was stored
-  x UnavailableError            an output that a step asked for can't be had
+  x UnavailableError            an output that a step asked for is not available
   x ValueInvalidError           a value that can't cross a step boundary
     + EncodingError             not representable as strict JSON
     + StepValueError           does not match the annotation

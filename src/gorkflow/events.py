@@ -339,7 +339,7 @@ class Expanded(Event, frozen=True):
     kind = "expanded"
     count: int
     keys: tuple[str, ...] | None
-    """As they stand in paths, one per item; ``None``: the items go by their number, from 0."""
+    """As they stand in paths, one per item; ``None``: the items are numbered, from 0."""
 
 
 class Timed(Event, frozen=True):

@@ -5,8 +5,8 @@ for thousands, a worker says at each call how many it holds, and a dead worker h
 
 The number that starts within a time is a sliding-window log (B. Liu et al., "Rate limiting", the
 "sliding log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per`` seconds.
-A token bucket would let twice as many pass after a pause, which services refuse that count by
-windows.
+A token bucket would let twice as many pass after a pause. Services that count by windows reject
+these.
 Starts that lie close together are kept as one entry, which leaves the window as late as its latest
 start: so the log has at most 65 entries, and errs by less than 1/64 of ``per``, to the safe side.
 

@@ -1,8 +1,8 @@
 """The state of a run, as its steps change it: overlays, and what becomes of two of them. Pure.
 
 An overlay holds what was written since some point, by key: never a copy of what was there before.
-Each parallel branch writes into one of its own, which is laid over that of the block around it when
-the block completes. So what a step sees of a key is read through the overlays around it, innermost
+Each parallel branch writes into one of its own, which is merged into that of the block around it
+when the block completes. So what a step sees of a key is read through the overlays around it, innermost
 first; a branch costs nothing until it writes, and a join costs what was written.
 
 A write is absolute (``set``, ``delete``) or relative (``incr``, ``append``).

@@ -183,7 +183,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
     _compiled: dict[Any, Definition]
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: other workflows and runs share this one.
+        """Reject it: other workflows and runs share this one.
 
         Raises:
             AttributeError: If it is called at all.

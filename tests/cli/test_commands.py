@@ -284,7 +284,7 @@ def test_show_tells_failures_apart(invoke: Invoke):
     assert "raise NonRetryableError" not in text
     invoke("run", "flows.py:tolerant", "--run-id", "t")
     text = invoke("runs", "show", "t", "--traceback").stdout
-    assert "\nfailures that the run got over:\n  bad  step_failed" in text
+    assert "\nfailures that the run handled:\n  bad  step_failed" in text
     assert "\n        raise NonRetryableError" in text
     good, bad = shown(invoke, "t")["output"]
     assert good == {"status": "completed", "path": "good", "value": 1}

@@ -251,6 +251,6 @@ def test_a_signal_is_sent_from_the_command_line(place: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, told = stop(process)
     assert look(place, "a").output == 3
-    assert "signal 'more' (message 1) is refused" in told
+    assert "signal 'more' (message 1) is rejected" in told
     done = gorkflow_in(place, "runs", "send", "a", "more", *args)
     assert (done.returncode, "has ended (completed)" in done.stderr) == (5, True)

@@ -329,7 +329,7 @@ async def test_a_payload_that_does_not_fit_leaves_the_run_waiting(
         bad = Message(0, handle.run_id, "signal", "approved", 0.0, b'{"wrong":1}')
         with caplog.at_level(logging.ERROR):
             await engine.store.post(bad)  # by somebody who did not know the type
-            await until(lambda: "is refused" in caplog.text, "the refusal")
+            await until(lambda: "is rejected" in caplog.text, "the refusal")
         await reaches(engine, handle.run_id, RunStatus.SUSPENDED)
         await handle.send(approved, Verdict(by="ann"))
         assert await handle.result() == "8 by ann"

@@ -4,7 +4,7 @@ The blocks of a page run in order, in one module, in an empty folder, with `awai
 top level. A block after the comment `<!-- file: NAME -->` is a file of its own, which is there when
 the others run. One after `<!-- no-run: why -->` is left out.
 
-A line with the comment `# refused` is one that type checkers refuse.
+A line with the comment `# rejected` is one that type checkers reject.
 """
 
 import ast
@@ -230,7 +230,7 @@ def check_types(found: list[tuple[str, int, str]], folder: Path) -> None:
         (path.name, number)
         for path in folder.glob("*.py")
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if "# refused" in line
+        if "# rejected" in line
     }
     # Pages may await at the top level, as a notebook does.
     errors = {

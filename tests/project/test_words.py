@@ -18,8 +18,8 @@ BANNED = re.compile(
     r"\b(?:carr(?:y|ies|ied|ying)|tell(?:s|ing)?|told|shall|whoever|whatever|(?:some|no)body"
     r"|g[ai]v(?:e|es|en|ing) back|let(?:s|ting)? go|(?:go(?:es|ing)?|went|gone) on"
     r"|t(?:ake|akes|aken|aking|ook) note|l[ai]y(?:s|ing)?|laid|refus(?:e|es|ed|ing|als?)|whichever"
-    r"|g[ai]v(?:e|es|en|ing) up|hand(?:s|ed|ing)? on|at hand|be had|without a word|g[eo]ts? (?:over|past)"
-    r"|(?:go|goes|went) by|(?:of|code) (?:ours|theirs)|the (?:former|latter)|not any(?: longer)?"
+    r"|g[ai]v(?:e|es|en|ing) up|hand(?:s|ed|ing)? on|at hand|be had|without a word"
+    r"|g[eo]ts? (?:over|past)|(?:go|goes|went) by|(?:of|code) (?:ours|theirs)|the (?:former|latter)"
     r"|(?<!there )(?<!There )(?:is|are|was|were) no(?! (?:longer|more|later)\b))\b",
     re.IGNORECASE,
 )
@@ -132,7 +132,9 @@ def test_english_is_plain():
         "The engine carries it.",
         "They are told so.",
         "The runs go on.",
-        "so " * 26,
+        "It refuses the value.",
+        "The others are given up.",
+        "so " * 21,
     ],
 )
 def test_rules_find(text: str):
@@ -140,7 +142,7 @@ def test_rules_find(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["What next?", "`Who is no one` runs.", "It is no longer there.", "so " * 25]
+    "text", ["What next?", "`Who is no one` runs.", "It is no longer there.", "so " * 20]
 )
 def test_rules_allow(text: str):
     assert not list(wrong(text))

@@ -392,7 +392,7 @@ def test_a_file_from_before_the_first_release_is_refused_in_one_line(path, versi
 
 def test_a_failing_schema_changes_nothing(path, monkeypatch):
     monkeypatch.setattr(_schema, "statements", lambda: ("CREATE TABLE a (x)", "CREATE TABLE a (x)"))
-    with pytest.raises(StoreError, match="refused the statement"):
+    with pytest.raises(StoreError, match="rejected the statement"):
         with_store(path, nothing)
     assert sql(path, "SELECT name FROM sqlite_schema") == []
 

@@ -321,7 +321,7 @@ def _queued(step: StepExecution) -> str:
 
 def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:
     parts: list[list[str]] = []
-    for title, handled in (("failures", False), ("failures that the run got over", True)):
+    for title, handled in (("failures", False), ("failures that the run handled", True)):
         found = [failure for failure in run.failures if failure.handled is handled]
         if found:
             lines = [f"{title}:"]

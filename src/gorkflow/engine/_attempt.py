@@ -311,7 +311,7 @@ class Attempt(Call):
         }
 
     def _deadline(self) -> datetime | None:
-        """Return when the attempt times out, or what is around it, whichever is first."""
+        """Return the earliest end of the attempt and of all nodes around it."""
         timeout = self.command.spec.timeout
         own = None if timeout is None else self._began_at + timeout
         both = [at for at in (own, self.due) if at is not None]

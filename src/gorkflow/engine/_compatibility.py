@@ -241,7 +241,7 @@ _ALIKE: tuple[Callable[[ArmSpec], Hashable], ...] = (
 def places(then: DecisionSpec, now: NodeSpec | None) -> list[int | None]:
     """Return, for each condition of a run, the one of the code that stands for it.
 
-    That is the one of its name, wherever it stands now; several of one name go by their order. If
+    That is the one of its name, wherever it stands now; several of one name keep their order. If
     one of each is left, it was renamed.
 
     Args:

@@ -189,7 +189,7 @@ def _left_thread(
 
 
 class _InProcess:
-    """A plain function in a process of ours, which is killed to stop it."""
+    """A plain function in one of our processes, which is killed to stop it."""
 
     def __init__(self, job: bytes, report: Report, executors: Executors) -> None:
         self._job = job
@@ -242,7 +242,7 @@ class _Elsewhere:
         self._future.add_done_callback(self._done)
 
     def _done(self, future: Future[bytes]) -> None:
-        """Take the result, in whichever thread the executor calls back."""
+        """Take the result, in the thread in which the executor calls back."""
         self._future = None  # it keeps its callbacks, and so us
         self._executors.post_result(future.result, self._report)
 

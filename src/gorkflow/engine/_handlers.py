@@ -107,7 +107,7 @@ class Handlers:
         """The turn of the task that takes more handlers; ``None``: the next one needs a task."""
 
     def start(self, handler: Handler) -> None:
-        """Have a handler called: in the task at hand, or in a new one."""
+        """Have a handler called: in the open task, or in a new one."""
         if self._open is not None:
             self._open.add(handler)
         else:
@@ -172,7 +172,7 @@ class Handlers:
 
 
 class _Marks(NamedTuple):
-    """What a handler changes that leaves something in its task."""
+    """The traces that a handler leaves in its task."""
 
     variables: list[object]
     """The map of context variables, to which a context refers. To set one makes a new map."""

@@ -30,7 +30,7 @@ _CHANCE = 1 / 12  # of the lease: what a heartbeat gets at the least before step
 class _Moment(NamedTuple):
     """A moment by two clocks: the loop's, and the time of day.
 
-    Others judge by the latter, which moves while the machine sleeps; but it may be set back.
+    Others judge by the time of day, which moves while the machine sleeps, and may be set back.
     """
 
     loop: float

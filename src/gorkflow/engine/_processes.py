@@ -4,16 +4,17 @@ Theory of operation
 -------------------
 A process is a fresh interpreter (never a fork: threads and event loops don't survive one) that
 talks with us over a socket, in frames: a letter, a length, a body. It gets jobs, and answers with
-``began``, log records, progress and the result. A thread of ours waits for these, so that the event
+``began``, log records, progress and the result. One of our threads waits for these, so that the event
 loop has nothing to do with it.
 
 It is the leader of a process group of its own: what a step starts dies with it when it is killed,
 and Ctrl-C in the terminal is our business alone.
 
 When we die, it dies, so no step of a run that another worker takes over is still running. Our ends
-of the socket and of a pipe, the lifeline, close then. On Linux the kernel kills the group for the
-latter, even if it is busy; elsewhere a thread of it does for the former, if the step lets threads
-run. A fork of ours (a pool of the program's, say) must not keep these ends open: it closes them.
+of the socket and of a pipe, the lifeline, close then. On Linux, the closed
+lifeline makes the kernel kill the group, even if it is busy. Elsewhere the closed socket makes one
+of its threads do it, if the step lets threads run. A fork of our program must not keep these ends
+open: it closes them.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _unsaid(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return the traceback of an exception, and of those behind it, without frames of ours."""
+    """Return the traceback of an exception, and of those behind it, without our own frames."""
     told = traceback.TracebackException(type(error), error, error.__traceback__)
     todo: list[traceback.TracebackException | None] = [told]
     while todo:
@@ -176,7 +176,7 @@ def _traceback(error: BaseException) -> str:
 def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
     """Return an exception for a log record.
 
-    The frames of ours at its beginning are taken off: a log that keeps its records would keep the
+    Our own frames at its beginning are taken off: a log that keeps its records would keep the
     run with them.
     """
     found = error.__traceback__

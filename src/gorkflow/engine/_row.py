@@ -1,4 +1,4 @@
-"""The row of a run: its summary after a transition, and the errors for one that was refused."""
+"""The row of a run: its summary after a transition, and the errors for one that was rejected."""
 
 from __future__ import annotations
 

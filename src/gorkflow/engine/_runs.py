@@ -39,7 +39,7 @@ class Runs:
         drivers: takes the runs that this engine owns, by id.
         max_runs: runs that may be live at a time; the others wait. ``None``: no limit.
         own: takes the definitions of runs that leave.
-        dropped: called with a run that this engine gave up though the store has it as ours.
+        dropped: called with a run that this engine abandoned though the store has it as ours.
         room: called when a run has left and none that waits here took its place.
     """
 
@@ -163,7 +163,7 @@ class Runs:
                 return
 
     def ended(self, driver: Driver) -> None:
-        """Forget a run that has ended or was given up, and let the next one begin."""
+        """Forget a run that has ended or was abandoned, and let the next one begin."""
         if self.drivers.get(driver.run_id) is not driver:
             return
         del self.drivers[driver.run_id]
@@ -256,7 +256,7 @@ class Runs:
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
     def let_go(self) -> list[asyncio.Task[None]]:
-        """Give up every run; return the tasks of handlers that were cancelled, now or before."""
+        """Abandon every run; return the tasks of handlers that were cancelled, now or before."""
         for driver in list(self.drivers.values()):
             driver.close(EngineClosedError(LEFT))
         return [*self._cleaning]

@@ -77,7 +77,7 @@ class Timers:
         self._set_by_day(_TURN, due, fired)
 
     def clock_was_set(self, by: float) -> None:
-        """Set anew what goes by the time of day. The run's turn comes no later by it.
+        """Set the timers anew that follow the time of day. The run's turn comes no later by it.
 
         Args:
             by: seconds by which it was set ahead; below 0: back.

@@ -249,7 +249,7 @@ class Countdown:
 
 
 def holder(thread: int) -> Holder | None:
-    """Return the step whose code holds an event loop; ``None``: none does, or code of ours.
+    """Return the step whose code holds an event loop; ``None``: none does, or our own code.
 
     Args:
         thread: the identifier of the loop's thread.

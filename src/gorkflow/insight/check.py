@@ -339,7 +339,7 @@ def _queueing(place: Place, limit: Limit) -> Iterator[Advice]:
         text = f"its {what} run one after another"
     else:
         beside = "all" if side_by_side is None else str(side_by_side)
-        text = f"only {places} of its {what} get past it at a time, though {beside} could run"
+        text = f"only {places} of its {what} pass it at a time, though {beside} could run"
     yield Advice(
         "shared-limit",
         place.path,

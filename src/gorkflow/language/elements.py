@@ -28,7 +28,7 @@ _MADE = "&?*@"
 
 
 class Passthrough(Node[T, T], Element, Generic[T]):
-    """A node that hands its input on. Made by ``passthrough``."""
+    """A node that passes its input on. Made by ``passthrough``."""
 
     __slots__ = ("annotation",)
 
@@ -44,7 +44,7 @@ class Passthrough(Node[T, T], Element, Generic[T]):
         return (("value", self.annotation),)
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
-        """Check that it takes a value, which it hands on."""
+        """Check that it takes a value, which it passes on."""
         walk.fit(self.id, self.inputs, value)
         walk.record.outputs[place.at(self.id)] = self.annotation
         return Value(self.annotation, sources=(self.id,), ids=value.ids | {self.id})
@@ -58,12 +58,12 @@ class Passthrough(Node[T, T], Element, Generic[T]):
         return Passthrough(self.annotation, node_id)
 
     def __repr__(self) -> str:
-        """Return the id and what it hands on."""
+        """Return the id and the type that it passes on."""
         return f"<passthrough {self.id!r} of {describe(self.annotation)}>"
 
 
 def passthrough(annotation: type[T], /, *, id: str = "passthrough") -> Passthrough[T]:
-    """Return a node that hands its input on, to keep it beside the results of other branches.
+    """Return a node that passes its input on, to keep it beside the results of other branches.
 
     Example:
         from gorkflow import Workflow, passthrough, run, step

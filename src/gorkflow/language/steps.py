@@ -143,7 +143,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: workflows share their steps.
+        """Reject it: workflows share their steps.
 
         Raises:
             AttributeError: If it is called at all.

@@ -20,7 +20,7 @@ class Asking(Frame):
     """A mixin: a node that asks something at its own path, before or between its children.
 
     While it asks, nothing runs inside it. The question does no work that is worth waiting for, so
-    it is withdrawn in either strength of a stop. An answer that can't be had fails the node.
+    it is withdrawn in either strength of a stop. A node without an answer fails.
     """
 
     __slots__ = ()

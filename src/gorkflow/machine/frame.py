@@ -9,7 +9,7 @@ those ancestors that it decides: never the whole graph.
 
 Stopping comes from above, in two strengths. ``drain``: what runs may finish, nothing new starts.
 ``cancel``: everything ends now. A frame with the order ``cancel`` has ended when the call returns
-(the handler that still runs is stopped by the driver, and what it may yet say is refused). A frame
+(the driver stops the handler that still runs, and its late answer is rejected). A frame
 with the order ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
 overrides it. Nothing starts in a frame that is stopping.
 """
@@ -267,7 +267,7 @@ class Frame:
         raise NotImplementedError
 
     def receive(self, event: ev.Event) -> None:
-        """Take an event about this node. Those of no meaning here are refused."""
+        """Take an event about this node. Events without a meaning here are rejected."""
         raise HistoryError(
             self.machine.run_id,
             f"event {event.seq} ({event.kind}) of run {self.machine.run_id!r} can't happen at "

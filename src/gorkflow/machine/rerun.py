@@ -56,7 +56,7 @@ def results(history: History, events: Sequence[ev.Event]) -> dict[str, Result]:
     """Return what a run completed, by path: the exact bytes, never re-encoded.
 
     A failure that ``continue_on_error`` made into ``None`` is not a result, nor is one that a join
-    got over: what failed runs again. Nor is a result that was undone, or should have been: whether
+    handled: what failed runs again. Nor is a result that was undone, or should have been: whether
     that worked or not, nothing can be built on it.
     """
     return {path: _result(done, events[done.seq - 1]) for path, done in history.done.items()}

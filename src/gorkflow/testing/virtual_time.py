@@ -41,7 +41,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 """The default start of virtual time."""
 _LATEST = 221_845_392_000.0  # the year 9000
 in_handler: ContextVar[bool] = ContextVar("gorkflow_in_handler", default=False)
-"""True in a step's handler that a scheduler of ours watches."""
+"""True in a step's handler that one of our schedulers watches."""
 
 _NEVER = 10 * 365 * 86_400.0
 _RESOLUTION = 1e-6  # seconds: a float that counts since 1970 can't tell 1e-9, asyncio's own, apart
@@ -145,7 +145,7 @@ class VirtualClock:
 
 
 class _Alarm:
-    """A timer that goes by the time of day, and is set anew when that is."""
+    """A timer that follows the time of day, and is set anew when that is."""
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ class Compiler:
         if origin in _QUALIFIERS:
             return self.kind(args[0], bound)
         if origin is type or origin is abc.Callable:
-            raise Misfit("a class or function can't be kept; hand on its name")
+            raise Misfit("a class or function can't be kept; pass its name")
         found = self._container(origin, args, bound) or SCALARS.get(origin)
         if found is not None or not isinstance(origin, type):
             return found or self._unknown(annotation)

@@ -38,7 +38,7 @@ class Foreign(Kind):
         if hasattr(annotation, "get_secret_value"):
             raise Misfit(MASKED)
         none = Misfit(
-            f"no value of {name} can be read back; keep it elsewhere and hand on where, or its "
+            f"no value of {name} can be read back; keep it elsewhere and pass its place, or its "
             "fields in a model or dataclass"
         )
         try:
@@ -75,7 +75,7 @@ class Foreign(Kind):
                 raise refused from None
             raise Misfit(f"a {type_name(value)} can't be written: {text_of(error)}") from None
         if not is_same:
-            raise Misfit(f"a {type_name(value)} does not come back as it was; hand on a text")
+            raise Misfit(f"a {type_name(value)} does not come back as it was; pass a text")
         record = {MARK: f"{self.name}()", VALUE: self._free.dump(inner, writing)}
         return record if is_strict else {**record, _LAX: True}
 

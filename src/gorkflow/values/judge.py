@@ -32,8 +32,8 @@ def refusal(misfit: Misfit) -> StepValueError | EncodingError:
 def too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
     found = "more" if size is None else f"{size:,} bytes"
     return PayloadTooLargeError(
-        f"it is {found} as JSON, over the limit of {limit:,} bytes; store it elsewhere and hand on "
-        "where, or raise Engine(max_payload=…)"
+        f"it is {found} as JSON, over the limit of {limit:,} bytes; store it elsewhere and pass "
+        "its place, or raise Engine(max_payload=…)"
     )
 
 

@@ -31,7 +31,7 @@ MAX_DEPTH: Final = 100
 """Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30
 """Levels from which on a record is read back before it is kept: one may nest several times."""
-MASKED: Final = "a secret would be masked; hand on what it is stored under, not the secret"
+MASKED: Final = "a secret would be masked; pass the name it is stored under, not the secret"
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
 _CALM = 2**20  # bytes, from which on shared parts are remembered
 _WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit

@@ -70,7 +70,7 @@ def translated(path: str) -> Generator[None, None, None]:
         # SQLITE_IOERR_WRITE and the like: the part after SQLITE_ names the family.
         name = getattr(error, "sqlite_errorname", "")
         family = name.removeprefix("SQLITE_").partition("_")[0]
-        cls, text = _MEANINGS.get(family, (StoreError, "refused the statement"))
+        cls, text = _MEANINGS.get(family, (StoreError, "rejected the statement"))
         raise cls(f"the store {path!r} {text} ({name or 'SQLite'}: {error})") from error
     except OSError as error:
         raise StoreUnavailableError(

@@ -244,7 +244,7 @@ class WorkerLocks:
 
     def __init__(self, folder: Path) -> None:
         self.machine = machine()
-        """Where these locks say who lives."""
+        """The machine on which these locks show who lives."""
         self._folder = folder
         self._held: dict[str, _Handle] = {}
 
