@@ -2,8 +2,8 @@
 
 An overlay holds what was written since some point, by key: never a copy of what was there before.
 Each parallel branch writes into one of its own, which is merged into that of the block around it
-when the block completes. So what a step sees of a key is read through the overlays around it, innermost
-first; a branch costs nothing until it writes, and a join costs what was written.
+when the block completes. So a step reads a key through the overlays around it, innermost first. A
+branch costs nothing until it writes, and a join costs what was written.
 
 A write is absolute (``set``, ``delete``) or relative (``incr``, ``append``).
 Values are JSON texts. They are not looked into, but for sums, and to compare two that differ.

@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A process is a fresh interpreter (never a fork: threads and event loops don't survive one) that
 talks with us over a socket, in frames: a letter, a length, a body. It gets jobs, and answers with
-``began``, log records, progress and the result. One of our threads waits for these, so that the event
-loop has nothing to do with it.
+``began``, log records, progress and the result. One of our threads waits for these, so that the
+event loop has nothing to do with it.
 
 It is the leader of a process group of its own: what a step starts dies with it when it is killed,
 and Ctrl-C in the terminal is our business alone.
