@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from gorkflow import flow
 from gorkflow.codec import canonical
-from gorkflow.language.callables import Condition
 from gorkflow.language.elements import Chain, tree_of
 from gorkflow.language.options import StepDefaults, merged
+from gorkflow.language.signature import Condition
 from gorkflow.language.steps import Step
 from gorkflow.language.typecheck import NOTHING, Place, Value, Walk
 

@@ -13,7 +13,6 @@ from gorkflow._text import brief, suggesting_option
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.language._overloads import NONE, Arms_co, ChoosingMethods, FluentMethods
-from gorkflow.language.callables import is_inside, warn
 from gorkflow.language.decisions import Arm, make_arm, make_choice
 from gorkflow.language.elements import (
     duplicates,
@@ -35,6 +34,7 @@ from gorkflow.language.options import (
     timeout_of,
     unknown_options,
 )
+from gorkflow.language.signature import is_inside, warn
 from gorkflow.language.typecheck import NOTHING, Element, Place, Value, Walk, ids_of, seen_of
 from gorkflow.node import In_contra, Node, Out_co
 

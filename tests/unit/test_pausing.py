@@ -199,9 +199,15 @@ TOO_LATE = datetime.max.replace(tzinfo=UTC)
         (lambda: orders.sleep(until=TOO_LATE), "until must be at most 100 years from now"),
         (lambda: orders.sleep(10**400), "a sleep must be at most 100 years; it is in seconds: 1"),
         (lambda: orders.sleep(10**5000), "in seconds: an int of too many digits"),
-        (lambda: orders.sleep(prepare), "a sleep takes a plain function that returns seconds or"),
-        (lambda: orders.sleep(slow(Order(id=1))), "the function of a sleep was called; give the"),
-        (lambda: orders.sleep(until=pause), "'pause' must return a datetime with a time zone for"),
+        (
+            lambda: orders.sleep(prepare),
+            "the time of a sleep must be a function that returns seconds or",
+        ),
+        (lambda: orders.sleep(slow(Order(id=1))), "the time of a sleep was called; give the"),
+        (
+            lambda: orders.sleep(until=pause),
+            "until 'pause' must return a datetime with a time zone, not",
+        ),
         (lambda: orders.sleep(lambda a, b: 1), "takes 2 inputs (a: Any, b: Any), but gets one"),
         (lambda: nothing.sleep(pause), "'pause' takes order: Order, but the workflow has no"),
         (

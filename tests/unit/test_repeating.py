@@ -91,7 +91,7 @@ def is_word(word: str) -> bool:
         (lambda: start.loop(name, until=done, max_iterations=3), "in a loop a node gets what it"),
         (lambda: start.loop(maybe, until=done, max_iterations=3), "may get None from 'maybe'"),
         (lambda: start.loop(inc, until=is_word, max_iterations=3), "takes word: str"),
-        (lambda: start.loop(inc, until=key_of_bytes, max_iterations=3), "must return bool"),
+        (lambda: start.loop(inc, until=key_of_bytes, max_iterations=3), "must return a bool"),
         (lambda: start.loop(inc, until=lambda: 1, max_iterations=0), "max_iterations must be"),
         (lambda: start.loop(inc, until=done, max_iterations=2.5), "whole number of 1 or more"),
         (lambda: start.loop(inc, until=True, max_iterations=3), "must be a function that returns"),
@@ -110,7 +110,7 @@ def test_an_option_of_a_loop_that_is_misspelled_is_named():
     assert list(error.value.problems) == [
         "unknown option 'untill'; did you mean 'until'?",
         "unknown option 'max_iteration'; did you mean 'max_iterations'?",
-        "a condition must be a function that returns a bool, not None",
+        "the condition must be a function that returns a bool, not None",
         "max_iterations must be a whole number of 1 or more, not None",
     ]
 

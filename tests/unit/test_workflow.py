@@ -266,9 +266,11 @@ def test_a_condition_is_checked_by_its_annotations():
         return ""
 
     assert "takes stock: Stock" in problem_of(lambda: orders.when(of_stock, check).otherwise(quote))
-    assert "must return bool, not str" in problem_of(lambda: orders.then_if(says_text, prepare))
+    assert "must return a bool, not str" in problem_of(lambda: orders.then_if(says_text, prepare))
     assert "must be a function" in problem_of(lambda: orders.then_if(True, prepare))
-    assert "is not a condition" in problem_of(lambda: orders.then_if(check, prepare))
+    assert "the condition must be a function that returns a bool" in problem_of(
+        lambda: orders.then_if(check, prepare)
+    )
 
 
 def test_wide_blocks_have_short_messages():

@@ -35,8 +35,8 @@ from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.flow import template_of, undone_path
-from gorkflow.language.callables import is_async_function, unwrapped
 from gorkflow.language.placement import PROCESS
+from gorkflow.language.signature import is_async_function, unwrapped
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
 

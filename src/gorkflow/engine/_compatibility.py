@@ -42,7 +42,7 @@ from gorkflow.machine.history import read
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
-    from gorkflow.language.callables import Condition
+    from gorkflow.language.signature import Condition
     from gorkflow.machine.reach import Reach
 
 _NOTHING: Any = object()

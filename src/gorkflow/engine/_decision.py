@@ -27,7 +27,7 @@ from gorkflow.model import FailureCode
 if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
     from gorkflow.engine._call import Owner
-    from gorkflow.language.callables import Condition
+    from gorkflow.language.signature import Condition
 
 logger = logging.getLogger("gorkflow.step")
 

@@ -34,8 +34,8 @@ from gorkflow.flow import (
     WorkflowSpec,
     undo_path,
 )
-from gorkflow.language.callables import unwrapped
 from gorkflow.language.functions import steps_called_by, unrecorded
+from gorkflow.language.signature import unwrapped
 from gorkflow.policy import Limit, RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
 from gorkflow.flow import MapSpec, ParallelSpec
-from gorkflow.language.callables import Condition, key_problems
 from gorkflow.language.elements import node_problems
 from gorkflow.language.options import chosen_id, is_count, timeout_of
+from gorkflow.language.signature import Condition, asked_function
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.policy import Join, OnFailure
 
@@ -172,12 +172,12 @@ def make_map(
     if rule.percent == 100:
         problems.append(f"join {rule} could never fail; write join='settled'")
     seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
-    bad_key = [] if key is None else key_problems(key)
-    problems += bad_key
+    function = None
+    if key is not None:
+        function = asked_function(problems, key, "the key", str | int, "a str or int")
     map_id = chosen_id("map", id, "" if bad else f"*{node.id}", problems)
-    if bad or bad_key:
+    if bad or (function is None and key is not None):
         return None
-    function = None if key is None else Condition(key)
     return Map(map_id, node, function, rule, on_failure, max_concurrency, seconds)
 
 

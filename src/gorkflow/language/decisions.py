@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from gorkflow._text import brief
 from gorkflow.annotations import describe, fits, union_of
 from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec
-from gorkflow.language.callables import Condition, condition_problems
 from gorkflow.language.elements import UNSET, node_problems
 from gorkflow.language.options import chosen_id, is_count
+from gorkflow.language.signature import Condition, asked_function
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk, fit_problems
 
 if TYPE_CHECKING:
@@ -162,20 +162,22 @@ def make_choice(
 
 def make_arm(problems: list[str], condition: Any, node: Any) -> Arm | None:
     """Return an arm of a choice, or ``None`` if it can't be made; add its problems."""
-    bad = condition_problems(condition) + node_problems((node,))
+    function = asked_function(problems, condition, "the condition", bool, "a bool")
+    bad = node_problems((node,))
     problems += bad
-    return None if bad else Arm(Condition(condition), node)
+    return None if bad or function is None else Arm(function, node)
 
 
 def make_loop(
     problems: list[str], *, node: Any, until: Any, max_iterations: Any, id: Any
 ) -> Loop | None:
     """Return a loop, or ``None`` if it can't be made; add its problems."""
-    bad = node_problems((node,)) + condition_problems(until)
+    bad = node_problems((node,))
     problems += bad
+    function = asked_function(problems, until, "the condition", bool, "a bool")
     if not is_count(max_iterations):
         problems.append(
             f"max_iterations must be a whole number of 1 or more, not {brief(max_iterations)}"
         )
     loop_id = chosen_id("loop", id, "" if bad else f"@{node.id}", problems)
-    return None if bad else Loop(loop_id, node, Condition(until), max_iterations)
+    return None if bad or function is None else Loop(loop_id, node, function, max_iterations)

@@ -23,7 +23,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from gorkflow.language.callables import PACKAGE, unwrapped
+from gorkflow.language.signature import PACKAGE, unwrapped
 from gorkflow.language.steps import Step
 
 if TYPE_CHECKING:

@@ -13,12 +13,11 @@ from msgspec import Struct
 
 from gorkflow._durations import due_of, seconds_of
 from gorkflow._text import brief
-from gorkflow.annotations import describe, fits
 from gorkflow.codec import codec_of
 from gorkflow.flow import SleepSpec, TimeSpec, WaitSpec
-from gorkflow.language.callables import Condition
 from gorkflow.language.elements import UNSET
 from gorkflow.language.options import chosen_id
+from gorkflow.language.signature import Condition, asked_function
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
 from gorkflow.node import Node
 from gorkflow.signal import Signal
@@ -159,6 +158,7 @@ def make_wait(
 def _duration(duration: Any, what: str, problems: list[str], *, waits: bool = False) -> Time:
     """Return a time that is given as a duration, or as what says it; add what is wrong with it."""
     if _is_code(duration):
+        what = "the time of a sleep" if what == "a sleep" else what
         return _said(duration, what, float | timedelta, "seconds or a timedelta", problems)
     try:
         seconds = seconds_of(duration, what, endless=waits)
@@ -184,15 +184,5 @@ def _is_code(item: Any) -> bool:
 
 
 def _said(fn: Any, what: str, wanted: Any, words: str, problems: list[str]) -> Time:
-    if inspect.iscoroutine(fn):
-        fn.close()
-        problems.append(f"the function of {what} was called; give the function itself, without ()")
-        return Time()
-    if isinstance(fn, Node):
-        problems.append(f"{what} takes a plain function that returns {words}, not {brief(fn)}")  # pyright: ignore[reportUnknownArgumentType]
-        return Time()
-    function = Condition(fn)
-    if not fits(function.returns, wanted):
-        gives = describe(function.returns)
-        problems.append(f"{function.name!r} must return {words} for {what}, not {gives}")
+    function = asked_function(problems, fn, what, wanted, words)
     return Time(function=function, is_due=wanted is datetime)

@@ -1,49 +1,28 @@
-"""The signature of a step: what its function takes and returns, and why it can't be a step.
-
-In a generic function, the type that arrives takes the place of the type variables.
-"""
+"""The signature of a function: of a step, of a condition, and of what else the engine asks."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-import sys
 import typing
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ForwardRef,
-    NamedTuple,
-    ParamSpec,
-    TypeVar,
-    TypeVarTuple,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_origin
 
-from gorkflow.annotations import (
-    NO_ITEMS,
-    Relation,
-    describe,
-    fits,
-    is_union,
-    item_of,
-    relation,
-    tuple_items,
-    unconstrained,
-    union_of,
-)
+from gorkflow._text import brief
+from gorkflow.annotations import describe, fits, is_union, substituted, type_variables
 from gorkflow.codec import canonical, codec_of
 from gorkflow.context import StepContext
 from gorkflow.errors import StepInvalidError, ValueInvalidError
-from gorkflow.language.callables import caller_frames, defaulted, is_async_function, unwrapped
+from gorkflow.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import FrameType
 
+PACKAGE = __name__.partition(".")[0]
 _EMPTY = Parameter.empty
 _CONTEXT_NAMES = frozenset({"ctx", "context", "step_context"})
 
@@ -307,29 +286,6 @@ def summary_of(fn: Any) -> str:
     return text.strip().split("\n", 1)[0] if text else ""
 
 
-# ---- generic functions -------------------------------------------------------------------------
-
-Types = dict[TypeVar, list[Any]]
-_MAX_DEPTH = 40
-
-
-def type_variables(annotation: Any, *, of_models: bool = True) -> list[Any]:
-    """Return the type variables in an annotation.
-
-    Args:
-        annotation: to look into.
-        of_models: whether those of a generic pydantic model count where nothing is written for
-            them: to pydantic ``Page`` and ``Page[T]`` are one class, if it is the model's own T.
-    """
-    if isinstance(annotation, TypeVar | TypeVarTuple | ParamSpec):
-        return [annotation]
-    model = _model(annotation)
-    if model.get("parameters") and not model.get("args"):
-        return list(model["parameters"]) if of_models else []
-    inner = model.get("args") or get_args(annotation)
-    return [one for item in inner for one in type_variables(item, of_models=of_models)]
-
-
 def generic_problem(params: Sequence[tuple[str, Any]], output: Any) -> str:
     """Return why a function's type variables can't be known from what arrives, if so."""
     inputs = {item for _, annotation in params for item in type_variables(annotation)}
@@ -349,146 +305,162 @@ def generic_problem(params: Sequence[tuple[str, Any]], output: Any) -> str:
     return ""
 
 
-def arriving(wanted: Sequence[Any], given: Any) -> dict[Any, Any]:
-    """Return what the type variables of a step's inputs stand for where a value arrives.
+# ---- what a function really is, and who called this package -------------------------------------
 
-    One that nothing is found for is left out; so is one that the value does not fit, whose bound
-    or constraints then say what would.
+
+def caller_frames() -> list[FrameType]:
+    """Return the frames of the caller outside this package, innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None and is_inside(frame):
+        frame = frame.f_back
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def is_inside(frame: FrameType) -> bool:
+    """Return whether a frame is of this package."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return name == PACKAGE or name.startswith(PACKAGE + ".")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the user's line."""
+    frame = inspect.currentframe()
+    level = 1
+    while frame is not None and is_inside(frame):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that decorators and partials are wrapped around."""
+    while True:
+        inner = getattr(fn, "func", None) if hasattr(fn, "keywords") else None
+        if inner is None:
+            inner = getattr(fn, "__wrapped__", None)
+        if inner is None:
+            return fn if inspect.isroutine(fn) or isinstance(fn, type) else _call_of(fn)
+        fn = inner
+
+
+def is_async_function(fn: Callable[..., Any]) -> bool:
+    """Return whether a call gives a coroutine; only the outermost function counts.
+
+    A plain function around an async one may run that to its end, so it is a plain function.
+    """
+    while True:
+        if inspect.ismethod(fn):
+            fn = fn.__func__
+        elif isinstance(fn, functools.partial):
+            fn = fn.func
+        else:
+            break
+    if inspect.iscoroutinefunction(fn):
+        return True
+    return not isinstance(fn, type) and inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def _call_of(fn: Callable[..., Any]) -> Callable[..., Any]:
+    call = getattr(fn, "__call__", fn)  # noqa: B004 - the bound method itself is wanted
+    return call if inspect.ismethod(call) else fn
+
+
+def defaulted(parameters: Iterable[Parameter]) -> tuple[str, ...]:
+    """Return the parameters that could be given by their place, but have a default."""
+    placed = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(
+        item.name
+        for item in parameters
+        if item.kind in placed and item.default is not Parameter.empty
+    )
+
+
+# ---- functions that are not steps --------------------------------------------------------------
+
+
+class Condition:
+    """A function that is not a step: it decides, or returns a key or a time.
+
+    It is called with the value as a step is: without a parameter it gets nothing, with one the
+    whole value, with more the items of a tuple.
+    """
+
+    __slots__ = ("fn", "is_async", "name", "params", "returns", "unused")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+        self.name: str = getattr(fn, "__name__", None) or type(fn).__name__
+        if self.name == "<lambda>":
+            self.name = f"<lambda in line {fn.__code__.co_firstlineno}>"  # to tell several apart
+        self.is_async = is_async_function(fn)
+        hints = _quiet_hints(fn)
+        self.params: tuple[tuple[str, Any], ...] = tuple(
+            (item.name, hints.get(item.name, Any)) for item in _required(fn)
+        )
+        self.unused: tuple[str, ...] = () if self.params else defaulted(_parameters(fn))
+        """Parameters with a default, where there are no others: the value would be dropped."""
+        self.returns: Any = hints.get("return", Any)
+
+    def __call__(self, value: Any) -> Any:
+        """Return what the function decides about a value."""
+        if not self.params:
+            return self.fn()
+        return self.fn(value) if len(self.params) == 1 else self.fn(*value)
+
+
+def _required(fn: Callable[..., Any]) -> list[Parameter]:
+    """Return the positional parameters without a default; of ``*args``, where there is no other."""
+    positional = [item for item in _parameters(fn) if item.kind <= Parameter.VAR_POSITIONAL]
+    required = [item for item in positional if item.default is Parameter.empty]
+    named = [item for item in required if item.kind is not Parameter.VAR_POSITIONAL]
+    return named or required
+
+
+def _parameters(fn: Callable[..., Any]) -> list[Parameter]:
+    value = Parameter("value", Parameter.POSITIONAL_ONLY)
+    if isinstance(fn, type) and fn.__module__ == "builtins":
+        return [value]  # such as bool, which has a default from Python 3.13 on
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):  # a builtin
+        return [value]
+
+
+def _quiet_hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004
+        return typing.get_type_hints(target, include_extras=True)
+    except Exception:  # noqa: BLE001 - a condition's annotations only help to check it
+        return {}
+
+
+def asked_function(
+    problems: list[str], fn: Any, what: str, wanted: Any, words: str
+) -> Condition | None:
+    """Return a function that the engine asks, or ``None`` if it can't be one; add its problems.
 
     Args:
-        wanted: the annotations of the inputs.
-        given: that of the value; of a tuple for several inputs.
+        problems: Takes up what is wrong.
+        fn: The function.
+        what: Its name in messages, such as "the condition".
+        wanted: The annotation of what it returns.
+        words: The same for people.
     """
-    found: Types = {}
-    if len(wanted) == 1:
-        _match(wanted[0], given, found)
-    else:
-        items = tuple_items(given)
-        if items is None:
-            items = (Any,) * len(wanted) if given is Any else ()
-        for annotation, item in zip(wanted, items, strict=False):
-            _match(annotation, item, found)
-    variables = dict.fromkeys(item for annotation in wanted for item in type_variables(annotation))
-    types: dict[Any, Any] = {}
-    for variable in variables:
-        allowed = _allowed(variable)
-        kind = union_of(found[variable]) if variable in found else None
-        if variable in found and (allowed is None or fits(kind, allowed)):
-            types[variable] = kind
-        elif allowed is not None:
-            types[variable] = allowed
-    return types
-
-
-def _allowed(variable: TypeVar) -> Any:
-    """Return the bound of a type variable, or the union of its constraints; ``None``: anything."""
-    if variable.__constraints__:
-        return union_of(list(variable.__constraints__))
-    bound: Any = variable.__bound__
-    if isinstance(bound, ForwardRef):
-        module = sys.modules.get(variable.__module__)
-        try:
-            bound = eval(bound.__forward_arg__, vars(module) if module else {})  # noqa: S307 - the user's own annotation
-        except Exception:  # noqa: BLE001 - whatever it is, the value tells
-            return None
-    return bound
-
-
-def substituted(annotation: Any, types: Mapping[Any, Any]) -> Any:
-    """Return an annotation with types in the place of its type variables."""
-    if isinstance(annotation, TypeVar):
-        return types.get(annotation, annotation)
-    if not any(item in types for item in type_variables(annotation)):
-        return annotation
-    origin, args = _parts(annotation)
-    items = [substituted(item, types) for item in args]
-    if is_union(annotation):
-        return union_of(items)
-    if origin is Annotated:
-        return Annotated[items[0], *annotation.__metadata__]
-    return origin[tuple(items)]
-
-
-def _match(wanted: Any, given: Any, found: Types, depth: int = 0) -> None:
-    """Find what the type variables of an annotation stand for, in a value's."""
-    kept, wanted, given = given, unconstrained(wanted), unconstrained(given)
-    if depth > _MAX_DEPTH or not type_variables(wanted):
-        return
-    if isinstance(wanted, TypeVar):
-        found.setdefault(wanted, []).append(kept)
-        return
-    if is_union(wanted):
-        _match_union(get_args(wanted), given, found, depth + 1)
-        return
-    pairs = list(_pairs(wanted, given))
-    for left, right in pairs:
-        _match(left, right, found, depth + 1)
-    if not pairs and relation(given, wanted) is not Relation.NO:  # such as a bare list
-        for item in type_variables(wanted):
-            found.setdefault(item, []).append(Any)
-
-
-def _match_union(wanted: tuple[Any, ...], given: Any, found: Types, depth: int) -> None:
-    """Match the members of a union that look alike; a type variable gets the others."""
-    left = list(get_args(given)) if is_union(given) else [given]
-    alone = [item for item in wanted if isinstance(item, TypeVar)]
-    for member in wanted:
-        if isinstance(member, TypeVar):
-            continue
-        same = [item for item in left if item is not Any and fits(item, member)]
-        for item in same:
-            _match(member, item, found, depth)
-        if alone:
-            left = [item for item in left if item not in same]
-    for variable in alone:
-        if left:
-            _match(variable, union_of(left), found, depth)
-
-
-def _pairs(wanted: Any, given: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the arguments of a generic type, each with what the value has in its place."""
-    origin, args = _parts(wanted)
-    if is_union(given):
-        for member in get_args(given):
-            yield from _pairs(wanted, member)
-        return
-    if origin is tuple and args[1:] != (...,):
-        yield from zip(args, tuple_items(given) or (), strict=False)
-        return
-    if (same := _arguments_of(given, origin)) is not None:
-        yield from zip(args, same, strict=False)
-    elif len(args) == 1 or origin is tuple:
-        item = item_of(given)
-        if item is not NO_ITEMS and fits(given, substituted(wanted, {args[0]: Any})):
-            yield args[0], item
-    elif (given_args := get_args(given)) and len(given_args) == len(args):
-        yield from zip(args, given_args, strict=True)  # a dict for a Mapping
-
-
-def _arguments_of(given: Any, origin: Any) -> tuple[Any, ...] | None:
-    """Return the arguments with which an annotation is, or derives from, a generic type."""
-    if origin is tuple:
+    if inspect.iscoroutine(fn):
+        fn.close()
+        problems.append(f"{what} was called; give the function itself, without ()")
         return None
-    cls, args = _parts(given)
-    if cls is origin:
-        return args
-    if not isinstance(cls, type):
+    if isinstance(fn, Node) or not callable(fn):
+        given = brief(fn)  # pyright: ignore[reportUnknownArgumentType]
+        problems.append(f"{what} must be a function that returns {words}, not {given}")
         return None
-    types = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
-    for base in (*cls.__dict__.get("__orig_bases__", ()), *cls.__bases__):
-        if base is not object and (found := _arguments_of(substituted(base, types), origin)):
-            return found
+    function = Condition(fn)
+    if fits(function.returns, wanted):
+        return function
+    gives = describe(function.returns)
+    problems.append(f"{what} {function.name!r} must return {words}, not {gives}")
     return None
-
-
-def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return a generic type and its arguments; of any other annotation, itself and none."""
-    model = _model(annotation)
-    if model:
-        return model["origin"] or annotation, model["args"] or model["parameters"]
-    return get_origin(annotation) or annotation, get_args(annotation)
-
-
-def _model(annotation: Any) -> dict[str, Any]:
-    """Return what pydantic keeps of a generic model."""
-    return getattr(annotation, "__pydantic_generic_metadata__", None) or {}

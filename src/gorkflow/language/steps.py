@@ -20,7 +20,7 @@ from typing import (
 )
 
 from gorkflow._text import brief
-from gorkflow.annotations import describe, fits, is_optional, union_of
+from gorkflow.annotations import arriving, describe, fits, is_optional, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec, UndoSpec, undo_path
 from gorkflow.language.options import (
@@ -37,7 +37,7 @@ from gorkflow.language.options import (
     resolved_timeout,
 )
 from gorkflow.language.placement import LOCAL, check_placement, executor_of
-from gorkflow.language.signature import Param, StepSignature, arriving, dropped, summary_of
+from gorkflow.language.signature import Param, StepSignature, dropped, summary_of
 from gorkflow.language.typecheck import (
     NOTHING,
     Element,

@@ -25,8 +25,7 @@ from gorkflow.annotations import (
 from gorkflow.codec import codec_of
 from gorkflow.errors import ValueInvalidError
 from gorkflow.flow import join_path
-from gorkflow.language.callables import Condition
-from gorkflow.language.signature import dropped
+from gorkflow.language.signature import Condition, dropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
