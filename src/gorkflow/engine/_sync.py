@@ -1,4 +1,4 @@
-"""Synchronization between tasks: a promise, a lock, and a store that several engines share."""
+"""Synchronization between tasks: a promise, and a store that several engines share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from gorkflow.errors import UnavailableError
 from gorkflow.language.placement import importing
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from gorkflow.store import Store
 
 T = TypeVar("T")
@@ -62,30 +60,6 @@ class Promise(Generic[T]):
                 self._waiting.pop(waiter, None)
                 raise
         return self._value
-
-
-class Turns:
-    """A lock: like ``asyncio.Lock``, but usable in one event loop after another."""
-
-    def __init__(self) -> None:
-        self._over: asyncio.Event | None = None
-
-    async def __aenter__(self) -> None:
-        """Wait until no task is in, and go in."""
-        while self._over is not None:
-            await self._over.wait()
-        self._over = asyncio.Event()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Let the next one in."""
-        assert self._over is not None  # it was made on entry
-        self._over.set()
-        self._over = None
 
 
 class SharedStore:

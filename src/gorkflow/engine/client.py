@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from gorkflow._text import brief
 from gorkflow.clock import Clock, Times
@@ -29,7 +30,7 @@ from gorkflow.engine._start import (
     run_id_of,
     same_start,
 )
-from gorkflow.engine._sync import Turns, shared
+from gorkflow.engine._sync import shared
 from gorkflow.engine._threads import Functions, ThreadPool
 from gorkflow.engine._within import calling
 from gorkflow.engine._worker import Worker
@@ -133,7 +134,8 @@ class Client:
         self._registry.add_all(workflows)
         self._reads = Reads(self.store, self._registry)
         self._worker: Worker | None = None
-        self._changing = Turns()
+        self._changing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._changing = WeakKeyDictionary()  # a lock belongs to its loop
         self._entered = self._leaving = self._was_open = False
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_id(self._clock.now())[-8:]}"
 
@@ -192,7 +194,7 @@ class Client:
                 "the engine was opened in another event loop, and not closed there; make one "
                 "engine per loop"
             )
-        async with self._changing:
+        async with self._changing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if self._worker is None:
                 self._leaving, self._was_open = False, True
                 await self._open()
@@ -258,7 +260,7 @@ class Client:
         self._leaving = True  # while it opens, it then takes up nothing
         if self._worker is not None:
             self._worker.hurry(grace)
-        async with self._changing:
+        async with self._changing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if self._worker is not None:
                 await self._close(self._worker, grace)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from heapq import nlargest, nsmallest
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -29,6 +30,13 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores.memory._runs import Feed, Places, Run
+
+_ORIGIN = (
+    "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
+    "priority", "exclusive",
+)  # fmt: skip
+"""What never changes of a run."""
+_origin = attrgetter(*_ORIGIN)
 
 
 class MemoryStore:
@@ -129,7 +137,9 @@ class MemoryStore:
             self._feed.add(run, run.seq, len(events))
             run.add(events)
         if item.changed:
-            self._set_row(run, row if _same_origin(old, row) else _with_origin(old, row))
+            if (kept := _origin(old)) != _origin(row):
+                row = replace(row, **dict(zip(_ORIGIN, kept, strict=True)))
+            self._set_row(run, row)
         return Written.OK
 
     def _live(self, run_id: str) -> Run | None:
@@ -353,33 +363,6 @@ class MemoryStore:
             for worker in self._workers.values()
             if times is None or times.alive(worker.seen_at, worker.lease)
         ]
-
-
-def _same_origin(old: RunRow, new: RunRow) -> bool:
-    return (
-        old.created_at == new.created_at
-        and old.workflow_id == new.workflow_id
-        and old.workflow_version == new.workflow_version
-        and old.fingerprint == new.fingerprint
-        and old.resource_id == new.resource_id
-        and old.tags == new.tags
-        and old.priority == new.priority
-        and old.exclusive == new.exclusive
-    )
-
-
-def _with_origin(old: RunRow, new: RunRow) -> RunRow:
-    return replace(
-        old,
-        status=new.status,
-        reason=new.reason,
-        started_at=new.started_at,
-        finished_at=new.finished_at,
-        due_at=new.due_at,
-        worker_id=new.worker_id,
-        seen=new.seen,
-        orphaned=new.orphaned,
-    )
 
 
 def _matches(query: RunFilter, run: Run) -> bool:

@@ -17,7 +17,7 @@ from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
 from gorkflow.model import instant
 from gorkflow.policy import Limit
 from gorkflow.stores.sqlite._files import WorkerLocks
-from gorkflow.stores.sqlite._reads import worker_alive
+from gorkflow.stores.sqlite._reads import UNREADABLE, worker_alive
 from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
@@ -83,7 +83,7 @@ def _book(db: sqlite3.Connection, name: str) -> Book | None:
         return None
     try:
         book = _read_book(name, *known[0])
-    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+    except UNREADABLE as error:
         # Whoever waits for it would wait for ever: so what is known begins anew with this request.
         _logger.warning("limit %r is damaged, and begins anew: %s", name, error)
         return None
@@ -107,7 +107,7 @@ def check(db: sqlite3.Connection) -> Iterator[str]:
     for name, *row in rows(db, query("list_limits")):
         try:
             _read_book(name, *row)
-        except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+        except UNREADABLE as error:
             yield f"{name}: {error}"
 
 

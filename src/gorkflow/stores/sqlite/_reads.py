@@ -15,7 +15,9 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec import Struct, convert
 
 from gorkflow._durations import LONGEST
 from gorkflow.clock import Moment, Timekeeper
@@ -28,7 +30,10 @@ from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._schema import query, rows, with_filters
 
+S = TypeVar("S", bound=Struct)
 _logger = logging.getLogger("gorkflow.store")
+UNREADABLE = (ValueError, TypeError, OverflowError, OSError, RecursionError)
+"""Raised for a damaged row."""
 _ALL = -1
 """As a limit: none."""
 _Row = tuple[Any, ...]
@@ -45,41 +50,27 @@ def run_row(values: tuple[Any, ...]) -> RunRow:
     Raises:
         StoreCorruptError: If it can't be read.
     """
-    (_, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
-     created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
-     seen, orphaned) = values  # fmt: skip
     try:
-        for at in (created_at, started_at, finished_at, due_at):
-            if at is not None:
-                instant(at)
-        texts = f"{run_id}{workflow_id}{workflow_version}{fingerprint}{reason}{resource_id}"
-        f"{texts}{worker_id}{tags}".encode()  # else the row was not UTF-8
-        pairs = tag_pairs(tags) if tags != "[]" else ()
-        return RunRow(
-            run_id=run_id, workflow_id=workflow_id, workflow_version=workflow_version,
-            fingerprint=fingerprint, status=RunStatus(status), reason=reason,
-            resource_id=resource_id, tags=pairs, created_at=created_at,
-            started_at=started_at, finished_at=finished_at, due_at=due_at, seq=seq,
-            worker_id=worker_id, token=token, priority=priority, exclusive=bool(exclusive),
-            seen=seen, orphaned=bool(orphaned),
-        )  # fmt: skip
-    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+        return from_columns(RunRow, values[1:])
+    except UNREADABLE as error:
         raise StoreCorruptError(
-            f"the summary of run {run_id!r} can't be read: {error}; restore it from a backup"
+            f"the summary of run {values[1]!r} can't be read: {error}; restore it from a backup"
         ) from error
 
 
-def tag_pairs(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags of a row.
+def from_columns(cls: type[S], values: Sequence[Any]) -> S:
+    """Return an object of a class whose fields are the columns, in their order.
 
     Raises:
-        ValueError: If they are none.
-        TypeError: If they are something else.
+        Exception: If the row is damaged; one of ``UNREADABLE``.
     """
-    pairs = tuple((name, value) for name, value in json.loads(text))
-    if not all(type(part) is str for pair in pairs for part in pair):
-        raise TypeError(f"its tags are {text:.80}")
-    return pairs
+    "".join(value for value in values if type(value) is str).encode()  # else it is not UTF-8
+    fields = dict(zip(cls.__struct_fields__, values, strict=True))
+    fields["tags"] = json.loads(fields["tags"]) if fields["tags"] != "[]" else ()
+    for value in values:
+        if type(value) is float:
+            instant(value)
+    return convert(fields, cls, strict=False)  # SQLite has 0 and 1 for booleans
 
 
 def readable_rows(found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, RunRow]]:

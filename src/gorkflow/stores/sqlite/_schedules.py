@@ -7,11 +7,12 @@ import logging
 import sqlite3
 from typing import Any
 
+from msgspec.structs import asdict
+
 from gorkflow._durations import LONGEST
 from gorkflow.errors import StoreCorruptError
-from gorkflow.model import instant
 from gorkflow.schedule import ScheduleRow, first_after, table_of
-from gorkflow.stores.sqlite._reads import tag_pairs
+from gorkflow.stores.sqlite._reads import UNREADABLE, from_columns
 from gorkflow.stores.sqlite._schema import query, rows
 
 _logger = logging.getLogger("gorkflow.store")
@@ -34,22 +35,7 @@ def schedules(db: sqlite3.Connection, due_by: float | None) -> list[ScheduleRow]
 
 def put(db: sqlite3.Connection, row: ScheduleRow) -> bool:
     """Keep a schedule, if its revision is the next one."""
-    values: dict[str, Any] = {
-        "schedule_id": row.schedule_id,
-        "workflow_id": row.workflow_id,
-        "cron": row.cron,
-        "every": row.every,
-        "timezone": row.timezone,
-        "input": row.input,
-        "catch_up": row.catch_up,
-        "overlap": row.overlap,
-        "tags": json.dumps(row.tags),
-        "priority": row.priority,
-        "created_at": row.created_at,
-        "paused": row.paused,
-        "next_due": row.next_due,
-        "revision": row.revision,
-    }
+    values = asdict(row) | {"tags": json.dumps(row.tags)}
     statement = "insert_schedule" if row.revision == 1 else "update_schedule"
     return db.execute(query(statement), values).rowcount > 0
 
@@ -77,25 +63,14 @@ def check(db: sqlite3.Connection) -> list[StoreCorruptError]:
 
 
 def _row(values: tuple[Any, ...]) -> ScheduleRow:
-    (schedule_id, workflow_id, cron, every, timezone, data, catch_up, overlap, tags, priority,
-     created_at, paused, next_due, revision) = values  # fmt: skip
     try:
-        f"{schedule_id}{workflow_id}{cron}{timezone}{tags}".encode()  # else it was not UTF-8
-        instant(created_at)
-        instant(next_due)
-        if (cron is None) is (every is None):
+        row = from_columns(ScheduleRow, values)
+        if (row.cron is None) is (row.every is None):
             raise ValueError("it has no rule, or two")
-        if catch_up not in {"skip", "last", "all"} or overlap not in {"allow", "skip"}:
-            raise ValueError(f"{catch_up!r} or {overlap!r} is not a policy")
-        if every is not None and not 1 <= every <= LONGEST:
-            raise ValueError(f"it is due every {every!r} seconds")
-        return ScheduleRow(
-            schedule_id=schedule_id, workflow_id=workflow_id, cron=cron, every=every,
-            timezone=timezone, input=data, catch_up=catch_up, overlap=overlap, tags=tag_pairs(tags),
-            priority=priority, created_at=created_at, paused=bool(paused), next_due=next_due,
-            revision=revision,
-        )  # fmt: skip
-    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+        if row.every is not None and not 1 <= row.every <= LONGEST:
+            raise ValueError(f"it is due every {row.every!r} seconds")
+    except UNREADABLE as error:
         raise StoreCorruptError(
-            f"schedule {schedule_id!r} can't be read: {error}; remove it, and add it again"
+            f"schedule {values[0]!r} can't be read: {error}; remove it, and add it again"
         ) from error
+    return row
