@@ -51,3 +51,9 @@ def test_signatures_of_public_data_name_every_option():
 def test_an_unknown_option_suggests_what_was_meant(make, option, hint):
     with pytest.raises(TypeError, match=f"has no option '{option}'; {hint}"):
         make(**{option: 1})
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_has_at_least_one_run(limit):
+    with pytest.raises(ValueError, match="at least 1"):
+        RunFilter(limit=limit)
