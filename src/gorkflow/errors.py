@@ -510,7 +510,10 @@ class EngineClosedError(GorkflowError):
 
 
 class DeadlockError(GorkflowError):
-    """A step waits for a run that needs a limit which the step itself holds. Never retried.
+    """A step waits for a run that can't end before the step. Never retried.
+
+    It is the step's own run, a run that waits for it, or one that needs a limit which the step
+    holds.
 
     Example:
         from gorkflow import DeadlockError, Engine, Limit, Workflow, step

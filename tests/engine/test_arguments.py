@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -199,3 +202,96 @@ async def test_a_store_that_others_have_open_keeps_nobody_waiting(tmp_path: Path
         with pytest.raises(g.EngineClosedError):
             await waiting_for
         assert (await handle.info()).status == "pending"
+
+
+FLAG: tuple[Any, ...] = ("no", "", 0, 1, None, [])
+TEXT: tuple[Any, ...] = (3, b"x", True, ["x"], "\ud800", "x" * 100_000)
+NUMBER: tuple[Any, ...] = ("3", b"3", [3], 1j, math.nan, -1, -math.inf)
+COUNT: tuple[Any, ...] = (*NUMBER, True, 1.5, 0)
+MAPPING: tuple[Any, ...] = (3, "x", [("a", "b")], {1: "b"})
+SHARED: Mapping[str, tuple[Any, ...]] = {
+    "store": (3, b"memory:", ["memory:"], object(), SqliteStore, "nothing:x"),
+    "workflows": (3, "plain", plain, one, [one], ["plain"], {"a": 1}),
+    "defaults": (3, "x", [], {"retry": 1}, {"timeout": "long"}),
+    "max_payload": (*COUNT, None),
+    "clock": (3, "x", object(), time.time, g.clock.SystemClock),
+}
+STARTED: Mapping[str, tuple[Any, ...]] = {
+    "workflow": (None, 3, "plain", one, [plain], g.Workflow),
+    "input": (None, "x", [1], object()),
+    "run_id": (*TEXT, "", "a b", "-a"),
+    "if_exists": (None, "", "replace", True, ["raise"]),
+    "resource_id": (*TEXT, ""),
+    "tags": (*MAPPING, {"a": 1}, {"": "b"}, {"a": None}),
+    "timeout": (*NUMBER, True, 0),
+    "delay": (*NUMBER, True, math.inf),
+    "priority": (None, "1", 1.5, True, 10**7, math.nan),
+    "exclusive": FLAG,
+    "state": (*MAPPING, {"a": object()}),
+}
+REJECTED: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any], Mapping[str, Any]]] = {
+    "Client": (lambda _, **given: g.Client(**given), {"store": "memory:"}, SHARED),
+    "Engine": (
+        lambda _, **given: g.Engine(**given),
+        {"store": "memory:"},
+        {
+            **SHARED,
+            "max_concurrent_runs": COUNT,
+            "max_concurrent_steps": COUNT,
+            "max_threads": (*COUNT, None),
+            "max_processes": COUNT,
+            "executors": (3, "x", [], {"a": 1}, {"thread": ThreadPoolExecutor}, {1: None}),
+            "lease": (*NUMBER, None, True, 0, math.inf),
+            "recover": FLAG,
+        },
+    ),
+    "recovers": (
+        lambda e, **given: setattr(e, "recovers", given["recovers"]), {}, {"recovers": FLAG},
+    ),
+    "start": (
+        lambda e, **given: e.start(**given), {"workflow": plain, "input": 1, "resource_id": "r"},
+        STARTED,
+    ),
+    "run": (
+        lambda e, **given: e.run(**given), {"workflow": plain, "input": 1, "resource_id": "r"},
+        STARTED,
+    ),
+    "recover": (lambda e, **given: e.recover(**given), {}, {"run_id": TEXT, "accept_types": FLAG}),
+    "rerun": (
+        lambda e, **given: e.rerun(**given), {"origin": "done"},
+        {"origin": (None, *TEXT), "from_step": (3, b"one"), "accept_types": FLAG},
+    ),
+    "wait": (
+        lambda e, **given: e.wait(**given), {"run_id": "done"},
+        {"run_id": (None, *TEXT), "wait_blocked": FLAG},
+    ),
+    "result": (
+        lambda e, **given: e.handle("done").result(**given), {}, {"wait_blocked": FLAG},
+    ),
+    "aclose": (lambda e, **given: e.aclose(**given), {}, {"grace": (*NUMBER, None, True)}),
+}  # fmt: skip
+
+
+async def rejects(call: Callable[..., Any], engine: g.Engine, **given: Any) -> bool:
+    try:
+        called = call(engine, **given)
+        if asyncio.iscoroutine(called):
+            await called
+    except (TypeError, ValueError, g.GorkflowError):
+        return True
+    return False
+
+
+@in_loop
+async def test_arguments_of_a_wrong_type_or_range_are_rejected() -> None:
+    async with g.Engine("memory:") as engine:
+        await prepared(engine)
+        accepted = [
+            f"{label}: {name}={brief(value)}"
+            for label, (call, base, wrong) in REJECTED.items()
+            for name, values in wrong.items()
+            for value in values
+            if not await rejects(call, engine, **{**base, name: value})
+        ]
+        assert not accepted
+        assert len(await engine.list_runs()) == 2  # those that were prepared

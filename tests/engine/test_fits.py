@@ -433,3 +433,20 @@ async def test_values_are_judged_anew_once_their_types_are_accepted(tmp_path):
         await engine.recover("r", accept_types=True)
         assert await engine.handle("r").result() == 1
     assert seen == ["a"]
+
+
+@in_loop
+async def test_types_are_accepted_for_one_code_only(tmp_path):
+    url = f"sqlite:{tmp_path}/runs.db"
+    async with Engine(url) as engine:
+        await suspended(engine, waiting(int, lambda: 1), "r")
+    accepted, other = waiting(str), waiting(list[str])
+    async with Engine(url, workflows=[accepted], recover=False) as engine:
+        assert await engine.recover("r", accept_types=True) == ["r"]
+    async with Engine(url, workflows=[other], recover=False) as engine:
+        await engine.send("r", "go")
+        with pytest.raises(RunBlockedError, match="can't be read as list"):
+            await engine.recover("r")
+    async with Engine(url, workflows=[accepted], recover=False) as engine:
+        assert await engine.recover("r") == ["r"]
+        assert (await kinds(engine, "r")).count("types_accepted") == 1

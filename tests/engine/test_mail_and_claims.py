@@ -418,3 +418,39 @@ async def test_an_idle_worker_has_one_heartbeat_for_each_look_at_what_is_there()
     async with Engine(store, workflows=[ONE], lease=0.3):
         await until(lambda: store.claims >= 5, "looks")
         assert store.heartbeats <= store.claims
+
+
+class Visited(MemoryStore):
+    """A memory store, written to by a task, that notes when a worker comes, claims and leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    async def _note(self, what: str) -> None:
+        self.seen.append(what)
+        for _ in range(3):
+            await asyncio.sleep(0)  # so that another task would have its turn
+
+    async def register(self, worker: Any) -> None:
+        await self._note("comes")
+        await super().register(worker)
+
+    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+        await self._note("claims")
+        return await super().claim(worker_id, **options)
+
+    async def unregister(self, worker_id: str) -> None:
+        await self._note("leaves")
+        await super().unregister(worker_id)
+
+
+@in_loop
+async def test_a_client_cancels_several_runs_as_one_worker_after_another() -> None:
+    store = Visited()
+    async with Client(store) as client:
+        handles = [await client.start(ONE, 1) for _ in range(3)]
+        await asyncio.gather(*(handle.cancel() for handle in handles))
+        assert store.seen == ["comes", "claims", "leaves"] * 3
+        assert {(await handle.info()).status for handle in handles} == {RunStatus.CANCELLED}
+        assert await store.workers() == []

@@ -466,3 +466,101 @@ async def test_limits_with_room_and_runs_that_nobody_waits_for_are_left_alone() 
 
 def test_the_error_is_one_of_ours():
     assert DeadlockError.__mro__[1].__name__ == "GorkflowError"
+
+
+# ---- a step that waits for its own run -------------------------------------------------------
+
+
+async def its_own(engine: Engine, number: int) -> Any:
+    return await engine.handle("r").result()
+
+
+async def its_own_outcome(engine: Engine, number: int) -> Any:
+    return await engine.wait("r")
+
+
+async def its_own_by_id(engine: Engine, number: int) -> Any:
+    return await engine.run(flow("outer", calls), 1, run_id="r", if_exists="return")
+
+
+async def its_own_elsewhere(engine: Engine, number: int) -> Any:
+    async with Client(engine.store) as client:
+        return await client.handle("r").result()
+
+
+async def by_a_nested_run(engine: Engine, number: int) -> Any:
+    @step
+    async def waits(number: int) -> Any:
+        return await engine.handle("r").result()
+
+    return await engine.run(flow("nested", waits), 1, run_id="n")
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{}/runs.db"])
+@pytest.mark.parametrize(
+    "way", [its_own, its_own_outcome, its_own_by_id, its_own_elsewhere, by_a_nested_run]
+)
+@in_loop
+async def test_a_step_that_waits_for_its_own_run_fails(way: Way, url: str, tmp_path: Path) -> None:
+    deps: dict[str, Any] = {"way": way}
+    async with Engine(url.format(tmp_path), deps=deps) as engine:
+        deps["engine"] = engine
+        with pytest.raises(RunFailedError) as caught:
+            await asyncio.wait_for(engine.run(flow("outer", calls), 1, run_id="r"), 30)
+    (failure,) = caught.value.failures
+    nested = way is by_a_nested_run
+    what = "step 'calls' of that run waits for run 'n'" if nested else "it is part of that run"
+    assert f"waits for the end of run 'r', and {what}: neither would ever end" in failure.message
+    assert failure.attempt == 1
+
+
+@in_loop
+async def test_a_condition_that_waits_for_its_own_run_fails() -> None:
+    deps: dict[str, Any] = {}
+
+    async def waits(number: int) -> bool:
+        return bool(await deps["engine"].handle("r").result())
+
+    flow_of = Workflow("chooses", input=int).when(waits, inner).otherwise(inner_in_thread)
+    async with Engine("memory:") as engine:
+        deps["engine"] = engine
+        with pytest.raises(RunFailedError, match="it is part of that run"):
+            await asyncio.wait_for(engine.run(flow_of, 1, run_id="r"), 30)
+
+
+@in_loop
+async def test_a_task_that_a_step_started_may_wait_for_the_run_of_the_step() -> None:
+    deps: dict[str, Any] = {}
+    tasks: list[asyncio.Task[Any]] = []
+
+    @step
+    async def starts(number: int) -> int:
+        tasks.append(asyncio.create_task(deps["engine"].handle("r").result()))
+        caller: Any = calling()
+        await until(lambda: caller.waits or tasks[0].done(), "the task waits")
+        return number + 1
+
+    async with Engine("memory:") as engine:
+        deps["engine"] = engine
+        assert await engine.run(flow("outer", starts, inner), 1, run_id="r") == 3
+        assert await tasks[0] == 3
+
+
+@in_loop
+async def test_a_nested_run_may_wait_for_a_run_whose_step_does_not_wait_for_it() -> None:
+    deps: dict[str, Any] = {}
+
+    @step
+    async def waits(number: int) -> Any:
+        return await deps["engine"].handle("r").result()
+
+    @step
+    async def starts(number: int) -> Any:
+        engine: Engine = deps["engine"]
+        deps["nested"] = await engine.start(flow("nested", waits), 1, run_id="n")
+        return await engine.run(flow("other", inner), number, run_id="o")
+
+    async with Engine("memory:") as engine:
+        deps["engine"] = engine
+        assert await engine.run(flow("outer", starts), 1, run_id="r") == 2
+        assert await deps["nested"].result() == 2

@@ -394,12 +394,12 @@ class Limits:
 
     def _take(self, asked: list[tuple[Key, LimitRequest]], grant: LimitGrant) -> None:
         """Admit the steps that got their limits, and see when to ask again."""
-        refused: set[Key] = set()
+        full: set[Key] = set()
         for (key, request), count in zip(asked, grant.counts, strict=True):
             self._let_in(key, count)
             if count < request.steps:
-                refused.add(key)
-        others = [key for key in self._queues if key not in refused]
+                full.add(key)
+        others = [key for key in self._queues if key not in full]
         if any(self._slots.room(key[1]) >= 1 for key in others):
             self._again = True
         elif others:

@@ -224,10 +224,10 @@ class Attempt(Call):
 
     def cancel(self) -> None:
         """Stop the handler; what it may still return is of no interest."""
-        told, self.cancelled = self.cancelled, True
+        again, self.cancelled = self.cancelled, True
         if self._stop_handler is None:
             self._decide()  # it has not begun
-        elif not told:  # to say it twice would cut its cleaning up short
+        elif not again:  # to say it twice would cut its cleaning up short
             self._stop()
 
     def _stop(self) -> None:
@@ -419,8 +419,8 @@ class Attempt(Call):
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
             self.owner.ended(self, Answer(StepCompleted, fields))
-        elif (refused := unreadable(self.run_id, self.path, error)) is not None:
-            self.owner.ended(self, refused)
+        elif (damage := unreadable(self.run_id, self.path, error)) is not None:
+            self.owner.ended(self, damage)
         elif self._timed_out or not self.cancelled:
             self._fail(error)
         else:

@@ -56,6 +56,8 @@ class Call:
     """Seconds for which it held the event loop."""
     waits = 0
     """Runs that the function waits for; meanwhile other steps have its slots. See ``_within``."""
+    awaits = ""
+    """The run that the function waits for in its own task, so that it can't end before it."""
     task: asyncio.Task[None] | None = None
     """The task in which the function runs, if it does."""
     attempt = 1

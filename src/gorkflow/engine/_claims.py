@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gorkflow.engine")
 
-_LOOK_AGAIN = 5.0  # seconds until a run that can't be carried on is looked at again, by others too
+_LOOK_AGAIN = 5.0  # seconds until a run that can't continue is looked at again, by others too
 AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
@@ -231,7 +231,7 @@ class Claims:
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
         driver = Driver(self._runtime, row, run, self._context)
         driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
-        self._runs.carry(driver)
+        self._runs.resume(driver)
 
     async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, RunState]:
         """Load a run and replay it; return its row from then on, too."""

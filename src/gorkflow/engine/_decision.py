@@ -90,8 +90,8 @@ class Evaluation(Call):
 
     def _fail(self, error: BaseException) -> None:
         run_id, path = self.run_id, self.path
-        if (refused := unreadable(run_id, path, error)) is not None:
-            self.owner.ended(self, refused)
+        if (damage := unreadable(run_id, path, error)) is not None:
+            self.owner.ended(self, damage)
             return
         now, code = self.owner.runtime.clock.now(), self._code(error)
         failure = make_failure(path, self.command.spec.id, 1, code, error, now)

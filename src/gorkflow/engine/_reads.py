@@ -16,7 +16,7 @@ from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.engine._values import INPUT, Values
-from gorkflow.engine._within import calling, check_limits, holds_limits, waiting
+from gorkflow.engine._within import calling, check_limits, check_own, holds_limits, waiting
 from gorkflow.errors import (
     EngineClosedError,
     LeaseLostError,
@@ -54,7 +54,7 @@ _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at f
 _LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
 LARGEST_SEQ = 2**63 - 1  # stores have 64 bits for it
-_CLOSED = "the engine is closed, and waits for no run any more; the run itself is safe"
+_CLOSED = "the engine or client is closed, and waits for no run any more; the run itself is safe"
 _ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
 
@@ -185,15 +185,16 @@ class Reads:
             RunBlockedError: If this code can't continue the run.
             RunNotFoundError: If there is no such run.
             RunError: If it is of another workflow.
-            DeadlockError: If a step waits for it that holds a limit which it needs.
+            DeadlockError: If a step of it waits for it, or one that holds a limit that it needs.
         """
         if workflow_id is not None:
             await self.check_workflow(run_id, workflow_id)
         driver = worker.runs.drivers.get(run_id)
         if calling() is not None and (driver is None or not driver.done.is_set):
+            check_own(run_id, self._store)
             await self.check_limits(run_id)
             worker.let_in(run_id)
-        with waiting():
+        with waiting(run_id):
             while True:
                 driver = worker.runs.drivers.get(run_id)
                 if driver is not None:

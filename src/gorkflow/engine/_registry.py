@@ -208,7 +208,7 @@ class Own:
             try:
                 row = await store.get_run(run_id)
             except StoreCorruptError:
-                row = None  # nobody can run it on
+                row = None  # no worker can continue it
             definition = self._live.pop(run_id, None)
             if row is None or definition is None:
                 continue

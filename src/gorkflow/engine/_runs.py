@@ -103,13 +103,13 @@ class Runs:
         self._runtime.committer.commit(driver)
         error = await driver.created.wait()
         if driver.done.is_set:
-            # Refused, left to others, or over already. Whoever starts such runs in a loop must not
-            # keep everybody else from having a turn.
+            # Rejected, left to others, or over already. A loop that starts such runs must not keep
+            # other tasks from having a turn.
             await asyncio.sleep(0)
         if error is not None:
             raise error.with_traceback(None)  # shared by all that were to be recorded with it
 
-    def carry(self, driver: Driver) -> None:
+    def resume(self, driver: Driver) -> None:
         """Continue a run that was taken over."""
         self._add(driver)
         self.resting.pop(driver.run_id, None)
@@ -255,7 +255,7 @@ class Runs:
         """Shorten what is left of the grace to this many seconds."""
         self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
 
-    def let_go(self) -> list[asyncio.Task[None]]:
+    def abandon(self) -> list[asyncio.Task[None]]:
         """Abandon every run; return the tasks of handlers that were cancelled, now or before."""
         for driver in list(self.drivers.values()):
             driver.close(EngineClosedError(LEFT))

@@ -286,7 +286,7 @@ class Scheduler:
 
     async def _start(self, row: ScheduleRow, definition: Definition, now: float) -> None:
         starts, following = due(row, now, AHEAD)
-        room = self._runs.room()  # what doesn't fit here is left to whoever has room
+        room = self._runs.room()  # what doesn't fit here is left to workers that have room
         started = await asyncio.gather(
             *(
                 self._start_one(row, definition, at, claimed=index < room)

@@ -68,8 +68,32 @@ class Settings(Struct, kw_only=True):
                 raise ValueError(f"{name} must be at least 1, not {brief(number)}")
         problems = [] if defaults is None else defaults_problems(defaults)
         if problems:
-            raise ValueError(f"the engine's defaults: {'; '.join(problems)}")
+            raise ValueError(f"defaults: {'; '.join(problems)}")
         self.executors = checked(self.executors)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that an argument is a boolean: ``"no"`` would count as true.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {brief(value)}")
+
+
+def checked_grace(grace: object) -> float:
+    """Return seconds to wait for attempts.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is negative.
+    """
+    if isinstance(grace, bool) or not isinstance(grace, int | float):
+        raise TypeError(f"grace must be a number of seconds, not {brief(grace)}")
+    if not grace >= 0:
+        raise ValueError(f"grace must be 0 seconds or more, not {brief(grace)}")
+    return min(grace, LONGEST)
 
 
 def clock_of(clock: Clock | None) -> Clock:
@@ -103,7 +127,7 @@ def store_of(store: Store | str | PathLike[str] | None) -> Store:
         store = os.environ.get("GORKFLOW_STORE") or DEFAULT_STORE
     if isinstance(store, str | PathLike):
         return open_store(store)
-    if not callable(getattr(store, "read_events", None)):
+    if isinstance(store, type) or not callable(getattr(store, "read_events", None)):
         raise TypeError(
             "store must be a Store, a URL such as 'memory:', or the path of a file, not "
             f"{brief(store)}"

@@ -39,6 +39,10 @@ class Caller(Protocol):
     """Seconds for which it held the event loop."""
     waits: int
     """Runs that the function waits for; meanwhile other steps have its slots."""
+    awaits: str
+    """The run that the function waits for in its own task, so that it can't end before it."""
+    task: asyncio.Task[None] | None
+    """The task in which the function runs, if it does."""
     limits: tuple[Limit, ...]
     """The named limits that it holds."""
 
@@ -108,17 +112,26 @@ def _running(found: weakref.ref[Caller] | None) -> Caller | None:
 
 
 @contextmanager
-def waiting() -> Generator[None]:
-    """While this lasts, others may have the slots of the step that called us, if one did."""
+def waiting(run_id: str = "") -> Generator[None]:
+    """While this lasts, others may have the slots of the step that called us, if one did.
+
+    Args:
+        run_id: the run whose end the caller waits for; empty: only for its next event.
+    """
     caller = calling()
     if caller is None:
         yield
         return
-    _tell(caller, _lend)
+    is_own_task = caller.task is asyncio.current_task()
+    if is_own_task:
+        caller.awaits = run_id
+    _in_its_loop(caller, _lend)
     try:
         yield
     finally:
-        _tell(caller, _take_back)
+        if is_own_task:
+            caller.awaits = ""
+        _in_its_loop(caller, _take_back)
 
 
 def _lend(caller: Caller) -> None:
@@ -135,7 +148,7 @@ def _take_back(caller: Caller) -> None:
             caller.take_back()
 
 
-def _tell(caller: Caller, call: Callable[[Caller], None]) -> None:
+def _in_its_loop(caller: Caller, call: Callable[[Caller], None]) -> None:
     """Call on the loop of the caller's engine, which may be another: a thread can open its own."""
     loop = caller.loop
     if asyncio.get_running_loop() is loop:
@@ -143,6 +156,35 @@ def _tell(caller: Caller, call: Callable[[Caller], None]) -> None:
     else:
         with suppress(RuntimeError):  # it is closed
             loop.call_soon_threadsafe(call, caller)
+
+
+def check_own(run_id: str, store: Store) -> None:
+    """Check that a step does not wait for the end of a run that can't end before the step.
+
+    That is its own run, or the run of a step that waits for its own. Tasks that the step started
+    may wait for any run: the step can end before they do.
+
+    Raises:
+        DeadlockError: If it does.
+    """
+    caller = calling()
+    if caller is None or caller.task is not asyncio.current_task():
+        return
+    first = caller
+    while caller is not None:
+        if caller.run_id == run_id and _is_same(caller.store, store):
+            why = "it is part of that run"
+            if caller is not first:
+                why = f"step {caller.path!r} of that run waits for run {caller.awaits!r}"
+            raise DeadlockError(
+                f"step {first.path!r} of run {first.run_id!r} waits for the end of run "
+                f"{run_id!r}, and {why}: neither would ever end; read the run as it is now "
+                "(await handle.info()), or wait after the step has returned"
+            )
+        parent = _running(caller.context.get(_caller))
+        if parent is None or parent.awaits != caller.run_id:
+            return
+        caller = parent
 
 
 def check_limits(

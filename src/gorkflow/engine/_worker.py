@@ -95,7 +95,7 @@ class Worker:
         self.runtime.spawn(self._look_on())
 
     async def close(self, grace: float) -> None:
-        """Stop: give running attempts the grace, then let everything go."""
+        """Stop: give running attempts the grace, then abandon them."""
         self.hurry(grace)
         try:
             await self.runs.rest(self._leave)
@@ -132,10 +132,10 @@ class Worker:
     async def _stop(self) -> None:
         """Stop everything. Cancelled meanwhile, it waits for no handler and no write."""
         runtime = self.runtime
-        # The heartbeat goes on while handlers clean up, or others would have their runs too early.
+        # The heartbeat continues while handlers clean up: others must not have their runs yet.
         tasks = [task for task in self.runtime.tasks if task is not self._beat]
         tasks += runtime.slots.limits.close()
-        cleaning = self.runs.let_go()
+        cleaning = self.runs.abandon()
         try:
             await self._end_of(tasks)
             if cleaning:
@@ -169,7 +169,7 @@ class Worker:
 
     async def recover(self, run_id: str | None, *, accept_types: bool = False) -> list[str]:
         """Take over runs without a worker; return their ids."""
-        # In a task of its own: were it cancelled half-way, runs would be ours and not carried.
+        # In a task of its own: were it cancelled half-way, runs would be ours and not run.
         if run_id is None:
             return await self._whole(self._recover_all(accept_types=accept_types))
         return await self._whole(self._recover_one(run_id, accept_types=accept_types))
@@ -303,9 +303,9 @@ class Worker:
         self.claims.drop(driver.run_id, driver.row.token, why)
         if isinstance(why, RunBlockedError):
             self.claims.unreadable(driver.run_id)
-            self._wake.set()  # so that whoever waits elsewhere learns it soon
+            self._wake.set()  # so that those who wait elsewhere learn it soon
         if not self.runtime.recovers:
-            self._followed.add(driver.run_id)  # nobody else may be there to carry it on
+            self._followed.add(driver.run_id)  # there may be no other worker to continue it
 
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""

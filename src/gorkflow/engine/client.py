@@ -21,7 +21,14 @@ from gorkflow.engine._reads import LARGEST_SEQ, Ended, Reads
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import driver_of_rerun
 from gorkflow.engine._runtime import Runtime
-from gorkflow.engine._settings import MAX_PAYLOAD, Settings, clock_of, store_of
+from gorkflow.engine._settings import (
+    MAX_PAYLOAD,
+    Settings,
+    check_flag,
+    checked_grace,
+    clock_of,
+    store_of,
+)
 from gorkflow.engine._start import (
     StartOptions,
     checked_input,
@@ -100,6 +107,7 @@ class Client:
         StoreError: If the store's URL can't be understood.
     """
 
+    _name = "client"
     _executes = False
     _recovers = False
     _owns_loop = False
@@ -159,8 +167,8 @@ class Client:
         """
         if self._entered:
             raise EngineClosedError(
-                "the engine is in use by another `async with`, which closes it; enter it once and "
-                "hand it on"
+                f"the {self._name} is in use by another `async with`, which closes it; enter "
+                "it once and pass it on"
             )
         self._entered = True
         try:
@@ -191,8 +199,8 @@ class Client:
         worker = self._worker
         if worker is not None and worker.runtime.loop is not asyncio.get_running_loop():
             raise EngineClosedError(
-                "the engine was opened in another event loop, and not closed there; make one "
-                "engine per loop"
+                f"the {self._name} was opened in another event loop, and not closed there; "
+                "make one per loop"
             )
         async with self._changing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if self._worker is None:
@@ -214,7 +222,7 @@ class Client:
             raise
         if self._leaving:  # aclose() may be cancelled by now, and its grace with it
             await self._close(worker, float("inf"))
-            raise EngineClosedError("the engine was closed while it was being opened")
+            raise EngineClosedError(f"the {self._name} was closed while it was being opened")
 
     def _make_runtime(self, drivers: dict[str, Driver]) -> Runtime:
         import random  # as late as possible: it is slow to load
@@ -256,7 +264,12 @@ class Client:
         Args:
             grace: seconds for running attempts to finish and be recorded. A second call may
                 shorten the grace of the first.
+
+        Raises:
+            ValueError: If the grace is negative.
+            TypeError: If it is not a number.
         """
+        grace = checked_grace(grace)
         self._leaving = True  # while it opens, it then takes up nothing
         if self._worker is not None:
             self._worker.hurry(grace)
@@ -275,19 +288,19 @@ class Client:
     def _opened(self) -> Worker:
         worker = self._worker
         if worker is None:
-            name = "Engine" if self._executes else "Client"
+            kind = self._name.capitalize()
             if self._was_open:
                 raise EngineClosedError(
-                    f"the {name.lower()} is closed: the block of `async with {name}(…)` was left, "
+                    f"the {self._name} is closed: the block of `async with {kind}(…)` was left, "
                     "or aclose() called; do this inside the block"
                 )
             raise EngineClosedError(
-                f"the {name.lower()} is not open; use it with `async with {name}(…)`"
+                f"the {self._name} is not open; use it with `async with {kind}(…)`"
             )
         if asyncio._get_running_loop() is not worker.runtime.loop:  # noqa: SLF001 - never raises
             raise EngineClosedError(
-                "the engine belongs to the event loop that it was opened in, and was called from "
-                "elsewhere; from a thread, use asyncio.run_coroutine_threadsafe(…, loop)"
+                f"the {self._name} belongs to the event loop that opened it, and was called "
+                "from elsewhere; from a thread, use asyncio.run_coroutine_threadsafe(…, loop)"
             )
         return worker
 
@@ -391,7 +404,7 @@ class Client:
         """Record a new run and begin it."""
         worker = self._opened()
         if worker.runtime.closing:
-            raise EngineClosedError("the engine is being closed; it starts no more runs")
+            raise EngineClosedError(f"the {self._name} is being closed; it starts no more runs")
         if self._registry.get(driver.row.workflow_id) is not None:
             worker.watch_for(driver.row.workflow_id)
         try:
@@ -494,6 +507,7 @@ class Client:
             StoreError: If the store failed; the new run was not recorded.
         """
         worker = self._opened()
+        check_flag("accept_types", accept_types)
         if accept_types and not self._executes:
             raise InputInvalidError(
                 "a Client can't accept types, since it does not judge code; repeat the run with an "
@@ -609,15 +623,18 @@ class Client:
         Raises:
             RunBlockedError: If this code can't continue the run; the message says why.
             RunNotFoundError: If there is no such run.
-            DeadlockError: If a step waits for the run, and holds a limit which the run needs.
+            DeadlockError: If a step waits for its own run, or for one that needs a limit which the
+                step holds.
         """
         return outcome_of(await self._ended(run_id_of(run_id), wait_blocked=wait_blocked))
 
     async def _ended(
         self, run_id: str, *, workflow_id: str | None = None, wait_blocked: bool
     ) -> Ended:
+        worker = self._opened()
+        check_flag("wait_blocked", wait_blocked)
         return await self._reads.wait(
-            run_id, self._opened(), workflow_id=workflow_id, wait_blocked=wait_blocked
+            run_id, worker, workflow_id=workflow_id, wait_blocked=wait_blocked
         )
 
     async def get_run(self, run_id: str) -> Run:

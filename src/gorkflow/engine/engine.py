@@ -10,9 +10,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, overload
 
-from gorkflow._text import brief
 from gorkflow.clock import Clock
-from gorkflow.engine._settings import MAX_PAYLOAD, Settings
+from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag
 from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import check_limits
 from gorkflow.engine._worker import Worker
@@ -77,6 +76,7 @@ class Engine(Client):
         StoreError: If the store's URL can't be understood.
     """
 
+    _name = "engine"
     _executes = True
 
     def __init__(
@@ -96,8 +96,7 @@ class Engine(Client):
         recover: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(recover, bool):
-            raise TypeError(f"recover must be True or False, not {brief(recover)}")
+        check_flag("recover", recover)
         self._recovers = recover
         settings = Settings(
             max_payload=max_payload,
@@ -118,6 +117,7 @@ class Engine(Client):
 
     @recovers.setter
     def recovers(self, value: bool) -> None:
+        check_flag("recovers", value)
         self._recovers = value
 
     @property
@@ -202,7 +202,8 @@ class Engine(Client):
         Raises:
             RunFailedError: If the run failed; lists every unhandled failure.
             RunCancelledError: If the run was cancelled.
-            DeadlockError: If a step calls this, and holds a limit which the run needs.
+            DeadlockError: If a step calls this, and the run is its own, or needs a limit which the
+                step holds.
         """
         with FRAMELESS:
             check_limits(self._registry.add(workflow), run_id, self.store)
@@ -238,8 +239,10 @@ class Engine(Client):
             RunBlockedError: If this code can't continue this run. Without ``run_id`` such runs are
                 left alone, and logged.
             StoreError: If the store failed.
+            TypeError: If an argument has the wrong type.
         """
         worker = self._opened()
+        check_flag("accept_types", accept_types)
         if run_id is not None and await self.store.get_run(run_id_of(run_id)) is None:
             raise RunNotFoundError(run_id)
         return await worker.recover(run_id, accept_types=accept_types)

@@ -107,6 +107,8 @@ class RunHandle(Generic[Out_co]):
             RunCancelledError: If it was cancelled.
             RunNotFoundError: If there is no such run.
             RunError: If it is of another workflow than ``handle`` was given.
+            DeadlockError: If a step waits for its own run, or for one that needs a limit which the
+                step holds.
             StoreError: If the store failed; an engine that recovers the run continues it.
         """
         with FRAMELESS:
@@ -131,6 +133,8 @@ class RunHandle(Generic[Out_co]):
             RunBlockedError: If this code can't continue the run; the message says why.
             RunNotFoundError: If there is no such run.
             RunError: If it is of another workflow than ``handle`` was given.
+            DeadlockError: If a step waits for its own run, or for one that needs a limit which the
+                step holds.
             StoreError: If the store failed.
         """
         return outcome_of(await self._ended(wait_blocked=wait_blocked))
