@@ -144,7 +144,7 @@ class Failure:
     traceback: str = ""
     at: datetime
     handled: bool = False
-    """True if the run continued in spite of it."""
+    """True if the run continued despite it."""
 
     def __str__(self) -> str:
         """Return one line: where, what, why."""

@@ -190,8 +190,7 @@ def _checked(text: str) -> str:
         from cronsim import CronSim, CronSimError
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "cron rules need the package cronsim: pip install 'gorkflow[schedule]', or give "
-            "every=timedelta(…) instead",
+            "cron rules need the package cronsim; run pip install cronsim, or give an interval",
             name="cronsim",
         ) from error
     try:
@@ -237,7 +236,7 @@ def zone(name: str) -> tzinfo:
     if not known:
         raise InputInvalidError(
             f"there is no time zone {name!r}, since this system has no time zone database: "
-            "pip install 'gorkflow[schedule]' brings one"
+            "run pip install tzdata"
         )
     by_lower = {each.lower(): each for each in known}
     near = similar(str(name).lower(), by_lower)

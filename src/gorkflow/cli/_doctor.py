@@ -1,4 +1,4 @@
-"""`gorkflow doctor`: how the store, its workers and its runs are, and what to do about it."""
+"""The doctor of a store: how the store, its workers and its runs are, and what to do about it."""
 
 from __future__ import annotations
 

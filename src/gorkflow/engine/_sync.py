@@ -1,4 +1,4 @@
-"""Synchronization between tasks: a promise, and a store that several engines share."""
+"""Synchronization between handlers: a promise, and a store that several engines share."""
 
 from __future__ import annotations
 

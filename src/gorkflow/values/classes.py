@@ -1,4 +1,4 @@
-"""Models of pydantic, dataclasses, named tuples and typed dicts."""
+"""The kinds of pydantic's models, dataclasses, named tuples and typed dicts."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

@@ -1,4 +1,4 @@
-"""Enums, and Literals."""
+"""The kinds of enums and literals."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

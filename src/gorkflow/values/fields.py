@@ -1,4 +1,4 @@
-"""Classes with fields: rebuilt from what they held, without any of their own code.
+"""The kinds of classes with fields: rebuilt from what they held, without any of their own code.
 
 No validator, ``__init__``, ``__post_init__`` or default runs for a field that was recorded. So
 what was good when it was made can't fail later, and nothing is changed twice.

@@ -1,4 +1,4 @@
-"""Types that bring a schema of their own for pydantic, which alone can read them."""
+"""The kinds of types that bring a schema of their own for pydantic, which alone can read them."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations

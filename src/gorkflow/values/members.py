@@ -1,4 +1,4 @@
-"""The members of a class: the fields of models, dataclasses, named tuples and typed dicts."""
+"""The members of a value's class: the fields of models, dataclasses, tuples and typed dicts."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

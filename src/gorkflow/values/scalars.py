@@ -1,4 +1,4 @@
-"""Scalars of the standard library: each is a text that its class reads back to the last digit."""
+"""The kinds of the standard library's scalars: texts that their class reads back exactly."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

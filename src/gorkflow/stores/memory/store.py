@@ -35,7 +35,7 @@ _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
     "priority", "exclusive",
 )  # fmt: skip
-"""What never changes of a run."""
+"""The part of a run that never changes."""
 _origin = attrgetter(*_ORIGIN)
 
 

@@ -1,4 +1,4 @@
-"""SQL in files: the statements, and the schema."""
+"""The SQL of a database: the statements, and the schema."""
 
 from __future__ import annotations
 

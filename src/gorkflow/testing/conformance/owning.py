@@ -1,4 +1,4 @@
-"""Owning: which runs are claimed, in which order, what wakes them, and workers."""
+"""The owner of a run: which runs are claimed, in which order, what wakes them, and workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening, creating and appending."""
+"""The writes of a store: opening, creating and appending."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from gorkflow.testing.conformance.base import (
 
 
 class Writing(Conformance):
-    """Opening, creating and appending."""
+    """The writes of a store: opening, creating and appending."""
 
     # Opening and closing
 
