@@ -85,7 +85,7 @@ def _make(fn: Any, options: Mapping[str, Any]) -> Step[Any, Any]:
     checked_options(chosen, f"step {label}")
     check_placement(fn, chosen, f"step {label}", signature)
     kinds: dict[bool, type[Step[Any, Any]]] = {True: AsyncStep, False: SyncStep}
-    return kinds[signature.is_async](fn, signature, chosen, {})
+    return kinds[signature.is_async](fn, signature, chosen)
 
 
 def _label(fn: Any) -> str:

@@ -403,3 +403,12 @@ def test_a_block_gives_its_tuple_as_a_list_to_a_step_that_takes_one():
 
     with pytest.raises(WorkflowInvalidError, match=r"takes items: list\[int\], but gets tuple"):
         orders().then(pair).then(total)
+
+
+def test_a_generic_step_keeps_its_settings():
+    @step
+    def repeated(item: T, times: int = 1) -> list[T]:
+        return [item] * times
+
+    twice = repeated.bind("twice", times=2)
+    assert run(Workflow("w", input=str).then(twice), "a", store="memory:") == ["a", "a"]

@@ -69,7 +69,8 @@ def test_the_later_undo_step_takes_the_place_of_the_earlier():
 @pytest.mark.parametrize(
     ("undo", "says"),
     [
-        (lambda order: None, "is a plain function; write @step above"),
+        (lambda order: None, "a lambda is not a step; write a function, with @step above it"),
+        (charge.fn, "is a plain function; write @step above"),
         (7, "7 is not a step"),
         (Workflow("w", input=int).then(charge), "is not a single step"),
         (refund.options(continue_on_error=True), "has continue_on_error=True"),

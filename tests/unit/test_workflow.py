@@ -361,7 +361,7 @@ def test_every_problem_of_a_call_is_listed_at_once():
         "unknown join 'setled'; did you mean 'settled'?",
         "on_failure must be 'drain' or 'cancel', not 'x'",
         "max_concurrency must be a whole number of 1 or more, not 0",
-        "timeout must be more than 0 seconds, not -1",
+        "timeout must be more than 0 seconds, not -1; math.inf means no timeout",
         "the id 'check' is taken; give one of the two another: check.options(id=…)",
     ]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from gorkflow._text import brief
 from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.flow import PassthroughSpec, StepSpec, WorkflowSpec
-from gorkflow.language.options import StepDefaults, annotation_problems, id_problems, merged
+from gorkflow.language.options import (
+    StepDefaults,
+    annotation_problems,
+    function_problem,
+    id_problems,
+    merged,
+)
 from gorkflow.language.steps import is_step
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk, seen_of
 from gorkflow.node import In_contra, Node, Out_co
@@ -256,30 +262,15 @@ def node_problems(nodes: Sequence[Any]) -> list[str]:
 def _node_problem(node: Any) -> str:
     if isinstance(node, Node):
         return ""
-    if inspect.iscoroutine(node):
-        name = node.__name__
-        node.close()
-        return f"{name!r} was called; give the step itself: {name}, not {name}(…)"
-    if inspect.isroutine(node):
-        name = node.__name__
-        if name == "<lambda>":
-            return "a lambda is not a step; write a function, with @step above it"
-        return f"{name!r} is a plain function; write @step above `def {name}`"
+    if problem := function_problem(node):
+        return problem
     if isinstance(node, type):
         return f"{node.__name__!r} is a class, not a step"
     if isinstance(node, list | tuple):
         return "got a list; unpack it: parallel(*branches)"
     if hasattr(node, "otherwise"):
         return "a choice is not complete: end it with .otherwise(node)"
-    return f"{_brief(node)} is not a step or workflow (was a step called instead of given?)"
-
-
-def _brief(item: Any) -> str:
-    try:
-        text = repr(item)
-    except Exception:  # noqa: BLE001 - a foreign __repr__
-        text = f"a {type(item).__name__}"
-    return text if len(text) <= 80 else f"a {type(item).__name__}"
+    return f"{brief(node, 80)} is not a step or workflow (was a step called instead of given?)"
 
 
 # ---- swapping a node ---------------------------------------------------------------------------

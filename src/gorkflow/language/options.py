@@ -6,6 +6,7 @@ parameters that ``bind`` fixes: data, recorded with every run like its input.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from datetime import timedelta
@@ -142,6 +143,20 @@ def tag_problems(tags: Any) -> list[str]:
     ]
 
 
+def function_problem(item: Any) -> str:
+    """Return why a function, or the coroutine of a call, is not a node; empty: it is neither."""
+    if inspect.iscoroutine(item):
+        name = item.__name__
+        item.close()
+        return f"{name!r} was called; give the step itself: {name}, not {name}(…)"
+    if not inspect.isroutine(item):
+        return ""
+    name = item.__name__
+    if name == "<lambda>":
+        return "a lambda is not a step; write a function, with @step above it"
+    return f"{name!r} is a plain function; write @step above `def {name}`"
+
+
 def is_count(number: Any) -> bool:
     """Return whether it is a whole number from 1."""
     return isinstance(number, int) and not isinstance(number, bool) and number >= 1
@@ -154,20 +169,15 @@ def timeout_of(timeout: float | timedelta | None, problems: list[str]) -> float 
     try:
         seconds = seconds_of(timeout, "timeout")
     except (TypeError, ValueError) as error:
-        problems.append(str(error))
+        problems.append(f"{error}; math.inf means no timeout")
         return None
-    return None if seconds == float("inf") else seconds
+    return None if math.isinf(seconds) else seconds
 
 
 def inherited_problems(options: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the options that can be inherited."""
     problems: list[str] = []
-    timeout = options.get("timeout")
-    if timeout is not None:
-        try:
-            seconds_of(timeout, "timeout")
-        except (TypeError, ValueError) as error:
-            problems.append(f"{error}; math.inf means no timeout")
+    timeout_of(options.get("timeout"), problems)
     retries = options.get("retries")
     if retries is not None and not isinstance(retries, RetryPolicy):
         try:
@@ -258,15 +268,6 @@ def merged(outer: StepDefaults, inner: Mapping[str, Any] | None) -> StepDefaults
     if "limits" in given:
         given["limits"] = tuple(given["limits"])  # it may be a list, and has to be hashable
     return cast("StepDefaults", {**outer, **given})
-
-
-def resolved_timeout(options: Mapping[str, Any]) -> float | None:
-    """Return the timeout in seconds; ``None``: none."""
-    timeout = options.get("timeout")
-    if timeout is None:
-        return None
-    seconds = seconds_of(timeout, "timeout")
-    return None if math.isinf(seconds) else seconds
 
 
 def resolved_retry(options: Mapping[str, Any]) -> RetryPolicy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from types import GenericAlias, MappingProxyType
 from typing import (
@@ -29,12 +28,13 @@ from gorkflow.language.options import (
     StepOptions,
     checked_options,
     decoded,
+    function_problem,
     given_options,
     merged,
     recorded,
     resolved_limits,
     resolved_retry,
-    resolved_timeout,
+    timeout_of,
 )
 from gorkflow.language.placement import LOCAL, check_placement, executor_of
 from gorkflow.language.signature import Param, StepSignature, dropped, summary_of
@@ -113,8 +113,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         fn: Callable[..., Any],
         signature: StepSignature,
         options: Mapping[str, Any],
-        settings: Mapping[str, str],
-        *,
+        settings: Recorded = (),
         undone_by: Step[Any, Any] | None = None,
     ) -> None:
         object.__setattr__(self, "id", options["id"])
@@ -130,7 +129,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
             is_generic=signature.is_generic or bool(undone_by and undone_by.is_generic),
             reads=tuple(options.get("reads", ())),
             unused=() if signature.params or settings else signature.defaulted,
-            _settings=tuple(sorted(settings.items())),
+            _settings=settings,
             _options=options,
             _signature=signature,
             undone_by=undone_by,
@@ -211,11 +210,12 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         """
         inputs = [param.name for param in self.params]
         texts = recorded(f"step {self.id!r}", inputs, self.parameters, settings)
-        return self._copy({"id": id}, {**dict(self._settings), **texts})
+        bound = tuple(sorted({**dict(self._settings), **texts}.items()))
+        return self._copy({"id": id}, settings=bound)
 
     def renamed(self, node_id: str) -> Self:
         """Return a copy under another id."""
-        return self._copy({"id": node_id}, dict(self._settings))
+        return self._copy({"id": node_id})
 
     def with_function(
         self, fn: Callable[..., Any], *, is_async: bool, takes_context: bool
@@ -228,14 +228,12 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         options = {name: item for name, item in self._options.items() if name != "executor"}
         signature = self._signature.of_stand_in(is_async=is_async, takes_context=takes_context)
         kind: Any = AsyncStep if is_async else SyncStep
-        undo = self.undone_by
-        made: Step[P, Out_co] = kind(fn, signature, options, {}, undone_by=undo)
+        made: Step[P, Out_co] = kind(fn, signature, options, undone_by=self.undone_by)
         return made
 
     def with_types(self, types: Mapping[Any, Any]) -> Self:
         """Return the step of a generic function with types in the place of its variables."""
-        signature = self._signature.with_types(types)
-        return self._with(self._options, self.settings, self.undone_by, signature)
+        return self._with(signature=self._signature.with_types(types))
 
     def with_undo(self, step: Any) -> Self:
         """Return a copy that another step undoes; ``undo`` is the same with types.
@@ -244,25 +242,24 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
             StepInvalidError: If the other step can't do that.
         """
         _check_undo(self, step)
-        return self._with(self._options, dict(self._settings), step)
+        return self._with(undone_by=step)
 
-    def _copy(self, changes: Mapping[str, Any], settings: Mapping[str, str]) -> Self:
+    def _copy(self, changes: Mapping[str, Any], **settings: Recorded) -> Self:
         options = {**self._options, **given_options(changes)}
         if "id" in changes and "name" not in changes:
             options.pop("name", None)
         checked_options(options, f"step {self.id!r}")
         check_placement(self.fn, options, f"step {self.id!r}", self._signature)
-        return self._with(options, settings, self.undone_by)
+        return self._with(options=options, **settings)
 
-    def _with(
-        self,
-        options: Mapping[str, Any],
-        settings: Mapping[str, str],
-        undo: Step[Any, Any] | None,
-        signature: StepSignature | None = None,
-    ) -> Self:
-        kept = signature or self._signature
-        return type(self)(self.fn, kept, options, settings, undone_by=undo)
+    def _with(self, **changes: Any) -> Self:
+        kept: dict[str, Any] = {
+            "signature": self._signature,
+            "options": self._options,
+            "settings": self._settings,
+            "undone_by": self.undone_by,
+        }
+        return type(self)(self.fn, **{**kept, **changes})
 
     def continues_on_error(self, defaults: StepDefaults) -> bool:
         """Return whether a final failure becomes ``None``, under inherited defaults."""
@@ -288,7 +285,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
                 name=self.name,
                 description=self.description,
                 executor=executor_of(self._options, is_async=self.is_async),
-                timeout=resolved_timeout(options),
+                timeout=timeout_of(options.get("timeout"), []),
                 retry=resolved_retry(options),
                 continue_on_error=self.continues_on_error(defaults),
                 reads=tuple(node.id for node in self.reads),
@@ -387,7 +384,7 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
             Raises:
                 StepInvalidError: If an option is unknown or out of range.
             """
-            return self._copy(options, dict(self._settings))
+            return self._copy(options)
 
         def undo(self, step: Step[Any, Any], /) -> Self:
             """Return a copy that another step undoes, should the run fail or be cancelled.
@@ -537,15 +534,10 @@ def _check_undo(step: Step[Any, Any], undo: Any) -> None:
 
 
 def _kind_problem(undo: Any) -> str:
-    if inspect.iscoroutine(undo):
-        name = undo.__name__
-        undo.close()
-        return f"{name!r} was called; give the step itself: {name}, not {name}(…)"
-    if inspect.isroutine(undo):
-        name = undo.__name__
-        return f"{name!r} is a plain function; write @step above `def {name}`"
     if is_step(undo):
         return ""
+    if problem := function_problem(undo):
+        return problem
     if isinstance(undo, Node):
         return f"{undo!r} is not a single step; undo each step inside by a step of its own"
     return f"{brief(undo, 80)} is not a step; give one: @step above a function"

@@ -200,7 +200,7 @@ def _stand_in(node: Node[Any, Any], fake: Any, problems: list[str]) -> Node[Any,
         output=shape.output,
         settings={},
     )
-    made: AsyncStep[Any, Any, Any] = AsyncStep(fn, signature, {"id": node.id}, {})
+    made: AsyncStep[Any, Any, Any] = AsyncStep(fn, signature, {"id": node.id})
     return made
 
 
