@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import field
+from msgspec.structs import asdict
 
 from gorkflow import flow
 from gorkflow.codec import canonical
 from gorkflow.language.elements import Chain, tree_of
 from gorkflow.language.options import StepDefaults, merged
-from gorkflow.language.signature import Condition
 from gorkflow.language.steps import Step
-from gorkflow.language.typecheck import NOTHING, Place, Value, Walk
+from gorkflow.language.typecheck import NOTHING, Place, Record, Value, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Definition(Struct, frozen=True, kw_only=True):
+class Definition(Record, eq=True, frozen=True, kw_only=True):
     """A compiled workflow. Plain data and functions; every option is resolved.
 
     A path in a map or loop is the template of the paths of its items or iterations.
@@ -26,36 +26,18 @@ class Definition(Struct, frozen=True, kw_only=True):
 
     workflow_id: str
     version: str
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] = {}
     tree: flow.WorkflowSpec
     text: str
     """The tree as canonical JSON; what a started run keeps."""
     fingerprint: str
     """The fingerprint of the text."""
-    input: Any
+    steps: dict[str, Step[Any, Any]] = field(default_factory=dict)
+    input: Any = None
     """The annotation of what the workflow takes; ``None``: nothing."""
-    output: Any
+    output: Any = None
     """The annotation of its output."""
-    steps: Mapping[str, Step[Any, Any]]
-    """By path."""
-    conditions: Mapping[str, tuple[Condition, ...]]
-    """The conditions of each choice, in order, and of each loop, by the choice's or loop's path."""
-    keys: Mapping[str, Condition]
-    """The functions that give the items of maps their keys, by the map's path."""
-    times: Mapping[str, Condition]
-    """The functions that say how long a sleep or wait takes, by its path."""
-    outputs: Mapping[str, Any]
-    """The annotation that each node's output is written under, by path: of a step, what its
-    function returns, also where ``continue_on_error`` may put ``None`` in its place."""
-    readable: Mapping[str, frozenset[str]]
-    """Ids of the nodes that each step may read through its context, by the step's path. An id
-    stands for the node in the nearest workflow around the step that has it, and for no other
-    while that one has not ended."""
-    defaults_of: Mapping[str, tuple[bytes, Any]]
-    """The ``default=`` of choices and waits that have one, as JSON and its annotation, by path."""
-    payloads: Mapping[str, Any]
-    """The annotation of the signal that each wait is for, by the wait's path."""
-    signals: Mapping[str, Any]
+    signals: Mapping[str, Any] = {}
     """The annotation of each signal that is waited for, by its name."""
 
 
@@ -64,21 +46,9 @@ def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Defini
     return Definition(
         workflow_id=workflow_id,
         version=tree.version,
-        tags={},
         tree=tree,
         text=text,
         fingerprint=flow.fingerprint(text),
-        input=None,
-        output=None,
-        steps={},
-        conditions={},
-        keys={},
-        times={},
-        outputs={},
-        readable={},
-        defaults_of={},
-        payloads={},
-        signals={},
     )
 
 
@@ -111,14 +81,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         fingerprint=flow.fingerprint(text),
         input=canonical(chain.input),
         output=output,
-        steps=record.steps,
-        conditions=record.conditions,
-        keys=record.keys,
-        times=record.times,
-        outputs=record.outputs,
-        readable=record.readable,
-        defaults_of=record.defaults_of,
-        payloads=record.payloads,
         signals=chain.signals,
+        **asdict(record),
     )
     return definition, walk.problems

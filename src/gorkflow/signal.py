@@ -63,9 +63,7 @@ class Signal(Generic[T]):
         object.__setattr__(self, "type", type)
 
     def __hash__(self) -> int:
-        """Return a hash of the name."""
         return hash(self.name)
 
     def __repr__(self) -> str:
-        """Return the name and the type."""
         return f"<signal {self.name!r} of {describe(self.type)}>"

@@ -122,7 +122,6 @@ class State(MutableMapping[str, Any]):
             raise StepValueError(f"state key {key!r}: {error}") from None
 
     def __contains__(self, key: object) -> bool:
-        """Return whether there is a value."""
         return isinstance(key, str) and self._kind(key) != ""
 
     def __iter__(self) -> Iterator[str]:
@@ -131,11 +130,9 @@ class State(MutableMapping[str, Any]):
             return iter(keys(self._layers))
 
     def __len__(self) -> int:
-        """Return how many keys have a value."""
         return len(list(iter(self)))
 
     def __repr__(self) -> str:
-        """Return all that is seen."""
         return f"State({dict(self)!r})"
 
     # ---- writing --------------------------------------------------------------------------

@@ -191,7 +191,6 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         raise AttributeError(f"workflow {self.id!r} is immutable; its methods return new ones")
 
     def __repr__(self) -> str:
-        """Return the id and the elements."""
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
 

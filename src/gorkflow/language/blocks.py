@@ -36,11 +36,9 @@ class Block(Struct, Element, frozen=True):
     timeout: float | None
 
     def inside(self) -> tuple[Any, ...]:
-        """Return the branches."""
         return self.branches
 
     def with_inside(self, change: Callable[[Any], Any]) -> Block:
-        """Return a copy with each branch changed."""
         return replace(self, branches=tuple(map(change, self.branches)))
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
@@ -62,7 +60,6 @@ class Block(Struct, Element, frozen=True):
         return Value(annotation, sources=sources, ids=ids, of_block=kind != "first")
 
     def compiled(self, record: Record, place: Place) -> ParallelSpec:
-        """Return it as data."""
         return ParallelSpec(
             id=self.id,
             branches=tuple([item.compiled(record, place) for item in self.branches]),
@@ -87,11 +84,9 @@ class Map(Struct, Element, frozen=True):
     timeout: float | None
 
     def inside(self) -> tuple[Any, ...]:
-        """Return the body."""
         return (self.body,)
 
     def with_inside(self, change: Callable[[Any], Any]) -> Map:
-        """Return a copy with the body changed."""
         return replace(self, body=change(self.body))
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
@@ -119,7 +114,6 @@ class Map(Struct, Element, frozen=True):
         return Value(annotation, (self.body.id,), frozenset((self.id,)))
 
     def compiled(self, record: Record, place: Place) -> MapSpec:
-        """Return it as data."""
         return MapSpec(
             id=self.id,
             body=self.body.compiled(record, place._replace(mark=self.mark)),

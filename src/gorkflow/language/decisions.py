@@ -37,12 +37,10 @@ class Choice(Struct, Element, frozen=True):
     has_default: bool = False
 
     def inside(self) -> tuple[Any, ...]:
-        """Return every node that may run."""
         arms = tuple(arm.node for arm in self.arms)
         return arms if self.otherwise is None else (*arms, self.otherwise)
 
     def with_inside(self, change: Callable[[Any], Any]) -> Choice:
-        """Return a copy with the node of each arm changed."""
         arms = tuple(replace(arm, node=change(arm.node)) for arm in self.arms)
         otherwise = None if self.otherwise is None else change(self.otherwise)
         return replace(self, arms=arms, otherwise=otherwise)
@@ -79,7 +77,6 @@ class Choice(Struct, Element, frozen=True):
         return []
 
     def compiled(self, record: Record, place: Place) -> ChoiceSpec:
-        """Return it as data."""
         arms = tuple(
             ArmSpec(condition=arm.condition.name, node=arm.node.compiled(record, place))
             for arm in self.arms
@@ -103,11 +100,9 @@ class Loop(Struct, Element, frozen=True):
     max_iterations: int
 
     def inside(self) -> tuple[Any, ...]:
-        """Return the body."""
         return (self.body,)
 
     def with_inside(self, change: Callable[[Any], Any]) -> Loop:
-        """Return a copy with the body changed."""
         return replace(self, body=change(self.body))
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
@@ -125,7 +120,6 @@ class Loop(Struct, Element, frozen=True):
         return Value(body.annotation, (self.body.id,), frozenset((self.id,)))
 
     def compiled(self, record: Record, place: Place) -> LoopSpec:
-        """Return it as data."""
         return LoopSpec(
             id=self.id,
             body=self.body.compiled(record, place._replace(mark=self.mark)),

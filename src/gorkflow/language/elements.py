@@ -46,7 +46,6 @@ class Passthrough(Node[T, T], Element, Generic[T]):
 
     @property
     def inputs(self) -> tuple[tuple[str, Any], ...]:
-        """Its only input."""
         return (("value", self.annotation),)
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
@@ -56,15 +55,12 @@ class Passthrough(Node[T, T], Element, Generic[T]):
         return Value(self.annotation, sources=(self.id,), ids=value.ids | {self.id})
 
     def compiled(self, record: Record, place: Place) -> PassthroughSpec:
-        """Return it as data."""
         return PassthroughSpec(id=self.id)
 
     def renamed(self, node_id: str) -> Passthrough[T]:
-        """Return a copy under another id."""
         return Passthrough(self.annotation, node_id)
 
     def __repr__(self) -> str:
-        """Return the id and the type that it passes on."""
         return f"<passthrough {self.id!r} of {describe(self.annotation)}>"
 
 
@@ -124,12 +120,10 @@ class Chain(Node[In_contra, Out_co], Element):
         raise NotImplementedError
 
     def renamed(self, node_id: str) -> Self:
-        """Return a copy under another id."""
         raise NotImplementedError
 
     @property
     def inputs(self) -> tuple[tuple[str, Any], ...]:
-        """Its input, if it takes one."""
         return () if self.input is None else (("input", self.input),)
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
@@ -163,7 +157,6 @@ class Chain(Node[In_contra, Out_co], Element):
         return Value(output, sources=(self.id,), ids=frozenset((self.id,)))
 
     def compiled(self, record: Record, place: Place) -> WorkflowSpec:
-        """Return it as data, with every option resolved."""
         return tree_of(self, record, Place(place.at(self.id), place.defaults))
 
 

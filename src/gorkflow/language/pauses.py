@@ -44,7 +44,6 @@ class Time(Struct, frozen=True):
 
     @property
     def asks(self) -> TimeSpec | None:
-        """The function as data."""
         if self.function is None:
             return None
         return TimeSpec(function=self.function.name, is_due=self.is_due)
@@ -63,7 +62,6 @@ class Sleep(Struct, Element, frozen=True):
         return value._replace(ids=value.ids | {self.id})
 
     def compiled(self, record: Record, place: Place) -> SleepSpec:
-        """Return it as data."""
         time = self.time
         return SleepSpec(id=self.id, seconds=time.seconds, until=time.until, asks=time.asks)
 
@@ -94,7 +92,6 @@ class Wait(Struct, Element, frozen=True):
         return Value(annotation, sources=(self.id,), ids=value.ids | {self.id})
 
     def compiled(self, record: Record, place: Place) -> WaitSpec:
-        """Return it as data."""
         return WaitSpec(
             id=self.id,
             signal=self.signal,
@@ -106,7 +103,6 @@ class Wait(Struct, Element, frozen=True):
         )
 
     def awaited(self) -> Sequence[tuple[str, Any]]:
-        """Return the signal that it waits for."""
         return ((self.signal, self.annotation),)
 
 

@@ -152,7 +152,6 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         )
 
     def __repr__(self) -> str:
-        """Return the id."""
         return f"<step {self.id!r}>"
 
     @property
@@ -214,7 +213,6 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
         return self._copy({"id": id}, settings=bound)
 
     def renamed(self, node_id: str) -> Self:
-        """Return a copy under another id."""
         return self._copy({"id": node_id})
 
     def with_function(
@@ -307,7 +305,6 @@ class Step(NodeByShape, Element, Generic[P, Out_co]):
 
     @property
     def inputs(self) -> tuple[Param, ...]:
-        """Name and annotation of each input."""
         return self.params
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:

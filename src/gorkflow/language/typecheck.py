@@ -102,7 +102,6 @@ class Element:
         return ()
 
     def with_inside(self, change: Callable[[Any], Any]) -> Element:
-        """Return a copy with each node directly inside changed."""
         return self
 
     def awaited(self) -> Sequence[tuple[str, Any]]:
@@ -114,17 +113,27 @@ class Element:
         return self
 
 
-class Record(Struct, eq=False):
+class Record(Struct, eq=False, frozen=True):
     """The findings of a walk, by path."""
 
     steps: dict[str, Any] = {}
     conditions: dict[str, tuple[Condition, ...]] = {}
+    """The conditions of each choice, in order, and of each loop, by the choice's or loop's path."""
     outputs: dict[str, Any] = {}
+    """The annotation that each node's output is written under: of a step, what its function
+    returns, also where ``continue_on_error`` may put ``None`` in its place."""
     readable: dict[str, frozenset[str]] = {}
+    """Ids of the nodes that each step may read through its context. An id stands for the node in
+    the nearest workflow around the step that has it, and for no other while that one has not
+    ended."""
     defaults_of: dict[str, tuple[bytes, Any]] = {}
+    """The ``default=`` of choices and waits that have one, as JSON and its annotation."""
     payloads: dict[str, Any] = {}
+    """The annotation of the signal that each wait is for."""
     keys: dict[str, Condition] = {}
+    """The functions that give the items of maps their keys."""
     times: dict[str, Condition] = {}
+    """The functions that say how long a sleep or wait takes."""
 
     def default(self, path: str) -> str | None:
         """Return the default at a path as JSON text, if there is one."""
