@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
+from msgspec.structs import astuple, replace
+
 from gorkflow._text import is_utf8
 from gorkflow.clock import Timekeeper
 from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
@@ -63,7 +65,10 @@ def take_limits(
                 changed.leave(other, now)
     grant = settle(books, worker_id, held, requests, now, unbegun=unbegun, began=began)
     for name, book in books.items():
-        _save(db, name, worker_id, before.get(name), book)
+        old = before.get(name)
+        _save_book(db, name, old, book)
+        lease = old.leases.get(worker_id) if old else None
+        _save_lease(db, name, worker_id, lease, book.leases.get(worker_id))
     return grant
 
 
@@ -111,19 +116,9 @@ def check(db: sqlite3.Connection) -> Iterator[str]:
             yield f"{name}: {error}"
 
 
-def _save(
-    db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
-) -> None:
-    _save_book(db, name, before, book)
-    _save_lease(db, name, worker_id, before, book)
-
-
 def _save_book(db: sqlite3.Connection, name: str, before: Book | None, book: Book) -> None:
-    if before is None or (book.limit, book.defined_at, book.starts) != (
-        before.limit,
-        before.defined_at,
-        before.starts,
-    ):
+    """Write down what changed, apart from the leases."""
+    if before is None or replace(before, leases=book.leases) != book:
         limit = book.limit
         definition = json.dumps([limit.concurrency, limit.rate, limit.per])
         db.execute(
@@ -132,20 +127,13 @@ def _save_book(db: sqlite3.Connection, name: str, before: Book | None, book: Boo
 
 
 def _save_lease(
-    db: sqlite3.Connection, name: str, worker_id: str, before: Book | None, book: Book
+    db: sqlite3.Connection, name: str, worker_id: str, old: Lease | None, new: Lease | None
 ) -> None:
-    old = None if before is None else before.leases.get(worker_id)
-    new = book.leases.get(worker_id)
     if new is None:
         if old is not None:
             db.execute(query("delete_limit_lease"), (name, worker_id))
-    elif old is None or _standing(old) != _standing(new) or (new.asked_at > old.asked_at + _STALE):
-        db.execute(
-            query("upsert_limit_lease"),
-            (name, worker_id, new.held, new.since, new.asked_at, new.unbegun, new.let_in_at),
-        )
-
-
-def _standing(lease: Lease) -> tuple[int, float | None, int, float]:
-    """Return what counts for others, beside that it still asks."""
-    return lease.held, lease.since, lease.unbegun, lease.let_in_at
+        return
+    if old is not None and new.asked_at <= old.asked_at + _STALE:
+        old = replace(old, asked_at=new.asked_at)
+    if old != new:
+        db.execute(query("upsert_limit_lease"), (name, worker_id, *astuple(new)))
