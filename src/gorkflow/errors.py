@@ -7,7 +7,7 @@
   x UnavailableError            an output that a step asked for is not available
   x ValueInvalidError           a value that can't cross a step boundary
     + EncodingError             not representable as strict JSON
-    + StepValueError           does not match the annotation
+    + StepValueError            does not match the annotation
     + UnreadableError           its type's own function can't read what it wrote
     + PayloadTooLargeError      over the limit
   x RunError                    about one run
@@ -30,9 +30,10 @@
     + StoreUnavailableError     it can't be opened or reached
     + StoreVersionError         it was made by a newer version
     + StoreCorruptError         a stored row can't be read
-  x StepControl                  raised by steps, to the engine
-    + NonRetryableError         fail now, without a retry + RetryAfterError           fail, and try
-    again after this many seconds + StepCancelledError        the step noticed that it was cancelled
+  x StepControl                 raised by steps, to the engine
+    + NonRetryableError         fail now, without a retry
+    + RetryAfterError           fail, and try again after this many seconds
+    + StepCancelledError        the step noticed that it was cancelled
 """
 
 from __future__ import annotations
@@ -49,33 +50,27 @@ class StepInvalidError(GorkflowError):
     """``@step`` can't make a step of its argument; the message says what to write instead.
 
     Example:
-        >>> from gorkflow import StepInvalidError, step
-        >>> try:
-        ...     @step
-        ...     def double(number) -> int:
-        ...         return 2 * number
-        ... except StepInvalidError as error:
-        ...     print("rejected")
-        rejected
+        >>> from gorkflow import step
+        >>> step(lambda number: 2 * number)
+        Traceback (most recent call last):
+        gorkflow.errors.StepInvalidError: a lambda can't say of what type it is; write a function: ...
     """
 
 
 class WorkflowInvalidError(GorkflowError):
     """A workflow, or what it is made of, can't be built as written.
 
-    Args: workflow_id: the workflow, or the name of the other thing. problems: every problem that
-    the call found, one sentence each. what: the noun for it.
+    Args:
+        workflow_id: The workflow, or the name of the other thing.
+        problems: Every problem that the call found, one sentence each.
+        what: The noun for it.
 
     Example:
-        >>> from gorkflow import Workflow, WorkflowInvalidError, step
-        >>> @step
-        ... def double(number: int) -> int:
-        ...     return 2 * number
-        >>> try:
-        ...     Workflow("doubling", input=str).then(double)
-        ... except WorkflowInvalidError as error:
-        ...     print(error.problems[0])
-        step 'double' takes number: int, but gets str as input
+        >>> from gorkflow import Workflow
+        >>> Workflow("outer", input=int).then(Workflow("inner", input=str).sleep(1))
+        Traceback (most recent call last):
+        gorkflow.errors.WorkflowInvalidError: workflow 'outer' can't be built:
+          - workflow 'inner' takes input: str, but gets int as input
     """
 
     def __init__(
@@ -91,15 +86,10 @@ class InputInvalidError(GorkflowError):
     """The input of a run does not validate. Raised by ``start`` before anything is stored.
 
     Example:
-        >>> from gorkflow import InputInvalidError, Workflow, run, step
-        >>> @step
-        ... def double(number: int) -> int:
-        ...     return 2 * number
-        >>> try:
-        ...     run(Workflow("doubling", input=int).then(double), "two", store="memory:")
-        ... except InputInvalidError:
-        ...     print("nothing was stored")
-        nothing was stored
+        >>> from gorkflow import Workflow, run
+        >>> run(Workflow("napping", input=int).sleep(0), "two", store="memory:")
+        Traceback (most recent call last):
+        gorkflow.errors.InputInvalidError: the input of workflow 'napping' is not valid: ...
     """
 
 
@@ -107,12 +97,10 @@ class UnavailableError(GorkflowError):
     """A step asked for the output of a node that has none, or that it did not declare.
 
     Example:
-        >>> from gorkflow import UnavailableError, testing
-        >>> try:
-        ...     testing.context().outputs["prepare"]
-        ... except UnavailableError:
-        ...     print("the step has no such output")
-        the step has no such output
+        >>> from gorkflow import testing
+        >>> testing.context().outputs["prepare"]
+        Traceback (most recent call last):
+        gorkflow.errors.UnavailableError: this test gives no output of 'prepare'; ...
     """
 
 
@@ -136,15 +124,10 @@ class EncodingError(ValueInvalidError):
     r"""A value can't be written as strict JSON (NaN, a lone surrogate, an unknown type, ...).
 
     Example:
-        >>> from gorkflow import EncodingError, RunFailedError, Workflow, run, step
-        >>> @step
-        ... def broken(text: str) -> str:
-        ...     return "\ud800"
-        >>> try:
-        ...     run(Workflow("breaking", input=str).then(broken), "tea", store="memory:")
-        ... except RunFailedError as error:
-        ...     print(error.failures[0].code)
-        encoding
+        >>> from gorkflow import testing
+        >>> testing.context().state["page"] = "\ud800"
+        Traceback (most recent call last):
+        gorkflow.errors.EncodingError: ...
     """
 
 
@@ -152,12 +135,10 @@ class StepValueError(ValueInvalidError):
     """A value does not match the annotation that it crosses the boundary under.
 
     Example:
-        >>> from gorkflow import StepContext, StepValueError, testing
-        >>> try:
-        ...     testing.context(run_input="tea").run_input(int)
-        ... except StepValueError:
-        ...     print("the input is not an int")
-        the input is not an int
+        >>> from gorkflow import testing
+        >>> testing.context(run_input="tea").run_input(int)
+        Traceback (most recent call last):
+        gorkflow.errors.StepValueError: Input should be a valid integer, not str
     """
 
 
@@ -185,15 +166,10 @@ class PayloadTooLargeError(ValueInvalidError):
     """An encoded value is larger than the engine allows.
 
     Example:
-        >>> from gorkflow import RunFailedError, Workflow, run, step
-        >>> @step
-        ... def fill(size: int) -> str:
-        ...     return "x" * size
-        >>> try:
-        ...     run(Workflow("filling", input=int).then(fill), 5_000_000, store="memory:")
-        ... except RunFailedError as error:
-        ...     print(error.failures[0].code)
-        payload_too_large
+        >>> from gorkflow import testing
+        >>> testing.context().state["page"] = "x" * 5_000_000
+        Traceback (most recent call last):
+        gorkflow.errors.PayloadTooLargeError: ...
     """
 
 
@@ -252,11 +228,11 @@ class RunFailedError(RunError):
         self.outcomes = outcomes
         lines = "".join(f"\n  - {failure}" for failure in self.failures)
         super().__init__(run_id, f"run {run_id!r} failed:{lines}")
-        told = [(each, lines) for each in self.failures if (lines := shown(each.traceback))]
-        for failure, lines in told[:SHOWN]:
+        traced = [(each, lines) for each in self.failures if (lines := shown(each.traceback))]
+        for failure, lines in traced[:SHOWN]:
             self.add_note(f"\n{failure.path or 'the run'} failed:\n{lines}")
-        if len(told) > SHOWN:
-            self.add_note(f"\n… and {len(told) - SHOWN} more; `failures` has their tracebacks")
+        if len(traced) > SHOWN:
+            self.add_note(f"\n… and {len(traced) - SHOWN} more; `failures` has their tracebacks")
 
 
 def shown(traceback: str) -> str:
@@ -277,19 +253,14 @@ class StateConflictError(RunFailedError):
     The failure with code ``state_conflict`` names the key and both writers.
 
     Example:
-        >>> from gorkflow import StateConflictError, StepContext, Workflow, run, step
+        >>> from gorkflow import StepContext, Workflow, run, step
         >>> @step
-        ... def cheap(ctx: StepContext, item: str) -> None:
-        ...     ctx.state["best"] = "cheap"
-        >>> @step
-        ... def quick(ctx: StepContext, item: str) -> None:
-        ...     ctx.state["best"] = "quick"
-        >>> offers = Workflow("offers", input=str).parallel(cheap, quick)
-        >>> try:
-        ...     run(offers, "tea", store="memory:")
-        ... except StateConflictError as error:
-        ...     print(error.failures[0].code)
-        state_conflict
+        ... def offer(ctx: StepContext, item: str) -> None:
+        ...     ctx.state["best"] = ctx.path
+        >>> offers = Workflow("offers", input=str).parallel(offer, offer.options(id="other"))
+        >>> run(offers, "tea", store="memory:")
+        Traceback (most recent call last):
+        gorkflow.errors.StateConflictError: ...
     """
 
 
@@ -342,26 +313,17 @@ class RunBlockedError(RunError):
     """The available code can't continue a run that was started with another definition.
 
     Example:
-        from gorkflow import Engine, RunBlockedError, Workflow, step
+        from gorkflow import Engine, RunBlockedError, Workflow
 
-        @step
-        def double(number: int) -> int:
-            return 2 * number
-
-        @step
-        def triple(number: int) -> int:
-            return 3 * number
-
-        async with Engine("sqlite:runs.db") as engine:  # the old code
-            old = Workflow("sums", input=int).sleep(0.1).then(double)
+        old = Workflow("naps", input=int).sleep(0.1)
+        async with Engine("sqlite:runs.db") as engine:
             await engine.start(old, 7, run_id="r1")
 
-        new = Workflow("sums", input=int).sleep(0.1).then(triple)
-        async with Engine("sqlite:runs.db", workflows=[new]) as engine:
+        async with Engine("sqlite:runs.db", workflows=[old.sleep(1, id="more")]) as engine:
             try:
                 await engine.handle("r1").result()
             except RunBlockedError as error:
-                assert "double" in str(error)
+                print(error)
     """
 
 
@@ -518,23 +480,18 @@ class DeadlockError(GorkflowError):
     Example:
         from gorkflow import DeadlockError, Engine, Limit, Workflow, step
 
-        one = Limit("one", concurrency=1)
-
-        @step(limits=(one,))
-        async def inner(number: int) -> int:
-            return number
-
-        @step(limits=(one,))
-        async def outer(number: int) -> str:
+        @step(limits=[Limit("one", concurrency=1)])
+        async def count(number: int) -> int:
+            if number == 0:
+                return 0
             try:
-                await engine.run(Workflow("inner", input=int).then(inner), number)
+                return 1 + await engine.run(counting, number - 1)
             except DeadlockError:
-                return "the limit is mine"
-            return "it worked"
+                return -1
 
+        counting = Workflow("counting", input=int).then(count)
         async with Engine("memory:") as engine:
-            waiting = Workflow("outer", input=int).then(outer)
-            assert await engine.run(waiting, 1) == "the limit is mine"
+            assert await engine.run(counting, 7) == -1
     """
 
 
@@ -555,12 +512,10 @@ class StoreError(GorkflowError):
     """The store could not do its work; nothing of the failed call was recorded unless said.
 
     Example:
-        >>> from gorkflow import Engine, StoreError
-        >>> try:
-        ...     Engine("mysql://localhost/runs")
-        ... except StoreError:
-        ...     print("no known store")
-        no known store
+        >>> from gorkflow import Engine
+        >>> Engine("mysql://localhost/runs")
+        Traceback (most recent call last):
+        gorkflow.errors.StoreError: ...
     """
 
 
@@ -620,17 +575,13 @@ class NonRetryableError(StepControl):
     """Raise it in a step to fail at once, without a retry.
 
     Example:
-        >>> from gorkflow import NonRetryableError, step, testing, Workflow
+        >>> from gorkflow import NonRetryableError, Workflow, step, testing
         >>> @step(retries=5)
         ... def charge(cents: int) -> str:
         ...     raise NonRetryableError("the card is stolen")
-        >>> result = testing.run_sync(Workflow("paying", input=int).then(charge), 990)
-        >>> result.steps["charge"].attempt
+        >>> testing.run_sync(Workflow("paying", input=int).then(charge), 990).steps["charge"].attempt
         1
     """
-
-
-"""Seconds; a longer delay is a mistake in the unit, and some instants can't be written down."""
 
 
 class RetryAfterError(StepControl):
@@ -667,11 +618,8 @@ class StepCancelledError(StepControl):
     """Raised by ``ctx.raise_if_cancelled()`` in a step that was cancelled or timed out.
 
     Example:
-        >>> from gorkflow import StepCancelledError, testing
-        >>> ctx = testing.context(cancelled=True)
-        >>> try:
-        ...     ctx.raise_if_cancelled()
-        ... except StepCancelledError:
-        ...     print("the step was cancelled")
-        the step was cancelled
+        >>> from gorkflow import testing
+        >>> testing.context(cancelled=True).raise_if_cancelled()
+        Traceback (most recent call last):
+        gorkflow.errors.StepCancelledError: ...
     """
