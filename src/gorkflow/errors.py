@@ -53,7 +53,7 @@ class StepInvalidError(GorkflowError):
         >>> from gorkflow import step
         >>> step(lambda number: 2 * number)
         Traceback (most recent call last):
-        gorkflow.errors.StepInvalidError: a lambda can't say of what type it is; write a function: ...
+        gorkflow.errors.StepInvalidError: a lambda can't say of what type it is; ...
     """
 
 
@@ -579,7 +579,8 @@ class NonRetryableError(StepControl):
         >>> @step(retries=5)
         ... def charge(cents: int) -> str:
         ...     raise NonRetryableError("the card is stolen")
-        >>> testing.run_sync(Workflow("paying", input=int).then(charge), 990).steps["charge"].attempt
+        >>> paying = Workflow("paying", input=int).then(charge)
+        >>> testing.run_sync(paying, 990).steps["charge"].attempt
         1
     """
 

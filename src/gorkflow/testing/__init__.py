@@ -1,7 +1,6 @@
 """Tools for tests: of steps, of workflows, and (in ``conformance``) of stores."""
 
 from gorkflow.testing._context import FakeContext, Report, context
-from gorkflow.testing._differences import Difference
 from gorkflow.testing._engine import VirtualEngine
 from gorkflow.testing._instrument import with_fakes
 from gorkflow.testing._run import PlayOptions, Result, run, run_sync
@@ -12,7 +11,7 @@ from gorkflow.testing.crash import (
     Doubled,
     crash_at_every_commit,
 )
-from gorkflow.testing.explore import Exploration, ExploreOptions, explore
+from gorkflow.testing.explore import Difference, Exploration, ExploreOptions, explore
 from gorkflow.testing.virtual_time import (
     StuckError,
     VirtualClock,

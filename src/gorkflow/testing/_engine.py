@@ -68,7 +68,7 @@ class VirtualEngine(Engine):
     ) -> None:
         opened = open_store(store) if isinstance(store, str | PathLike) else store
         options.setdefault("lease", _LEASE)
-        outside = cast("Store", _Outside(opened))
+        outside = cast("Store", Outside(opened))
         # Without `recover`, runs that only wait stay here, and wake on the instant they are due:
         # those that leave are woken by a heartbeat, which time does not jump to.
         self._recovers_once = options.pop("recover", True)
@@ -150,7 +150,7 @@ class _Executors(Executors):
                 self.loop.call_soon_threadsafe(cast("VirtualLoop", self.loop).end_outside)
 
 
-class _Outside:
+class Outside:
     """A store whose calls virtual time waits for."""
 
     def __init__(self, store: Store) -> None:
@@ -158,6 +158,9 @@ class _Outside:
 
     def __repr__(self) -> str:
         return repr(self._store)
+
+    def check(self) -> None:
+        """Raise if it can't be called any more."""
 
     def write(
         self, batch: Sequence[Transition], *, block: bool = False
@@ -173,6 +176,7 @@ class _Outside:
             return method
 
         async def waited_for(*args: Any, **options: Any) -> Any:
+            self.check()
             with outside():
                 return await method(*args, **options)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import contextvars
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
-from threading import Thread
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from gorkflow._text import brief
@@ -27,6 +24,7 @@ from gorkflow.testing.virtual_time import (
     VirtualClock,
     VirtualLoop,
     in_own_thread,
+    in_thread,
 )
 from gorkflow.workflow import Workflow
 
@@ -47,18 +45,10 @@ class Result(Generic[Out_co]):
     """The result of a run in a test.
 
     Example:
-        from gorkflow import Workflow, step, testing
-
-
-        @step
-        async def double(number: int) -> int:
-            return number * 2
-
-
-        result = await testing.run(Workflow("doubling", input=int).then(double), 21)
-        assert (result.output, result.status, result.error) == (42, "completed", None)
-        assert result.steps["double"].attempt == 1
-        assert result.events[-1].kind == "run_finished"
+        >>> from gorkflow import Workflow, testing
+        >>> result = testing.run_sync(Workflow("nap", input=int).sleep(60), 21)
+        >>> result.output, str(result.status), result.events[-1].kind
+        (21, 'completed', 'run_finished')
     """
 
     run: Run
@@ -275,11 +265,9 @@ async def run(
     Example:
         from gorkflow import Workflow, step, testing
 
-
         @step(retries=5)
         async def charge(cents: int) -> str:
             return "paid"
-
 
         paying = Workflow("paying", input=int).then(charge)
         result = await testing.run(paying, 990, fakes={charge: ConnectionError("offline")})
@@ -332,27 +320,18 @@ def whole(play: Play) -> Result[Any]:
 
 async def _in_thread(play: Play) -> Result[Any]:
     """Run it in a thread. A cancel of the caller cancels it."""
-    ended: concurrent.futures.Future[Result[Any]] = concurrent.futures.Future()
     inside: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> Result[Any]:
         inside.append((asyncio.get_running_loop(), asyncio.current_task()))
         return await play.in_this_loop()
 
-    def work() -> None:
-        ended.set_running_or_notify_cancel()  # so that only this thread ends it
-        try:
-            with asyncio.Runner(loop_factory=play.make_loop) as runner:
-                result = runner.run(main())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            ended.set_exception(error)
-        else:
-            ended.set_result(result)
+    def work() -> Result[Any]:
+        with asyncio.Runner(loop_factory=play.make_loop) as runner:
+            return runner.run(main())
 
-    context = contextvars.copy_context()
-    Thread(target=context.run, args=(work,), name="gorkflow-testing", daemon=True).start()
     try:
-        return await asyncio.wrap_future(ended)
+        return await asyncio.wrap_future(in_thread(work))
     except asyncio.CancelledError:
         for loop, task in inside:
             if task is not None and not loop.is_closed():

@@ -8,7 +8,6 @@ clean-up, no heartbeat. Only when the case is over, its handlers may close what 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections import Counter
@@ -22,10 +21,10 @@ from gorkflow._text import brief
 from gorkflow.errors import StoreError
 from gorkflow.store import Store, Transition, Written
 from gorkflow.stores.memory import MemoryStore
-from gorkflow.testing._differences import Difference, compared, lines, why
-from gorkflow.testing._engine import VirtualEngine
+from gorkflow.testing._engine import Outside, VirtualEngine
 from gorkflow.testing._run import RUN_ID, Play, PlayOptions, Result, play_of
 from gorkflow.testing._scheduler import Begun, Scheduler
+from gorkflow.testing.explore import Comparison, Difference, compared, lines, why
 from gorkflow.testing.virtual_time import (
     StuckError,
     VirtualClock,
@@ -45,17 +44,11 @@ class CrashOptions(PlayOptions, total=False):
     """Options of ``crash_at_every_commit``, beside those of ``testing.run``. All are optional.
 
     Example:
-        from gorkflow import Workflow, step, testing
-
-
-        @step
-        def pack(order: int) -> str:
-            return f"parcel {order}"
-
-
-        options: testing.CrashOptions = {"commits": [1, 2]}
-        packing = Workflow("packing", input=int).then(pack)
-        assert testing.crash_at_every_commit(packing, 7, **options).cases == 4
+        >>> from gorkflow import Workflow, testing
+        >>> options: testing.CrashOptions = {"commits": [1, 2]}
+        >>> nap = Workflow("nap", input=int).sleep(60)
+        >>> testing.crash_at_every_commit(nap, 7, **options).cases
+        4
     """
 
     commits: Iterable[int] | None
@@ -98,23 +91,14 @@ class Doubled:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CrashReport:
+class CrashReport(Comparison):
     """The report of ``crash_at_every_commit``.
 
     Example:
-        from gorkflow import Workflow, step, testing
-
-
-        @step
-        def pack(order: int) -> str:
-            return f"parcel {order}"
-
-
-        packing = Workflow("packing", input=int).then(pack)
-        report = testing.crash_at_every_commit(packing, 7)
-        assert report.cases == 2 * report.commits
-        assert not report.differences, str(report)
-        assert [step.path for step in report.doubled] == ["pack"]
+        >>> from gorkflow import Workflow, testing
+        >>> report = testing.crash_at_every_commit(Workflow("nap", input=int).sleep(60), 7)
+        >>> report.cases == 2 * report.commits, report.differences, report.doubled
+        (True, (), ())
     """
 
     commits: int
@@ -122,28 +106,16 @@ class CrashReport:
     cases: int
     """Number of deaths of the engine."""
     undisturbed: Result[Any]
-    differences: tuple[Difference, ...]
-    """Differences from the undisturbed run."""
-    by_design: tuple[Difference, ...]
-    """Differences that the workflow allows: a join decides by the order, or a block failed."""
     doubled: tuple[Doubled, ...]
     """Steps whose side effects may have happened twice: they should use their idempotency key."""
 
     def __str__(self) -> str:
         """Return it for people."""
-        more = lines("differences:", self.differences)
-        more += lines("differences by design:", self.by_design)
-        more += lines("began more than once:", self.doubled)
-        return "\n".join([self._first_line(), *more])
-
-    def __repr__(self) -> str:
-        """Return its first line: pytest cuts what is longer out of the message of an ``assert``."""
-        return f"<CrashReport: {self._first_line()}; str() has all of it>"
+        return "\n".join([super().__str__(), *lines("began more than once:", self.doubled)])
 
     def _first_line(self) -> str:
-        wrong = len({item.case for item in self.differences})
         return (
-            f"killed {self.cases} times at {self.commits} commits: {wrong} cases ended "
+            f"killed {self.cases} times at {self.commits} commits: {self._wrong} cases ended "
             f"otherwise, {len(self.doubled)} steps began twice"
         )
 
@@ -152,17 +124,11 @@ class CrashCampaign(Protocol):
     """The type of ``crash_at_every_commit``, for tests that take it as a fixture.
 
     Example:
-        from gorkflow import Workflow, step, testing
+        from gorkflow import Workflow, testing
 
-
-        @step
-        def pack(order: int) -> str:
-            return f"parcel {order}"
-
-
-        def test_packing(crash_at_every_commit: testing.CrashCampaign) -> None:
-            packing = Workflow("packing", input=int).then(pack)
-            assert not crash_at_every_commit(packing, 7).differences
+        def test_nap(crash_at_every_commit: testing.CrashCampaign) -> None:
+            nap = Workflow("nap", input=int).sleep(60)
+            assert not crash_at_every_commit(nap, 7).differences
     """
 
     @overload
@@ -212,14 +178,13 @@ def crash_at_every_commit(
     Example:
         from gorkflow import Workflow, step, testing
 
-
         @step
         def pack(order: int) -> str:
             return f"parcel {order}"
 
-
         report = testing.crash_at_every_commit(Workflow("packing", input=int).then(pack), 7)
         assert not report.differences, str(report)
+        assert [step.path for step in report.doubled] == ["pack"]
     """
     commits = options.pop("commits", None)
     make_store = options.pop("make_store", MemoryStore)
@@ -390,21 +355,26 @@ def lived(play: Play, store: Store, case: Case | None) -> Ended:
     return ended
 
 
-class _Mortal:
+class _Mortal(Outside):
     """A store that ends its engine at a commit; for the next one, it is as the engine left it.
 
     Every commit is awaited, as in a file.
     """
 
     def __init__(self, store: Store, case: Case | None) -> None:
-        self._store = store
+        super().__init__(store)
         self._case = case
         self.commits = 0
         self.dead = False
 
-    async def write(self, batch: Sequence[Transition], *, block: bool = False) -> list[Written]:
+    def check(self) -> None:
         if self.dead:
             raise StoreError("the engine of this test is dead")
+
+    async def write(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        self, batch: Sequence[Transition], *, block: bool = False
+    ) -> list[Written]:
+        self.check()
         self.commits += 1
         self._maybe_die(Moment.BEFORE)
         with outside():
@@ -419,19 +389,6 @@ class _Mortal:
         if self._case == (self.commits, moment):
             self.dead = True
             raise Killed
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-        if not inspect.iscoroutinefunction(method):
-            return method
-
-        async def waited_for(*args: Any, **options: Any) -> Any:
-            if self.dead:
-                raise StoreError("the engine of this test is dead")
-            with outside():
-                return await method(*args, **options)
-
-        return waited_for
 
 
 class _Life:

@@ -1,12 +1,15 @@
-"""The orders of a workflow: runs whose steps begin and end in many orders."""
+"""The orders of a workflow: runs whose steps begin and end in many orders, and how they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, Unpack, overload
 
-from gorkflow.testing._differences import Difference, compared, lines, why
+from gorkflow.codec import codec_of
+from gorkflow.errors import ValueInvalidError
+from gorkflow.events import BlockDecided
+from gorkflow.flow import BlockSpec, WorkflowSpec, undo_path, undone_path, walk
 from gorkflow.testing._run import Play, PlayOptions, Result, play_of, whole
 from gorkflow.testing.virtual_time import StuckError, in_own_thread
 from gorkflow.workflow import Workflow
@@ -15,23 +18,77 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 SEEDS = range(100)
+_SHOWN = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A difference between a run and the run that it is compared with.
+
+    Example:
+        >>> from gorkflow.testing import Difference
+        >>> print(Difference(case="seed 17", number=17, what="output", expected=1, got=2))
+        seed 17: output is 2, not 1
+    """
+
+    case: str
+    """The run: ``seed 17``, ``killed after commit 3``."""
+    number: int
+    """The seed, or the number of the commit."""
+    what: str
+    """``status``, ``output``, ``state``, ``failures``, or ``step 'path'``."""
+    expected: object
+    got: object
+    by_design: str = ""
+    """The reason, if the workflow allows the difference; else empty."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        why = f" ({self.by_design})" if self.by_design else ""
+        expected, got = _short(self.expected), _short(self.got)
+        return f"{self.case}: {self.what} is {got}, not {expected}{why}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison:
+    """A report of runs that were compared with one of them."""
+
+    differences: tuple[Difference, ...]
+    """Differences that the workflow does not allow."""
+    by_design: tuple[Difference, ...]
+    """Differences that the workflow allows: a join decides by the order, or a block failed."""
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return "\n".join(
+            [
+                self._first_line(),
+                *lines("differences:", self.differences),
+                *lines("differences by design:", self.by_design),
+            ]
+        )
+
+    def __repr__(self) -> str:
+        """Return its first line: pytest cuts what is longer out of the message of an ``assert``."""
+        return f"<{type(self).__name__}: {self._first_line()}; str() has all of it>"
+
+    def _first_line(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def _wrong(self) -> int:
+        """The number of runs that ended otherwise."""
+        return len({item.case for item in self.differences})
 
 
 class ExploreOptions(PlayOptions, total=False):
     """Options of ``explore``, beside those of ``testing.run``. All are optional.
 
     Example:
-        from gorkflow import Workflow, step, testing
-
-
-        @step
-        def pack(order: int) -> str:
-            return f"parcel {order}"
-
-
-        options: testing.ExploreOptions = {"seeds": range(3)}
-        packing = Workflow("packing", input=int).then(pack)
-        assert testing.explore(packing, 7, **options).runs == 4
+        >>> from gorkflow import Workflow, testing
+        >>> options: testing.ExploreOptions = {"seeds": range(3)}
+        >>> testing.explore(Workflow("nap", input=int).sleep(60), 7, **options).runs
+        4
     """
 
     seeds: Iterable[int]
@@ -41,18 +98,16 @@ class ExploreOptions(PlayOptions, total=False):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Exploration:
+class Exploration(Comparison):
     """The report of ``explore``.
 
     Example:
         from gorkflow import StepContext, Workflow, step, testing
 
-
         @step
         def first(ctx: StepContext[list[int]], order: int) -> int:
             ctx.deps.append(order)
             return len(ctx.deps)
-
 
         both = Workflow("both", input=int).parallel(first, first.options(id="second"))
         report = testing.explore(both, 7, make_deps=list, seeds=range(10))
@@ -63,33 +118,17 @@ class Exploration:
     runs: int
     orders: int
     """Number of different orders in which the results arrived."""
-    differences: tuple[Difference, ...]
-    """Differences from the run in declared order, which the workflow does not allow."""
-    by_design: tuple[Difference, ...]
-    """Differences that the workflow allows: a join decides by the order, or a block failed."""
 
     def __str__(self) -> str:
         """Return it for people."""
         seeds = dict.fromkeys(item.number for item in self.differences)
         replay = [f"replay one with testing.run(…, seed={next(iter(seeds))})"] if seeds else []
-        return "\n".join(
-            [
-                self._first_line(),
-                *lines("differences:", self.differences),
-                *lines("differences by design:", self.by_design),
-                *replay,
-            ]
-        )
-
-    def __repr__(self) -> str:
-        """Return its first line: pytest cuts what is longer out of the message of an ``assert``."""
-        return f"<Exploration: {self._first_line()}; str() has all of it>"
+        return "\n".join([super().__str__(), *replay])
 
     def _first_line(self) -> str:
-        seeds = {item.number for item in self.differences}
         return (
             f"{self.runs} runs in {self.orders} orders: "
-            f"{len(seeds)} ended otherwise than the one in declared order"
+            f"{self._wrong} ended otherwise than the one in declared order"
         )
 
 
@@ -121,16 +160,10 @@ def explore(
         InputInvalidError: If the input is not valid.
 
     Example:
-        from gorkflow import Workflow, step, testing
-
-
-        @step
-        def pack(order: int) -> str:
-            return f"parcel {order}"
-
-
-        packing = Workflow("packing", input=int).then(pack)
-        assert not testing.explore(packing, 7, seeds=range(5)).differences
+        >>> from gorkflow import Workflow, testing
+        >>> nap = Workflow("nap", input=int).sleep(60)
+        >>> testing.explore(nap, 7, seeds=range(5)).differences
+        ()
     """
     seeds = options.pop("seeds", SEEDS)
     make_deps = options.pop("make_deps", None)
@@ -174,3 +207,79 @@ def _explored(
 def _difference(seed: int, change: tuple[str, object, object]) -> Difference:
     what, expected, got = change
     return Difference(case=f"seed {seed}", number=seed, what=what, expected=expected, got=got)
+
+
+# ---- the comparison of two runs --------------------------------------------------------------
+
+
+def compared(expected: Result[Any], got: Result[Any]) -> Iterator[tuple[str, object, object]]:
+    """Yield the differences: a name, and both values."""
+    if expected.status != got.status:
+        yield "status", str(expected.status), str(got.status)
+    elif not _same(expected.run.output, got.run.output):
+        yield "output", expected.run.output, got.run.output
+    if expected.run.state != got.run.state:
+        yield "state", expected.run.state, got.run.state
+    if (before := _failures(expected)) != (after := _failures(got)):
+        yield "failures", before, after
+    for path in {**expected.steps, **got.steps}:
+        old, new = expected.steps.get(path), got.steps.get(path)
+        statuses = (str(old.status) if old else None, str(new.status) if new else None)
+        if statuses[0] != statuses[1]:
+            yield f"step {path!r}", *statuses
+
+
+def why(tree: WorkflowSpec, what: str, *results: Result[Any]) -> str:
+    """Return why the order may change this; empty if it may not."""
+    for path, node in walk(tree):
+        if isinstance(node, BlockSpec) and node.join.kind in {"first", "at_least"}:
+            return f"join {str(node.join)!r} of block {path!r} lets the order decide"
+    if what == "status":
+        return ""
+    undone = undone_path(what.removeprefix("step ").strip("'"))
+    if undone is not None and any(undo_path(undone) not in result.steps for result in results):
+        return f"{undone!r} is undone where it completed, or where its outcome is unknown"
+    for path in _failed_blocks(results):
+        return f"block {path!r} failed; what that left undone depends on the order"
+    return ""
+
+
+def _failed_blocks(results: Iterable[Result[Any]]) -> Iterator[str]:
+    for result in results:
+        for event in result.events:
+            if isinstance(event, BlockDecided) and event.verdict == "failed":
+                yield event.path
+
+
+def lines(title: str, items: Iterable[object]) -> list[str]:
+    """Return the lines of a list in a report, none where it is empty."""
+    shown = [f"  - {item}" for item in items]
+    return [title, *shown] if shown else []
+
+
+def _failures(result: Result[Any]) -> list[str]:
+    return sorted(
+        f"{failure.path}: {failure.code.value}: {failure.message}"
+        for failure in result.run.failures
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    try:
+        if one == other:
+            return True
+    except Exception:  # noqa: BLE001 - anybody's __eq__
+        return False
+    # Classes without an `==` of their own are the same if they are the same as JSON.
+    if type(one) is not type(other):
+        return False
+    try:
+        codec = codec_of(type(one))
+        return codec.encode(one) == codec.encode(other)
+    except ValueInvalidError:
+        return False
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -21,13 +21,14 @@ import asyncio
 import heapq
 import itertools
 import selectors
-import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
+from threading import Thread
+from threading import enumerate as threads
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
 from gorkflow._text import brief
@@ -36,6 +37,7 @@ from gorkflow.errors import GorkflowError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+_Events = list[tuple[selectors.SelectorKey, int]]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """The default start of virtual time."""
@@ -232,7 +234,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._working = 0
         self._futile = 0
         self._patience = _PATIENCE
-        super().__init__(_Selector(self._nothing_ready))
+        self._sockets = _Selector(self._nothing_ready)
+        super().__init__(self._sockets)
         self._clock_resolution = _RESOLUTION
 
     # ---- time -----------------------------------------------------------------------------
@@ -303,18 +306,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         with outside():
             await super().shutdown_default_executor(*timeout)
 
-    def _is_awaiting(self, selector: selectors.BaseSelector) -> bool:
-        sockets = len(selector.get_map()) > 1  # one is the loop's own, by which threads wake it
+    def _is_awaiting(self) -> bool:
+        sockets = (
+            len(self._sockets.get_map()) > 1
+        )  # one is the loop's own, by which threads wake it
         return self._working > 0 or sockets or _subprocesses()
 
     # ---- when nothing is ready --------------------------------------------------------------
 
-    def _nothing_ready(
-        self, selector: selectors.BaseSelector
-    ) -> list[tuple[selectors.SelectorKey, int]]:
-        if self._is_awaiting(selector):
+    def _nothing_ready(self) -> _Events:
+        if self._is_awaiting():
             self._futile = 0
-            return self._wait(selector)
+            return self._wait()
         self._patience = _PATIENCE
         timer, idle = self._next(self._timers), self._next(self._idle)
         if self.scheduler is not None and self.scheduler(timer is not None and timer.of_handler):
@@ -329,12 +332,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._give_up()
         return []
 
-    def _wait(self, selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey, int]]:
+    def _wait(self) -> _Events:
         """Wait for what happens outside: with patience, then letting virtual time flow."""
         is_patient = self._patience > 0
         room = self._patience if is_patient else self._room()
         began = time.monotonic()  # noqa: TID251 - real time, on purpose
-        events = selector.select(room)
+        events = self._sockets.wait(room)
         passed = time.monotonic() - began if events else room  # noqa: TID251
         if is_patient:
             self._patience = max(0.0, self._patience - passed)
@@ -368,43 +371,21 @@ def _run(handle: asyncio.TimerHandle) -> None:
 
 def _subprocesses() -> bool:
     """Return whether asyncio waits for the end of a subprocess, in a thread (before 3.12)."""
-    return any(thread.name.startswith("asyncio-waitpid-") for thread in threading.enumerate())
+    return any(thread.name.startswith("asyncio-waitpid-") for thread in threads())
 
 
-class _Selector(selectors.BaseSelector):
-    """Asks the loop instead of waiting.
+class _Selector(selectors.DefaultSelector):
+    """Asks the loop instead of waiting."""
 
-    Args:
-        nothing_ready: called instead of waiting, with the selector that knows the sockets.
-    """
+    wait = selectors.DefaultSelector.select
 
-    def __init__(
-        self,
-        nothing_ready: Callable[[selectors.BaseSelector], list[tuple[selectors.SelectorKey, int]]],
-    ) -> None:
-        self._real = selectors.DefaultSelector()
+    def __init__(self, nothing_ready: Callable[[], _Events]) -> None:
+        super().__init__()
         self._nothing_ready = nothing_ready
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.register(fileobj, events, data)
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.modify(fileobj, events, data)
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = self._real.select(0)
-        if events or timeout == 0:
-            return events
-        return self._nothing_ready(self._real)
-
-    def close(self) -> None:
-        self._real.close()
-
-    def get_map(self) -> Any:
-        return self._real.get_map()
+    def select(self, timeout: float | None = None) -> _Events:
+        events = self.wait(0)
+        return events if events or timeout == 0 else self._nothing_ready()
 
 
 @contextmanager
@@ -472,18 +453,20 @@ def in_own_thread(work: Callable[[], T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return work()
-    result: list[T] = []
-    errors: list[BaseException] = []
+    return in_thread(work).result()
+
+
+def in_thread(work: Callable[[], T]) -> Future[T]:
+    """Begin work in a thread of its own."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # so that only this thread ends it
 
     def run() -> None:
         try:
-            result.append(work())
+            done.set_result(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            errors.append(error)
+            done.set_exception(error)
 
-    thread = threading.Thread(target=run, name="gorkflow-testing", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return result[0]
+    context = copy_context()
+    Thread(target=context.run, args=(run,), name="gorkflow-testing", daemon=True).start()
+    return done
