@@ -104,14 +104,13 @@ def test_inputs_must_fit():
     async def alone(order: int) -> None: ...
 
     says = undoing(charge, certain)
-    assert "takes cents: float, but it is None where it is unknown whether 'charge' worked" in says
+    assert "takes (order: int, cents: float), but gets the inputs of 'charge', and then its" in says
+    assert "is None where it is unknown whether the step worked" in says
     assert "write certain(order: int, output: float | None)" in says
-    assert "takes order: str, but is given order: int" in undoing(charge, other)
-    assert "takes 1 input, but is given the input of 'charge', and its output" in undoing(
-        charge, alone
-    )
-    assert "takes 2 inputs, but is given the 2 inputs of 'pair'" in undoing(pair, refund)
-    assert "is given nothing, for there are no inputs of 'none'" in undoing(none, refund)
+    assert "takes (order: str, cents: float | None), but gets" in undoing(charge, other)
+    assert "takes (order: int), but gets the inputs of 'charge'" in undoing(charge, alone)
+    assert "write refund(order: int, name: str, output: float | None)" in undoing(pair, refund)
+    assert "write refund(output: str | None)" in undoing(none, refund)
 
 
 def test_shapes_that_fit():

@@ -19,7 +19,7 @@ from typing import (
 )
 
 from gorkflow._text import brief
-from gorkflow.annotations import arriving, describe, fits, is_optional, union_of
+from gorkflow.annotations import arriving, fits, union_of
 from gorkflow.errors import StepInvalidError
 from gorkflow.flow import StepSpec, UndoSpec, undo_path
 from gorkflow.language.options import (
@@ -44,6 +44,7 @@ from gorkflow.language.typecheck import (
     Value,
     as_wanted,
     dropped_problems,
+    written_as,
 )
 from gorkflow.node import Node, NodeByShape, Out_co, P
 
@@ -561,41 +562,17 @@ def _option_problem(undo: Step[Any, Any]) -> str:
 
 def _fit_problem(step: Step[Any, Any], undo: Step[Any, Any]) -> str:
     """Return why an undo step can't take what it is given."""
-    output = union_of([step.output, None])
-    given = [*step.params, (_OUTPUT, output)]
-    written = ", ".join(f"{name}: {describe(annotation)}" for name, annotation in given)
-    hint = f"write {undo.id}({written})"
-    wanted = undo.wanted
-    if len(wanted) == 1 and len(given) > 1:
-        whole = GenericAlias(tuple, tuple(annotation for _, annotation in given))
-        if fits(whole, wanted[0]):
-            return ""
+    given = [*step.params, Param(_OUTPUT, union_of([step.output, None]))]
+    written, wanted = written_as(given, len(given)), undo.wanted
     if not wanted:
         return dropped(repr(undo.id), undo.unused, f"({written})") if undo.unused else ""
-    if len(wanted) != len(given):
-        return (
-            f"{undo.id!r} takes {len(wanted)} input{'' if len(wanted) == 1 else 's'}, but is given "
-            f"{_counted(step)} {step.id!r}, and its output (None where it is unknown whether it "
-            f"worked); {hint}"
-        )
-    for (name, annotation), param in zip(given, undo.params, strict=True):
-        if fits(annotation, param.annotation):
-            continue
-        if name == _OUTPUT and annotation is output and not is_optional(param.annotation):
-            return (
-                f"{undo.id!r} takes {param.name}: {describe(param.annotation)}, but it is None "
-                f"where it is unknown whether {step.id!r} worked: it timed out, was cancelled, or "
-                f"its process died; {hint}"
-            )
-        return (
-            f"{undo.id!r} takes {param.name}: {describe(param.annotation)}, but is given "
-            f"{name}: {describe(annotation)}; {hint}"
-        )
-    return ""
-
-
-def _counted(step: Step[Any, Any]) -> str:
-    count = len(step.params)
-    if count == 0:
-        return "nothing, for there are no inputs of"
-    return "the input of" if count == 1 else f"the {count} inputs of"
+    annotations = [param.annotation for param in given]
+    if len(wanted) == 1 and len(given) > 1:
+        annotations = [GenericAlias(tuple, tuple(annotations))]
+    if len(wanted) == len(annotations) and all(map(fits, annotations, wanted)):
+        return ""
+    return (
+        f"{undo.id!r} takes ({written_as(undo.params)}), but gets the inputs of {step.id!r}, and "
+        "then its output, which is None where it is unknown whether the step worked: it timed out, "
+        f"was cancelled, or its process died; write {undo.id}({written})"
+    )

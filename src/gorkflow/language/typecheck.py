@@ -254,31 +254,29 @@ def fit_problems(
     """
     if not params:
         return []
+    who, takes = f"{what} {node_id!r}", written_as(params)
     if value.annotation is NOTHING:
         problem = (
-            f"{what} {node_id!r} takes {_written(params)}, but the workflow has no input; declare "
-            f"it: Workflow(…, input={describe(params[0][1])})"
+            f"{who} takes {takes}, but the workflow has no input; declare it: "
+            f"Workflow(…, input={describe(params[0][1])})"
         )
         return [problem]
     if len(params) == 1:
-        return list(_single(node_id, params[0], value, what))
+        return _single(who, params[0], value)
     if value.annotation is Any:
         return []
     items = tuple_items(value.annotation)
     if items is None:
         problem = (
-            f"{what} {node_id!r} takes {len(params)} inputs ({_written(params)}), but gets one "
-            f"value, {describe(value.annotation)}{_origin(value)}; several inputs take a "
-            "tuple, such as a block gives"
+            f"{who} takes {len(params)} inputs ({takes}), but gets one value, "
+            f"{describe(value.annotation)}{_origin(value)}; several inputs take a tuple, such as a "
+            "block gives"
         )
         return [problem]
     if len(items) != len(params):
-        problem = (
-            f"{what} {node_id!r} takes {len(params)} inputs ({_written(params)}), but gets "
-            f"{len(items)}: {_listed(items, value)}"
-        )
-        return [problem]
-    return list(_spread(node_id, params, items, value, what))
+        listed = _listed(items, value)
+        return [f"{who} takes {len(params)} inputs ({takes}), but gets {len(items)}: {listed}"]
+    return list(_spread(who, params, items, value))
 
 
 def dropped_problems(
@@ -297,31 +295,19 @@ def dropped_problems(
     return [dropped(f"{what} {node_id!r}", names, f"{describe(value.annotation)}{_origin(value)}")]
 
 
-def _single(node_id: str, param: tuple[str, Any], value: Value, what: str) -> Iterator[str]:
-    name, wanted = param
-    if fits(value.annotation, wanted):
-        return
-    if _only_none_is_wrong(value.annotation, wanted):
-        yield _none_problem(node_id, param, value.sources[-1:], what)
-        return
-    message = (
-        f"{what} {node_id!r} takes {name}: {describe(wanted)}, but gets "
-        f"{describe(value.annotation)}{_origin(value)}"
-    )
+def _single(who: str, param: tuple[str, Any], value: Value) -> list[str]:
+    if fits(value.annotation, param[1]):
+        return []
+    problem = _misfit(who, param, value.annotation, _origin(value))
     items = tuple_items(value.annotation)
     if items is not None and len(items) > 1:
-        message += f"; a tuple comes apart: write one parameter per item ({len(items)})"
-    yield message
+        problem += f"; a tuple comes apart: write one parameter per item ({len(items)})"
+    return [problem]
 
 
 def _spread(
-    node_id: str,
-    params: Sequence[tuple[str, Any]],
-    items: tuple[Any, ...],
-    value: Value,
-    what: str,
+    who: str, params: Sequence[tuple[str, Any]], items: tuple[Any, ...], value: Value
 ) -> Iterator[str]:
-    sources = value.sources if len(value.sources) == len(items) else ("",) * len(items)
     wrong = [
         index
         for index, (item, param) in enumerate(zip(items, params, strict=True))
@@ -331,24 +317,29 @@ def _spread(
         return
     order = _order_that_fits(params, items)
     if order is not None:
-        written = ", ".join(f"{params[i][0]}: {describe(params[i][1])}" for i in order)
-        yield (
-            f"{what} {node_id!r} takes its inputs in another order than they come: write "
-            f"({written})"
-        )
+        written = written_as([params[index] for index in order], _MAX_PERMUTED)
+        yield f"{who} takes its inputs in another order than they come: write ({written})"
         return
+    has_sources = len(value.sources) == len(items)
     for index in wrong[:_MAX_LISTED]:
-        item, param = items[index], params[index]
-        if _only_none_is_wrong(item, param[1]):
-            yield _none_problem(node_id, param, sources[index : index + 1], what)
-            continue
-        origin = f" from {sources[index]!r}" if sources[index] else ""
-        yield (
-            f"{what} {node_id!r} takes {param[0]}: {describe(param[1])}, but gets "
-            f"{describe(item)}{origin}"
-        )
+        origin = f" from {value.sources[index]!r}" if has_sources else ""
+        yield _misfit(who, params[index], items[index], origin)
     if len(wrong) > _MAX_LISTED:
-        yield f"{what} {node_id!r}: and {len(wrong) - _MAX_LISTED} more inputs that don't fit"
+        yield f"{who}: and {len(wrong) - _MAX_LISTED} more inputs that don't fit"
+
+
+def _misfit(who: str, param: tuple[str, Any], given: Any, origin: str) -> str:
+    name, wanted = param
+    rest = without_none(given)
+    only_none_is_wrong = (
+        is_optional(given) and rest is not None and not is_optional(wanted) and fits(rest, wanted)
+    )
+    if only_none_is_wrong:
+        return (
+            f"{who} may get None{origin} (continue_on_error, or what it returns): write "
+            f"`{name}: {describe(wanted)} | None`"
+        )
+    return f"{who} takes {name}: {describe(wanted)}, but gets {describe(given)}{origin}"
 
 
 def _order_that_fits(
@@ -364,33 +355,16 @@ def _order_that_fits(
     return None
 
 
-def _only_none_is_wrong(given: Any, wanted: Any) -> bool:
-    return (
-        is_optional(given)
-        and without_none(given) is not None
-        and not is_optional(wanted)
-        and fits(without_none(given), wanted)
-    )
-
-
-def _none_problem(node_id: str, param: tuple[str, Any], sources: tuple[str, ...], what: str) -> str:
-    name, wanted = param
-    origin = f" from {sources[0]!r}" if sources and sources[0] else ""
-    return (
-        f"{what} {node_id!r} may get None{origin} (continue_on_error, or what it returns): write "
-        f"`{name}: {describe(wanted)} | None`"
-    )
-
-
 def _origin(value: Value) -> str:
     if len(value.sources) == 1:
         return f" from {value.sources[0]!r}"
     return f" from the block of {value.sources[0]!r}" if value.sources else " as input"
 
 
-def _written(params: Sequence[tuple[str, Any]]) -> str:
-    shown = [f"{name}: {describe(annotation)}" for name, annotation in params[:_MAX_LISTED]]
-    return ", ".join(shown) + (", …" if len(params) > _MAX_LISTED else "")
+def written_as(params: Sequence[tuple[str, Any]], most: int = _MAX_LISTED) -> str:
+    """Return parameters as they stand in a function."""
+    shown = [f"{name}: {describe(annotation)}" for name, annotation in params[:most]]
+    return ", ".join(shown) + (", …" if len(params) > most else "")
 
 
 def _listed(items: tuple[Any, ...], value: Value) -> str:
