@@ -468,7 +468,7 @@ def _drops_result(frame: FrameType) -> bool:
 
 def _warn(workflow_id: str, place: str) -> None:
     warn(
-        f"workflow {workflow_id!r}: what {place} returned was dropped, and a workflow is never "
-        "changed in place: write workflow = workflow.then(…)",
+        f"workflow {workflow_id!r}: the result of {place} was dropped, and a workflow never "
+        "changes in place: write workflow = workflow.then(…)",
         WorkflowDroppedWarning,
     )

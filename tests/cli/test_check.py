@@ -48,16 +48,16 @@ def test_all_workflows_of_a_file_are_checked(invoke: Invoke):
     assert second.startswith("pushing/push: warning: step 'push' calls step 'pull' (line ")
     assert second.endswith(" [step-in-step]")
     assert third.startswith("late: warning: workflow 'late' may take 5 s")
-    assert result.stderr == "imported\n3 workflows checked: 2 warnings, 1 to know\n"
+    assert result.stderr == "imported\n3 workflows checked: 2 warnings, 1 hint\n"
 
 
 def test_one_can_be_chosen_and_advice_be_ignored(invoke: Invoke):
     result = invoke("check", "advised.py", "--workflow", "pulling")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("1 workflow checked: nothing to say\n")
+    assert result.stderr.endswith("1 workflow checked: no advice\n")
     only = invoke("check", "advised.py:pushing", "--ignore", "step-in-step")
     assert only.exit_code == 0
-    assert only.stderr.endswith("1 workflow checked: 1 to know\n")
+    assert only.stderr.endswith("1 workflow checked: 1 hint\n")
     both = invoke(
         "check", "advised.py:pushing", "--ignore", "step-in-step", "--ignore", "unbounded"
     )
@@ -89,4 +89,4 @@ def test_bad_codes_and_targets_are_refused(invoke: Invoke):
 def test_on_a_terminal_it_is_drawn(folder: Path):
     shown = on_terminal(folder, "check", "advised.py:pushing")
     assert shown.code == 1
-    assert "1 workflow checked: 1 warning, 1 to know" in shown.lines
+    assert "1 workflow checked: 1 warning, 1 hint" in shown.lines

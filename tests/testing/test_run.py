@@ -171,10 +171,10 @@ PROBLEMS = {
     "other parameters": ({charge: lambda a, b: a}, r"takes \(a, b\), but the step is \(order"),
     "other types": (
         {charge: with_context, pack: a_step},
-        "gives .*Receipt, but the step gives str",
+        "returns .*Receipt, but the step returns str",
     ),
     "other parameter type": ({pack: close}, "takes 2 inputs"),
-    "no such value": ({charge: 7}, "is 7, but the step gives"),
+    "no such value": ({charge: 7}, "is 7, but the step returns"),
     "a class": ({charge: Receipt}, "is the class 'Receipt'"),
     "no key": ({7: 7}, "given by step, id or path, not by 7"),
 }

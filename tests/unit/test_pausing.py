@@ -292,7 +292,7 @@ def test_what_does_not_fit_the_pair_is_named():
     waited = orders.then(prepare).wait_for(approved)
     assert problems(lambda: waited.then(ship_swapped)) == (
         (
-            "step 'ship_swapped' takes its inputs in another order than they come: write "
+            "step 'ship_swapped' has its parameters in the wrong order: write "
             "(order: Order, approval: Approval)"
         ),
     )

@@ -88,7 +88,7 @@ def is_word(word: str) -> bool:
         ),
         (lambda: listed.map(3), "is not a step or workflow"),
         (lambda: listed.map(Workflow("empty", input=int)), "workflow 'empty' is empty"),
-        (lambda: start.loop(name, until=done, max_iterations=3), "in a loop a node gets what it"),
+        (lambda: start.loop(name, until=done, max_iterations=3), "in a loop, a node gets its own"),
         (lambda: start.loop(maybe, until=done, max_iterations=3), "may get None from 'maybe'"),
         (lambda: start.loop(inc, until=is_word, max_iterations=3), "takes word: str"),
         (lambda: start.loop(inc, until=key_of_bytes, max_iterations=3), "must return a bool"),
@@ -148,7 +148,7 @@ def test_bodies_are_replaced_wherever_they_are():
 
 
 def test_what_replaces_a_body_must_fit():
-    with pytest.raises(WorkflowInvalidError, match="in a loop a node gets"):
+    with pytest.raises(WorkflowInvalidError, match="in a loop, a node gets"):
         flow.replace(triple, name)
 
 

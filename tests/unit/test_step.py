@@ -241,7 +241,7 @@ class Service:
         (live, "what it returns is annotated Lock, which can't be written as JSON"),
         (generator, "is a generator; a step returns one value: return a list"),
         (stream, "is a generator"),
-        (lambda x: x, "a lambda can't say of what type it is; write a function"),
+        (lambda x: x, "a lambda has no annotations; write a function"),
         (Service, "'Service' is a class"),
         (Service.method, r"'Service.method' is a method; write step\(obj.method, id=…\)"),
         (staticmethod(Service.static), "is a method of a class that has no instance yet"),

@@ -154,8 +154,7 @@ def test_inputs_in_another_order_are_recognised():
 
     problem = problem_of(lambda: block.then(swapped))
     assert problem == (
-        "step 'swapped' takes its inputs in another order than they come: write "
-        "(stock: Stock, quote: Quote)"
+        "step 'swapped' has its parameters in the wrong order: write (stock: Stock, quote: Quote)"
     )
 
 
@@ -216,15 +215,15 @@ def test_inputs_in_another_order_are_recognised():
         (
             lambda: orders.then_if(lambda order: True, check),
             (
-                "'check' gives Stock, but where its condition does not hold its input "
-                "is its output, which is Order: give then_if a default="
+                "'check' returns Stock, but its input (Order) passes unchanged "
+                "if the condition does not hold: give then_if a default="
             ),
         ),
         (
             lambda: Workflow("w").then_if(lambda: True, tick),
             (
-                "'tick' gives int, but where its condition does not hold its input "
-                "is its output, which is nothing: give then_if a default="
+                "'tick' returns int, but its input (nothing) passes unchanged "
+                "if the condition does not hold: give then_if a default="
             ),
         ),
         (

@@ -128,8 +128,8 @@ def _total(found: Iterable[tuple[object, Advice]]) -> str:
     levels = [advice.level for _, advice in found]
     warned, told = levels.count("warning"), levels.count("info")
     parts = [f"{warned} warning{'' if warned == 1 else 's'}"] if warned else []
-    parts += [f"{told} to know"] if told else []
-    return ", ".join(parts) or "nothing to say"
+    parts += [f"{told} hint{'' if told == 1 else 's'}"] if told else []
+    return ", ".join(parts) or "no advice"
 
 
 # ---- graph ------------------------------------------------------------------------------------

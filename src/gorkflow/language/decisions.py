@@ -70,8 +70,8 @@ class Choice(Struct, Element, frozen=True):
         if value.annotation is NOTHING or not fits(annotation, value.annotation):
             given = "nothing" if value.annotation is NOTHING else describe(value.annotation)
             walk.problems.append(
-                f"{node.id!r} gives {describe(annotation)}, but where its condition does not hold "
-                f"its input is its output, which is {given}: give then_if a default="
+                f"{node.id!r} returns {describe(annotation)}, but its input ({given}) passes "
+                "unchanged if the condition does not hold: give then_if a default="
             )
             return [annotation]
         return []
@@ -110,7 +110,7 @@ class Loop(Struct, Element, frozen=True):
         node = self.body.given(walk, value)
         body = node.typed(walk, value, place._replace(mark=self.mark))
         walk.problems += [
-            f"in a loop a node gets what it gave before: {problem}"
+            f"in a loop, a node gets its own output: {problem}"
             for problem in fit_problems(node.id, node.inputs, body, what="node")
         ]
         walk.asked(self.until, body, "condition")

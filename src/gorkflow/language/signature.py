@@ -186,7 +186,7 @@ def _check_parameters(signature: inspect.Signature, fn: Any, label: str) -> None
 def _hints(inner: Callable[..., Any], signature: inspect.Signature, label: str) -> dict[str, Any]:
     """Return the resolved annotations, also of classes that are local to the enclosing function."""
     if getattr(inner, "__name__", "") == "<lambda>":
-        raise StepInvalidError("a lambda can't say of what type it is; write a function: def …")
+        raise StepInvalidError("a lambda has no annotations; write a function: def …")
     if signature.return_annotation is _EMPTY:
         raise StepInvalidError(
             f"{label} does not say what it returns; annotate it: `-> Report`, or `-> None`"

@@ -318,7 +318,7 @@ def _spread(
     order = _order_that_fits(params, items)
     if order is not None:
         written = written_as([params[index] for index in order], _MAX_PERMUTED)
-        yield f"{who} takes its inputs in another order than they come: write ({written})"
+        yield f"{who} has its parameters in the wrong order: write ({written})"
         return
     has_sources = len(value.sources) == len(items)
     for index in wrong[:_MAX_LISTED]:

@@ -73,7 +73,7 @@ def open_store(url: str | PathLike[str]) -> Store:
         return _sqlite(url, *_split(url))
     hint = f"; for that file write {'sqlite:' + shown!r}" if not colon else ""
     if scheme in {"postgresql", "postgres"}:
-        hint = "; postgresql: is to come"
+        hint = "; postgresql is planned"
     raise StoreError(f"{shown!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
 
 

@@ -238,7 +238,7 @@ def _of_value(shape: _Shape, value: Any, problems: list[str]) -> Callable[..., A
         codec_of(shape.output).accept(value)
     except ValueInvalidError as error:
         problems.append(
-            f"the fake of {shape.label} is {brief(value)}, but the step gives "
+            f"the fake of {shape.label} is {brief(value)}, but the step returns "
             f"{describe(shape.output)}: {error}"
         )
     return _calling(lambda _, __: value)
@@ -325,7 +325,7 @@ def _type_problems(shape: _Shape, given: typing.Sequence[Any], output: Any) -> l
             )
     if not fits(output, shape.output):
         problems.append(
-            f"the fake of {shape.label} gives {describe(output)}, but the step gives "
+            f"the fake of {shape.label} returns {describe(output)}, but the step returns "
             f"{describe(shape.output)}; return that"
         )
     return problems
