@@ -140,12 +140,6 @@ def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[
     return [Message._make(values) for values in rows(db, query("list_worker_messages"), values)]
 
 
-def lease_of(values: tuple[Any, ...]) -> tuple[float, float]:
-    """Return when the worker of this row was last heard of, and the seconds of its lease."""
-    _, _, seen_at, lease, *_ = values
-    return seen_at, lease
-
-
 def worker_alive(values: tuple[Any, ...], locks: WorkerLocks, times: Timekeeper | None) -> bool:
     """Whether the worker of this row lives: within its lease, and not seen to be dead."""
     worker_id, _, seen_at, lease, _, _, where = values
@@ -159,13 +153,10 @@ def worker_alive(values: tuple[Any, ...], locks: WorkerLocks, times: Timekeeper 
 def workers(db: sqlite3.Connection, locks: WorkerLocks, now: float | None) -> list[Worker]:
     times = None if now is None else Moment(now)
     return [
-        Worker(
-            worker_id=row[0], started_at=row[1], seen_at=row[2], lease=row[3], host=row[4],
-            pid=row[5],
-        )
+        Worker._make(row[:-1])
         for row in rows(db, query("list_workers"))
         if worker_alive(row, locks, times)
-    ]  # fmt: skip
+    ]
 
 
 class _Condition(NamedTuple):

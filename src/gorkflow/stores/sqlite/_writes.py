@@ -29,7 +29,6 @@ from gorkflow.stores.sqlite import _limits
 from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._reads import (
     get_run,
-    lease_of,
     readable_rows,
     worker_alive,
     worker_messages,
@@ -201,11 +200,7 @@ def register(db: sqlite3.Connection, locks: WorkerLocks, worker: Worker) -> None
         # A dead process of this name may have left runs, which would now look as if carried by us.
         _release(db, worker.worker_id, died=True)
         _limits.forget_worker(db, worker.worker_id)
-    values = (
-        worker.worker_id, worker.started_at, worker.seen_at, worker.lease, worker.host, worker.pid,
-        locks.machine,
-    )  # fmt: skip
-    db.execute(query("upsert_worker"), values)
+    db.execute(query("upsert_worker"), (*worker, locks.machine))
 
 
 def unregister(db: sqlite3.Connection, worker_id: str) -> None:
@@ -219,13 +214,14 @@ def _release(db: sqlite3.Connection, worker_id: str, *, died: bool) -> None:
 
 
 def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: int) -> Heartbeat:
-    row = db.execute(query("get_worker"), (worker_id,)).fetchone()
-    if row is None or not times.alive(*lease_of(row)):
+    found = rows(db, query("get_worker"), (worker_id,))
+    worker = Worker._make(found[0][:-1]) if found else None
+    if worker is None or not times.alive(worker.seen_at, worker.lease):
         return Heartbeat(alive=False)
     db.execute(query("extend_lease"), {"worker_id": worker_id, "now": times.now()})
     ((latest,),) = db.execute(query("latest_message")).fetchall()
-    found = tuple(worker_messages(db, worker_id, after)) if latest and latest > after else ()
-    return Heartbeat(alive=True, messages=found, upto=max(latest or 0, after))
+    messages = tuple(worker_messages(db, worker_id, after)) if latest and latest > after else ()
+    return Heartbeat(alive=True, messages=messages, upto=max(latest or 0, after))
 
 
 def claim(

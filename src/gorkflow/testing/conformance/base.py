@@ -148,6 +148,12 @@ def worker(worker_id: str = "w1", **changes: object) -> Worker:
     return made._replace(**changes)  # type: ignore[arg-type]
 
 
+async def register(store: Store, *worker_ids: str) -> None:
+    """Register workers that were seen at ``T0``."""
+    for worker_id in worker_ids:
+        await store.register(worker(worker_id))
+
+
 def message(run_id: str = "r", body: str = "enough") -> Message:
     """Return a request to cancel."""
     return Message(id=0, run_id=run_id, kind="cancel", body=body, at=T0)

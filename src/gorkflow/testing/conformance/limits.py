@@ -10,7 +10,7 @@ from gorkflow.clock import Moment
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.policy import Limit
 from gorkflow.store import Store
-from gorkflow.testing.conformance.base import LEASE, T0, Conformance, Turning, worker
+from gorkflow.testing.conformance.base import LEASE, T0, Conformance, Turning, register, worker
 
 TWO = Limit("two", concurrency=2)
 ONE = Limit("one", concurrency=1)
@@ -49,8 +49,7 @@ class Limiting(Conformance):
         assert (more.ask_at, more.contended) == (None, False)
 
     async def test_what_is_no_longer_held_is_given_back(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(2, TWO))
         other = await take(store, "w2", want(1, TWO))
         assert (other.counts, other.contended) == ((0,), True)
@@ -71,8 +70,7 @@ class Limiting(Conformance):
         assert sum(grant.counts[0] for grant in grants) == 12
 
     async def test_all_limits_or_none(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(1, ONE))
         both = await take(store, "w2", want(1, ONE, TWO))
         assert both.counts == (0,)
@@ -80,8 +78,7 @@ class Limiting(Conformance):
         assert left.counts == (2,)
 
     async def test_a_rate_lets_so_many_start_in_any_window(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         first = await take(store, "w1", want(2, FAST))
         assert first.counts == (2,)
         second = await take(store, "w2", want(2, FAST), at=T0 + 4)
@@ -90,8 +87,7 @@ class Limiting(Conformance):
         assert (third.counts, third.ask_at) == ((2,), T0 + 14)
 
     async def test_a_start_counts_from_when_it_began(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(2, FAST))
         # The window in which they were let in has passed, but they may begin any moment.
         waits = await take(store, "w2", want(3, FAST), at=T0 + 12)
@@ -129,8 +125,7 @@ class Limiting(Conformance):
             assert grant.counts == counts
 
     async def test_the_time_is_asked_once_the_lock_is_held(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("other"))
+        await register(store, "w1", "other")
         await take(store, "w1", want(3, FAST))
         turning = Turning(T0, T0 + 10)
         call = store.take_limits("w1", times=turning, held={}, requests=[want(1, FAST)])
@@ -146,8 +141,7 @@ class Limiting(Conformance):
         assert after.counts == (2,)
 
     async def test_a_worker_that_leaves_holds_nothing(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(2, TWO))
         await store.unregister("w1")
         after = await take(store, "w2", want(2, TWO))
@@ -177,8 +171,7 @@ class Limiting(Conformance):
         assert grant.in_force == (new,)
 
     async def test_who_waited_too_long_has_a_place_kept(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(1, ONE))
         for later in (0.0, 1.0, 2.0):
             waits = await take(store, "w2", want(1, ONE), at=T0 + later)
@@ -189,8 +182,7 @@ class Limiting(Conformance):
         assert patient.counts == (1,)
 
     async def test_no_place_is_kept_for_who_asks_no_more(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await take(store, "w1", want(1, ONE))
         await take(store, "w2", want(1, ONE))
         greedy = await take(store, "w1", want(9, ONE), at=T0 + 5)

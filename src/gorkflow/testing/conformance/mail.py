@@ -17,6 +17,7 @@ from gorkflow.testing.conformance.base import (
     finish,
     message,
     new_run,
+    register,
     run_row,
     signal,
     step_forward,
@@ -28,8 +29,7 @@ class Mail(Conformance):
     """Messages: posted, delivered, consumed by what a run records."""
 
     async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run("a"), new_run("b"), new_run("free")])
         await store.claim("w1", times=Moment(T0), run_id="a")
         await store.claim("w2", times=Moment(T0), run_id="b")

@@ -22,6 +22,7 @@ from gorkflow.testing.conformance.base import (
     message,
     names,
     new_run,
+    register,
     row_of,
     run_row,
     signal,
@@ -96,15 +97,13 @@ class Owning(Conformance):
         assert names(await store.claim("w1", times=Moment(T0 + 5))) == ["r"]
 
     async def test_what_is_due_is_judged_once_the_lock_is_held(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("other"))
+        await register(store, "w1", "other")
         await store.write([new_run(due_at=T0 + 5, status=SUSPENDED)])
         turning = Turning(T0, T0 + 6)
         assert names(await turning.after_another(store, store.claim("w1", times=turning))) == ["r"]
 
     async def test_a_lease_is_judged_once_the_lock_is_held(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("other"))
+        await register(store, "w1", "other")
         turning = Turning(T0 + LEASE, T0 + LEASE + 1)
         assert not (await turning.after_another(store, store.heartbeat("w1", turning))).alive
 
@@ -129,8 +128,7 @@ class Owning(Conformance):
         assert names(await store.claim("w1", times=Moment(T0))) == ["a"]
 
     async def test_claim_by_id_respects_owner_workflow_and_end(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run("owned"), new_run("ended"), new_run("other", workflow_id="x")])
         await store.claim("w2", times=Moment(T0), run_id="owned")
         await store.write([finish(run_row("ended"))])
@@ -148,8 +146,7 @@ class Owning(Conformance):
         assert await store.claim("w1", times=Moment(T0)) == []
 
     async def test_a_living_owner_keeps_its_runs(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         assert await store.claim("w2", times=Moment(T0 + LEASE)) == []
@@ -174,8 +171,7 @@ class Owning(Conformance):
     # Owners that died
 
     async def test_what_an_owner_gives_back_is_not_orphaned(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run()])
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
@@ -213,8 +209,7 @@ class Owning(Conformance):
         assert not claim.row.orphaned
 
     async def test_an_orphan_stays_one_until_an_append_says_otherwise(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run("a", worker_id="ghost", token=1), new_run("b")])
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
@@ -238,8 +233,7 @@ class Owning(Conformance):
     # Workers
 
     async def test_unregister_gives_the_runs_back(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run("a"), new_run("b"), new_run("c")])
         await store.claim("w1", times=Moment(T0), limit=2)
         await store.claim("w2", times=Moment(T0))

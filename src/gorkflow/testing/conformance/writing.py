@@ -25,6 +25,7 @@ from gorkflow.testing.conformance.base import (
     finish,
     ids,
     new_run,
+    register,
     row_of,
     run_row,
     step_forward,
@@ -106,8 +107,7 @@ class Writing(Conformance):
         assert await store.read_events("r") == list(EVENTS[:4])
 
     async def test_create_claimed(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run(worker_id="w1", token=1)])
         assert await store.claim("w2", times=Moment(T0)) == []
         row = await row_of(store, "r")
@@ -273,8 +273,7 @@ class Writing(Conformance):
         assert [event.seq for event in loaded.events] == list(range(1, 2502))
 
     async def test_an_append_may_give_the_run_back(self, store: Store) -> None:
-        await store.register(worker())
-        await store.register(worker("w2"))
+        await register(store, "w1", "w2")
         await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
         await store.write([step_forward(claim.row, worker_id=None)])
