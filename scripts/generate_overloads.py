@@ -463,10 +463,10 @@ def maker(inputs: list[str], returns: str, gives: str, optionally: str, options:
     ]
 
 
-def makers(*, optional: bool, options: str) -> list[str]:
+def makers(*, optionally: str, options: str) -> list[str]:
     """Return the overloads that turn a function into a step."""
     lines: list[str] = []
-    rest = (" | None" if optional else "", options)
+    rest = (optionally, options)
     for context, prefix in (([], "A"), ([CONTEXT], "B")):
         for count in range(MAX_INPUTS + 2):
             many = [f"*{prefix}s"] if count > MAX_INPUTS else []
@@ -489,17 +489,18 @@ def makers(*, optional: bool, options: str) -> list[str]:
 
 def decorators() -> list[str]:
     """Return the protocols behind ``@step``."""
-    lines = ["", "", "class StepDecorator(Protocol):", '    """What ``@step(…)`` gives."""', ""]
-    lines += makers(optional=False, options="")
-    lines += ["", "", "class OptionalStepDecorator(Protocol):"]
-    lines += ['    """What ``@step(continue_on_error=True, …)`` gives."""', ""]
-    lines += makers(optional=True, options="")
+    lines = ["", "", "class StepDecorator(Protocol[Failed_co]):"]
+    lines += [
+        '    """``@step(…)``: the steps that it makes output this type, too, if they fail."""',
+        "",
+    ]
+    lines += makers(optionally=" | Failed_co", options="")
     lines += ["", "", "class StepFactory(Protocol):", '    """What ``step`` is."""', ""]
     direct = STEP_OPTIONS.format(optional="Literal[False] | None = None")
-    lines += makers(optional=False, options="        *,\n" + direct)
+    lines += makers(optionally="", options="        *,\n" + direct)
     for optional, result in (
-        ("Literal[False] | None = None", "StepDecorator"),
-        ("bool", "OptionalStepDecorator"),
+        ("Literal[False] | None = None", "StepDecorator[Never]"),
+        ("bool", "StepDecorator[None]"),
     ):
         lines += ["    @overload", "    def __call__(", "        self,", "        *,"]
         lines += STEP_OPTIONS.format(optional=optional).splitlines()
@@ -679,6 +680,7 @@ def variables() -> list[str]:
         *(f'{name} = TypeVar("{name}")' for name in names("B", MAX_BRANCHES)),
         'Bs = TypeVarTuple("Bs")',
         'Arms_co = TypeVar("Arms_co", covariant=True)',
+        'Failed_co = TypeVar("Failed_co", covariant=True)',
         "Key = str | int",
     ]
 

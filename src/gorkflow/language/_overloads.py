@@ -136,693 +136,351 @@ B9 = TypeVar("B9")
 B10 = TypeVar("B10")
 Bs = TypeVarTuple("Bs")
 Arms_co = TypeVar("Arms_co", covariant=True)
+Failed_co = TypeVar("Failed_co", covariant=True)
 Key = str | int
 
 
-class StepDecorator(Protocol):
-    """What ``@step(…)`` gives."""
+class StepDecorator(Protocol[Failed_co]):
+    """``@step(…)``: the steps that it makes output this type, too, if they fail."""
 
     @overload
     def __call__(
         self,
         fn: Callable[[], R],
         /,
-    ) -> SyncStep[[object], R, R]: ...
+    ) -> SyncStep[[object], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[], Awaitable[S]],
         /,
-    ) -> AsyncStep[[object], S, S]: ...
+    ) -> AsyncStep[[object], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[], S],
             /,
-        ) -> SyncStep[[object], S, S]: ...
+        ) -> SyncStep[[object], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1], R],
         /,
-    ) -> SyncStep[[A1], R, R]: ...
+    ) -> SyncStep[[A1], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1], Awaitable[S]],
         /,
-    ) -> AsyncStep[[A1], S, S]: ...
+    ) -> AsyncStep[[A1], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1], S],
             /,
-        ) -> SyncStep[[A1], S, S]: ...
+        ) -> SyncStep[[A1], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2], R],
         /,
-    ) -> SyncStep[[tuple[A1, A2]], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[A1, A2]], S, S]: ...
+    ) -> AsyncStep[[tuple[A1, A2]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1, A2], S],
             /,
-        ) -> SyncStep[[tuple[A1, A2]], S, S]: ...
+        ) -> SyncStep[[tuple[A1, A2]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3], R],
         /,
-    ) -> SyncStep[[tuple[A1, A2, A3]], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[A1, A2, A3]], S, S]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1, A2, A3], S],
             /,
-        ) -> SyncStep[[tuple[A1, A2, A3]], S, S]: ...
+        ) -> SyncStep[[tuple[A1, A2, A3]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4], R],
         /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1, A2, A3, A4], S],
             /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S, S]: ...
+        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5], R],
         /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1, A2, A3, A4, A5], S],
             /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S, S]: ...
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], R],
         /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R, R]: ...
+    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
+    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[A1, A2, A3, A4, A5, A6, *As], S],
             /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S, S]: ...
+        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never]], R],
         /,
-    ) -> SyncStep[[object], R, R]: ...
+    ) -> SyncStep[[object], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never]], Awaitable[S]],
         /,
-    ) -> AsyncStep[[object], S, S]: ...
+    ) -> AsyncStep[[object], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never]], S],
             /,
-        ) -> SyncStep[[object], S, S]: ...
+        ) -> SyncStep[[object], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1], R],
         /,
-    ) -> SyncStep[[B1], R, R]: ...
+    ) -> SyncStep[[B1], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1], Awaitable[S]],
         /,
-    ) -> AsyncStep[[B1], S, S]: ...
+    ) -> AsyncStep[[B1], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1], S],
             /,
-        ) -> SyncStep[[B1], S, S]: ...
+        ) -> SyncStep[[B1], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2], R],
         /,
-    ) -> SyncStep[[tuple[B1, B2]], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[B1, B2]], S, S]: ...
+    ) -> AsyncStep[[tuple[B1, B2]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1, B2], S],
             /,
-        ) -> SyncStep[[tuple[B1, B2]], S, S]: ...
+        ) -> SyncStep[[tuple[B1, B2]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3], R],
         /,
-    ) -> SyncStep[[tuple[B1, B2, B3]], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[B1, B2, B3]], S, S]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1, B2, B3], S],
             /,
-        ) -> SyncStep[[tuple[B1, B2, B3]], S, S]: ...
+        ) -> SyncStep[[tuple[B1, B2, B3]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4], R],
         /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1, B2, B3, B4], S],
             /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S, S]: ...
+        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], R],
         /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], S],
             /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S, S]: ...
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], R],
         /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R, R]: ...
+    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], Awaitable[S]],
         /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | Failed_co, S]: ...
     if not MYPY:
         @overload
         def __call__(
             self,
             fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], S],
             /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S, S]: ...
+        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[B1], R],
         /,
-    ) -> SyncStep[[B1], R, R]: ...
+    ) -> SyncStep[[B1], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[B1], Awaitable[S]],
         /,
-    ) -> AsyncStep[[B1], S, S]: ...
+    ) -> AsyncStep[[B1], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[S], S],
         /,
-    ) -> SyncStep[[S], S, S]: ...
+    ) -> SyncStep[[S], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[S], list[S]],
         /,
-    ) -> SyncStep[[S], list[S], list[S]]: ...
+    ) -> SyncStep[[S], list[S] | Failed_co, list[S]]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[list[S]], S],
         /,
-    ) -> SyncStep[[list[S]], S, S]: ...
+    ) -> SyncStep[[list[S]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[list[S]], list[S]],
         /,
-    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
+    ) -> SyncStep[[list[S]], list[S] | Failed_co, list[S]]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1], R],
         /,
-    ) -> SyncStep[[B1], R, R]: ...
+    ) -> SyncStep[[B1], R | Failed_co, R]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], B1], Awaitable[S]],
         /,
-    ) -> AsyncStep[[B1], S, S]: ...
+    ) -> AsyncStep[[B1], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], S], S],
         /,
-    ) -> SyncStep[[S], S, S]: ...
+    ) -> SyncStep[[S], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], S], list[S]],
         /,
-    ) -> SyncStep[[S], list[S], list[S]]: ...
+    ) -> SyncStep[[S], list[S] | Failed_co, list[S]]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], list[S]], S],
         /,
-    ) -> SyncStep[[list[S]], S, S]: ...
+    ) -> SyncStep[[list[S]], S | Failed_co, S]: ...
     @overload
     def __call__(
         self,
         fn: Callable[[StepContext[Never], list[S]], list[S]],
         /,
-    ) -> SyncStep[[list[S]], list[S], list[S]]: ...
-
-
-class OptionalStepDecorator(Protocol):
-    """What ``@step(continue_on_error=True, …)`` gives."""
-
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[], R],
-        /,
-    ) -> SyncStep[[object], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[object], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[], S],
-            /,
-        ) -> SyncStep[[object], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1], R],
-        /,
-    ) -> SyncStep[[A1], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[A1], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1], S],
-            /,
-        ) -> SyncStep[[A1], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2], R],
-        /,
-    ) -> SyncStep[[tuple[A1, A2]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[A1, A2]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1, A2], S],
-            /,
-        ) -> SyncStep[[tuple[A1, A2]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3], R],
-        /,
-    ) -> SyncStep[[tuple[A1, A2, A3]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[A1, A2, A3]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1, A2, A3], S],
-            /,
-        ) -> SyncStep[[tuple[A1, A2, A3]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4], R],
-        /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1, A2, A3, A4], S],
-            /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4, A5], R],
-        /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1, A2, A3, A4, A5], S],
-            /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], R],
-        /,
-    ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[A1, A2, A3, A4, A5, A6, *As], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[A1, A2, A3, A4, A5, A6, *As], S],
-            /,
-        ) -> SyncStep[[tuple[A1, A2, A3, A4, A5, A6, *As]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never]], R],
-        /,
-    ) -> SyncStep[[object], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never]], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[object], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never]], S],
-            /,
-        ) -> SyncStep[[object], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1], R],
-        /,
-    ) -> SyncStep[[B1], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[B1], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1], S],
-            /,
-        ) -> SyncStep[[B1], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2], R],
-        /,
-    ) -> SyncStep[[tuple[B1, B2]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[B1, B2]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1, B2], S],
-            /,
-        ) -> SyncStep[[tuple[B1, B2]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3], R],
-        /,
-    ) -> SyncStep[[tuple[B1, B2, B3]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[B1, B2, B3]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1, B2, B3], S],
-            /,
-        ) -> SyncStep[[tuple[B1, B2, B3]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4], R],
-        /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1, B2, B3, B4], S],
-            /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], R],
-        /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5], S],
-            /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], R],
-        /,
-    ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | None, S]: ...
-    if not MYPY:
-        @overload
-        def __call__(
-            self,
-            fn: Callable[[StepContext[Never], B1, B2, B3, B4, B5, B6, *Bs], S],
-            /,
-        ) -> SyncStep[[tuple[B1, B2, B3, B4, B5, B6, *Bs]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[B1], R],
-        /,
-    ) -> SyncStep[[B1], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[B1], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[B1], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[S], S],
-        /,
-    ) -> SyncStep[[S], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[S], list[S]],
-        /,
-    ) -> SyncStep[[S], list[S] | None, list[S]]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[list[S]], S],
-        /,
-    ) -> SyncStep[[list[S]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[list[S]], list[S]],
-        /,
-    ) -> SyncStep[[list[S]], list[S] | None, list[S]]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1], R],
-        /,
-    ) -> SyncStep[[B1], R | None, R]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], B1], Awaitable[S]],
-        /,
-    ) -> AsyncStep[[B1], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], S], S],
-        /,
-    ) -> SyncStep[[S], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], S], list[S]],
-        /,
-    ) -> SyncStep[[S], list[S] | None, list[S]]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], list[S]], S],
-        /,
-    ) -> SyncStep[[list[S]], S | None, S]: ...
-    @overload
-    def __call__(
-        self,
-        fn: Callable[[StepContext[Never], list[S]], list[S]],
-        /,
-    ) -> SyncStep[[list[S]], list[S] | None, list[S]]: ...
+    ) -> SyncStep[[list[S]], list[S] | Failed_co, list[S]]: ...
 
 
 class StepFactory(Protocol):
@@ -1334,14 +992,14 @@ class StepFactory(Protocol):
         *,
         continue_on_error: Literal[False] | None = None,
         **options: Unpack[StepOptions],
-    ) -> StepDecorator: ...
+    ) -> StepDecorator[Never]: ...
     @overload
     def __call__(
         self,
         *,
         continue_on_error: bool,
         **options: Unpack[StepOptions],
-    ) -> OptionalStepDecorator: ...
+    ) -> StepDecorator[None]: ...
 
 
 class FluentMethods(Chain[In_contra, Out_co]):
