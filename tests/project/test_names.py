@@ -94,6 +94,14 @@ def test_pages_name_what_there_is(page: Path):
     assert not [*missing_paths(page), *missing_attributes(page)]
 
 
+def test_the_layers_have_every_module():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    layers = re.findall(r"^\| [a-z, ]+ \| ([^|]+) \|", page, re.MULTILINE)
+    named = re.findall("`([^`]+)`", " ".join(layers))
+    found = [path for path in SRC.glob("[a-z]*") if path.suffix != ".typed"]
+    assert sorted(named) == sorted(path.stem + "/" * path.is_dir() for path in found)
+
+
 @pytest.mark.parametrize("page", OF_CODE, ids=name)
 def test_pages_about_the_code_use_its_names(page: Path):
     shown, pieces = split(page)
