@@ -121,13 +121,6 @@ class Written(StrEnum):
     """One of its values can't be kept: a lone surrogate, or an integer of more than 64 bits."""
 
 
-class Claim(NamedTuple):
-    """A run that the caller owns from now on."""
-
-    row: RunRow
-    """With the new owner and the fresh token."""
-
-
 class Loaded(NamedTuple):
     """All that is recorded of a run."""
 
@@ -341,8 +334,8 @@ class Store(RunReader, ScheduleStore, Protocol):
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
         limit: int = 100,
-    ) -> list[Claim]:
-        """Take over runs without a living owner; each gets a fresh token.
+    ) -> list[RunRow]:
+        """Take over runs without a living owner; return them as they are then, with fresh tokens.
 
         Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
         that has something to do: its ``due_at`` is not after now; or it is ``None`` and the run

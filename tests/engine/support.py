@@ -16,11 +16,11 @@ from gorkflow.clock import Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.store import (
     Append,
-    Claim,
     Heartbeat,
     Loaded,
     Message,
     NewRun,
+    RunRow,
     Transition,
     Worker,
     Written,
@@ -148,7 +148,7 @@ class Moody:
         await self._mood("heartbeat")
         return await self._store.heartbeat(worker_id, times, after=after)
 
-    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+    async def claim(self, worker_id: str, **options: Any) -> list[RunRow]:
         await self._mood("claim")
         return await self._store.claim(worker_id, **options)
 

@@ -23,7 +23,7 @@ from gorkflow import (
 from gorkflow.clock import Moment, SystemClock, Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._runtime import Runtime
-from gorkflow.store import Claim, Heartbeat, Message, RunRow, Transition, Worker, Written
+from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, StandsStill, in_loop, until
@@ -657,7 +657,7 @@ async def test_a_client_is_no_worker_before_or_after_it_cancelled() -> None:
             await asyncio.sleep(0)
         return await store._store.post(message)
 
-    async def claim(worker_id: str, **options: Any) -> list[Claim]:
+    async def claim(worker_id: str, **options: Any) -> list[RunRow]:
         assert [worker.worker_id for worker in await store.workers()] == [worker_id]
         return await store._store.claim(worker_id, **options)
 

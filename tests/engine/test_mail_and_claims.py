@@ -23,7 +23,7 @@ from gorkflow import (
     step,
 )
 from gorkflow.clock import SystemClock, Timekeeper
-from gorkflow.store import Append, Claim, Heartbeat, NewRun, Transition, Written
+from gorkflow.store import Append, Heartbeat, NewRun, RunRow, Transition, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -250,7 +250,7 @@ async def test_a_worker_does_not_take_its_own_runs_for_those_of_a_dead_one(tmp_p
                 clock.ahead += 60  # the machine stood still just here
             return beat
 
-        async def claim(self, *args: Any, **options: Any) -> list[Claim]:
+        async def claim(self, *args: Any, **options: Any) -> list[RunRow]:
             self.claims += clock.ahead > 0
             return await super().claim(*args, **options)
 
@@ -410,7 +410,7 @@ async def test_an_idle_worker_has_one_heartbeat_for_each_look_at_what_is_there()
             self.heartbeats += 1
             return await super().heartbeat(*args, **options)
 
-        async def claim(self, *args: Any, **options: Any) -> list[Claim]:
+        async def claim(self, *args: Any, **options: Any) -> list[RunRow]:
             self.claims += 1
             return await super().claim(*args, **options)
 
@@ -436,7 +436,7 @@ class Visited(MemoryStore):
         await self._note("comes")
         await super().register(worker)
 
-    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+    async def claim(self, worker_id: str, **options: Any) -> list[RunRow]:
         await self._note("claims")
         return await super().claim(worker_id, **options)
 

@@ -23,7 +23,7 @@ from gorkflow.engine._lease import _NEVER, Lease
 from gorkflow.engine._values import Values
 from gorkflow.events import StepFailed
 from gorkflow.limits import LimitGrant
-from gorkflow.store import Claim, Heartbeat, Worker
+from gorkflow.store import Heartbeat, RunRow, Worker
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, StandsStill, in_loop, until
@@ -67,7 +67,7 @@ class Told(MemoryStore):
             return Heartbeat(alive=False)
         return await super().heartbeat(worker_id, times, after=after)
 
-    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+    async def claim(self, worker_id: str, **options: Any) -> list[RunRow]:
         self.told.append("claim")
         return await super().claim(worker_id, **options)
 

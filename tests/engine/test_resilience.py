@@ -22,7 +22,7 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.store import Claim, Message
+from gorkflow.store import Message, RunRow
 
 from .support import Gate, Moody, in_loop, kinds, until
 
@@ -447,7 +447,7 @@ class Overtaken(Moody):
         await self.looked.wait_async()
         return found
 
-    async def claim(self, worker_id: str, **options: Any) -> list[Claim]:
+    async def claim(self, worker_id: str, **options: Any) -> list[RunRow]:
         if options.get("run_id") is not None:
             self.looked.open()
             await until(lambda: self.began.arrived or self._over(), "the step, or the cancel")

@@ -118,7 +118,7 @@ def test_no_password_of_a_url_is_shown(url):
         ("memory:here", "no path"),
         ("memory:?keep_endd=5", "did you mean 'keep_ended'"),
         ("memory:?keep_ended=few", "'few'"),
-        ("postgresql://host/db", "to come"),
+        ("postgresql://host/db", "planned"),
         ("redis:x", "write 'memory:' or 'sqlite:PATH'"),
         ("runs", "write 'sqlite:runs'"),
         ("sqlite::memory:", "write 'memory:'"),

@@ -287,7 +287,7 @@ def test_a_damaged_row_harms_its_run_only(path, damage):
         assert await store.load("good") is not None
         assert "good" in [row.run_id for row in await store.list_runs(RunFilter())]
         await store.register(worker())
-        assert "good" in [claim.row.run_id for claim in await store.claim("w1", times=Moment(T0))]
+        assert "good" in [claim.run_id for claim in await store.claim("w1", times=Moment(T0))]
         events, cursor = await store.read_all_events()
         assert [event.seq for event in events if event.run_id == "good"] == [1, 2, 3]
         assert await store.read_all_events(after=cursor) == ([], cursor)
@@ -829,8 +829,8 @@ def test_runs_of_a_killed_process_are_claimable_at_once(path):
             os.waitpid(pid, 0)
             assert [each.worker_id for each in await store.workers()] == ["heir"]
             [claim] = await store.claim("heir", times=Moment(T0))
-            assert (claim.row.worker_id, claim.row.token) == ("heir", 2)
-            assert claim.row.orphaned
+            assert (claim.worker_id, claim.token) == ("heir", 2)
+            assert claim.orphaned
             assert Path(f"{path}.workers/dead.lock").exists()
             await store.register(worker("third"))
             assert not Path(f"{path}.workers/dead.lock").exists()
@@ -856,7 +856,7 @@ def test_a_frozen_process_loses_its_runs_when_its_lease_ends(path):
             await store.register(worker("heir", seen_at=T0 + LEASE))
             assert await store.claim("heir", times=Moment(T0 + LEASE)) == []
             [claim] = await store.claim("heir", times=Moment(T0 + LEASE + 1))
-            assert not claim.row.orphaned  # its lock is still held
+            assert not claim.orphaned  # its lock is still held
             assert not (await store.heartbeat("dead", Moment(T0 + LEASE + 1))).alive
 
         with_store(path, test)
@@ -926,7 +926,7 @@ def test_a_worker_of_another_machine_is_judged_by_its_lease(path):
         Path(f"{path}.workers/far.lock").unlink()
         assert await store.claim("w1", times=Moment(T0 + LEASE)) == []
         [claim] = await store.claim("w1", times=Moment(T0 + LEASE + 1))
-        assert claim.row.orphaned  # nobody here can see that it lives
+        assert claim.orphaned  # nobody here can see that it lives
 
     with_store(path, test)
 
@@ -943,7 +943,7 @@ def test_without_locks_an_ended_lease_is_taken_for_a_death(path, monkeypatch):
             await store.register(worker("w3"))
             await store.claim("w3", times=Moment(T0), run_id="ours")
             claims = await store.claim("w1", times=Moment(T0 + LEASE + 1))
-        assert {claim.row.run_id: claim.row.orphaned for claim in claims} == {
+        assert {claim.run_id: claim.orphaned for claim in claims} == {
             "ours": False,  # of this very process
             "others": True,
         }
@@ -1051,7 +1051,7 @@ def test_every_write_takes_the_lock_before_it_reads(path, monkeypatch):
         [claim] = await store.claim("w1", times=Moment(T0))
         await store.heartbeat("w1", Moment(T0))
         await store.post(message())
-        await store.write([replace(step_forward(claim.row), consumed=[1])])
+        await store.write([replace(step_forward(claim), consumed=[1])])
         await store.unregister("w1")
         row = await store.get_run("r")
         await store.write([finish(row, RunStatus.FAILED)])

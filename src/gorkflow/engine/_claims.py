@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import Machine
-    from gorkflow.store import Claim, RunRow
+    from gorkflow.store import RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -112,11 +112,11 @@ class Claims:
                 run_id=run_id,
                 limit=limit,
             )
-            fresh = [claim for claim in claims if claim.row.run_id not in seen]
+            fresh = [claim for claim in claims if claim.run_id not in seen]
             for claim in claims:
-                if claim.row.run_id in seen:  # put back just now, and due again so soon
-                    self.drop(claim.row.run_id, claim.row.token)
-            seen.update(claim.row.run_id for claim in claims)
+                if claim.run_id in seen:  # put back just now, and due again so soon
+                    self.drop(claim.run_id, claim.token)
+            seen.update(claim.run_id for claim in claims)
             taken += await self._take_over_all(
                 fresh, strict=run_id is not None, accept_types=accept_types
             )
@@ -194,22 +194,22 @@ class Claims:
         return any(message.id > row.seen for message in await self._runtime.store.inbox(row.run_id))
 
     async def _take_over_all(
-        self, claims: list[Claim], *, strict: bool, accept_types: bool
+        self, claims: list[RunRow], *, strict: bool, accept_types: bool
     ) -> list[str]:
         taken: list[str] = []
-        open_claims = {claim.row.run_id: claim.row.token for claim in claims}
+        open_claims = {claim.run_id: claim.token for claim in claims}
         try:
             for claim in claims:
                 if self._runtime.closing:
                     break
                 try:
-                    with reading(claim.row.run_id):
+                    with reading(claim.run_id):
                         await self._take_over(claim, accept_types=accept_types)
-                    taken.append(claim.row.run_id)
-                    del open_claims[claim.row.run_id]
+                    taken.append(claim.run_id)
+                    del open_claims[claim.run_id]
                 except Exception as error:  # a run that breaks must not stop the others
                     if await self._put_back(claim, error):
-                        del open_claims[claim.row.run_id]
+                        del open_claims[claim.run_id]
                     if strict:
                         raise
         finally:
@@ -217,9 +217,9 @@ class Claims:
                 self.drop(run_id, token)
         return taken
 
-    async def _take_over(self, claim: Claim, *, accept_types: bool) -> None:
-        run_id = claim.row.run_id
-        row, run = claim.row, await self._runtime.asleep.wake(claim.row)
+    async def _take_over(self, claim: RunRow, *, accept_types: bool) -> None:
+        run_id = claim.run_id
+        row, run = claim, await self._runtime.asleep.wake(claim)
         if run is None:
             row, run = await self._replayed(claim, accept_types=accept_types)
         mine = self._runs.drivers.get(run_id)
@@ -227,24 +227,24 @@ class Claims:
             mine.broken(
                 LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
             )
-        how = "begins on" if claim.row.started_at is None else "is continued by"
+        how = "begins on" if claim.started_at is None else "is continued by"
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
         driver = Driver(self._runtime, row, run, self._context)
         driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
         self._runs.resume(driver)
 
-    async def _replayed(self, claim: Claim, *, accept_types: bool) -> tuple[RunRow, RunState]:
+    async def _replayed(self, claim: RunRow, *, accept_types: bool) -> tuple[RunRow, RunState]:
         """Load a run and replay it; return its row from then on, too."""
-        run_id = claim.row.run_id
-        definition = self._registry.of_run(run_id, claim.row.workflow_id)
+        run_id = claim.run_id
+        definition = self._registry.of_run(run_id, claim.workflow_id)
         if definition is None:
-            raise compatibility.unknown(run_id, claim.row.workflow_id)
-        run, misfit = await self._judged(claim.row, definition)
+            raise compatibility.unknown(run_id, claim.workflow_id)
+        run, misfit = await self._judged(claim, definition)
         if misfit.problems or (misfit.types and not accept_types):
             raise compatibility.blocked(run_id, misfit)
         self._unreadable.discard(run_id)
         machine = replay(run_id, run.tree, run.events)
-        row, history = claim.row, [*run.events]
+        row, history = claim, [*run.events]
         if misfit.types:
             row, accepted = await self._accept(claim, machine, definition.fingerprint, misfit.types)
             history.append(accepted)
@@ -255,15 +255,15 @@ class Claims:
         return row, RunState(definition, machine, values, created.timeout, created.defined_at)
 
     async def _accept(
-        self, claim: Claim, machine: Machine, fingerprint: str, problems: list[str]
+        self, claim: RunRow, machine: Machine, fingerprint: str, problems: list[str]
     ) -> tuple[RunRow, TypesAccepted]:
         """Record that these types were accepted; return the row from then on, and the event."""
-        run_id = claim.row.run_id
+        run_id = claim.run_id
         now = max(self._runtime.clock.now(), machine.at)
         event = TypesAccepted(run_id, machine.seq + 1, "", now, fingerprint, tuple(problems))
         machine.feed(event)
-        row = structs.replace(claim.row, seq=machine.seq)
-        if await self._runtime.store.write([Append(row, [event], claim.row.seq)]) != [Written.OK]:
+        row = structs.replace(claim, seq=machine.seq)
+        if await self._runtime.store.write([Append(row, [event], claim.seq)]) != [Written.OK]:
             raise LeaseLostError(run_id, f"run {run_id!r} was taken over meanwhile")
         return row, event
 
@@ -273,15 +273,15 @@ class Claims:
             self._unreadable.clear()
         self._unreadable.add(run_id)
 
-    async def _put_back(self, claim: Claim, error: Exception) -> bool:
+    async def _put_back(self, claim: RunRow, error: Exception) -> bool:
         """Release a run that can't be run here, to be looked at later; return whether it was."""
         if len(self._logged) > _LOGGED:
             self._logged.clear()
-        if self._logged.get(claim.row.run_id) != str(error):
-            self._logged[claim.row.run_id] = str(error)  # once: the next look finds it again
+        if self._logged.get(claim.run_id) != str(error):
+            self._logged[claim.run_id] = str(error)  # once: the next look finds it again
             logger.error("%s", error)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
-        before = claim.row
+        before = claim
         with suppress(StoreCorruptError):  # accepted types may be recorded since it was claimed
             found = await self._runtime.store.get_run(before.run_id)
             before = before if found is None else structs.replace(before, seq=found.seq)
@@ -335,18 +335,18 @@ class Claims:
             return
         # Its owner finds the message. If it has none, this worker cancels it.
         for claim in await store.claim(runtime.worker_id, times=clock, run_id=run_id, limit=1):
-            self.drop(run_id, claim.row.token)
+            self.drop(run_id, claim.token)
             await self._cancel_unowned(claim, reason)
             self._dropped.pop(run_id, None)
 
-    async def _cancel_unowned(self, claim: Claim, reason: str) -> None:
+    async def _cancel_unowned(self, claim: RunRow, reason: str) -> None:
         """Cancel a run without an owner: for that, its tree is enough.
 
         To undo its steps takes a worker that knows its workflow: the run is left for one to claim.
         """
         store = self._runtime.store
-        run_id = claim.row.run_id
-        kept = await self._runtime.asleep.wake(claim.row)
+        run_id = claim.run_id
+        kept = await self._runtime.asleep.wake(claim)
         if kept is not None:
             machine = kept.machine
         else:
@@ -358,7 +358,7 @@ class Claims:
         now = max(self._runtime.clock.now(), machine.at)
         event = CancelRequested(run_id, machine.seq + 1, "", now, reason)
         events = [event, *machine.feed(event)]
-        row = structs.replace(claim.row, seq=machine.seq, worker_id=None)
+        row = structs.replace(claim, seq=machine.seq, worker_id=None)
         if not undoing:
             ended = machine.status.terminal
             row = structs.replace(

@@ -19,7 +19,6 @@ from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_c
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
-    Claim,
     Heartbeat,
     Loaded,
     Message,
@@ -223,7 +222,7 @@ class MemoryStore:
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
         limit: int = 100,
-    ) -> list[Claim]:
+    ) -> list[RunRow]:
         self._check_open()
         for owner in list(self._places.owned):
             # Whoever claims is alive, though its lease may have ended.
@@ -235,11 +234,11 @@ class MemoryStore:
             for run in self._candidates(times.now() + ahead, run_id)
             if workflow_ids is None or run.written.workflow_id in workflow_ids
         )
-        claims: list[Claim] = []
+        claims: list[RunRow] = []
         for run in nsmallest(limit, free, key=lambda run: run.turn):
             row = replace(run.row, worker_id=worker_id, token=run.row.token + 1)
             self._set_row(run, row)
-            claims.append(Claim(row))
+            claims.append(row)
         return claims
 
     def _candidates(self, due_by: float, run_id: str | None) -> Iterable[Run]:

@@ -16,7 +16,6 @@ from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
 from gorkflow.store import (
     Append,
-    Claim,
     Heartbeat,
     Message,
     NewRun,
@@ -234,7 +233,7 @@ def claim(
     workflow_ids: Sequence[str] | None,
     run_id: str | None,
     limit: int,
-) -> list[Claim]:
+) -> list[RunRow]:
     _release_the_dead(db, locks, times, worker_id)
     now = times.now()
     if run_id is not None:
@@ -246,7 +245,7 @@ def claim(
             query("find_claimable_runs"),
             {"workflow_ids": json.dumps(known), "due_by": now + ahead, "limit": max(limit, 0)},
         )
-    claims: list[Claim] = []
+    claims: list[RunRow] = []
     readable = dict(readable_rows(found))
     for values in found:
         if values[0] not in readable and run_id is None:
@@ -259,7 +258,7 @@ def claim(
         if workflow_ids is not None and row.workflow_id not in workflow_ids:
             continue
         db.execute(query("claim_run"), {"worker_id": worker_id, "key": key})
-        claims.append(Claim(replace(row, worker_id=worker_id, token=row.token + 1)))
+        claims.append(replace(row, worker_id=worker_id, token=row.token + 1))
     return claims
 
 

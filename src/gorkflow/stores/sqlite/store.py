@@ -19,7 +19,6 @@ from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter, feed_position, page_start
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
-    Claim,
     Examination,
     Finding,
     Heartbeat,
@@ -219,7 +218,7 @@ class SqliteStore:
         workflow_ids: Sequence[str] | None = None,
         run_id: str | None = None,
         limit: int = 100,
-    ) -> list[Claim]:
+    ) -> list[RunRow]:
         home = self._opened()
         return await home.write(
             _writes.claim,

@@ -18,7 +18,6 @@ from gorkflow.model import Failure, FailureCode, RunStatus, StepStatus, instant
 from gorkflow.state_changes import Write
 from gorkflow.store import (
     Append,
-    Claim,
     Loaded,
     Message,
     NewRun,
@@ -219,9 +218,9 @@ async def ids(pages: Awaitable[Page[RunRow]]) -> list[str]:
     return [row.run_id for row in await pages]
 
 
-def names(claims: Sequence[Claim]) -> list[str]:
+def names(claims: Sequence[RunRow]) -> list[str]:
     """Return the ids of the runs claimed."""
-    return [claim.row.run_id for claim in claims]
+    return [claim.run_id for claim in claims]
 
 
 class Conformance:

@@ -42,8 +42,8 @@ class Owning(Conformance):
         await store.register(worker())
         await store.write([new_run(token=4)])
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert claim.row == run_row(token=5, worker_id="w1")
-        assert await store.get_run("r") == claim.row
+        assert claim == run_row(token=5, worker_id="w1")
+        assert await store.get_run("r") == claim
 
     async def test_a_run_is_claimed_once(self, store: Store) -> None:
         for number in range(4):
@@ -158,15 +158,15 @@ class Owning(Conformance):
         await store.write([new_run()])
         [first] = await store.claim("w1", times=Moment(T0))
         [second] = await store.claim("w2", times=Moment(T0 + LEASE + 0.5))
-        assert (second.row.worker_id, second.row.token) == ("w2", first.row.token + 1)
-        assert await store.write([step_forward(first.row)]) == [FENCED]
-        assert await store.write([step_forward(second.row)]) == [OK]
+        assert (second.worker_id, second.token) == ("w2", first.token + 1)
+        assert await store.write([step_forward(first)]) == [FENCED]
+        assert await store.write([step_forward(second)]) == [OK]
 
     async def test_runs_of_a_worker_that_never_registered_are_claimable(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(worker_id="ghost", token=1)])
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert (claim.row.worker_id, claim.row.token) == ("w1", 2)
+        assert (claim.worker_id, claim.token) == ("w1", 2)
 
     # Owners that died
 
@@ -176,24 +176,24 @@ class Owning(Conformance):
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
         [claim] = await store.claim("w2", times=Moment(T0))
-        assert not claim.row.orphaned
-        released = replace(claim.row, worker_id=None)
+        assert not claim.orphaned
+        released = replace(claim, worker_id=None)
         assert await store.write([Append(released, (), released.seq)]) == [OK]
         [claim] = await store.claim("w2", times=Moment(T0))
-        assert not claim.row.orphaned
+        assert not claim.orphaned
 
     async def test_the_run_of_an_owner_that_died_is_orphaned(self, store: Store) -> None:
         await store.register(worker())
         await store.write([new_run(worker_id="ghost", token=1)])
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert claim.row.orphaned
-        assert await store.get_run("r") == claim.row
+        assert claim.orphaned
+        assert await store.get_run("r") == claim
 
     async def test_so_is_that_of_an_earlier_worker_of_the_id(self, store: Store) -> None:
         await store.write([new_run(worker_id="w1", token=1)])
         await store.register(worker())
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert claim.row.orphaned
+        assert claim.orphaned
 
     async def test_the_run_of_an_owner_that_only_lapsed_is_not(self, store: Store) -> None:
         """The owner is of this process, so the store can see that it lives."""
@@ -202,11 +202,11 @@ class Owning(Conformance):
         await store.write([new_run("a"), new_run("b")])
         await store.claim("w1", times=Moment(T0))
         [claim] = await store.claim("w2", times=Moment(T0 + LEASE + 1), limit=1)
-        assert not claim.row.orphaned
+        assert not claim.orphaned
         assert not (await store.heartbeat("w1", Moment(T0 + LEASE + 1))).alive
         await store.register(worker(seen_at=T0 + LEASE + 1))
         [claim] = await store.claim("w1", times=Moment(T0 + LEASE + 1))
-        assert not claim.row.orphaned
+        assert not claim.orphaned
 
     async def test_an_orphan_stays_one_until_an_append_says_otherwise(self, store: Store) -> None:
         await register(store, "w1", "w2")
@@ -214,12 +214,12 @@ class Owning(Conformance):
         await store.claim("w1", times=Moment(T0))
         await store.unregister("w1")
         first, second = await store.claim("w2", times=Moment(T0))
-        assert (first.row.orphaned, second.row.orphaned) == (True, False)
-        kept = replace(first.row, worker_id=None)  # as whoever can't carry it on puts it back
+        assert (first.orphaned, second.orphaned) == (True, False)
+        kept = replace(first, worker_id=None)  # as whoever can't carry it on puts it back
         assert await store.write([Append(kept, (), kept.seq)]) == [OK]
         [again] = await store.claim("w2", times=Moment(T0))
-        assert again.row.orphaned
-        assert await store.write([step_forward(again.row, orphaned=False)]) == [OK]
+        assert again.orphaned
+        assert await store.write([step_forward(again, orphaned=False)]) == [OK]
         row = await row_of(store, "a")
         assert not row.orphaned
 
@@ -347,7 +347,7 @@ class Owning(Conformance):
         assert await store.claim("w1", times=Moment(T0)) == []
         await store.post(signal())
         [claim] = await store.claim("w1", times=Moment(T0))
-        assert (claim.row.seen, claim.row.status) == (seen.id, SUSPENDED)
+        assert (claim.seen, claim.status) == (seen.id, SUSPENDED)
 
     async def test_mail_that_came_while_it_was_suspended_wakes_it(self, store: Store) -> None:
         await store.register(worker())

@@ -225,7 +225,7 @@ class Writing(Conformance):
         await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
         assert await store.write([step_forward(run_row())]) == [FENCED]
-        assert await store.write([step_forward(claim.row)]) == [OK]
+        assert await store.write([step_forward(claim)]) == [OK]
 
     async def test_append_with_a_token_of_the_future_is_fenced(self, store: Store) -> None:
         await store.write([new_run()])
@@ -276,9 +276,9 @@ class Writing(Conformance):
         await register(store, "w1", "w2")
         await store.write([new_run()])
         [claim] = await store.claim("w1", times=Moment(T0))
-        await store.write([step_forward(claim.row, worker_id=None)])
+        await store.write([step_forward(claim, worker_id=None)])
         [again] = await store.claim("w2", times=Moment(T0))
-        assert (again.row.worker_id, again.row.token, again.row.seq) == ("w2", 2, 2)
+        assert (again.worker_id, again.token, again.seq) == ("w2", 2, 2)
 
     async def test_of_concurrent_appends_one_wins(self, store: Store) -> None:
         await store.write([new_run()])
