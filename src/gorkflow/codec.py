@@ -282,7 +282,6 @@ def _equal_codec(annotation: Any) -> Codec:
 
 def _open_kind() -> Kind:
     from gorkflow.values.plain import Free
-    from gorkflow.values.scalars import SCALARS
 
     def of_class(cls: type) -> Kind | None:
         codec = codec_of(cls)
@@ -291,7 +290,7 @@ def _open_kind() -> Kind:
         except StepValueError:
             return None
 
-    return Free(SCALARS, of_class)
+    return Free(of_class)
 
 
 def read_json(data: bytes | str) -> Any:

@@ -5,25 +5,35 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import functools
-import types
-from collections import deque
+import copy
+import dataclasses
+import inspect
+import sys
+import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
+
+import pydantic
+from pydantic_core import PydanticUndefined
 
 from gorkflow.values.fields import (
+    Bound,
     Field,
     Fields,
-    dump_at,
+    Kinds,
+    hints_of,
     label_of_class,
-    load_at,
+    scope_of,
+    scopes,
     slots_beside,
     stray,
 )
+from gorkflow.values.foreign import is_alike
+from gorkflow.values.judge import NotDefinedYet
 from gorkflow.values.kind import (
     EXTRA,
     MADE_AS,
+    MARK,
     PRIVATE,
     UNSET,
     Kind,
@@ -31,15 +41,28 @@ from gorkflow.values.kind import (
     Reading,
     Shapes,
     Writing,
-    is_alike_by_identity,
+    at,
+    inner_of,
+    named,
+    tagged,
     type_name,
 )
-from gorkflow.values.plain import Dict, Native
-from gorkflow.values.scalars import SCALARS
+from gorkflow.values.plain import FREE, step_of
 
-_ROOM = 2**27
-_BY_IDENTITY = (type, types.ModuleType, types.FunctionType, types.MethodType)
-_BESIDE = ("maxlen", "default_factory", "args")  # of a deque, a defaultdict, an exception
+
+def class_of(cls: Any) -> type[Fields] | None:
+    """Return the class of kinds that keep a class like this one."""
+    if typing.is_typeddict(cls) or (issubclass(cls, dict) and hasattr(cls, "__required_keys__")):
+        return Typed
+    if cls is pydantic.BaseModel:
+        raise Misfit("BaseModel has no fields; name the model, or a union of models")
+    if issubclass(cls, pydantic.BaseModel):
+        return Model
+    if dataclasses.is_dataclass(cls):
+        return Dataclass
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return Named
+    return None
 
 
 class Private(NamedTuple):
@@ -52,86 +75,9 @@ class Private(NamedTuple):
         if default is None:
             return False
         try:
-            return _is_alike(item, lambda: default(fields))
+            return is_alike(item, lambda: default(fields))
         except Exception:  # noqa: BLE001 - somebody else's factory, or __eq__
             return False
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Return whether two values are alike all the way down: ``==`` may leave something out."""
-    return _same(one, other, other, set())
-
-
-def _is_alike(item: Any, make: Callable[[], Any]) -> bool:
-    default = make()
-    if _same(item, default, default, set()):
-        return True
-    # What differs between two defaults, such as an id, was not set by hand.
-    return type(item) is type(default) and _same(item, default, make(), set())
-
-
-def _same(item: Any, default: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
-    """Return whether a value is like a default, where two defaults are alike."""
-    if item is default or (id(item), id(default)) in seen:
-        return True
-    if type(item) is not type(default):
-        return type(default) is not type(other)
-    seen.add((id(item), id(default)))
-    mine = _parts(item)
-    if not mine and not _parts(default):
-        return _equal(item, default) or not _equal(default, other)
-    theirs, others = _parts(default), _parts(other)
-    if mine.keys() != theirs.keys():
-        return theirs.keys() != others.keys()
-    return all(_same(mine[key], theirs[key], others.get(key), seen) for key in mine)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Return whether two values without parts are alike."""
-    if one is other:
-        return True
-    if type(one) is not type(other) or isinstance(one, _BY_IDENTITY):
-        return False
-    known = SCALARS.get(type(one))
-    if known is not None:
-        first, second = (known.dump(each, Writing(_ROOM)) for each in (one, other))
-        return repr(first) == repr(second)
-    if isinstance(one, float):
-        return repr(one) == repr(other)
-    if isinstance(one, dt.datetime | dt.time):  # a class of somebody else's, over one of these
-        zones = [(type(each.tzinfo), repr(each.tzinfo), each.fold) for each in (one, other)]
-        return zones[0] == zones[1] and one.isoformat() == other.isoformat()
-    return is_alike_by_identity(one) or bool(one == other)  # two locks are alike
-
-
-def _parts(value: Any) -> dict[Any, Any]:
-    """Return what a value holds: its items and its attributes."""
-    cls: type = type(value)
-    if cls in SCALARS or isinstance(value, _BY_IDENTITY):
-        return {}
-    found: dict[Any, Any] = {}
-    if isinstance(value, list | tuple | deque):
-        found.update(enumerate(value))
-    elif isinstance(value, dict):
-        found.update(enumerate(value.items()))
-    elif isinstance(value, set | frozenset):
-        found.update((("item", each), each) for each in value)
-    if isinstance(value, deque | dict | BaseException):
-        found.update((name, getattr(value, name)) for name in _BESIDE if hasattr(value, name))
-    found.update(_attributes(value, cls))
-    return found
-
-
-def _attributes(value: Any, cls: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, item in getattr(value, "__dict__", {}).items():
-        if name != MADE_AS and not isinstance(getattr(cls, name, None), functools.cached_property):
-            found["." + name] = item
-    slots = [pair for base in cls.__mro__ for pair in vars(base).items()]
-    for name, slot in slots:
-        if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
-            found["." + name] = getattr(value, name)
-    return found
 
 
 _ORIGIN: Final = "$origin"
@@ -142,21 +88,25 @@ _ABSENT: Any = object()
 class Model(Fields):
     """A pydantic model: its fields, which of them were set, extra fields, private attributes."""
 
-    def prepare(
-        self,
-        origin: type | None,
-        extra: Kind | None,
-        private: Mapping[str, Private],
-    ) -> None:
-        """Set what comes beside the fields; no ``extra``: every field is declared."""
-        self._origin = origin
-        self._extra = extra
-        self._private = private
-        self._hidden = frozenset(private)
-        self._is_root = bool(getattr(self.cls, "__pydantic_root_model__", False))
-        self._slots = slots_beside(self.cls, self._names)
-        if origin is not None:
-            self.classes = frozenset({self.cls, origin})
+    def complete(self, bound: Bound, kinds: Kinds) -> None:
+        cls = self.cls
+        _check_concrete(cls)
+        if not cls.__pydantic_complete__ and not cls.model_rebuild(raise_errors=False):
+            raise NotDefinedYet(cls.__name__)
+        fields: list[Field] = []
+        for name, info in cls.__pydantic_fields__.items():
+            inner = kinds.inside(info.annotation, bound, info.metadata, name, cls)
+            default = None if info.is_required() else _default_of_info(info)
+            fields.append(Field(name, inner, default is None, default))
+        self.set_fields(fields)
+        self._origin: type | None = cls.__pydantic_generic_metadata__["origin"]
+        self._extra = _extra(cls, bound, kinds)  # None: every field is declared
+        self._private = _private(cls, bound, kinds)
+        self._hidden = frozenset(self._private)
+        self._is_root = bool(getattr(cls, "__pydantic_root_model__", False))
+        self._slots = slots_beside(cls, self._names)
+        if self._origin is not None:
+            self.classes = frozenset({cls, self._origin})
 
     def dump(self, value: Any, writing: Writing) -> Any:
         cls = type(value)
@@ -191,7 +141,7 @@ class Model(Fields):
         if kind is None:
             raise Misfit(f"its attribute {next(iter(extra))!r} is not a field")
         writing.take(sum(map(len, extra)) + 5 * len(extra))
-        return {name: dump_at(f".{name}", kind, item, writing) for name, item in extra.items()}
+        return {name: at(f".{name}", kind.dump, item, writing) for name, item in extra.items()}
 
     def _add_unset(self, record: dict[str, Any], given: set[str], held: Collection[str]) -> None:
         unset = [name for name in held if name not in given and not name.startswith("__")]
@@ -244,7 +194,9 @@ class Model(Fields):
     ) -> dict[str, Any] | None:
         kind = self._extra
         if kind is not None:
-            return {name: load_at(name, kind, item, reading) for name, item in beside.items()}
+            return {
+                name: at(step_of(name), kind.load, item, reading) for name, item in beside.items()
+            }
         if not self._is_root:
             self.leave_out(beside, record, reading)
         return None
@@ -256,7 +208,7 @@ class Model(Fields):
         held: dict[str, Any] = {}
         for name, known in self._private.items():
             if name in kept:
-                held[name] = load_at(name, known.kind, kept[name], reading)
+                held[name] = at(step_of(name), known.kind.load, kept[name], reading)
             elif known.default is not None:
                 with contextlib.suppress(Exception):  # it is not a part of the value
                     held[name] = known.default({**fields, **held})
@@ -270,9 +222,16 @@ class Model(Fields):
 class Dataclass(Fields):
     """A dataclass, of the standard library or of pydantic, with slots or without."""
 
-    def prepare(self, beside: Kind) -> None:
-        """Set the kind of attributes that the class is silent about."""
-        self._beside = beside
+    def complete(self, bound: Bound, kinds: Kinds) -> None:
+        _check_concrete(self.cls)
+        hints, known = hints_of(self.cls), scopes(self.cls, bound)
+        fields: list[Field] = []
+        for field in dataclasses.fields(self.cls):
+            name, hint = field.name, hints.get(field.name, Any)
+            inner = kinds.inside(hint, scope_of(name, known), (), name, self.cls)
+            default = _default_of_field(field)
+            fields.append(Field(name, inner, default is None, default))
+        self.set_fields(fields)
         self._slots = slots_beside(self.cls, self._names)
         self._has_dict = self.cls.__dictoffset__ != 0
         self._is_dict = self._has_dict and not slots_beside(self.cls, ())
@@ -288,7 +247,7 @@ class Dataclass(Fields):
         record = self.dump_fields(held, writing)
         if len(held) != len(self._plan):
             extra = {
-                name: dump_at(f".{name}", self._beside, held[name], writing)
+                name: at(f".{name}", FREE.dump, held[name], writing)
                 for name in (*stray(self.cls, held, self._names), *self._slots)
                 if name in held
             }
@@ -303,7 +262,7 @@ class Dataclass(Fields):
             gone = {name: item for name, item in beside.items() if name not in kept}
             self.leave_out(gone, record, reading)
             for name in beside.keys() & kept:
-                held[name] = load_at(name, self._beside, beside[name], reading)
+                held[name] = at(step_of(name), FREE.load, beside[name], reading)
         value: Any = object.__new__(self.cls)
         if self._is_dict:
             object.__setattr__(value, "__dict__", held)
@@ -321,6 +280,19 @@ class Dataclass(Fields):
 
 
 class Named(Fields):
+    """A named tuple."""
+
+    def complete(self, bound: Bound, kinds: Kinds) -> None:
+        hints, known = hints_of(self.cls), scopes(self.cls, bound)
+        fields: list[Field] = []
+        defaults = self.cls._field_defaults
+        for name in self.cls._fields:
+            scope = scope_of(name, known)
+            inner = at(f".{name}", kinds.kind, hints.get(name, Any), scope)
+            default = _constant(defaults[name]) if name in defaults else None
+            fields.append(Field(name, inner, default is None, default))
+        self.set_fields(fields)
+
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
             raise self.misfit(value)
@@ -339,15 +311,28 @@ class Named(Fields):
 class Typed(Fields):
     """A dict whose keys a TypedDict names. Its record is that of any dict."""
 
+    is_named = False
+
     def __init__(self, cls: Any, label: str) -> None:
         super().__init__(cls, label)
         self.classes = frozenset({dict})
         self.labels = frozenset({"dict"})
 
-    def complete(self, fields: list[Field]) -> None:
-        super().complete(fields)
-        self._by_name = {field.name: field for field in fields}
-        self._as_dict = Dict(dict, Native(str), _Ready())
+    def complete(self, bound: Bound, kinds: Kinds) -> None:
+        cls = self.cls
+        if type(cls).__module__ == "typing" and sys.version_info < (3, 12):
+            raise Misfit(
+                f"before Python 3.12, {cls.__name__} must be a typing_extensions.TypedDict, "
+                "not a typing.TypedDict"
+            )
+        known = scopes(cls, bound)
+        fields: list[Field] = []
+        for name, hint in hints_of(cls).items():
+            scope = scope_of(name, known, first=False)  # each declares what its bases do, too
+            inner = at(f".{name}", kinds.kind, hint, scope)
+            fields.append(Field(name, inner, name in cls.__required_keys__))
+        self.set_fields(fields)
+        self._kinds = {field.name: field.kind for field in fields}
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not dict:
@@ -357,23 +342,26 @@ class Typed(Fields):
             if field.required and field.name not in held:
                 raise Misfit(f"its key {field.name!r} is missing")
         for name in held:
-            if type(name) is not str or name not in self._by_name:
+            if type(name) is not str or name not in self._kinds:
                 raise Misfit(  # pydantic would leave it out, and say nothing
                     f"{label_of_class(self.cls)} declares no key {name!r:.60}; declare it",
                     unsayable=True,
                 )
-        records = {
-            name: dump_at(f".{name}", self._by_name[name].kind, item, writing)
+        writing.take(sum(map(len, held)) + 2 * len(held))
+        record = {
+            name: at(f".{name}", self._kinds[name].dump, item, writing)
             for name, item in held.items()
         }
-        return self._as_dict.dump(records, writing)
+        return tagged("dict", list(map(list, record.items()))) if MARK in record else record
 
     def load(self, record: Any, reading: Reading) -> Any:
-        found = self._as_dict.load(record, reading)
+        if type(record) is not dict:
+            raise Misfit(f"expected dict, not {named(record)}")
+        found = dict(inner_of(record, "dict")) if MARK in record else record
         held: dict[str, Any] = {}
         for name, item in found.items():
-            if name in self._by_name:
-                held[name] = load_at(name, self._by_name[name].kind, item, reading)
+            if name in self._kinds:
+                held[name] = at(step_of(name), self._kinds[name].load, item, reading)
             else:
                 self.leave_out({name: item}, {}, reading)
         for field in self.fields:
@@ -386,11 +374,86 @@ class Typed(Fields):
         return [super().shape(shapes), required]
 
 
-class _Ready(Kind):
-    """A value that is a record already."""
+# ---- what a class declares --------------------------------------------------------------------
 
-    def dump(self, value: Any, writing: Writing) -> Any:
-        return value
 
-    def load(self, record: Any, reading: Reading) -> Any:
-        return record
+def _extra(cls: Any, bound: Bound, kinds: Kinds) -> Kind | None:
+    if cls.model_config.get("extra") != "allow":
+        return None
+    for base in cls.__mro__:
+        annotations = inspect.get_annotations(base)
+        if "__pydantic_extra__" in annotations and base.__module__ != "pydantic.main":
+            args = get_args(hints_of(base).get("__pydantic_extra__"))
+            return kinds.inside(args[1], bound) if args else FREE
+    return FREE
+
+
+def _private(cls: Any, bound: Bound, kinds: Kinds) -> dict[str, Private]:
+    found: dict[str, Private] = {}
+    for name, attribute in cls.__private_attributes__.items():
+        kind: Kind = FREE
+        with contextlib.suppress(Misfit, NotDefinedYet):
+            for base in cls.__mro__:
+                if name in inspect.get_annotations(base):
+                    kind = kinds.inside(hints_of(base)[name], bound)
+                    break
+        found[name] = Private(kind, _default_of_private(attribute))
+    return found
+
+
+def _check_concrete(cls: Any) -> None:
+    if inspect.isabstract(cls):
+        raise Misfit(
+            f"{cls.__name__} is abstract: none of its values can be made again; name the classes "
+            "that it stands for, as a union"
+        )
+    if not _is_made_of_fields(cls):
+        base = next(base for base in cls.__mro__[1:] if not _is_made_of_fields(base))
+        raise Misfit(
+            f"{cls.__name__} inherits from {base.__name__}, and that part of it can't be kept; "
+            f"hold a value of {base.__name__} in a field"
+        )
+
+
+def _is_made_of_fields(cls: type) -> bool:
+    """Return whether Python can make an instance without what the class inherits from in C."""
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return False
+    return True
+
+
+# ---- defaults ---------------------------------------------------------------------------------
+
+
+def _constant(value: Any) -> Callable[[Bound], Any]:
+    return lambda _: copy.copy(value)
+
+
+def _default_of_info(info: Any) -> Callable[[dict[str, Any]], Any]:
+    if getattr(info, "default_factory_takes_validated_data", False):
+        made: Callable[[dict[str, Any]], Any] = info.default_factory
+        return made
+    return lambda _: info.get_default(call_default_factory=True)
+
+
+def _default_of_private(attribute: Any) -> Callable[[dict[str, Any]], Any] | None:
+    factory: Any = attribute.default_factory
+    if factory is None:
+        has_none = attribute.default is PydanticUndefined
+        return None if has_none else lambda _: attribute.get_default()
+    if getattr(attribute, "default_factory_takes_validated_data", False):  # not before 2.13
+        takes_fields: Callable[[dict[str, Any]], Any] = factory
+        return takes_fields
+    return lambda _: factory()
+
+
+def _default_of_field(field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], Any] | None:
+    default: Any = field.default
+    if hasattr(default, "get_default"):  # pydantic's Field(…)
+        return None if default.is_required() else _default_of_info(default)
+    if default is not dataclasses.MISSING:
+        return _constant(default)
+    factory: Any = field.default_factory
+    return None if factory is dataclasses.MISSING else lambda _: factory()

@@ -11,13 +11,13 @@ from collections import abc
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from gorkflow.values import classes, enums, plain, union
-from gorkflow.values.fields import Fields, label_of_class
+from gorkflow.values import choices, plain
+from gorkflow.values.classes import class_of
+from gorkflow.values.fields import Bound, binding, hints_of, label_of_class, substituted
 from gorkflow.values.foreign import Foreign
 from gorkflow.values.judge import NotDefinedYet
-from gorkflow.values.kind import Kind, Misfit
-from gorkflow.values.members import FREE, Bound, binding, hints_of, maker, substituted
-from gorkflow.values.plain import Dict
+from gorkflow.values.kind import Kind, Misfit, at
+from gorkflow.values.plain import FREE, Dict
 from gorkflow.values.scalars import SCALARS
 
 
@@ -79,7 +79,7 @@ class Compiler:
     ) -> None:
         self._describe = describe
         self._shared = shared
-        self._begun: dict[Any, union.Later] = {}
+        self._begun: dict[Any, choices.Later] = {}
         self._named: dict[str, set[Any]] = {}
         self._has_values = False  # the class holds the values of enums, in place of members
         self.judged = False
@@ -126,7 +126,7 @@ class Compiler:
             return self._union([self.kind(arg, bound) for arg in args], annotation)
         if origin is typing.Literal:
             members = [self.kind(cls) for cls in dict.fromkeys(map(type, args))]
-            return enums.Literal(args, self._union(members, annotation))
+            return choices.Literal(args, self._union(members, annotation))
         if origin in _QUALIFIERS:
             return self.kind(args[0], bound)
         if origin is type or origin is abc.Callable:
@@ -157,7 +157,7 @@ class Compiler:
             raise _UnknownType(misfit.reason) from None
 
     def _made_foreign(self, annotation: Any) -> Foreign:
-        made = Foreign(annotation, self._describe(annotation), FREE)
+        made = Foreign(annotation, self._describe(annotation))
         self.foreign.append(made)
         return made
 
@@ -201,14 +201,14 @@ class Compiler:
     def _union(self, kinds: Sequence[Kind], annotation: Any) -> Kind:
         members: list[Kind] = []
         for kind in kinds:
-            for member in kind.members if isinstance(kind, union.Union) else (kind,):
+            for member in kind.members if isinstance(kind, choices.Union) else (kind,):
                 if member not in members:
                     members.append(member)
         if len(members) == 1:
             return members[0]
         if self._shared:
             _check_names(members)
-        return union.Union(members, self._describe(annotation))
+        return choices.Union(members, self._describe(annotation))
 
     def _alias(self, alias: Any, args: tuple[Any, ...], bound: Bound) -> Kind:
         if alias.__module__ == "pydantic.types" and alias.__name__ == "JsonValue":
@@ -220,12 +220,12 @@ class Compiler:
             (alias, given, self._has_values), lambda _: self.kind(_value_of(alias), inner)
         )
 
-    def _once(self, key: Any, make: Callable[[union.Later], Kind]) -> Kind:
+    def _once(self, key: Any, make: Callable[[choices.Later], Kind]) -> Kind:
         """Return the kind of what may hold others of its type, made once."""
         found = self._begun.get(key)
         if found is not None:
             return found.target or found
-        later = self._begun[key] = union.Later()
+        later = self._begun[key] = choices.Later()
         try:
             return later.complete(make(later))
         except RecursionError:
@@ -275,26 +275,25 @@ class Compiler:
         if issubclass(cls, enum.Enum):
             if not cls.__members__ and not issubclass(cls, enum.Flag):
                 raise Misfit(f"{cls.__name__} has no members; name the enum that has them")
-            found = enums.Enumeration(cls, self._label(cls))
+            found = choices.Enumeration(cls, self._label(cls))
             found.labels = _labels(cls)
             if not self._has_values:
                 return found
             values = [member.value for member in cls]
-            return self._union([found, enums.Literal(values, FREE)], cls)
+            return self._union([found, choices.Literal(values, FREE)], cls)
         return self._fields(cls, cls, {})
 
     def _fields(self, cls: Any, annotation: Any, bound: Bound) -> Kind:
-        found = maker(cls)
-        if found is None:
+        made = class_of(cls)
+        if made is None:
             return self._unknown(annotation)
-        made, complete = found
 
-        def make(later: union.Later) -> Kind:
+        def make(later: choices.Later) -> Kind:
             kind = made(cls, self._label(cls))
-            if not isinstance(kind, classes.Typed):
+            if kind.is_named:
                 kind.labels = _labels(cls)
             later.announce(kind)
-            complete(kind, cls, bound, self)
+            kind.complete(bound, self)
             return kind
 
         try:
@@ -322,12 +321,10 @@ class Compiler:
         inner._has_values = bool(config and config.get("use_enum_values"))
         if metadata:
             annotation = Annotated[(annotation, *metadata)]
-        try:
-            if name.startswith("$"):
-                raise Misfit("a field can't be named so; begin it with a letter")
-            return inner.kind(annotation, bound)
-        except Misfit as misfit:
-            raise (misfit.under(f".{name}") if name else misfit) from None
+        step = f".{name}" if name else ""
+        if name.startswith("$"):
+            raise Misfit("a field can't be named so; begin it with a letter").under(step)
+        return at(step, inner.kind, annotation, bound)  # type: ignore[no-any-return]
 
 
 def _unpacked(annotation: Any) -> tuple[Any, ...] | None:
@@ -371,7 +368,5 @@ def _check_names(members: Sequence[Kind]) -> None:
     """Check that records of a union's classes differ."""
     named: dict[str, Any] = {}
     for member in members:
-        if not isinstance(member, Fields | enums.Enumeration) or isinstance(member, classes.Typed):
-            continue
-        if named.setdefault(member.label, member.cls) is not member.cls:
+        if member.is_named and named.setdefault(member.label, member.cls) is not member.cls:
             raise Misfit(f"two members of the union are called {member.label}; rename one")

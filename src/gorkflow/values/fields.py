@@ -7,10 +7,13 @@ what was good when it was made can't fail later, and nothing is changed twice.
 # pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
+import inspect
 import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast, get_args, get_origin
 
+from gorkflow.values.judge import NotDefinedYet
 from gorkflow.values.kind import (
     EXTRA,
     MADE_AS,
@@ -23,6 +26,7 @@ from gorkflow.values.kind import (
     Reading,
     Shapes,
     Writing,
+    at,
     check_name,
     named,
     type_name,
@@ -33,6 +37,20 @@ MISSING: Final = "$missing"
 """The key for names of fields that the value does not have at all."""
 _ABSENT: Any = object()
 _METHODS = (types.FunctionType, classmethod, staticmethod)
+
+
+Bound = dict[Any, Any]
+"""The values of type variables."""
+
+
+class Kinds(Protocol):
+    """Gives the kinds of annotations."""
+
+    def kind(self, annotation: Any, bound: Bound | None = None) -> Kind: ...
+
+    def inside(
+        self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
+    ) -> Kind: ...
 
 
 class Field(NamedTuple):
@@ -50,6 +68,7 @@ class Fields(Kind):
     """The common part of all classes with fields."""
 
     has_fields = True
+    is_named = True
 
     def __init__(self, cls: Any, label: str) -> None:
         self.cls = cls
@@ -62,8 +81,11 @@ class Fields(Kind):
         self._hidden: frozenset[str] = frozenset()
         self._size = 0
 
-    def complete(self, fields: list[Field]) -> None:
-        """Set the fields, which may lead back to this kind."""
+    def complete(self, bound: Bound, kinds: Kinds) -> None:
+        """Find the fields, which may lead back to this kind; ``bound`` is as in ``Kinds``."""
+        raise NotImplementedError
+
+    def set_fields(self, fields: list[Field]) -> None:
         self.fields = tuple(fields)
         self._plan = tuple((field.name, field.kind.natives, field.kind) for field in fields)
         self._names = frozenset(field.name for field in fields)
@@ -109,7 +131,7 @@ class Fields(Kind):
         record: dict[str, Any] = {MARK: self.label}
         for name, _, kind in self._plan:
             if name in held:
-                record[name] = dump_at(f".{name}", kind, held[name], writing)
+                record[name] = at(f".{name}", kind.dump, held[name], writing)
         record[MISSING] = [name for name, _, _ in self._plan if name not in held]
         return record
 
@@ -166,7 +188,7 @@ class Fields(Kind):
             elif name in missing:
                 continue
             elif name in beside:  # it was an extra field
-                full[name] = load_at(name, field.kind, beside.pop(name), reading)
+                full[name] = at(step_of(name), field.kind.load, beside.pop(name), reading)
             else:
                 reading.changes += 1
                 if field.default is not None:
@@ -238,17 +260,48 @@ def stray(cls: type, held: Iterable[str], names: frozenset[str]) -> list[str]:
     return found
 
 
-def dump_at(step: str, kind: Kind, value: Any, writing: Writing) -> Any:
-    """Return the record of a value; a misfit has its place."""
+def hints_of(cls: Any, **more: Any) -> dict[str, Any]:
+    """Return the annotations of a class, resolved; ``more`` are names that only they know."""
+    around: dict[str, Any] = getattr(cls, "__pydantic_parent_namespace__", None) or {}
+    local: dict[str, Any] = {cls.__name__: cls, **around, **more}
     try:
-        return kind.dump(value, writing)
-    except Misfit as misfit:
-        raise misfit.under(step) from None
+        return typing.get_type_hints(cls, localns=local, include_extras=True)
+    except NameError as error:
+        raise NotDefinedYet(str(error)) from None
 
 
-def load_at(name: str, kind: Kind, record: Any, reading: Reading) -> Any:
-    """Return the value of a record; a misfit has its place."""
-    try:
-        return kind.load(record, reading)
-    except Misfit as misfit:
-        raise misfit.under(step_of(name)) from None
+# ---- type variables ---------------------------------------------------------------------------
+
+
+def binding(cls: Any, args: tuple[Any, ...], bound: Bound) -> Bound:
+    """Return what the type variables of a generic class stand for, given its arguments."""
+    names = getattr(cls, "__parameters__", ())
+    given = [substituted(arg, bound) for arg in args]
+    return dict(zip(names, given, strict=False))
+
+
+def scopes(cls: Any, bound: Bound) -> dict[Any, Bound]:
+    """Return what type variables stand for in a class and in each of its bases."""
+    found: dict[Any, Bound] = {cls: bound}
+    for base in vars(cls).get("__orig_bases__", cls.__bases__):
+        origin: Any = get_origin(base) or base
+        if isinstance(origin, type) and origin not in {object, typing.Generic}:
+            for each, inner in scopes(origin, binding(origin, get_args(base), bound)).items():
+                found.setdefault(each, inner)
+    return found
+
+
+def scope_of(name: str, known: dict[Any, Bound], *, first: bool = True) -> Bound:
+    """Return what type variables stand for where an attribute is declared."""
+    owners = [inner for cls, inner in known.items() if name in inspect.get_annotations(cls)]
+    return (owners[0] if first else owners[-1]) if owners else {}
+
+
+def substituted(annotation: Any, bound: Bound) -> Any:
+    """Return an annotation with what its type variables stand for."""
+    if isinstance(annotation, TypeVar):
+        return bound.get(annotation, annotation)
+    names = getattr(annotation, "__parameters__", ())
+    if isinstance(annotation, type) or not any(name in bound for name in names):
+        return annotation
+    return annotation[tuple(bound.get(name, name) for name in names)]

@@ -1,16 +1,24 @@
-"""The kinds of types that bring a schema of their own for pydantic, which alone can read them."""
+"""The kinds of types that bring a schema of their own for pydantic, which alone can read them.
+
+Such a value is kept if it comes back as it was, which is looked at here.
+"""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+import datetime as dt
+import functools
+import types
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import to_json
 
 from gorkflow.errors import StepValueError
-from gorkflow.values.classes import is_same
 from gorkflow.values.judge import Judge, is_verdict, text_of
 from gorkflow.values.kind import (
+    MADE_AS,
     MARK,
     MASKED,
     VALUE,
@@ -24,17 +32,22 @@ from gorkflow.values.kind import (
     label_of,
     type_name,
 )
+from gorkflow.values.plain import FREE
+from gorkflow.values.scalars import SCALARS
 
 _LAX = "$lax"
 _UNKNOWN = ("Unable to generate", "Error building")
 _MAX_TAKEN = 1_000
+_ROOM = 2**27
+_BY_IDENTITY = (type, types.ModuleType, types.FunctionType, types.MethodType)
+_BESIDE = ("maxlen", "default_factory", "args")  # of a deque, a defaultdict, an exception
 _NO_VALUES = frozenset({"callable", "is-subclass", "is-instance", "generator", "never"})
 
 
 class Foreign(Kind):
-    """A type that only its own schema can read. Parts without such help are kept by ``free``."""
+    """A type that only its own schema can read."""
 
-    def __init__(self, annotation: Any, name: str, free: Kind) -> None:
+    def __init__(self, annotation: Any, name: str) -> None:
         if hasattr(annotation, "get_secret_value"):
             raise Misfit(MASKED)
         none = Misfit(
@@ -50,13 +63,12 @@ class Foreign(Kind):
             raise none
         self.name = name
         self.labels = frozenset({"*", f"{name}()"})
-        self._free = free
         self._taken: dict[type, bool] = {}
 
     def dump(self, value: Any, writing: Writing) -> Any:
         room = writing.room
         try:
-            record, _, size = writing.attempt(self._free, value)
+            record, _, size = writing.attempt(FREE, value)
         except Misfit as misfit:
             refused = misfit
         else:
@@ -76,7 +88,7 @@ class Foreign(Kind):
             raise Misfit(f"a {type_name(value)} can't be written: {text_of(error)}") from None
         if not is_same:
             raise Misfit(f"a {type_name(value)} does not come back as it was; pass a text")
-        record = {MARK: f"{self.name}()", VALUE: self._free.dump(inner, writing)}
+        record = {MARK: f"{self.name}()", VALUE: FREE.dump(inner, writing)}
         return record if is_strict else {**record, _LAX: True}
 
     def _takes(self, value: Any) -> bool:
@@ -104,8 +116,8 @@ class Foreign(Kind):
 
     def load(self, record: Any, reading: Reading) -> Any:
         if label_of(record) != f"{self.name}()":
-            return self._free.load(record, reading)
-        inner = self._free.load(record.get(VALUE), reading)
+            return FREE.load(record, reading)
+        inner = FREE.load(record.get(VALUE), reading)
         try:
             return self._judge.json(to_json(inner), strict=not record.get(_LAX))
         except BaseException as error:
@@ -128,3 +140,83 @@ def _kernel(schema: Any) -> str:
             break  # it makes such values from what it writes
         schema = schema["schema"]
     return str(schema.get("type"))
+
+
+# ---- whether two values are alike -------------------------------------------------------------
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are alike all the way down: ``==`` may leave something out."""
+    return _same(one, other, other, set())
+
+
+def is_alike(item: Any, make: Callable[[], Any]) -> bool:
+    default = make()
+    if _same(item, default, default, set()):
+        return True
+    # What differs between two defaults, such as an id, was not set by hand.
+    return type(item) is type(default) and _same(item, default, make(), set())
+
+
+def _same(item: Any, default: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
+    """Return whether a value is like a default, where two defaults are alike."""
+    if item is default or (id(item), id(default)) in seen:
+        return True
+    if type(item) is not type(default):
+        return type(default) is not type(other)
+    seen.add((id(item), id(default)))
+    mine = _parts(item)
+    if not mine and not _parts(default):
+        return _equal(item, default) or not _equal(default, other)
+    theirs, others = _parts(default), _parts(other)
+    if mine.keys() != theirs.keys():
+        return theirs.keys() != others.keys()
+    return all(_same(mine[key], theirs[key], others.get(key), seen) for key in mine)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two values without parts are alike."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or isinstance(one, _BY_IDENTITY):
+        return False
+    known = SCALARS.get(type(one))
+    if known is not None:
+        first, second = (known.dump(each, Writing(_ROOM)) for each in (one, other))
+        return repr(first) == repr(second)
+    if isinstance(one, float):
+        return repr(one) == repr(other)
+    if isinstance(one, dt.datetime | dt.time):  # a class of somebody else's, over one of these
+        zones = [(type(each.tzinfo), repr(each.tzinfo), each.fold) for each in (one, other)]
+        return zones[0] == zones[1] and one.isoformat() == other.isoformat()
+    return is_alike_by_identity(one) or bool(one == other)  # two locks are alike
+
+
+def _parts(value: Any) -> dict[Any, Any]:
+    """Return what a value holds: its items and its attributes."""
+    cls: type = type(value)
+    if cls in SCALARS or isinstance(value, _BY_IDENTITY):
+        return {}
+    found: dict[Any, Any] = {}
+    if isinstance(value, list | tuple | deque):
+        found.update(enumerate(value))
+    elif isinstance(value, dict):
+        found.update(enumerate(value.items()))
+    elif isinstance(value, set | frozenset):
+        found.update((("item", each), each) for each in value)
+    if isinstance(value, deque | dict | BaseException):
+        found.update((name, getattr(value, name)) for name in _BESIDE if hasattr(value, name))
+    found.update(_attributes(value, cls))
+    return found
+
+
+def _attributes(value: Any, cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, item in getattr(value, "__dict__", {}).items():
+        if name != MADE_AS and not isinstance(getattr(cls, name, None), functools.cached_property):
+            found["." + name] = item
+    slots = [pair for base in cls.__mro__ for pair in vars(base).items()]
+    for name, slot in slots:
+        if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+            found["." + name] = getattr(value, name)
+    return found

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
 MARK: Final = "$"
@@ -38,6 +40,10 @@ _WASTE = 2**22  # bytes that may be written for nothing, for members of unions t
 _ATTEMPT = 2048  # bytes that an attempt counts for, at least: a million would take 6 s
 _REFUND = 4 * _ATTEMPT  # for one that fits, so that long lists of short items pass
 _TRIES = 2_000_000  # members of unions that may be read; each level of a nested one may double them
+_MADE_OF: dict[type, Any] = {  # what a class makes its values of, whatever that holds
+    **dict.fromkeys((list, tuple, set, frozenset, deque), (list, tuple, set, frozenset, deque)),
+    type(Path()): str,
+}
 _NAMES: dict[Any, str] = {
     type(None): "None",
     bool: "bool",
@@ -213,13 +219,19 @@ class Kind:
     """How the values of one annotation are kept.
 
     Attributes:
+        cls: the class of its values, or the first of them.
+        label: what it is called in records and messages.
         has_fields: whether it is of classes with fields.
+        is_named: whether its records name a class, which may be one of several in a union.
         natives: the exact types whose values are their own record under this kind.
         labels: what names its records: a type of JSON, or what stands under ``"$"``.
         classes: the exact types that it takes; ``None``: it has to be tried.
     """
 
+    cls: Any = object
+    label: str = ""
     has_fields: ClassVar[bool] = False
+    is_named: ClassVar[bool] = False
     natives: frozenset[type] = frozenset()
     labels: frozenset[str] = frozenset()
     classes: frozenset[type] | None = None
@@ -234,7 +246,23 @@ class Kind:
 
     def shape(self, shapes: Shapes) -> Any:
         """Return plain data that is equal for annotations whose records are read alike."""
-        raise NotImplementedError
+        return self.label
+
+    def parts(self) -> Iterable[Kind | None]:
+        """Return what it chooses from, stands for, or holds as its items."""
+        return ()
+
+    def misfit(self, value: Any) -> Misfit:
+        """Return why it does not take a value of another class."""
+        given, is_more = type_name(value), isinstance(value, self.cls)
+        if is_more and not self.natives:
+            return Misfit(
+                f"a {given} would come back as a {self.label}; convert it, or annotate it as it is"
+            )
+        cure = "; convert it" if is_more else ""
+        if self.cls in _MADE_OF and isinstance(value, _MADE_OF[self.cls]):
+            cure = f"; write {self.label}(x)"
+        return Misfit(f"expected {self.label}, not {given}{cure}")
 
 
 def is_alike_by_identity(value: Any) -> bool:
@@ -296,3 +324,11 @@ def type_name(value: Any) -> str:
 def is_long(number: int) -> bool:
     """Return whether an int has more digits than readers of JSON take."""
     return number.bit_length() > _LARGEST_DIGITS
+
+
+def at(step: str, call: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns; a misfit has its place."""
+    try:
+        return call(*args)
+    except Misfit as misfit:
+        raise misfit.under(step) from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import builtins
 import numbers
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 from gorkflow._text import brief
@@ -27,6 +27,7 @@ from gorkflow.values.kind import (
     type_name,
 )
 from gorkflow.values.records import plain
+from gorkflow.values.scalars import SCALARS
 
 SHORT: Final = 2**63  # an int below it needs no more room than other numbers
 _MANY = 100_000  # ints of up to 300 digits are not counted one by one in lists up to this
@@ -38,8 +39,8 @@ class Native(Kind):
     def __init__(self, cls: type[Any]) -> None:
         self.cls = cls
         self.natives = self.classes = frozenset({cls})
-        self.word = "None" if cls is type(None) else cls.__name__
-        self.labels = frozenset({self.word})
+        self.label = "None" if cls is type(None) else cls.__name__
+        self.labels = frozenset({self.label})
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is self.cls:
@@ -50,17 +51,14 @@ class Native(Kind):
             return int(value)
         if self.cls is bool and type(value).__module__ == "numpy":
             raise Misfit("expected bool, not a scalar of numpy; convert it: bool(x)")
-        raise Misfit(f"expected {self.word}, not {type_name(value)}")
+        raise self.misfit(value)
 
     def load(self, record: Any, reading: Reading) -> Any:
         if type(record) is self.cls:
             return record
         if self.cls is int and type(record) is dict:
             return int(_text(record, "int"), 16)
-        raise Misfit(f"expected {self.word}, not {named(record)}")
-
-    def shape(self, shapes: Shapes) -> Any:
-        return self.word
+        raise Misfit(f"expected {self.label}, not {named(record)}")
 
 
 class Float(Native):
@@ -79,7 +77,7 @@ class Float(Native):
                 return _as_float(int(value))  # numpy would compare it as a float
             writing.changes += 1
             return _as_float(value)
-        raise Misfit(f"expected float, not {type_name(value)}")
+        raise self.misfit(value)
 
     def load(self, record: Any, reading: Reading) -> Any:
         if type(record) is float:
@@ -215,15 +213,6 @@ def load_items(records: Any, item: Kind, reading: Reading) -> list[Any]:
     return values
 
 
-def other_class(cls: type[Any], value: Any) -> Misfit:
-    given = type_name(value)
-    if isinstance(value, cls):
-        return Misfit(
-            f"a {given} would come back as a {cls.__name__}; convert it, or annotate it as it is"
-        )
-    return Misfit(f"expected {cls.__name__}, not {given}")
-
-
 class Items(Kind):
     """A container of items of one kind."""
 
@@ -236,7 +225,7 @@ class Items(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            raise other_class(self.cls, value)
+            raise self.misfit(value)
         items = dump_items(value, self.item, writing)
         return items if self.cls is list else tagged(self.label, items)
 
@@ -250,6 +239,9 @@ class Items(Kind):
 
     def shape(self, shapes: Shapes) -> Any:
         return [self.label, self.item.shape(shapes)]
+
+    def parts(self) -> Iterable[Kind | None]:
+        return (self.item,)
 
 
 class Deque(Items):
@@ -267,8 +259,10 @@ class Tuple(Kind):
     ``at`` items stand before those of the kind ``rest``.
     """
 
-    classes = frozenset({tuple})
-    labels = frozenset({"tuple"})
+    cls = tuple
+    label = "tuple"
+    classes = frozenset({cls})
+    labels = frozenset({label})
 
     def __init__(self, items: Sequence[Kind], rest: Kind | None = None, at: int = 0) -> None:
         self.items = items
@@ -277,7 +271,7 @@ class Tuple(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not tuple:
-            raise other_class(tuple, value)
+            raise self.misfit(value)
         found: tuple[Any, ...] = value
         kinds = self._kinds(len(found))
         writing.take(2 * len(found))
@@ -306,6 +300,9 @@ class Tuple(Kind):
         if self.rest is not None:
             found.insert(self.at, ["any number of", self.rest.shape(shapes)])
         return ["tuple of", *found]
+
+    def parts(self) -> Iterable[Kind | None]:
+        return (*self.items, self.rest)
 
 
 def _each(values: Sequence[Any], functions: Sequence[Callable[..., Any]], how: Any) -> list[Any]:
@@ -337,7 +334,7 @@ class Dict(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            raise other_class(self.cls, value)
+            raise self.misfit(value)
         record = self._dump(value, writing)
         if self.cls is dict:
             return record
@@ -414,6 +411,9 @@ class Dict(Kind):
     def shape(self, shapes: Shapes) -> Any:
         return [self.label, self.key.shape(shapes), self.item.shape(shapes)]
 
+    def parts(self) -> Iterable[Kind | None]:
+        return (self.key, self.item)
+
 
 def step_of(key: Any) -> str:
     """Return how a place inside a dict is shown."""
@@ -432,14 +432,14 @@ class Free(Kind):
     natives = _NATIVES
     labels = frozenset({"*"})
 
-    def __init__(
-        self, known: Mapping[type, Kind], class_kind: Callable[[type], Kind | None] | None = None
-    ) -> None:
+    label = "any"
+
+    def __init__(self, class_kind: Callable[[type], Kind | None] | None = None) -> None:
         self._class_kind = class_kind
         kinds: list[Kind] = [Dict(cls, self, self) for cls in (dict, defaultdict, OrderedDict)]
         kinds += [Items(cls, self) for cls in (list, tuple, set, frozenset)]
         kinds += [Deque(deque, self), Dict(Counter, self, Native(int))]
-        self._by_class = {cls: kind for kind in kinds for cls in kind.classes or ()} | dict(known)
+        self._by_class = {cls: kind for kind in kinds for cls in kind.classes or ()} | SCALARS
         labelled = [*self._by_class.values(), Float(), Native(int)]
         self._by_label = {label: kind for kind in labelled for label in kind.labels}
 
@@ -474,9 +474,6 @@ class Free(Kind):
             return plain(found)
         raise Misfit(f"a {named(record)} can't be read without its type")
 
-    def shape(self, shapes: Shapes) -> Any:
-        return "any"
-
 
 def _refusal(value: Any) -> Misfit:
     name = type_name(value)
@@ -489,3 +486,7 @@ def _refusal(value: Any) -> Misfit:
         "annotate it, in place of Any, object, dict or list",
         unsayable=True,
     )
+
+
+FREE: Final = Free()
+"""The kind of what says no more than that it is a value."""

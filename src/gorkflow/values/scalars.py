@@ -23,11 +23,9 @@ from gorkflow.values.kind import (
     Kind,
     Misfit,
     Reading,
-    Shapes,
     Writing,
     inner_of,
     tagged,
-    type_name,
 )
 
 
@@ -50,11 +48,7 @@ class Scalar(Kind):
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not self.cls:
-            given = type_name(value)
-            if isinstance(value, self.cls):
-                raise Misfit(f"a {given} would come back as a {self.cls.__name__}; convert it")
-            cure = f"; write {self.label}(x)" if type(value) is str and self.label == "Path" else ""
-            raise Misfit(f"expected {self.label}, not {given}{cure}")
+            raise self.misfit(value)
         try:
             text = self._write(value)
         except (ValueError, OverflowError) as error:  # a Fraction of more than 4,300 digits
@@ -70,9 +64,6 @@ class Scalar(Kind):
             raise Misfit(f"the time zone of {text!r:.80} is not installed here") from None
         except Exception:  # noqa: BLE001 - each class has errors of its own
             raise Misfit(f"the record of this {self.label} is damaged: {text!r:.80}") from None
-
-    def shape(self, shapes: Shapes) -> Any:
-        return self.label
 
 
 # ---- dates and times --------------------------------------------------------------------------
@@ -163,12 +154,14 @@ def _read_complex(text: str) -> complex:
 class Pattern(Kind):
     """A compiled pattern, with its flags."""
 
-    classes = frozenset({re.Pattern})
-    labels = frozenset({"Pattern"})
+    cls = re.Pattern
+    label = "Pattern"
+    classes = frozenset({cls})
+    labels = frozenset({label})
 
     def dump(self, value: Any, writing: Writing) -> Any:
         if type(value) is not re.Pattern:
-            raise Misfit(f"expected a compiled pattern, not {type_name(value)}")
+            raise self.misfit(value)
         source: Any = value.pattern
         if type(source) not in {str, bytes}:
             raise Misfit("a pattern must be made from a str or bytes, of no subclass")
@@ -181,9 +174,6 @@ class Pattern(Kind):
         text = inner_of(record, "Pattern")
         source = base64.b64decode(text) if record.get("$bytes") else text
         return re.compile(source, record.get("$flags", 0))
-
-    def shape(self, shapes: Shapes) -> Any:
-        return "Pattern"
 
 
 _ADDRESSES = (
