@@ -22,6 +22,11 @@ def number(what: str, given: object) -> float:
     return given
 
 
+def is_count(number: object, least: int = 1) -> bool:
+    """Return whether it is a whole number, and not too small."""
+    return isinstance(number, int) and not isinstance(number, bool) and number >= least
+
+
 _MOST = 10**15
 """Starts within a limit's ``per``. More is not a limit, and some ints are larger than any float."""
 
@@ -83,7 +88,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Check the ranges and turn classes into names."""
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+        if not is_count(self.retries, 0):
             raise ValueError(
                 "retries must be 0 or more, or a policy such as RetryPolicy(retries=3), not "
                 f"{brief(self.retries)}"
@@ -180,7 +185,7 @@ def at_least(count: int) -> Join:
         >>> run(asking, "tea", store="memory:")[0].result()
         'tea'
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if not is_count(count):
         raise ValueError(f"at_least needs 1 or more branches as count, not {brief(count)}")
     return Join("at_least", count)
 
@@ -207,7 +212,7 @@ def tolerate(count: int | None = None, *, percent: float | None = None) -> Join:
     """
     if (count is None) == (percent is None):
         raise ValueError("tolerate needs either a count or percent=, and not both")
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+    if count is not None and not is_count(count, 0):
         raise ValueError(f"tolerate needs 0 or more failures as count, not {brief(count)}")
     if percent is not None and not 0 <= number("tolerate: percent", percent) <= 100:
         raise ValueError(f"tolerate needs a percent from 0 to 100, not {brief(percent)}")
@@ -260,9 +265,7 @@ class Limit:
             if self.per is not None:
                 raise ValueError(f"{what}: per={brief(self.per)} says nothing without rate=")
             return
-        if isinstance(rate, bool) or not isinstance(rate, int | float):
-            raise TypeError(f"{what}: rate must be a number, not {brief(rate)}")
-        if not 0 < rate <= _MOST:
+        if not 0 < number(f"{what}: rate", rate) <= _MOST:
             raise ValueError(
                 f"{what}: rate must be more than 0 and finite, at most {_MOST:,}, not {brief(rate)}"
             )

@@ -12,10 +12,10 @@ from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
 from gorkflow.flow import MapSpec, ParallelSpec
 from gorkflow.language.elements import node_problems
-from gorkflow.language.options import chosen_id, is_count, timeout_of
+from gorkflow.language.options import chosen_id, timeout_of
 from gorkflow.language.signature import Condition, asked_function
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk
-from gorkflow.policy import Join, OnFailure
+from gorkflow.policy import Join, OnFailure, is_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,10 @@ from gorkflow._text import brief
 from gorkflow.annotations import describe, fits, union_of
 from gorkflow.flow import ArmSpec, ChoiceSpec, LoopSpec
 from gorkflow.language.elements import UNSET, node_problems
-from gorkflow.language.options import chosen_id, is_count
+from gorkflow.language.options import chosen_id
 from gorkflow.language.signature import Condition, asked_function
 from gorkflow.language.typecheck import NOTHING, Element, Place, Record, Value, Walk, fit_problems
+from gorkflow.policy import is_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -157,11 +157,6 @@ def function_problem(item: Any) -> str:
     return f"{name!r} is a plain function; write @step above `def {name}`"
 
 
-def is_count(number: Any) -> bool:
-    """Return whether it is a whole number from 1."""
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
-
-
 def timeout_of(timeout: float | timedelta | None, problems: list[str]) -> float | None:
     """Return a timeout in seconds, ``None`` for none or an infinite one."""
     if timeout is None:
