@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from gorkflow._text import brief
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 UNSET: Any = object()
 """Stands for an option that was not given, where ``None`` is a value."""
-_MADE = "&?*@"
-"""The ids of blocks and the like begin with one of these unless they are given."""
 
 
 class Passthrough(Node[T, T], Element, Generic[T]):
@@ -195,22 +194,12 @@ def make_node(problems: list[str], *, node: Any) -> Any:
 
 
 def duplicates(element: Element, ids: list[str], taken: frozenset[str]) -> list[str]:
-    """Return which ids of an element are taken, and how to give others.
-
-    Args:
-        element: the element.
-        ids: its ids.
-        taken: those of the workflow so far.
-    """
-    seen = set[str]()
-    twice: dict[str, None] = {}
-    for item in ids:
-        if item in seen or item in taken:
-            twice[item] = None
-        seen.add(item)
+    """Return which ids of an element are taken, also by itself, and how to give others."""
+    twice = [item for item, count in Counter(ids).items() if count > 1 or item in taken]
     return [
         f"the id {item!r} is taken; give one of the two another: "
-        + (f"{item}.options(id=…)" if element.named_by_options and item[0] not in _MADE else "id=…")
+        # An id that none was given for begins with a sign, such as `&`.
+        + (f"{item}.options(id=…)" if element.named_by_options and item[0].isalnum() else "id=…")
         for item in twice
     ]
 
@@ -281,12 +270,12 @@ def replaced(
         old_id: The id to look for.
         new: Takes its place, and its id.
     """
-    swap = _Swap(old_id, renamed(new, old_id), nested=False)
-    result = tuple(map(swap.element, elements))
-    if not swap.found:
-        swap = _Swap(old_id, renamed(new, old_id), nested=True)
+    for nested_too in (False, True):
+        swap = _Swap(old_id, renamed(new, old_id), nested=nested_too)
         result = tuple(map(swap.element, elements))
-    return result, swap.found
+        if swap.found:
+            return result, True
+    return elements, False
 
 
 def renamed(node: Any, node_id: str) -> Any:
