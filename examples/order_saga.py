@@ -7,8 +7,8 @@ fails if the balance is too low. Then the reservation is released and the courie
 program is killed in between, `gorkflow runs resume` continues.
 
 Every entry has the idempotency key of the step that made it. So a step that runs again after a
-crash makes no second entry. An undo step finds the entry by that key, even if the outcome of the
-step is unknown (then its output is None).
+crash makes no second entry. An undo step finds the entry by that key, even if the step's outcome is
+unknown and its output None.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python examples/polling.py http://localhost:8080/jobs
 
-The run sleeps between two questions. During a sleep of more than a few seconds it leaves memory,
-and a worker asks again when it is due. Each answer is recorded, so the order is placed once. After
-a crash the run continues with the next question.
+The run sleeps between two questions. During a sleep of more than a few seconds it leaves memory. A
+worker asks again when it is due. Each answer is recorded, so the order is placed once. After a
+crash the run continues with the next question.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Subtyping itself is beartype's business (``is_subhint``), loaded when first needed. This module
 decides what differs because values travel as JSON: every receiver gets its own copy, so containers
 are covariant; an ``int`` is good for a ``float``; and an annotation that leaves a value open until
-the run (``Any``, a constraint) fits, and the value is validated when it arrives.
+the run (``Any``, a constraint) fits. Its value is validated when it arrives.
 """
 
 from __future__ import annotations

@@ -474,8 +474,7 @@ class EngineClosedError(GorkflowError):
 class DeadlockError(GorkflowError):
     """A step waits for a run that can't end before the step. Never retried.
 
-    It is the step's own run, a run that waits for it, or one that needs a limit which the step
-    holds.
+    It is the step's own run, a run that waits for it, or one that needs the step's limit.
 
     Example:
         from gorkflow import DeadlockError, Engine, Limit, Workflow, step

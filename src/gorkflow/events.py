@@ -8,13 +8,13 @@ Each event has these fields first:
 ``at``      when it was recorded, in seconds since the epoch; only at a ``ClockSet`` is that before
             the event before it
 
-An event that the engine makes brings all that the machine can't know by itself (results, due times,
-what a condition decided). The events marked *derived* follow from the tree and the earlier events:
-the machine makes them, and on replay checks them against the history.
+An event that the engine makes brings all that the machine can't know by itself: results, due times,
+answers of conditions. The events marked *derived* follow from the tree and the earlier events: the
+machine makes them, and on replay checks them against the history.
 
 Values are moved about as references. A reference is plain data that names where a value was
-recorded, so composing values (the tuple of a block, say) costs nothing and no composed value is
-ever stored twice. The engine materialises bytes only for the step about to run.
+recorded, so composing values costs nothing. No composed value, such as the tuple of a block, is
+stored twice. The engine materialises bytes only for the step about to run.
 
 ==============  =================================================================================
 ``None``        the value ``None``
@@ -207,8 +207,8 @@ class StepCompleted(Event, frozen=True):
 class StepFailed(Event, frozen=True):
     """An attempt failed, or a condition did, or the keys of a map.
 
-    *Derived* where no handler is to blame: the step was interrupted too often, a wait timed out, a
-    loop reached its limit, or the branches of a block conflict over the state.
+    *Derived* where no handler is to blame: an interruption too many, a wait that timed out, a loop
+    at its limit, a conflict over the state.
     """
 
     kind = "step_failed"

@@ -1,7 +1,7 @@
 """The journal: events as rows, and back. Shared by every store that writes.
 
-A row has a value's exact bytes apart from the rest (``payload``), so that a recorded value is never
-encoded again; the other fields of the event are one small JSON object (``body``).
+A row has a value's exact bytes apart (``payload``), so that a recorded value is never encoded
+again; the other fields of the event are one small JSON object (``body``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The named limits: admit as many steps as there is room for. Pure; every store judges by this.
 
 The number that runs is counted per worker, not per step: so a lease costs the same for one step and
-for thousands, a worker says at each call how many it holds, and a dead worker holds none.
+for thousands. A worker says at each call how many it holds, and a dead worker holds none.
 
 The number that starts within a time is a sliding-window log (B. Liu et al., "Rate limiting", the
 "sliding log" of Cloudflare and Figma): never more than ``rate`` in *any* window of ``per`` seconds.

@@ -24,8 +24,8 @@ class RunFilter:
     """The filter of ``list_runs``. Unset fields, and ``None``, don't restrict.
 
     Raises:
-        ValueError: If a status is unknown, an instant has no time zone, the limit is below 1, or a
-            text is not valid UTF-8.
+        ValueError: If a status is unknown, an instant lacks its zone, a limit is below 1, or a
+            text is invalid.
         TypeError: If a field has the wrong type.
 
     Example:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     class Node(Protocol[In_contra, Out_co]):
         """Something that takes a value and gives one: a step, a passthrough, or a workflow.
 
-        To a type checker a node is what has this method, so that a step of a generic function
-        keeps its type variables until it stands in a workflow. A plain function has no such
+        To a type checker, each object with this method is a node. So a generic step keeps its type
+        variables until it stands in a workflow. A plain function has no such
         method: it is not a node, and a type checker says so.
 
         Example:

@@ -53,8 +53,8 @@ else:
 class RetryPolicy:
     """The rule for retries: which failures are retried, and after how long.
 
-    The classes in ``retry_on`` and ``give_up_on`` are kept by qualified name, because a started run
-    keeps its policy as data and may outlive the code that made it. A text names every class that is
+    The classes in ``retry_on`` and ``give_up_on`` are kept by qualified name. A started run keeps
+    its policy as data, and may outlive the code that made it. A text names every class that is
     called so, with or without its module: ``"httpx.ReadTimeout"``, ``"ReadTimeout"``. Both are
     looked for in the error, in what it was raised from, and in the errors of a group.
 

@@ -1,9 +1,9 @@
 """The state of a run, as its steps change it: overlays, and what becomes of two of them. Pure.
 
 An overlay holds what was written since some point, by key: never a copy of what was there before.
-Each parallel branch writes into one of its own, which is merged into that of the block around it
-when the block completes. So a step reads a key through the overlays around it, innermost first. A
-branch costs nothing until it writes, and a join costs what was written.
+Each parallel branch writes into its own, which is merged into that of the block when the block
+completes. So a step reads a key through the overlays around it, innermost first. A branch costs
+nothing until it writes, and a join costs what was written.
 
 A write is absolute (``set``, ``delete``) or relative (``incr``, ``append``).
 Values are JSON texts. They are not looked into, but for sums, and to compare two that differ.

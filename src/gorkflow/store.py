@@ -280,8 +280,7 @@ class Store(RunReader, ScheduleStore, Protocol):
 
         An earlier worker of this id is gone by now. Its runs are released, ``orphaned``.
 
-        If the store can see a process die (a lock that the system frees), it does not wait for the
-        lease to end.
+        If the store sees a process die, by a lock that the system frees, the lease does not matter.
         """
         ...
 
@@ -337,19 +336,18 @@ class Store(RunReader, ScheduleStore, Protocol):
     ) -> list[RunRow]:
         """Take over runs without a living owner; return them as they are then, with fresh tokens.
 
-        Claimable is a run that is not terminal, whose owner is ``None``, or no longer alive, and
-        that has something to do: its ``due_at`` is not after now; or it is ``None`` and the run
-        not suspended; or there is a message for it with an id above its ``seen`` (else a sleeping
-        run could be cancelled only once it wakes).
+        A run is claimable if it has not ended, has no living owner, and has something to do: its
+        ``due_at`` is not after now; or it is ``None`` and the run not suspended; or there is a
+        message for it with an id above its ``seen``. Else a sleeping run could be cancelled only
+        once it wakes.
 
         The highest ``priority`` first; of one priority, the oldest (``created_at``, then
         ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. The
         other runs and places of dead workers are released, as by ``unregister``. The cost grows
-        with runs that are due or have fresh mail, not with those that sleep, nor with those of
-        other workflows.
+        with runs that are due or have fresh mail, not with sleeping runs or other workflows.
 
-        All that is taken from an owner becomes ``orphaned``, unless the store can see that it lives
-        on and only let its lease end: it was frozen, or too slow.
+        All runs taken from an owner become ``orphaned``, unless the store sees that the owner
+        lives: it was frozen, or too slow.
 
         Args:
             worker_id: the registered worker that claims.

@@ -28,7 +28,9 @@ OPENING = re.compile(
 )
 OPENING_OF_MODULES = re.compile(r"(?:Which|Whether|How)\b")
 LONGEST = 20
-"""Words of a sentence. Aim at 20."""
+"""Words of a sentence, or of a part of it between semicolons."""
+ENTRY = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+x]\s|``?\w+``?:? |\w+: |[=\-]{4}))")
+"""The gap between the paragraphs of a docstring, and between the entries of its lists."""
 PAGES = sorted(
     page
     for page in [*ROOT.glob("*.md"), *files(".md", under=ROOT / "docs")]
@@ -51,14 +53,15 @@ def sentences(text: str) -> Iterator[str]:
     )
 
 
-def wrong(text: str, longest: int = LONGEST) -> Iterator[str]:
+def wrong(text: str) -> Iterator[str]:
     """Yield what breaks a rule in a paragraph."""
     for sentence in sentences(text):
         yield from (f"{found[0]!r} in: {sentence}" for found in BANNED.finditer(sentence))
         if OPENING.match(sentence):
             yield f"opens with {sentence.split()[0]!r}: {sentence}"
-        if len(sentence.split()) > longest:
-            yield f"{len(sentence.split())} words: {sentence}"
+        for clause in sentence.split("; "):
+            if len(clause.split()) > LONGEST:
+                yield f"{len(clause.split())} words: {clause}"
 
 
 def paragraphs(page: Path) -> Iterator[str]:
@@ -92,7 +95,8 @@ def in_code(path: Path) -> Iterator[str]:
                     yield f"1: a module opens with {text.split()[0]!r}: {text[:60]}"
                 yield from (f"{node.lineno}: Raises: {it}" for it in unclear_raises(text))
                 text = re.sub(r"\n *Example:\n.*", "", text, flags=re.DOTALL)
-            yield from (f"{node.lineno}: {it}" for it in wrong(text, longest=1000))
+            for paragraph in ENTRY.split(text):
+                yield from (f"{node.lineno}: {it}" for it in wrong(paragraph))
 
 
 def unclear_raises(docstring: str) -> Iterator[str]:

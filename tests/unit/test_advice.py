@@ -309,7 +309,7 @@ def test_branches_that_one_limit_makes_queue_are_found():
 def test_a_limit_that_lets_some_through_is_good_to_know():
     advice = single(Workflow("w").parallel(*limited(3, api)), "shared-limit")
     assert advice.level == "info"
-    assert "only 2 of its branches get past it at a time, though 3 could run" in advice.message
+    assert "only 2 of its branches pass it at a time, though 3 could run" in advice.message
     chains = [Workflow(f"w{item.id}").then(names).then(item) for item in limited(3, gpu)]
     assert single(Workflow("w").parallel(*chains), "shared-limit").level == "info"
 

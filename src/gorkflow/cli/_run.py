@@ -124,8 +124,7 @@ def run_command(
     """Run a workflow and follow it to its end.
 
     TARGET is path/file.py or package.module, with :name where it has more than one workflow. It may
-    name a Workflow, an Engine that knows workflows, or a function without arguments that returns an
-    Engine or a Workflow.
+    name a Workflow or an Engine, or a function without arguments that returns one.
 
     The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
     run to be continued with `gorkflow runs resume`.

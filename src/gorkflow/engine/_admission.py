@@ -1,8 +1,8 @@
 """The admission of steps: which of those that are ready may be scheduled now.
 
 Scheduling uses up an attempt, so a step waits *before* that: a crash while ten thousand branches
-wait costs none of them an attempt. Steps are admitted in the order of their arrival over all runs
-of the engine, except that a step that waits for a thread or a process lets the others pass.
+wait costs none of them an attempt. Steps are admitted in the order of their arrival, over all runs
+of the engine. Only a step that waits for a thread or a process lets others pass.
 
 A step takes all of its named limits at once, and its slot last. So no step holds a slot while it
 waits for a limit, and limits never keep other steps from running. A step that holds limits waits
@@ -12,8 +12,8 @@ queue for slots, too, one step per executor gets its limits in advance; else it 
 first to take a slot.
 
 Steps that need the same limits form a queue. One question to the store asks for all queues, and
-only when the answer may have changed: a step here released something, the time has come that the
-store named, or, while other workers hold what is lacking, a short while has passed.
+only when the answer may have changed: a step here released something, or the time has come that the
+store named. While other workers hold the rest, it asks again after a short while.
 """
 
 from __future__ import annotations
@@ -440,7 +440,7 @@ class Limits:
             if holds != limit and (limit, holds) not in self._warned:
                 self._warned.add((limit, holds))
                 logger.warning(
-                    "limit %r is %s for some runs here, but a newer run defines it as %s, which "
+                    "limit %r is %s for some runs here, but a newer run defines it as %s; that "
                     "now holds for all; define it once, and let all workflows use that",
                     limit.name,
                     limit,

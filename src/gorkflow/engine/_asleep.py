@@ -3,7 +3,7 @@
 To wake such a run, nothing has to be replayed.
 
 The store alone says what is recorded. A kept state counts only as far as the store agrees: the run
-has the token of our own claim, or the events of others since then are fed to the machine first.
+has the token of our own claim, or the machine is first fed the later events of others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One attempt of a step: has its handler run, and answers how it ended, as data.
 
-The slots are held from when the attempt is scheduled until its handler has ended, except for one
-that can't be stopped and outlives its attempt: that one is counted as a stray.
+The slots are held from when the attempt is scheduled until its handler has ended. A handler that
+can't be stopped and outlives its attempt is counted as a stray.
 """
 
 from __future__ import annotations

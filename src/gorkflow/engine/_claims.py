@@ -89,7 +89,7 @@ class Claims:
         """Take over runs that have no owner; return their ids.
 
         The caller has made sure that the lease holds. If it ends meanwhile, these runs start no
-        step until it is renewed, and the store rejects writes to runs that others have taken.
+        step until it is renewed. The store rejects writes to runs that others have taken.
 
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.

@@ -1,8 +1,8 @@
 """The compatibility of code with a run that was started with other code.
 
-Code fits if it has every function that the run may still need, if each recorded value that may be
-read again reads as its new type, and if the types of the steps that may still run fit each other.
-Every difference is named, field by field.
+Code fits under three conditions. It has every function that the run may still need. Each recorded
+value that may be read again reads as its new type. And the types of the steps that may still run
+fit each other. Every difference is named, field by field.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The driver of a live run: feeds its machine, has transitions written, performs commands.
 
 The cycle: results gather in the inbox; the committer asks for a ``transition``; what gathered is
-fed to the machine as one group, and the events with all that follows from them become one append;
+fed to the machine as one group; the events, with all that follows from them, become one append;
 once that is durable, ``committed`` performs the commands. At most one append is in flight, and what
 a later event of the group withdrew is never performed.
 """

@@ -1,9 +1,9 @@
 """The handlers of async steps: the tasks in which those of one run are called.
 
 Handlers that never suspend share a task: what a task costs is most of what such a step costs. A
-task is used again only after a handler that never suspended, set no context variable, and neither
-kept nor cancelled the task. So a library that files things under ``asyncio.current_task()`` finds
-a task of its own for each step, and ``task.cancel()`` hits no other step.
+task is used again only after a handler that never suspended and set no context variable. Nor may it
+have kept or cancelled the task. So a library that files things under ``asyncio.current_task()``
+finds one task for each step. ``task.cancel()`` hits no other step.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ class _Marks(NamedTuple):
     def are(self, others: _Marks) -> bool:
         """Return whether they are those of before: the handler left nothing.
 
-        Values of variables are not compared: ``==`` is code of the program, and calls two dicts the
-        same of which each step is to have its own.
+        Values of variables are not compared: ``==`` is code of the program, and two equal dicts may
+        belong to two steps.
         """
         same = map(is_, self.variables, others.variables)
         return self.numbers == others.numbers and all(same)

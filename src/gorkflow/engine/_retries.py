@@ -1,8 +1,8 @@
 """The judgement of retries: whether an exception is worth another try: the one place that judges.
 
 An exception speaks for more than its class. Its cause, given by ``from``, counts as if the step had
-raised that, and so do the errors of a group, such as a ``TaskGroup`` makes. ``__context__`` does
-not count: it is there by chance. All that a policy looks at is data, since it may come from another
+raised it. So do the errors of a group, such as a ``TaskGroup`` makes. ``__context__`` does not
+count: it is there by chance. All that a policy looks at is data, since it may come from another
 process.
 """
 

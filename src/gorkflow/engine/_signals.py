@@ -123,8 +123,8 @@ def _encoded(name: str, annotation: Any, payload: object, limit: int) -> bytes:
 class Inbox:
     """The messages of one run, as far as its owner has seen them.
 
-    They stay in the store until the append that records their effect, so none is lost and none is
-    used twice, even if the process dies.
+    They stay in the store until the append that records their effect. So none is lost or used
+    twice, even if the process dies.
 
     Args:
         machine: of the run; knows who waits for what.

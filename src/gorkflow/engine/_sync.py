@@ -21,8 +21,8 @@ class Promise(Generic[T]):
     """A value that is set once.
 
     Like a future, but any number of tasks can wait: if one of them is cancelled, the others and the
-    value stay as they are. ``asyncio.shield`` would do that too, for the price of a second future
-    and a second turn of the loop for each run.
+    value stay as they are. ``asyncio.shield`` would do that too, for a second future and a second
+    turn of the loop for each run.
     """
 
     __slots__ = ("_value", "_waiting", "is_set")

@@ -1,8 +1,8 @@
 """The watchdog of an event loop: names the step that blocks it, and stops timeouts meanwhile.
 
 Every 0.1 s a thread has the loop answer. If no answer comes, the thread looks up which code holds
-the loop, and only code that it finds there each time is named. If the thread itself did not get to
-run, no code is to blame: the process was stopped, the machine slept, or the garbage collector ran.
+the loop. Only code that it finds there each time is named. If the thread itself did not get to run,
+no code is to blame: the process was stopped, the machine slept, or the garbage collector ran.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Runs that a step starts or waits for: they must not wait for what the step holds itself.
 
-A step that waits for a run holds its run's place among ``max_concurrent_runs``, its slots, and its
-named limits, and would have them for ever if that run needed one of them. So:
+A step that waits for a run holds its slots, its named limits, and its run's place among
+``max_concurrent_runs``. It would have them for ever if that run needed one of them. So:
 
 - a run that was started in a step, or that a step waits for, is let in beyond
   ``max_concurrent_runs``;
 - while a step waits for a run, others may have its slots; when the run has ended, it continues at
-once, so for a moment one more step may run than ``max_concurrent_steps`` says;
+once; so one step more than ``max_concurrent_steps`` may run for a moment;
 - a named limit is not lent: the step may need what it protects to itself. If the run can't get it
 before the step has ended, the step gets an error at once.
 """

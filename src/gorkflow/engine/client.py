@@ -700,8 +700,8 @@ class Client:
 
         Raises:
             RunNotFoundError: If there is no such run (raised by the iteration).
-            DeadlockError: If a step would wait for the next event of a run that needs a limit
-                which the step holds (raised by the iteration).
+            DeadlockError: If a step would wait for a run that needs the step's limit. The iteration
+                raises it.
             TypeError: If ``after`` is the wrong one of the two.
             ValueError: If it is not a cursor (raised by the iteration).
         """

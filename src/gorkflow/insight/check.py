@@ -145,8 +145,8 @@ def _inner_steps(steps: dict[str, Step[Any, Any]]) -> Iterator[Advice]:
             "step-in-step",
             path,
             f"{who} step {called.id!r} "
-            f"({f'in {through}' if through else ''}line {line}): a plain call, of which nothing is "
-            "recorded, so that it is not retried or timed by itself and runs again after a crash. "
+            f"({f'in {through}' if through else ''}line {line}): a plain call, which is not "
+            "recorded, retried or timed by itself. It runs again after a crash. "
             f"Make {called.id!r} a node of the workflow; where a plain call is meant, write "
             f"{function}.fn(…)",
             "warning",

@@ -29,9 +29,9 @@ _Exits = list[tuple[str, str]]
 def mermaid(tree: WorkflowSpec) -> str:
     """Return the flowchart of a workflow in Mermaid's language.
 
-    A block is a box between a hexagon that opens it and one that names its join, and so is a map,
-    whose box holds its body once; a loop is a box that ends in a diamond, its condition; a choice
-    is a diamond; a sleep or a wait is slanted; a nested workflow is a box.
+    A block is a box between a hexagon that opens it and one that names its join; so is a map, whose
+    box holds its body once; a loop is a box that ends in a diamond, its condition; a choice is a
+    diamond; a sleep or a wait is slanted; a nested workflow is a box.
 
     Args:
         tree: the flow tree, as a compiled workflow or a stored run has it.

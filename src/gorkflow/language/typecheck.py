@@ -124,7 +124,7 @@ class Record(Struct, eq=False, frozen=True):
     returns, also where ``continue_on_error`` may put ``None`` in its place."""
     readable: dict[str, frozenset[str]] = {}
     """Ids of the nodes that each step may read through its context. An id stands for the node in
-    the nearest workflow around the step that has it, and for no other while that one has not
+    the nearest workflow around the step that has it. It stands for no other before that one has
     ended."""
     defaults_of: dict[str, tuple[bytes, Any]] = {}
     """The ``default=`` of choices and waits that have one, as JSON and its annotation."""

@@ -8,10 +8,10 @@ A frame is made when its node is entered and is gone when the node has ended; wh
 those ancestors that it decides: never the whole graph.
 
 Stopping comes from above, in two strengths. ``drain``: what runs may finish, nothing new starts.
-``cancel``: everything ends now. A frame with the order ``cancel`` has ended when the call returns
-(the driver stops the handler that still runs, and its late answer is rejected). A frame
-with the order ``drain`` ends when the last thing that runs inside it has ended; a later ``cancel``
-overrides it. Nothing starts in a frame that is stopping.
+``cancel``: everything ends now. A frame with the order ``cancel`` has ended when the call returns.
+The driver stops the handler that still runs, and rejects its late answer. A frame with the order
+``drain`` ends when the last thing that runs inside it has ended; a later ``cancel`` overrides it.
+Nothing starts in a frame that is stopping.
 """
 
 from __future__ import annotations

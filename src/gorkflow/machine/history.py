@@ -1,8 +1,8 @@
 """The history of a run: how it stands, what failed, what it may still reach.
 
-A ``History`` is fed the recorded events, one by one, and asks a machine of its own what follows
-from them. So it knows of each node what the machine knows: how it ended, and why. A node inside one
-that ended, and that never began, ended with it.
+A ``History`` is fed the recorded events one by one, and asks its own machine what follows from
+them. So it knows of each node what the machine knows: how it ended, and why. A node inside one that
+ended, and that never began, ended with it.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ Rules
 1. Everything that can change the state of a run is an event given to ``feed``; everything that the
    machine wants done is a command. It does not know whether it lives or is replayed.
 2. It records its own decisions (a verdict, a cancelled step, the end of the run) as *derived*
-   events, stamped with the next ``seq`` and the ``at`` of the event that caused them.
-   ``feed`` returns them; the driver records them together with the cause. On replay they must
-   come out again exactly as they were recorded.
+   events. They have the next ``seq``, and the ``at`` of the event that caused them. ``feed``
+   returns them; the driver records them together with the cause. On replay they must come out again
+   exactly as they were recorded.
 3. One event costs time in proportion to what it unblocks, never to the size of the run.
 4. It is total: an event that can't happen raises ``HistoryError``, says so and leaves no trace; all
    others are taken.

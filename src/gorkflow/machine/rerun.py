@@ -9,8 +9,8 @@ the rerun starts from, or of one that did not complete. Downstream of a node is
   items of a map;
 * the later iterations of every loop around it.
 
-A step that reads a node with ``reads`` comes after it in a sequence around it (a workflow that
-reads otherwise can't be built), so readers need no rule of their own.
+A step that reads a node with ``reads`` comes after it, in a sequence around it. Other reads can't
+be built, so readers need no rule of their own.
 
 So the tree is entered as the machine enters it, as far as what is done reaches: what is not reached
 has to wait for something that runs again.

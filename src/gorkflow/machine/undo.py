@@ -1,10 +1,10 @@
 """The steps that a run has to undo if it fails, and its undoing.
 
-While the run is live, each step with an undo step leaves a note when it completes, or when an
-attempt ends with an unknown outcome. The notes stand in groups, as the nodes around the steps do.
-When the run fails or is cancelled, and nothing runs any more, its verdict is recorded; then the
-groups are gone through from the end: the children of a sequence or loop one after another, those of
-a block or map side by side, as many at a time as ran before.
+While the run is live, a step with an undo step leaves an entry when it completes. It also does when
+an attempt ends with an unknown outcome. The entries stand in groups, as the nodes around the steps
+do. When the run fails or is cancelled, and nothing runs any more, its verdict is recorded; then the
+groups are undone from the end. The children of a sequence or loop follow one after another. Those
+of a block or map are undone side by side, as many at a time as ran before.
 
 An undo step runs as any other, at a path of its own. One that fails in the end does not keep the
 others from being run. No deadline and no cancel stops them: the run's verdict stands.

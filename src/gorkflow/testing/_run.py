@@ -249,7 +249,7 @@ async def run(
 ) -> Result[Out]:
     """Run a workflow in memory and in virtual time, and return its result.
 
-    It runs in an event loop of its own, in a thread, or in the running loop if that is virtual. So
+    It runs in the running loop if that is virtual, else in a loop of its own, in a thread. So
     ``asyncio.sleep`` in a step takes no time. Steps of processes and executors run in threads here.
 
     Args:

@@ -155,8 +155,8 @@ def _drop(groups: dict[str, dict[str, Run]], name: str, run_id: str) -> None:
 class Feed:
     """The events of all runs in the order they were recorded, numbered from 1.
 
-    A chunk is what was recorded of a run at a time. Its fields stand in four lists side by side,
-    since an object for each would be one more for the garbage collector to look after.
+    A chunk is what was recorded of a run at a time. Its fields stand in four lists side by side: an
+    object for each would cost the garbage collector a visit.
     """
 
     ends: list[int] = field(default_factory=list[int])

@@ -1,8 +1,8 @@
 """Connections to the database: one that writes, those that read, and the checkpoints between.
 
 SQLite up to 3.51.2 can damage a database when a checkpoint and a commit, or two checkpoints, meet
-(https://sqlite.org/wal.html#walreset). That can't happen here: no connection checkpoints by itself,
-and ours are done while a sibling holds the write transaction, which keeps others from commits.
+(https://sqlite.org/wal.html#walreset). That can't happen here: no connection checkpoints by itself.
+Ours are done while a sibling holds the write transaction, which keeps others from commits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The files of a database: where they may be, and the locks beside them.
 
-``flock``, never ``lockf``: the system frees it when the process dies, however that happens, and two
-stores of one process are held apart too. A forked child would inherit and so prolong the locks of
-its parent; it therefore closes them first of all.
+``flock``, never ``lockf``: the system frees it when the process dies, and it separates two stores
+of one process, too. A forked child would inherit and so prolong the locks of its parent; it
+therefore closes them first of all.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def sync_names(folder: Path) -> None:
 def create(path: Path) -> None:
     """Make the file, readable by its owner alone; SQLite gives the files beside it the same mode.
 
-    Only where there is none: to open and close an existing database here would drop the locks that
-    SQLite holds on it elsewhere in this process (POSIX locks belong to the process).
+    Only where there is none: to open and close an existing database would drop SQLite's locks on it
+    elsewhere in this process. POSIX locks belong to the process.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -55,7 +55,7 @@ class SqliteStore:
     """Keeps runs in an SQLite file, made on first use and readable by its owner alone.
 
     One thread writes, others read, so that reading never waits for writing. Beside the file live
-    SQLite's own ``-wal`` and ``-shm``, the turn to write (``.write``), and a folder with one lock
+    SQLite's own ``-wal`` and ``-shm``, and the turn to write (``.write``). A folder has one lock
     per worker (``.workers``), by which others see at once that a process died. Its methods are
     those of ``Store`` and ``Maintainable``.
 
