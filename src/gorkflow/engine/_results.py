@@ -108,17 +108,17 @@ def _sayable(text: str) -> str:
 def _members(error: BaseException) -> str:
     """Return what the first exceptions of a group say, nested ones too; its message does not."""
     todo: list[BaseException] = [error]
-    told: list[str] = []
-    while todo and len(told) < _MEMBERS:
+    texts: list[str] = []
+    while todo and len(texts) < _MEMBERS:
         each = todo.pop()
         if isinstance(each, BaseExceptionGroup):
             todo += reversed(cast("BaseExceptionGroup[BaseException]", each).exceptions)
         elif each is not error:
             try:
-                told.append(f"{type(each).__name__}: {each}")
+                texts.append(f"{type(each).__name__}: {each}")
             except Exception:  # noqa: BLE001 - its str() is anybody's code
-                told.append(type(each).__name__)
-    return f": {'; '.join(told)}" if told else ""
+                texts.append(type(each).__name__)
+    return f": {'; '.join(texts)}" if texts else ""
 
 
 def _is_cancelled(error: BaseException) -> bool:
@@ -161,8 +161,8 @@ def _unsaid(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     """Return the traceback of an exception, and of those behind it, without our own frames."""
-    told = traceback.TracebackException(type(error), error, error.__traceback__)
-    todo: list[traceback.TracebackException | None] = [told]
+    shown = traceback.TracebackException(type(error), error, error.__traceback__)
+    todo: list[traceback.TracebackException | None] = [shown]
     while todo:
         each = todo.pop()
         if each is not None:
@@ -170,7 +170,7 @@ def _traceback(error: BaseException) -> str:
             if not each.stack:
                 vars(each)["stack"] = None  # then it has no heading either
             todo += [each.__cause__, each.__context__, *(each.exceptions or ())]
-    return "".join(told.format())
+    return "".join(shown.format())
 
 
 def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:

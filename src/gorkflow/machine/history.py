@@ -7,9 +7,9 @@ ended, and that never began, ended with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -67,7 +67,7 @@ class Reader(Protocol):
         ...
 
 
-class Done(NamedTuple):
+class Done(Struct, frozen=True):
     """The results of a node: a result, or the answer to its question."""
 
     what: str
@@ -110,12 +110,91 @@ class _Record(Struct, eq=False):
     limits: tuple[str, ...] = ()
     attempts: tuple[_Attempt, ...] = ()
 
-    def close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
+    def take(self, event: ev.Event, ended: Ended | None) -> None:
+        """Take the next event of the step.
+
+        Args:
+            event: the event.
+            ended: how the step ended, if it has.
+        """
+        match event:
+            case ev.StepScheduled():
+                self.open = True
+                self.attempt = event.attempt
+                self.input = event.input
+                self.ready_at = event.ready_at
+                self.limits = event.limits
+                self.attempt_at = event.at
+                if self.scheduled_at is None:
+                    self.scheduled_at = event.at
+            case ev.StepCompleted():
+                self.reason = ""
+                self.output = event.seq
+                self.finished_at = event.ended_at or event.at
+                self._close(self.finished_at, event.began_at, None)
+            case ev.StepFailed():
+                self._fail(event)
+            case ev.StepInterrupted():
+                self.reason = event.reason
+                self._close(event.at, None, None)
+            case ev.StepCancelled():
+                if self.open:
+                    self._close(event.at, None, None)
+                self.reason = event.reason
+                self.finished_at = event.at
+            case _:
+                self._wait(event, ended)
+
+    def _fail(self, event: ev.StepFailed) -> None:
+        self.attempt = event.attempt
+        self.failure = event.seq
+        ended_at = event.ended_at or event.at
+        if self.open:
+            self._close(ended_at, event.began_at, event.failure)
+        if event.retry_at is None:
+            self.finished_at = ended_at
+
+    def _wait(self, event: ev.Event, ended: Ended | None) -> None:
+        """Take an event of a sleep or wait, or what a rerun kept."""
+        match event:
+            case ev.TimerSet(key="sleep"):
+                self._begin(event, f"sleeps until {_text(event.due)}")
+            case ev.WaitOpened():
+                until = "" if event.due is None else f" until {_text(event.due)}"
+                self._begin(event, f"waits for signal {event.signal!r}{until}")
+            case ev.TimerFired(key="sleep"):
+                self._pass(event)
+            case ev.TimerFired(key="wait") if _has_default(ended):
+                self._pass(event, Default(event.path), "timed out; its default stands in")
+            case ev.TimerFired(key="wait"):
+                self.reason = ""
+            case ev.SignalReceived():
+                self._pass(event, event.seq)
+            case ev.ResultKept(what="completed" | "slept" | "received"):
+                self.kept = True
+                default = Default(event.path) if event.what == "received" else self.output
+                self._pass(event, default if event.output is None else event.seq, KEPT)
+            case _:
+                pass
+
+    def _begin(self, event: ev.Event, reason: str) -> None:
+        self.scheduled_at = self.began_at = event.at
+        self.reason = reason
+
+    def _pass(self, event: ev.Event, output: Ref = None, reason: str = "") -> None:
+        self.output = output
+        self.reason = reason
+        self.finished_at = event.at
+
+    def _close(self, at: float, began_at: float | None, failure: Failure | None) -> None:
         """End the open attempt."""
         self.open = False
         self.began_at = self.began_at or began_at
         ended = _Attempt(self.attempt, began_at, at, self.ready_at, failure, self.limits)
         self.attempts = (*self.attempts, ended)
+
+
+_NOTHING = _Record()
 
 
 class History:
@@ -142,6 +221,8 @@ class History:
         self.undoes: tuple[str, ...] = ()
         """The paths of the steps that the run undoes, in the order in which that begins."""
         self._records: dict[str, _Record] = {}
+        self._unread: list[ev.Event] = []
+        """Events that are in no record yet: most readers don't ask for these."""
         self._expected: list[ev.Event] = []
 
     # ---- feeding it -----------------------------------------------------------------------
@@ -185,138 +266,59 @@ class History:
         for ended in self._notes:
             self.ended[ended.path] = ended
         self._take(event)
-        for each in derived:
-            self._take(each)
-        self._expected = derived[::-1]
+        if derived:
+            for each in derived:
+                self._take(each)
+            self._expected = derived[::-1]
         return True
 
     def _take(self, event: ev.Event) -> None:
-        take = self._takers.get(type(event))
-        if take is not None:
-            take(self, event)
-        elif isinstance(event, ev.UndoStarted):
-            self.undoes = event.paths
-            for path in event.paths:
-                self.done.pop(path, None)
+        self._unread.append(event)
+        if type(event) is not ev.StepScheduled:  # half of all
+            done = self._done_by(event)
+            if done is not None:
+                self.done[event.path] = done
+
+    def _done_by(self, event: ev.Event) -> Done | None:
+        """Return the result that an event recorded, if it did."""
+        match event:
+            case ev.StepCompleted():
+                return None if self.undoes else Done("completed", event.seq)
+            case ev.TimerFired(key="sleep"):
+                return Done("slept", event.seq)
+            case ev.TimerFired(key="wait") if _has_default(self.ended.get(event.path)):
+                return Done("received", event.seq)
+            case ev.SignalReceived():
+                return Done("received", event.seq)
+            case ev.ResultKept():
+                return Done(event.what, event.seq, event.choice, event.keys)
+            case ev.Decided():
+                return self._decided(event)
+            case ev.Expanded():
+                return Done("expanded", event.seq, event.count, event.keys)
+            case ev.UndoStarted():
+                self.undoes = event.paths
+                for path in event.paths:
+                    self.done.pop(path, None)
+        return None
+
+    def _decided(self, event: ev.Decided) -> Done:
+        if template_of(event.path) not in self._loops:
+            return Done("decided", event.seq, event.choice)
+        before = self.done.get(event.path)
+        number = 1 if before is None or before.choice is None else before.choice + 1
+        return Done("looping" if event.choice else "looped", event.seq, number)
 
     def _record(self, path: str) -> _Record:
-        record = self._records.get(path)
-        if record is None:
-            record = self._records[path] = _Record()
-        return record
-
-    def _scheduled(self, event: ev.StepScheduled) -> None:
-        record = self._record(event.path)
-        record.open = True
-        record.attempt = event.attempt
-        record.input = event.input
-        record.ready_at = event.ready_at
-        record.limits = event.limits
-        record.attempt_at = event.at
-        if record.scheduled_at is None:
-            record.scheduled_at = event.at
-
-    def _completed(self, event: ev.StepCompleted) -> None:
-        record = self._records[event.path]
-        record.reason = ""
-        record.output = event.seq
-        record.finished_at = event.ended_at or event.at
-        record.close(record.finished_at, event.began_at, None)
-        if not self.undoes:
-            self.done[event.path] = Done("completed", event.seq)
-
-    def _failed(self, event: ev.StepFailed) -> None:
-        record = self._record(event.path)
-        record.attempt = event.attempt
-        record.failure = event.seq
-        ended_at = event.ended_at or event.at
-        if record.open:
-            record.close(ended_at, event.began_at, event.failure)
-        if event.retry_at is None:
-            record.finished_at = ended_at
-
-    def _interrupted(self, event: ev.StepInterrupted) -> None:
-        record = self._records[event.path]
-        record.reason = event.reason
-        record.close(event.at, None, None)
-
-    def _cancelled(self, event: ev.StepCancelled) -> None:
-        record = self._record(event.path)
-        if record.open:
-            record.close(event.at, None, None)
-        record.reason = event.reason
-        record.finished_at = event.at
-
-    def _timer_set(self, event: ev.TimerSet) -> None:
-        if event.key == "sleep":
-            self._suspend(event, f"sleeps until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC")
-
-    def _wait_opened(self, event: ev.WaitOpened) -> None:
-        until = "" if event.due is None else f" until {instant(event.due):%Y-%m-%d %H:%M:%S} UTC"
-        self._suspend(event, f"waits for signal {event.signal!r}{until}")
-
-    def _suspend(self, event: ev.Event, reason: str) -> None:
-        record = self._record(event.path)
-        record.scheduled_at = record.began_at = event.at
-        record.reason = reason
-
-    def _timer_fired(self, event: ev.TimerFired) -> None:
-        if event.key == "sleep":
-            self._pass(event, "slept")
-        elif event.key == "wait" and self.ended[event.path].status is COMPLETED:
-            default = Default(event.path)
-            self._pass(event, "received", default, "timed out; its default stands in")
-        elif event.key == "wait":
-            self._records[event.path].reason = ""
-
-    def _received(self, event: ev.SignalReceived) -> None:
-        self._pass(event, "received", event.seq)
-
-    def _pass(self, event: ev.Event, what: str, output: Ref = None, reason: str = "") -> None:
-        record = self._records[event.path]
-        record.output = output
-        record.reason = reason
-        record.finished_at = event.at
-        self.done[event.path] = Done(what, event.seq)
-
-    def _kept(self, event: ev.ResultKept) -> None:
-        self.done[event.path] = Done(event.what, event.seq, event.choice, event.keys)
-        if event.what in {"completed", "slept", "received"}:
-            record = self._record(event.path)
-            record.kept = True
-            record.reason = KEPT
-            record.finished_at = event.at
-            if event.output is not None:
-                record.output = event.seq
-            elif event.what == "received":
-                record.output = Default(event.path)
-
-    def _decided(self, event: ev.Decided) -> None:
-        path = event.path
-        if template_of(path) not in self._loops:
-            self.done[path] = Done("decided", event.seq, event.choice)
-            return
-        before = self.done.get(path)
-        number = 1 if before is None or before.choice is None else before.choice + 1
-        self.done[path] = Done("looping" if event.choice else "looped", event.seq, number)
-
-    def _expanded(self, event: ev.Expanded) -> None:
-        self.done[event.path] = Done("expanded", event.seq, event.count, event.keys)
-
-    _takers: ClassVar[dict[type[ev.Event], Callable[..., None]]] = {
-        ev.StepScheduled: _scheduled,
-        ev.StepCompleted: _completed,
-        ev.StepFailed: _failed,
-        ev.StepInterrupted: _interrupted,
-        ev.StepCancelled: _cancelled,
-        ev.TimerSet: _timer_set,
-        ev.WaitOpened: _wait_opened,
-        ev.TimerFired: _timer_fired,
-        ev.SignalReceived: _received,
-        ev.ResultKept: _kept,
-        ev.Decided: _decided,
-        ev.Expanded: _expanded,
-    }
+        """Return what was recorded of a step, sleep or wait."""
+        records = self._records
+        for event in self._unread:
+            record = records.get(event.path)
+            if record is None:
+                record = records[event.path] = _Record()
+            record.take(event, self.ended.get(event.path))
+        self._unread.clear()
+        return records.get(path) or _NOTHING
 
     # ---- its nodes ------------------------------------------------------------------------
 
@@ -338,8 +340,8 @@ class History:
             path: where it is.
             around: how the nearest node around it ended that has; ``None``: all are live.
         """
-        record = self._records.get(path)
-        if record is not None and record.kept:
+        record = self._record(path)
+        if record.kept:
             return COMPLETED, KEPT
         ended = self.ended.get(path)
         if ended is None:
@@ -349,9 +351,9 @@ class History:
             queued = self.queued(path)
             if queued is not None:
                 return frame.status, f"waits for {limits_of(queued.spec)}"
-            return frame.status, "" if record is None else record.reason
+            return frame.status, record.reason
         if ended.status is COMPLETED or (ended.status is FAILED and _by_itself(ended)):
-            return ended.status, self._records[path].reason
+            return ended.status, record.reason
         return left_by(ended)
 
     def queued(self, path: str) -> RunStep | None:
@@ -390,7 +392,7 @@ class History:
         found: list[StepExecution] = []
         for (path, spec), around in self._steps():
             status, reason = self.stands(path, around)
-            record = self._records.get(path) or _Record()
+            record = self._record(path)
             given, made, plain = reader.shown(record.input, record.output)
             step = spec if isinstance(spec, StepSpec) else None
             found.append(
@@ -422,7 +424,7 @@ class History:
         for (path, _), around in self._steps():
             status, reason = self.stands(path, around)
             if status.terminal:
-                record = self._records.get(path) or _Record()
+                record = self._record(path)
                 failures = () if record.failure is None else (record.failure,)
                 ended = Ended(path, status, record.output, failures, reason)
                 outcomes[path] = reader.outcome(ended)
@@ -433,9 +435,11 @@ class History:
         done = total = 0
         for (path, _), around in self._steps():
             total += 1
-            record = self._records.get(path)
-            finished = record is not None and record.finished_at is not None
-            done += finished or self.stands(path, around)[0] is SKIPPED
+            ended = self.ended.get(path, around)
+            if path in self.done or (ended is not None and ended.status is SKIPPED):
+                done += 1
+            elif path in self.ended:
+                done += self._record(path).finished_at is not None
         return Progress(done=done, total=total)
 
     def failures(self, reader: Reader) -> tuple[Failure, ...]:
@@ -468,6 +472,7 @@ class History:
 
     def reach(self) -> Reach:
         """Return what the run may still begin."""
+        self._record("")
         begun = [path for path, record in self._records.items() if record.scheduled_at is not None]
         left = [path for path in self.undoes if undo_path(path) not in self.ended]
         return Reach(self.machine, begun, left if self.undoes else None)
@@ -482,6 +487,15 @@ def read(run_id: str, tree: WorkflowSpec, events: Iterable[ev.Event]) -> History
     history = History(run_id, tree)
     history.extend(events)
     return history
+
+
+def _has_default(ended: Ended | None) -> bool:
+    """Return whether the default of a wait that timed out stands in for the signal."""
+    return ended is not None and ended.status is COMPLETED
+
+
+def _text(due: float) -> str:
+    return f"{instant(due):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def left_by(ended: Ended) -> tuple[StepStatus, str]:
