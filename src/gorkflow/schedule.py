@@ -17,6 +17,7 @@ from msgspec import Struct
 from gorkflow._durations import seconds_of
 from gorkflow._text import brief, similar
 from gorkflow.errors import GorkflowError, InputInvalidError
+from gorkflow.events import Seconds
 
 _DAY = 86_400
 _WINDOW = 3600  # seconds of the first look back for what was missed
@@ -328,9 +329,9 @@ class ScheduleRow(Struct, frozen=True, kw_only=True):
     tags: tuple[tuple[str, str], ...] = ()
     """Sorted by name."""
     priority: int = 0
-    created_at: float
+    created_at: Seconds
     paused: bool = False
-    next_due: float
+    next_due: Seconds
     """The first due time that was not dealt with yet; seconds since the epoch."""
     revision: int = 1
     """The number of writes."""

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from msgspec import Struct
 
 from gorkflow.clock import Timekeeper
-from gorkflow.events import Event
+from gorkflow.events import Event, Seconds
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import RunStatus
@@ -36,10 +36,10 @@ class RunRow(Struct, frozen=True, kw_only=True):
     resource_id: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     """Sorted by name."""
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
-    due_at: float | None = None
+    created_at: Seconds
+    started_at: Seconds | None = None
+    finished_at: Seconds | None = None
+    due_at: Seconds | None = None
     """When the run next has something to do; ``None`` where it waits for nothing but its steps, or,
     when it is ``suspended``, for nothing but a message. Each append writes it: if the owner dies,
     another worker takes the run over at this instant."""

@@ -25,7 +25,7 @@ from gorkflow.errors import StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
 from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_cursor, page_start
-from gorkflow.model import RunStatus, instant
+from gorkflow.model import RunStatus
 from gorkflow.store import Loaded, Message, RunRow, Worker
 from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._schema import query, rows, with_filters
@@ -67,9 +67,6 @@ def from_columns(cls: type[S], values: Sequence[Any]) -> S:
     "".join(value for value in values if type(value) is str).encode()  # else it is not UTF-8
     fields = dict(zip(cls.__struct_fields__, values, strict=True))
     fields["tags"] = json.loads(fields["tags"]) if fields["tags"] != "[]" else ()
-    for value in values:
-        if type(value) is float:
-            instant(value)
     return convert(fields, cls, strict=False)  # SQLite has 0 and 1 for booleans
 
 

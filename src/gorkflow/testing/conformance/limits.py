@@ -37,8 +37,6 @@ async def take(
 
 
 class Limiting(Conformance):
-    """Limits that all workers share: admission, release and order."""
-
     async def test_no_more_are_let_in_than_the_limit_allows(self, store: Store) -> None:
         await store.register(worker())
         first = await take(store, "w1", want(1, TWO))

@@ -26,8 +26,6 @@ from gorkflow.testing.conformance.base import (
 
 
 class Mail(Conformance):
-    """Messages: posted, delivered, consumed by what a run records."""
-
     async def test_a_heartbeat_brings_the_messages_of_own_runs(self, store: Store) -> None:
         await register(store, "w1", "w2")
         await store.write([new_run("a"), new_run("b"), new_run("free")])

@@ -34,8 +34,6 @@ SUSPENDED = RunStatus.SUSPENDED
 
 
 class Owning(Conformance):
-    """Which runs are claimed, in which order, what wakes them, and workers."""
-
     # Claiming
 
     async def test_claim_gives_owner_and_fresh_token(self, store: Store) -> None:

@@ -34,8 +34,6 @@ _LIVE = [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED]
 
 
 class Reading(Conformance):
-    """Listing, reading, deleting, and what outlives the store."""
-
     # Listing
 
     async def test_an_empty_store_lists_nothing(self, store: Store) -> None:

@@ -34,8 +34,6 @@ def _row(schedule_id: str = "s", **changes: object) -> ScheduleRow:
 
 
 class Schedules(Conformance):
-    """Schedules: kept whole, changed one at a time, found when they are due."""
-
     async def test_schedules_are_kept_whole_and_in_order(self, store: Store) -> None:
         assert await store.schedules() == []
         for row in (_FULL, _row("b"), _row("B"), _row("a")):

@@ -35,8 +35,6 @@ from gorkflow.testing.conformance.base import (
 
 
 class Writing(Conformance):
-    """The writes of a store: opening, creating and appending."""
-
     # Opening and closing
 
     async def test_follows_the_protocol(self, store: Store) -> None:
