@@ -108,7 +108,7 @@ class Codec:
             if writing.has_long:
                 record = tame(record)
             data = self._to_json(record, inf_nan_mode="constants")
-            if (b"N" in data or b"I" in data) and _is_wild(data):
+            if b"NaN" in data or b"Infinity" in data:  # there may be a number JSON has no word for
                 data = self._to_json(tame(record))
         except (Misfit, TooLarge, TooAmbiguous, RecursionError) as error:
             raise _refused(error, room) from None
@@ -313,11 +313,6 @@ def view(data: bytes | str) -> Any:
 
 def views(texts: Mapping[str, str]) -> dict[str, Any]:
     return {key: view(text) for key, text in texts.items()}
-
-
-def _is_wild(data: bytes) -> bool:
-    """Return whether there may be a number in it that JSON has no word for."""
-    return b"NaN" in data or b"Infinity" in data
 
 
 def _refused(error: Exception, room: int) -> ValueInvalidError:

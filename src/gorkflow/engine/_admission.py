@@ -120,17 +120,14 @@ class Admission:
         """Handlers that can't be stopped and outlive their attempts."""
         return self._strays.total()
 
-    def is_free(self, command: RunStep) -> bool:
-        """Return whether a step needs no slot: nothing limits how many of its kind run."""
-        spec = command.spec
-        return self._is_unlimited and spec.executor == "loop" and not spec.limits
-
     def admit(self, run: Applicant, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""
         executor = command.spec.executor
         if command.spec.limits:
             self.limits.wait(Ticket(next(self._arrivals), run, command))
             return False
+        if self._is_unlimited and executor == "loop":
+            return True
         if self._waiting[executor] or not self._take(executor):
             self._waiting[executor].append(Ticket(next(self._arrivals), run, command))
             return False
@@ -150,19 +147,22 @@ class Admission:
             free = 1  # the next free slot goes to a step that is in its queue by then
         return free - self._limited[executor]
 
-    def withdraw(self, command: RunStep) -> None:
-        """Release what an attempt got that will not be made."""
-        self.limits.release(command)
-        self.release(command.spec.executor)
-
-    def release(self, executor: str, *, abandoned: str = "") -> None:
-        """Release the slots of an attempt that ended.
+    def release(self, command: RunStep, *, abandoned: str = "") -> None:
+        """Release what an attempt got that has ended, or will not be made.
 
         Args:
-            executor: where it ran.
+            command: the attempt.
             abandoned: its name, if its handler still runs. Up to a limit another thread replaces
                 it; past that its slot stays taken until ``reclaim``.
         """
+        if command.spec.limits:
+            self.limits.release(command)
+        elif self._is_unlimited and command.spec.executor == "loop":
+            return
+        self.lend(command.spec.executor, abandoned=abandoned)
+
+    def lend(self, executor: str, *, abandoned: str = "") -> None:
+        """Let other attempts have the slots of one; see ``release`` and ``take_back``."""
         self._free_steps += 1
         if abandoned:
             self._abandon(executor, abandoned)
@@ -240,7 +240,7 @@ class Admission:
                     self.limits.made_room()
                 if wanted:
                     ticket.run.granted(ticket.step)
-                else:
+                elif ticket.step.spec.limits:
                     self.limits.release(ticket.step)
                 progress = True
                 break
@@ -250,14 +250,14 @@ class Limits:
     """The limits that steps of this engine hold and wait for, and the questions to the store.
 
     Args:
-        slots: know how many steps may have their limits, and take over those that have them.
+        admission: knows how many steps may have their limits, and takes over those that have them.
         store: where all workers ask.
         worker_id: this one.
         clock: the engine's.
     """
 
-    def __init__(self, slots: Admission, store: Store, worker_id: str, clock: Times) -> None:
-        self._slots = slots
+    def __init__(self, admission: Admission, store: Store, worker_id: str, clock: Times) -> None:
+        self._admission = admission
         self._store = store
         self._worker_id = worker_id
         self._clock = clock
@@ -285,7 +285,7 @@ class Limits:
 
     def release(self, command: RunStep) -> None:
         """Release the limits of a step."""
-        if not command.spec.limits or self._closed:
+        if self._closed:
             return
         names = {limit.name for limit in command.spec.limits}
         self._unbegun.pop(id(command), None)
@@ -380,7 +380,7 @@ class Limits:
             if not queue:
                 del self._queues[key]
                 continue
-            room = min(self._slots.room(key[1]), _AT_ONCE)
+            room = min(self._admission.room(key[1]), _AT_ONCE)
             if room < len(queue):
                 self._crowded = True
             asking = itertools.islice(queue, max(int(room), 0))
@@ -400,7 +400,7 @@ class Limits:
             if count < request.steps:
                 full.add(key)
         others = [key for key in self._queues if key not in full]
-        if any(self._slots.room(key[1]) >= 1 for key in others):
+        if any(self._admission.room(key[1]) >= 1 for key in others):
             self._again = True
         elif others:
             self._crowded = True  # those that came while the store was asked
@@ -426,7 +426,7 @@ class Limits:
                 count -= 1
                 self._held.update(names)
                 self._unbegun[id(ticket.step)] = ticket.step
-                self._slots.admit_limited(ticket)
+                self._admission.admit_limited(ticket)
         if not queue:
             self._queues.pop(key, None)
         if count:  # they were cancelled meanwhile

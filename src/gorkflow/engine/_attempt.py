@@ -207,10 +207,10 @@ class Attempt(Call):
         self._timers = ()
 
     def lend(self) -> None:
-        self.owner.runtime.slots.release(self.command.spec.executor)
+        self.owner.runtime.admission.lend(self.command.spec.executor)
 
     def take_back(self) -> None:
-        self.owner.runtime.slots.take_back(self.command.spec.executor)
+        self.owner.runtime.admission.take_back(self.command.spec.executor)
 
     @property
     def label(self) -> str:
@@ -337,7 +337,7 @@ class Attempt(Call):
     def begins(self) -> None:
         """Have the rates of its limits count from now. Not before: it may not have begun at all."""
         if self.command.spec.limits:
-            self.owner.runtime.slots.limits.began(self.command)
+            self.owner.runtime.admission.limits.began(self.command)
 
     def began(self) -> None:
         """Note that the handler begins, unless ``may_begin`` says no."""
@@ -384,7 +384,7 @@ class Attempt(Call):
             self._begin_again()
             return
         if self._is_stray:
-            self.owner.runtime.slots.reclaim(self.command.spec.executor)
+            self.owner.runtime.admission.reclaim(self.command.spec.executor)
             # One that noticed, and left for it, is as it should be.
             obeyed = isinstance(error, StepCancelledError)
             logger.log(
@@ -411,11 +411,7 @@ class Attempt(Call):
             self._state.close()  # a handler that outlives the attempt writes no more
         if self._timers:
             self._stop_timers()
-        if not runtime.slots.is_free(command):
-            if self.limits:
-                runtime.slots.limits.release(command)
-            name = self.label if self._is_stray else ""
-            runtime.slots.release(command.spec.executor, abandoned=name)
+        runtime.admission.release(command, abandoned=self.label if self._is_stray else "")
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
             self.owner.ended(self, Answer(StepCompleted, fields))

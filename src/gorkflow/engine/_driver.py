@@ -156,7 +156,7 @@ class Driver:
         for command in self.machine.open_commands():
             if not isinstance(command, RunStep):
                 self.perform(command)
-            elif self._is_admitted(command):
+            elif self.runtime.admission.admit(self, command):
                 self.admitted.append(command)
         if self.admitted or self.machine.is_waiting:
             self.submit()
@@ -243,7 +243,7 @@ class Driver:
             if machine.wants(command) and not self.runtime.closing:
                 self._use_up(command, events, now)
             else:
-                self.runtime.slots.withdraw(command)
+                self.runtime.admission.release(command)
 
     def _admit(self) -> None:
         machine, runtime = self.machine, self.runtime
@@ -254,12 +254,8 @@ class Driver:
             if not isinstance(asked, RunStep):
                 if machine.wants(asked):
                     self._todo.append(asked)
-            elif not runtime.closing and self._is_admitted(asked):
+            elif not runtime.closing and runtime.admission.admit(self, asked):
                 self.admitted.append(asked)  # if it is wanted, which is seen next
-
-    def _is_admitted(self, command: RunStep) -> bool:
-        slots = self.runtime.slots
-        return slots.is_free(command) or slots.admit(self, command)
 
     def _meet_deadlines(self, events: list[ev.Event], now: float) -> bool:
         """Let the deadlines that have passed stop what would start now; return whether one did."""
@@ -402,7 +398,7 @@ class Driver:
         self.admitted.clear()
         self._todo.clear()
         for command in unused:
-            self.runtime.slots.withdraw(command)
+            self.runtime.admission.release(command)
         for attempt in list(self._calls.values()):
             attempt.cancel()
         if self.on_end is not None:

@@ -33,7 +33,7 @@ class Runtime:
     committer: Committer
     executors: Executors
     functions: Functions
-    slots: Admission
+    admission: Admission
     worker_id: str
     deps: object
     lease_seconds: float

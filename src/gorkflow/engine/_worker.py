@@ -134,7 +134,7 @@ class Worker:
         runtime = self.runtime
         # The heartbeat continues while handlers clean up: others must not have their runs yet.
         tasks = [task for task in self.runtime.tasks if task is not self._beat]
-        tasks += runtime.slots.limits.close()
+        tasks += runtime.admission.limits.close()
         cleaning = self.runs.abandon()
         try:
             await self._end_of(tasks)

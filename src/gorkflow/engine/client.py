@@ -237,7 +237,7 @@ class Client:
             committer=Committer(self.store, loop, drivers, owns_loop=self._owns_loop),
             executors=executors,
             functions=Functions(loop, executors.threads, settings.max_threads),
-            slots=Admission(self.store, self.worker_id, clock, *settings.room),
+            admission=Admission(self.store, self.worker_id, clock, *settings.room),
             worker_id=self.worker_id,
             deps=settings.deps,
             max_payload=settings.max_payload,

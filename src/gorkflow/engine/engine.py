@@ -126,7 +126,7 @@ class Engine(Client):
         if self._worker is None:
             return 0
         runtime = self._worker.runtime
-        return runtime.slots.strays + runtime.functions.strays
+        return runtime.admission.strays + runtime.functions.strays
 
     async def _close(self, worker: Worker, grace: float) -> None:
         try:
