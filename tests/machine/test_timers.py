@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gorkflow.machine import StartTimer
-from gorkflow.machine.machine import Timers
+from gorkflow.machine.frame import Timers
 
 PATHS = st.sampled_from([f"p{n}" for n in range(6)])
 ACTS = st.lists(st.tuples(st.sampled_from(["add", "add", "pop"]), PATHS, st.integers(0, 9)))

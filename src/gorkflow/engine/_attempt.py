@@ -34,7 +34,7 @@ from gorkflow.engine._watchdog import Countdown
 from gorkflow.engine._within import context_of
 from gorkflow.errors import StepCancelledError
 from gorkflow.events import StepCompleted, StepFailed
-from gorkflow.flow import template_of, undone_path
+from gorkflow.flow import UNDO, template_of
 from gorkflow.language.placement import PROCESS
 from gorkflow.language.signature import is_async_function, unwrapped
 from gorkflow.model import FailureCode, Outcome, instant
@@ -269,9 +269,9 @@ class Attempt(Call):
             coroutine, self._left_thread_with = self._left_thread_with, None
             return coroutine
         run, step, spec = self.owner.run, self.step, self.command.spec
-        if spec.executor == "loop":
+        if spec.executor == "loop" and spec.timeout is not None:
             self.count_down()
-        again = self.command.attempt > 1 or undone_path(self.command.path) is not None
+        again = self.attempt > 1 or self.path.endswith(UNDO)
         arguments = run.values.arguments(step.wanted, self.command.input, again=again)
         self.began()
         context = self._context() if step.takes_context else None
@@ -279,7 +279,7 @@ class Attempt(Call):
             raise StepCancelledError(f"{self.command.path!r} was stopped before it began")
         if spec.limits and spec.executor == "thread":
             self.owner.runtime.executors.post(self.begins, self)
-        else:
+        elif spec.limits:
             self.begins()
         return step.call(context, arguments, spec.settings)
 

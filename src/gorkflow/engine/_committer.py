@@ -109,7 +109,7 @@ class Committer:
         alone = self._owns_loop and len(self._live) < 2  # else other runs continue meanwhile
         try:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
-            answer = asyncio.ensure_future(write)
+            answer = write if isinstance(write, asyncio.Future) else asyncio.ensure_future(write)
         except BaseException as error:  # noqa: BLE001 - a store may raise at once
             if not isinstance(error, Exception):
                 # A signal handler did. The loop raises it: from here it would end the task of a

@@ -20,7 +20,7 @@ from gorkflow.engine._handlers import Handlers
 from gorkflow.engine._row import NOT_RECORDED, log_end, refusal, summary
 from gorkflow.engine._sync import Promise
 from gorkflow.engine._timers import Timers
-from gorkflow.flow import undone_path
+from gorkflow.flow import UNDO
 from gorkflow.machine import (
     AskTime,
     AwaitSignal,
@@ -337,8 +337,9 @@ class Driver:
     def _start(self, attempt: Attempt) -> None:
         """Start an attempt; an undo step once the handler has ended that it undoes."""
         self._calls[attempt.path] = attempt
-        undone = undone_path(attempt.path)
-        before = self._calls.get(undone) if undone else None
+        before = (
+            self._calls.get(attempt.path[: -len(UNDO)]) if attempt.path.endswith(UNDO) else None
+        )
         if isinstance(before, Attempt):
             before.then = attempt.start_late
         else:

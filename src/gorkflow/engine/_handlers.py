@@ -12,9 +12,8 @@ import asyncio
 from contextvars import Context, copy_context
 from gc import get_referents
 from math import inf
-from operator import is_
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import getweakrefcount
 
 from gorkflow.engine._watchdog import roots
@@ -55,13 +54,15 @@ class Handler(Caller, Protocol):
 class _Turn:
     """A turn of the event loop, as one task uses it: over as soon as a handler suspends."""
 
-    __slots__ = ("_handlers", "_taken", "is_over", "until")
+    __slots__ = ("_handlers", "_marks", "_taken", "_variables", "is_over", "until")
 
     def __init__(self, handler: Handler, *, is_over: bool = False) -> None:
         self._handlers: list[Handler | None] = [handler]
         self._taken = 0
         self.until = inf  # by the loop's time
         self.is_over = is_over
+        self._variables: object = None
+        self._marks: tuple[int, ...] = ()
 
     def add(self, handler: Handler) -> None:
         """Have a handler called after the others."""
@@ -85,9 +86,17 @@ class _Turn:
         self._taken = len(self._handlers)
         return turn
 
-    def has_room(self, now: float) -> bool:
-        """Return whether another handler may be called in it."""
-        return not self.is_over and self._taken <= MOST and now < self.until
+    def mark(self, task: asyncio.Task[Any]) -> None:
+        """Remember how the task is before a handler is called."""
+        if not self.is_over:
+            self._variables = _variables()
+            self._marks = self._marks or _marks(task)  # between two handlers, they stay
+
+    def goes_on(self, task: asyncio.Task[Any], now: float) -> bool:
+        """Return whether the task may call another handler: the last one left nothing in it."""
+        if self.is_over or self._taken > MOST or now >= self.until:
+            return False
+        return _variables() is self._variables and _marks(task) == self._marks
 
 
 class Handlers:
@@ -135,7 +144,7 @@ class Handlers:
                 handler.task = task
                 task.set_name(handler.path)
                 enter(handler)
-                before = None if turn.is_over else _marks(task)
+                turn.mark(task)
                 try:
                     output = handler.returned(await handler.call())
                 except (KeyboardInterrupt, SystemExit):
@@ -144,7 +153,7 @@ class Handlers:
                     error = caught
                     if handler.means_nothing(caught):
                         raise  # the attempt has no result, and runs again
-                if before and turn.has_room(time()) and _marks(task).are(before):
+                if turn.goes_on(task, time()):
                     self._open = turn
                 handler.ended(output, error)
                 output = error = None  # its traceback has this frame, which would be a cycle
@@ -171,25 +180,17 @@ class Handlers:
             self._make_task(left)
 
 
-class _Marks(NamedTuple):
-    """The traces that a handler leaves in its task."""
+def _variables() -> object:
+    """Return the map of context variables of the task at hand. To set one makes a new map.
 
-    variables: list[object]
-    """The map of context variables, to which a context refers. To set one makes a new map."""
-    numbers: tuple[int, ...]
-
-    def are(self, others: _Marks) -> bool:
-        """Return whether they are those of before: the handler left nothing.
-
-        Values of variables are not compared: ``==`` is code of the program, and two equal dicts may
-        belong to two steps.
-        """
-        same = map(is_, self.variables, others.variables)
-        return self.numbers == others.numbers and all(same)
+    Maps are compared by identity: ``==`` of values is code of the program, and two equal dicts may
+    belong to two steps.
+    """
+    return get_referents(copy_context())[0]  # there is one: ``enter`` sets a variable
 
 
-def _marks(task: asyncio.Task[Any]) -> _Marks:
+def _marks(task: asyncio.Task[Any]) -> tuple[int, ...]:
+    """Return what else a handler changes if it leaves something in its task."""
     callbacks = len(getattr(task, "_callbacks", None) or ())  # asyncio's own tasks have it
     cancels = task.cancelling() + getattr(task, "_must_cancel", False)
-    numbers = cancels, getrefcount(task), getweakrefcount(task), callbacks
-    return _Marks(get_referents(copy_context()), numbers)
+    return cancels, getrefcount(task), getweakrefcount(task), callbacks

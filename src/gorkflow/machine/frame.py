@@ -16,6 +16,7 @@ Nothing starts in a frame that is stopping.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
@@ -24,12 +25,20 @@ from gorkflow import events as ev
 from gorkflow.errors import HistoryError
 from gorkflow.events import Ended, FailureRef, Ref
 from gorkflow.flow import NodeSpec, Place, id_at
-from gorkflow.machine.commands import AwaitSignal, Command, Request, RunStep, StartTimer
+from gorkflow.machine.commands import (
+    AwaitSignal,
+    CancelTimer,
+    Command,
+    Request,
+    RunStep,
+    StartTimer,
+)
 from gorkflow.model import Failure, FailureCode, StepStatus
 from gorkflow.state_changes import Overlay, Write, entry_of, lay
 
 E = TypeVar("E", bound=ev.Event)
 NEVER = float("inf")
+_SLACK = 64  # entries of timers that are gone, before all are looked at to drop them
 
 Strength = Literal["drain", "cancel"]
 
@@ -79,83 +88,30 @@ class Kept(NamedTuple):
     state: tuple[Write, ...]
 
 
-class Recorder(Protocol):
-    """The machine as frames know it: where they record, ask, and are registered."""
+class Timers(dict[tuple[str, str], StartTimer]):
+    """By path and key. The earliest is found without a look at all: there may be thousands."""
 
-    run_id: str
-    at: float
-    """The time of the event that is taken, in seconds since the epoch."""
-    running: dict[str, int]
-    """The attempts under way, by path."""
-    scopes: dict[str, Scope]
-    """The live workflows, by path."""
-    frame_types: Mapping[type[NodeSpec], type[Frame]]
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_due: list[tuple[float, str, str]] = []  # a heap; also of some that are gone
 
-    @property
-    def kept(self) -> Mapping[str, Kept]:
-        """The results that the run starts with, by path."""
-        ...
+    def add(self, timer: StartTimer) -> None:
+        """Open a timer."""
+        self[timer.path, timer.key] = timer
+        heapq.heappush(self._by_due, (timer.due, timer.path, timer.key))
+        if len(self._by_due) > 2 * len(self) + _SLACK:
+            self._by_due = [(each.due, each.path, each.key) for each in self.values()]
+            heapq.heapify(self._by_due)
 
-    def passed(self, at: float) -> float:
-        """Return an instant as it would be, had the clock not been set since the run began."""
-        ...
-
-    def overlay(self) -> Overlay:
-        """Return what is written into outside of all branches."""
-        ...
-
-    def is_instant(self, place: Place) -> bool:
-        """Return whether a node ends in the moment it is entered: nothing in it does work."""
-        ...
-
-    def emit(self, cls: Callable[..., E], path: str, *fields: object) -> E:
-        """Record a derived event and return it."""
-        ...
-
-    def command(self, command: Command) -> None:
-        """Issue a command that needs no answer."""
-        ...
-
-    def ask(self, question: RunStep | Request) -> None:
-        """Issue a command that stays open until it is answered, or its frame ends."""
-        ...
-
-    def start_timer(self, timer: StartTimer) -> None:
-        """Start a timer; it ends with its frame."""
-        ...
-
-    def await_signal(self, wait: AwaitSignal) -> None:
-        """Wait for a signal, until the frame ends."""
-        ...
-
-    def start_timeout(self, frame: Frame, seconds: float) -> None:
-        """Start the timeout of a block or nested workflow."""
-        ...
-
-    def note_undo(self, frame: Frame, output: int | None) -> None:
-        """Note that a step has to be undone, should the run fail.
-
-        Args:
-            frame: the step's.
-            output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
-        """
-        ...
-
-    def enter(self, frame: Frame) -> None:
-        """Let events about the frame's path reach it."""
-        ...
-
-    def note(self, ended: Ended) -> None:
-        """Note how a node ended, for a history."""
-        ...
-
-    def leave(self, frame: Frame, ended: Ended) -> None:
-        """Forget a frame that ended, and withdraw what it still asked for."""
-        ...
-
-    def finish(self, ended: Ended) -> None:
-        """Record the end of the run, once all is undone."""
-        ...
+    def next_due(self) -> float | None:
+        """Return when the earliest is due, in seconds since the epoch; ``None``: there is none."""
+        while self._by_due:
+            due, path, key = self._by_due[0]
+            timer = self.get((path, key))
+            if timer is not None and timer.due == due:
+                return due
+            heapq.heappop(self._by_due)
+        return None
 
 
 class Scope(Protocol):
@@ -164,6 +120,138 @@ class Scope(Protocol):
     path: str
     results: dict[str, Ended]
     """How its nodes ended, by id."""
+
+
+class Recorder:
+    """The part of the machine that frames know: where they record, ask, and are registered.
+
+    Args:
+        run_id: the run.
+        frame_types: the frame of each kind of node.
+        notes: takes how each node ended, for a history.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        frame_types: Mapping[type[NodeSpec], type[Frame]],
+        notes: list[Ended] | None,
+    ) -> None:
+        self.run_id = run_id
+        self.frame_types = frame_types
+        self.seq: int = 0
+        """The seq of the latest event, derived ones included."""
+        self.at: float = 0.0
+        """When it was recorded, in seconds since the epoch."""
+        self.moved = 0.0  # seconds by which the clock was set ahead since the run began
+        self.scopes: dict[str, Scope] = {}
+        """The live workflows, by path."""
+        self.frames: dict[str, Frame] = {}
+        """The frames that events can be about, by path."""
+        self.running: dict[str, int] = {}
+        """The attempts that were scheduled and have no result yet, by path."""
+        self.timers = Timers()
+        """The open timers, by path and key: those of which ``timer_fired`` would be taken."""
+        self.kept: dict[str, Kept] = {}
+        """The results that the run starts with, by path."""
+        self.state: Overlay | None = None
+        """The writes outside of all live branches; ``None``: nothing, nor inside of them."""
+        self._notes = notes
+        self._open: dict[str, RunStep | Request] = {}
+        self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
+        self._commands: list[Command] = []
+        self._derived: list[ev.Event] = []
+
+    def passed(self, at: float) -> float:
+        """Return an instant as it would be, had the clock not been set since the run began."""
+        return at - self.moved
+
+    def emit(self, cls: Callable[..., E], path: str, *fields: object) -> E:
+        """Record a derived event and return it."""
+        self.seq += 1
+        event = cls(self.run_id, self.seq, path, self.at, *fields)
+        self._derived.append(event)
+        return event
+
+    def command(self, command: Command) -> None:
+        """Issue a command that needs no answer."""
+        self._commands.append(command)
+
+    def ask(self, question: RunStep | Request) -> None:
+        """Issue a command that stays open until it is answered, or its frame ends."""
+        self._open[question.path] = question
+        self._commands.append(question)
+
+    def start_timer(self, timer: StartTimer) -> None:
+        """Start a timer; it ends with its frame."""
+        self.timers.add(timer)
+        self._commands.append(timer)
+
+    def await_signal(self, wait: AwaitSignal) -> None:
+        """Wait for a signal, until the frame ends."""
+        self._waits.setdefault(wait.signal, {})[wait.path] = wait
+        self._commands.append(wait)
+
+    def overlay(self) -> Overlay:
+        """Return what is written into outside of all branches."""
+        if self.state is None:
+            self.state = {}
+        return self.state
+
+    def start_timeout(self, frame: Frame, seconds: float) -> None:
+        """Start the timeout of a block or nested workflow."""
+        due = self.at + seconds
+        if self.passed(due) < frame.due:
+            frame.due, frame.guard = self.passed(due), frame
+        self.enter(frame)
+        self.emit(ev.TimerSet, frame.path, "timeout", due)
+        self.start_timer(StartTimer(frame.path, "timeout", due))
+
+    def enter(self, frame: Frame) -> None:
+        """Let events about the frame's path reach it."""
+        self.frames[frame.path] = frame
+
+    def note(self, ended: Ended) -> None:
+        """Note how a node ended, for a history."""
+        if self._notes is not None:
+            self._notes.append(ended)
+
+    def leave(self, frame: Frame, ended: Ended) -> None:
+        """Forget a frame that ended, and withdraw what it still asked for."""
+        if self._notes is not None:
+            self._notes.append(ended)
+        path = frame.path
+        if self.frames.pop(path, None) is not None:
+            self._open.pop(path, None)
+            self.running.pop(path, None)
+            if frame.signal:
+                self._waits.get(frame.signal, {}).pop(path, None)
+            if self.timers:
+                self._cancel_timers(path)
+        if frame.spec.is_scope:
+            self.scopes.pop(path, None)
+
+    def _cancel_timers(self, path: str) -> None:
+        for key in ("retry", "timeout", "deadline", "sleep", "wait"):
+            if self.timers.pop((path, key), None) is not None:
+                self.command(CancelTimer(path, key))
+
+    def is_instant(self, place: Place) -> bool:
+        """Return whether a node ends in the moment it is entered: nothing in it does work."""
+        raise NotImplementedError
+
+    def note_undo(self, frame: Frame, output: int | None) -> None:
+        """Record that a step has to be undone if the run fails.
+
+        Args:
+            frame: the step's.
+            output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
+        """
+        raise NotImplementedError
+
+    def finish(self, ended: Ended) -> None:
+        """Record the end of the run, once all is undone. Called by the root's frame."""
+        raise NotImplementedError
 
 
 class Frame:

@@ -22,9 +22,7 @@ Driving it::
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from gorkflow import events as ev
 from gorkflow.errors import HistoryError
@@ -60,7 +58,7 @@ from gorkflow.machine.commands import (
     RunStep,
     StartTimer,
 )
-from gorkflow.machine.frame import Frame, Kept, PassthroughFrame, Scope
+from gorkflow.machine.frame import Frame, Kept, PassthroughFrame, Recorder
 from gorkflow.machine.pause import SleepFrame, WaitFrame
 from gorkflow.machine.sequence import WorkflowFrame
 from gorkflow.machine.step import StepFrame
@@ -81,7 +79,6 @@ FRAMES: Mapping[type[NodeSpec], type[Frame]] = {
 }
 """The frame of each kind of node: all that the machine knows of the kind."""
 
-E = TypeVar("E", bound=ev.Event)
 # To ask an enum for a member takes longer than all else in a line, so it is done once.
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
 _IN_THE_RUN = {ev.CancelRequested, ev.TypesAccepted, ev.ClockSet}
@@ -92,36 +89,9 @@ _RUN_STATUS = {
     StepStatus.FAILED: RunStatus.FAILED,
     StepStatus.CANCELLED: RunStatus.CANCELLED,
 }
-_SLACK = 64  # entries of timers that are gone, before all are looked at to drop them
 
 
-class Timers(dict[tuple[str, str], StartTimer]):
-    """By path and key. The earliest is found without a look at all: there may be thousands."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._by_due: list[tuple[float, str, str]] = []  # a heap; also of some that are gone
-
-    def add(self, timer: StartTimer) -> None:
-        """Open a timer."""
-        self[timer.path, timer.key] = timer
-        heapq.heappush(self._by_due, (timer.due, timer.path, timer.key))
-        if len(self._by_due) > 2 * len(self) + _SLACK:
-            self._by_due = [(each.due, each.path, each.key) for each in self.values()]
-            heapq.heapify(self._by_due)
-
-    def next_due(self) -> float | None:
-        """Return when the earliest is due, in seconds since the epoch; ``None``: there is none."""
-        while self._by_due:
-            due, path, key = self._by_due[0]
-            timer = self.get((path, key))
-            if timer is not None and timer.due == due:
-                return due
-            heapq.heappop(self._by_due)
-        return None
-
-
-class Machine:
+class Machine(Recorder):
     """The state of one run.
 
     Args:
@@ -131,38 +101,16 @@ class Machine:
     """
 
     def __init__(self, run_id: str, tree: WorkflowSpec, notes: list[Ended] | None = None) -> None:
-        self.run_id = run_id
+        super().__init__(run_id, FRAMES, notes)
         self.tree = tree
-        self.seq: int = 0
-        """The seq of the latest event, derived ones included."""
-        self.at: float = 0.0
-        """When it was recorded, in seconds since the epoch."""
-        self.moved = 0.0  # seconds by which the clock was set ahead since the run began
         self.status = PENDING
         self.result: Ended | None = None
         """How the run ended; ``None`` while it has not."""
-        self.scopes: dict[str, Scope] = {}
-        self.frames: dict[str, Frame] = {}
-        """The frames that events can be about, by path."""
-        self.running: dict[str, int] = {}
-        """The attempts that were scheduled and have no result yet, by path."""
-        self.timers = Timers()
-        """The open timers, by path and key: those of which ``timer_fired`` would be taken."""
-        self.kept: dict[str, Kept] = {}
-        """The results that the run starts with, by path."""
-        self.state: Overlay | None = None
-        """The writes outside of all live branches; ``None``: nothing, nor inside of them."""
-        self.frame_types = FRAMES
         self.undo: Undo | None = None
         """The steps to undo if the run fails, if there are any."""
-        self._notes = notes
         self._nodes: dict[str, NodeSpec] = {}  # by template, while results are kept
         self._timeout: float | None = None
-        self._open: dict[str, RunStep | Request] = {}
-        self._waits: dict[str, dict[str, AwaitSignal]] = {}  # by signal, then by path
         self._received: dict[int, None] = {}  # the messages that brought a signal
-        self._commands: list[Command] = []
-        self._derived: list[ev.Event] = []
 
     # ---- what the driver calls ------------------------------------------------------------
 
@@ -374,10 +322,6 @@ class Machine:
                 self.command(CancelTimer(timer.path, timer.key))
                 self.start_timer(timer._replace(due=timer.due + by))
 
-    def passed(self, at: float) -> float:
-        """Return an instant as it would be, had the clock not been set since the run began."""
-        return at - self.moved
-
     def _cancel(self, reason: str) -> None:
         if self.status is PENDING:
             ended = Ended("", StepStatus.CANCELLED, reason=reason)
@@ -387,7 +331,6 @@ class Machine:
             self.frames[""].stop("cancel", reason)
 
     def finish(self, ended: Ended) -> None:
-        """Record the end of the run, once all is undone. Called by the root's frame."""
         self.frames.clear()
         self.running.clear()
         self._open.clear()
@@ -409,90 +352,13 @@ class Machine:
 
     # ---- what the frames call -------------------------------------------------------------
 
-    def emit(self, cls: Callable[..., E], path: str, *fields: object) -> E:
-        """Record a derived event and return it."""
-        self.seq += 1
-        event = cls(self.run_id, self.seq, path, self.at, *fields)
-        self._derived.append(event)
-        return event
-
-    def command(self, command: Command) -> None:
-        """Issue a command that needs no answer."""
-        self._commands.append(command)
-
-    def ask(self, question: RunStep | Request) -> None:
-        """Issue a command that stays open until it is answered, or its frame ends."""
-        self._open[question.path] = question
-        self._commands.append(question)
-
-    def start_timer(self, timer: StartTimer) -> None:
-        """Start a timer; it ends with its frame."""
-        self.timers.add(timer)
-        self._commands.append(timer)
-
-    def await_signal(self, wait: AwaitSignal) -> None:
-        """Wait for a signal, until the frame ends."""
-        self._waits.setdefault(wait.signal, {})[wait.path] = wait
-        self._commands.append(wait)
-
-    def overlay(self) -> Overlay:
-        """Return what is written into outside of all branches."""
-        if self.state is None:
-            self.state = {}
-        return self.state
-
     def is_instant(self, place: Place) -> bool:
-        """Return whether a node ends in the moment it is entered: nothing in it does work."""
         return _Instant(self.kept).enter(place)
 
     def note_undo(self, frame: Frame, output: int | None) -> None:
-        """Record that a step has to be undone if the run fails.
-
-        Args:
-            frame: the step's.
-            output: the ``seq`` of the event that has its output; ``None``: its outcome is unknown.
-        """
         if self.undo is None:
             self.undo = Undo(self, self.conclude)
         self.undo.note(frame, output)
-
-    def start_timeout(self, frame: Frame, seconds: float) -> None:
-        """Start the timeout of a block or nested workflow."""
-        due = self.at + seconds
-        if self.passed(due) < frame.due:
-            frame.due, frame.guard = self.passed(due), frame
-        self.enter(frame)
-        self.emit(ev.TimerSet, frame.path, "timeout", due)
-        self.start_timer(StartTimer(frame.path, "timeout", due))
-
-    def enter(self, frame: Frame) -> None:
-        """Let events about the frame's path reach it."""
-        self.frames[frame.path] = frame
-
-    def note(self, ended: Ended) -> None:
-        """Note how a node ended, for a history."""
-        if self._notes is not None:
-            self._notes.append(ended)
-
-    def leave(self, frame: Frame, ended: Ended) -> None:
-        """Forget a frame that ended, and withdraw what it still asked for."""
-        if self._notes is not None:
-            self._notes.append(ended)
-        path = frame.path
-        if self.frames.pop(path, None) is not None:
-            self._open.pop(path, None)
-            self.running.pop(path, None)
-            if frame.signal:
-                self._waits.get(frame.signal, {}).pop(path, None)
-            if self.timers:
-                self._cancel_timers(path)
-        if frame.spec.is_scope:
-            self.scopes.pop(path, None)
-
-    def _cancel_timers(self, path: str) -> None:
-        for key in ("retry", "timeout", "deadline", "sleep", "wait"):
-            if self.timers.pop((path, key), None) is not None:
-                self.command(CancelTimer(path, key))
 
     def _impossible(self, event: ev.Event, why: str) -> HistoryError:
         return HistoryError(

@@ -55,10 +55,11 @@ class StepFrame(Frame):
         return self.state == "running" and self.attempt == attempt
 
     def receive(self, event: ev.Event) -> None:
-        if type(event) is ev.StepCompleted and self.expects(event.attempt):
+        if type(event) is ev.StepCompleted and self.machine.running.get(self.path) == event.attempt:
             if self.spec.undo is not None:
                 self.machine.note_undo(self, event.seq)
-            self.write(event.state)
+            if event.state:
+                self.write(event.state)
             self.end(COMPLETED, value=event.seq)
         elif isinstance(event, ev.StepScheduled) and self.state == "ready":
             self.state = "running"
