@@ -504,5 +504,7 @@ async def test_a_handler_that_is_cancelled_before_its_first_turn_has_ended(
             patch.setattr(Attempt, "start", start_and_cancel)
             handle = await engine.start(Workflow("w", input=int).then(never), 1)
             assert (await handle.outcome()).status == "cancelled"
-        await until(lambda: engine._opened().runtime.admission._free_steps == 1, "the slot to be free")
+        await until(
+            lambda: engine._opened().runtime.admission._free_steps == 1, "the slot to be free"
+        )
     assert "did not stop" not in caplog.text
