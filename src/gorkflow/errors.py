@@ -53,7 +53,7 @@ class StepInvalidError(GorkflowError):
         >>> from gorkflow import step
         >>> step(lambda number: 2 * number)
         Traceback (most recent call last):
-        gorkflow.errors.StepInvalidError: a lambda can't say of what type it is; ...
+        gorkflow.errors.StepInvalidError: a lambda ...
     """
 
 

@@ -168,12 +168,10 @@ class OutcomeError(GorkflowError):
     """``result()`` was called on an outcome that has no value.
 
     Example:
-        >>> from gorkflow import OutcomeError, Skipped
-        >>> try:
-        ...     Skipped("shorten", "the condition is false").result()
-        ... except OutcomeError as error:
-        ...     print(error)
-        'shorten' was skipped: the condition is false
+        >>> from gorkflow import Skipped
+        >>> Skipped("shorten", "the condition is false").result()
+        Traceback (most recent call last):
+        gorkflow.model.OutcomeError: 'shorten' was skipped: the condition is false
     """
 
 
@@ -301,17 +299,10 @@ class Run:
     """One execution of a workflow.
 
     Example:
-        from gorkflow import Engine, Workflow, step
-
-        @step
-        def double(number: int) -> int:
-            return 2 * number
-
-        async with Engine("memory:") as engine:
-            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
-            await handle.result()
-            run = await engine.get_run(handle.run_id)
-            assert (run.status, run.input, run.output) == ("completed", 21, 42)
+        >>> from gorkflow import Workflow, testing
+        >>> run = testing.run_sync(Workflow("nap", input=int).sleep(60), 21).run
+        >>> str(run.status), run.input, run.output
+        ('completed', 21, 21)
     """
 
     run_id: str
@@ -353,18 +344,14 @@ class Attempt:
     """One try of a step.
 
     Example:
-        from gorkflow import Engine, Workflow, step
-
-        @step
-        def double(number: int) -> int:
-            return 2 * number
-
-        async with Engine("memory:") as engine:
-            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
-            await handle.result()
-            [execution] = await engine.steps(handle.run_id)
-            [attempt] = execution.attempts
-            assert attempt.number == 1 and attempt.ran is not None and attempt.ran < 60
+        >>> from gorkflow import Workflow, step, testing
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> result = testing.run_sync(Workflow("doubling", input=int).then(double), 21)
+        >>> [attempt] = result.steps["double"].attempts
+        >>> attempt.number, attempt.failure, attempt.limits
+        (1, None, ())
     """
 
     number: int
@@ -387,17 +374,14 @@ class StepExecution:
     """One step at one path of a run, over all its attempts.
 
     Example:
-        from gorkflow import Engine, Workflow, step
-
-        @step
-        def double(number: int) -> int:
-            return 2 * number
-
-        async with Engine("memory:") as engine:
-            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
-            await handle.result()
-            [execution] = await engine.steps(handle.run_id)
-            assert (execution.path, execution.output) == ("double", 42)
+        >>> from gorkflow import Workflow, step, testing
+        >>> @step
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> result = testing.run_sync(Workflow("doubling", input=int).then(double), 21)
+        >>> [execution] = result.steps.values()
+        >>> execution.path, execution.input, execution.output
+        ('double', 21, 42)
     """
 
     run_id: str

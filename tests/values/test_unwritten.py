@@ -1,5 +1,6 @@
 """An annotation that leaves something out: what stands for it."""
 
+import dataclasses
 import enum
 import typing
 from pathlib import Path
@@ -32,6 +33,16 @@ class Cfg(TypedDict):
     k: Color
 
 
+@dataclasses.dataclass
+class Paint:
+    k: Color
+
+
+class Painted(BaseModel):
+    model_config = ConfigDict(use_enum_values=True)
+    c: Paint
+
+
 class Values(BaseModel):
     model_config = ConfigDict(use_enum_values=True)
     c: Cfg
@@ -55,6 +66,16 @@ def test_a_class_may_hold_members_here_and_their_values_there(first: bool):
     if not first:
         value, annotation = value[::-1], tuple[Values, Cfg]
     assert codec_of(annotation).decode(codec_of(annotation).encode(value)) == value
+
+
+def test_a_dataclass_has_the_configuration_of_the_model_around_it():
+    codec = codec_of(Painted)
+    for value in (Painted.model_validate({"c": {"k": "r"}}), Painted(c=Paint(Color.RED))):
+        again = codec.decode(codec.encode(value))
+        assert again == value
+        assert type(again.c.k) is type(value.c.k)
+    with pytest.raises(StepValueError, match="expected Color"):
+        codec_of(Paint).encode(Paint("r"))  # type: ignore[arg-type]
 
 
 def test_a_text_in_place_of_a_path_is_told_what_to_write():

@@ -384,7 +384,7 @@ def _extra(cls: Any, bound: Bound, kinds: Kinds) -> Kind | None:
         annotations = inspect.get_annotations(base)
         if "__pydantic_extra__" in annotations and base.__module__ != "pydantic.main":
             args = get_args(hints_of(base).get("__pydantic_extra__"))
-            return kinds.inside(args[1], bound) if args else FREE
+            return kinds.inside(args[1], bound, owner=cls) if args else FREE
     return FREE
 
 

@@ -315,16 +315,19 @@ class Compiler:
         self, annotation: Any, bound: Bound, metadata: Any = (), name: str = "", owner: Any = None
     ) -> Kind:
         """Return the kind of a field, whose annotation was judged with its class."""
-        inner = Compiler(self._describe, self._shared)
-        inner._begun, inner.foreign, inner._named = self._begun, self.foreign, self._named
-        config: Any = getattr(owner, "model_config", getattr(owner, "__pydantic_config__", None))
-        inner._has_values = bool(config and config.get("use_enum_values"))
-        if metadata:
-            annotation = Annotated[(annotation, *metadata)]
         step = f".{name}" if name else ""
         if name.startswith("$"):
             raise Misfit("a field can't be named so; begin it with a letter").under(step)
-        return at(step, inner.kind, annotation, bound)  # type: ignore[no-any-return]
+        if metadata:
+            annotation = Annotated[(annotation, *metadata)]
+        before = self.judged, self._has_values
+        config: Any = getattr(owner, "model_config", getattr(owner, "__pydantic_config__", None))
+        if config is not None:  # else that of the class around it holds
+            self._has_values = bool(config.get("use_enum_values"))
+        try:
+            return at(step, self.kind, annotation, bound)  # type: ignore[no-any-return]
+        finally:
+            self.judged, self._has_values = before
 
 
 def _unpacked(annotation: Any) -> tuple[Any, ...] | None:
