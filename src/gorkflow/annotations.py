@@ -357,10 +357,8 @@ Types = dict[TypeVar, list[Any]]
 def type_variables(annotation: Any, *, of_models: bool = True) -> list[Any]:
     """Return the type variables in an annotation.
 
-    Args:
-        annotation: to look into.
-        of_models: whether those of a generic pydantic model count where nothing is written for
-            them: to pydantic ``Page`` and ``Page[T]`` are one class, if it is the model's own T.
+    To pydantic ``Page`` and ``Page[T]`` are one class, if T is the model's own. ``of_models`` says
+    whether such a T counts where nothing is written for it.
     """
     if isinstance(annotation, TypeVar | TypeVarTuple | ParamSpec):
         return [annotation]
@@ -374,12 +372,8 @@ def type_variables(annotation: Any, *, of_models: bool = True) -> list[Any]:
 def arriving(wanted: Sequence[Any], given: Any) -> dict[Any, Any]:
     """Return what the type variables of a step's inputs stand for where a value arrives.
 
-    One that nothing is found for is left out; so is one that the value does not fit, whose bound
-    or constraints then say what would.
-
-    Args:
-        wanted: the annotations of the inputs.
-        given: that of the value; of a tuple for several inputs.
+    A variable that nothing is found for is left out. So is one that the value does not fit, whose
+    bound or constraints then say what would. For several inputs, the value is a tuple.
     """
     found: Types = {}
     if len(wanted) == 1:

@@ -160,13 +160,7 @@ class Chain(Node[In_contra, Out_co], Element):
 
 
 def tree_of(chain: Chain[Any, Any], record: Record, place: Place) -> WorkflowSpec:
-    """Return a workflow as data.
-
-    Args:
-        chain: The workflow.
-        record: The findings of the typecheck.
-        place: The place of its nodes, and the options that they inherit from outside.
-    """
+    """Return a workflow as data; the place has the options that it inherits from outside."""
     inside = place._replace(defaults=merged(place.defaults, chain.defaults))
     nodes = tuple([item.compiled(record, inside) for item in chain.elements])
     last = nodes[-1] if nodes else None
@@ -215,11 +209,6 @@ def with_signals(
     """Return the signals that a workflow waits for, with those of an element.
 
     A sender names a run and a signal, so one name can't stand for two types.
-
-    Args:
-        known: The types of the signals so far, by name.
-        element: The new element.
-        problems: Takes up those that differ.
     """
     new = [*element.awaited()]
     for chain in nested(element):
@@ -263,12 +252,8 @@ def replaced(
 ) -> tuple[tuple[Element, ...], bool]:
     """Return elements with the node of an id swapped, and whether there was one.
 
-    The nearest scope wins: nested workflows are searched where this one has no such node.
-
-    Args:
-        elements: Those of a workflow.
-        old_id: The id to look for.
-        new: Takes its place, and its id.
+    The new node takes over the id. The nearest scope wins: nested workflows are searched where
+    this one has no such node.
     """
     for nested_too in (False, True):
         swap = _Swap(old_id, renamed(new, old_id), nested=nested_too)

@@ -290,14 +290,13 @@ def recorded(
     """Return settings as they are recorded: as JSON, by parameter.
 
     Args:
-        label: how errors name the step.
-        inputs: the parameters that are inputs.
-        known: the annotations of the others.
-        given: the values.
+        label: The name of the step in errors.
+        inputs: The parameters that are inputs.
+        known: The annotations of the others.
+        given: The values.
 
     Raises:
-        StepInvalidError: If there is no such parameter, or a value can't be recorded; the message
-            names it and says what to write.
+        StepInvalidError: If there is no such parameter, or a value can't be recorded.
     """
     texts: dict[str, str] = {}
     for name, value in given.items():
@@ -325,25 +324,16 @@ def _why_not(name: str, inputs: Container[str], known: Mapping[str, Any]) -> str
 
 
 def decoded(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return settings as a function takes them: fresh objects, which no other call sees.
-
-    Args:
-        known: the annotations of the function's parameters.
-        texts: as they are recorded.
+    """Return recorded settings as a function takes them: fresh objects, which no other call sees.
 
     Raises:
-        StepValueError: If one does not match its parameter.
+        StepValueError: If one does not match its parameter, whose annotation is in ``known``.
     """
     return {name: codec_of(known[name]).decode(text.encode()) for name, text in texts}
 
 
 def misfits(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> list[str]:
-    """Return why a function can't take settings that were recorded for it.
-
-    Args:
-        known: the annotations of the function's parameters.
-        texts: as they are recorded.
-    """
+    """Return why a function can't take settings that were recorded for it."""
     problems: list[str] = []
     for name, text in texts:
         if name not in known:

@@ -49,12 +49,6 @@ def check_placement(
 ) -> None:
     """Raise unless a function can run where it should.
 
-    Args:
-        fn: the step's function.
-        options: those of the step.
-        label: how errors name it.
-        signature: what it takes and gives.
-
     Raises:
         StepInvalidError: If it can't; the message says what to write.
     """
@@ -124,10 +118,8 @@ def reference_of(fn: Any) -> str:
 def program_of(names: Mapping[str, Any]) -> str:
     """Return how to import the program: the name of its module, or the path of its file.
 
-    Empty where there is neither, as in a notebook, in a shell, and for what comes from stdin.
-
-    Args:
-        names: the global names of a function that it defines.
+    Empty where there is neither, as in a notebook, in a shell, and for code from stdin. The names
+    are the globals of a function that it defines.
     """
     name = getattr(names.get("__spec__"), "name", None)  # of `python -m package.module`
     if name and name != MAIN:
@@ -138,10 +130,7 @@ def program_of(names: Mapping[str, Any]) -> str:
 
 @cache
 def import_program(program: str) -> ModuleType:
-    """Import the program in a process for its steps, and return it.
-
-    Args:
-        program: what ``program_of`` gave.
+    """Import the program, as ``program_of`` named it, in a process for its steps, and return it.
 
     Raises:
         BaseException: If its code raises it.

@@ -88,11 +88,7 @@ class StepSignature:
 
 
 def read_signature(fn: Callable[..., Any], label: str) -> StepSignature:
-    """Return what a function takes and gives.
-
-    Args:
-        fn: the function, or another callable with annotations.
-        label: how errors name it.
+    """Return the inputs and the output of a function, which errors call by its label.
 
     Raises:
         StepInvalidError: If it can't be a step; the message says what to write.
@@ -443,12 +439,7 @@ def asked_function(
 ) -> Condition | None:
     """Return a function that the engine asks, or ``None`` if it can't be one; add its problems.
 
-    Args:
-        problems: Takes up what is wrong.
-        fn: The function.
-        what: Its name in messages, such as "the condition".
-        wanted: The annotation of what it returns.
-        words: The same for people.
+    Messages call it ``what``, such as "the condition", and the annotation of its output ``words``.
     """
     if inspect.iscoroutine(fn):
         fn.close()

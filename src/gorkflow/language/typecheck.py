@@ -244,14 +244,7 @@ def as_wanted(wanted: Sequence[Any], value: Value) -> Value:
 def fit_problems(
     node_id: str, params: Sequence[tuple[str, Any]], value: Value, *, what: str = "step"
 ) -> list[str]:
-    """Return why a value can't be handed to these parameters.
-
-    Args:
-        node_id: The taker.
-        params: Name and annotation of each input.
-        value: The value.
-        what: The kind of the taker, for the message.
-    """
+    """Return why a value can't be passed to these parameters of a node, whose kind is ``what``."""
     if not params:
         return []
     who, takes = f"{what} {node_id!r}", written_as(params)
@@ -284,11 +277,7 @@ def dropped_problems(
 ) -> list[str]:
     """Return why a node without inputs would drop a value, if so.
 
-    Args:
-        node_id: The node.
-        names: Its parameters with a default that stand where inputs do.
-        value: The value.
-        what: The kind of the node, for the message.
+    The names are of its parameters with a default that stand where inputs do.
     """
     if not names or value.annotation in (NOTHING, None, type(None)):
         return []
