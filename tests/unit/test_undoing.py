@@ -105,7 +105,7 @@ def test_inputs_must_fit():
 
     says = undoing(charge, certain)
     assert "takes (order: int, cents: float), but gets the inputs of 'charge', and then its" in says
-    assert "is None where it is unknown whether the step worked" in says
+    assert "is None where it is unknown whether 'charge' worked" in says
     assert "write certain(order: int, output: float | None)" in says
     assert "takes (order: str, cents: float | None), but gets" in undoing(charge, other)
     assert "takes (order: int), but gets the inputs of 'charge'" in undoing(charge, alone)

@@ -6,7 +6,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import NO_ITEMS, describe, item_of, union_of
@@ -19,10 +19,18 @@ from gorkflow.policy import Join, OnFailure, is_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
 _JOINS = {"all": Join("all"), "settled": Join("settled"), "first": Join("first")}
 _ON_FAILURE = ("drain", "cancel")
+
+
+class BlockOptions(Struct, frozen=True):
+    """The options that blocks and maps share, as those of ``BlockSpec``."""
+
+    join: Join
+    on_failure: OnFailure
+    max_concurrency: int | None
+    timeout: float | None
 
 
 class Block(Struct, Element, frozen=True):
@@ -30,10 +38,7 @@ class Block(Struct, Element, frozen=True):
 
     id: str
     branches: tuple[Any, ...]
-    join: Join
-    on_failure: OnFailure
-    max_concurrency: int | None
-    timeout: float | None
+    options: BlockOptions
 
     def inside(self) -> tuple[Any, ...]:
         return self.branches
@@ -43,7 +48,7 @@ class Block(Struct, Element, frozen=True):
 
     def typed(self, walk: Walk, value: Value, place: Place) -> Value:
         """Hand the value to each branch; what comes out depends on the join."""
-        kind = self.join.kind
+        kind = self.options.join.kind
         sources: tuple[str, ...] = tuple(node.id for node in self.branches)
         inside = place._replace(siblings=place.siblings.union(sources), joined=kind != "all")
         branches = [node.typed(walk, value, inside) for node in self.branches]
@@ -63,10 +68,7 @@ class Block(Struct, Element, frozen=True):
         return ParallelSpec(
             id=self.id,
             branches=tuple([item.compiled(record, place) for item in self.branches]),
-            join=self.join,
-            on_failure=self.on_failure,
-            max_concurrency=self.max_concurrency,
-            timeout=self.timeout,
+            **asdict(self.options),
         )
 
 
@@ -78,10 +80,7 @@ class Map(Struct, Element, frozen=True):
     body: Any
     key: Condition | None
     """The function that gives the items their keys."""
-    join: Join
-    on_failure: OnFailure
-    max_concurrency: int | None
-    timeout: float | None
+    options: BlockOptions
 
     def inside(self) -> tuple[Any, ...]:
         return (self.body,)
@@ -101,7 +100,7 @@ class Map(Struct, Element, frozen=True):
             )
             item = Any
         one = Value(item, value.sources[:1] if len(value.sources) == 1 else (), value.ids)
-        path, kind = place.at(self.id), self.join.kind
+        path, kind = place.at(self.id), self.options.join.kind
         if self.key is not None:
             walk.asked(self.key, one, "key")
             walk.record.keys[path] = self.key
@@ -117,10 +116,7 @@ class Map(Struct, Element, frozen=True):
         return MapSpec(
             id=self.id,
             body=self.body.compiled(record, place._replace(mark=self.mark)),
-            join=self.join,
-            on_failure=self.on_failure,
-            max_concurrency=self.max_concurrency,
-            timeout=self.timeout,
+            **asdict(self.options),
             keyed=self.key is not None,
         )
 
@@ -129,23 +125,18 @@ def make_block(
     problems: list[str],
     *,
     branches: tuple[Any, ...],
-    join: Any,
-    on_failure: Any,
-    max_concurrency: Any,
-    timeout: float | timedelta | None,
     id: Any,
+    **options: Any,
 ) -> Block | None:
     """Return a block, or ``None`` if it can't be made; add its problems."""
     if not branches:
         problems.append("a parallel block needs at least one branch")
     bad: Any = node_problems(branches)
     problems += bad
-    rule = _join_of(join, problems)
-    problems += _join_problems(rule, len(branches))
-    seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
+    checked = _checked(problems, len(branches), **options)
     bad = bad or not branches
     block_id = chosen_id("block", id, "" if bad else f"&{branches[0].id}", problems)
-    return None if bad else Block(block_id, branches, rule, on_failure, max_concurrency, seconds)
+    return None if bad else Block(block_id, branches, checked)
 
 
 def make_map(
@@ -153,59 +144,54 @@ def make_map(
     *,
     node: Any,
     key: Any,
-    join: Any,
-    on_failure: Any,
-    max_concurrency: Any,
-    timeout: float | timedelta | None,
     id: Any,
+    **options: Any,
 ) -> Map | None:
     """Return a map, or ``None`` if it can't be made; add its problems."""
     bad = node_problems((node,))
     problems += bad
-    rule = _join_of(join, problems)
-    if rule.percent == 100:
-        problems.append(f"join {rule} could never fail; write join='settled'")
-    seconds = _block_timeout(on_failure, max_concurrency, timeout, problems)
+    checked = _checked(problems, None, **options)
     function = None
     if key is not None:
         function = asked_function(problems, key, "the key", str | int, "a str or int")
     map_id = chosen_id("map", id, "" if bad else f"*{node.id}", problems)
     if bad or (function is None and key is not None):
         return None
-    return Map(map_id, node, function, rule, on_failure, max_concurrency, seconds)
+    return Map(map_id, node, function, checked)
 
 
-def _join_of(join: Any, problems: list[str]) -> Join:
-    """Return the rule that a join is written for."""
-    rule = _JOINS.get(join) if isinstance(join, str) else join
-    if isinstance(rule, Join):
-        return rule
-    problems.append(f"unknown join {brief(join)}; {_join_hint(join)}")
-    return _JOINS["all"]
-
-
-def _block_timeout(
+def _checked(
+    problems: list[str],
+    branches: int | None,
+    *,
+    join: Any,
     on_failure: Any,
     max_concurrency: Any,
-    timeout: float | timedelta | None,
-    problems: list[str],
-) -> float | None:
-    """Check the options that blocks and maps share, and return the timeout in seconds."""
+    timeout: Any,
+) -> BlockOptions:
+    """Return the options of a block, or of a map, whose number of branches only a run knows."""
+    rule = _JOINS.get(join) if isinstance(join, str) else join
+    if isinstance(rule, Join):
+        problems += _join_problems(rule, branches)
+    else:
+        known = [*_JOINS, "at_least(n)", "tolerate(n)"]
+        listed = f"there are: {', '.join(known)}"
+        hint = did_you_mean(join, known) if isinstance(join, str) else listed
+        problems.append(f"unknown join {brief(join)}; {hint}")
+        rule = _JOINS["all"]
     if on_failure not in _ON_FAILURE:
         problems.append(f"on_failure must be 'drain' or 'cancel', not {brief(on_failure)}")
     if max_concurrency is not None and not is_count(max_concurrency):
         problems.append(
             f"max_concurrency must be a whole number of 1 or more, not {brief(max_concurrency)}"
         )
-    return timeout_of(timeout, problems)
+    return BlockOptions(rule, on_failure, max_concurrency, timeout_of(timeout, problems))
 
 
-def _join_hint(join: Any) -> str:
-    known = [*_JOINS, "at_least(n)", "tolerate(n)"]
-    return did_you_mean(join, known) if isinstance(join, str) else f"there are: {', '.join(known)}"
-
-
-def _join_problems(join: Join, branches: int) -> list[str]:
+def _join_problems(join: Join, branches: int | None) -> list[str]:
+    if branches is None:
+        never = join.percent == 100
+        return [f"join {join} could never fail; write join='settled'"] if never else []
     if join.kind == "at_least" and (join.count or 0) > branches:
         return [f"join {join} can never be met by {branches} branches"]
     everything = join.count is not None and join.count >= branches

@@ -573,6 +573,6 @@ def _fit_problem(step: Step[Any, Any], undo: Step[Any, Any]) -> str:
         return ""
     return (
         f"{undo.id!r} takes ({written_as(undo.params)}), but gets the inputs of {step.id!r}, and "
-        "then its output, which is None where it is unknown whether the step worked: it timed out, "
-        f"was cancelled, or its process died; write {undo.id}({written})"
+        f"then its output, which is None where it is unknown whether {step.id!r} worked: it timed "
+        f"out, was cancelled, or its process died; write {undo.id}({written})"
     )
