@@ -191,7 +191,7 @@ async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(
     assert (await handle.info()).worker_id == carrier.worker_id
     await die(carrier)
     assert await handle.result() == 2
-    await until(lambda: not follower._worker._followed, "nothing to follow any more")
+    await until(lambda: not follower._worker.runs.followed, "nothing to follow any more")
     await follower.aclose()
 
 
@@ -222,4 +222,4 @@ async def test_a_followed_run_that_can_not_be_read_keeps_no_other_waiting(
         monkeypatch.setattr(store, "load", damaged)
         await carrier.aclose(grace=0)
         assert await follower.handle("b").result() == 2
-        await until(lambda: not follower._worker._followed, "nothing to follow any more")
+        await until(lambda: not follower._worker.runs.followed, "nothing to follow any more")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gorkflow.engine import _retention
+from gorkflow.engine import _maintenance
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import WorkflowInvalidError
 from gorkflow.listing import RunFilter
@@ -134,12 +134,12 @@ async def test_a_transaction_deletes_only_so_much() -> None:
     store = Counting()
     await store.open()
     await fill(store, {"a": 900, "b": 1000, "huge": 5000, "c": 5, "d": 1990, "e": 10})
-    query = _retention.ended(instant(T0 + 1e6), now=T0)
-    assert await _retention.delete(store, query) == 6
+    query = _maintenance.ended(instant(T0 + 1e6), now=T0)
+    assert await _maintenance.delete(store, query) == 6
     assert store.batches == [["e", "d"], ["c"], ["huge"], ["b", "a"]]
     await fill(store, {f"r{n}": 2 for n in range(250)})
     store.batches.clear()
-    assert await _retention.delete(store, query) == 250
+    assert await _maintenance.delete(store, query) == 250
     assert [len(batch) for batch in store.batches] == [100, 100, 50]
     assert list(await store.list_runs(RunFilter())) == []
     await store.close()

@@ -22,8 +22,8 @@ from gorkflow.cli._app import (
 from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put
 from gorkflow.cli._target import check_exists, in_same_store, naming_source, opened
 from gorkflow.clock import SystemClock
-from gorkflow.engine import _retention
-from gorkflow.engine._damage import damaged
+from gorkflow.engine import _maintenance
+from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import RunStatus
 from gorkflow.store import Finding, Level, Maintainable, Store
@@ -75,11 +75,11 @@ def prune_command(
     async def work() -> str:
         async with _kept(store) as (rows, keeper):
             now = SystemClock().now()
-            query = _retention.ended(age, now=now, workflow_id=workflow, status=statuses)
+            query = _maintenance.ended(age, now=now, workflow_id=workflow, status=statuses)
             if dry_run:
-                found = sum([len(batch) async for batch in _retention.batches(rows, query)])
+                found = sum([len(batch) async for batch in _maintenance.batches(rows, query)])
                 return f"{counted(found)} would be deleted"
-            deleted = await _retention.delete(rows, query)
+            deleted = await _maintenance.delete(rows, query)
             free = await keeper.tidy()
             room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
             return f"{counted(deleted)} deleted; {room}"

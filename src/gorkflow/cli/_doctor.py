@@ -14,7 +14,7 @@ from gorkflow.cli._db import maintainable, show_findings
 from gorkflow.cli._output import one_line, seconds
 from gorkflow.cli._target import check_exists
 from gorkflow.clock import SystemClock
-from gorkflow.engine._damage import damaged
+from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import GorkflowError, StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.model import BLOCKED, UNDOING, RunStatus, instant

@@ -16,11 +16,12 @@ from gorkflow.events import RunStarted
 from gorkflow.model import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Own
     from gorkflow.engine._runtime import Runtime
+    from gorkflow.store import Message
 
 logger = logging.getLogger("gorkflow.engine")
 PENDING = RunStatus.PENDING
@@ -32,7 +33,11 @@ _PROBATION = 60.0  # seconds after which a suspect that did no harm lets the nex
 
 
 class Runs:
-    """The drivers of an engine, and which of them may run.
+    """The runs of an engine: those that it has, that wait here for a place, and that it wants.
+
+    A run in ``drivers`` is owned here. It leaves when it has ended, is suspended, or
+    can no longer continue here. One that is to come back is in ``resting``, ``stopped`` or
+    ``followed`` until then.
 
     Args:
         runtime: the engine's.
@@ -68,6 +73,9 @@ class Runs:
         """Runs that had not ended when the engine was closed."""
         self.stopped: set[str] = set()
         """Runs that the lease stopped, to be continued here if no other worker has them."""
+        self.followed: set[str] = set()
+        """Runs to be taken over as soon as their workers are gone."""
+        self._early: list[Message] = []
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
@@ -232,6 +240,21 @@ class Runs:
             else:
                 lost = f"another worker took over run {run_id!r} while this process did not run"
             driver.broken(LeaseLostError(run_id, lost))
+
+    def clock_was_set(self, by: float) -> None:
+        """Have every run know that the time of day was set by so many seconds."""
+        for driver in list(self.drivers.values()):
+            driver.clock_was_set(by)
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Give messages to their runs."""
+        again, self._early = self._early, []
+        for message in (*again, *messages):
+            driver = self.drivers.get(message.run_id)
+            if driver is not None:
+                driver.receive((message,))
+            elif message not in again:
+                self._early.append(message)  # its run is just being taken over: once more, then
 
     # ---- closing --------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -237,7 +238,7 @@ class Scheduler:
         self._runtime = runtime
         self._registry = registry
         self._runs = runs
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._moved = runtime.clock.moved
         self._mend_at = float("-inf")
 
@@ -254,12 +255,12 @@ class Scheduler:
             try:
                 await self._start(row, definition, clock.now())
             except Exception as error:  # noqa: BLE001 - one that breaks must not stop the others
-                self._tell(row, error)
+                self._report(row, error)
 
     async def _mend(self, workflow_ids: Container[str]) -> None:
-        """Put right what is due far later than its rule says: the clock was wrong once.
+        """Correct what is due far later than its rule says: the clock was wrong once.
 
-        Looked for now and then, and as soon as the clock was set.
+        It looks for that every minute, and as soon as the clock was set.
         """
         clock = self._runtime.clock
         if clock.moved == self._moved and clock.monotonic() < self._mend_at:
@@ -282,7 +283,7 @@ class Scheduler:
                         instant(next_due),
                     )
             except Exception as error:  # noqa: BLE001 - one that breaks must not stop the others
-                self._tell(row, error)
+                self._report(row, error)
 
     async def _start(self, row: ScheduleRow, definition: Definition, now: float) -> None:
         starts, following = due(row, now, AHEAD)
@@ -332,14 +333,12 @@ class Scheduler:
             options["resource_id"] = f"{TAG}:{row.schedule_id}"
             options["exclusive"] = True
         driver = driver_for(self._runtime, definition, row.input, options, claimed=claimed)
-        try:
+        with suppress(DuplicateRunError):
             await self._runs.start(driver)
-        except DuplicateRunError:
-            return
 
-    def _tell(self, row: ScheduleRow, error: Exception) -> None:
-        """Say once what is the matter; it is tried again with each heartbeat."""
+    def _report(self, row: ScheduleRow, error: Exception) -> None:
+        """Log once why a schedule starts nothing; each heartbeat tries again."""
         text = f"{type(error).__name__}: {error}"
-        if self._told.get(row.schedule_id) != text:
-            self._told[row.schedule_id] = text
+        if self._reported.get(row.schedule_id) != text:
+            self._reported[row.schedule_id] = text
             logger.error("schedule %r can't start its run: %s", row.schedule_id, text)

@@ -24,7 +24,7 @@ from gorkflow.errors import (
 from gorkflow.events import CancelRequested
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Coroutine, Iterable
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
@@ -72,8 +72,6 @@ class Worker:
         self._registry = registry
         self._wake = asyncio.Event()
         self._watched: set[str] = set()
-        self._followed: set[str] = set()
-        self._early: list[Message] = []
         self._is_worker = False
         self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
@@ -87,7 +85,7 @@ class Worker:
         self._is_worker = True
         if not self.runtime.clock.is_virtual:
             self.runtime.watchdog.start()
-        await self.lease.take(self)
+        await self.lease.take(self.runs)
         self._beat = self.runtime.spawn(self.lease.beat())
         if self.runtime.recovers:
             self._watched.update(self._registry.ids())
@@ -200,7 +198,7 @@ class Worker:
     async def follow(self, run_id: str) -> None:
         """Take over one run, now or as soon as its worker is gone."""
         if not await self.recover(run_id):
-            self._followed.add(run_id)
+            self.runs.followed.add(run_id)
 
     async def start(self, driver: Driver) -> None:
         """Record a new run and begin it, as ``Runs.start``; a step's own needs no room."""
@@ -267,7 +265,7 @@ class Worker:
             return
         async with self._visit:  # a client is a worker for as long as this takes
             try:
-                await self.lease.take(self)
+                await self.lease.take(self.runs)
                 await self.claims.cancel(run_id, reason)
             finally:
                 await self.lease.release()
@@ -305,7 +303,7 @@ class Worker:
             self.claims.unreadable(driver.run_id)
             self._wake.set()  # so that those who wait elsewhere learn it soon
         if not self.runtime.recovers:
-            self._followed.add(driver.run_id)  # there may be no other worker to continue it
+            self.runs.followed.add(driver.run_id)  # there may be no other worker to continue it
 
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""
@@ -347,7 +345,7 @@ class Worker:
             await self.claims.release(0.0)
             await self._take(self.runs.stopped, once=True)
         await self.claims.release(RETRY)
-        await self._take(self._followed)
+        await self._take(self.runs.followed)
         await self._registry.own.tidy(self.runtime.store, self.runtime.clock.monotonic())
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
@@ -375,31 +373,6 @@ class Worker:
                 over = _is_hopeless(run_id, error)
             if over:
                 wanted.discard(run_id)
-
-    # ---- what the lease reports ----------------------------------------------------------
-
-    def on_lost(self) -> None:
-        """Stop every run."""
-        self.runs.on_lost()
-
-    async def on_lapsed(self) -> None:
-        """Stop the runs that others own by now."""
-        await self.runs.on_lapsed()
-
-    def clock_was_set(self, by: float) -> None:
-        """Have every run know that the time of day was set by so many seconds."""
-        for driver in list(self.runs.drivers.values()):
-            driver.clock_was_set(by)
-
-    def deliver(self, messages: Sequence[Message]) -> None:
-        """Hand messages to their runs."""
-        again, self._early = self._early, []
-        for message in (*again, *messages):
-            driver = self.runs.drivers.get(message.run_id)
-            if driver is not None:
-                driver.receive((message,))
-            elif message not in again:
-                self._early.append(message)  # its run is just being taken over: once more, then
 
     # ---- tasks ----------------------------------------------------------------------------
 

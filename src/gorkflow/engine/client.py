@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from gorkflow._text import brief
 from gorkflow.clock import Clock, Times
-from gorkflow.engine import _retention, _schedules, _signals
+from gorkflow.engine import _maintenance, _schedules, _signals
 from gorkflow.engine._admission import Admission
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._executors import Executors
@@ -754,8 +754,8 @@ class Client:
         """
         runtime = self._opened().runtime
         now = runtime.clock.now()
-        query = _retention.ended(before, now=now, workflow_id=workflow_id, status=status)
-        return await _retention.delete(runtime.store, query, self._registry.own.forget)
+        query = _maintenance.ended(before, now=now, workflow_id=workflow_id, status=status)
+        return await _maintenance.delete(runtime.store, query, self._registry.own.forget)
 
     # ---- schedules ------------------------------------------------------------------------
 
