@@ -508,7 +508,7 @@ def test_a_cancel_of_a_run_that_has_to_undo_says_so(invoke: Invoke):
         return asked, again
 
     asked, again = asyncio.run(main())
-    assert asked.stderr == "run r1 is undoing what it did, and ends then\n"
+    assert asked.stderr == "run r1 is undoing its steps, and ends afterwards\n"
     begins = "run r1 is undoing already, so this has no effect (cancelled from the command line)"
     assert again.stderr == f"{begins}\n"
     left = invoke("runs", "cancel", "r1")
@@ -529,8 +529,8 @@ def test_a_cancelled_run_that_nobody_undoes_needs_somebody(invoke: Invoke):
     asyncio.run(main())
     result = invoke("runs", "cancel", "r1", "--store", STORE)
     assert result.stderr == (
-        "run r1 is undoing what it did, and ends then; no worker runs it: gorkflow runs resume r1 "
-        f"TARGET --store {STORE}\n"
+        "run r1 is undoing its steps, and ends afterwards; no worker runs it: "
+        f"gorkflow runs resume r1 TARGET --store {STORE}\n"
     )
 
 

@@ -401,7 +401,7 @@ def test_a_run_that_nobody_undoes_needs_a_worker_and_no_cancel(invoke: Invoke):
     assert "blocked" not in found
     assert found["overdue"][0]["text"].endswith("ago: retries")
     (told,) = found["undoing"]
-    assert told["text"].startswith("1 wait for a worker that undoes what they did, the first for 1")
+    assert told["text"].startswith("1 wait for a worker that undoes their steps, the first for 1")
     assert told["text"].endswith(": left")
     assert "`gorkflow worker TARGET`, or `gorkflow runs resume" in told["advice"]
 

@@ -158,7 +158,7 @@ def test_sigterm_leaves_the_run_to_be_resumed_too(folder: Path, background: bool
     assert done.returncode == 143
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert "Error: terminated; what is done is kept" in done.stderr
+    assert "Error: terminated; completed steps are kept" in done.stderr
     assert done.stderr.endswith("gorkflow runs resume r1 flows.py:patient --store sqlite:a.db\n")
     (folder / "go").touch()
     resumed = gorkflow_in(folder, *done.stderr.splitlines()[-1].split()[1:])

@@ -113,5 +113,5 @@ def test_a_worker_ends(place: Path, by: signal.Signals, code: int):
         process.send_signal(by)
         ended, said = end(process)
     assert ended == code
-    assert "\nstopped; what has not ended is kept" in said
+    assert "\nstopped; unfinished runs are kept" in said
     assert "did not stop when cancelled, abandoned: 'stubborn' (" in said

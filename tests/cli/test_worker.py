@@ -121,7 +121,7 @@ def test_it_takes_what_is_queued_and_stops_when_told(place: Path) -> None:
     assert code == 0
     assert "runs held; stop it with" in said
     assert "run 'a' of 'held' completed" in said
-    assert said.endswith("the next worker continues it\n")
+    assert said.endswith("the next worker continues them\n")
     other = look(place, "b")
     assert (other.status, other.worker_id) == ("pending", None)  # not its workflow: left, and seen
 

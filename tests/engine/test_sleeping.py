@@ -95,7 +95,7 @@ async def test_a_wait_that_times_out_goes_on_with_its_default(tmp_path, kind):
 async def test_a_wait_that_times_out_without_one_fails():
     flow = Workflow("flow", input=int).wait_for(go, timeout=0.02).then(add)
     async with Engine("memory:") as engine:
-        with pytest.raises(RunFailedError, match="did not come within") as caught:
+        with pytest.raises(RunFailedError, match="did not arrive within") as caught:
             await engine.run(flow, 3)
         (failure,) = caught.value.failures
         assert (failure.path, failure.code) == ("go", "timeout")

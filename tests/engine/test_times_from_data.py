@@ -154,7 +154,7 @@ def test_a_wait_times_out_when_the_data_says(options: Any, seconds: float) -> No
     waited = orders.wait_for(approved, default="nobody", **options).then(by)
     assert virtually(waited, order) == ("nobody", pytest.approx(seconds, abs=0.01))
     limit = "by 2" if "until" in options else "within 86400 s"
-    with pytest.raises(RunFailedError, match=f"signal 'approved' did not come {limit}"):
+    with pytest.raises(RunFailedError, match=f"signal 'approved' did not arrive {limit}"):
         virtually(orders.wait_for(approved, **options).then(by), order)
 
 

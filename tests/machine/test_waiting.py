@@ -79,7 +79,7 @@ def test_a_wait_that_times_out_fails_with_an_event_of_its_own():
     drive.at += 5
     failed, finished = drive.fire("ok", "wait")
     assert (failed.failure.code, failed.failure.path) == ("timeout", "ok")
-    assert failed.failure.message == "signal 'go' did not come within 5 s"
+    assert failed.failure.message == "signal 'go' did not arrive within 5 s"
     assert finished.failures == (failed.seq,)
     assert drive.status == "failed"
 

@@ -98,7 +98,7 @@ class _Root(Group):
         "worker": ("_worker", "Run the queued runs of workflows, and those of dead workers."),
         "schedule": ("_schedule", "Start runs by the clock."),
         "graph": ("_check", "Draw a workflow."),
-        "check": ("_check", "Advise what costs time, or loses results, in workflows."),
+        "check": ("_check", "Report code in workflows that costs time or loses results."),
         "db": ("_db", "Look after the store: delete old runs, check, back up."),
         "doctor": ("_doctor", "Report how the store, its workers and its runs are."),
     }

@@ -31,10 +31,8 @@ _Found = list[tuple[Workflow[Any, Any], Advice]]
     ),
 )
 @click.argument("target")
-@click.option("--workflow", metavar="ID", help="Only this one, where TARGET has several.")
-@click.option(
-    "--ignore", multiple=True, metavar="CODE", help="Advice that is not wanted; may be repeated."
-)
+@click.option("--workflow", metavar="ID", help="Only this one, if TARGET has several.")
+@click.option("--ignore", multiple=True, metavar="CODE", help="Leave out this advice; repeatable.")
 @json_option
 @click.pass_context
 def check_command(
@@ -145,7 +143,7 @@ def _total(found: Iterable[tuple[object, Advice]]) -> str:
     ),
 )
 @click.argument("target")
-@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
+@click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
 @click.option(
     "--format", "how", type=click.Choice(["text", "mermaid"]), default="text", show_default=True,
     help="A tree of lines, or a Mermaid flowchart.",

@@ -176,7 +176,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
     if ward.undoing.count:
         yield Finding(
             Level.PROBLEM, "undoing",
-            f"{ward.undoing.count:,} wait for a worker that undoes what they did, the first for "
+            f"{ward.undoing.count:,} wait for a worker that undoes their steps, the first for "
             f"{seconds(ward.undoing.oldest)}: {ward.undoing.named}",
             f"{busy}; {start}, or `gorkflow runs resume RUN_ID TARGET`",
         )  # fmt: skip

@@ -90,7 +90,7 @@ class Wanted:
 )
 @click.argument("target")
 @click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of the workflow.")
-@click.option("--workflow", metavar="ID", help="Which workflow, where TARGET has several.")
+@click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
 @click.option("--run-id", metavar="ID", help="The id of the run.  [default: a fresh one]")
 @click.option(
     "--if-exists", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
@@ -194,7 +194,7 @@ def _taken(error: DuplicateRunError, options: StartOptions) -> str:
 
 _accept_types_option = click.option(
     "--accept-types", is_flag=True,
-    help="Continue though recorded values or types of steps don't fit the code; it is recorded.",
+    help="Continue even if recorded values or types don't fit the code. The run records it.",
 )  # fmt: skip
 
 
@@ -488,7 +488,7 @@ def _what_now(wanted: Wanted, what: str) -> str:
         return what
     target = shlex.quote(wanted.target)
     command = f"gorkflow runs resume {wanted.run_id} {target}{same_store(wanted.store)}"
-    return f"{what}; what is done is kept, continue with\n  {command}"
+    return f"{what}; completed steps are kept, continue with\n  {command}"
 
 
 # ---- the end ----------------------------------------------------------------------------------

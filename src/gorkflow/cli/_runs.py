@@ -420,7 +420,7 @@ def _not_yet(
         why = one_line(before.reason.removeprefix(UNDOING))
         return f"run {run_id} is undoing already, so this has no effect ({why}){go_on}"
     if after is not None and _is_undoing(after):
-        return f"run {run_id} is undoing what it did, and ends then{go_on}"
+        return f"run {run_id} is undoing its steps, and ends afterwards{go_on}"
     if left:
         return f"the cancel of run {run_id} is recorded{go_on}"
     worker = after.worker_id if after is not None else None

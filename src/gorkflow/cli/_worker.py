@@ -177,7 +177,7 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)  # it may fail while we stop
         await engine.aclose(grace=0)
-    say("stopped; what has not ended is kept, and the next worker continues it")
+    say("stopped; unfinished runs are kept, and the next worker continues them")
     return _code(first)
 
 

@@ -139,8 +139,8 @@ def reading(run_id: str) -> Generator[None]:
     except GorkflowError:
         raise
     except Exception as error:
-        logger.debug("run %r makes no sense", run_id, exc_info=True)
+        logger.debug("run %r contradicts itself", run_id, exc_info=True)
         raise StoreCorruptError(
-            f"what is recorded of run {run_id!r} makes no sense ({type(error).__name__}: {error}); "
+            f"the record of run {run_id!r} contradicts itself ({type(error).__name__}: {error}); "
             f"restore it from a backup, or delete it: gorkflow runs delete {run_id} --force"
         ) from error

@@ -48,7 +48,7 @@ class Settings(Struct, kw_only=True):
         """Check them, and the options that steps inherit.
 
         Raises:
-            ValueError: If a number is out of range, or an option is unknown or makes no sense.
+            ValueError: If a number is out of range, or an option is unknown or invalid.
             TypeError: If an argument has the wrong type.
         """
         lease = self.lease

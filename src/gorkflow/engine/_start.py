@@ -302,7 +302,9 @@ def _exclusive(options: StartOptions) -> bool:
     if not isinstance(exclusive, bool):
         raise InputInvalidError(f"exclusive must be True or False, not {brief(exclusive)}")
     if exclusive and options.get("resource_id") is None:
-        raise InputInvalidError("exclusive needs a resource_id: what the run has for itself")
+        raise InputInvalidError(
+            "exclusive needs a resource_id: the thing that the run has for itself"
+        )
     return exclusive
 
 

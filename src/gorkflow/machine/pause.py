@@ -130,7 +130,7 @@ class WaitFrame(Pausing):
 
     def _time_out(self) -> None:
         limit = f"within {self.seconds:g} s" if self.until is None else f"by {_moment(self.until)}"
-        message = f"signal {self.spec.signal!r} did not come {limit}"
+        message = f"signal {self.spec.signal!r} did not arrive {limit}"
         failure = self.failure(FailureCode.TIMEOUT, message)
         failed = self.machine.emit(ev.StepFailed, self.path, 0, failure, None, None)
         self.end(StepStatus.FAILED, failures=(failed.seq,))

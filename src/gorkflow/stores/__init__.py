@@ -51,7 +51,7 @@ def open_store(url: str | PathLike[str]) -> Store:
       or slash to be a path; a ``Path`` is one anyway.
 
     Raises:
-        StoreError: If no store is called that, or an option is unknown or makes no sense.
+        StoreError: If no store is called that, or an option is unknown or invalid.
         TypeError: If it is not a text.
 
     Example:

@@ -78,7 +78,7 @@ class SqliteStore:
         busy_timeout: seconds to wait while another process writes, before that is an error.
 
     Raises:
-        StoreError: If an argument makes no sense.
+        StoreError: If an argument is invalid.
         TypeError: If it is not a path.
     """
 
