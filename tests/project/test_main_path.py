@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tests.project.main_path import PAGE, page, trace
 
-FILES = 43
+FILES = 42
 """At most, of a run of two steps on SQLite."""
-CHANGES = 92
+CHANGES = 84
 """At most, from file to file, of each further step."""
 
 
