@@ -3,6 +3,7 @@
 import pytest
 
 from gorkflow.cli._board import Board
+from gorkflow.errors import HistoryError
 from gorkflow.flow import UndoSpec
 from gorkflow.machine.history import KEPT, read
 from gorkflow.model import StepStatus
@@ -47,6 +48,16 @@ def interrupt_for_good(drive, path):
     for _ in range(11):
         drive.begin(path)
         drive.interrupt(path)
+
+
+def test_a_history_that_stops_before_what_follows_from_it_is_damaged():
+    drive = Drive(step("a"))
+    drive.begin("a")
+    drive.complete("a")
+    assert drive.history[-1].kind == "run_finished"  # follows from the event before it
+    last = len(drive.history)
+    with pytest.raises(HistoryError, match=rf"stops before event {last}; it is damaged"):
+        read("run", drive.tree, drive.history[:-1])
 
 
 # ---- interrupted too often ------------------------------------------------------------------
