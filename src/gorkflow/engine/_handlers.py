@@ -130,9 +130,8 @@ class Handlers:
         """Run steps: call each handler, encode what it returns, and report the outcome."""
         task = asyncio.current_task()
         assert task is not None  # this is one
-        time = self._loop.time
         if not turn.is_over:
-            turn.until = time() + LONGEST
+            turn.until = self._loop.time() + LONGEST
             self._loop.call_soon(self._spread, turn)
         try:
             while (handler := turn.take()) is not None:
@@ -153,7 +152,7 @@ class Handlers:
                     error = caught
                     if handler.means_nothing(caught):
                         raise  # the attempt has no result, and runs again
-                if turn.goes_on(task, time()):
+                if turn.goes_on(task, self._loop.time()):
                     self._open = turn
                 handler.ended(output, error)
                 output = error = None  # its traceback has this frame, which would be a cycle

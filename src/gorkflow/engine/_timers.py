@@ -22,6 +22,8 @@ _TURN = ("", "turn")
 class Timers:
     """Timers by what they are for."""
 
+    __slots__ = ("_by_day", "_clock", "_moved", "_set")
+
     def __init__(self, clock: Times) -> None:
         self._clock = clock
         self._set: dict[tuple[str, str], TimerHandle] = {}

@@ -48,6 +48,9 @@ class Values:
         tree: what the run executes, where there is no definition.
     """
 
+    __slots__ = ("_accepted", "_bytes", "_composed", "_failures", "_lists", "_tree", "definition",
+                 "run_id", "size")  # fmt: skip
+
     def __init__(
         self, run_id: str, definition: Definition | None, tree: WorkflowSpec | None = None
     ) -> None:

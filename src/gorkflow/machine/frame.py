@@ -91,6 +91,8 @@ class Kept(NamedTuple):
 class Timers(dict[tuple[str, str], StartTimer]):
     """By path and key. The earliest is found without a look at all: there may be thousands."""
 
+    __slots__ = ("_by_due",)
+
     def __init__(self) -> None:
         super().__init__()
         self._by_due: list[tuple[float, str, str]] = []  # a heap; also of some that are gone
