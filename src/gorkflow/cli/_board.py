@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from gorkflow import events as ev
 from gorkflow.cli._output import one_line
 from gorkflow.errors import HistoryError
+from gorkflow.events import Ended
 from gorkflow.flow import (
     UNDO,
+    MapSpec,
     NodeSpec,
     PassthroughSpec,
     Place,
@@ -23,7 +25,7 @@ from gorkflow.flow import (
     undo_path,
 )
 from gorkflow.machine.history import KEPT, History, left_by, limits_of
-from gorkflow.model import RunStatus, StepStatus
+from gorkflow.model import Failure, RunStatus, StepStatus
 
 ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
 _FAILS = frozenset({StepStatus.FAILED, StepStatus.RETRYING})
@@ -82,8 +84,8 @@ class Item:
         if self.ended is not None:
             return self.ended
         size = self.tally.total()
-        if size == 0:
-            return StepStatus.COMPLETED  # nothing but a passthrough
+        if size == 0:  # nothing but a passthrough, or maps of nothing
+            return StepStatus.COMPLETED if is_template(self.path) else StepStatus.PENDING
         if self.tally[StepStatus.PENDING] == size:
             return StepStatus.PENDING
         if any(self.tally[status] for status in (*ACTIVE, StepStatus.PENDING)):
@@ -118,12 +120,13 @@ class Board:
         """The items that are one step."""
         self.counted: dict[str, Item] = {}
         """The items that stand for many steps, by template."""
-        self._history: History | None = History(run_id, tree)
+        self._history = History(run_id, tree)
+        self._broken = False
         self.root = Item("", tree.name or tree.id, tree, None)
         self.items: dict[str, Item] = {"": self.root}
         for node in tree.nodes:
             self._add(self.root, "", node)
-        self._expect(Place("", tree).walk(self._history.marks))
+        self._settle("", 0.0)
 
     def _add(self, parent: Item, prefix: str, node: NodeSpec, mark: str = "") -> None:
         if isinstance(node, PassthroughSpec):
@@ -141,100 +144,114 @@ class Board:
             self.counted[path] = item
         return item
 
-    def _expect(self, places: Iterable[Place]) -> None:
-        """Count what may begin; a rerun may have its result already."""
-        assert self._history is not None
-        for path, spec in places:
-            if spec.is_listed and path not in self.items[template_of(path)].stands:
-                status, _ = self._history.stands(path)
-                self._stand(self.items[template_of(path)], path, status)
-
     # ---- feeding it -----------------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> None:
         """Take the next event of the run."""
-        item = self.items.get(template_of(event.path))
-        place = Place(event.path, item.spec) if item is not None and item.spec.mark else None
-        before = self._history.marks(*place) if place and self._history is not None else ()
-        changed = self._changed_by(event)
-        if place is not None and self._history is not None:
-            self._repeat(place, before)
-        if isinstance(event, ev.RunStarted):
-            self.status = RunStatus.RUNNING
-            self.root.began_at = event.at
-        elif isinstance(event, ev.RunFinished):
-            self.status = event.status
-            self.root.ended = StepStatus(event.status.value)
-            self.root.ended_at = event.at
-        elif isinstance(event, ev.UndoStarted) and self._history is not None:
-            self._add_undo(event)
-        for path in changed:
-            other = self.items.get(template_of(path))
-            if other is not None and other.spec.is_listed:
-                self._update(other, path, event)
-            elif other is not None:
-                self._end(other, path, event.at)
-        if item is not None:
-            self._describe(item, event)
-
-    def _repeat(self, place: Place, before: Sequence[str]) -> None:
-        """Count the items of a map, or the next iteration of a loop, in place of what was known."""
-        assert self._history is not None  # it was fed
-        marks = self._history.marks
-        now = marks(*place)
-        latest = self._listed(place, before[-1:])
-        if not any(path in self.items[template_of(path)].stands for path, _ in latest):
-            return  # kept by a rerun that has not come to the map or loop around it
-        if place.spec.mark in before:  # the items were not known
-            for path, _ in latest:
-                self._stand(self.items[template_of(path)], path, None)
-            before = ()
-        self._expect(self._listed(place, now[len(before) :]))
-
-    def _listed(self, place: Place, ends: Sequence[str]) -> list[Place]:
-        """Return the steps, sleeps and waits of some items or iterations."""
-        assert self._history is not None
-        bodies = place.inside(lambda _, __: ends)
-        found = (each for body in bodies for each in body.walk(self._history.marks))
-        return [each for each in found if each.spec.is_listed]
-
-    def _changed_by(self, event: ev.Event) -> Sequence[str]:
-        if self._history is None:
-            return ()
+        if self._broken:
+            return
         try:
-            return self._history.feed(event)
+            changed = self._history.feed(event)
         except HistoryError:  # the run can't continue, and its worker says why
-            self._history = None
-            return ()
+            self._broken = True
+            return
+        if self._history.undoes and UNDO not in self.items:
+            self._add_undo(event.at)
+        if isinstance(event, ev.ResultKept):
+            return  # shown when the run starts: until then, its map or loop may be unknown
+        again = event.path if isinstance(event, ev.Decided) else None
+        for path in dict.fromkeys(changed):
+            self._settle(path, event.at, again)
+        if isinstance(event, ev.BlockDecided) and event.verdict == "failed":
+            self.items[template_of(event.path)].note = one_line(event.reason)
+        self._watch_run(event.at)
 
-    def _update(self, item: Item, path: str, event: ev.Event) -> None:
-        """Show how a step, sleep or wait stands now."""
-        assert self._history is not None  # it named the path
-        if path not in item.stands:
-            return  # kept by a rerun that has not come to the map or loop around it
-        status, reason = self._history.stands(path)
+    def _watch_run(self, at: float) -> None:
+        status, root = self._history.machine.status, self.root
+        if status is RunStatus.RUNNING and root.began_at is None:
+            root.began_at = at
+        if status.terminal and not self.status.terminal:
+            root.ended, root.ended_at = StepStatus(status.value), at
+        self.status = status
+
+    def _settle(self, path: str, at: float, again: str | None = None) -> None:
+        """Show how a node stands now, and all nodes inside.
+
+        Args:
+            path: the node.
+            at: the time of the event that changed it, in seconds since the epoch.
+            again: a loop that was judged. While it is live, only its last iteration is new.
+        """
+        history = self._history
+
+        def marks(path: str, node: NodeSpec) -> Sequence[str]:
+            found = history.marks(path, node)
+            return found[-1:] if path == again and path not in history.ended else found
+
+        item = self.items.get(template_of(path))
+        if item is None:
+            return  # a passthrough
+        stack: list[tuple[Place, Ended | None]] = [(Place(path, item.spec), None)]
+        while stack:
+            place, around = stack.pop()
+            item = self.items.get(template_of(place.path))
+            if item is None:
+                continue
+            if place.spec.is_listed:
+                self._update(item, place.path, around, at)
+                continue
+            around = history.ended.get(place.path, around)
+            self._show_group(item, place, around, at)
+            stack.extend((inner, around) for inner in place.inside(marks))
+
+    def _show_group(self, item: Item, place: Place, ended: Ended | None, at: float) -> None:
+        """Show how a node stands that has others inside."""
+        path, spec = place
+        if isinstance(spec, MapSpec) and path in self._history.done:
+            (template,) = place.inside()  # its items take the place of that
+            for inner in template.walk(self._history.marks):
+                if inner.spec.is_listed:
+                    self._stand(self.items[template_of(inner.path)], inner.path, None)
+        if is_template(item.path):
+            return
+        done, record = self._history.done.get(path), self._history.record(path)
+        if done is not None and done.what == "expanded":
+            item.note = f"{done.choice:,} items"
+        if record.failed is not None:  # its condition, say
+            item.note = _of_failure(record.failed)
+        if ended is not None and item.ended is None:
+            item.ended = ended.status if ended.path == path else left_by(ended)[0]
+            item.ended_at = at
+
+    def _update(self, item: Item, path: str, around: Ended | None, at: float) -> None:
+        """Show how a step, sleep or wait stands."""
+        status, reason = self._history.stands(path, around)
+        record, queued = self._history.record(path), self._history.queued(path)
         self._stand(item, path, status)
         item.queued.pop(path, None)
-        queued = self._history.queued(path)
         if queued is not None:
             item.queued[path] = queued.ready_at
-        if status in ACTIVE and queued is None:
+        elif status in ACTIVE:
             for each in item.around():
-                each.began_at = event.at if each.began_at is None else each.began_at
-        if not item.is_step:
-            return
-        if status.terminal and item.began_at is not None:
-            item.ended_at = event.at
-        if status is StepStatus.RUNNING and item.attempt == 0:
-            item.note = ""
-        elif status not in _FAILS and status is not StepStatus.RUNNING and queued is None:
+                each.began_at = at if each.began_at is None else each.began_at
+        item.attempt = max(item.attempt, record.attempt)
+        if record.failed is not None and (status in _FAILS or status is StepStatus.RUNNING):
+            item.note = _of_failure(record.failed, "" if item.is_step else path)
+        elif item.is_step and status is not StepStatus.RUNNING:
             item.note = "kept" if reason == KEPT else one_line(reason.partition(" until ")[0])
+        if item.is_step and item.began_at is not None:
+            if record.attempt == 1 and record.began_at is not None:
+                item.began_at = record.began_at
+            if status.terminal:
+                item.ended_at = record.finished_at or item.ended_at or at
 
     def _stand(self, item: Item, path: str, status: StepStatus | None) -> None:
-        """Note the status at a path; ``None``: it is not there."""
+        """Put a status in the place of the one before; ``None``: the path is gone."""
         old = item.stands.pop(path, None)
         if status is not None:
             item.stands[path] = status
+        if old is status:
+            return
         if item.is_step:
             if old is not None:
                 del self.by_status[old][path]
@@ -248,54 +265,23 @@ class Board:
             if status is not None:
                 each.tally[status] += 1
 
-    def _end(self, item: Item, path: str, at: float) -> None:
-        """Show that a node has ended, and with it what did not begin inside."""
-        assert self._history is not None  # it named the path
-        ended = self._history.ended.get(path)
-        if ended is None:
-            return
-        if not is_template(item.path):
-            item.ended = ended.status
-            item.ended_at = at
-        if ended.status is StepStatus.COMPLETED:
-            return
-        status, reason = left_by(ended)
-        for each, _ in Place(path, item.spec).walk(self._history.marks):
-            inner = self.items.get(template_of(each))
-            if inner is not None and inner.stands.get(each) is StepStatus.PENDING:
-                self._stand(inner, each, status)
-                if inner.is_step:
-                    inner.note = one_line(reason)
-
-    def _describe(self, item: Item, event: ev.Event) -> None:
-        """Note what only the event says."""
-        if isinstance(event, ev.StepScheduled):
-            item.attempt = max(item.attempt, event.attempt)
-        elif isinstance(event, ev.StepCompleted) and item.is_step and event.attempt == 1:
-            item.began_at = event.began_at
-        elif isinstance(event, ev.Expanded) and item.path == event.path:
-            item.note = f"{event.count:,} items"
-        elif isinstance(event, ev.BlockDecided) and event.verdict == "failed":
-            item.note = one_line(event.reason)
-        elif isinstance(event, ev.StepFailed):
-            failure = event.failure
-            name = failure.type.rpartition(".")[2] or failure.code.value
-            item.attempt = max(item.attempt, event.attempt)
-            item.note = one_line(
-                f"{name if item.path == event.path else event.path}: {failure.message}"
-            )
-
-    def _add_undo(self, event: ev.UndoStarted) -> None:
+    def _add_undo(self, at: float) -> None:
         """Show the steps that the run undoes, in a part of its own."""
         group = self._place(UNDO, "undo", self.root.spec, self.root)
-        for path in event.paths:
+        for path in self._history.undoes:
             place = template_of(path)
             spec = self.items[place].spec
-            at = undo_path(place)
-            if at not in self.items and isinstance(spec, StepSpec) and spec.undo is not None:
-                self._place(at, place, spec.undo.step, group)
-            self._expect([Place(undo_path(path), self.items[at].spec)])
-            self._update(self.items[at], undo_path(path), event)
+            if undo_path(place) not in self.items:
+                assert isinstance(spec, StepSpec)
+                assert spec.undo is not None
+                self._place(undo_path(place), place, spec.undo.step, group)
+            self._settle(undo_path(path), at)
+
+
+def _of_failure(failure: Failure, path: str = "") -> str:
+    """Return a failure in one line, with the path where the line stands for many."""
+    name = path or failure.type.rpartition(".")[2] or failure.code.value
+    return one_line(f"{name}: {failure.message}")
 
 
 # ---- a part of it -----------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class _Attempt(NamedTuple):
     limits: tuple[str, ...]
 
 
-class _Record(Struct, eq=False):
+class Record(Struct, eq=False):
     """The facts that events recorded about one step, sleep or wait."""
 
     attempt: int = 0
@@ -97,6 +97,8 @@ class _Record(Struct, eq=False):
     output: Ref = None
     failure: FailureRef | None = None
     """The latest."""
+    failed: Failure | None = None
+    """The latest failure itself."""
     reason: str = ""
     kept: bool = False
     open: bool = False
@@ -148,6 +150,7 @@ class _Record(Struct, eq=False):
     def _fail(self, event: ev.StepFailed) -> None:
         self.attempt = event.attempt
         self.failure = event.seq
+        self.failed = event.failure
         ended_at = event.ended_at or event.at
         if self.open:
             self._close(ended_at, event.began_at, event.failure)
@@ -194,7 +197,7 @@ class _Record(Struct, eq=False):
         self.attempts = (*self.attempts, ended)
 
 
-_NOTHING = _Record()
+_NOTHING = Record()
 
 
 class History:
@@ -220,7 +223,7 @@ class History:
         self._loops = frozenset(path for path, node in walk(tree) if isinstance(node, LoopSpec))
         self.undoes: tuple[str, ...] = ()
         """The paths of the steps that the run undoes, in the order in which that begins."""
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         self._unread: list[ev.Event] = []
         """Events that are in no record yet: most readers don't ask for these."""
         self._expected: list[ev.Event] = []
@@ -309,13 +312,13 @@ class History:
         number = 1 if before is None or before.choice is None else before.choice + 1
         return Done("looping" if event.choice else "looped", event.seq, number)
 
-    def _record(self, path: str) -> _Record:
+    def record(self, path: str) -> Record:
         """Return what was recorded of a step, sleep or wait."""
         records = self._records
         for event in self._unread:
             record = records.get(event.path)
             if record is None:
-                record = records[event.path] = _Record()
+                record = records[event.path] = Record()
             record.take(event, self.ended.get(event.path))
         self._unread.clear()
         return records.get(path) or _NOTHING
@@ -340,7 +343,7 @@ class History:
             path: where it is.
             around: how the nearest node around it ended that has; ``None``: all are live.
         """
-        record = self._record(path)
+        record = self.record(path)
         if record.kept:
             return COMPLETED, KEPT
         ended = self.ended.get(path)
@@ -392,7 +395,7 @@ class History:
         found: list[StepExecution] = []
         for (path, spec), around in self._steps():
             status, reason = self.stands(path, around)
-            record = self._record(path)
+            record = self.record(path)
             given, made, plain = reader.shown(record.input, record.output)
             step = spec if isinstance(spec, StepSpec) else None
             found.append(
@@ -424,7 +427,7 @@ class History:
         for (path, _), around in self._steps():
             status, reason = self.stands(path, around)
             if status.terminal:
-                record = self._record(path)
+                record = self.record(path)
                 failures = () if record.failure is None else (record.failure,)
                 ended = Ended(path, status, record.output, failures, reason)
                 outcomes[path] = reader.outcome(ended)
@@ -439,7 +442,7 @@ class History:
             if path in self.done or (ended is not None and ended.status is SKIPPED):
                 done += 1
             elif path in self.ended:
-                done += self._record(path).finished_at is not None
+                done += self.record(path).finished_at is not None
         return Progress(done=done, total=total)
 
     def failures(self, reader: Reader) -> tuple[Failure, ...]:
@@ -472,7 +475,7 @@ class History:
 
     def reach(self) -> Reach:
         """Return what the run may still begin."""
-        self._record("")
+        self.record("")
         begun = [path for path, record in self._records.items() if record.scheduled_at is not None]
         left = [path for path in self.undoes if undo_path(path) not in self.ended]
         return Reach(self.machine, begun, left if self.undoes else None)
@@ -544,7 +547,7 @@ def _shown(attempt: _Attempt) -> Attempt:
     )
 
 
-def _open_attempt(record: _Record) -> Iterable[Attempt]:
+def _open_attempt(record: Record) -> Iterable[Attempt]:
     """Yield the attempt that is running, if one is; when it began is known once it has ended."""
     if record.open:
         yield Attempt(
