@@ -7,14 +7,24 @@ import os
 import random
 import zlib
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gorkflow import events as ev
-from gorkflow.flow import LoopSpec, StepSpec, WaitSpec, template_of, walk
+from gorkflow.errors import InputInvalidError
+from gorkflow.flow import (
+    LoopSpec,
+    StepSpec,
+    UndoSpec,
+    WaitSpec,
+    WorkflowSpec,
+    template_of,
+    walk,
+)
 from gorkflow.machine import AskTime, AwaitSignal, Decide, Expand, RunStep, StartTimer, rerun
 from gorkflow.machine.history import marks_of, read
-from gorkflow.machine.rerun import kept
+from gorkflow.machine.rerun import kept, locate
 from gorkflow.model import FailureCode
 from gorkflow.policy import Join, tolerate
 
@@ -221,3 +231,11 @@ def test_the_random_runs_are_not_trivial():
         keep = kept(tree, results_of(original))
         partly += bool(keep) and bool(Play(rng, tree, keep=keep).ran)
     assert partly > 60
+
+
+@pytest.mark.parametrize("name", ["pay~undo", "refund"])
+def test_an_undo_step_is_named_as_one_where_a_rerun_is_asked_to_begin_there(name):
+    undo = UndoSpec(step=StepSpec(id="refund", name="refund"), inputs=1)
+    tree = WorkflowSpec(id="w", nodes=(StepSpec(id="pay", name="pay", undo=undo),))
+    with pytest.raises(InputInvalidError, match="name the step that it undoes: 'pay'"):
+        locate(tree, name)

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
+from math import isfinite
 from typing import Any, ClassVar, TypeVar
 
 import click
 
 from gorkflow import errors
+from gorkflow._text import brief, is_utf8
 from gorkflow.cli._output import CliError, ExitCode, unwritten
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -32,6 +34,31 @@ _STORE_HELP = (
 # ---- commands ---------------------------------------------------------------------------------
 
 
+class _Utf8(click.types.StringParamType):
+    """A text that a store can keep."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text: str = super().convert(value, param, ctx)
+        if not is_utf8(text):
+            self.fail(f"{text!r} is not UTF-8", param, ctx)
+        return text
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds: a float that is neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        found = super().convert(value, param, ctx)
+        if not isfinite(found):
+            self.fail(f"{value!r} is not a number of seconds; write one, as in 30", param, ctx)
+        return found
+
+
+_MAY_BE_FILES = frozenset({"target", "targets", "store", "input_text", "state_text", "payload"})
+"""Parameters that may name a file; its name may have any bytes."""
+
+
 class Command(click.Command):
     """A command whose help ends with examples. Its help may meet a full disk, too.
 
@@ -45,6 +72,9 @@ class Command(click.Command):
             more["help"] = _doc_in_source(callback)
         super().__init__(*args, **more)
         self._example = example
+        for param in self.params:
+            if param.type is click.STRING and param.name not in _MAY_BE_FILES:
+                param.type = _Utf8()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; ``--help`` and ``--version`` are answered here.
@@ -244,12 +274,17 @@ def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
     Raises:
         BadParameter: If it is not a number and a unit.
     """
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", given)
+    found = re.fullmatch(r"([0-9]+)([smhdw])", given)
     if found is None:
         raise click.BadParameter(
             f"{given!r} is not a length of time; write a number and s, m, h, d or w: 30d"
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except (OverflowError, ValueError):
+        raise click.BadParameter(
+            f"{brief(given)} is too long a time; write 36500d or less"
+        ) from None
 
 
 # ---- the root ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -123,8 +124,14 @@ def check_command(ctx: click.Context, *, store: str | None, as_json: bool) -> No
     ctx.exit(show_findings(found, store, as_json=as_json, runs=runs))
 
 
+def _read_file(_: click.Context, __: click.Parameter, given: str) -> str:
+    if not given or Path(given).is_dir():
+        raise click.BadParameter(f"{given!r} is not a file; name a new file for the copy")
+    return given
+
+
 @db_command.command("backup", example=("gorkflow db backup /backups/runs-monday.db",))
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(), callback=_read_file)
 @store_option
 def backup_command(*, path: str, store: str | None) -> None:
     """Copy the store into a new file, while other processes use it.

@@ -428,6 +428,8 @@ def _read(text: str, option: str = "--input") -> bytes:
         return _bare(Path(text[1:]).read_bytes())
     except FileNotFoundError:
         raise CliError(f"{option} {text}: there is no file {text[1:]!r}") from None
+    except IsADirectoryError:
+        raise CliError(f"{option} {text}: name a file after the @, not a folder") from None
     except (OSError, ValueError) as error:
         raise CliError(f"{option} {text}: {error}") from None
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from gorkflow.cli._app import CONTEXT, Command, store_option
+from gorkflow.cli._app import CONTEXT, Command, Seconds, store_option
 from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._target import Target, load, naming_source
@@ -59,11 +59,11 @@ class Wanted:
     help="Attempts at a time.  [default: no limit]",
 )  # fmt: skip
 @click.option(
-    "--lease", type=click.FloatRange(1.0), default=30.0, show_default=True, metavar="SECONDS",
+    "--lease", type=Seconds(1.0), default=30.0, show_default=True, metavar="SECONDS",
     help="How long a worker that went silent keeps its runs.",
 )  # fmt: skip
 @click.option(
-    "--grace", type=click.FloatRange(0.0), default=30.0, show_default=True, metavar="SECONDS",
+    "--grace", type=Seconds(0.0), default=30.0, show_default=True, metavar="SECONDS",
     help="Time for running steps once a signal stops the worker.",
 )  # fmt: skip
 @store_option

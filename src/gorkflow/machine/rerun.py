@@ -27,11 +27,13 @@ from gorkflow.flow import (
     LoopSpec,
     NodeSpec,
     Place,
+    StepSpec,
     WorkflowSpec,
     id_at,
     is_template,
     iteration_mark,
     template_of,
+    undone_path,
     walk,
 )
 from gorkflow.machine.history import Done, History, marks_of
@@ -198,10 +200,26 @@ def locate(tree: WorkflowSpec, name: str, done: Mapping[str, Result] | None = No
         raise InputInvalidError(
             f"{name!r} stands at several places of workflow {tree.id!r}; give the path: {listed}"
         )
+    raise InputInvalidError(_nowhere(tree, name, paths, ids))
+
+
+def _nowhere(tree: WorkflowSpec, name: str, paths: list[str], ids: list[str]) -> str:
+    """Return why a rerun can't begin at a name that no node has, and what to write instead."""
+    undoes = (
+        path
+        for path, node in walk(tree)
+        if isinstance(node, StepSpec) and node.undo is not None and node.undo.step.id == name
+    )
+    undone = undone_path(name) or next(undoes, "")
+    if template_of(undone) in paths:
+        return (
+            f"{name!r} is an undo step, and a rerun can't begin there; name the step that it "
+            f"undoes: {undone!r}"
+        )
     import difflib  # only needed here
 
     close = difflib.get_close_matches(name, {*paths, *ids}, 3)
     shown = " or ".join(map(repr, close))
     more = ", …" if len(paths) > _LISTED else ""
     hint = f"did you mean {shown}?" if close else f"it has {', '.join(paths[:_LISTED])}{more}"
-    raise InputInvalidError(f"workflow {tree.id!r} has no step {name!r}; {hint}")
+    return f"workflow {tree.id!r} has no step {name!r}; {hint}"
