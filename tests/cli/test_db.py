@@ -85,7 +85,7 @@ def test_prune_deletes_what_is_old_enough(invoke: Invoke):
     assert listed(invoke) == []
 
 
-@pytest.mark.parametrize("age", ["", "7", "d", "1y", "-1d", "1.5d", "9999999d"])
+@pytest.mark.parametrize("age", ["", "7", "d", "1y", "-1d", "1.5d"])
 def test_an_age_needs_a_number_and_a_unit(invoke: Invoke, age: str):
     result = invoke("db", "prune", "--older-than", age)
     assert result.exit_code == 2
