@@ -39,7 +39,7 @@ def run_checkout(invoke: Invoke, run_id: str, *options: str, order: str = '{"id"
         ("hello", "A text needs its own quotes"),
         ("flows.py", "To read it from the file: --input @flows.py"),
         ("@nope.json", "there is no file 'nope.json'"),
-        ("@.", "Is a directory"),
+        ("@.", "name a file after the @, not a folder"),
         ("[" * 200_000, "--input does not fit Order"),
         ('{"id": NaN}', "--input does not fit Order"),
         ("-", "--input does not fit Order: Invalid JSON"),
