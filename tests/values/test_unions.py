@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType
 from gorkflow.codec import codec_of
 from gorkflow.errors import StepValueError
 from gorkflow.values.kind import Kind, TooAmbiguous, Writing
+from tests.values import classes as c
 from tests.values.exact import difference, shown
 
 
@@ -157,3 +158,18 @@ def test_a_long_list_of_items_that_fit_a_later_member_passes():
     annotation = list[list[int] | list[float] | list[bytes] | list[str]]
     value = [["a"] for _ in range(200_000)]
     assert codec_of(annotation).decode(codec_of(annotation).encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (tuple[c.Color, ...] | tuple[None, int], (None, 0)),
+        (tuple[c.Color, ...] | tuple[bool, int], (True, 0)),
+        (c.Names | None | dict[bytes, None], {b"": None}),
+        (c.Names | None | dict[tuple[int], None], {(1,): None}),
+    ],
+    ids=str,
+)
+def test_a_record_of_another_member_is_not_a_damaged_one(annotation: Any, value: Any):
+    codec = codec_of(annotation)
+    assert codec.decode(codec.encode(value)) == value

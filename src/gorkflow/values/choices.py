@@ -77,7 +77,8 @@ class Enumeration(Kind):
 
     def load(self, record: Any, reading: Reading) -> Any:
         label = label_of(record)
-        if FREE.reads(label) or label.endswith("()") or VALUE not in record:
+        is_class = type(record) is dict and VALUE in record
+        if not is_class or FREE.reads(label) or label.endswith("()"):
             raise Misfit(f"expected {label_of_class(self.cls)}, not {named(record)}")
         inner = record[VALUE]
         check_name(record, self.labels, reading)

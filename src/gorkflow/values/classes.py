@@ -357,9 +357,11 @@ class Typed(Fields):
     def load(self, record: Any, reading: Reading) -> Any:
         if type(record) is not dict:
             raise Misfit(f"expected dict, not {named(record)}")
-        found = dict(inner_of(record, "dict")) if MARK in record else record
+        pairs: Any = inner_of(record, "dict") if MARK in record else record.items()
         held: dict[str, Any] = {}
-        for name, item in found.items():
+        for name, item in pairs:
+            if type(name) is not str:
+                raise Misfit(f"expected str, not {named(name)}").under(step_of(name))
             if name in self._kinds:
                 held[name] = at(step_of(name), self._kinds[name].load, item, reading)
             else:
