@@ -180,7 +180,7 @@ class Handlers:
 
 
 def _variables() -> object:
-    """Return the map of context variables of the task at hand. To set one makes a new map.
+    """Return the map of context variables of the current task. To set one makes a new map.
 
     Maps are compared by identity: ``==`` of values is code of the program, and two equal dicts may
     belong to two steps.
