@@ -247,7 +247,14 @@ def traceback_option(command: _Command) -> _Command:
     )(command)
 
 
-def read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+def tags_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - as click has it
+    """Add ``--tag``, which may be repeated."""
+    return click.option(
+        "--tag", "tags", multiple=True, callback=_read_tags, metavar="NAME=VALUE", help=help
+    )
+
+
+def _read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """Return what ``--tag`` was given.
 
     Raises:

@@ -20,8 +20,8 @@ from gorkflow.cli._app import (
     CONTEXT,
     Command,
     json_option,
-    read_tags,
     store_option,
+    tags_option,
     traceback_option,
 )
 from gorkflow.cli._board import Board
@@ -96,9 +96,7 @@ class Wanted:
     "--if-exists", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
     help="For an id that is taken: fail, or follow the run that has it.",
 )  # fmt: skip
-@click.option(
-    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="To find it by."
-)
+@tags_option("To find it by.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
 @click.option(
     "--resource", metavar="ID", help="The id of the thing that the run is about, to find it by."
@@ -249,10 +247,7 @@ def resume_command(
 )  # fmt: skip
 @click.option("--run-id", "new_run_id", metavar="ID", help="The id of the new run.")
 @_accept_types_option
-@click.option(
-    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE",
-    help="Added to the tags of the run that is repeated.",
-)  # fmt: skip
+@tags_option("Added to the tags of the run that is repeated.")
 @store_option
 @json_option
 @traceback_option

@@ -18,8 +18,8 @@ from gorkflow.cli._app import (
     Group,
     group_store_option,
     json_option,
-    read_tags,
     store_option,
+    tags_option,
     traceback_option,
 )
 from gorkflow.cli._db import counted, maintainable
@@ -77,14 +77,7 @@ for _other in (_run.resume_command, _run.rerun_command, diff_command):
     "--status", multiple=True, type=click.Choice(STATUSES), help="Only such runs; repeatable."
 )
 @click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    callback=read_tags,
-    metavar="NAME=VALUE",
-    help="Only with this tag.",
-)
+@tags_option("Only with this tag.")
 @click.option("--resource", metavar="ID", help="Only runs about this, as `run --resource` said.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."

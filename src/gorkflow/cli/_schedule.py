@@ -17,8 +17,8 @@ from gorkflow.cli._app import (
     group_store_option,
     json_option,
     read_age,
-    read_tags,
     store_option,
+    tags_option,
 )
 from gorkflow.cli._output import CliError, json_text, put, say, stdout_is_ours, table
 from gorkflow.cli._target import (
@@ -84,14 +84,7 @@ def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> ti
 )  # fmt: skip
 @click.option("--id", "schedule_id", metavar="ID", help="[default: the workflow's]")
 @click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    callback=read_tags,
-    metavar="NAME=VALUE",
-    help="A tag of each run.",
-)
+@tags_option("A tag of each run.")
 @store_option
 @json_option
 def add_command(
