@@ -4,6 +4,7 @@ No validator, ``__init__``, ``__post_init__`` or default runs for a field that w
 what was good when it was made can't fail later, and nothing is changed twice.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
