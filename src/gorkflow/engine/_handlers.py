@@ -12,6 +12,7 @@ import asyncio
 from contextvars import Context, copy_context
 from gc import get_referents
 from math import inf
+from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import getweakrefcount
@@ -54,14 +55,14 @@ class Handler(Caller, Protocol):
 class _Turn:
     """A turn of the event loop, as one task uses it: over as soon as a handler suspends."""
 
-    __slots__ = ("_handlers", "_marks", "_taken", "_variables", "is_over", "until")
+    __slots__ = ("_context", "_handlers", "_marks", "_taken", "is_over", "until")
 
     def __init__(self, handler: Handler, *, is_over: bool = False) -> None:
         self._handlers: list[Handler | None] = [handler]
         self._taken = 0
         self.until = inf  # by the loop's time
         self.is_over = is_over
-        self._variables: object = None
+        self._context: Context | None = None
         self._marks: tuple[int, ...] = ()
 
     def add(self, handler: Handler) -> None:
@@ -89,14 +90,14 @@ class _Turn:
     def mark(self, task: asyncio.Task[Any]) -> None:
         """Remember how the task is before a handler is called."""
         if not self.is_over:
-            self._variables = _variables()
+            self._context = copy_context()
             self._marks = self._marks or _marks(task)  # between two handlers, they stay
 
     def goes_on(self, task: asyncio.Task[Any], now: float) -> bool:
         """Return whether the task may call another handler: the last one left nothing in it."""
         if self.is_over or self._taken > MOST or now >= self.until:
             return False
-        return _variables() is self._variables and _marks(task) == self._marks
+        return _marks(task) == self._marks and _has_variables_of(self._context)
 
 
 class Handlers:
@@ -179,13 +180,17 @@ class Handlers:
             self._make_task(left)
 
 
-def _variables() -> object:
-    """Return the map of context variables of the current task. To set one makes a new map.
+def _has_variables_of(before: Context | None) -> bool:
+    """Return whether the context variables are those of a context.
 
-    Maps are compared by identity: ``==`` of values is code of the program, and two equal dicts may
-    belong to two steps.
+    Values count by identity: ``==`` is code of the program, and two equal dicts may belong to two
+    steps.
     """
-    return get_referents(copy_context())[0]  # there is one: ``enter`` sets a variable
+    now = copy_context()
+    if before is None or all(map(is_, get_referents(now), get_referents(before))):
+        return before is not None  # both refer to one map, and to set a variable makes a new one
+    same = (before.get(variable, before) is value for variable, value in now.items())
+    return len(now) == len(before) and all(same)
 
 
 def _marks(task: asyncio.Task[Any]) -> tuple[int, ...]:
