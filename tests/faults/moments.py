@@ -176,11 +176,11 @@ def _crash_at(number: int, where: str) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def crashing(self: Any, work: Callable[[Any], T], *judge: Any) -> T:
+    def crashing(self: Any, work: Callable[[Any], T], **options: Any) -> T:
         nonlocal count
         count += 1
         if count != number:
-            return write(self, work, *judge)
+            return write(self, work, **options)
         if where == "before":
             die()
 
@@ -190,7 +190,7 @@ def _crash_at(number: int, where: str) -> None:
                 die()
             return result
 
-        result = write(self, then_die, *judge)
+        result = write(self, then_die, **options)
         die()
         return result
 

@@ -12,6 +12,7 @@ import resource
 import signal
 import sqlite3
 import stat
+import threading
 import time
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -601,17 +602,18 @@ def test_a_lone_writer_whose_connection_broke_gets_another(path):
     with_store(path, test)
 
 
-def test_what_interrupts_a_lone_writer_is_raised_and_leaves_the_file_free(path):
+@pytest.mark.parametrize("error", [SystemExit(143), TimeoutError("143")])
+def test_what_interrupts_a_lone_writer_is_raised_and_leaves_the_file_free(path, error):
     async def test(store):
         await has_tidied_up(store)
 
         def interrupted(writer):
             store._home.writer.run(lambda writer: None)  # as a signal handler might
             writer._begin()
-            raise SystemExit(143)
+            raise error
 
-        with pytest.raises(SystemExit, match="143"):
-            store._home.writer.run(nothing, here=interrupted)
+        with pytest.raises(type(error), match="143"):
+            await store._home.writer.run(nothing, here=interrupted)
         with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
         assert await store.write([new_run()], block=True) == [OK]
@@ -725,6 +727,19 @@ def test_a_program_that_keeps_the_file_locked_is_a_typed_error(path):
         assert await store.write([new_run()]) == [OK]
 
     with_store(path, test, busy_timeout=0.1)
+
+
+def test_a_new_file_waits_for_a_program_that_keeps_it_locked(path):
+    async def test():
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            release = threading.Timer(0.2, other.execute, ("ROLLBACK",))
+            release.start()
+            async with opened(path) as store:
+                assert await store.write([new_run()]) == [OK]
+            release.join()
+
+    asyncio.run(test())
 
 
 def test_a_process_that_keeps_the_turn_is_a_typed_error(path):

@@ -53,7 +53,7 @@ class Evaluation(Call):
         self._asked = ""
         self._cancelled = False
         self._running = self.loop.create_task(self._run(), context=context_of(self))
-        self.task = self._running
+        self.task: asyncio.Task[None] | None = self._running
 
     @property
     def is_over(self) -> bool:

@@ -115,9 +115,11 @@ class Functions:
         future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         try:
             self._threads.submit(lambda: self._run(function, context, future))
-        except Exception as why:
+        except BaseException as why:
             self._room.release()
-            raise NoThreadError(str(why)) from why
+            if isinstance(why, RuntimeError | MemoryError):
+                raise NoThreadError(str(why)) from why
+            raise
         try:
             value, error = await future
         finally:

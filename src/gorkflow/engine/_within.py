@@ -171,7 +171,7 @@ def check_own(run_id: str, store: Store) -> None:
     if caller is None or caller.task is not asyncio.current_task():
         return
     first = caller
-    while caller is not None:
+    while True:
         if caller.run_id == run_id and _is_same(caller.store, store):
             why = "it is part of that run"
             if caller is not first:

@@ -303,6 +303,8 @@ class History:
                 self.undoes = event.paths
                 for path in event.paths:
                     self.done.pop(path, None)
+            case _:
+                pass
         return None
 
     def _decided(self, event: ev.Decided) -> Done:

@@ -284,7 +284,8 @@ def binding(cls: Any, args: tuple[Any, ...], bound: Bound) -> Bound:
 def scopes(cls: Any, bound: Bound) -> dict[Any, Bound]:
     """Return what type variables stand for in a class and in each of its bases."""
     found: dict[Any, Bound] = {cls: bound}
-    for base in vars(cls).get("__orig_bases__", cls.__bases__):
+    attributes: dict[str, Any] = {**vars(cls)}
+    for base in attributes.get("__orig_bases__", cls.__bases__):
         origin: Any = get_origin(base) or base
         if isinstance(origin, type) and origin not in {object, typing.Generic}:
             for each, inner in scopes(origin, binding(origin, get_args(base), bound)).items():

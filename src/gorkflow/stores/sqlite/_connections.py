@@ -202,7 +202,12 @@ class Writer:
         self._inode = _inode(self._settings.path)
         self._db = self._settings.connect()
         try:
-            (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
+            if mode != "wal":
+                # To change the mode, SQLite waits for no other program: so wait before.
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("ROLLBACK")
+                (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreUnavailableError(
                     f"the store {self._path!r} is on a disk that can't share memory between "

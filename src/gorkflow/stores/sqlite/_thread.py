@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from gorkflow.errors import StoreError
+from gorkflow.errors import GorkflowError, StoreError
 
 _logger = logging.getLogger("gorkflow.store")
 _PATIENCE = 5.0
@@ -84,10 +85,13 @@ class Worker(Generic[R]):
                 result = work(self._resource)
             except WouldWait:
                 return False
+            except (GorkflowError, sqlite3.Error) as caught:
+                _settle(future, None, caught)
             except Exception as caught:  # noqa: BLE001 - whatever it is, the caller gets it
+                self._drop()  # a signal handler may have raised it, anywhere
                 _settle(future, None, caught)
             except BaseException:
-                self._drop()  # it may have been interrupted anywhere
+                self._drop()  # as above
                 raise
             else:
                 _settle(future, result, None)
