@@ -142,7 +142,9 @@ def test_a_function_may_return_a_workflow_or_an_engine(invoke: Invoke):
     for target in ("makers.py:direct", "flows.py:make_engine"):
         ran = invoke("run", target, "--workflow", "checkout", "--input", '{"id": 7}')
         assert (ran.exit_code, ran.stdout) == (0, '{"text": "ok", "cents": 700}\n')
-    assert "a function without arguments that returns one" in " ".join(invoke("run", "-h").stdout.split())
+    assert "a function without arguments that returns one" in " ".join(
+        invoke("run", "-h").stdout.split()
+    )
 
 
 def test_a_workflow_is_chosen_by_its_id(invoke: Invoke):
