@@ -75,7 +75,9 @@ def entries(door: str) -> list[Entry]:
 
 
 def _entry(name: str, module: ModuleType, value: object) -> Entry:
-    home = sys.modules.get(getattr(value, "__module__", "") or "", module)
+    home = module
+    if name not in _written(module):  # it comes from another one
+        home = sys.modules.get(getattr(value, "__module__", "") or "", module)
     written = _written(home)
     if name not in written:  # a value that does not know its module
         homes = [it for key, it in sys.modules.items() if key.startswith("gorkflow")]
