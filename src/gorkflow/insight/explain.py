@@ -1,0 +1,438 @@
+"""The explanation of a run: where its time went, and which branch held a block back.
+
+Pure functions over a history. The *critical path* is the chain of waits and work that ended last:
+shorten another part, and the run takes as long as before. It covers the run from its start to its
+end, so its parts add up to the duration. For the method, see J. E. Kelley and M. R. Walker,
+"Critical-Path Planning and Scheduling" (1959).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from gorkflow import events as ev
+from gorkflow.flow import (
+    BlockSpec,
+    ChoiceSpec,
+    LoopSpec,
+    PauseSpec,
+    Place,
+    StepSpec,
+    WorkflowSpec,
+    undo_path,
+)
+from gorkflow.machine.history import History
+from gorkflow.model import RunStatus, StepStatus
+
+_GOES_ON = (StepStatus.COMPLETED, StepStatus.SKIPPED)
+
+
+class Phase(StrEnum):
+    """A kind of time in the life of a run.
+
+    Example:
+        >>> from gorkflow.insight.explain import Phase
+        >>> Phase("back-off").value
+        'back-off'
+    """
+
+    RUNNING = "running"
+    """A handler ran."""
+    QUEUED = "queued"
+    """A step waited for a slot of the engine."""
+    LIMIT = "limit"
+    """A step waited for its named limits."""
+    BACK_OFF = "back-off"
+    """A step waited for its next attempt."""
+    WAITING = "waiting"
+    """A sleep, or a wait for a signal."""
+    INTERRUPTED = "interrupted"
+    """An attempt whose process died, up to when a worker took the run over."""
+    ENGINE = "engine"
+    """The engine decided, recorded and started; conditions count here, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time that one node spent in one way. Times are seconds since the run began."""
+
+    path: str
+    phase: Phase
+    began: float
+    ended: float
+    attempt: int = 0
+    """The attempt of a step, from 1; 0 where there is none."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A branch of a block. Times are seconds since the run began."""
+
+    path: str
+    status: StepStatus
+    began: float
+    ended: float
+    work: float
+    """Seconds that its handlers ran."""
+    slack: float | None
+    """Seconds by which it could have ended later, with the block as long as it was; ``None``: it
+    was cancelled before it showed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A parallel block or map that ran. Times are seconds since the run began."""
+
+    path: str
+    kind: str
+    join: str
+    began: float
+    ended: float
+    branches: tuple[Branch, ...]
+    """Those that began, in declared order."""
+    critical: str
+    """The path of the branch that held it back; empty: none began."""
+    lead: float
+    """Seconds by which that branch ended after all others."""
+    efficiency: float
+    """The work of the branches by what as many could have done in that time, from 0 to 1."""
+    time: Mapping[Phase, float]
+    """The seconds along its critical path, by phase. They add up to its duration."""
+
+    @property
+    def seconds(self) -> float:
+        """Its duration."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The account of one run's time."""
+
+    run_id: str
+    workflow_id: str
+    status: RunStatus
+    seconds: float
+    """The duration of the run from its start to its end, or until now."""
+    critical: tuple[Span, ...]
+    """The critical path. Its spans follow each other without gaps."""
+    time: Mapping[Phase, float] = field(default_factory=dict[Phase, float])
+    """The seconds along the critical path, by phase. They add up to the duration."""
+    blocks: tuple[Block, ...] = ()
+    """The blocks that began, in declared order."""
+
+
+def explain(
+    run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], *, now: float | None = None
+) -> Explanation:
+    """Return where the time of a run went.
+
+    Args:
+        run_id: The run.
+        tree: The flow tree that it executes.
+        events: All its events, in order.
+        now: For a run that has not ended: the time up to which it is explained, in seconds since
+            the epoch; by default that of its latest event.
+
+    Raises:
+        HistoryError: If the events contradict the tree, or each other.
+    """
+    return _Account(run_id, tree, events, now).explanation()
+
+
+class _Part(NamedTuple):
+    """A node's critical path, and the seconds that the handlers inside ran."""
+
+    spans: list[Span]
+    work: float
+
+
+class _Account:
+    """Walks over the tree, with the times at which its nodes ended."""
+
+    def __init__(
+        self, run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], now: float | None
+    ) -> None:
+        self.history = history = History(run_id, tree)
+        self.blocks: list[Block] = []
+        self.times: list[float] = []
+        """When each event was recorded, on a clock that is never set."""
+        self.start: float | None = None
+        self.undoing: float | None = None
+        for event in events:
+            history.feed(event)
+            self.times.append(history.passed)
+            if isinstance(event, ev.RunStarted):
+                self.start = history.passed
+            elif isinstance(event, ev.UndoStarted):
+                self.undoing = history.passed
+        self.until = history.passed
+        if now is not None and not history.machine.status.terminal:
+            self.until = max(self.until, history.machine.passed(now))
+
+    def explanation(self) -> Explanation:
+        machine = self.history.machine
+        root = Place("", self.history.tree)
+        spans: list[Span] = []
+        if self.start is not None:
+            end = self.until if self.undoing is None else self.undoing
+            spans += self.node(root, self.start, end).spans
+            spans += self._undo(end)
+        start = self.until if self.start is None else self.start
+        moved = [_moved(span, -start) for span in spans]
+        return Explanation(
+            run_id=machine.run_id,
+            workflow_id=root.spec.id,
+            status=machine.status,
+            seconds=self.until - start,
+            critical=tuple(moved),
+            time=by_phase(moved),
+            blocks=tuple(_block_moved(block, -start) for block in reversed(self.blocks)),
+        )
+
+    def _undo(self, began: float) -> list[Span]:
+        """Return the spans of the steps that the run undid, one after another."""
+        spans: list[Span] = []
+        for path in self.history.undoes if self.undoing is not None else ():
+            place = undo_path(path)
+            ended = self._end(place)
+            spans += self._step(place, began, ended)
+            began = ended
+        return _tiled(spans, self.undoing or began, self.until, "")
+
+    # ---- nodes ----------------------------------------------------------------------------
+
+    def _end(self, path: str) -> float:
+        return self.history.ended_at.get(path, self.until)
+
+    def node(self, place: Place, began: float, ended: float) -> _Part:
+        """Return the critical path of a node. Its spans cover the time from its start to its end.
+
+        Args:
+            place: the node; it began.
+            began: when, on the clock that is never set.
+            ended: when it ended, or now.
+        """
+        path, spec = place
+        if isinstance(spec, StepSpec):
+            spans = self._step(path, began, ended)
+            return _Part(spans, sum(s.seconds for s in spans if s.phase is Phase.RUNNING))
+        if isinstance(spec, PauseSpec):
+            record = self.history.record(path)
+            since = began if record is None or record.began_at is None else record.began_at
+            waits = [Span(path, Phase.WAITING, since, ended)]
+            return _Part(_tiled(waits, began, ended, path), 0.0)
+        if isinstance(spec, BlockSpec):
+            return self._block(place, spec, began, ended)
+        return self._sequence(place, self._in_turn(place), began, ended)
+
+    def _step(self, path: str, began: float, ended: float) -> list[Span]:
+        spans: list[Span] = []
+        record = self.history.record(path)
+        before = began
+        for each in () if record is None else record.attempts:
+            if spans:
+                spans.append(Span(path, Phase.BACK_OFF, before, each.ready_at, each.number))
+            waits = Phase.LIMIT if each.limits else Phase.QUEUED
+            if each.began_at is None:
+                lost = Phase.RUNNING if each.failure else Phase.INTERRUPTED
+                spans.append(Span(path, lost, each.ready_at, each.ended_at, each.number))
+            else:
+                spans.append(Span(path, waits, each.ready_at, each.began_at, each.number))
+                spans.append(Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number))
+            before = each.ended_at
+        if record is not None and record.open and record.attempt_at is not None:
+            number = record.attempt
+            waits = Phase.LIMIT if record.limits else Phase.QUEUED
+            spans.append(Span(path, waits, record.ready_at, record.attempt_at, number))
+            spans.append(Span(path, Phase.RUNNING, record.attempt_at, self.until, number))
+        return _tiled(spans, began, ended, path)
+
+    def _in_turn(self, place: Place) -> Iterable[Place]:
+        """Yield the nodes inside that may have begun, in the order in which they did."""
+        path, spec = place
+        inside = place.inside(self.history.marks)
+        if isinstance(spec, ChoiceSpec):
+            done = self.history.done.get(path)
+            chosen = None if done is None else done.choice
+            inside = [] if chosen is None else inside[chosen : chosen + 1]
+        return inside
+
+    def _sequence(
+        self, place: Place, inside: Iterable[Place], began: float, ended: float
+    ) -> _Part:
+        spans: list[Span] = []
+        work = 0.0
+        at = self._asked(place, began)
+        for child in inside:
+            over = self.history.ended.get(child.path)
+            if over is None and ended < self.until:
+                break
+            part = self.node(child, at, min(ended, self._end(child.path)))
+            spans += part.spans
+            work += part.work
+            at = self._end(child.path)
+            if over is None or over.status not in _GOES_ON:
+                break
+        return _Part(_tiled(spans, began, ended, place.path), work)
+
+    def _asked(self, place: Place, began: float) -> float:
+        """Return when the function of a choice or map answered; it is asked at the start."""
+        done = None if isinstance(place.spec, LoopSpec) else self.history.done.get(place.path)
+        return began if done is None else max(began, self.times[done.seq - 1])
+
+    # ---- blocks ---------------------------------------------------------------------------
+
+    def _block(self, place: Place, spec: BlockSpec, began: float, ended: float) -> _Part:
+        opened = min(ended, self._asked(place, began))
+        lanes, order = self._begun(place, spec, opened)
+        parts = {each.place.path: self.node(each.place, each.began, each.ended) for each in order}
+        work = sum(part.work for part in parts.values())
+        chain = _chain(order)
+        spans = [span for each in reversed(chain) for span in parts[each.place.path].spans]
+        spans = _tiled(spans, began, ended, place.path)
+        slack = _slacks(order, lanes, ended)
+        branches = {
+            each.place.path: Branch(
+                path=each.place.path,
+                status=each.status,
+                began=each.began,
+                ended=each.ended,
+                work=parts[each.place.path].work,
+                slack=None if each.was_cut else max(0.0, slack[each.place.path]),
+            )
+            for each in order
+        }
+        others = [each.ended for each in order if each is not chain[0] and not each.was_cut]
+        capacity = min(lanes, len(order)) * (ended - began)
+        self.blocks.append(
+            Block(
+                path=place.path,
+                kind=spec.noun or spec.kind,
+                join=str(spec.join),
+                began=began,
+                ended=ended,
+                branches=tuple(branches[p] for p, _ in place.inside(self.history.marks) if p in branches),
+                critical=chain[0].place.path if chain else "",
+                lead=chain[0].ended - max(others, default=opened) if chain else 0.0,
+                efficiency=min(1.0, work / capacity) if capacity else 1.0,
+                time=by_phase(spans),
+            )
+        )
+        return _Part(spans, work)
+
+    def _begun(self, place: Place, spec: BlockSpec, opened: float) -> tuple[int, list[_Lane]]:
+        """Return how many branches can be live, and those that began, in that order."""
+        history = self.history
+        live = not history.machine.status.terminal and place.path not in history.ended
+        found: list[_Lane] = []
+        for child in place.inside(history.marks):
+            over = history.ended.get(child.path)
+            if over is None and not live:
+                continue
+            status = StepStatus.RUNNING if over is None else over.status
+            if (over is None or status is StepStatus.CANCELLED) and not self._has_begun(child):
+                continue
+            found.append(_Lane(child, status, opened, self._end(child.path)))
+        lanes = spec.max_concurrency or len(found) or 1
+        if lanes >= len(found):
+            return lanes, found
+        # The machine starts branches without work first, then the others as places become free.
+        found.sort(key=lambda each: each.ended > opened)
+        ends = sorted(each.ended for each in found)
+        late = zip(found[lanes:], ends, strict=False)
+        return lanes, [*found[:lanes], *(each._replace(began=end) for each, end in late)]
+
+    def _has_begun(self, place: Place) -> bool:
+        return any(self.history.record(path) is not None for path, _ in place.walk(self.history.marks))
+
+
+class _Lane(NamedTuple):
+    """A branch that began."""
+
+    place: Place
+    status: StepStatus
+    began: float
+    ended: float
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether it was stopped before its time."""
+        return self.status is StepStatus.CANCELLED
+
+
+def _chain(order: Sequence[_Lane]) -> list[_Lane]:
+    """Return the branch that ended last, the one in whose place it began, and so on, back."""
+    if not order:
+        return []
+    ending: dict[float, _Lane] = {}
+    for each in order:
+        rival = ending.get(each.ended, each)
+        ending[each.ended] = min(rival, each, key=lambda lane: (lane.was_cut, lane.began))
+    chain = [ending[max(ending)]]
+    while (before := ending.get(chain[-1].began)) and before.began < before.ended:
+        chain.append(before)
+    return chain
+
+
+def _slacks(order: Sequence[_Lane], lanes: int, ended: float) -> dict[str, float]:
+    """Return by how much each branch could have ended later.
+
+    The branch that took its place would have begun later, too.
+    """
+    by_end = sorted(range(len(order)), key=lambda index: order[index].ended)
+    follows = {index: place + lanes for place, index in enumerate(by_end)}
+    slack: dict[int, float] = {}
+    for index in reversed(range(len(order))):
+        own = ended - order[index].ended
+        after = follows[index]
+        slack[index] = own if after >= len(order) else min(own, slack[after])
+        if order[index].status is StepStatus.FAILED:
+            slack[index] = 0.0  # an earlier failure might end the block earlier
+    return {each.place.path: slack[index] for index, each in enumerate(order)}
+
+
+# ---- spans ------------------------------------------------------------------------------------
+
+
+def _tiled(spans: Iterable[Span], began: float, ended: float, path: str) -> list[Span]:
+    """Return spans that cover the time without gaps: what is left over is the engine's."""
+    tiled: list[Span] = []
+    at = began
+    for span in spans:
+        start, end = (min(ended, max(at, each)) for each in (span.began, span.ended))
+        if start > at:
+            tiled.append(Span(path, Phase.ENGINE, at, start))
+        if end > start:
+            tiled.append(Span(span.path, span.phase, start, end, span.attempt))
+        at = max(at, end)
+    if ended > at:
+        tiled.append(Span(path, Phase.ENGINE, at, ended))
+    return tiled
+
+
+def by_phase(spans: Iterable[Span]) -> dict[Phase, float]:
+    """Return the seconds of spans by phase; the phases that occur, in their order."""
+    total = dict.fromkeys(Phase, 0.0)
+    for span in spans:
+        total[span.phase] += span.seconds
+    return {phase: seconds for phase, seconds in total.items() if seconds}
+
+
+def _moved(span: Span, by: float) -> Span:
+    return Span(span.path, span.phase, span.began + by, span.ended + by, span.attempt)
+
+
+def _block_moved(block: Block, by: float) -> Block:
+    branches = tuple(
+        replace(each, began=each.began + by, ended=each.ended + by) for each in block.branches
+    )
+    return replace(block, began=block.began + by, ended=block.ended + by, branches=branches)
