@@ -266,9 +266,7 @@ class _Account:
             inside = [] if chosen is None else inside[chosen : chosen + 1]
         return inside
 
-    def _sequence(
-        self, place: Place, inside: Iterable[Place], began: float, ended: float
-    ) -> _Part:
+    def _sequence(self, place: Place, inside: Iterable[Place], began: float, ended: float) -> _Part:
         spans: list[Span] = []
         work = 0.0
         at = self._asked(place, began)
@@ -320,7 +318,9 @@ class _Account:
                 join=str(spec.join),
                 began=began,
                 ended=ended,
-                branches=tuple(branches[p] for p, _ in place.inside(self.history.marks) if p in branches),
+                branches=tuple(
+                    branches[p] for p, _ in place.inside(self.history.marks) if p in branches
+                ),
                 critical=chain[0].place.path if chain else "",
                 lead=chain[0].ended - max(others, default=opened) if chain else 0.0,
                 efficiency=min(1.0, work / capacity) if capacity else 1.0,
@@ -352,7 +352,9 @@ class _Account:
         return lanes, [*found[:lanes], *(each._replace(began=end) for each, end in late)]
 
     def _has_begun(self, place: Place) -> bool:
-        return any(self.history.record(path) is not None for path, _ in place.walk(self.history.marks))
+        return any(
+            self.history.record(path) is not None for path, _ in place.walk(self.history.marks)
+        )
 
 
 class _Lane(NamedTuple):
