@@ -199,14 +199,20 @@ class _Account:
         )
 
     def _undo(self, began: float) -> list[Span]:
-        """Return the spans of the steps that the run undid, one after another."""
+        """Return the critical path of the undo steps."""
+        lanes: list[_Lane] = []
+        for path in self.history.undoes:
+            record = self.history.record(undo_path(path))
+            if record is not None and record.scheduled_at is not None:
+                first = record.attempts[0].ready_at if record.attempts else record.ready_at
+                since = self.history.machine.passed(first)
+                place = Place(undo_path(path), self.history.tree)
+                ended = self._end(place.path)
+                lanes.append(_Lane(place, StepStatus.COMPLETED, since, ended))
         spans: list[Span] = []
-        for path in self.history.undoes if self.undoing is not None else ():
-            place = undo_path(path)
-            ended = self._end(place)
-            spans += self._step(place, began, ended)
-            began = ended
-        return _tiled(spans, self.undoing or began, self.until, "")
+        for each in reversed(_chain(lanes)):
+            spans += self._step(each.place.path, each.began, each.ended)
+        return _tiled(spans, began, self.until, "")
 
     # ---- nodes ----------------------------------------------------------------------------
 
@@ -249,6 +255,9 @@ class _Account:
                 spans.append(Span(path, waits, each.ready_at, each.began_at, each.number))
                 spans.append(Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number))
             before = each.ended_at
+        if record is not None and spans and not record.open and record.attempts[-1].failure:
+            if record.finished_at != before:  # a retry was due, and did not come
+                spans.append(Span(path, Phase.BACK_OFF, before, ended, record.attempt))
         if record is not None and record.open and record.attempt_at is not None:
             number = record.attempt
             waits = Phase.LIMIT if record.limits else Phase.QUEUED
@@ -278,7 +287,7 @@ class _Account:
             spans += part.spans
             work += part.work
             at = self._end(child.path)
-            if over is None or over.status not in _GOES_ON:
+            if over is None or not (over.optional or over.status in _GOES_ON):
                 break
         return _Part(_tiled(spans, began, ended, place.path), work)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -34,6 +34,10 @@ from gorkflow.machine import (
 from gorkflow.policy import Limit
 
 
+_LONGER = 0.001
+"""Seconds that an attempt would have run on, at least, had it not been cut off."""
+
+
 class Changes(Struct, frozen=True, kw_only=True):
     """The rules that a forecast changes."""
 
@@ -48,7 +52,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     """Factors of the time that handlers take, by the id or path of a step."""
 
 
-class _Try(NamedTuple):
+class Try(NamedTuple):
     """A recorded attempt."""
 
     starts: float
@@ -79,7 +83,7 @@ def whatif(
     if not events or not isinstance(events[-1], ev.RunFinished):
         raise ValueError(f"run {run_id!r} has not ended; a forecast needs its whole history")
     changed = tree if changes.max_concurrency is None else _bounded(tree, changes.max_concurrency)
-    forecast = _Forecast(run_id, changed, _Recorded(events), changes)
+    forecast = Forecast(run_id, changed, _Recorded(events), changes)
     return explain(run_id, changed, forecast.run())
 
 
@@ -104,15 +108,16 @@ class _Recorded:
         self.opening = [each for each in events if isinstance(each, ev.RunCreated | ev.ResultKept)]
         self.started: ev.RunStarted | None = None
         self.cancelled: ev.CancelRequested | None = None
-        self.tries: dict[str, list[_Try]] = {}
-        self.answers: dict[str, ev.Event] = {}
-        """The answers of conditions, keys and times."""
+        self.tries: dict[str, list[Try]] = {}
+        self.answers: dict[str, list[ev.Event]] = defaultdict(list)
+        """The answers of conditions, keys and times; of a loop one for each iteration."""
         self.signals: dict[str, float] = {}
         """Seconds that each wait for a signal took."""
         self.peaks: dict[str, int] = {}
         """The most attempts at a time, by executor, where any waited for a slot."""
         self._read(events)
         self.usual = self._usual()
+        self._last = {template_of(path): found[-1] for path, found in self.answers.items()}
 
     def _read(self, events: Iterable[ev.Event]) -> None:
         open_: dict[str, ev.StepScheduled] = {}
@@ -125,7 +130,7 @@ class _Recorded:
             elif isinstance(each, ev.StepScheduled):
                 open_[each.path] = each
             elif isinstance(each, ev.Decided | ev.Expanded | ev.Timed):
-                self.answers[each.path] = each
+                self.answers[each.path].append(each)
             elif isinstance(each, ev.WaitOpened):
                 since[each.path] = each.at
             elif isinstance(each, ev.SignalReceived):
@@ -140,7 +145,19 @@ class _Recorded:
             runs[template_of(path)] += [each.runs for each in tries if each.end is not None]
         return {template: fmean(found) for template, found in runs.items() if found}
 
-    def attempt(self, path: str, number: int, *, last: bool) -> _Try:
+    def answer(self, path: str, number: int) -> ev.Event | None:
+        """Return an answer of the function at a path.
+
+        Args:
+            path: the choice, loop, map, sleep or wait.
+            number: how many came before. If there is none of that number, another item's stands in.
+        """
+        answers = self.answers.get(path, ())
+        if number < len(answers):
+            return answers[number]
+        return self._last.get(template_of(path))
+
+    def attempt(self, path: str, number: int, *, last: bool) -> Try:
         """Return how an attempt goes; if none is recorded, as is usual for the step.
 
         Args:
@@ -153,19 +170,19 @@ class _Recorded:
             tries = tries[-1:]
         usual = self.usual.get(template_of(path), 0.0)
         if number > len(tries):
-            return _Try(0.0, usual, 0.0, None)
+            return Try(0.0, usual, 0.0, None)
         found = tries[number - 1]
         if found.end is None:  # it was cut off, so it would have taken longer
-            return found._replace(runs=max(found.runs, usual))
+            return found._replace(runs=max(found.runs + _LONGER, usual))
         return found
 
 
-def _try(scheduled: ev.StepScheduled, end: ev.Event) -> _Try:
+def _try(scheduled: ev.StepScheduled, end: ev.Event) -> Try:
     began = getattr(end, "began_at", None) or scheduled.at
     ended = getattr(end, "ended_at", None) or end.at
     known = isinstance(end, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted)
     retry_at = end.retry_at if isinstance(end, ev.StepFailed) else None
-    return _Try(
+    return Try(
         starts=max(0.0, began - scheduled.at),
         runs=max(0.0, ended - began),
         records=max(0.0, end.at - ended),
@@ -174,7 +191,7 @@ def _try(scheduled: ev.StepScheduled, end: ev.Event) -> _Try:
     )
 
 
-class _Forecast:
+class Forecast:
     """A discrete-event simulation: the next thing that happens is taken from a heap."""
 
     def __init__(
@@ -187,6 +204,7 @@ class _Forecast:
         self.now = 0.0
         self._ahead: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._answered: Counter[str] = Counter()
         self._queue: list[RunStep] = []
         self._running: dict[str, RunStep] = {}
         self._starts: dict[str, list[float]] = defaultdict(list)
@@ -206,6 +224,11 @@ class _Forecast:
             self._later(cancelled.at - self.now, ask)
         while not self.machine.status.terminal:
             self._perform()
+            if not self._ahead:
+                raise ValueError(
+                    "under these rules the run waits for a signal that is not recorded; "
+                    "forecast a run that got it"
+                )
             self.now, _, act = heapq.heappop(self._ahead)
             act()
         return self.events
@@ -229,7 +252,7 @@ class _Forecast:
             elif isinstance(command, AwaitSignal):
                 seconds = self.record.signals.get(command.path)
                 if seconds is not None:
-                    self._later(seconds, partial(self._signal, command))
+                    self._later(seconds, partial(self._signal, command.signal))
             elif isinstance(command, StartTimer):
                 self._later(command.due - self.now, partial(self._fire, command))
         self._admit()
@@ -237,14 +260,20 @@ class _Forecast:
     def _answer(self, command: Decide | Expand | AskTime) -> None:
         if not self.machine.wants(command):
             return
-        answer = self.record.answers.get(command.path)
+        number = self._answered[command.path]
+        answer = self.record.answer(command.path, number)
         if answer is None:
-            raise _Unrecorded(command.path)
-        self._take(replace(answer, seq=self.machine.seq + 1, at=self.now))
+            raise ValueError(
+                f"under these rules the run reaches {command.path!r}, and no answer of its "
+                "function is recorded; forecast a run that came so far"
+            )
+        self._answered[command.path] += 1
+        self._take(replace(answer, path=command.path, seq=self.machine.seq + 1, at=self.now))
 
-    def _signal(self, command: AwaitSignal) -> None:
-        path = self.machine.next_waiter(command.signal)
-        if path is not None and self.machine.wants(command):
+    def _signal(self, signal: str) -> None:
+        """Hand a message, which arrives now, to the wait whose turn it is."""
+        path = self.machine.next_waiter(signal)
+        if path is not None:
             self._feed(ev.SignalReceived, path, next(self._order), b"null")
 
     def _fire(self, timer: StartTimer) -> None:
@@ -303,7 +332,7 @@ class _Forecast:
         ended = began + how.runs * factor
         self._later(ended + how.records - self.now, partial(self._end, step, how, began, ended))
 
-    def _end(self, step: RunStep, how: _Try, began: float, ended: float) -> None:
+    def _end(self, step: RunStep, how: Try, began: float, ended: float) -> None:
         path, attempt = step.path, step.attempt
         if self._running.get(path) is step:
             del self._running[path]
