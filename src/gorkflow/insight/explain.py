@@ -128,6 +128,8 @@ class Explanation:
     """The seconds along the critical path, by phase. They add up to the duration."""
     blocks: tuple[Block, ...] = ()
     """The blocks that began, in declared order."""
+    ran: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The seconds that the handler of each step ran, over all attempts, by path."""
 
 
 def explain(
@@ -163,6 +165,7 @@ class _Account:
     ) -> None:
         self.history = history = History(run_id, tree)
         self.blocks: list[Block] = []
+        self.ran: dict[str, float] = {}
         self.times: list[float] = []
         """When each event was recorded, on a clock that is never set."""
         self.start: float | None = None
@@ -196,6 +199,7 @@ class _Account:
             critical=tuple(moved),
             time=by_phase(moved),
             blocks=tuple(_block_moved(block, -start) for block in reversed(self.blocks)),
+            ran=self.ran,
         )
 
     def _undo(self, began: float) -> list[Span]:
@@ -230,7 +234,10 @@ class _Account:
         path, spec = place
         if isinstance(spec, StepSpec):
             spans = self._step(path, began, ended)
-            return _Part(spans, sum(s.seconds for s in spans if s.phase is Phase.RUNNING))
+            work = sum(span.seconds for span in spans if span.phase is Phase.RUNNING)
+            if spans:
+                self.ran[path] = work
+            return _Part(spans, work)
         if isinstance(spec, PauseSpec):
             record = self.history.record(path)
             since = began if record is None or record.began_at is None else record.began_at
