@@ -65,11 +65,35 @@ class Span:
     ended: float
     attempt: int = 0
     """The attempt of a step, from 1; 0 where there is none."""
+    failed: bool = False
+    """True if the handler failed at its end."""
 
     @property
     def seconds(self) -> float:
         """Its length."""
         return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A node that began. Times are seconds since the run began."""
+
+    path: str
+    kind: str
+    """``step``, ``block``, ``map``, ``workflow`` and so on."""
+    depth: int
+    """The number of nodes around it, the run aside."""
+    status: StepStatus
+    began: float
+    ended: float
+    """When it ended, or until now."""
+    spans: tuple[Span, ...] = ()
+    """Of a step, sleep or wait: how it spent its time, without gaps."""
+
+    @property
+    def ran(self) -> float:
+        """Seconds that its handler ran, over all attempts."""
+        return sum(span.seconds for span in self.spans if span.phase is Phase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +152,9 @@ class Explanation:
     """The seconds along the critical path, by phase. They add up to the duration."""
     blocks: tuple[Block, ...] = ()
     """The blocks that began, in declared order."""
-    ran: Mapping[str, float] = field(default_factory=dict[str, float])
-    """The seconds that the handler of each step ran, over all attempts, by path."""
+    rows: tuple[Row, ...] = ()
+    """The nodes that began, in declared order, each with those inside after it; then the undo
+    steps."""
 
 
 def explain(
@@ -165,7 +190,8 @@ class _Account:
     ) -> None:
         self.history = history = History(run_id, tree)
         self.blocks: list[Block] = []
-        self.ran: dict[str, float] = {}
+        self.rows: list[Row] = []
+        self._depth = -1
         self.times: list[float] = []
         """When each event was recorded, on a clock that is never set."""
         self.start: float | None = None
@@ -191,6 +217,8 @@ class _Account:
             spans += self._undo(end)
         start = self.until if self.start is None else self.start
         moved = [_moved(span, -start) for span in spans]
+        order = {row.path: number for number, row in enumerate(self.rows)}
+        blocks = sorted(self.blocks, key=lambda block: order[block.path])
         return Explanation(
             run_id=machine.run_id,
             workflow_id=root.spec.id,
@@ -198,8 +226,8 @@ class _Account:
             seconds=self.until - start,
             critical=tuple(moved),
             time=by_phase(moved),
-            blocks=tuple(_block_moved(block, -start) for block in reversed(self.blocks)),
-            ran=self.ran,
+            blocks=tuple(_block_moved(block, -start) for block in blocks),
+            rows=tuple(_row_moved(row, -start) for row in self.rows if row.path),
         )
 
     def _undo(self, began: float) -> list[Span]:
@@ -214,8 +242,24 @@ class _Account:
                 ended = self._end(place.path)
                 lanes.append(_Lane(place, StepStatus.COMPLETED, since, ended))
         spans: list[Span] = []
+        parts: dict[str, list[Span]] = {}
+        for place, _, since, ended in lanes:
+            path = place.path
+            part = parts[path] = self._step(path, since, ended)
+            over = self.history.ended.get(path)
+            status = StepStatus.RUNNING if over is None else over.status
+            row = Row(
+                path=path,
+                kind="undo",
+                depth=0,
+                status=status,
+                began=since,
+                ended=ended,
+                spans=tuple(part),
+            )
+            self.rows.append(row)
         for each in reversed(_chain(lanes)):
-            spans += self._step(each.place.path, each.began, each.ended)
+            spans += parts[each.place.path]
         return _tiled(spans, began, self.until, "")
 
     # ---- nodes ----------------------------------------------------------------------------
@@ -232,20 +276,34 @@ class _Account:
             ended: when it ended, or now.
         """
         path, spec = place
-        if isinstance(spec, StepSpec):
-            spans = self._step(path, began, ended)
-            work = sum(span.seconds for span in spans if span.phase is Phase.RUNNING)
-            if spans:
-                self.ran[path] = work
-            return _Part(spans, work)
-        if isinstance(spec, PauseSpec):
-            record = self.history.record(path)
-            since = began if record is None or record.began_at is None else record.began_at
-            waits = [Span(path, Phase.WAITING, since, ended)]
-            return _Part(_tiled(waits, began, ended, path), 0.0)
+        over = self.history.ended.get(path)
+        number = len(self.rows)
+        self.rows.append(
+            Row(
+                path=path,
+                kind=spec.noun or spec.kind,
+                depth=self._depth,
+                status=StepStatus.RUNNING if over is None else over.status,
+                began=began,
+                ended=ended,
+            )
+        )
+        if isinstance(spec, StepSpec | PauseSpec):
+            spans = (self._step if isinstance(spec, StepSpec) else self._pause)(path, began, ended)
+            row = self.rows[number] = replace(self.rows[number], spans=tuple(spans))
+            return _Part(spans, row.ran)
+        self._depth += 1
         if isinstance(spec, BlockSpec):
-            return self._block(place, spec, began, ended)
-        return self._sequence(place, self._in_turn(place), began, ended)
+            part = self._block(place, spec, began, ended)
+        else:
+            part = self._sequence(place, began, ended)
+        self._depth -= 1
+        return part
+
+    def _pause(self, path: str, began: float, ended: float) -> list[Span]:
+        record = self.history.record(path)
+        since = began if record is None or record.began_at is None else record.began_at
+        return _tiled([Span(path, Phase.WAITING, since, ended)], began, ended, path)
 
     def _step(self, path: str, began: float, ended: float) -> list[Span]:
         spans: list[Span] = []
@@ -260,12 +318,17 @@ class _Account:
                 spans.append(Span(path, lost, each.ready_at, each.ended_at, each.number))
             else:
                 spans.append(Span(path, waits, each.ready_at, each.began_at, each.number))
-                spans.append(Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number))
+                failed = each.failure is not None
+                spans.append(
+                    Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number, failed)
+                )
             before = each.ended_at
-        if record is not None and spans and not record.open and record.attempts[-1].failure:
-            if record.finished_at != before:  # a retry was due, and did not come
-                spans.append(Span(path, Phase.BACK_OFF, before, ended, record.attempt))
-        if record is not None and record.open and record.attempt_at is not None:
+        if record is None:
+            return _tiled(spans, began, ended, path)
+        waits_on = spans and not record.open and record.attempts[-1].failure is not None
+        if waits_on and record.finished_at != before:  # a retry is due, or was and did not come
+            spans.append(Span(path, Phase.BACK_OFF, before, ended, record.attempt))
+        if record.open and record.attempt_at is not None:
             number = record.attempt
             waits = Phase.LIMIT if record.limits else Phase.QUEUED
             spans.append(Span(path, waits, record.ready_at, record.attempt_at, number))
@@ -282,11 +345,11 @@ class _Account:
             inside = [] if chosen is None else inside[chosen : chosen + 1]
         return inside
 
-    def _sequence(self, place: Place, inside: Iterable[Place], began: float, ended: float) -> _Part:
+    def _sequence(self, place: Place, began: float, ended: float) -> _Part:
         spans: list[Span] = []
         work = 0.0
         at = self._asked(place, began)
-        for child in inside:
+        for child in self._in_turn(place):
             over = self.history.ended.get(child.path)
             if over is None and ended < self.until:
                 break
@@ -430,7 +493,7 @@ def _tiled(spans: Iterable[Span], began: float, ended: float, path: str) -> list
         if start > at:
             tiled.append(Span(path, Phase.ENGINE, at, start))
         if end > start:
-            tiled.append(Span(span.path, span.phase, start, end, span.attempt))
+            tiled.append(replace(span, began=start, ended=end))
         at = max(at, end)
     if ended > at:
         tiled.append(Span(path, Phase.ENGINE, at, ended))
@@ -446,7 +509,12 @@ def by_phase(spans: Iterable[Span]) -> dict[Phase, float]:
 
 
 def _moved(span: Span, by: float) -> Span:
-    return Span(span.path, span.phase, span.began + by, span.ended + by, span.attempt)
+    return replace(span, began=span.began + by, ended=span.ended + by)
+
+
+def _row_moved(row: Row, by: float) -> Row:
+    spans = tuple(_moved(span, by) for span in row.spans)
+    return replace(row, began=row.began + by, ended=row.ended + by, spans=spans)
 
 
 def _block_moved(block: Block, by: float) -> Block:

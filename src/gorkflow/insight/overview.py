@@ -83,8 +83,9 @@ def overview(workflow_id: str, found: Iterable[Explanation]) -> Overview:
     blocks: dict[str, list[Block]] = defaultdict(list)
     time = dict.fromkeys(Phase, 0.0)
     for run in runs:
-        for path, seconds in run.ran.items():
-            steps[template_of(path)].append(seconds)
+        for row in run.rows:
+            if row.kind == "step" and row.spans:
+                steps[template_of(row.path)].append(row.ran)
         for block in run.blocks:
             blocks[template_of(block.path)].append(block)
         for phase, seconds in run.time.items():

@@ -33,7 +33,6 @@ from gorkflow.machine import (
 )
 from gorkflow.policy import Limit
 
-
 _LONGER = 0.001
 """Seconds that an attempt would have run on, at least, had it not been cut off."""
 

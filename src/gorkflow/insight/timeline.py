@@ -1,0 +1,350 @@
+"""The timeline of a run: a bar for each node, drawn as SVG or as text.
+
+A long stretch in which nothing ran is cut out of the axis, and labelled. A block of many branches
+shows those that tell most: failed ones, and those on the critical path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import pairwise
+from math import floor, log10
+from typing import NamedTuple
+
+from gorkflow._text import cleaned
+from gorkflow.insight.explain import Explanation, Phase, Row, Span
+from gorkflow.model import StepStatus
+
+_MOST = 12
+"""Branches of one block that are shown."""
+_IDLE = frozenset({Phase.WAITING, Phase.INTERRUPTED, Phase.BACK_OFF})
+_CUT = 0.25
+"""An idle stretch is cut if it is longer than this part of all the time that is not idle."""
+_GAP = 0.05
+"""The part of the axis that a cut stretch keeps."""
+
+
+# ---- the axis ---------------------------------------------------------------------------------
+
+
+class Stretch(NamedTuple):
+    """A part of the axis."""
+
+    began: float
+    """Seconds since the run began."""
+    ended: float
+    left: float
+    """Where it is drawn, from 0 to 1."""
+    right: float
+    is_cut: bool
+
+
+class Axis:
+    """The time of a run, drawn from 0 to 1."""
+
+    def __init__(self, found: Explanation) -> None:
+        idle = list(_idle(found))
+        busy = found.seconds - sum(ended - began for began, ended in idle)
+        cut = [(b, e) for b, e in idle if e - b > _CUT * max(busy, 1e-9)]
+        shown = found.seconds - sum(ended - began for began, ended in cut)
+        room = max(0.1, 1 - _GAP * len(cut))
+        self.stretches: list[Stretch] = []
+        at = left = 0.0
+        for began, ended in [*cut, (found.seconds, found.seconds)]:
+            width = (began - at) / shown * room if shown else 0.0
+            self.stretches.append(Stretch(at, began, left, left + width, is_cut=False))
+            left += width
+            if ended > began:
+                gap = (1 - room) / len(cut)
+                self.stretches.append(Stretch(began, ended, left, left + gap, is_cut=True))
+                left += gap
+            at = ended
+
+    def place(self, at: float) -> float:
+        """Return where a time is drawn, from 0 to 1."""
+        for each in self.stretches:
+            if at <= each.ended:
+                length = each.ended - each.began
+                part = (at - each.began) / length if length else 0.0
+                return each.left + max(0.0, part) * (each.right - each.left)
+        return 1.0
+
+    def ticks(self, most: int) -> list[float]:
+        """Return times for marks, at most about so many."""
+        shown = sum(each.ended - each.began for each in self.stretches if not each.is_cut)
+        step = _round(shown / max(1, most))
+        found: list[float] = []
+        for each in self.stretches:
+            if not each.is_cut and step > 0:
+                number = -(-each.began // step)
+                while (at := number * step) <= each.ended:
+                    found.append(at)
+                    number += 1
+        return found
+
+
+def _round(seconds: float) -> float:
+    """Return a round number that is not smaller."""
+    if seconds <= 0:
+        return 0.0
+    for step in (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400):
+        if 30 < seconds <= step:
+            return float(step)
+    power = 10.0 ** floor(log10(seconds))
+    return next(float(n) * power for n in (1, 2, 5, 10) if n * power >= seconds * 0.999)
+
+
+def _idle(found: Explanation) -> Iterable[tuple[float, float]]:
+    """Yield the stretches in which nothing but waits was under way."""
+    busy = sorted(
+        (span.began, span.ended)
+        for row in found.rows
+        for span in row.spans
+        if span.phase not in _IDLE and span.ended > span.began
+    )
+    at = 0.0
+    for began, ended in [*busy, (found.seconds, found.seconds)]:
+        if began > at:
+            yield at, began
+        at = max(at, ended)
+
+
+# ---- rows -------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """A line of the timeline: a row, or the place of rows that are left out."""
+
+    row: Row
+    hidden: int = 0
+    """The number of branches of this block that are not shown."""
+
+
+def lines(found: Explanation, most: int = _MOST) -> list[Line]:
+    """Return the rows worth showing, in order.
+
+    Args:
+        found: The explanation.
+        most: The most branches of a block.
+    """
+    critical = {span.path for span in found.critical}
+    shown: dict[str, int] = {}
+    left_out: set[str] = set()
+    for block in found.blocks:
+        if len(block.branches) > most:
+            ranked = sorted(
+                block.branches,
+                key=lambda each: (
+                    each.path != block.critical and each.path not in critical,
+                    each.status is not StepStatus.FAILED,
+                    each.began - each.ended,
+                ),
+            )
+            left_out |= {each.path for each in ranked[most:]}
+            shown[block.path] = len(block.branches) - most
+    result: list[Line] = []
+    skip: int | None = None
+    for row in found.rows:
+        if skip is not None and row.depth > skip:
+            continue
+        skip = None
+        if row.path in left_out:
+            skip = row.depth
+            continue
+        result.append(Line(row, shown.get(row.path, 0)))
+    return result
+
+
+def _label(line: Line) -> str:
+    row = line.row
+    name = row.path.rpartition("/")[2] or row.path
+    if row.kind in {"block", "map"}:
+        name = f"{row.kind} {name[1:]}"
+    return f"{name} ({line.hidden:,} more)" if line.hidden else name
+
+
+# ---- text -------------------------------------------------------------------------------------
+
+_MARKS = {
+    Phase.RUNNING: "█",
+    Phase.QUEUED: "░",
+    Phase.LIMIT: "▒",
+    Phase.BACK_OFF: "·",
+    Phase.WAITING: "~",
+    Phase.INTERRUPTED: "?",
+    Phase.ENGINE: "░",
+}
+_FAILED = "▓"
+
+
+def text(found: Explanation, columns: int = 100) -> list[str]:
+    """Return the timeline as lines of text.
+
+    Args:
+        found: The explanation.
+        columns: The width of the terminal.
+    """
+    axis = Axis(found)
+    rows = lines(found)
+    names = [f"{'  ' * line.row.depth}{cleaned(_label(line))}" for line in rows]
+    left = min(max(map(len, names), default=0), columns // 2)
+    width = max(10, columns - left - 12)
+    critical = {(span.path, span.attempt) for span in found.critical}
+    result: list[str] = []
+    for line, name in zip(rows, names, strict=True):
+        bar = [" "] * width
+        for span in line.row.spans:
+            _paint(bar, axis, span)
+        on_path = any((span.path, span.attempt) in critical for span in line.row.spans)
+        took = f"{line.row.ended - line.row.began:.2f} s"
+        result.append(f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip())
+    for each in axis.stretches:
+        if each.is_cut:
+            result.append(f"cut out: {each.ended - each.began:.0f} s in which nothing ran")
+    return result
+
+
+def _paint(bar: list[str], axis: Axis, span: Span) -> None:
+    if span.ended <= span.began:
+        return
+    first = min(len(bar) - 1, int(axis.place(span.began) * len(bar)))
+    last = max(first + 1, round(axis.place(span.ended) * len(bar)))
+    mark = _FAILED if span.failed else _MARKS[span.phase]
+    for place in range(first, min(last, len(bar))):
+        bar[place] = mark
+
+
+# ---- SVG --------------------------------------------------------------------------------------
+
+_STYLE = """
+.tl{--ink:#1d1c1a;--soft:#6b6862;--line:#e6e4e0;--done:#2b8a5e;--live:#3b5bdb;--fail:#c92a2a;
+--wait:#b7791f;--off:#868e96;--queue:#adb5bd;--panel:#fff;background:var(--panel)}
+@media (prefers-color-scheme:dark){.tl{--ink:#e9e7e3;--soft:#a3a19b;--line:#2e3137;--done:#51cf8a;
+--live:#8ea2ff;--fail:#ff8787;--wait:#f2c063;--off:#868e96;--queue:#5c636a;--panel:#1d1f23}}
+.tl text{font:12px system-ui,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink)}
+.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line)}.tl .cut{fill:var(--line);opacity:.6}
+.tl .completed{fill:var(--done)}.tl .failed{fill:var(--fail)}.tl .running{fill:var(--live)}
+.tl .cancelled,.tl .skipped,.tl .pending{fill:var(--off)}
+.tl .suspended,.tl .waiting{fill:var(--wait);fill-opacity:.3;stroke:var(--wait)}
+.tl .queued,.tl .limit,.tl .engine{stroke:var(--queue);stroke-width:3}
+.tl .limit{stroke:var(--wait)}.tl .engine{stroke-dasharray:1 3;stroke-width:2}
+.tl .back-off,.tl .interrupted{stroke:var(--fail);stroke-width:1.5;stroke-dasharray:3 3}
+.tl .critical{stroke:var(--ink);stroke-width:1.5}
+"""
+_WIDTH, _ROW, _FOOT = 960, 26, 30
+
+
+def svg(found: Explanation, *, width: int = _WIDTH, style: bool = True) -> str:
+    """Return the timeline as an SVG picture, with names and bars in one grid.
+
+    Args:
+        found: The explanation.
+        width: Its width in pixels.
+        style: ``False``: without its own style, for a page that has one.
+    """
+    return _Picture(found, width).draw(style=style)
+
+
+class _Picture:
+    def __init__(self, found: Explanation, width: int) -> None:
+        self.found = found
+        self.rows = lines(found)
+        self.axis = Axis(found)
+        longest = max((2 * line.row.depth + len(_label(line)) for line in self.rows), default=0)
+        self.left = min(260, 40 + 7 * longest)
+        self.width = width
+        self.height = _ROW * len(self.rows) + _FOOT
+        self.critical = {(s.path, s.phase, s.attempt) for s in found.critical}
+        self.parts: list[str] = []
+
+    def x(self, at: float) -> float:
+        """Return where a time is drawn, in pixels."""
+        return self.left + self.axis.place(at) * (self.width - self.left - 16)
+
+    def draw(self, *, style: bool) -> str:
+        self._axis()
+        for number, line in enumerate(self.rows):
+            self._row(number * _ROW, line)
+        title = escape(f"timeline of run {self.found.run_id}")
+        inside = f"<style>{_STYLE}</style>" if style else ""
+        return (
+            f'<svg class="tl" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
+            f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
+            f'height="{self.height}">{inside}{"".join(self.parts)}</svg>'
+        )
+
+    def _axis(self) -> None:
+        bottom = self.height - _FOOT + 4
+        for at in self.axis.ticks(max(2, (self.width - self.left) // 110)):
+            x = self.x(at)
+            self.parts.append(f'<path class="grid" d="M{x:.1f} 0V{bottom}"/>')
+            self._text(x, bottom + 16, span_of(at), "soft", "middle" if at else "start")
+        for each in self.axis.stretches:
+            if each.is_cut:
+                x, end = self.x(each.began), self.x(each.ended)
+                self.parts.append(
+                    f'<rect class="cut" x="{x:.1f}" y="0" width="{end - x:.1f}" height="{bottom}"/>'
+                )
+                label = f"{span_of(each.ended - each.began)} cut"
+                self._text((x + end) / 2, bottom + 16, label, "soft", "middle")
+
+    def _row(self, top: float, line: Line) -> None:
+        row = line.row
+        middle = top + _ROW / 2
+        indent = 10 + 14 * row.depth
+        if row.spans:
+            self.parts.append(
+                f'<rect class="{row.status.value}" x="{indent}" y="{middle - 4}" width="8" '
+                'height="8" rx="2"/>'
+            )
+        self._text(indent + 15, middle + 4, _shortened(_label(line)), "" if row.spans else "soft")
+        for span in row.spans:
+            self._span(middle, row, span)
+
+    def _span(self, middle: float, row: Row, span: Span) -> None:
+        x, end = self.x(span.began), self.x(span.ended)
+        title = escape(f"{cleaned(span.path)}: {span.phase.value} {span_of(span.seconds)}")
+        if span.attempt > 1:
+            title += f", attempt {span.attempt}"
+        if span.phase in {Phase.RUNNING, Phase.WAITING}:
+            kind = "waiting" if span.phase is Phase.WAITING else _ended(row, span)
+            shape = (
+                f'<rect class="{kind}" x="{x:.1f}" y="{middle - 7}" '
+                f'width="{max(1.0, end - x):.1f}" height="13" rx="2">'
+            )
+            self.parts.append(f"{shape}<title>{title}</title></rect>")
+        elif end - x >= 1:
+            line = f'<path class="{span.phase.value}" d="M{x:.1f} {middle}H{end:.1f}">'
+            self.parts.append(f"{line}<title>{title}</title></path>")
+        if (span.path, span.phase, span.attempt) in self.critical and end - x >= 0.5:
+            self.parts.append(f'<path class="critical" d="M{x:.1f} {middle + 9}H{end:.1f}"/>')
+
+    def _text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
+        shown = f' class="{kind}"' if kind else ""
+        self.parts.append(
+            f'<text{shown} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+            f"{escape(cleaned(text))}</text>"
+        )
+
+
+def _ended(row: Row, span: Span) -> str:
+    """Return the kind of a bar: how its attempt ended."""
+    if span.failed:
+        return "failed"
+    return row.status.value if span is row.spans[-1] or row.status != "failed" else "cancelled"
+
+
+def _shortened(name: str, most: int = 30) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def span_of(seconds: float) -> str:
+    """Return a duration for people, with its largest two units."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = round(seconds % size / part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    raise AssertionError(seconds)
