@@ -6,9 +6,8 @@ shows those that tell most: failed ones, and those on the critical path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
-from itertools import pairwise
 from math import floor, log10
 from typing import NamedTuple
 
@@ -198,7 +197,9 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
             _paint(bar, axis, span)
         on_path = any((span.path, span.attempt) in critical for span in line.row.spans)
         took = f"{line.row.ended - line.row.began:.2f} s"
-        result.append(f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip())
+        result.append(
+            f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip()
+        )
     for each in axis.stretches:
         if each.is_cut:
             result.append(f"cut out: {each.ended - each.began:.0f} s in which nothing ran")
@@ -343,7 +344,11 @@ def span_of(seconds: float) -> str:
     """Return a duration for people, with its largest two units."""
     if seconds < 60:
         return f"{seconds:.3g} s"
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+    for unit, size, smaller, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
         if seconds >= size:
             rest = round(seconds % size / part)
             return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")

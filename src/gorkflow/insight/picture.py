@@ -1,0 +1,237 @@
+"""The picture of a workflow as SVG: its nodes from left to right, coloured by how they stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import NamedTuple
+
+from gorkflow._text import cleaned
+from gorkflow.flow import (
+    ChoiceSpec,
+    LoopSpec,
+    MapSpec,
+    ParallelSpec,
+    PauseSpec,
+    Place,
+    WorkflowSpec,
+    template_of,
+)
+from gorkflow.insight.diagram import note
+from gorkflow.insight.layout import layout
+from gorkflow.model import StepExecution, StepStatus
+
+_STYLE = """
+.flow{--ink:#1d1c1a;--soft:#6b6862;--line:#dcd9d3;--edge:#a19d95;--done:#2b8a5e;--live:#3b5bdb;
+--fail:#c92a2a;--wait:#b7791f;--off:#adb5bd;--panel:#fff}
+@media (prefers-color-scheme:dark){.flow{--ink:#e9e7e3;--soft:#a3a19b;--line:#3a3e45;--edge:#6d6f76;
+--done:#51cf8a;--live:#8ea2ff;--fail:#ff8787;--wait:#f2c063;--off:#5c636a;--panel:#1d1f23}}
+.flow text{font:13px system-ui,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink)}
+.flow .soft{fill:var(--soft);font-size:11px}.flow .node{fill:var(--panel);stroke:var(--line)}
+.flow .group{fill:none;stroke:var(--line);stroke-dasharray:4 4}
+.flow .edge{fill:none;stroke:var(--edge);stroke-width:1.3}
+.flow .completed{fill:var(--done)}.flow .failed{fill:var(--fail)}.flow .running{fill:var(--live)}
+.flow .retrying,.flow .suspended{fill:var(--wait)}
+.flow .cancelled,.flow .skipped,.flow .pending{fill:var(--off)}
+"""
+_WORST = (
+    StepStatus.FAILED,
+    StepStatus.RETRYING,
+    StepStatus.RUNNING,
+    StepStatus.SUSPENDED,
+    StepStatus.COMPLETED,
+    StepStatus.CANCELLED,
+    StepStatus.SKIPPED,
+    StepStatus.PENDING,
+)
+"""The statuses in the order in which one of them stands for all items of a map."""
+_HEIGHT, _LETTER, _PAD, _ACROSS, _DOWN = 36.0, 7.4, 14.0, 44.0, 14.0
+_MOST = 8
+"""Branches of a block that are drawn; the rest is a number."""
+
+
+class _Drawn(NamedTuple):
+    """A part of the picture; arrows come in on the left and leave on the right, at ``middle``."""
+
+    width: float
+    height: float
+    middle: float
+    parts: list[str]
+
+    def at(self, x: float, y: float) -> str:
+        """Return it, moved to a place."""
+        return f'<g transform="translate({x:.1f} {y:.1f})">{"".join(self.parts)}</g>'
+
+
+def svg(tree: WorkflowSpec, steps: Iterable[StepExecution] = (), *, style: bool = True) -> str:
+    """Return the picture of a workflow.
+
+    Args:
+        tree: The flow tree, as a compiled workflow or a stored run has it.
+        steps: The steps of a run, whose statuses colour the nodes; none: all are grey.
+        style: ``False``: without its own style, for a page that has one.
+    """
+    statuses: dict[str, Counter[StepStatus]] = {}
+    for step in steps:
+        statuses.setdefault(template_of(step.path), Counter())[step.status] += 1
+    drawn = _Picture(statuses).sequence(Place("", tree))
+    width, height = drawn.width + 2 * _PAD, drawn.height + 2 * _PAD
+    inside = f"<style>{_STYLE}</style>" if style else ""
+    title = escape(cleaned(f"the flow of {tree.id}"))
+    return (
+        f'<svg class="flow" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}">'
+        f"{inside}{drawn.at(_PAD, _PAD)}</svg>"
+    )
+
+
+class _Picture:
+    def __init__(self, statuses: Mapping[str, Counter[StepStatus]]) -> None:
+        self.statuses = statuses
+
+    def draw(self, place: Place) -> _Drawn:
+        """Return the picture of a node."""
+        spec = place.spec
+        if isinstance(spec, ParallelSpec):
+            return self.branches(place, {}, str(spec.join) if spec.join.kind != "all" else "")
+        if isinstance(spec, ChoiceSpec):
+            labels = {number: f"if {arm.condition}" for number, arm in enumerate(spec.arms)}
+            return self.branches(place, {**labels, len(spec.arms): "otherwise"}, spec.id)
+        if isinstance(spec, MapSpec):
+            return self.boxed(place, f"for each item{_times(self.count(place))}")
+        if isinstance(spec, LoopSpec):
+            return self.boxed(place, f"until {spec.condition}{_times(self.count(place))}")
+        if isinstance(spec, WorkflowSpec):
+            return self.framed(self.sequence(place), spec.name or spec.id)
+        return self.leaf(place)
+
+    def count(self, place: Place) -> int:
+        """Return how often the body of a map or loop ran or will run, as far as that is known."""
+        inside = (self.statuses.get(path) for path, _ in place.walk())
+        return max((found.total() for found in inside if found), default=0)
+
+    def leaf(self, place: Place) -> _Drawn:
+        """Return a box with a stripe of its status."""
+        spec = place.spec
+        found = self.statuses.get(place.path)
+        status = next((each for each in _WORST if found and found[each]), StepStatus.PENDING)
+        icon = "⏸ " if isinstance(spec, PauseSpec) else ""
+        label = icon + _shortened(getattr(spec, "name", "") or spec.id)
+        width = max(90.0, len(label) * _LETTER + 2 * _PAD + 6)
+        about = [
+            note(spec),
+            *(f"{number:,} {each.value}" for each, number in (found or {}).items()),
+        ]
+        title = escape(cleaned(f"{place.path}: {'; '.join(filter(None, about))}".rstrip(": ")))
+        parts = [
+            f"<g><title>{title}</title>"
+            f'<rect class="node" width="{width:.1f}" height="{_HEIGHT}" rx="6"/>'
+            f'<rect class="{status.value}" width="5" height="{_HEIGHT}" rx="2.5"/>'
+            f'<text x="{_PAD + 4}" y="{_HEIGHT / 2 + 4.5}">{escape(cleaned(label))}</text></g>'
+        ]
+        return _Drawn(width, _HEIGHT, _HEIGHT / 2, parts)
+
+    def sequence(self, place: Place) -> _Drawn:
+        """Return nodes one after another."""
+        drawn = [self.draw(child) for child in place.inside()]
+        if not drawn:
+            return _Drawn(20.0, _HEIGHT, _HEIGHT / 2, [_edge(0, _HEIGHT / 2, 20, _HEIGHT / 2)])
+        top = max(each.middle for each in drawn)
+        height = top + max(each.height - each.middle for each in drawn)
+        edges = [(number, number + 1) for number in range(len(drawn) - 1)]
+        sizes = [(each.width, height) for each in drawn]
+        spread = layout(sizes, edges, across=_ACROSS, down=_DOWN)
+        parts: list[str] = []
+        for (x, _), each in zip(spread.corners, drawn, strict=True):
+            parts.append(each.at(x, top - each.middle))
+        for first, second in edges:
+            x = spread.corners[first][0] + drawn[first].width
+            parts.insert(0, _edge(x, top, spread.corners[second][0], top))
+        return _Drawn(spread.width, height, top, parts)
+
+    def branches(self, place: Place, labels: Mapping[int, str], title: str) -> _Drawn:
+        """Return nodes side by side, in a frame."""
+        children = place.inside()
+        drawn = [self.draw(child) for child in children[:_MOST]]
+        if len(children) > _MOST:
+            drawn.append(_words(f"… {len(children) - _MOST:,} more"))
+        elif len(labels) > len(children):  # nothing is done otherwise
+            drawn.append(_words("continue"))
+        spread = layout([(each.width, each.height) for each in drawn], [], across=0, down=_DOWN)
+        room = max([_ACROSS, *(len(label) * 5.6 + 16 for label in labels.values())])
+        top = 24.0 if title else 12.0
+        width, height = spread.width + room + _ACROSS, spread.height + top + 12
+        middle = top + spread.height / 2
+        parts = [
+            _frame(
+                room / 2 if not labels else 0,
+                width - (_ACROSS / 2 if not labels else 0),
+                height,
+                title,
+            )
+        ]
+        for number, (each, (x, y)) in enumerate(zip(drawn, spread.corners, strict=True)):
+            left, at = room + x, top + y + each.middle
+            parts += [
+                _edge(0, middle, left, at),
+                _edge(left + each.width, at, width, middle),
+                each.at(left, top + y),
+            ]
+            if label := labels.get(number):
+                shown = escape(cleaned(_shortened(label)))
+                parts.append(
+                    f'<text class="soft" x="{left - 6:.1f}" y="{at - 6:.1f}" text-anchor="end">{shown}</text>'
+                )
+        return _Drawn(width, height, middle, parts)
+
+    def boxed(self, place: Place, title: str) -> _Drawn:
+        """Return the body of a map or loop, in a frame."""
+        (body,) = place.inside()
+        return self.framed(self.draw(body), title)
+
+    def framed(self, inner: _Drawn, title: str) -> _Drawn:
+        """Return a part in a frame with a title."""
+        width = max(inner.width, len(title) * 5.8) + 2 * _PAD
+        height = inner.height + 24 + 12
+        middle = inner.middle + 24
+        left = (width - inner.width) / 2
+        parts = [
+            _frame(0, width, height, title),
+            _edge(0, middle, left, middle),
+            _edge(left + inner.width, middle, width, middle),
+            inner.at(left, 24),
+        ]
+        return _Drawn(width, height, middle, parts)
+
+
+def _words(text: str) -> _Drawn:
+    width = len(text) * 6.2
+    return _Drawn(width, 20.0, 10.0, [f'<text class="soft" x="2" y="14">{escape(text)}</text>'])
+
+
+def _frame(left: float, right: float, height: float, title: str) -> str:
+    shown = escape(cleaned(_shortened(title, 60)))
+    label = f'<text class="soft" x="{left + 10:.1f}" y="16">{shown}</text>' if title else ""
+    return (
+        f'<rect class="group" x="{left:.1f}" y="0" width="{right - left:.1f}" '
+        f'height="{height:.1f}" rx="8"/>{label}'
+    )
+
+
+def _edge(x: float, y: float, to_x: float, to_y: float) -> str:
+    if y == to_y:
+        return f'<path class="edge" d="M{x:.1f} {y:.1f}H{to_x:.1f}"/>'
+    bend = (to_x - x) / 2
+    return (
+        f'<path class="edge" d="M{x:.1f} {y:.1f}C{x + bend:.1f} {y:.1f} {to_x - bend:.1f} '
+        f'{to_y:.1f} {to_x:.1f} {to_y:.1f}"/>'
+    )
+
+
+def _times(count: int) -> str:
+    return f" × {count:,}" if count > 1 else ""
+
+
+def _shortened(name: str, most: int = 32) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
