@@ -1,0 +1,142 @@
+"""The account of a run's time: its explanation in words, for a terminal or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gorkflow._text import cleaned
+from gorkflow.insight.explain import Block, Branch, Explanation, Phase, Span
+from gorkflow.insight.overview import Overview, Usual
+from gorkflow.insight.timeline import span_of
+
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
+"""Given a head and rows, returns the lines of a table."""
+_MOST = 10
+"""Branches of a block that are listed; the slowest of thousands say enough."""
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table of aligned columns."""
+    cells = [[cleaned(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
+    cells = [[cleaned(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return [lines[0], "|" + " --- |" * len(head), *lines[1:]]
+
+
+def account(found: Explanation, table: Table = aligned) -> list[str]:
+    """Return the lines that explain one run.
+
+    Args:
+        found: The explanation.
+        table: How to write tables: ``aligned`` or ``markdown``.
+    """
+    title = f"{found.workflow_id} {found.run_id}: {found.status.value}"
+    lines = [f"{title}, {span_of(found.seconds)}", ""]
+    if not found.critical:
+        return [*lines, "It has not begun."]
+    lines += ["Critical path", "", *_critical(found, table), ""]
+    lines += [f"Time on it: {_shares(found.time, found.seconds)}", ""]
+    for block in found.blocks:
+        lines += [*_block(block, table), ""]
+    return lines[:-1]
+
+
+def _critical(found: Explanation, table: Table) -> list[str]:
+    rows = [
+        (_where(path), _parts(spans), span_of(seconds), _share(seconds, found.seconds))
+        for path, spans in _grouped(found.critical)
+        for seconds in (sum(span.seconds for span in spans),)
+    ]
+    return table(("STEP", "SPENT", "TOOK", "SHARE"), rows)
+
+
+def _grouped(spans: Iterable[Span]) -> list[tuple[str, list[Span]]]:
+    """Return the spans of each step that follow each other."""
+    found: list[tuple[str, list[Span]]] = []
+    for span in spans:
+        if not found or found[-1][0] != span.path:
+            found.append((span.path, []))
+        found[-1][1].append(span)
+    return found
+
+
+def _where(path: str) -> str:
+    return path or "(the run)"
+
+
+def _parts(spans: Sequence[Span]) -> str:
+    time: dict[Phase, float] = {}
+    for span in spans:
+        time[span.phase] = time.get(span.phase, 0.0) + span.seconds
+    attempts = max(span.attempt for span in spans)
+    said = ", ".join(f"{phase.value} {span_of(seconds)}" for phase, seconds in time.items())
+    return f"{said}; {attempts} attempts" if attempts > 1 else said
+
+
+def _shares(time: Mapping[Phase, float], total: float) -> str:
+    return ", ".join(
+        f"{phase.value} {span_of(seconds)} ({_share(seconds, total)})"
+        for phase, seconds in time.items()
+    )
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "0%"
+
+
+def _block(block: Block, table: Table) -> list[str]:
+    name = block.path.rpartition("/")[2][1:]
+    title = f"{block.kind} {name}: {len(block.branches):,} branches, {span_of(block.seconds)}"
+    lines = [f"{title}, {block.efficiency:.0%} of it spent at work"]
+    if block.critical and len(block.branches) > 1:
+        by = f" by {span_of(block.lead)}" if block.lead > 0 else ""
+        lines.append(f"{block.critical} held it back{by}.")
+    shown = sorted(block.branches, key=lambda each: each.began - each.ended)[:_MOST]
+    kept = {branch.path for branch in shown}
+    lines += ["", *table(("BRANCH", "BEGAN", "TOOK", "WORK", "SLACK"), [
+        _branch(each) for each in block.branches if each.path in kept
+    ])]  # fmt: skip
+    if len(block.branches) > len(shown):
+        lines.append(f"… and {len(block.branches) - len(shown):,} shorter ones")
+    return lines
+
+
+def _branch(branch: Branch) -> tuple[str, ...]:
+    slack = "cancelled" if branch.slack is None else span_of(branch.slack)
+    took = span_of(branch.ended - branch.began)
+    return branch.path, f"+{span_of(branch.began)}", took, span_of(branch.work), slack
+
+
+def summary(found: Overview, table: Table = aligned) -> list[str]:
+    """Return the lines that explain many runs of a workflow.
+
+    Args:
+        found: The overview.
+        table: How to write tables: ``aligned`` or ``markdown``.
+    """
+    times = ", ".join(f"{phase.value} {share:.0%}" for phase, share in found.time.items())
+    lines = [
+        f"{found.workflow_id}: {found.run.count:,} runs, {_usual(found.run)}",
+        f"Time on the critical paths: {times}",
+        "",
+        *table(
+            ("STEP", "RUNS", "P50", "P95"),
+            [(s.path, f"{s.count:,}", span_of(s.p50), span_of(s.p95)) for s in found.steps],
+        ),
+    ]
+    if found.holders:
+        lines += ["", *(f"{holder}." for holder in found.holders)]
+    return lines
+
+
+def _usual(usual: Usual) -> str:
+    return f"p50 {span_of(usual.p50)}, p95 {span_of(usual.p95)}"
