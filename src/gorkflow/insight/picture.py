@@ -30,6 +30,7 @@ _STYLE = """
 .flow text{font:13px system-ui,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink)}
 .flow .soft{fill:var(--soft);font-size:11px}.flow .node{fill:var(--panel);stroke:var(--line)}
 .flow .group{fill:none;stroke:var(--line);stroke-dasharray:4 4}
+.flow .pause{stroke:var(--wait);stroke-width:2.5}
 .flow .edge{fill:none;stroke:var(--edge);stroke-width:1.3}
 .flow .completed{fill:var(--done)}.flow .failed{fill:var(--fail)}.flow .running{fill:var(--live)}
 .flow .retrying,.flow .suspended{fill:var(--wait)}
@@ -116,20 +117,22 @@ class _Picture:
         spec = place.spec
         found = self.statuses.get(place.path)
         status = next((each for each in _WORST if found and found[each]), StepStatus.PENDING)
-        icon = "⏸ " if isinstance(spec, PauseSpec) else ""
-        label = icon + _shortened(getattr(spec, "name", "") or spec.id)
-        width = max(90.0, len(label) * _LETTER + 2 * _PAD + 6)
+        left = 18 if isinstance(spec, PauseSpec) else 0
+        label = _shortened(getattr(spec, "name", "") or spec.id)
+        width = max(90.0, left + len(label) * _LETTER + 2 * _PAD + 6)
         about = [
             note(spec),
             *(f"{number:,} {each.value}" for each, number in (found or {}).items()),
         ]
         title = escape(cleaned(f"{place.path}: {'; '.join(filter(None, about))}".rstrip(": ")))
         parts = [
-            f"<g><title>{title}</title>"
-            f'<rect class="node" width="{width:.1f}" height="{_HEIGHT}" rx="6"/>'
-            f'<rect class="{status.value}" width="5" height="{_HEIGHT}" rx="2.5"/>'
-            f'<text x="{_PAD + 4}" y="{_HEIGHT / 2 + 4.5}">{escape(cleaned(label))}</text></g>'
+            f"<title>{title}</title>",
+            f'<rect class="node" width="{width:.1f}" height="{_HEIGHT}" rx="6"/>',
+            f'<rect class="{status.value}" width="5" height="{_HEIGHT}" rx="2.5"/>',
+            _text(_PAD + 4 + left, _HEIGHT / 2 + 4.5, label),
         ]
+        if left:  # two bars, as on the button that pauses
+            parts.append(f'<path class="pause" d="M{_PAD + 7} 13v10M{_PAD + 12} 13v10"/>')
         return _Drawn(width, _HEIGHT, _HEIGHT / 2, parts)
 
     def sequence(self, place: Place) -> _Drawn:
@@ -179,10 +182,7 @@ class _Picture:
                 each.at(left, top + y),
             ]
             if label := labels.get(number):
-                shown = escape(cleaned(_shortened(label)))
-                parts.append(
-                    f'<text class="soft" x="{left - 6:.1f}" y="{at - 6:.1f}" text-anchor="end">{shown}</text>'
-                )
+                parts.append(_text(left - 6, at - 6, label, "soft", "end"))
         return _Drawn(width, height, middle, parts)
 
     def boxed(self, place: Place, title: str) -> _Drawn:
@@ -206,17 +206,18 @@ class _Picture:
 
 
 def _words(text: str) -> _Drawn:
-    width = len(text) * 6.2
-    return _Drawn(width, 20.0, 10.0, [f'<text class="soft" x="2" y="14">{escape(text)}</text>'])
+    return _Drawn(len(text) * 6.2, 20.0, 10.0, [_text(2, 14, text, "soft")])
+
+
+def _text(x: float, y: float, text: str, kind: str = "node-name", anchor: str = "start") -> str:
+    shown = escape(cleaned(_shortened(text, 60)))
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>'
 
 
 def _frame(left: float, right: float, height: float, title: str) -> str:
-    shown = escape(cleaned(_shortened(title, 60)))
-    label = f'<text class="soft" x="{left + 10:.1f}" y="16">{shown}</text>' if title else ""
-    return (
-        f'<rect class="group" x="{left:.1f}" y="0" width="{right - left:.1f}" '
-        f'height="{height:.1f}" rx="8"/>{label}'
-    )
+    size = f'width="{right - left:.1f}" height="{height:.1f}"'
+    box = f'<rect class="group" x="{left:.1f}" {size} rx="8"/>'
+    return box + (_text(left + 10, 16, title, "soft") if title else "")
 
 
 def _edge(x: float, y: float, to_x: float, to_y: float) -> str:
@@ -230,7 +231,7 @@ def _edge(x: float, y: float, to_x: float, to_y: float) -> str:
 
 
 def _times(count: int) -> str:
-    return f" × {count:,}" if count > 1 else ""
+    return f", {count:,} times" if count > 1 else ""
 
 
 def _shortened(name: str, most: int = 32) -> str:

@@ -200,10 +200,8 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
         result.append(
             f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip()
         )
-    for each in axis.stretches:
-        if each.is_cut:
-            result.append(f"cut out: {each.ended - each.began:.0f} s in which nothing ran")
-    return result
+    cut = [each.ended - each.began for each in axis.stretches if each.is_cut]
+    return result + [f"cut out: {span_of(seconds)} in which nothing ran" for seconds in cut]
 
 
 def _paint(bar: list[str], axis: Axis, span: Span) -> None:

@@ -177,15 +177,18 @@ class _Recorded:
 
 
 def _try(scheduled: ev.StepScheduled, end: ev.Event) -> Try:
-    began = getattr(end, "began_at", None) or scheduled.at
-    ended = getattr(end, "ended_at", None) or end.at
-    known = isinstance(end, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted)
+    if not isinstance(end, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
+        return Try(0.0, max(0.0, end.at - scheduled.at), 0.0, None)
+    if isinstance(end, ev.StepInterrupted):
+        return Try(0.0, max(0.0, end.at - scheduled.at), 0.0, end)
+    began = end.began_at or scheduled.at
+    ended = end.ended_at or end.at
     retry_at = end.retry_at if isinstance(end, ev.StepFailed) else None
     return Try(
         starts=max(0.0, began - scheduled.at),
         runs=max(0.0, ended - began),
         records=max(0.0, end.at - ended),
-        end=end if known else None,
+        end=end,
         back_off=None if retry_at is None else max(0.0, retry_at - ended),
     )
 
