@@ -20,7 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gorkflow import events as ev
-from gorkflow.flow import WorkflowSpec, from_json, id_at, template_of, to_json
+from gorkflow._text import did_you_mean
+from gorkflow.flow import WorkflowSpec, from_json, id_at, template_of, to_json, walk
 from gorkflow.insight.explain import Explanation, explain
 from gorkflow.machine import (
     AskTime,
@@ -81,6 +82,11 @@ def whatif(
     """
     if not events or not isinstance(events[-1], ev.RunFinished):
         raise ValueError(f"run {run_id!r} has not ended; a forecast needs its whole history")
+    known = {name for path, node in walk(tree) for name in (path, node.id)}
+    for name in changes.scale:
+        if name not in known and template_of(name) not in known:
+            hint = did_you_mean(name, sorted(known))
+            raise ValueError(f"workflow {tree.id!r} has no step {name!r}; {hint}")
     changed = tree if changes.max_concurrency is None else _bounded(tree, changes.max_concurrency)
     forecast = Forecast(run_id, changed, _Recorded(events), changes)
     return explain(run_id, changed, forecast.run())
