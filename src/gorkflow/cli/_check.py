@@ -12,7 +12,7 @@ import click
 from gorkflow.cli._app import CONTEXT, Command, json_option
 from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say, stdout_is_ours
 from gorkflow.cli._target import Target, load
-from gorkflow.insight import diagram
+from gorkflow.insight import diagram, picture
 from gorkflow.insight.check import Advice
 from gorkflow.insight.check import check as advice_on
 from gorkflow.workflow import Workflow
@@ -145,14 +145,22 @@ def _total(found: Iterable[tuple[object, Advice]]) -> str:
 @click.argument("target")
 @click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
 @click.option(
-    "--format", "how", type=click.Choice(["text", "mermaid"]), default="text", show_default=True,
-    help="A tree of lines, or a Mermaid flowchart.",
+    "--format", "how", type=click.Choice(["text", "mermaid", "svg"]), default="text",
+    show_default=True, help="A tree of lines, a Mermaid flowchart, or a picture.",
 )  # fmt: skip
-def graph_command(target: str, workflow: str | None, how: str) -> None:
+@click.option("--open", "opens", is_flag=True, help="Show the picture in the browser.")
+def graph_command(target: str, workflow: str | None, how: str, *, opens: bool) -> None:
     """Draw a workflow.
 
     TARGET is what `gorkflow run` takes.
     """
     with stdout_is_ours():
         tree = load(target).choose(workflow).compile().tree
-    put(diagram.mermaid(tree) if how == "mermaid" else diagram.text(tree), nl=False)
+    if opens:
+        from gorkflow.cli._explain import show_picture
+
+        show_picture(picture.svg(tree), f"flow-{tree.id}")
+    elif how == "svg":
+        put(picture.svg(tree))
+    else:
+        put(diagram.mermaid(tree) if how == "mermaid" else diagram.text(tree), nl=False)

@@ -11,6 +11,8 @@ from gorkflow.insight.timeline import span_of
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
 """Given a head and rows, returns the lines of a table."""
+_WORTH_IT = 0.005
+"""The part of a duration from which on a kind of time is worth a word."""
 _MOST = 10
 """Branches of a block that are listed; the slowest of thousands say enough."""
 
@@ -50,6 +52,16 @@ def account(found: Explanation, table: Table = aligned) -> list[str]:
     return lines[:-1]
 
 
+def compared(was: Explanation, found: Explanation) -> str:
+    """Return the line that compares a forecast with its run."""
+    if not was.seconds:
+        return f"The run would take {span_of(found.seconds)}."
+    change = found.seconds / was.seconds - 1
+    more = "more" if change > 0 else "less"
+    by = "as long" if abs(change) < 0.005 else f"{abs(change):.0%} {more}"
+    return f"The run took {span_of(was.seconds)}, and would take {span_of(found.seconds)}: {by}."
+
+
 def _critical(found: Explanation, table: Table) -> list[str]:
     rows = [
         (_where(path), _parts(spans), span_of(seconds), _share(seconds, found.seconds))
@@ -78,7 +90,10 @@ def _parts(spans: Sequence[Span]) -> str:
     for span in spans:
         time[span.phase] = time.get(span.phase, 0.0) + span.seconds
     attempts = max(span.attempt for span in spans)
-    said = ", ".join(f"{phase.value} {span_of(seconds)}" for phase, seconds in time.items())
+    most = sum(time.values()) * _WORTH_IT
+    said = ", ".join(
+        f"{phase.value} {span_of(seconds)}" for phase, seconds in time.items() if seconds >= most
+    )
     return f"{said}; {attempts} attempts" if attempts > 1 else said
 
 
@@ -86,6 +101,7 @@ def _shares(time: Mapping[Phase, float], total: float) -> str:
     return ", ".join(
         f"{phase.value} {span_of(seconds)} ({_share(seconds, total)})"
         for phase, seconds in time.items()
+        if seconds >= total * _WORTH_IT
     )
 
 
@@ -123,7 +139,8 @@ def summary(found: Overview, table: Table = aligned) -> list[str]:
         found: The overview.
         table: How to write tables: ``aligned`` or ``markdown``.
     """
-    times = ", ".join(f"{phase.value} {share:.0%}" for phase, share in found.time.items())
+    worth = [(phase, share) for phase, share in found.time.items() if share >= _WORTH_IT]
+    times = ", ".join(f"{phase.value} {share:.0%}" for phase, share in worth)
     lines = [
         f"{found.workflow_id}: {found.run.count:,} runs, {_usual(found.run)}",
         f"Time on the critical paths: {times}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import pairwise
 from math import floor, log10
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from gorkflow.model import StepStatus
 _MOST = 12
 """Branches of one block that are shown."""
 _IDLE = frozenset({Phase.WAITING, Phase.INTERRUPTED, Phase.BACK_OFF})
-_CUT = 0.25
+_CUT = 1.0
 """An idle stretch is cut if it is longer than this part of all the time that is not idle."""
 _GAP = 0.05
 """The part of the axis that a cut stretch keeps."""
@@ -205,7 +206,8 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
 
 
 def _paint(bar: list[str], axis: Axis, span: Span) -> None:
-    if span.ended <= span.began:
+    width = (axis.place(span.ended) - axis.place(span.began)) * len(bar)
+    if width == 0 or (width < 0.5 and span.phase is not Phase.RUNNING):
         return
     first = min(len(bar) - 1, int(axis.place(span.began) * len(bar)))
     last = max(first + 1, round(axis.place(span.ended) * len(bar)))
@@ -339,15 +341,15 @@ def _shortened(name: str, most: int = 30) -> str:
 
 
 def span_of(seconds: float) -> str:
-    """Return a duration for people, with its largest two units."""
+    """Return a duration for people: in milliseconds, in seconds, or in its largest two units."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "0 s"
     if seconds < 60:
         return f"{seconds:.3g} s"
-    for unit, size, smaller, part in (
-        ("d", 86400, "h", 3600),
-        ("h", 3600, "min", 60),
-        ("min", 60, "s", 1),
-    ):
-        if seconds >= size:
-            rest = round(seconds % size / part)
-            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    whole = round(seconds)
+    for (unit, size), (smaller, part) in pairwise(units):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     raise AssertionError(seconds)

@@ -1,0 +1,206 @@
+"""`gorkflow explain`, `whatif`, `timeline`: where the time of a run went, and what would help."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from gorkflow.cli import _json
+from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
+from gorkflow.cli._output import CliError, ExitCode, json_text, put, say
+from gorkflow.cli._target import opened
+from gorkflow.insight import account, timeline
+from gorkflow.insight.explain import Explanation, explain
+from gorkflow.insight.overview import overview
+from gorkflow.insight.whatif import Changes, whatif
+from gorkflow.listing import RunFilter
+from gorkflow.model import RunStatus
+
+_Words = click.option(
+    "--markdown", is_flag=True, help="Write tables in Markdown, for a ticket or a chat."
+)
+
+
+@click.command(
+    "explain",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow explain 0199d1c2-7f3e-7abc-8def-0123456789ab",
+        "gorkflow explain --workflow checkout --limit 500",
+    ),
+)
+@click.argument("run_id", required=False)
+@click.option("--workflow", metavar="ID", help="Explain the latest runs of this workflow together.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=200, show_default=True,
+    help="With --workflow: the most runs.",
+)  # fmt: skip
+@_Words
+@store_option
+@json_option
+def explain_command(
+    *, run_id: str | None, workflow: str | None, limit: int, markdown: bool, store: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Show where the time of a run went.
+
+    The critical path is the chain of work and waits that ended last: to shorten anything else saves
+    nothing. Slack is the time that a branch could have taken longer for free.
+    """
+    if (run_id is None) == (workflow is None):
+        raise CliError("give a RUN_ID, or --workflow ID for many runs")
+    table = account.markdown if markdown else account.aligned
+    if run_id is not None:
+        found = asyncio.run(_explained(store, run_id))
+        _show(found, account.account(found, table), as_json=as_json)
+        return
+    assert workflow is not None  # one of the two is given
+    many = asyncio.run(_completed(store, workflow, limit))
+    if not many:
+        raise CliError(
+            f"workflow {workflow!r} has no completed run in this store; "
+            "`gorkflow runs list` shows the runs",
+            ExitCode.NOT_FOUND,
+        )
+    whole = overview(workflow, many)
+    _show(whole, account.summary(whole, table), as_json=as_json)
+
+
+def _show(found: object, lines: Sequence[str], *, as_json: bool) -> None:
+    put(json_text(_json.to_json(found), short=None) if as_json else "\n".join(lines))
+
+
+async def _explained(store: str | None, run_id: str) -> Explanation:
+    async with opened(store) as reader:
+        found = await _json.record(reader, run_id)
+    return explain(run_id, found.tree, found.events)
+
+
+async def _completed(store: str | None, workflow: str, limit: int) -> list[Explanation]:
+    """Return the explanations of the latest completed runs of a workflow."""
+    query = RunFilter(workflow_id=workflow, status=[RunStatus.COMPLETED], limit=limit)
+    async with opened(store) as reader:
+        rows = await reader.list_runs(query)
+        records = [await _json.record(reader, row.run_id) for row in rows]
+    return [explain(each.run.run_id, each.tree, each.events) for each in records]
+
+
+# ---- whatif -----------------------------------------------------------------------------------
+
+
+def _read_factors(
+    _: click.Context, __: click.Parameter, given: tuple[str, ...]
+) -> dict[str, float]:
+    factors: dict[str, float] = {}
+    for text in given:
+        name, _equals, factor = text.partition("=")
+        try:
+            factors[name] = float(factor)
+        except ValueError:
+            factors[name] = -1.0
+        if not name or not 0 <= factors[name] < float("inf"):
+            raise click.BadParameter(f"{text!r} is not STEP=FACTOR, as in resize=0.5")
+    return factors
+
+
+@click.command(
+    "whatif",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow whatif RUN_ID --max-concurrency 16",
+        "gorkflow whatif RUN_ID --without-retries --scale resize=0.5",
+    ),
+)
+@click.argument("run_id")
+@click.option(
+    "--max-concurrency", type=click.IntRange(1), metavar="N",
+    help="The most branches of each block and map that run at a time.",
+)  # fmt: skip
+@click.option(
+    "--slots", type=click.IntRange(1), metavar="N", help="The most steps of the engine at a time."
+)
+@click.option("--without-retries", is_flag=True, help="Let each step succeed at once.")
+@click.option(
+    "--scale", multiple=True, callback=_read_factors, metavar="STEP=FACTOR",
+    help="Let a step take this part of its time; repeatable.",
+)  # fmt: skip
+@_Words
+@store_option
+@json_option
+def whatif_command(
+    *, run_id: str, max_concurrency: int | None, slots: int | None, without_retries: bool,
+    scale: Mapping[str, float], markdown: bool, store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Forecast how long a run would have taken under other rules.
+
+    The recorded durations run again through the real machine; no step is called. Steps of other
+    runs that share a limit are not in the forecast.
+    """
+
+    async def load() -> _json.Record:
+        async with opened(store) as reader:
+            return await _json.record(reader, run_id)
+
+    record = asyncio.run(load())
+    changes = Changes(
+        max_concurrency=max_concurrency, slots=slots, without_retries=without_retries, scale=scale
+    )
+    try:
+        found = whatif(run_id, record.tree, record.events, changes)
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    was = explain(run_id, record.tree, record.events)
+    table = account.markdown if markdown else account.aligned
+    lines = [account.compared(was, found), "", *account.account(found, table)[2:]]
+    _show(found, lines, as_json=as_json)
+
+
+# ---- timeline ---------------------------------------------------------------------------------
+
+
+@click.command(
+    "timeline",
+    cls=Command,
+    context_settings=CONTEXT,
+    example=(
+        "gorkflow timeline RUN_ID",
+        "gorkflow timeline RUN_ID --format svg > run.svg",
+    ),
+)
+@click.argument("run_id")
+@click.option(
+    "--format", "how", type=click.Choice(["text", "svg"]), default="text", show_default=True,
+    help="Bars of text, or a picture.",
+)  # fmt: skip
+@click.option("--open", "opens", is_flag=True, help="Show the picture in the browser.")
+@store_option
+def timeline_command(*, run_id: str, how: str, opens: bool, store: str | None) -> None:
+    """Draw when the steps of a run waited, ran and failed.
+
+    A star marks the critical path. A long stretch in which nothing ran is cut out.
+    """
+    found = asyncio.run(_explained(store, run_id))
+    if opens:
+        show_picture(timeline.svg(found), f"timeline-{run_id}")
+    elif how == "svg":
+        put(timeline.svg(found))
+    else:
+        put("\n".join(timeline.text(found, shutil.get_terminal_size((100, 24)).columns)))
+
+
+def show_picture(svg: str, name: str) -> None:
+    """Write a picture to a file of its own, and show it in the browser."""
+    import tempfile
+    import webbrowser
+
+    path = Path(tempfile.mkdtemp(prefix="gorkflow-")) / f"{name}.svg"
+    path.write_text(svg, encoding="utf-8")
+    say(f"wrote {path}")
+    if not webbrowser.open(path.as_uri()):
+        say("no browser can be opened here; open the file yourself")
