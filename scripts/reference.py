@@ -23,6 +23,7 @@ FRONT_DOORS = (
     "gorkflow.events",
     "gorkflow.stores",
     "gorkflow.store",
+    "gorkflow.insight",
     "gorkflow.testing",
 )
 WIDTH = 88

@@ -112,6 +112,11 @@ class Reads:
         with reading(run_id):
             return run_of(run.row, run.history(), run.created, shown)
 
+    async def recorded(self, run_id: str) -> Recorded:
+        """Return what is recorded of a run."""
+        run, _ = await self._load(run_id)
+        return run
+
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
         with self._asking():

@@ -34,7 +34,7 @@ class Phase(StrEnum):
     """A kind of time in the life of a run.
 
     Example:
-        >>> from gorkflow.insight.explain import Phase
+        >>> from gorkflow.insight import Phase
         >>> Phase("back-off").value
         'back-off'
     """
@@ -57,7 +57,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time that one node spent in one way. Times are seconds since the run began."""
+    """A stretch of time that one node spent in one way. Times are seconds since the run began.
+
+    Example:
+        >>> from gorkflow.insight import Phase, Span
+        >>> Span("fetch", Phase.RUNNING, 1.0, 3.5).seconds
+        2.5
+    """
 
     path: str
     phase: Phase
@@ -76,7 +82,18 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A node that began. Times are seconds since the run began."""
+    """A node that began. Times are seconds since the run began.
+
+    Example:
+        >>> from gorkflow import StepStatus
+        >>> from gorkflow.insight import Phase, Row, Span
+        >>> ran = Span("fetch", Phase.RUNNING, 1.0, 3.5)
+        >>> Row(
+        ...     path="fetch", kind="step", depth=0, status=StepStatus.COMPLETED,
+        ...     began=0.5, ended=3.5, spans=(Span("fetch", Phase.QUEUED, 0.5, 1.0), ran),
+        ... ).ran
+        2.5
+    """
 
     path: str
     kind: str
@@ -88,7 +105,7 @@ class Row:
     ended: float
     """When it ended, or until now."""
     spans: tuple[Span, ...] = ()
-    """Of a step, sleep or wait: how it spent its time, without gaps."""
+    """The time of a step, sleep or wait, without gaps; empty for other nodes."""
 
     @property
     def ran(self) -> float:
@@ -98,7 +115,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A branch of a block. Times are seconds since the run began."""
+    """A branch of a block. Times are seconds since the run began.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).parallel(double), 21)
+            await handle.result()
+            [block] = (await engine.explain(handle.run_id)).blocks
+            [branch] = block.branches
+            assert (branch.path, branch.slack) == ("double", 0.0)
+    """
 
     path: str
     status: StepStatus
@@ -113,7 +145,21 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A parallel block or map that ran. Times are seconds since the run began."""
+    """A parallel block or map that ran. Times are seconds since the run began.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).parallel(double), 21)
+            await handle.result()
+            [block] = (await engine.explain(handle.run_id)).blocks
+            assert block.critical == "double" and 0 <= block.efficiency <= 1
+    """
 
     path: str
     kind: str
@@ -139,7 +185,21 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The account of one run's time."""
+    """The account of one run's time.
+
+    Example:
+        from gorkflow import Engine, Workflow, step
+
+        @step
+        def double(number: int) -> int:
+            return 2 * number
+
+        async with Engine("memory:") as engine:
+            handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
+            await handle.result()
+            found = await engine.explain(handle.run_id)
+            assert abs(sum(found.time.values()) - found.seconds) < 1e-6
+    """
 
     run_id: str
     workflow_id: str

@@ -1,4 +1,4 @@
-"""The layout of boxes that depend on each other: from left to right, in layers, few crossings.
+"""The layout of a drawing: boxes that depend on each other, from left to right, in layers.
 
 After K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual Understanding of Hierarchical System
 Structures" (1981): each box stands in the layer after the last box that it needs, and the boxes of
@@ -16,7 +16,7 @@ _SWEEPS = 4
 
 
 class Layout(NamedTuple):
-    """Where boxes stand: their top left corners, and the size of the whole."""
+    """The places of boxes: their top left corners, and the size of the whole."""
 
     corners: list[tuple[float, float]]
     width: float

@@ -12,6 +12,7 @@ from statistics import fmean, quantiles
 
 from gorkflow.flow import template_of
 from gorkflow.insight.explain import Block, Explanation, Phase
+from gorkflow.insight.timeline import span_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Holder:
         """Return it as a sentence."""
         return (
             f"branch {self.branch} held the block back in {self.share:.0%} of {self.runs:,} runs; "
-            f"splitting it in two would save about {self.saves:.3g} s ({self.saves_share:.0%})"
+            f"splitting it in two would save about {span_of(self.saves)} ({self.saves_share:.0%})"
         )
 
 
@@ -61,7 +62,7 @@ class Overview:
     steps: tuple[Usual, ...]
     """By template, in declared order."""
     holders: tuple[Holder, ...]
-    """Of each block the branch that held it back most often."""
+    """For each block, the branch that held it back most often."""
     time: Mapping[Phase, float]
     """The part of the critical paths that each phase takes, from 0 to 1."""
 

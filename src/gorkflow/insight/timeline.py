@@ -1,7 +1,7 @@
 """The timeline of a run: a bar for each node, drawn as SVG or as text.
 
 A long stretch in which nothing ran is cut out of the axis, and labelled. A block of many branches
-shows those that tell most: failed ones, and those on the critical path.
+shows the failed ones, those on the critical path, and the longest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stretch(NamedTuple):
     """Seconds since the run began."""
     ended: float
     left: float
-    """Where it is drawn, from 0 to 1."""
+    """The place of its begin in the drawing, from 0 to 1."""
     right: float
     is_cut: bool
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gorkflow import events as ev
-from gorkflow._text import did_you_mean
+from gorkflow._text import brief, did_you_mean
 from gorkflow.flow import WorkflowSpec, from_json, id_at, template_of, to_json, walk
 from gorkflow.insight.explain import Explanation, explain
 from gorkflow.machine import (
@@ -82,6 +82,13 @@ def whatif(
     """
     if not events or not isinstance(events[-1], ev.RunFinished):
         raise ValueError(f"run {run_id!r} has not ended; a forecast needs its whole history")
+    for option in ("max_concurrency", "slots"):
+        number = getattr(changes, option)
+        if number is not None and (isinstance(number, bool) or number < 1):
+            raise ValueError(f"{option} must be at least 1, not {brief(number)}")
+    for name, factor in changes.scale.items():
+        if not 0 <= factor < inf:
+            raise ValueError(f"the factor of {name!r} must be 0 or more, not {brief(factor)}")
     known = {name for path, node in walk(tree) for name in (path, node.id)}
     for name in changes.scale:
         if name not in known and template_of(name) not in known:
