@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._worker import Worker
+    from gorkflow.insight import Changes, Explanation
     from gorkflow.machine.history import History, Reader
     from gorkflow.store import RunRow, Store
 
@@ -112,10 +113,15 @@ class Reads:
         with reading(run_id):
             return run_of(run.row, run.history(), run.created, shown)
 
-    async def recorded(self, run_id: str) -> Recorded:
-        """Return what is recorded of a run."""
+    async def explain(self, run_id: str, changes: Changes | None, now: float) -> Explanation:
+        """Return where the time of a run went, or would go under other rules."""
+        from gorkflow.insight.explain import explain  # few need it
+        from gorkflow.insight.whatif import whatif
+
         run, _ = await self._load(run_id)
-        return run
+        if changes is not None:
+            return whatif(run_id, run.tree, run.events, changes)
+        return explain(run_id, run.tree, run.events, now=now)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""

@@ -62,7 +62,7 @@ from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
-    from gorkflow.insight.explain import Explanation
+    from gorkflow.insight import Changes, Explanation
 
 T = TypeVar("T")
 In = TypeVar("In")
@@ -658,11 +658,17 @@ class Client:
         self._opened()
         return await self._reads.steps(run_id_of(run_id))
 
-    async def explain(self, run_id: str) -> Explanation:
+    async def explain(self, run_id: str, changes: Changes | None = None) -> Explanation:
         """Return where the time of a run went: its critical path, and the slack of each branch.
+
+        Args:
+            run_id: The run.
+            changes: Other rules; then the run is a forecast: the recorded durations run again by
+                them, and no step is called. ``None``: the run as it was.
 
         Example:
             from gorkflow import Engine, Workflow, step
+            from gorkflow.insight import Changes
 
             @step
             def double(number: int) -> int:
@@ -673,65 +679,17 @@ class Client:
                 await handle.result()
                 found = await engine.explain(handle.run_id)
                 assert found.critical[-1].path == "double"
+                faster = await engine.explain(handle.run_id, Changes(scale={"double": 0.5}))
+                assert faster.seconds <= found.seconds
 
         Raises:
             RunNotFoundError: If there is no such run.
             StoreCorruptError: If its record can't be read.
-        """
-        from gorkflow.insight.explain import explain  # few need it
-
-        now = self._opened().runtime.clock.now()
-        run = await self._reads.recorded(run_id_of(run_id))
-        return explain(run_id, run.tree, run.events, now=now)
-
-    async def whatif(
-        self,
-        run_id: str,
-        *,
-        max_concurrency: int | None = None,
-        slots: int | None = None,
-        without_retries: bool = False,
-        scale: Mapping[str, float] | None = None,
-    ) -> Explanation:
-        """Return how a run would have gone under other rules. No step is called.
-
-        Args:
-            run_id: The run; it has ended.
-            max_concurrency: The most branches of each block at a time; ``None``: as it was.
-            slots: The most steps of the engine at a time; ``None``: any number.
-            without_retries: ``True``: each step succeeds in its last attempt.
-            scale: Factors of the time that steps take, by id or path.
-
-        Example:
-            from gorkflow import Engine, Workflow, step
-
-            @step
-            def double(number: int) -> int:
-                return 2 * number
-
-            async with Engine("memory:") as engine:
-                handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
-                await handle.result()
-                faster = await engine.whatif(handle.run_id, scale={"double": 0.5})
-                assert faster.seconds <= (await engine.explain(handle.run_id)).seconds
-
-        Raises:
-            RunNotFoundError: If there is no such run.
-            StoreCorruptError: If its record can't be read.
-            ValueError: If the run has not ended, a number is too small, ``scale`` names no step, or
+            ValueError: If there are changes, and the run has not ended, a change is not valid, or
                 the rules lead to what was not recorded.
         """
-        from gorkflow.insight.whatif import Changes, whatif  # few need it
-
-        self._opened()
-        run = await self._reads.recorded(run_id_of(run_id))
-        changes = Changes(
-            max_concurrency=max_concurrency,
-            slots=slots,
-            without_retries=without_retries,
-            scale=scale or {},
-        )
-        return whatif(run_id, run.tree, run.events, changes)
+        now = self._opened().runtime.clock.now()
+        return await self._reads.explain(run_id_of(run_id), changes, now)
 
     # ---- all runs -------------------------------------------------------------------------
 

@@ -295,7 +295,7 @@ class _Account:
         lanes: list[_Lane] = []
         for path in self.history.undoes:
             record = self.history.record(undo_path(path))
-            if record is not None and record.scheduled_at is not None:
+            if record.scheduled_at is not None:
                 first = record.attempts[0].ready_at if record.attempts else record.ready_at
                 since = self.history.machine.passed(first)
                 place = Place(undo_path(path), self.history.tree)
@@ -362,14 +362,14 @@ class _Account:
 
     def _pause(self, path: str, began: float, ended: float) -> list[Span]:
         record = self.history.record(path)
-        since = began if record is None or record.began_at is None else record.began_at
+        since = began if record.began_at is None else record.began_at
         return _tiled([Span(path, Phase.WAITING, since, ended)], began, ended, path)
 
     def _step(self, path: str, began: float, ended: float) -> list[Span]:
         spans: list[Span] = []
         record = self.history.record(path)
         before = began
-        for each in () if record is None else record.attempts:
+        for each in record.attempts:
             if spans:
                 spans.append(Span(path, Phase.BACK_OFF, before, each.ready_at, each.number))
             waits = Phase.LIMIT if each.limits else Phase.QUEUED
@@ -383,8 +383,6 @@ class _Account:
                     Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number, failed)
                 )
             before = each.ended_at
-        if record is None:
-            return _tiled(spans, began, ended, path)
         waits_on = spans and not record.open and record.attempts[-1].failure is not None
         if waits_on and record.finished_at != before:  # a retry is due, or was and did not come
             spans.append(Span(path, Phase.BACK_OFF, before, ended, record.attempt))
@@ -491,8 +489,10 @@ class _Account:
         return lanes, [*found[:lanes], *(each._replace(began=end) for each, end in late)]
 
     def _has_begun(self, place: Place) -> bool:
+        inside = (path for path, _ in place.walk(self.history.marks))
+        records = map(self.history.record, inside)
         return any(
-            self.history.record(path) is not None for path, _ in place.walk(self.history.marks)
+            each.scheduled_at is not None or each.finished_at is not None for each in records
         )
 
 

@@ -40,8 +40,7 @@ class Holder:
     share: float
     """The part of them in which this branch ended last, from 0 to 1."""
     saves: float
-    """Seconds that each of the blocks would be shorter, on average, with the branch split in
-    two halves that run side by side."""
+    """Seconds that a block would save, on average, if two halves of the branch ran side by side."""
     saves_share: float
     """The same as a part of the block's duration."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 from gorkflow._text import cleaned
@@ -22,20 +23,7 @@ from gorkflow.insight.diagram import note
 from gorkflow.insight.layout import layout
 from gorkflow.model import StepExecution, StepStatus
 
-_STYLE = """
-.flow{--ink:#1d1c1a;--soft:#6b6862;--line:#dcd9d3;--edge:#a19d95;--done:#2b8a5e;--live:#3b5bdb;
---fail:#c92a2a;--wait:#b7791f;--off:#adb5bd;--panel:#fff}
-@media (prefers-color-scheme:dark){.flow{--ink:#e9e7e3;--soft:#a3a19b;--line:#3a3e45;--edge:#6d6f76;
---done:#51cf8a;--live:#8ea2ff;--fail:#ff8787;--wait:#f2c063;--off:#5c636a;--panel:#1d1f23}}
-.flow text{font:13px system-ui,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink)}
-.flow .soft{fill:var(--soft);font-size:11px}.flow .node{fill:var(--panel);stroke:var(--line)}
-.flow .group{fill:none;stroke:var(--line);stroke-dasharray:4 4}
-.flow .pause{stroke:var(--wait);stroke-width:2.5}
-.flow .edge{fill:none;stroke:var(--edge);stroke-width:1.3}
-.flow .completed{fill:var(--done)}.flow .failed{fill:var(--fail)}.flow .running{fill:var(--live)}
-.flow .retrying,.flow .suspended{fill:var(--wait)}
-.flow .cancelled,.flow .skipped,.flow .pending{fill:var(--off)}
-"""
+_STYLE = Path(__file__).with_name("flow.css")
 _WORST = (
     StepStatus.FAILED,
     StepStatus.RETRYING,
@@ -78,7 +66,7 @@ def svg(tree: WorkflowSpec, steps: Iterable[StepExecution] = (), *, style: bool 
         statuses.setdefault(template_of(step.path), Counter())[step.status] += 1
     drawn = _Picture(statuses).sequence(Place("", tree))
     width, height = drawn.width + 2 * _PAD, drawn.height + 2 * _PAD
-    inside = f"<style>{_STYLE}</style>" if style else ""
+    inside = f"<style>{_STYLE.read_text()}</style>" if style else ""
     title = escape(cleaned(f"the flow of {tree.id}"))
     return (
         f'<svg class="flow" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '

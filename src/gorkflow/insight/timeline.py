@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
 from math import floor, log10
+from pathlib import Path
 from typing import NamedTuple
 
 from gorkflow._text import cleaned
@@ -218,21 +219,7 @@ def _paint(bar: list[str], axis: Axis, span: Span) -> None:
 
 # ---- SVG --------------------------------------------------------------------------------------
 
-_STYLE = """
-.tl{--ink:#1d1c1a;--soft:#6b6862;--line:#e6e4e0;--done:#2b8a5e;--live:#3b5bdb;--fail:#c92a2a;
---wait:#b7791f;--off:#868e96;--queue:#adb5bd;--panel:#fff;background:var(--panel)}
-@media (prefers-color-scheme:dark){.tl{--ink:#e9e7e3;--soft:#a3a19b;--line:#2e3137;--done:#51cf8a;
---live:#8ea2ff;--fail:#ff8787;--wait:#f2c063;--off:#868e96;--queue:#5c636a;--panel:#1d1f23}}
-.tl text{font:12px system-ui,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink)}
-.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line)}.tl .cut{fill:var(--line);opacity:.6}
-.tl .completed{fill:var(--done)}.tl .failed{fill:var(--fail)}.tl .running{fill:var(--live)}
-.tl .cancelled,.tl .skipped,.tl .pending{fill:var(--off)}
-.tl .suspended,.tl .waiting{fill:var(--wait);fill-opacity:.3;stroke:var(--wait)}
-.tl .queued,.tl .limit,.tl .engine{stroke:var(--queue);stroke-width:3}
-.tl .limit{stroke:var(--wait)}.tl .engine{stroke-dasharray:1 3;stroke-width:2}
-.tl .back-off,.tl .interrupted{stroke:var(--fail);stroke-width:1.5;stroke-dasharray:3 3}
-.tl .critical{stroke:var(--ink);stroke-width:1.5}
-"""
+_STYLE = Path(__file__).with_name("timeline.css")
 _WIDTH, _ROW, _FOOT = 960, 26, 30
 
 
@@ -268,7 +255,7 @@ class _Picture:
         for number, line in enumerate(self.rows):
             self._row(number * _ROW, line)
         title = escape(f"timeline of run {self.found.run_id}")
-        inside = f"<style>{_STYLE}</style>" if style else ""
+        inside = f"<style>{_STYLE.read_text()}</style>" if style else ""
         return (
             f'<svg class="tl" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
             f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" '

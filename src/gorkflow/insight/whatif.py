@@ -39,7 +39,13 @@ _LONGER = 0.001
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """The rules that a forecast changes."""
+    """The rules that a forecast changes.
+
+    Example:
+        >>> from gorkflow.insight import Changes
+        >>> Changes(max_concurrency=16, without_retries=True).max_concurrency
+        16
+    """
 
     max_concurrency: int | None = None
     """The most branches that are live in each block; ``None``: as recorded."""
