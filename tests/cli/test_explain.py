@@ -53,7 +53,9 @@ def test_many_runs(invoke):
     assert found.exit_code == 0
     assert found.stdout.startswith("crawl: 2 runs, p50 ")
     assert "held the block back in" in found.stdout
-    assert json.loads(invoke("explain", "--workflow", "crawl", "--json").stdout)["run"]["count"] == 2
+    assert (
+        json.loads(invoke("explain", "--workflow", "crawl", "--json").stdout)["run"]["count"] == 2
+    )
 
 
 def test_a_forecast(invoke):
@@ -65,7 +67,7 @@ def test_a_forecast(invoke):
 def test_pictures(invoke):
     assert "fetch[0]" in invoke("timeline", "r1").stdout
     for call in (("timeline", "r1"), ("graph", "crawl.py")):
-        ET.fromstring(invoke(*call, "--format", "svg").stdout)  # noqa: S314 - it is our own
+        ET.fromstring(invoke(*call, "--format", "svg").stdout)
 
 
 @pytest.mark.parametrize(
