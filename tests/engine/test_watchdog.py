@@ -130,7 +130,7 @@ def test_a_step_that_blocks_is_named_and_others_do_not_pay(
     assert f"at {__file__}:{HERE} in hold_until;" in text
     seconds = re.search(r"for (\d+\.\d) s", text)
     assert seconds is not None
-    assert float(seconds[1]) >= 0.5
+    assert float(seconds[1]) >= 0.3  # of those it held: some pass before the first look
 
 
 def test_it_is_named_once_in_a_run_and_again_in_the_next(caplog: pytest.LogCaptureFixture) -> None:

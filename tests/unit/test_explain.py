@@ -11,7 +11,7 @@ from tests.machine.generate import random_tree
 from tests.machine.simulation import RUN, WEATHERS, Simulation
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(100))
 def test_the_parts_add_up_to_the_duration(seed: int) -> None:
     rng = random.Random(seed)
     tree = random_tree(rng)

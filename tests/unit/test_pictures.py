@@ -28,7 +28,7 @@ def a_simulation(seed: int) -> Simulation:
     return simulation
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(40))
 def test_each_part_of_a_run_is_drawn_and_said(seed: int) -> None:
     simulation = a_simulation(seed)
     found = explain(RUN, simulation.tree, simulation.history)
@@ -81,7 +81,7 @@ def test_a_short_wait_is_not_cut() -> None:
     assert [each.is_cut for each in timeline.Axis(found).stretches] == [False]
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(20))
 def test_times_keep_their_order_on_the_axis(seed: int) -> None:
     simulation = a_simulation(seed)
     found = explain(RUN, simulation.tree, simulation.history)

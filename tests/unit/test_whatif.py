@@ -85,7 +85,7 @@ def a_run(seed: int, tree: Callable[[WorkflowSpec], bool] = lambda _: True) -> A
     return made, Forecast(RUN, made, dice, Changes()).run()
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(100))
 def test_without_changes_it_is_the_run_itself(seed: int) -> None:
     tree, events = a_run(seed)
     was = explain(RUN, tree, events)
@@ -115,7 +115,7 @@ def loose(found: Explanation, tree: WorkflowSpec) -> Iterator[tuple[str, float, 
 
 def test_slack_may_be_saved_for_nothing() -> None:
     tried = 0
-    for seed in range(1_000):
+    for seed in range(600):
         tree, events = a_run(seed, is_unbounded)
         was = explain(RUN, tree, events)
         for path, work, slack in loose(was, tree):
@@ -124,4 +124,4 @@ def test_slack_may_be_saved_for_nothing() -> None:
             found = whatif(RUN, tree, events, changes)
             assert found.seconds == pytest.approx(was.seconds, abs=1e-6), (seed, path)
             tried += 1
-    assert tried > 300
+    assert tried > 200
