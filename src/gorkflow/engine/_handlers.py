@@ -97,6 +97,7 @@ class _Turn:
         """Return whether the task may call another handler: the last one left nothing in it."""
         if self.is_over or self._taken > MOST or now >= self.until:
             return False
+        assert self._context is not None  # ``mark`` took it, for the turn was not over then
         return _marks(task) == self._marks and _has_variables_of(self._context)
 
 
@@ -180,15 +181,15 @@ class Handlers:
             self._make_task(left)
 
 
-def _has_variables_of(before: Context | None) -> bool:
+def _has_variables_of(before: Context) -> bool:
     """Return whether the context variables are those of a context.
 
     Values count by identity: ``==`` is code of the program, and two equal dicts may belong to two
     steps.
     """
     now = copy_context()
-    if before is None or all(map(is_, get_referents(now), get_referents(before))):
-        return before is not None  # both refer to one map, and to set a variable makes a new one
+    if all(map(is_, get_referents(now), get_referents(before))):
+        return True  # both refer to one map, and to set a variable makes a new one
     same = (before.get(variable, before) is value for variable, value in now.items())
     return len(now) == len(before) and all(same)
 

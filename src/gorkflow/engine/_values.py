@@ -22,6 +22,7 @@ from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipp
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.state_changes import Write
 
 T = TypeVar("T")
 
@@ -75,25 +76,28 @@ class Values:
                 continue  # half of all events
             if type(event) is ev.StepCompleted:
                 self._bytes[event.seq] = (event.output, event.path)
-                self.size += len(event.output)
-                if event.state:
-                    self.size += sum(len(write.text) for write in event.state)
+                self.size += len(event.output) + _size_of(event.state)
             else:
                 self._note_other(event)
 
     def _note_other(self, event: ev.Event) -> None:
         match event:
-            case ev.SignalReceived(payload=data) | ev.ResultKept(output=bytes(data)):
+            case ev.SignalReceived(payload=data):
                 self._bytes[event.seq] = (data, event.path)
                 self.size += len(data)
+            case ev.ResultKept(output=data):
+                if data is not None:
+                    self._bytes[event.seq] = (data, event.path)
+                self.size += len(data or b"") + _size_of(event.state)
             case ev.BlockDecided():
                 self._composed[event.seq] = (event.output, event.path)
             case ev.StepFailed():
                 self._failures[event.seq] = failure = event.failure
                 self.size += len(failure.message) + len(failure.traceback)
-            case ev.RunCreated(input=bytes(data)):
-                self._bytes[event.seq] = (data, "")
-                self.size += len(data)
+            case ev.RunCreated(input=data):
+                if data is not None:
+                    self._bytes[event.seq] = (data, "")
+                self.size += len(data or b"") + _size_of(event.state)
             case ev.TypesAccepted():
                 self._accepted = True
             case _:
@@ -342,6 +346,10 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # what it makes is 
 TUPLE = b'{"$":"tuple","$v":'
 """The first bytes of a tuple's record."""
 _SEQUENCE = re.compile(r'(?:\{"\$":"(?:tuple|deque)","\$v":)?\[')
+
+
+def _size_of(writes: Sequence[Write]) -> int:
+    return sum([len(write.text) for write in writes]) if writes else 0
 
 
 def _has_outcomes(refs: Sequence[Ref]) -> bool:
