@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,13 +11,13 @@ import pytest
 from gorkflow import Limit, Workflow, step, testing
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.insight.explain import Explanation, explain
-from gorkflow.insight.whatif import Changes, whatif
+from gorkflow.insight.whatif import Changes, Forecast, whatif
 
 
-def recorded(workflow: Workflow[int, Any], **options: Any) -> Recorded:
+def recorded(workflow: Workflow[int, Any], items: int = 12, **options: Any) -> Recorded:
     async def run() -> Recorded:
         async with testing.VirtualEngine(**options) as engine:
-            handle = await engine.start(workflow, 12)
+            handle = await engine.start(workflow, items)
             await handle.result()
             return await load(engine.store, handle.run_id)
 
@@ -95,6 +96,28 @@ def test_named_limits_bind_as_they_do(limit: Limit) -> None:
     run = recorded(crawl(fetching(limits=(limit,))))
     found = forecast(run)
     assert found.seconds == pytest.approx(explained(run).seconds, rel=0.1)
+
+
+@pytest.mark.parametrize("limits", [(), (Limit("api", concurrency=2),)])
+def test_a_forecast_costs_no_more_per_item_of_a_longer_list(
+    limits: tuple[Limit, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    room_at = Forecast._room_at
+
+    def counted(self: Forecast, limits: Sequence[Limit]) -> float:
+        nonlocal looks
+        looks += 1
+        return room_at(self, limits)
+
+    monkeypatch.setattr(Forecast, "_room_at", counted)
+    per_item: list[float] = []
+    for items in (50, 200):
+        run = recorded(crawl(fetching(limits=limits)), items)
+        looks = 0
+        forecast(run, slots=2)
+        per_item.append(looks / items)
+    assert per_item[1] <= 1.1 * per_item[0]
 
 
 def test_a_run_that_has_not_ended_is_rejected() -> None:

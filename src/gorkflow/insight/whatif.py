@@ -9,10 +9,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
+from operator import itemgetter
 from statistics import fmean
 from typing import NamedTuple, cast
 
@@ -50,8 +51,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     max_concurrency: int | None = None
     """The most branches that are live in each block; ``None``: as recorded."""
     slots: int | None = None
-    """The steps that the engine runs at a time; ``None``: as many as ever ran at once, if any step
-    waited for a slot; else any number."""
+    """The steps that the engine runs at a time; ``None``: any number."""
     without_retries: bool = False
     """True: each step has its last attempt only."""
     scale: Mapping[str, float] = {}
@@ -131,8 +131,6 @@ class _Recorded:
         """The answers of conditions, keys and times; of a loop one for each iteration."""
         self.signals: dict[str, float] = {}
         """Seconds that each wait for a signal took."""
-        self.peaks: dict[str, int] = {}
-        """The most attempts at a time, by executor, where any waited for a slot."""
         self._read(events)
         self.usual = self._usual()
         self._last = {template_of(path): found[-1] for path, found in self.answers.items()}
@@ -226,8 +224,11 @@ class Forecast:
         self._ahead: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._answered: Counter[str] = Counter()
-        self._queue: list[RunStep] = []
-        self._running: dict[str, RunStep] = {}
+        self._queues: dict[tuple[Limit, ...], deque[tuple[int, RunStep]]] = defaultdict(deque)
+        """The steps that want to start, by the limits that they need, each with its turn."""
+        self._running = 0
+        self._inside: Counter[str] = Counter()
+        """The steps that hold a limit, by its name."""
         self._starts: dict[str, list[float]] = defaultdict(list)
         """When steps started that took a limit with a rate, by its name."""
 
@@ -267,7 +268,7 @@ class Forecast:
         """Do what the machine asks for."""
         for command in self.machine.take_commands():
             if isinstance(command, RunStep):
-                self._queue.append(command)
+                self._queues[command.spec.limits].append((next(self._order), command))
             elif isinstance(command, Decide | Expand | AskTime):
                 self._later(0.0, partial(self._answer, command))
             elif isinstance(command, AwaitSignal):
@@ -305,31 +306,33 @@ class Forecast:
 
     def _admit(self) -> None:
         """Start the steps that have room, in the order in which they asked."""
-        waiting, self._queue = self._queue, []
         soonest = inf
-        for step in waiting:
-            if not self.machine.wants(step):
-                continue
-            at = self._room_at(step)
-            if at <= self.now:
-                self._start(step)
-            else:
-                self._queue.append(step)
+        heads = [(queue[0][0], limits) for limits, queue in self._queues.items() if queue]
+        while heads:
+            first = min(heads, key=itemgetter(0))
+            heads.remove(first)
+            limits = first[1]
+            at = self._room_at(limits)
+            if at > self.now:  # nor can those behind it start: they need the same
                 soonest = min(soonest, at)
+                continue
+            queue = self._queues[limits]
+            _, step = queue.popleft()
+            if self.machine.wants(step):
+                self._start(step)
+            if queue:
+                heads.append((queue[0][0], limits))
         if soonest < inf:
             self._later(soonest - self.now, lambda: None)
 
-    def _room_at(self, step: RunStep) -> float:
+    def _room_at(self, limits: Sequence[Limit]) -> float:
         """Return when a step may start; infinity: only after another has ended."""
         slots = self.changes.slots
-        if slots is not None and len(self._running) >= slots:
+        if slots is not None and self._running >= slots:
             return inf
         at = self.now
-        for limit in step.spec.limits:
-            inside = sum(
-                limit.name in map(_name, each.spec.limits) for each in self._running.values()
-            )
-            if limit.concurrency is not None and inside >= limit.concurrency:
+        for limit in limits:
+            if limit.concurrency is not None and self._inside[limit.name] >= limit.concurrency:
                 return inf
             if limit.window is not None:
                 most, per = limit.window
@@ -339,9 +342,10 @@ class Forecast:
         return at
 
     def _start(self, step: RunStep) -> None:
-        path, names = step.path, tuple(map(_name, step.spec.limits))
+        path, names = step.path, tuple(limit.name for limit in step.spec.limits)
         self._feed(ev.StepScheduled, path, step.attempt, step.input, step.ready_at, names)
-        self._running[path] = step
+        self._running += 1
+        self._inside.update(names)
         for name in names:
             self._starts[name].append(self.now)
         alone = self.changes.without_retries
@@ -355,8 +359,8 @@ class Forecast:
 
     def _end(self, step: RunStep, how: Try, began: float, ended: float) -> None:
         path, attempt = step.path, step.attempt
-        if self._running.get(path) is step:
-            del self._running[path]
+        self._running -= 1
+        self._inside.subtract(limit.name for limit in step.spec.limits)
         if not self.machine.expects(path, attempt):
             return
         end = how.end
@@ -369,7 +373,3 @@ class Forecast:
         else:
             state = () if end is None else end.state
             self._feed(ev.StepCompleted, path, attempt, b"null", began, ended, state)
-
-
-def _name(limit: Limit) -> str:
-    return limit.name
