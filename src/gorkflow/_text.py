@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -20,6 +21,26 @@ def brief(value: object, most: int = 100) -> str:
             return f"{'a negative' if value < 0 else 'an'} int of too many digits"
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters; if it was longer, ``…`` ends it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def span_of(seconds: float) -> str:
+    """Return a duration for people: in milliseconds, in seconds, or in its largest two units."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "0 s"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    whole = round(seconds)
+    for (unit, size), (smaller, part) in pairwise(units):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    raise AssertionError(seconds)
 
 
 def listed(items: Sequence[str], most: int = 5, total: int | None = None) -> str:

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from gorkflow.cli._output import table
 from gorkflow.flow import StepSpec, WorkflowSpec, walk
 from gorkflow.insight import picture, timeline
-from gorkflow.insight.account import account, aligned, markdown, summary
+from gorkflow.insight.account import account, markdown, summary
 from gorkflow.insight.explain import Explanation, Phase, Row, Span, explain
 from gorkflow.insight.layout import crossings, layout
 from gorkflow.insight.overview import overview
@@ -41,9 +42,9 @@ def test_each_part_of_a_run_is_drawn_and_said(seed: int) -> None:
     assert len(names) >= len(timeline.lines(found))
     for columns in (20, 80, 200):
         assert all(len(line) <= max(columns, 80) + 4 for line in timeline.text(found, columns))
-    assert account(found, aligned)
+    assert account(found, table)
     assert account(found, markdown)
-    assert summary(overview("w", [found]))
+    assert summary(overview("w", [found]), table)
 
 
 def waits(*seconds: tuple[str, float, float, Phase]) -> Explanation:

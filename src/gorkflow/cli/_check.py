@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from gorkflow.cli._app import CONTEXT, Command, json_option
-from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say, stdout_is_ours
+from gorkflow.cli._output import (
+    CliError,
+    ExitCode,
+    clean,
+    json_text,
+    put,
+    say,
+    show_picture,
+    stdout_is_ours,
+)
 from gorkflow.cli._target import Target, load
 from gorkflow.insight import diagram, picture
 from gorkflow.insight.check import Advice
@@ -157,8 +166,6 @@ def graph_command(target: str, workflow: str | None, how: str, *, opens: bool) -
     with stdout_is_ours():
         tree = load(target).choose(workflow).compile().tree
     if opens:
-        from gorkflow.cli._explain import show_picture
-
         show_picture(picture.svg(tree), f"flow-{tree.id}")
     elif how == "svg":
         put(picture.svg(tree))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import click
 
 from gorkflow.cli import _json
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
-from gorkflow.cli._output import CliError, ExitCode, json_text, put, say
+from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
+from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.insight import account, timeline
 from gorkflow.insight.explain import Explanation, explain
 from gorkflow.insight.overview import overview
@@ -20,7 +20,7 @@ from gorkflow.insight.whatif import Changes, whatif
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
 
-_Words = click.option(
+_markdown_option = click.option(
     "--markdown", is_flag=True, help="Write tables in Markdown, for a ticket or a chat."
 )
 
@@ -40,7 +40,7 @@ _Words = click.option(
     "--limit", type=click.IntRange(1, 10_000), default=200, show_default=True,
     help="With --workflow: the most runs.",
 )  # fmt: skip
-@_Words
+@_markdown_option
 @store_option
 @json_option
 def explain_command(
@@ -54,10 +54,10 @@ def explain_command(
     """
     if (run_id is None) == (workflow is None):
         raise CliError("give a RUN_ID, or --workflow ID for many runs")
-    table = account.markdown if markdown else account.aligned
+    write = account.markdown if markdown else table
     if run_id is not None:
         found = asyncio.run(_explained(store, run_id))
-        _show(found, account.account(found, table), as_json=as_json)
+        _show(found, account.account(found, write), as_json=as_json)
         return
     assert workflow is not None  # one of the two is given
     many = asyncio.run(_completed(store, workflow, limit))
@@ -68,7 +68,7 @@ def explain_command(
             ExitCode.NOT_FOUND,
         )
     whole = overview(workflow, many)
-    _show(whole, account.summary(whole, table), as_json=as_json)
+    _show(whole, account.summary(whole, write), as_json=as_json)
 
 
 def _show(found: object, lines: Sequence[str], *, as_json: bool) -> None:
@@ -77,8 +77,7 @@ def _show(found: object, lines: Sequence[str], *, as_json: bool) -> None:
 
 async def _explained(store: str | None, run_id: str) -> Explanation:
     async with opened(store) as reader:
-        found = await _json.record(reader, run_id)
-    return explain(run_id, found.tree, found.events)
+        return _account(await load(reader, run_id))
 
 
 async def _completed(store: str | None, workflow: str, limit: int) -> list[Explanation]:
@@ -86,8 +85,12 @@ async def _completed(store: str | None, workflow: str, limit: int) -> list[Expla
     query = RunFilter(workflow_id=workflow, status=[RunStatus.COMPLETED], limit=limit)
     async with opened(store) as reader:
         rows = await reader.list_runs(query)
-        records = [await _json.record(reader, row.run_id) for row in rows]
-    return [explain(each.run.run_id, each.tree, each.events) for each in records]
+        return [_account(await load(reader, row.run_id)) for row in rows]
+
+
+def _account(run: Recorded) -> Explanation:
+    with reading(run.row.run_id):
+        return explain(run.row.run_id, run.tree, run.events)
 
 
 # ---- whatif -----------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def _read_factors(
     "--scale", multiple=True, callback=_read_factors, metavar="STEP=FACTOR",
     help="Let a step take this part of its time; repeatable.",
 )  # fmt: skip
-@_Words
+@_markdown_option
 @store_option
 @json_option
 def whatif_command(
@@ -143,21 +146,20 @@ def whatif_command(
     runs that share a limit are not in the forecast.
     """
 
-    async def load() -> _json.Record:
+    async def look() -> Recorded:
         async with opened(store) as reader:
-            return await _json.record(reader, run_id)
+            return await load(reader, run_id)
 
-    record = asyncio.run(load())
+    run = asyncio.run(look())
     changes = Changes(
         max_concurrency=max_concurrency, slots=slots, without_retries=without_retries, scale=scale
     )
     try:
-        found = whatif(run_id, record.tree, record.events, changes)
+        found = whatif(run_id, run.tree, run.events, changes)
     except ValueError as error:
         raise CliError(str(error)) from None
-    was = explain(run_id, record.tree, record.events)
-    table = account.markdown if markdown else account.aligned
-    lines = [account.compared(was, found), "", *account.account(found, table)[2:]]
+    write = account.markdown if markdown else table
+    lines = [account.compared(_account(run), found), "", *account.account(found, write)[2:]]
     _show(found, lines, as_json=as_json)
 
 
@@ -192,15 +194,3 @@ def timeline_command(*, run_id: str, how: str, opens: bool, store: str | None) -
         put(timeline.svg(found))
     else:
         put("\n".join(timeline.text(found, shutil.get_terminal_size((100, 24)).columns)))
-
-
-def show_picture(svg: str, name: str) -> None:
-    """Write a picture to a file of its own, and show it in the browser."""
-    import tempfile
-    import webbrowser
-
-    path = Path(tempfile.mkdtemp(prefix="gorkflow-")) / f"{name}.svg"
-    path.write_text(svg, encoding="utf-8")
-    say(f"wrote {path}")
-    if not webbrowser.open(path.as_uri()):
-        say("no browser can be opened here; open the file yourself")

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -112,6 +113,18 @@ def _discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def show_picture(svg: str, name: str) -> None:
+    """Write a picture to its own file, and show it in the browser."""
+    import tempfile
+    import webbrowser
+
+    path = Path(tempfile.mkdtemp(prefix="gorkflow-")) / f"{name}.svg"
+    path.write_text(svg, encoding="utf-8")
+    say(f"wrote {path}")
+    if not webbrowser.open(path.as_uri()):
+        say("no browser can be opened here; open the file yourself")
 
 
 # ---- text -------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ class Reads:
         run, _ = await self._load(run_id)
         if changes is not None:
             return whatif(run_id, run.tree, run.events, changes)
-        return explain(run_id, run.tree, run.events, now=now)
+        with reading(run_id):
+            return explain(run_id, run.tree, run.events, now=now)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
-from gorkflow._text import cleaned
+from gorkflow._text import cleaned, span_of
 from gorkflow.insight.explain import Block, Branch, Explanation, Phase, Span
 from gorkflow.insight.overview import Overview, Usual
-from gorkflow.insight.timeline import span_of
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
 """Given a head and rows, returns the lines of a table."""
@@ -17,16 +18,6 @@ _MOST = 10
 """Branches of a block that are listed; the slowest of thousands say enough."""
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table of aligned columns."""
-    cells = [[cleaned(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-
-
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a table in Markdown."""
     cells = [[cleaned(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
@@ -34,12 +25,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + " --- |" * len(head), *lines[1:]]
 
 
-def account(found: Explanation, table: Table = aligned) -> list[str]:
+def account(found: Explanation, table: Table) -> list[str]:
     """Return the lines that explain one run.
 
     Args:
         found: The explanation.
-        table: How to write tables: ``aligned`` or ``markdown``.
+        table: Writes the tables: ``markdown``, or another function.
     """
     title = f"{found.workflow_id} {found.run_id}: {found.status.value}"
     lines = [f"{title}, {span_of(found.seconds)}", ""]
@@ -63,26 +54,13 @@ def compared(was: Explanation, found: Explanation) -> str:
 
 
 def _critical(found: Explanation, table: Table) -> list[str]:
-    rows = [
-        (_where(path), _parts(spans), span_of(seconds), _share(seconds, found.seconds))
-        for path, spans in _grouped(found.critical)
-        for seconds in (sum(span.seconds for span in spans),)
-    ]
+    rows: list[Sequence[str]] = []
+    for path, group in groupby(found.critical, key=attrgetter("path")):
+        spans = list(group)
+        seconds = sum(span.seconds for span in spans)
+        share = _share(seconds, found.seconds)
+        rows.append((path or "(the run)", _parts(spans), span_of(seconds), share))
     return table(("STEP", "SPENT", "TOOK", "SHARE"), rows)
-
-
-def _grouped(spans: Iterable[Span]) -> list[tuple[str, list[Span]]]:
-    """Return the spans of each step that follow each other."""
-    found: list[tuple[str, list[Span]]] = []
-    for span in spans:
-        if not found or found[-1][0] != span.path:
-            found.append((span.path, []))
-        found[-1][1].append(span)
-    return found
-
-
-def _where(path: str) -> str:
-    return path or "(the run)"
 
 
 def _parts(spans: Sequence[Span]) -> str:
@@ -132,12 +110,12 @@ def _branch(branch: Branch) -> tuple[str, ...]:
     return branch.path, f"+{span_of(branch.began)}", took, span_of(branch.work), slack
 
 
-def summary(found: Overview, table: Table = aligned) -> list[str]:
+def summary(found: Overview, table: Table) -> list[str]:
     """Return the lines that explain many runs of a workflow.
 
     Args:
         found: The overview.
-        table: How to write tables: ``aligned`` or ``markdown``.
+        table: Writes the tables: ``markdown``, or another function.
     """
     worth = [(phase, share) for phase, share in found.time.items() if share >= _WORTH_IT]
     times = ", ".join(f"{phase.value} {share:.0%}" for phase, share in worth)

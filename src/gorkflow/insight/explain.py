@@ -243,115 +243,118 @@ class _Part(NamedTuple):
 
 
 class _Account:
-    """Walks over the tree, with the times at which its nodes ended."""
+    """Walks over the tree, with the times at which its nodes ended: seconds since the run began."""
 
     def __init__(
         self, run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], now: float | None
     ) -> None:
         self.history = history = History(run_id, tree)
-        self.blocks: list[Block] = []
+        self.blocks: dict[str, Block] = {}
         self.rows: list[Row] = []
         self._depth = -1
-        self.times: list[float] = []
-        """When each event was recorded, on a clock that is never set."""
-        self.start: float | None = None
-        self.undoing: float | None = None
+        machine = history.machine
+        ends: dict[str, float] = {}
+        times: list[float] = []
+        start: float | None = None
         for event in events:
-            history.feed(event)
-            self.times.append(history.passed)
+            changed = history.feed(event)
+            at = machine.passed(machine.at)
+            times.append(at)
+            for path in changed:
+                if path in history.ended:
+                    ends.setdefault(path, at)
             if isinstance(event, ev.RunStarted):
-                self.start = history.passed
-            elif isinstance(event, ev.UndoStarted):
-                self.undoing = history.passed
-        self.until = history.passed
-        if now is not None and not history.machine.status.terminal:
-            self.until = max(self.until, history.machine.passed(now))
+                start = at
+        until = machine.passed(machine.at)
+        if now is not None and not machine.status.terminal:
+            until = max(until, machine.passed(now))
+        self.has_begun = start is not None
+        self.start = until if start is None else start
+        """When the run began, on the clock of ``Machine.passed``."""
+        self.times = [at - self.start for at in times]
+        """When each event was recorded."""
+        self.ends = {path: at - self.start for path, at in ends.items()}
+        self.until = until - self.start
+        undoing = (each.seq for each in events if isinstance(each, ev.UndoStarted))
+        self.undoing = next((self.times[seq - 1] for seq in undoing), None)
 
     def explanation(self) -> Explanation:
-        machine = self.history.machine
-        root = Place("", self.history.tree)
         spans: list[Span] = []
-        if self.start is not None:
+        if self.has_begun:
             end = self.until if self.undoing is None else self.undoing
-            spans += self.node(root, self.start, end).spans
+            spans += self.node(Place("", self.history.tree), 0.0, end).spans
             spans += self._undo(end)
-        start = self.until if self.start is None else self.start
-        moved = [_moved(span, -start) for span in spans]
-        order = {row.path: number for number, row in enumerate(self.rows)}
-        blocks = sorted(self.blocks, key=lambda block: order[block.path])
         return Explanation(
-            run_id=machine.run_id,
-            workflow_id=root.spec.id,
-            status=machine.status,
-            seconds=self.until - start,
-            critical=tuple(moved),
-            time=by_phase(moved),
-            blocks=tuple(_block_moved(block, -start) for block in blocks),
-            rows=tuple(_row_moved(row, -start) for row in self.rows if row.path),
+            run_id=self.history.machine.run_id,
+            workflow_id=self.history.tree.id,
+            status=self.history.machine.status,
+            seconds=self.until,
+            critical=tuple(spans),
+            time=by_phase(spans),
+            blocks=tuple(self.blocks[row.path] for row in self.rows if row.path in self.blocks),
+            rows=tuple(row for row in self.rows if row.path),
         )
 
     def _undo(self, began: float) -> list[Span]:
         """Return the critical path of the undo steps."""
         lanes: list[_Lane] = []
-        for path in self.history.undoes:
-            record = self.history.record(undo_path(path))
-            if record.scheduled_at is not None:
-                first = record.attempts[0].ready_at if record.attempts else record.ready_at
-                since = self.history.machine.passed(first)
-                place = Place(undo_path(path), self.history.tree)
-                ended = self._end(place.path)
-                lanes.append(_Lane(place, StepStatus.COMPLETED, since, ended))
-        spans: list[Span] = []
         parts: dict[str, list[Span]] = {}
-        for place, _, since, ended in lanes:
-            path = place.path
-            part = parts[path] = self._step(path, since, ended)
-            over = self.history.ended.get(path)
-            status = StepStatus.RUNNING if over is None else over.status
-            row = Row(
-                path=path,
-                kind="undo",
-                depth=0,
-                status=status,
-                began=since,
-                ended=ended,
-                spans=tuple(part),
-            )
-            self.rows.append(row)
-        for each in reversed(_chain(lanes)):
-            spans += parts[each.place.path]
+        for path in map(undo_path, self.history.undoes):
+            record = self.history.record(path)
+            if record.scheduled_at is None:
+                continue
+            first = record.attempts[0].ready_at if record.attempts else record.ready_at
+            since = self._at(self.history.machine.passed(first))
+            lane = _Lane(path, self._status(path), since, self._end(path))
+            lanes.append(lane)
+            parts[path] = self._step(path, lane.began, lane.ended)
+            self._add_row(path, "undo", lane.began, lane.ended, parts[path])
+        spans = [span for lane in reversed(_chain(lanes)) for span in parts[lane.path]]
         return _tiled(spans, began, self.until, "")
 
     # ---- nodes ----------------------------------------------------------------------------
 
+    def _at(self, recorded: float) -> float:
+        """Return a recorded time, in seconds since the epoch, as seconds since the run began."""
+        return recorded - self.start
+
     def _end(self, path: str) -> float:
-        return self.history.ended_at.get(path, self.until)
+        return self.ends.get(path, self.until)
+
+    def _status(self, path: str) -> StepStatus:
+        over = self.history.ended.get(path)
+        return StepStatus.RUNNING if over is None else over.status
+
+    def _add_row(
+        self, path: str, kind: str, began: float, ended: float, spans: Iterable[Span] = ()
+    ) -> None:
+        self.rows.append(
+            Row(
+                path=path,
+                kind=kind,
+                depth=max(0, self._depth),
+                status=self._status(path),
+                began=began,
+                ended=ended,
+                spans=tuple(spans),
+            )
+        )
 
     def node(self, place: Place, began: float, ended: float) -> _Part:
         """Return the critical path of a node. Its spans cover the time from its start to its end.
 
         Args:
             place: the node; it began.
-            began: when, on the clock that is never set.
+            began: when.
             ended: when it ended, or now.
         """
         path, spec = place
-        over = self.history.ended.get(path)
-        number = len(self.rows)
-        self.rows.append(
-            Row(
-                path=path,
-                kind=spec.noun or spec.kind,
-                depth=self._depth,
-                status=StepStatus.RUNNING if over is None else over.status,
-                began=began,
-                ended=ended,
-            )
-        )
+        kind = spec.noun or spec.kind
         if isinstance(spec, StepSpec | PauseSpec):
             spans = (self._step if isinstance(spec, StepSpec) else self._pause)(path, began, ended)
-            row = self.rows[number] = replace(self.rows[number], spans=tuple(spans))
-            return _Part(spans, row.ran)
+            self._add_row(path, kind, began, ended, spans)
+            return _Part(spans, self.rows[-1].ran)
+        self._add_row(path, kind, began, ended)
         self._depth += 1
         if isinstance(spec, BlockSpec):
             part = self._block(place, spec, began, ended)
@@ -362,35 +365,39 @@ class _Account:
 
     def _pause(self, path: str, began: float, ended: float) -> list[Span]:
         record = self.history.record(path)
-        since = began if record.began_at is None else record.began_at
+        since = began if record.began_at is None else self._at(record.began_at)
         return _tiled([Span(path, Phase.WAITING, since, ended)], began, ended, path)
 
     def _step(self, path: str, began: float, ended: float) -> list[Span]:
         spans: list[Span] = []
         record = self.history.record(path)
-        before = began
+
+        def spent(
+            phase: Phase, since: float, until: float, number: int, *, failed: bool = False
+        ) -> None:
+            spans.append(Span(path, phase, self._at(since), self._at(until), number, failed))
+
+        before: float | None = None
         for each in record.attempts:
-            if spans:
-                spans.append(Span(path, Phase.BACK_OFF, before, each.ready_at, each.number))
-            waits = Phase.LIMIT if each.limits else Phase.QUEUED
+            number, failed = each.number, each.failure is not None
+            if before is not None:
+                spent(Phase.BACK_OFF, before, each.ready_at, number)
             if each.began_at is None:
-                lost = Phase.RUNNING if each.failure else Phase.INTERRUPTED
-                spans.append(Span(path, lost, each.ready_at, each.ended_at, each.number))
+                lost = Phase.RUNNING if failed else Phase.INTERRUPTED
+                spent(lost, each.ready_at, each.ended_at, number)
             else:
-                spans.append(Span(path, waits, each.ready_at, each.began_at, each.number))
-                failed = each.failure is not None
-                spans.append(
-                    Span(path, Phase.RUNNING, each.began_at, each.ended_at, each.number, failed)
-                )
+                waits = Phase.LIMIT if each.limits else Phase.QUEUED
+                spent(waits, each.ready_at, each.began_at, number)
+                spent(Phase.RUNNING, each.began_at, each.ended_at, number, failed=failed)
             before = each.ended_at
-        waits_on = spans and not record.open and record.attempts[-1].failure is not None
-        if waits_on and record.finished_at != before:  # a retry is due, or was and did not come
-            spans.append(Span(path, Phase.BACK_OFF, before, ended, record.attempt))
         if record.open and record.attempt_at is not None:
-            number = record.attempt
             waits = Phase.LIMIT if record.limits else Phase.QUEUED
-            spans.append(Span(path, waits, record.ready_at, record.attempt_at, number))
-            spans.append(Span(path, Phase.RUNNING, record.attempt_at, self.until, number))
+            spent(waits, record.ready_at, record.attempt_at, record.attempt)
+            since = self._at(record.attempt_at)
+            spans.append(Span(path, Phase.RUNNING, since, self.until, record.attempt))
+        elif spans and record.attempts[-1].failure is not None and record.finished_at != before:
+            # A retry is due, or was and did not come.
+            spans.append(Span(path, Phase.BACK_OFF, spans[-1].ended, ended, record.attempt))
         return _tiled(spans, began, ended, path)
 
     def _in_turn(self, place: Place) -> Iterable[Place]:
@@ -428,57 +435,56 @@ class _Account:
 
     def _block(self, place: Place, spec: BlockSpec, began: float, ended: float) -> _Part:
         opened = min(ended, self._asked(place, began))
-        lanes, order = self._begun(place, spec, opened)
-        parts = {each.place.path: self.node(each.place, each.began, each.ended) for each in order}
+        inside = {child.path: child for child in place.inside(self.history.marks)}
+        lanes, order = self._begun(place, spec, inside.values(), opened)
+        parts = {each.path: self.node(inside[each.path], each.began, each.ended) for each in order}
         work = sum(part.work for part in parts.values())
         chain = _chain(order)
-        spans = [span for each in reversed(chain) for span in parts[each.place.path].spans]
+        spans = [span for each in reversed(chain) for span in parts[each.path].spans]
         spans = _tiled(spans, began, ended, place.path)
         slack = _slacks(order, lanes, ended)
         branches = {
-            each.place.path: Branch(
-                path=each.place.path,
+            each.path: Branch(
+                path=each.path,
                 status=each.status,
                 began=each.began,
                 ended=each.ended,
-                work=parts[each.place.path].work,
-                slack=None if each.was_cut else max(0.0, slack[each.place.path]),
+                work=parts[each.path].work,
+                slack=None if each.was_cut else max(0.0, slack[each.path]),
             )
             for each in order
         }
         others = [each.ended for each in order if each is not chain[0] and not each.was_cut]
         capacity = min(lanes, len(order)) * (ended - began)
-        self.blocks.append(
-            Block(
-                path=place.path,
-                kind=spec.noun or spec.kind,
-                join=str(spec.join),
-                began=began,
-                ended=ended,
-                branches=tuple(
-                    branches[p] for p, _ in place.inside(self.history.marks) if p in branches
-                ),
-                critical=chain[0].place.path if chain else "",
-                lead=chain[0].ended - max(others, default=opened) if chain else 0.0,
-                efficiency=min(1.0, work / capacity) if capacity else 1.0,
-                time=by_phase(spans),
-            )
+        self.blocks[place.path] = Block(
+            path=place.path,
+            kind=spec.noun or spec.kind,
+            join=str(spec.join),
+            began=began,
+            ended=ended,
+            branches=tuple(branches[path] for path in inside if path in branches),
+            critical=chain[0].path if chain else "",
+            lead=chain[0].ended - max(others, default=opened) if chain else 0.0,
+            efficiency=min(1.0, work / capacity) if capacity else 1.0,
+            time=by_phase(spans),
         )
         return _Part(spans, work)
 
-    def _begun(self, place: Place, spec: BlockSpec, opened: float) -> tuple[int, list[_Lane]]:
+    def _begun(
+        self, place: Place, spec: BlockSpec, inside: Iterable[Place], opened: float
+    ) -> tuple[int, list[_Lane]]:
         """Return how many branches can be live, and those that began, in that order."""
         history = self.history
         live = not history.machine.status.terminal and place.path not in history.ended
         found: list[_Lane] = []
-        for child in place.inside(history.marks):
+        for child in inside:
             over = history.ended.get(child.path)
             if over is None and not live:
                 continue
-            status = StepStatus.RUNNING if over is None else over.status
+            status = self._status(child.path)
             if (over is None or status is StepStatus.CANCELLED) and not self._has_begun(child):
                 continue
-            found.append(_Lane(child, status, opened, self._end(child.path)))
+            found.append(_Lane(child.path, status, opened, self._end(child.path)))
         lanes = spec.max_concurrency or len(found) or 1
         if lanes >= len(found):
             return lanes, found
@@ -497,9 +503,9 @@ class _Account:
 
 
 class _Lane(NamedTuple):
-    """A branch that began."""
+    """A branch that began, or an undo step."""
 
-    place: Place
+    path: str
     status: StepStatus
     began: float
     ended: float
@@ -538,7 +544,7 @@ def _slacks(order: Sequence[_Lane], lanes: int, ended: float) -> dict[str, float
         slack[index] = own if after >= len(order) else min(own, slack[after])
         if order[index].status is StepStatus.FAILED:
             slack[index] = 0.0  # an earlier failure might end the block earlier
-    return {each.place.path: slack[index] for index, each in enumerate(order)}
+    return {each.path: slack[index] for index, each in enumerate(order)}
 
 
 # ---- spans ------------------------------------------------------------------------------------
@@ -566,19 +572,3 @@ def by_phase(spans: Iterable[Span]) -> dict[Phase, float]:
     for span in spans:
         total[span.phase] += span.seconds
     return {phase: seconds for phase, seconds in total.items() if seconds}
-
-
-def _moved(span: Span, by: float) -> Span:
-    return replace(span, began=span.began + by, ended=span.ended + by)
-
-
-def _row_moved(row: Row, by: float) -> Row:
-    spans = tuple(_moved(span, by) for span in row.spans)
-    return replace(row, began=row.began + by, ended=row.ended + by, spans=spans)
-
-
-def _block_moved(block: Block, by: float) -> Block:
-    branches = tuple(
-        replace(each, began=each.began + by, ended=each.ended + by) for each in block.branches
-    )
-    return replace(block, began=block.began + by, ended=block.ended + by, branches=branches)

@@ -1,9 +1,8 @@
 """The layout of a drawing: boxes that depend on each other, from left to right, in layers.
 
 After K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual Understanding of Hierarchical System
-Structures" (1981): each box stands in the layer
-after the last box that it needs. The boxes of a layer are ordered by the mean place of their
-neighbours.
+Structures" (1981): each box stands in the layer after the last box that it needs. The boxes of a
+layer are ordered by the mean place of their neighbours.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, quantiles
 
+from gorkflow._text import span_of
 from gorkflow.flow import template_of
 from gorkflow.insight.explain import Block, Explanation, Phase
-from gorkflow.insight.timeline import span_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

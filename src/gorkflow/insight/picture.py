@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from html import escape
-from pathlib import Path
 from typing import NamedTuple
 
-from gorkflow._text import cleaned
+from gorkflow._text import cut
 from gorkflow.flow import (
     ChoiceSpec,
     LoopSpec,
@@ -21,9 +19,9 @@ from gorkflow.flow import (
 )
 from gorkflow.insight.diagram import note
 from gorkflow.insight.layout import layout
+from gorkflow.insight.svg import picture, plain, text
 from gorkflow.model import StepExecution, StepStatus
 
-_STYLE = Path(__file__).with_name("flow.css")
 _WORST = (
     StepStatus.FAILED,
     StepStatus.RETRYING,
@@ -65,14 +63,9 @@ def svg(tree: WorkflowSpec, steps: Iterable[StepExecution] = (), *, style: bool 
     for step in steps:
         statuses.setdefault(template_of(step.path), Counter())[step.status] += 1
     drawn = _Picture(statuses).sequence(Place("", tree))
-    width, height = drawn.width + 2 * _PAD, drawn.height + 2 * _PAD
-    inside = f"<style>{_STYLE.read_text()}</style>" if style else ""
-    title = escape(cleaned(f"the flow of {tree.id}"))
-    return (
-        f'<svg class="flow" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}">'
-        f"{inside}{drawn.at(_PAD, _PAD)}</svg>"
-    )
+    size = drawn.width + 2 * _PAD, drawn.height + 2 * _PAD
+    parts = [drawn.at(_PAD, _PAD)]
+    return picture("flow", f"the flow of {tree.id}", size, parts, style=style)
 
 
 class _Picture:
@@ -106,18 +99,18 @@ class _Picture:
         found = self.statuses.get(place.path)
         status = next((each for each in _WORST if found and found[each]), StepStatus.PENDING)
         left = 18 if isinstance(spec, PauseSpec) else 0
-        label = _shortened(getattr(spec, "name", "") or spec.id)
+        label = cut(getattr(spec, "name", "") or spec.id, 32)
         width = max(90.0, left + len(label) * _LETTER + 2 * _PAD + 6)
         about = [
             note(spec),
             *(f"{number:,} {each.value}" for each, number in (found or {}).items()),
         ]
-        title = escape(cleaned(f"{place.path}: {'; '.join(filter(None, about))}".rstrip(": ")))
+        title = plain(f"{place.path}: {'; '.join(filter(None, about))}".rstrip(": "))
         parts = [
             f"<title>{title}</title>",
             f'<rect class="node" width="{width:.1f}" height="{_HEIGHT}" rx="6"/>',
             f'<rect class="{status.value}" width="5" height="{_HEIGHT}" rx="2.5"/>',
-            _text(_PAD + 4 + left, _HEIGHT / 2 + 4.5, label),
+            text(_PAD + 4 + left, _HEIGHT / 2 + 4.5, label),
         ]
         if left:  # two bars, as on the button that pauses
             parts.append(f'<path class="pause" d="M{_PAD + 7} 13v10M{_PAD + 12} 13v10"/>')
@@ -133,12 +126,9 @@ class _Picture:
         edges = [(number, number + 1) for number in range(len(drawn) - 1)]
         sizes = [(each.width, height) for each in drawn]
         spread = layout(sizes, edges, across=_ACROSS, down=_DOWN)
-        parts: list[str] = []
-        for (x, _), each in zip(spread.corners, drawn, strict=True):
-            parts.append(each.at(x, top - each.middle))
-        for first, second in edges:
-            x = spread.corners[first][0] + drawn[first].width
-            parts.insert(0, _edge(x, top, spread.corners[second][0], top))
+        lefts = [x for x, _ in spread.corners]
+        parts = [_edge(lefts[a] + drawn[a].width, top, lefts[b], top) for a, b in edges]
+        parts += [each.at(left, top - each.middle) for left, each in zip(lefts, drawn, strict=True)]
         return _Drawn(spread.width, height, top, parts)
 
     def branches(self, place: Place, labels: Mapping[int, str], title: str) -> _Drawn:
@@ -170,7 +160,7 @@ class _Picture:
                 each.at(left, top + y),
             ]
             if label := labels.get(number):
-                parts.append(_text(left - 6, at - 6, label, "soft", "end"))
+                parts.append(text(left - 6, at - 6, cut(label, 60), "soft", "end"))
         return _Drawn(width, height, middle, parts)
 
     def boxed(self, place: Place, title: str) -> _Drawn:
@@ -193,19 +183,14 @@ class _Picture:
         return _Drawn(width, height, middle, parts)
 
 
-def _words(text: str) -> _Drawn:
-    return _Drawn(len(text) * 6.2, 20.0, 10.0, [_text(2, 14, text, "soft")])
-
-
-def _text(x: float, y: float, text: str, kind: str = "node-name", anchor: str = "start") -> str:
-    shown = escape(cleaned(_shortened(text, 60)))
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>'
+def _words(words: str) -> _Drawn:
+    return _Drawn(len(words) * 6.2, 20.0, 10.0, [text(2, 14, words, "soft")])
 
 
 def _frame(left: float, right: float, height: float, title: str) -> str:
     size = f'width="{right - left:.1f}" height="{height:.1f}"'
     box = f'<rect class="group" x="{left:.1f}" {size} rx="8"/>'
-    return box + (_text(left + 10, 16, title, "soft") if title else "")
+    return box + (text(left + 10, 16, cut(title, 60), "soft") if title else "")
 
 
 def _edge(x: float, y: float, to_x: float, to_y: float) -> str:
@@ -220,7 +205,3 @@ def _edge(x: float, y: float, to_x: float, to_y: float) -> str:
 
 def _times(count: int) -> str:
     return f", {count:,} times" if count > 1 else ""
-
-
-def _shortened(name: str, most: int = 32) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -7,14 +7,13 @@ shows the failed ones, those on the critical path, and the longest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
-from itertools import pairwise
 from math import floor, log10
-from pathlib import Path
 from typing import NamedTuple
 
-from gorkflow._text import cleaned
+from gorkflow._text import cleaned, cut, span_of
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
+from gorkflow.insight.svg import picture, plain
+from gorkflow.insight.svg import text as words
 from gorkflow.model import StepStatus
 
 _MOST = 12
@@ -219,7 +218,6 @@ def _paint(bar: list[str], axis: Axis, span: Span) -> None:
 
 # ---- SVG --------------------------------------------------------------------------------------
 
-_STYLE = Path(__file__).with_name("timeline.css")
 _WIDTH, _ROW, _FOOT = 960, 26, 30
 
 
@@ -254,20 +252,16 @@ class _Picture:
         self._axis()
         for number, line in enumerate(self.rows):
             self._row(number * _ROW, line)
-        title = escape(f"timeline of run {self.found.run_id}")
-        inside = f"<style>{_STYLE.read_text()}</style>" if style else ""
-        return (
-            f'<svg class="tl" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
-            f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
-            f'height="{self.height}">{inside}{"".join(self.parts)}</svg>'
-        )
+        title = f"timeline of run {self.found.run_id}"
+        return picture("timeline", title, (self.width, self.height), self.parts, style=style)
 
     def _axis(self) -> None:
         bottom = self.height - _FOOT + 4
         for at in self.axis.ticks(max(2, (self.width - self.left) // 110)):
             x = self.x(at)
             self.parts.append(f'<path class="grid" d="M{x:.1f} 0V{bottom}"/>')
-            self._text(x, bottom + 16, span_of(at), "soft", "middle" if at else "start")
+            anchor = "middle" if at else "start"
+            self.parts.append(words(x, bottom + 16, span_of(at), "soft", anchor))
         for each in self.axis.stretches:
             if each.is_cut:
                 x, end = self.x(each.began), self.x(each.ended)
@@ -275,7 +269,7 @@ class _Picture:
                     f'<rect class="cut" x="{x:.1f}" y="0" width="{end - x:.1f}" height="{bottom}"/>'
                 )
                 label = f"{span_of(each.ended - each.began)} cut"
-                self._text((x + end) / 2, bottom + 16, label, "soft", "middle")
+                self.parts.append(words((x + end) / 2, bottom + 16, label, "soft", "middle"))
 
     def _row(self, top: float, line: Line) -> None:
         row = line.row
@@ -286,13 +280,14 @@ class _Picture:
                 f'<rect class="{row.status.value}" x="{indent}" y="{middle - 4}" width="8" '
                 'height="8" rx="2"/>'
             )
-        self._text(indent + 15, middle + 4, _shortened(_label(line)), "" if row.spans else "soft")
+        label, kind = cut(_label(line), 30), "" if row.spans else "soft"
+        self.parts.append(words(indent + 15, middle + 4, label, kind))
         for span in row.spans:
             self._span(middle, row, span)
 
     def _span(self, middle: float, row: Row, span: Span) -> None:
         x, end = self.x(span.began), self.x(span.ended)
-        title = escape(f"{cleaned(span.path)}: {span.phase.value} {span_of(span.seconds)}")
+        title = plain(f"{span.path}: {span.phase.value} {span_of(span.seconds)}")
         if span.attempt > 1:
             title += f", attempt {span.attempt}"
         if span.phase in {Phase.RUNNING, Phase.WAITING}:
@@ -308,35 +303,9 @@ class _Picture:
         if (span.path, span.phase, span.attempt) in self.critical and end - x >= 0.5:
             self.parts.append(f'<path class="critical" d="M{x:.1f} {middle + 9}H{end:.1f}"/>')
 
-    def _text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
-        shown = f' class="{kind}"' if kind else ""
-        self.parts.append(
-            f'<text{shown} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
-            f"{escape(cleaned(text))}</text>"
-        )
-
 
 def _ended(row: Row, span: Span) -> str:
     """Return the kind of a bar: how its attempt ended."""
     if span.failed:
         return "failed"
     return row.status.value if span is row.spans[-1] or row.status != "failed" else "cancelled"
-
-
-def _shortened(name: str, most: int = 30) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def span_of(seconds: float) -> str:
-    """Return a duration for people: in milliseconds, in seconds, or in its largest two units."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "0 s"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    whole = round(seconds)
-    for (unit, size), (smaller, part) in pairwise(units):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    raise AssertionError(seconds)

@@ -218,8 +218,6 @@ class History:
         """The status of the run."""
         self.ended: dict[str, Ended] = {}
         """How nodes ended, by path: all that began, and those withdrawn or skipped themselves."""
-        self.ended_at: dict[str, float] = {}
-        """When they did, on a clock that is never set: as ``passed``."""
         self.done: dict[str, Done] = {}
         """The results by path, without those that were undone, or should have been."""
         self._loops = frozenset(path for path, node in walk(tree) if isinstance(node, LoopSpec))
@@ -270,7 +268,6 @@ class History:
         derived = self.machine.feed(event)
         for ended in self._notes:
             self.ended[ended.path] = ended
-            self.ended_at[ended.path] = self.passed
         self._take(event)
         if derived:
             for each in derived:
@@ -316,11 +313,6 @@ class History:
         before = self.done.get(event.path)
         number = 1 if before is None or before.choice is None else before.choice + 1
         return Done("looping" if event.choice else "looped", event.seq, number)
-
-    @property
-    def passed(self) -> float:
-        """The time of the latest event, in seconds, on a clock that is never set."""
-        return self.machine.passed(self.machine.at)
 
     def record(self, path: str) -> Record:
         """Return what was recorded of a step, sleep or wait."""
