@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
 from gorkflow._text import did_you_mean
@@ -10,11 +11,11 @@ from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import StepCancelledError, StepValueError, UnavailableError
 from gorkflow.flow import undone_path
-from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped
+from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped, instant_if
 from gorkflow.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
     from datetime import datetime
 
     import typing_extensions
@@ -176,6 +177,8 @@ class StepContext(Generic[Deps]):
     __slots__ = (
         "_host",
         "_logger",
+        "_scheduled_for",
+        "_tags",
         "attempt",
         "deadline",
         "deps",
@@ -201,8 +204,12 @@ class StepContext(Generic[Deps]):
         attempt: int,
         deadline: datetime | None,
         deps: Deps,
+        tags: Iterable[tuple[str, str]] = (),
+        scheduled_for: float | None = None,
     ) -> None:
         self._host = host
+        self._tags = tags
+        self._scheduled_for = scheduled_for
         self._logger: _StepLogger | None = None
         self.run_id = run_id
         self.workflow_id = workflow_id
@@ -219,6 +226,19 @@ class StepContext(Generic[Deps]):
         """The ``deps=`` of the engine."""
         self.outputs = Outputs(host, step_id)
         """Outputs of earlier nodes: ``ctx.outputs[node]``."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of the run, by name. They can't be changed."""
+        return MappingProxyType(dict(self._tags))
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The due time for which a schedule started the run, in UTC; ``None``: none did.
+
+        It may be long past: if no worker ran then, or if the run repeats an earlier one.
+        """
+        return instant_if(self._scheduled_for)
 
     @property
     def state(self) -> State:

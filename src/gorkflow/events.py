@@ -167,6 +167,8 @@ class RunCreated(Event, frozen=True):
     defined_at: Seconds | None = None
     """For a rerun: the time when the first run of its definition was created, in seconds since the
     epoch. If two definitions of a limit differ, the newer one holds."""
+    scheduled_for: Seconds | None = None
+    """The due time for which a schedule started the run; of a rerun: that of the run it repeats."""
 
 
 class RunStarted(Event, frozen=True):

@@ -328,6 +328,9 @@ class Run:
     finished_at: datetime | None = None
     due_at: datetime | None = None
     """When a suspended run wakes up."""
+    scheduled_for: datetime | None = None
+    """The due time for which a schedule started it, also if it repeats such a run; ``None``: no
+    schedule did, or a list has not read it."""
     worker_id: str | None = None
     """The worker that holds it."""
     origin: str | None = None

@@ -27,6 +27,11 @@ def pid(_: int) -> int:
 
 
 @step(executor="process")
+def due_and_tags_there(ctx: StepContext, _: int) -> tuple[str, dict[str, str]]:
+    return str(ctx.scheduled_for), dict(ctx.tags)
+
+
+@step(executor="process")
 def weigh(parcel: Parcel, factor: float = 1.0) -> Parcel:
     return Parcel(parcel.name, parcel.weight * factor)
 

@@ -19,6 +19,7 @@ from gorkflow import (
     RunFilter,
     RunStatus,
     ScheduleNotFoundError,
+    StepContext,
     Workflow,
     step,
 )
@@ -26,6 +27,7 @@ from gorkflow.store import Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 
+from .placed import due_and_tags_there
 from .support import Gate, in_loop, until
 from .test_waiting import Lasting, ManualClock, reaches
 
@@ -163,6 +165,53 @@ async def test_a_worker_finds_what_is_due_by_itself() -> None:
         started = (await engine.get_run(done.run_id)).started_at
         assert started is not None
         assert started >= due
+
+
+@step
+async def due_and_tags(ctx: StepContext, _: int) -> tuple[str, dict[str, str]]:
+    return str(ctx.scheduled_for), dict(ctx.tags)
+
+
+@step
+def due_and_tags_in_thread(ctx: StepContext, _: int) -> tuple[str, dict[str, str]]:
+    return str(ctx.scheduled_for), dict(ctx.tags)
+
+
+@pytest.mark.parametrize("told", [due_and_tags, due_and_tags_in_thread, due_and_tags_there])
+@in_loop
+async def test_a_step_knows_the_due_time_and_the_tags_of_its_run(told: Any, store: Any) -> None:
+    flow = Workflow("telling", input=int, tags={"team": "a"}).then(told)
+    clock = Clock()
+    async with Engine(store, workflows=[flow], clock=clock) as engine:
+        await engine.schedule(flow, 1, id="s", every=timedelta(hours=1), tags={"by": "b"})
+        clock.at("2026-11-22T13:20:00Z")
+        await look(engine)
+        run_id = "s@2026-11-22T13:00:00Z"
+        due = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+        tags = {"by": "b", "schedule": "s", "team": "a"}
+        assert await engine.handle(run_id, flow).result() == (str(due), tags)
+        assert (await engine.get_run(run_id)).scheduled_for == due
+        again = await engine.rerun(run_id, told, workflow=flow, tags={"again": "1"})
+        assert await again.result() == (str(due), {**tags, "again": "1"})
+        assert (await again.info()).scheduled_for == due
+        own = await engine.start(flow, 1)
+        assert await own.result() == ("None", {"team": "a"})
+        assert (await own.info()).scheduled_for is None
+
+
+@in_loop
+async def test_a_taken_over_run_keeps_its_due_time_and_tags(tmp_path: Path) -> None:
+    url, clock = f"sqlite:{tmp_path / 'runs.db'}", Clock()
+    flow = Workflow("telling", input=int).sleep(3600).then(due_and_tags)
+    async with Engine(url, workflows=[flow], clock=clock) as engine:
+        await engine.schedule(flow, 1, id="s", every=timedelta(hours=1))
+        clock.at("2026-11-22T13:00:00Z")
+        await look(engine)
+        await reaches(engine, "s@2026-11-22T13:00:00Z", RunStatus.SUSPENDED)
+    clock.at("2026-11-22T14:00:00Z")
+    async with Engine(url, workflows=[flow], clock=clock) as engine:
+        told = await engine.handle("s@2026-11-22T13:00:00Z", flow).result()
+        assert told == ("2026-11-22 13:00:00+00:00", {"schedule": "s"})
 
 
 KILLED = """

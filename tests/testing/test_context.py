@@ -113,3 +113,18 @@ def test_cancelled_and_deadline():
     assert ctx.cancelled
     with pytest.raises(StepCancelledError):
         testing.context(cancelled=True).raise_if_cancelled()
+
+
+def test_tags_and_the_due_time_of_a_scheduled_run_are_given():
+    due = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    ctx = testing.context(tags={"team": "a"}, scheduled_for=due)
+    assert ctx.tags == {"team": "a"}
+    assert ctx.scheduled_for == due
+    with pytest.raises(TypeError):
+        ctx.tags["team"] = "b"  # type: ignore[index]
+    assert testing.context().tags == {}
+    assert testing.context().scheduled_for is None
+    with pytest.raises(ValueError, match="no time zone"):
+        testing.context(scheduled_for=due.replace(tzinfo=None))
+    with pytest.raises(TypeError, match="tags is of another kind"):
+        testing.context(tags=["team"])  # type: ignore[arg-type]

@@ -40,6 +40,9 @@ class RunState:
     """Seconds that it may take once it is started."""
     defined_at: float | None = None
     """When its definition was new, in seconds since the epoch; ``None``: when it was created."""
+    scheduled_for: float | None = None
+    """The due time for which a schedule started it, in seconds since the epoch."""
+    tags: tuple[tuple[str, str], ...] = ()
     mail: Inbox = field(init=False)
     """The messages that have had no effect yet."""
 

@@ -301,13 +301,15 @@ class Attempt(Call):
         return StepContext(self, **self.ids(), deadline=self._deadline(), deps=deps)
 
     def ids(self) -> dict[str, Any]:
-        """Return what the attempt is called, as the context takes it."""
+        """Return the ids of the attempt and of its run, as the context takes them."""
         return {
             "run_id": self.run_id,
             "workflow_id": self.owner.run.definition.workflow_id,
             "step_id": self.step.id,
             "path": self.command.path,
             "attempt": self.command.attempt,
+            "tags": self.owner.run.tags,
+            "scheduled_for": self.owner.run.scheduled_for,
         }
 
     def _deadline(self) -> datetime | None:

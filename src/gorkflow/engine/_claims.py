@@ -252,7 +252,16 @@ class Claims:
         values = Values(run_id, definition)
         values.note(history)
         created = run.created
-        return row, RunState(definition, machine, values, created.timeout, created.defined_at)
+        state = RunState(
+            definition,
+            machine,
+            values,
+            created.timeout,
+            created.defined_at,
+            created.scheduled_for,
+            row.tags,
+        )
+        return row, state
 
     async def _accept(
         self, claim: RunRow, machine: Machine, fingerprint: str, problems: list[str]

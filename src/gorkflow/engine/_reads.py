@@ -370,6 +370,7 @@ def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
         state=views(history.machine.texts()),
         origin=None if created is None else created.origin,
         from_step=None if created is None else created.from_step,
+        scheduled_for=None if created is None else instant_if(created.scheduled_for),
     )
 
 

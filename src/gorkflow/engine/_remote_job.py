@@ -65,7 +65,7 @@ class Job(Struct, kw_only=True):
     settings: dict[str, str]
     """The settings that are recorded with the run: JSON by parameter."""
     ids: dict[str, Any]
-    """The ids of the attempt, as ``StepContext`` takes them."""
+    """The ids of the attempt and of its run, as ``StepContext`` takes them."""
     timeout: float | None
     """Seconds that the attempt may take."""
     due: float | None

@@ -77,6 +77,7 @@ async def driver_of_rerun(
         claimed=registry.executors is not None,
         origin=(row.run_id, start),
         defined_at=row.created_at if created.defined_at is None else created.defined_at,
+        scheduled_for=created.scheduled_for,
         state=created.state,
         more=more,
     )

@@ -332,7 +332,9 @@ class Scheduler:
         if row.overlap == "skip":
             options["resource_id"] = f"{TAG}:{row.schedule_id}"
             options["exclusive"] = True
-        driver = driver_for(self._runtime, definition, row.input, options, claimed=claimed)
+        driver = driver_for(
+            self._runtime, definition, row.input, options, claimed=claimed, scheduled_for=float(at)
+        )
         with suppress(DuplicateRunError):
             await self._runs.start(driver)
 

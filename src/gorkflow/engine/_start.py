@@ -80,6 +80,7 @@ def driver_for(
     claimed: bool,
     origin: tuple[str, str | None] | None = None,
     defined_at: float | None = None,
+    scheduled_for: float | None = None,
     state: tuple[Write, ...] = (),
     more: Iterable[Inbound] = (),
 ) -> Driver:
@@ -93,6 +94,7 @@ def driver_for(
         claimed: whether this engine will run it.
         origin: the run that it repeats, and the path from which.
         defined_at: when its definition was new, if not now; in seconds since the epoch.
+        scheduled_for: the due time that a schedule starts it for; in seconds since the epoch.
         state: what its state begins with, unless the options say it.
         more: events to record right after its creation.
 
@@ -111,8 +113,8 @@ def driver_for(
     if options.get("state") is not None:
         state = _state(options.get("state"), runtime.max_payload)
     again = origin or (None, None)
-    created = (definition.fingerprint, data, timeout, *again, state, defined_at)
-    run = RunState(definition, machine, values, timeout, defined_at)
+    created = (definition.fingerprint, data, timeout, *again, state, defined_at, scheduled_for)
+    run = RunState(definition, machine, values, timeout, defined_at, scheduled_for, row.tags)
     return Driver(
         runtime,
         row,
@@ -160,7 +162,7 @@ async def same_start(store: Store, driver: Driver) -> None:
     elif not first or not isinstance(first[0], RunCreated) or driver.opening is None:
         what = "with another input"
     else:
-        _, data, _, *origin, state, _ = driver.opening[0][3]
+        _, data, _, *origin, state, _, _ = driver.opening[0][3]
         if [first[0].origin, first[0].from_step] != origin:
             what = "as a rerun of another run" if first[0].origin else "and not as a rerun"
         elif not _is_same(driver.definition.input, first[0].input, data):

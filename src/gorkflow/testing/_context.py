@@ -165,6 +165,8 @@ def context(
     state: Mapping[str, Any] | None = None,
     cancelled: bool = False,
     deadline: datetime | None = None,
+    tags: Mapping[str, str] | None = None,
+    scheduled_for: datetime | None = None,
 ) -> FakeContext[D]:
     """Return a context to call a step with: ``await charge(testing.context(), order)``.
 
@@ -181,9 +183,12 @@ def context(
         state: The first ``ctx.state``. Afterwards ``ctx.state`` has the writes of the step, too.
         cancelled: ``ctx.cancelled``; ``cancel()`` sets it later.
         deadline: The end of the attempt; ``None`` means never.
+        tags: The tags of the run.
+        scheduled_for: The due time for which a schedule started the run; ``None`` means none did.
 
     Raises:
         TypeError: If an argument has the wrong type.
+        ValueError: If ``scheduled_for`` has no time zone.
         ValueInvalidError: If the state can't be written as JSON.
 
     Example:
@@ -196,7 +201,10 @@ def context(
     """
     _check_kinds(str, run_id=run_id, workflow_id=workflow_id, path=path)
     _check_kinds(int, attempt=attempt)
-    _check_kinds(datetime | None, deadline=deadline)
+    _check_kinds(datetime | None, deadline=deadline, scheduled_for=scheduled_for)
+    _check_kinds(Mapping | None, tags=tags)
+    if scheduled_for is not None and scheduled_for.utcoffset() is None:
+        raise ValueError(f"scheduled_for {scheduled_for!r} has no time zone; write tzinfo=UTC")
     host = _host(outputs, outcomes, path, state, cancelled=cancelled)
     return FakeContext(
         host,
@@ -208,6 +216,8 @@ def context(
         attempt=attempt,
         deadline=deadline,
         deps=deps,
+        tags=tuple((tags or {}).items()),
+        scheduled_for=None if scheduled_for is None else scheduled_for.timestamp(),
     )
 
 
