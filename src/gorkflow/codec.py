@@ -214,6 +214,14 @@ class Codec:
         assert self.kind
         return self._judge.validate(value)
 
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of what ``decode_lax`` takes, of draft 2020-12.
+
+        A part that no schema can describe may be anything there.
+        """
+        assert self.kind
+        return self._judge.schema()
+
     def digest(self) -> str:
         """Return a short fingerprint of the shape: annotations whose records read alike have one.
 

@@ -141,6 +141,10 @@ class StepValueError(ValueInvalidError):
         gorkflow.errors.StepValueError: Input should be a valid integer, not str
     """
 
+    problems: tuple[tuple[str, str], ...] = ()
+    """The first problems, if it is an input or a signal: each a place, as ``items[0].price``, and
+    the reason. An empty place means the whole value."""
+
 
 class UnreadableError(ValueInvalidError):
     """Only a type's own function can read a recorded value, and that function has failed.

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
 
 if TYPE_CHECKING:
     import pydantic
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 _MAX_PROBLEMS = 5
 _MAX_TEXT = 300
@@ -51,10 +53,13 @@ def invalid(error: BaseException) -> StepValueError:
         details = error.errors(include_url=False, include_context=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
         return StepValueError("a validator's error could not be shown")
-    lines = [_problem_at(item["loc"], _said(item)) for item in details[:_MAX_PROBLEMS]]
+    problems = [(_place(item["loc"]), short(_said(item))) for item in details[:_MAX_PROBLEMS]]
+    lines = [f"{place}: {said}" if place else said for place, said in problems]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
-    return StepValueError("; ".join(lines))
+    refused = StepValueError("; ".join(lines))
+    refused.problems = tuple(problems)
+    return refused
 
 
 def is_verdict(error: BaseException) -> bool:
@@ -71,14 +76,14 @@ def _said(problem: Any) -> str:
     return f"{said}, not {'None' if value is None else type(value).__name__}"
 
 
-def _problem_at(loc: tuple[int | str, ...], message: str) -> str:
+def _place(loc: tuple[int | str, ...]) -> str:
     place = ""
     for part in loc:
         if isinstance(part, int):
             place += f"[{part}]"
         else:
             place += f".{part}" if place else part
-    return f"{short(place)}: {short(message)}" if place else short(message)
+    return short(place)
 
 
 def first_line(error: BaseException) -> str:
@@ -122,6 +127,10 @@ class Judge:
     def json(self, data: bytes | str, *, strict: bool | None = True) -> Any:
         """Return what pydantic makes of JSON; raises what pydantic does."""
         return self.adapter.validate_json(data, strict=strict, by_alias=True, by_name=True)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of what ``json`` takes; a part without one may be anything."""
+        return self.adapter.json_schema(schema_generator=_lenient_schemas())
 
     def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
@@ -182,6 +191,24 @@ class OwnJudge(Judge):
             return self._kind.load(super().json(data), Reading())
         except Misfit as misfit:
             raise refusal(misfit) from None
+
+
+@cache
+def _lenient_schemas() -> type[GenerateJsonSchema]:
+    """Return pydantic's maker of schemas, for whom no part of an annotation is an error."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Lenient(GenerateJsonSchema):
+        ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {
+            "skipped-choice",
+            "non-serializable-default",
+            "skipped-discriminator",
+        }
+
+        def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+            return {}
+
+    return Lenient
 
 
 def check_size(value: Any) -> None:
