@@ -237,6 +237,10 @@ class RunReader(Protocol):
         """
         ...
 
+    async def end_of_feed(self) -> str:
+        """Return a cursor of ``read_all_events``: after it come only events of later commits."""
+        ...
+
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that the store believes alive.
 

@@ -181,8 +181,9 @@ def test_time_alone_makes_no_difference(invoke: Invoke, failed: str):
     import asyncio
     from dataclasses import replace
 
-    from gorkflow.cli import _diff, _json
+    from gorkflow.cli import _diff
     from gorkflow.cli._target import opened
+    from gorkflow.engine import _json
 
     async def look() -> Side:
         async with opened(None) as reader:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gorkflow.cli._json import record
 from pydantic import BaseModel
 
 from gorkflow import (
@@ -26,7 +27,6 @@ from gorkflow import (
     step,
     tolerate,
 )
-from gorkflow.cli._json import record
 from gorkflow.store import Message
 from gorkflow.stores.memory import MemoryStore
 

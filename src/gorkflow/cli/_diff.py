@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import click
 
 from gorkflow import events as ev
-from gorkflow.cli import _json
 from gorkflow.cli._app import Command, json_option, store_option
 from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, seconds, table
 from gorkflow.cli._target import opened
 from gorkflow.codec import views
+from gorkflow.engine import _json
 from gorkflow.flow import NodeSpec, WorkflowSpec, undone_path, walk
 from gorkflow.model import Failure, Run, StepExecution
 

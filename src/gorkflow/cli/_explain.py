@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from gorkflow.cli import _json
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
+from gorkflow.engine import _json
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.insight import account, timeline
 from gorkflow.insight.explain import Explanation, explain

@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from gorkflow._text import listed
-from gorkflow.cli import _json
 from gorkflow.cli._app import (
     CONTEXT,
     Command,
@@ -48,6 +47,7 @@ from gorkflow.cli._target import (
     same_store,
 )
 from gorkflow.clock import SystemClock
+from gorkflow.engine import _json
 from gorkflow.engine._recorded import load as load_run
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.client import Client

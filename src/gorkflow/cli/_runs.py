@@ -11,7 +11,7 @@ import click
 from msgspec import structs
 
 from gorkflow import events as ev
-from gorkflow.cli import _json, _run
+from gorkflow.cli import _run
 from gorkflow.cli._app import (
     CONTEXT,
     STATUSES,
@@ -39,6 +39,7 @@ from gorkflow.cli._output import (
 )
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
+from gorkflow.engine import _json
 from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
@@ -115,7 +116,7 @@ def list_command(
     found, alive = asyncio.run(page())
     runs = [summary_of(row) for row in found]
     if as_json:
-        body = {"runs": [_summary(run) for run in runs], "next_cursor": found.next_cursor}
+        body = {"runs": [_json.summary_json(run) for run in runs], "next_cursor": found.next_cursor}
         put(json_text(body, short=None))
         return
     if not runs:
@@ -125,12 +126,6 @@ def list_command(
     put("\n".join(table(head, (_row(run, alive) for run in runs))))
     if found.next_cursor is not None:
         say(f"older ones: --cursor {found.next_cursor}")
-
-
-def _summary(run: Run) -> dict[str, Any]:
-    """Return a run as JSON data without what a summary does not know."""
-    unknown = {"input", "output", "failures", "progress", "origin", "from_step", "state"}
-    return {name: value for name, value in _json.to_json(run).items() if name not in unknown}
 
 
 async def _alive(store: Store) -> set[str]:

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
-from gorkflow.cli import _json
 from gorkflow.cli._app import (
     CONTEXT,
     Group,
@@ -30,6 +29,7 @@ from gorkflow.cli._target import (
     same_store,
 )
 from gorkflow.clock import SystemClock
+from gorkflow.engine import _json
 from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import ScheduleNotFoundError
@@ -124,7 +124,7 @@ def add_command(
 
     with naming_source(loaded.engine or store):
         made = asyncio.run(work())
-    put(json_text(_to_json(made), short=None) if as_json else made.id)
+    put(json_text(_json.to_json(made), short=None) if as_json else made.id)
     say(
         f"{_state(made)}; workers that know workflow {made.workflow_id!r} start its runs: "
         f"gorkflow worker {shlex.quote(target)}{same_store(store)}"
@@ -138,7 +138,7 @@ def list_command(*, store: str | None, as_json: bool) -> None:
     """List schedules, with when they are due next."""
     found = asyncio.run(_schedules(store))
     if as_json:
-        put(json_text({"schedules": [_to_json(each) for each in found]}, short=None))
+        put(json_text({"schedules": [_json.to_json(each) for each in found]}, short=None))
     elif not found:
         say(f"no schedules; `gorkflow schedule add TARGET{same_store(store)}` makes one")
     else:
@@ -229,9 +229,3 @@ def _row(schedule: Schedule) -> tuple[str, ...]:
         "paused" if schedule.paused else _shown(schedule.next_due),
         note,
     )
-
-
-def _to_json(schedule: Schedule) -> dict[str, Any]:
-    body: dict[str, Any] = _json.to_json(schedule)
-    body["every"] = None if schedule.every is None else schedule.every.total_seconds()
-    return body

@@ -236,3 +236,9 @@ class EventFeed:
             for event in events:
                 yield event
             self.cursor = cursor
+
+    async def pages(self) -> AsyncIterator[list[Event]]:
+        """Yield the same, some at a time; ``cursor`` is then after those that were yielded."""
+        async for events, cursor in self._read(self.cursor):
+            self.cursor = cursor
+            yield events

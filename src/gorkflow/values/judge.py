@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
@@ -199,14 +199,11 @@ def _lenient_schemas() -> type[GenerateJsonSchema]:
     from pydantic.json_schema import GenerateJsonSchema
 
     class Lenient(GenerateJsonSchema):
-        ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {
-            "skipped-choice",
-            "non-serializable-default",
-            "skipped-discriminator",
-        }
-
         def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
             return {}
+
+        def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+            """Say nothing: what is left out of a schema is judged all the same."""
 
     return Lenient
 

@@ -354,6 +354,10 @@ class MemoryStore:
         events, position = self._feed.read(position, limit)
         return events, feed_cursor(position) if events else after
 
+    async def end_of_feed(self) -> str:
+        self._check_open()
+        return feed_cursor(self._feed.last)
+
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         self._check_open()
         times = None if now is None else Moment(now)

@@ -127,6 +127,11 @@ def read_all_events(db: sqlite3.Connection, after: str, limit: int) -> tuple[lis
     return events, feed_cursor(position) if events else after
 
 
+def end_of_feed(db: sqlite3.Connection) -> str:
+    [(position,)] = rows(db, query("latest_event"))
+    return feed_cursor(position or 0)
+
+
 def inbox(db: sqlite3.Connection, run_id: str, after: int) -> list[Message]:
     found = rows(db, query("list_messages"), {"run_id": run_id, "after": after})
     return [Message._make(values) for values in found]

@@ -277,6 +277,9 @@ class SqliteStore:
         feed_position(after)
         return await self._opened().read(_reads.read_all_events, after, limit)
 
+    async def end_of_feed(self) -> str:
+        return await self._opened().read(_reads.end_of_feed)
+
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         return await self._opened().read(_reads.inbox, run_id, after)
 

@@ -212,6 +212,17 @@ class Reading(Conformance):
         events, _ = await store.read_all_events(after=cursor)
         assert [(event.run_id, event.seq) for event in events] == [("b", 1), ("a", 2)]
 
+    async def test_after_the_end_of_the_feed_come_only_later_events(self, store: Store) -> None:
+        nothing = await store.end_of_feed()
+        await store.write([new_run("a")])
+        end = await store.end_of_feed()
+        assert await store.read_all_events(after=end) == ([], end)
+        await store.write([step_forward(run_row("a"))])
+        events, _ = await store.read_all_events(after=end)
+        assert [(event.run_id, event.seq) for event in events] == [("a", 2)]
+        events, _ = await store.read_all_events(after=nothing)
+        assert [event.seq for event in events] == [1, 2]
+
     async def test_an_empty_feed_keeps_its_cursor(self, store: Store) -> None:
         assert await store.read_all_events() == ([], "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gorkflow.codec import view
 from gorkflow.engine._reads import Shown, run_of
-from gorkflow.engine._recorded import load, reading
+from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
 from gorkflow.model import Run, StepExecution, instant
@@ -33,7 +33,7 @@ class Record:
         body: dict[str, Any] = to_json(self.run)
         body["steps"] = [to_json(step) for step in self.steps]
         if events:
-            body["events"] = [_event(event) for event in self.events]
+            body["events"] = [event_json(event) for event in self.events]
         return body
 
 
@@ -44,12 +44,26 @@ async def record(reader: RunReader, run_id: str) -> Record:
         RunNotFoundError: If there is no such run.
         StoreCorruptError: If its record is damaged.
     """
-    found = await load(reader, run_id)
-    with reading(run_id):
+    return record_of(await load(reader, run_id))
+
+
+def record_of(found: Recorded) -> Record:
+    """Return what a record says, as plain data.
+
+    Raises:
+        StoreCorruptError: If it is damaged.
+    """
+    with reading(found.row.run_id):
         history, shown = found.history(), Shown(found.values(None))
         run = run_of(found.row, history, found.created, shown)
         run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
         return Record(run, found.tree, history.executions(shown), tuple(found.events))
+
+
+def summary_json(run: Run) -> dict[str, Any]:
+    """Return a run as JSON data without what a summary does not know."""
+    unknown = {"input", "output", "failures", "progress", "origin", "from_step", "state"}
+    return {name: value for name, value in to_json(run).items() if name not in unknown}
 
 
 def to_json(item: Any) -> Any:
@@ -62,6 +76,8 @@ def to_json(item: Any) -> Any:
         return item.value
     if isinstance(item, datetime):
         return item.isoformat()
+    if isinstance(item, timedelta):
+        return item.total_seconds()
     if isinstance(item, Mapping):
         mapping = cast("Mapping[str, object]", item)
         return {key: to_json(value) for key, value in mapping.items()}
@@ -70,7 +86,7 @@ def to_json(item: Any) -> Any:
     return item
 
 
-def _event(event: Event) -> dict[str, Any]:
+def event_json(event: Event) -> dict[str, Any]:
     """Return an event as JSON data; values as they are, references as their places."""
     body: dict[str, Any] = {"kind": event.kind}
     for name in event.__struct_fields__:

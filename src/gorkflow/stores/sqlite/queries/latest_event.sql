@@ -1,0 +1,2 @@
+SELECT MAX(id)
+FROM events

@@ -1,0 +1,166 @@
+"""The answers of the site where something is wrong, as JSON or as a page, and JSON in general."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
+
+from gorkflow import errors
+from gorkflow._text import is_utf8
+from gorkflow.web._open_streams import TooManyStreams
+
+logger = logging.getLogger("gorkflow.web")
+
+STYLE = (
+    ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}"
+    "body{max-width:34rem;margin:15vh auto;padding:0 1.5rem}"
+    "h1{font-size:1.25rem}input,button{font:inherit;padding:.4rem .6rem}"
+)
+"""The style of these few pages, which need no other file: the gate may keep that closed."""
+_TITLES = {
+    400: "That can't be understood",
+    401: "A token is needed",
+    403: "That is not allowed",
+    404: "There is nothing here",
+    405: "That can't be done here",
+    408: "That took too long",
+    409: "That is not possible now",
+    413: "That is too much",
+    415: "JSON is needed",
+    421: "This host is not known",
+    422: "That is not valid",
+    429: "Too many streams are open",
+    503: "The store is not available",
+}
+_STATUSES: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.RunNotFoundError, 404),
+    (errors.ScheduleNotFoundError, 404),
+    (errors.DuplicateRunError, 409),
+    (errors.ResourceBusyError, 409),
+    (errors.RunEndedError, 409),
+    (errors.RunNotEndedError, 409),
+    (errors.RunBlockedError, 409),
+    (errors.PayloadTooLargeError, 413),
+    (errors.InputInvalidError, 422),
+    (errors.ValueInvalidError, 422),
+    (errors.WorkflowInvalidError, 422),
+)
+
+
+class Rejected(HTTPException):
+    """A request that is not done, and the reason in words for people."""
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        *,
+        problems: tuple[tuple[str, str], ...] = (),
+        headers: Mapping[str, str] | None = None,
+        asks_token: bool = False,
+    ) -> None:
+        super().__init__(status, error, dict(headers or {}))
+        self.problems = problems
+        """Places in what was sent, and what is wrong with each."""
+        self.asks_token = asks_token
+        """Whether a page lets the visitor type one."""
+
+
+def json_answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return JSON data as an answer."""
+    return Response(
+        msgspec.json.encode(data), status, dict(headers or {}), media_type="application/json"
+    )
+
+
+def rejected_by(error: Exception) -> Rejected:
+    """Return what to answer where a route raised; an unforeseen error says only its id."""
+    if isinstance(error, Rejected):
+        return error
+    if isinstance(error, HTTPException):
+        words = {404: "there is no such page", 405: "this address takes other methods"}
+        return Rejected(
+            error.status_code,
+            words.get(error.status_code, error.detail),
+            headers=error.headers,
+        )
+    if isinstance(error, TooManyStreams):
+        return Rejected(429, "too many streams are open; close some pages")
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
+            problems: tuple[tuple[str, str], ...] = getattr(error, "problems", ())
+            return Rejected(status, str(error), problems=problems)
+    if isinstance(error, errors.EngineClosedError):
+        return Rejected(503, "the engine behind this page is not open")
+    return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> Rejected:
+    incident = base64.b32encode(os.urandom(5)).decode()
+    logger.error("request failed, incident %s", incident, exc_info=error)
+    if isinstance(error, errors.StoreUnavailableError):
+        return Rejected(503, f"the store does not answer; the log has why, under {incident}")
+    return Rejected(500, f"this request failed; the log has why, under {incident}")
+
+
+def wants_page(scope: Scope) -> bool:
+    """Return whether a browser asks, for a person to read."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    accept = b"".join(value for name, value in scope["headers"] if name == b"accept")
+    return b"text/html" in accept and not path.startswith("/api/")
+
+
+def rejection(scope: Scope, why: Rejected) -> Response:
+    """Return the answer to a request that is not done."""
+    status, error = why.status_code, _utf8(why.detail)
+    if wants_page(scope):
+        return _page(scope, why, error)
+    problems = [{"path": path, "message": said} for path, said in why.problems]
+    body = {"status": status, "error": error, "problems": problems}
+    return json_answer(body, status, why.headers)
+
+
+def _page(scope: Scope, why: Rejected, error: str) -> Response:
+    title = _TITLES.get(why.status_code, "Something went wrong")
+    root = html.escape(scope.get("root_path", ""))
+    form = (
+        f'<form method="post" action="{root}/login"><label>Token <input name="token" '
+        'type="password" autocomplete="current-password" required autofocus></label> '
+        "<button>Open</button></form>"
+    )
+    text = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width">'
+        f"<style>{STYLE}</style><main><h1>{title}</h1><p>{html.escape(error)}</p>"
+        f'{form if why.asks_token else ""}<p><a href="{root}/">All runs</a></p></main></html>'
+    )
+    headers = {**(why.headers or {}), "Content-Security-Policy": policy(STYLE)}
+    return HTMLResponse(text, why.status_code, headers)
+
+
+def policy(style: str = "") -> str:
+    """Return the policy that a browser follows on a page.
+
+    Args:
+        style: the text of the one ``<style>`` that the page may have; empty: none.
+    """
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    styles = f"'self' 'sha256-{digest}'" if style else "'self'"
+    return (
+        f"default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+def _utf8(text: str) -> str:
+    return text if is_utf8(text) else text.encode(errors="replace").decode()

@@ -1,0 +1,110 @@
+"""The JSON API of schedules, limits and workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from gorkflow.clock import SystemClock
+from gorkflow.errors import ScheduleNotFoundError
+from gorkflow.model import instant
+from gorkflow.schedule import Schedule
+from gorkflow.web._operations import Asked, Operation
+
+
+class Schedules(Struct, frozen=True, kw_only=True):
+    """All schedules."""
+
+    schedules: tuple[Schedule, ...]
+
+
+async def list_schedules(asked: Asked) -> Schedules:
+    return Schedules(schedules=tuple(await asked.site.engine.schedules()))
+
+
+async def show_schedule(asked: Asked) -> Schedule:
+    wanted = asked.part("schedule_id")
+    for schedule in await asked.site.engine.schedules():
+        if schedule.id == wanted:
+            return schedule
+    raise ScheduleNotFoundError(wanted)
+
+
+async def pause_schedule(asked: Asked) -> Schedule:
+    return await asked.site.engine.pause_schedule(asked.part("schedule_id"))
+
+
+async def resume_schedule(asked: Asked) -> Schedule:
+    return await asked.site.engine.resume_schedule(asked.part("schedule_id"))
+
+
+class Removed(Struct, frozen=True, kw_only=True):
+    """The schedule that is gone."""
+
+    id: str
+
+
+async def remove_schedule(asked: Asked) -> Removed:
+    await asked.site.engine.unschedule(asked.part("schedule_id"))
+    return Removed(id=asked.part("schedule_id"))
+
+
+class WorkerFacts(Struct, frozen=True, kw_only=True):
+    """A worker that is alive."""
+
+    worker_id: str
+    host: str
+    pid: int
+    started_at: str
+    seen_at: str
+    """The time of its latest heartbeat."""
+
+
+class Workers(Struct, frozen=True, kw_only=True):
+    """All workers that are alive."""
+
+    workers: tuple[WorkerFacts, ...]
+
+
+async def list_workers(asked: Asked) -> dict[str, Any]:
+    engine = asked.site.engine
+    return {
+        "workers": [
+            {
+                "worker_id": each.worker_id,
+                "host": each.host,
+                "pid": each.pid,
+                "started_at": instant(each.started_at),
+                "seen_at": instant(each.seen_at),
+            }
+            for each in await engine.store.workers(now=SystemClock().now())
+        ]
+    }
+
+
+def _schedule(
+    method: str, path: str, name: str, summary: str, do: Any, answer: Any, **more: Any
+) -> Operation:
+    fails = more.pop("fails", ())
+    return Operation(
+        method=method, path=f"/schedules/{{schedule_id}}{path}", name=name, summary=summary,
+        do=do, answer=answer, fails=(404, *fails), **more,
+    )  # fmt: skip
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET", path="/schedules", name="list_schedules", summary="List schedules.",
+        do=list_schedules, answer=Schedules,
+    ),
+    _schedule("GET", "", "show_schedule", "Show a schedule.", show_schedule, Schedule),
+    _schedule("DELETE", "", "remove_schedule", "Remove a schedule.", remove_schedule, Removed),
+    _schedule("POST", "/pause", "pause_schedule", "Pause a schedule.", pause_schedule, Schedule),
+    _schedule("POST", "/resume", "resume_schedule", "Resume a schedule.", resume_schedule,
+              Schedule),
+    Operation(
+        method="GET", path="/workers", name="list_workers", summary="List living workers.",
+        do=list_workers, answer=Workers,
+    ),
+)  # fmt: skip

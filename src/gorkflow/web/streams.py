@@ -1,0 +1,173 @@
+"""The streams: events of a run, or of all runs, as they are recorded, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from gorkflow.engine._json import event_json
+from gorkflow.engine._start import run_id_of
+from gorkflow.errors import EngineClosedError, RunNotFoundError
+from gorkflow.events import Event
+from gorkflow.web._answers import Rejected
+from gorkflow.web.site import Site
+
+BEAT = 15.0
+"""Seconds between signs of life on a silent stream."""
+_FORM = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One server-sent event."""
+
+    data: Any
+    id: str = ""
+    """The place to continue at, as ``Last-Event-ID``; empty: that of the one before."""
+    kind: str = ""
+    """Empty: a message."""
+
+    def encode(self) -> bytes:
+        """Return it as it is sent."""
+        lines = [b"id: " + self.id.encode()] if self.id else []
+        if self.kind:
+            lines.append(b"event: " + self.kind.encode())
+        lines.append(b"data: " + msgspec.json.encode(self.data))  # JSON on one line
+        return b"\n".join(lines) + b"\n\n"
+
+
+class Stream(Response):
+    """Sends events until they end, the client leaves, or the server stops."""
+
+    def __init__(self, site: Site, request: Request, events: AsyncIterator[Sent]) -> None:
+        self.background = None
+        self.status_code = 200
+        self._site = site
+        self._client = request.client.host if request.client else ""
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        with self._site.streams.opened(self._client):
+            headers = [(name.lower().encode(), text.encode()) for name, text in _FORM.items()]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            try:
+                if scope["method"] != "HEAD":
+                    await self._send(receive, send)
+            finally:
+                close = getattr(self._events, "aclose", None)
+                if close is not None:
+                    await close()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, receive: Receive, send: Send) -> None:
+        ends: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(_left(receive)),
+            asyncio.ensure_future(self._site.streams.closing.wait()),
+        }
+        coming = asyncio.ensure_future(_next(self._events))
+        await send(_part(b"retry: 2000\n\n"))
+        try:
+            while True:
+                await asyncio.wait(
+                    {*ends, coming}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED
+                )
+                if any(end.done() for end in ends):
+                    return
+                if not coming.done():
+                    await send(_part(b": still here\n\n"))
+                    continue
+                found = coming.result()
+                if found is None:
+                    return
+                await send(_part(found.encode()))
+                coming = asyncio.ensure_future(_next(self._events))
+        finally:
+            for task in (*ends, coming):
+                task.cancel()
+            await asyncio.wait({*ends, coming})
+
+
+def _part(data: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _next(events: AsyncIterator[Sent]) -> Sent | None:
+    try:
+        return await anext(events, None)
+    except EngineClosedError:
+        return None
+
+
+# ---- one run, and all ---------------------------------------------------------------------------
+
+
+async def of_run(site: Site, run_id: str, after: int) -> AsyncIterator[Sent]:
+    """Yield the events of a run until it has ended."""
+    async for event in site.engine.events(run_id, after=after):
+        yield Sent(event_json(event), id=str(event.seq))
+    yield Sent({"run_id": run_id}, kind="end")
+
+
+async def of_all(site: Site, after: str) -> AsyncIterator[Sent]:
+    """Yield, for ever, what is recorded of all runs."""
+    feed = site.engine.events(after=after)
+    async for events in feed.pages():
+        for event in events:
+            last = event is events[-1]
+            yield Sent(_brief(event), id=feed.cursor if last else "")
+
+
+def _brief(event: Event) -> dict[str, Any]:
+    """Return an event without its values: enough to know which run to look at."""
+    return {
+        key: value
+        for key, value in event_json(event).items()
+        if key in {"kind", "run_id", "seq", "path", "at", "status"}
+    }
+
+
+def routes(site: Site) -> list[BaseRoute]:
+    """Return the routes of the streams."""
+
+    async def run(request: Request) -> Response:
+        run_id = run_id_of(request.path_params["run_id"])
+        if await site.engine.store.get_run(run_id) is None:
+            raise RunNotFoundError(run_id)
+        given = _place(request)
+        if given and not (given.isdecimal() and len(given) < 19):
+            raise Rejected(400, "Last-Event-ID must be the seq of an event")
+        return Stream(site, request, of_run(site, run_id, int(given or 0)))
+
+    async def everything(request: Request) -> Response:
+        given = _place(request)
+        store = site.engine.store
+        after = given or await store.end_of_feed()
+        try:
+            await store.read_all_events(after=after, limit=1)
+        except ValueError:
+            raise Rejected(400, "Last-Event-ID must be the id of an event of this stream") from None
+        return Stream(site, request, of_all(site, after))
+
+    return [
+        Route("/api/runs/{run_id}/events", run, methods=["GET"], name="stream_run"),
+        Route("/api/events", everything, methods=["GET"], name="stream_all"),
+    ]
+
+
+def _place(request: Request) -> str:
+    """Return the id of the event to continue after: of a browser that comes back, or as asked."""
+    return request.headers.get("last-event-id") or request.query_params.get("after", "")
