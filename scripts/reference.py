@@ -24,6 +24,7 @@ FRONT_DOORS = (
     "gorkflow.stores",
     "gorkflow.store",
     "gorkflow.insight",
+    "gorkflow.telemetry",
     "gorkflow.testing",
 )
 WIDTH = 88

@@ -58,6 +58,8 @@ class RunRow(Struct, frozen=True, kw_only=True):
     one wakes it before it is due."""
     orphaned: bool = False
     """Whether an owner died with it since the latest append, which writes this like the rest."""
+    trace: str = ""
+    """The trace that it belongs to, as its observers write it; empty: none."""
 
 
 class NewRun(Struct, frozen=True):

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -71,15 +72,25 @@ def missing_paths(page: Path) -> Iterator[str]:
 
 
 def has(owner: Any, attribute: str) -> bool:
+    if inspect.ismodule(owner) and find_spec(f"{owner.__name__}.{attribute}") is not None:
+        return True
     hints = get_type_hints(owner) if inspect.isclass(owner) else {}
     return hasattr(owner, attribute) or attribute in hints
+
+
+@cache
+def of_telemetry() -> frozenset[str]:
+    """Return the names of attributes, events and metrics for other tools."""
+    code = "".join(path.read_text() for path in files(".py", under=SRC / "telemetry"))
+    kinds = {f"gorkflow.{kind}" for kind in gorkflow.events.EVENT_TYPES}
+    return frozenset(re.findall(r'"(gorkflow\.[\w.]+)"', code)) | kinds
 
 
 def missing_attributes(page: Path) -> Iterator[str]:
     modules = {path.stem: path for path in files(".py", under=SRC)}
     for code in split(page)[1]:
         found = re.match(r"(\w+)\.([a-z_]\w*)", code)
-        if not found or found[2] in {"py", "toml", "db", "md"}:
+        if not found or found[2] in {"py", "toml", "db", "md"} or code in of_telemetry():
             continue
         owner = OBJECTS.get(found[1]) or getattr(gorkflow, found[1], None)
         if found[1] in modules and found[1] not in OBJECTS:

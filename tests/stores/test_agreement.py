@@ -42,6 +42,7 @@ def operation(rng, now):
         due_at=rng.choice([None, now - 1, now + 20]),
         seen=rng.choice([0, 0, rng.randint(0, 60)]),
         orphaned=rng.random() < 0.3,
+        trace=rng.choice(["", "00-1", "00-1 00-2"]),
         finished_at=now,
     )
     consuming = replace(step_forward(row), consumed=[rng.randint(1, 60) for _ in range(5)])

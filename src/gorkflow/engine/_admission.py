@@ -118,7 +118,7 @@ class Admission:
     @property
     def strays(self) -> int:
         """Handlers that can't be stopped and outlive their attempts."""
-        return self._strays.total()
+        return sum([*self._strays.values()])  # copied: another thread may ask
 
     def admit(self, run: Applicant, command: RunStep) -> bool:
         """Take the slots for an attempt, or queue it and return False."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from msgspec.msgpack import encode
 
 from gorkflow.context import NoDeps, StepContext
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from gorkflow.codec import Codec
     from gorkflow.engine._call import Owner
     from gorkflow.engine._executors import Stop
+    from gorkflow.engine._observer import Activations
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import RunStep
     from gorkflow.policy import RetryPolicy
@@ -188,6 +190,9 @@ class Attempt(Call):
             due=self.due,
             max_payload=self.owner.runtime.max_payload,
         )
+        if self.owner.observed is not None:
+            now = self.owner.runtime.clock.now()
+            job = structs.replace(job, sent=self.owner.observed.sent(command, now))
         if self.step.takes_context:
             state = run.machine.texts(command.path)
             job = with_readable(job, run.machine, run.values, self.readable, state)
@@ -281,7 +286,25 @@ class Attempt(Call):
             self.owner.runtime.executors.post(self.begins, self)
         elif spec.limits:
             self.begins()
-        return step.call(context, arguments, spec.settings)
+        if self.owner.observed is None:
+            return step.call(context, arguments, spec.settings)
+        call = partial(step.call, context, arguments, spec.settings)
+        return self._observed(self.owner.observed, call)
+
+    def _observed(self, observed: Activations, call: Callable[[], Any]) -> Any:
+        """Call the handler, and have the observers see it where it runs."""
+        if self.command.spec.executor == "thread":
+            observed.enter(self.command, self._began_at)  # these context variables are its own
+            return call()
+
+        async def awaited() -> Any:
+            leave = observed.enter(self.command, self._began_at)
+            try:
+                return await call()
+            finally:
+                leave()  # the next handler may run in this task
+
+        return awaited()
 
     def returned(self, value: Any) -> bytes:
         """Note that the handler has returned, and return its output as JSON.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from gorkflow.engine._asleep import RunState
     from gorkflow.engine._handlers import Handlers
+    from gorkflow.engine._observer import Activations
     from gorkflow.engine._runtime import Runtime
     from gorkflow.events import Event
     from gorkflow.machine import Request, RunStep
@@ -36,6 +37,8 @@ class Owner(Protocol):
     """The context variables that its functions see."""
     handlers: Handlers
     """The tasks of its async steps."""
+    observed: Activations | None
+    """The run as the observers see it; ``None``: there are none."""
 
     def ended(self, call: Call, answer: Answer | BaseException | None) -> None:
         """Take how a call ended.

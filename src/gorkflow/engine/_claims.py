@@ -229,7 +229,7 @@ class Claims:
             )
         how = "begins on" if claim.started_at is None else "is continued by"
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
-        driver = Driver(self._runtime, row, run, self._context)
+        driver = Driver(self._runtime, row, run, self._context.copy())
         driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
         self._runs.resume(driver)
 
@@ -378,7 +378,10 @@ class Claims:
                 due_at=None if ended else now,
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
-        await store.write([Append(row, events, seq, asked)])
+        written = await store.write([Append(row, events, seq, asked)])
+        observers = self._runtime.observers
+        if observers is not None and written == [Written.OK] and row.status.terminal:
+            observers.cancelled(row)
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

@@ -12,6 +12,7 @@ from gorkflow.errors import GorkflowError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Sized
 
+    from gorkflow.engine._observer import Commits
     from gorkflow.store import Store, Transition, Written
 
 logger = logging.getLogger("gorkflow.engine")
@@ -46,6 +47,7 @@ class Committer:
         loop: in which the engine runs.
         live: the runs that are live here.
         owns_loop: whether nothing else runs in the loop: then a run that is alone may block it.
+        commits: measures the commits; ``None``: nothing does.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Committer:
         live: Sized,
         *,
         owns_loop: bool = False,
+        commits: Commits | None = None,
     ) -> None:
         self._store = store
+        self._commits = commits
         self._owns_loop = owns_loop
         self._loop = loop
         self._ready: dict[Writer, None] = {}  # in the order in which they came
@@ -106,6 +110,7 @@ class Committer:
         runs, batch = self._collect()
         if not batch:
             return
+        began = 0.0 if self._commits is None else self._commits.begin()
         alone = self._owns_loop and len(self._live) < 2  # else other runs continue meanwhile
         try:
             write = self._store.write(batch, block=True) if alone else self._store.write(batch)
@@ -117,6 +122,8 @@ class Committer:
                 self._loop.call_soon(_raise, error)
             self._settle(runs, _meaning(error))
             return
+        if self._commits is not None:
+            self._commits.end_with(answer, began, batch)
         if answer.done():
             self._settle(runs, _result(answer))
         else:

@@ -38,10 +38,11 @@ from gorkflow.store import Append, NewRun, RunRow, Written
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gorkflow.engine._asleep import RunState
     from gorkflow.engine._call import Call
+    from gorkflow.engine._observer import Activations
     from gorkflow.engine._runtime import Runtime
     from gorkflow.store import Message
 
@@ -99,6 +100,12 @@ class Driver:
         # A new run is submitted by who starts it, when all is posted that comes first.
         self._submitted = opening is not None
         self._writing = self._more_mail = False
+        self.trace = row.trace
+        self.observed: Activations | None = None
+        if runtime.observers is not None:
+            self.observed = runtime.observers.activation(row, context)
+            self.trace = self.observed.trace(row.trace)
+        self._news: Sequence[ev.Event] = ()  # for the observers, while they are being written
         self.begun = False
         """Whether it had its turn; until then, it can only be cancelled."""
         self._calls: dict[str, Call] = {}
@@ -108,6 +115,19 @@ class Driver:
             self.created.set_result(None)
 
     # ---- in -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin a new run, or continue one: it has its turn."""
+        self.begun = True
+        if self.observed is not None:
+            self.observed.begin(self.runtime.clock.now(), self.context)
+            self.trace = self.observed.trace(self.row.trace)
+        if self.machine.status is not RunStatus.PENDING:
+            self.resume()
+            return
+        timeout = self.run.timeout
+        deadline = None if timeout is None else self.runtime.clock.now() + timeout
+        self.post(ev.RunStarted, "", None, (deadline,))
 
     def post(
         self,
@@ -203,7 +223,10 @@ class Driver:
             return None
         self._writing = True
         self.values.note(events)
-        row = summary(self.row, self.run, now, rests=rests, leaves=leaves, begun=self.begun)
+        self._news = () if self.observed is None else events
+        row = summary(
+            self.row, self.run, now, rests=rests, leaves=leaves, begun=self.begun, trace=self.trace
+        )
         changed, self.row = row is not self.row, row
         if self.opening is not None:
             return NewRun(row, self.definition.text, events)
@@ -298,10 +321,8 @@ class Driver:
             self.broken(error)
             return
         self.opening = None
-        if self.noted:
-            for promise in self.noted:
-                promise.set_result(None)
-            self.noted = ()
+        if self.noted or self.observed is not None:
+            self._announce()
         self._todo.reverse()
         while self._todo:
             self.perform(self._todo.pop())
@@ -313,6 +334,15 @@ class Driver:
             self.close()  # queued, or suspended: whoever claims it goes on with it
         elif self._more_mail or self._inbox or self.admitted or self.timers.are_off:
             self.submit()
+
+    def _announce(self) -> None:
+        """Have those know what is durable now who asked for it."""
+        if self.observed is not None:
+            self.observed.recorded(self.row, self._news)
+            self._news = ()
+        for promise in self.noted:
+            promise.set_result(None)
+        self.noted = ()
 
     def perform(self, command: Command) -> None:
         """Do what the machine asked for."""
@@ -393,6 +423,8 @@ class Driver:
         self.done.set_result(error)
         if not self._writing and not self.created.is_set:
             self.created.set_result(error)  # else the store's answer decides that
+        if self.observed is not None:
+            self.observed.left(self.row, self.runtime.clock.now())
         self.timers.clear()
         self._inbox.clear()
         unused = [*self.admitted, *(item for item in self._todo if isinstance(item, RunStep))]

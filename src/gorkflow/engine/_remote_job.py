@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from gorkflow.clock import SystemClock
 from gorkflow.codec import Codec, codec_of, view
 from gorkflow.context import Outputs, StepContext
+from gorkflow.engine._observer import Sent, entered
 from gorkflow.engine._results import RemoteError, code_of, encoded, make_failure
 from gorkflow.engine._retries import Thrown, thrown
 from gorkflow.errors import NonRetryableError, UnavailableError
@@ -82,6 +83,8 @@ class Job(Struct, kw_only=True):
     """The state of the run that the step sees: JSON, by key."""
     program: str = ""
     """The program to import as ``__main__``; empty where the function is not in it."""
+    sent: Sent = field(default_factory=dict)
+    """The texts that the observers of the engine sent with it."""
 
 
 class _Result(Struct):
@@ -195,12 +198,14 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     job = decode(data, type=Job)
     before = _clock.monotonic()
     context: _Context | None = None
+    leave: Callable[[], object] = bool
     try:
         found = found_step(job.function, job.program)
         arguments = _arguments(found.wanted, job.input)
         context = _context(job, found, report) if found.takes_context else None
         if began is not None:
             began()
+        leave = entered(job.sent)
         before = _clock.monotonic()
         value = found.call(context, arguments, tuple(job.settings.items()))
         ran = _clock.monotonic() - before
@@ -209,6 +214,7 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     except BaseException as error:  # noqa: BLE001 - outcome as data
         return _failed(job, error, _clock.monotonic() - before)
     finally:
+        leave()
         if context is not None:
             context.written()  # a thread may outlive the step
     return encode(_Result(ran, output, writes))

@@ -28,7 +28,14 @@ _REASON = 500  # characters of a failure that the summary of a run repeats
 
 
 def summary(
-    row: RunRow, run: RunState, now: float, *, rests: bool, leaves: bool, begun: bool
+    row: RunRow,
+    run: RunState,
+    now: float,
+    *,
+    rests: bool,
+    leaves: bool,
+    begun: bool,
+    trace: str,
 ) -> RunRow:
     """Return the next row of a run; the same object if only ``seq`` differs.
 
@@ -39,11 +46,13 @@ def summary(
         rests: whether the run only waits, for more than a moment.
         leaves: whether its owner releases it meanwhile.
         begun: whether it had its turn here.
+        trace: the trace that it belongs to.
     """
     machine = run.machine
     if (
         row.status is machine.status is RUNNING
         and row.due_at is None
+        and row.trace is trace
         and not (rests or row.orphaned)
     ):
         has_reason = bool(row.reason)  # why it is being undone, or why it was put back before
@@ -74,6 +83,7 @@ def summary(
         exclusive=row.exclusive,
         seen=run.mail.seen if leaves else row.seen,
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
+        trace=trace,
     )
 
 

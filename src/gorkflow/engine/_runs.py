@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from gorkflow.engine._row import NOT_RECORDED, duplicate
 from gorkflow.errors import EngineClosedError, LeaseLostError, StoreCorruptError
-from gorkflow.events import RunStarted
 from gorkflow.model import RunStatus
 
 if TYPE_CHECKING:
@@ -148,14 +147,7 @@ class Runs:
             heapq.heappush(self._waiting, place)
             return
         self._live.add(driver.run_id)
-        driver.begun = True
-        if driver.machine.status is PENDING:
-            now = self._runtime.clock.now()
-            timeout = driver.run.timeout
-            deadline = None if timeout is None else now + timeout
-            driver.post(RunStarted, "", None, (deadline,))
-        else:
-            driver.resume()
+        driver.begin()
 
     def _is_full(self) -> bool:
         return self._max_runs is not None and len(self._live) >= self._max_runs

@@ -6,18 +6,22 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gorkflow.clock import Times
+from gorkflow.engine._admission import Admission
 from gorkflow.engine._asleep import Asleep
+from gorkflow.engine._committer import Committer
 from gorkflow.engine._lease import Lease
+from gorkflow.engine._observer import Commits
+from gorkflow.engine._threads import Functions
 from gorkflow.engine._watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sized
 
-    from gorkflow.clock import Times
-    from gorkflow.engine._admission import Admission
-    from gorkflow.engine._committer import Committer
+    from gorkflow.clock import Clock
     from gorkflow.engine._executors import Executors
-    from gorkflow.engine._threads import Functions
+    from gorkflow.engine._observer import Observers
+    from gorkflow.engine._settings import Settings
     from gorkflow.store import Store
 
 T = TypeVar("T")
@@ -47,6 +51,7 @@ class Runtime:
     """Draws the jitter of retries."""
     changed: Callable[[str], None]
     """Called with a run's id when events of it were recorded."""
+    observers: Observers | None = None
     closing: bool = False
     """No step is scheduled any more."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -70,6 +75,62 @@ class Runtime:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    def strays(self) -> int:
+        """Return how many threads outlive their attempts. From any thread."""
+        return self.admission.strays + self.functions.strays
+
     def is_shutting_down(self) -> bool:
         """Return whether all tasks of the loop are being cancelled, the engine's among them."""
         return self.closing or any(task.cancelling() for task in self.tasks)
+
+
+def runtime_of(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    live: Sized,
+    executors: Executors,
+    *,
+    worker_id: str,
+    changed: Callable[[str], None],
+    recovers: bool,
+    owns_loop: bool,
+    closing: bool,
+) -> Runtime:
+    """Make the parts of an engine.
+
+    Args:
+        settings: the engine's.
+        store: has the runs.
+        clock: where the time comes from.
+        live: the runs that are live here.
+        executors: where handlers run.
+        worker_id: the engine's.
+        changed: as of ``Runtime``.
+        recovers: as of ``Runtime``.
+        owns_loop: as of ``Committer``.
+        closing: as of ``Runtime``.
+    """
+    import random  # as late as possible: it is slow to load
+
+    loop = asyncio.get_running_loop()
+    times, observers = Times(clock, settings.lease), settings.observers
+    commits = None if observers is None else Commits(observers, times)
+    return Runtime(
+        loop=loop,
+        store=store,
+        clock=times,
+        committer=Committer(store, loop, live, owns_loop=owns_loop, commits=commits),
+        executors=executors,
+        functions=Functions(loop, executors.threads, settings.max_threads),
+        admission=Admission(store, worker_id, times, *settings.room),
+        worker_id=worker_id,
+        deps=settings.deps,
+        max_payload=settings.max_payload,
+        uniform=random.Random().uniform,
+        changed=changed,
+        observers=observers,
+        closing=closing,
+        lease_seconds=settings.lease,
+        recovers=recovers,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from gorkflow._durations import LONGEST
 from gorkflow._text import brief
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._executors import checked
+from gorkflow.engine._observer import Observers, Telemetry, observers_of
 from gorkflow.language.options import defaults_problems
 from gorkflow.stores import open_store
 
@@ -37,6 +38,10 @@ class Settings(Struct, kw_only=True):
     max_processes: int | None = None
     executors: Mapping[str, Executor] = {}
     lease: float = 30.0
+    telemetry: Telemetry | Iterable[Telemetry] | None = None
+
+    observers: Observers | None = None
+    """Made of ``telemetry``, by ``check``."""
 
     @property
     def room(self) -> tuple[int | None, int, int]:
@@ -70,6 +75,8 @@ class Settings(Struct, kw_only=True):
         if problems:
             raise ValueError(f"defaults: {'; '.join(problems)}")
         self.executors = checked(self.executors)
+        if self.telemetry is not None:
+            self.observers = observers_of(self.telemetry)
 
 
 def check_flag(name: str, value: object) -> None:

@@ -75,6 +75,8 @@ class Worker:
         self._is_worker = False
         self._beat: asyncio.Task[None] | None = None
         self._visit = asyncio.Lock()
+        if runtime.observers is not None:
+            runtime.observers.opened(runtime.strays)
         self.unfinished: list[str] = []
         """Once it is closed: the runs that it left, and that no worker has."""
 
@@ -144,6 +146,8 @@ class Worker:
             self.lease.end()
             runtime.watchdog.stop()
             runtime.executors.close()
+            if runtime.observers is not None:
+                runtime.observers.closed(runtime.strays)
             await self._end_of(runtime.tasks)
             try:
                 await self.lease.release()

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from gorkflow._text import brief
-from gorkflow.clock import Clock, Times
+from gorkflow.clock import Clock
 from gorkflow.engine import _maintenance, _schedules, _signals
-from gorkflow.engine._admission import Admission
-from gorkflow.engine._committer import Committer
 from gorkflow.engine._executors import Executors
+from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._reads import LARGEST_SEQ, Ended, Reads
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import driver_of_rerun
-from gorkflow.engine._runtime import Runtime
+from gorkflow.engine._runtime import Runtime, runtime_of
 from gorkflow.engine._settings import (
     MAX_PAYLOAD,
     Settings,
@@ -38,7 +37,7 @@ from gorkflow.engine._start import (
     same_start,
 )
 from gorkflow.engine._sync import shared
-from gorkflow.engine._threads import Functions, ThreadPool
+from gorkflow.engine._threads import ThreadPool
 from gorkflow.engine._within import calling
 from gorkflow.engine._worker import Worker
 from gorkflow.engine.handle import FRAMELESS, EventFeed, RunHandle, outcome_of
@@ -100,6 +99,7 @@ class Client:
         defaults: options for steps and workflows that don't set them; as of the worker.
         max_payload: bytes that one value may have as JSON.
         clock: where the time comes from; ``None``: the system's clock.
+        telemetry: as of ``Engine``: a run that is started here belongs to the current trace.
 
     Raises:
         ValueError: If ``max_payload`` is below 1, or ``defaults`` has an option that a step lacks.
@@ -122,8 +122,10 @@ class Client:
         defaults: StepDefaults | None = None,
         max_payload: int = MAX_PAYLOAD,
         clock: Clock | None = None,
+        telemetry: Telemetry | Iterable[Telemetry] | None = None,
     ) -> None:
-        self._set_up(Settings(max_payload=max_payload), store, workflows, defaults, clock)
+        settings = Settings(max_payload=max_payload, telemetry=telemetry)
+        self._set_up(settings, store, workflows, defaults, clock)
 
     def _set_up(
         self,
@@ -226,27 +228,17 @@ class Client:
             raise EngineClosedError(f"the {self._name} was closed while it was being opened")
 
     def _make_runtime(self, drivers: dict[str, Driver]) -> Runtime:
-        import random  # as late as possible: it is slow to load
-
-        loop = asyncio.get_running_loop()
-        settings, executors = self._settings, self._make_executors()
-        clock = Times(self._clock, settings.lease)
-        return Runtime(
-            loop=loop,
-            store=self.store,
-            clock=clock,
-            committer=Committer(self.store, loop, drivers, owns_loop=self._owns_loop),
-            executors=executors,
-            functions=Functions(loop, executors.threads, settings.max_threads),
-            admission=Admission(self.store, self.worker_id, clock, *settings.room),
+        return runtime_of(
+            self._settings,
+            self.store,
+            self._clock,
+            drivers,
+            self._make_executors(),
             worker_id=self.worker_id,
-            deps=settings.deps,
-            max_payload=settings.max_payload,
-            uniform=random.Random().uniform,
             changed=self._reads.changed,
-            closing=self._leaving,
-            lease_seconds=settings.lease,
             recovers=self._recovers,
+            owns_loop=self._owns_loop,
+            closing=self._leaving,
         )
 
     def _make_executors(self) -> Executors:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar, overload
 
 from gorkflow.clock import Clock
+from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag
 from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import check_limits
@@ -67,6 +68,8 @@ class Engine(Client):
         recover: continue unfinished runs that no live engine has. ``False``: run only the runs
             that are started here, or named to ``recover``.
         clock: where the time comes from; ``None``: the system's clock.
+        telemetry: who watches: one object of ``gorkflow.telemetry``, such as ``OpenTelemetry()``,
+            or several; ``None``: no one.
 
     Raises:
         ValueError: If a number is out of range, ``defaults`` has an unknown option, or an executor
@@ -95,6 +98,7 @@ class Engine(Client):
         lease: float = 30.0,
         recover: bool = True,
         clock: Clock | None = None,
+        telemetry: Telemetry | Iterable[Telemetry] | None = None,
     ) -> None:
         check_flag("recover", recover)
         self._recovers = recover
@@ -107,6 +111,7 @@ class Engine(Client):
             max_processes=max_processes,
             executors={} if executors is None else executors,
             lease=lease,
+            telemetry=telemetry,
         )
         self._set_up(settings, store, workflows, defaults, clock)
 
@@ -125,8 +130,7 @@ class Engine(Client):
         """The number of threads, and of calls on ``executors``, that outlive their attempts."""
         if self._worker is None:
             return 0
-        runtime = self._worker.runtime
-        return runtime.admission.strays + runtime.functions.strays
+        return self._worker.runtime.strays()
 
     async def _close(self, worker: Worker, grace: float) -> None:
         try:

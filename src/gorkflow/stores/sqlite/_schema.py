@@ -13,7 +13,7 @@ from gorkflow.errors import StoreUnavailableError, StoreVersionError
 _HERE = files("gorkflow.stores.sqlite")
 _APPLICATION = 0x676F726B
 """``gork``: the mark of our files among SQLite databases."""
-SCHEMA = 7
+SCHEMA = 8
 """The version of tables and records. Raise it when either changes."""
 
 

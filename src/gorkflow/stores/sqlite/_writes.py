@@ -186,6 +186,7 @@ def _state(row: RunRow) -> list[Any]:
         row.worker_id,
         row.seen,
         int(row.orphaned),
+        row.trace,
     ]
 
 

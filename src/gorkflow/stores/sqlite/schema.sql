@@ -30,7 +30,9 @@ CREATE TABLE runs (
     -- The latest message that was ever posted to it.
     mailed           INTEGER NOT NULL DEFAULT 0,
     -- Whether an owner died with the run since the latest append: its step may be what killed it.
-    orphaned         INTEGER NOT NULL DEFAULT 0
+    orphaned         INTEGER NOT NULL DEFAULT 0,
+    -- The trace that the run belongs to, as its observers write it.
+    trace            TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
@@ -95,7 +97,8 @@ SELECT
     runs.due_at,
     MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
         AS seq,
-    runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned
+    runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned,
+    runs.trace
 FROM runs;
 
 CREATE TABLE inbox (
