@@ -29,11 +29,15 @@ def cut(text: str, most: int) -> str:
 
 
 def span_of(seconds: float) -> str:
-    """Return a duration for people: in milliseconds, in seconds, or in its largest two units."""
+    """Return a duration for people: in milliseconds, in seconds, or in its largest two units.
+
+    The number of digits does not jump about while a duration grows: 1.20 s, not 1.2 s.
+    """
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "0 s"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
+    if seconds < 59.95:
+        digits = 0 if seconds == int(seconds) else 2 if seconds < 9.995 else 1
+        return f"{seconds:.{digits}f} s"
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     whole = round(seconds)
     for (unit, size), (smaller, part) in pairwise(units):

@@ -72,8 +72,12 @@ class BlockSpec(NodeSpec, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """One line: its kind, and its join unless that waits for all."""
-        return self.kind if self.join.kind == "all" else f"{self.kind}, join {self.join}"
+        """One line: its kind and name, and its join unless that waits for all."""
+        name = f"{self.kind}{self._named()}"
+        return name if self.join.kind == "all" else f"{name}, join {self.join}"
+
+    def _named(self) -> str:
+        return "" if self.id.startswith("&") else f" {self.id}"
 
 
 class DecisionSpec(NodeSpec, frozen=True, kw_only=True):
@@ -179,8 +183,8 @@ class ChoiceSpec(DecisionSpec, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """One line with its id."""
-        return f"choice {self.id}"
+        """One line with its name."""
+        return f"choice {self.id.removeprefix('?')}"
 
 
 class MapSpec(BlockSpec, frozen=True, kw_only=True):
@@ -195,6 +199,9 @@ class MapSpec(BlockSpec, frozen=True, kw_only=True):
     def children(self) -> tuple[NodeSpec, ...]:
         """Return the body."""
         return (self.body,)
+
+    def _named(self) -> str:
+        return f" of {self.body.id}" if self.id.startswith("*") else f" {self.id}"
 
 
 class LoopSpec(DecisionSpec, frozen=True, kw_only=True):
@@ -220,8 +227,9 @@ class LoopSpec(DecisionSpec, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """One line with its condition."""
-        return f"loop until {self.condition}"
+        """One line with its body and its condition."""
+        name = f"of {self.body.id}" if self.id.startswith("@") else self.id
+        return f"loop {name} until {self.condition}"
 
 
 class TimeSpec(_Spec, frozen=True, kw_only=True):

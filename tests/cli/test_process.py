@@ -23,7 +23,7 @@ def test_output_goes_to_stdout_and_all_else_to_stderr(folder: Path):
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"text": "ok", "cents": 700}
     assert done.stdout.count("\n") == 1
-    assert re.search(r"^\d\d:\d\d:\d\d check completed in \d\.\d\d s$", done.stderr, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d check completed in \d+ m?s$", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1].partition(" ")[2].startswith("run completed in ")
     assert "imported" in done.stderr
     assert "checking" in done.stderr
@@ -100,7 +100,7 @@ def test_a_failed_run_says_where_what_and_what_next(folder: Path):
 def test_retries_and_warnings_are_lines_without_control_characters(folder: Path):
     done = gorkflow_in(folder, "run", "flows.py:retried")
     assert done.stdout == '"at last"\n'
-    assert "ValueError: not \ufffd[31myet please wait; next try in 0.01 s\n" in done.stderr
+    assert "ValueError: not \ufffd[31myet please wait; next try in " in done.stderr
     assert "flaky started (attempt 2)\n" in done.stderr
     assert "\x1b" not in done.stderr
     assert "warning:" not in done.stderr  # the line above says it already

@@ -11,9 +11,15 @@ import subprocess
 import sys
 import termios
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
+
 import gorkflow
+from gorkflow.cli._board import Board
+from gorkflow.cli._live import LiveTree
+from gorkflow.clock import SystemClock
 
 COMMAND = [sys.executable, "-m", "gorkflow"]
 FLOWS = Path(__file__).with_name("flows.py")
@@ -28,6 +34,25 @@ def environment(**more: str) -> dict[str, str]:
     }
     source = str(Path(gorkflow.__file__).parents[1])
     return {**kept, "PYTHONPATH": source, "TERM": "xterm-256color", "PYTHONUTF8": "1", **more}
+
+
+class At(SystemClock):
+    """A clock that stands still."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    def now(self) -> float:
+        return self._at
+
+
+def drawn(board: Board, *, at: float = 0.0, columns: int = 100, rows: int = 24) -> list[str]:
+    """Return the lines of the live tree, as on a terminal of this size."""
+    console = Console(file=StringIO(), width=columns, height=rows, force_terminal=True)
+    view = LiveTree(console, At(at))
+    with console.capture() as capture:
+        console.print(view.drawn(board))
+    return [line.rstrip() for line in CONTROL.sub("", capture.get()).splitlines() if line.strip()]
 
 
 def folder_with_flows(folder: Path) -> Path:

@@ -65,11 +65,11 @@ checkout  (timeout 90 s)
 │  │  ├─ ask
 │  │  └─ quote  (may fail)
 │  └─ passthrough
-├─ choice ?gift
+├─ choice gift
 │  ├─ if is_vip: gift
 │  ├─ if is_new: welcome
 │  └─ otherwise: card
-├─ choice ?late
+├─ choice late
 │  ├─ if is_late: sorry
 │  └─ otherwise: continue
 └─ confirm: Confirm the order

@@ -160,10 +160,10 @@ def test_text_shows_what_is_repeated_and_how():
         """\
 w
 ├─ find
-├─ map, join tolerate(1)  (2 at a time, timeout 60 s)
+├─ map of page, join tolerate(1)  (2 at a time, timeout 60 s)
 │  └─ workflow page
 │     ├─ inc
-│     └─ loop until done  (at most 5 times)
+│     └─ loop of triple until done  (at most 5 times)
 │        └─ triple
 └─ passthrough
 """

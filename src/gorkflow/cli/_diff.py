@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import click
 
 from gorkflow import events as ev
+from gorkflow._text import span_of
 from gorkflow.cli._app import Command, json_option, store_option
-from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, seconds, table
+from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, table
 from gorkflow.cli._target import opened
 from gorkflow.codec import views
 from gorkflow.engine import _json
@@ -246,7 +247,7 @@ def _head(name: str, run: Json) -> tuple[str, ...]:
 
 
 def _seconds(took: float | None) -> str:
-    return "" if took is None else seconds(max(0.0, took))
+    return "" if took is None else span_of(max(0.0, took))
 
 
 def _definition_lines(found: list[Json]) -> list[str]:

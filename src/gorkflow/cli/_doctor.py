@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import click
 
-from gorkflow._text import listed
+from gorkflow._text import listed, span_of
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._db import maintainable, show_findings
-from gorkflow.cli._output import one_line, seconds
+from gorkflow.cli._output import one_line
 from gorkflow.cli._target import check_exists
 from gorkflow.clock import SystemClock
 from gorkflow.engine._maintenance import damaged
@@ -150,7 +150,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         yield Finding(Level.OK, "runs", "none is unfinished")
     for status, group in ward.counts.items():
         yield Finding(
-            Level.OK, "runs", f"{group.count:,} {status}, the oldest {seconds(group.oldest)} old"
+            Level.OK, "runs", f"{group.count:,} {status}, the oldest {span_of(group.oldest)} old"
         )
     busy = "the workers are full, or know other workflows" if someone else "no worker is alive"
     start = "start one: `gorkflow worker TARGET`"
@@ -163,21 +163,21 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         yield Finding(
             Level.PROBLEM, "overdue",
             f"{ward.overdue.count:,} should have been woken, the first "
-            f"{seconds(ward.overdue.oldest)} ago: {ward.overdue.named}",
+            f"{span_of(ward.overdue.oldest)} ago: {ward.overdue.named}",
             f"{busy}; {start}",
         )  # fmt: skip
     for workflow_id, group in ward.untaken.items():
         yield Finding(
             Level.PROBLEM, "waiting",
             f"{group.count:,} of workflow {workflow_id!r} wait for a worker, the first for "
-            f"{seconds(group.oldest)}: {group.named}",
+            f"{span_of(group.oldest)}: {group.named}",
             f"{busy}; {start}",
         )  # fmt: skip
     if ward.undoing.count:
         yield Finding(
             Level.PROBLEM, "undoing",
             f"{ward.undoing.count:,} wait for a worker that undoes their steps, the first for "
-            f"{seconds(ward.undoing.oldest)}: {ward.undoing.named}",
+            f"{span_of(ward.undoing.oldest)}: {ward.undoing.named}",
             f"{busy}; {start}, or `gorkflow runs resume RUN_ID TARGET`",
         )  # fmt: skip
     for row in ward.blocked.some:
@@ -236,7 +236,7 @@ def _told_of_schedules(rows: list[ScheduleRow], now: float) -> Iterator[Finding]
         yield Finding(
             Level.PROBLEM, "schedule",
             f"{row.schedule_id!r} should have started a run of workflow {row.workflow_id!r} "
-            f"{seconds(now - row.next_due)} ago",
+            f"{span_of(now - row.next_due)} ago",
             "no living worker knows that workflow, or it can't start the run and its log says why; "
             "start one: `gorkflow worker TARGET`",
         )  # fmt: skip

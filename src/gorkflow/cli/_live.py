@@ -1,26 +1,36 @@
-"""The live tree of a run on a terminal."""
+"""The live tree of a run on a terminal: names, numbers, times and remarks in columns."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from math import ceil
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from gorkflow import events as ev
-from gorkflow.cli._board import Board, Item, Row, rows
-from gorkflow.cli._output import clean, one_line, seconds
-from gorkflow.clock import SystemClock
+from gorkflow._text import listed, span_of
+from gorkflow.cli._board import ACTIVE, Board, Item, finishing
+from gorkflow.cli._output import clean, one_line
+from gorkflow.cli._rows import Row, rows
+from gorkflow.clock import Clock, SystemClock
+from gorkflow.flow import LoopSpec, MapSpec
 from gorkflow.model import StepStatus
 
 _EVERY = 0.1  # seconds between looks at the clock
 _FINAL_ROOM = 60
 _LEAST_LABEL = 8
+_LEAST_REST = 6
+_GAP = 2
 _SHAPES = {
     StepStatus.PENDING: ("○", ".", "dim"),
     StepStatus.RUNNING: ("●", "*", "cyan"),
@@ -31,25 +41,88 @@ _SHAPES = {
     StepStatus.CANCELLED: ("⊘", "-", "dim"),
     StepStatus.SKIPPED: ("·", "-", "dim"),
 }
-_ASCII = str.maketrans({"├": "|", "│": "|", "└": "`", "─": "-", "…": "~"})
+_TURNING = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_ASCII_TURNING = "|/-\\"
+_ASCII = str.maketrans(
+    {"├": "|", "│": "|", "└": "`", "─": "-", "…": "~", "━": "#", "╍": "=", "┈": "."}
+)
+_SOON = 10.0  # seconds, below which a part of one counts as one
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line of the tree, in columns."""
+
+    name: Text
+    numbers: str = ""
+    took: str = ""
+    rest: list[Text] = field(default_factory=list[Text])
+
+    @property
+    def more(self) -> Text:
+        """Return the last column."""
+        return Text("  ").join(self.rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """How wide the columns are; 0: there is no room for it."""
+
+    name: int
+    numbers: int
+    took: int
+    rest: int
+
+    @classmethod
+    def of(cls, lines: list[_Line], room: int) -> _Columns:
+        """Return widths that let the lines fit.
+
+        On a narrow terminal the remarks go first, then names shrink, then the numbers go.
+        """
+        name = max(line.name.cell_len for line in lines)
+        numbers = max(_with_gap(line.numbers) for line in lines)
+        took = max(_with_gap(line.took) for line in lines)
+        rest = max(line.more.cell_len for line in lines)
+        if room - numbers - took < _LEAST_LABEL:
+            numbers = 0
+        if room - took < _LEAST_LABEL:
+            took = 0
+        left = room - numbers - took
+        wanted = rest + _GAP if rest else 0
+        name = min(name, max(left - wanted, left // 2 if wanted else left, _LEAST_LABEL))
+        rest = left - name - _GAP
+        return cls(name, numbers, took, rest if rest >= _LEAST_REST else 0)
+
+
+def _with_gap(text: str) -> int:
+    return cell_len(text) + _GAP if text else 0
 
 
 class LiveTree:
-    """Shows the tree, and says lines above it."""
+    """Shows the tree, and says lines above it.
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._least_room = 2
-        self._clock = SystemClock()
+    Args:
+        console: where to; by default standard error.
+        clock: the time of day.
+    """
+
+    looks_ahead = True
+
+    def __init__(self, console: Console | None = None, clock: Clock | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._clock = clock or SystemClock()
         self._styled = not os.environ.get("NO_COLOR")
         self._unicode = self._console.encoding.startswith("utf")
+        self._still = False
+        self._drawn_widths: list[int] = []
+        self._size = self._console.size
 
     @contextmanager
     def showing(self, board: Board) -> Generator[None]:
         """Show the tree until the context is left; it then stays."""
         # Refreshed by a task of the same loop, so that nobody changes the board while it is drawn.
         live = Live(
-            get_renderable=lambda: self._drawn(board),
+            get_renderable=lambda: self.drawn(board),
             console=self._console,
             auto_refresh=False,
             vertical_overflow="visible",
@@ -60,76 +133,249 @@ class LiveTree:
                 yield
             finally:
                 ticking.cancel()
-                self._least_room = _FINAL_ROOM
+                self._still = True
+                self._make_room()
 
     def fed(self, board: Board, event: ev.Event) -> None:
         """Do nothing: the next look at the clock shows it."""
 
     def say(self, line: str) -> None:
         """Show a line above the tree."""
+        self._make_room()
         self._console.print(Text(clean(line)), soft_wrap=True)
 
     async def _tick(self, live: Live) -> None:
         while True:
+            self._make_room()
             live.refresh()
             await asyncio.sleep(_EVERY)
 
-    def _drawn(self, board: Board) -> Group:
-        now = self._clock.now()
-        room = max(self._least_room, self._console.height - 1)
-        return Group(*[self._line(board, row, now) for row in rows(board, room)])
+    def _make_room(self) -> None:
+        """Go up by the lines that a narrowed terminal added when it wrapped the tree."""
+        size, before = self._console.size, self._size
+        self._size = size
+        if size.width >= before.width or not self._drawn_widths:
+            return
+        wrapped = sum((width - 1) // size.width for width in self._drawn_widths if width)
+        up = min(wrapped, max(0, size.height - len(self._drawn_widths)))
+        if up:
+            self._console.control(Control((ControlType.CURSOR_UP, up)))
 
-    def _line(self, board: Board, row: Row, now: float) -> Text:
-        room = self._console.width
-        line = Text(no_wrap=True, overflow="ellipsis", end="")
-        self._add(line, row.indent, "dim")
+    # ---- lines ----------------------------------------------------------------------------
+
+    def drawn(self, board: Board) -> Group:
+        """Return the tree as it is now."""
+        now = self._clock.now()
+        room, least = self._console.width, _FINAL_ROOM if self._still else 2
+        found = rows(board, max(least, self._console.height - 1))
+        lines = [self._line(board, row, now) for row in found]
+        columns = _Columns.of(lines, room)
+        texts = [self._joined(line, columns, room) for line in lines]
+        self._drawn_widths = [text.cell_len for text in texts]
+        return Group(*texts)
+
+    def _joined(self, line: _Line, columns: _Columns, room: int) -> Text:
+        whole = Text(no_wrap=True, overflow="ellipsis", end="\n")
+        if not (line.numbers or line.took or line.rest):  # nothing beside it
+            whole.append_text(self._cut(line.name, room))
+            return whole
+        name = self._cut(line.name, columns.name)
+        whole.append_text(name)
+        whole.append(" " * (columns.name - name.cell_len))
+        for text, wide in ((line.numbers, columns.numbers), (line.took, columns.took)):
+            if wide:
+                self._add(whole, text.rjust(wide), "dim" if text is line.took else "")
+        if columns.rest and line.rest:
+            whole.append(" " * _GAP)
+            whole.append_text(self._cut(line.more, columns.rest))
+        whole.rstrip()
+        return whole
+
+    def _cut(self, text: Text, most: int) -> Text:
+        if text.cell_len <= most:
+            return text
+        whole = text.copy()
+        whole.truncate(max(0, most - 1))
+        self._add(whole, "…", "")
+        return whole
+
+    def _line(self, board: Board, row: Row, now: float) -> _Line:
+        line = _Line(Text())
+        self._add(line.name, row.indent, "dim")
         if row.item is None:
-            self._add(line, row.more, "dim")
-        else:
-            self._describe(line, board, row.item, now, room)
-        line.truncate(room, overflow="ellipsis" if self._unicode else "crop")
-        line.end = "\n"
+            self._add(line.name, row.more, "dim")
+            return line
+        item, state = row.item, row.item.state
+        style = "yellow" if item.draining else _SHAPES[state][2]
+        self._add(line.name, f"{self._mark(state, now)} ", style)
+        label = "red" if state is StepStatus.FAILED else "bold" if item is board.root else ""
+        self._add(line.name, one_line(item.label), label)
+        line.numbers = _numbers(item, state)
+        line.took = _took(board, item, state, now)
+        line.rest = list(self._remarks(board, item, state, now, style))
         return line
 
-    def _describe(self, line: Text, board: Board, item: Item, now: float, room: int) -> None:
-        state = item.state
-        symbol, ascii_symbol, style = _SHAPES[state]
-        facts = _facts(board, item, state, now)
-        label = one_line(item.label)
-        # Where it is narrow, the note goes first, then the label shrinks; the time stays.
-        left = room - cell_len(line.plain) - 2 - sum(2 + cell_len(fact) for fact in facts)
-        if cell_len(label) > max(left, _LEAST_LABEL):
-            label = set_cell_size(label, max(left, _LEAST_LABEL) - 1) + "…"
-        self._add(line, f"{symbol if self._unicode else ascii_symbol} ", style)
-        self._add(line, label, style if state is StepStatus.FAILED else "")
-        for fact in facts:
-            self._add(line, f"  {fact}", "dim")
-        if item.remark:
-            self._add(line, f"  {one_line(item.remark)}", style)
+    def _mark(self, state: StepStatus, now: float) -> str:
+        if state is StepStatus.RUNNING and not self._still:
+            turning = _TURNING if self._unicode else _ASCII_TURNING
+            return turning[int(now / _EVERY) % len(turning)]
+        return _SHAPES[state][0 if self._unicode else 1]
+
+    def _remarks(
+        self, board: Board, item: Item, state: StepStatus, now: float, style: str
+    ) -> Iterator[Text]:
+        """Yield what there is to say beside a node."""
+        wide = self._console.width >= _WIDE
+        if isinstance(item.spec, MapSpec) and state in ACTIVE and wide:
+            yield self._map_bar(item)
+        remark = _remark(item)
+        if item is board.root:
+            remark, style = board.trouble or board.note or _drains(board), "yellow"
+        if remark and (item.draining or item is board.root):
+            yield self._text(remark, style)
+            remark = ""
+        if item.reports:
+            yield from self._reported(item)
+        for fact in _facts(item, state, board.now(now)):
+            yield self._text(fact, "red" if fact.endswith(" failed") else "dim")
+        if remark:
+            yield self._text(remark, style)
+        if item is board.root:
+            left = _left(board, now)
+            if left:
+                yield self._text(left, "")
+            yield self._text(one_line(board.run_id), "dim")
+
+    def _bar(self, *parts: tuple[float, str, str]) -> Text:
+        """Return a bar.
+
+        Args:
+            parts: for each of its parts the share of the whole, its mark and its style.
+        """
+        long = 20 if self._console.width >= 2 * _WIDE else 10
+        bar = Text()
+        at, share = 0, 0.0
+        for part, mark, style in parts:
+            share += part
+            to = int(min(1.0, share) * long + 1e-9)
+            self._add(bar, mark * (to - at), style)
+            at = to
+        self._add(bar, "┈" * (long - at), "dim")
+        return bar
+
+    def _map_bar(self, item: Item) -> Text:
+        numbers = item.numbers
+        whole = max(1, numbers.total())
+        active = sum(numbers[status] for status in ACTIVE)
+        return self._bar(
+            (numbers[StepStatus.COMPLETED] / whole, "━", "green"),
+            (numbers[StepStatus.FAILED] / whole, "━", "red"),
+            (active / whole, "╍", "cyan"),
+        )
+
+    def _reported(self, item: Item) -> Iterator[Text]:
+        """Yield how far a step is, as it said itself; of many, the one that spoke last."""
+        path, last = next(reversed(item.reports.items()))
+        name = "" if item.is_step else f"{one_line(path)} "
+        if last.total is None or last.total <= 0:
+            yield self._text(f"{name}{_amount(last.done)}", "")
+        else:
+            if item.is_step and self._console.width >= _WIDE:
+                yield self._bar((last.done / last.total, "━", "cyan"))
+            yield self._text(f"{name}{_amount(last.done)}/{_amount(last.total)}", "")
+        if last.message:
+            yield self._text(last.message, "dim")
+
+    def _text(self, text: str, style: str) -> Text:
+        found = Text()
+        self._add(found, text, style)
+        return found
 
     def _add(self, line: Text, text: str, style: str) -> None:
         text = text if self._unicode else text.translate(_ASCII)
         line.append(text, style if self._styled else "")
 
 
-def _facts(board: Board, item: Item, state: StepStatus, now: float) -> list[str]:
-    """Return the numbers beside a node."""
-    facts: list[str] = []
-    size = item.tally.total()
-    if size and state is not StepStatus.SKIPPED:
-        facts.append(f"{item.done:,}/{size:,}")
-    if item.path in board.counted and item.tally[StepStatus.FAILED]:
-        facts.append(f"{item.tally[StepStatus.FAILED]:,} failed")
-    if item.began_at is not None:
-        # A run that failed still undoes what it did.
-        over = board.status.terminal if item is board.root else state.terminal
-        ended = item.ended_at if over else now
-        if ended is not None:
-            facts.append(seconds(max(0.0, ended - item.began_at)))
+_WIDE = 50  # columns, from which on there is room for bars
+
+
+def _numbers(item: Item, state: StepStatus) -> str:
+    """Return how many of what is inside are done, of how many."""
+    numbers = item.numbers
+    total = numbers.total()
+    is_unknown = item.unknown and len(item.unknown) == total  # a map before it has items
+    if not total or is_unknown or state is StepStatus.SKIPPED or isinstance(item.spec, LoopSpec):
+        return ""
+    done = numbers[StepStatus.COMPLETED] + numbers[StepStatus.SKIPPED]
+    more = "+" if item.may_grow else ""
+    return f"{done:,}/{total:,}{more}"
+
+
+def _took(board: Board, item: Item, state: StepStatus, now: float) -> str:
+    if item.began_at is None:
+        return ""
+    # A run that failed still undoes what it did.
+    over = board.status.terminal if item is board.root else state.terminal
+    ended = item.ended_at if over else board.now(now)
+    return "" if ended is None else span_of(max(0.0, ended - item.began_at))
+
+
+def _facts(item: Item, state: StepStatus, now: float) -> Iterator[str]:
+    """Yield the numbers beside a node that are worth a word."""
+    if item.iteration:
+        yield f"iteration {item.iteration:,}"
+    if not item.is_step and state is not StepStatus.SKIPPED:
+        for status in (StepStatus.FAILED, StepStatus.CANCELLED):
+            if item.numbers[status]:
+                yield f"{item.numbers[status]:,} {status.value}"
+    if item.is_step and item.attempt > 1:
+        yield f"attempt {item.attempt}"
+    elif item.retried:
+        yield f"{len(item.retried):,} retried"
     if item.queued:
-        facts.append(f"queued {seconds(max(0.0, now - next(iter(item.queued.values()))))}")
-    if item.attempt > 1:
-        facts.append(f"attempt {item.attempt}")
-    if item is board.root:
-        facts.append(board.run_id)
-    return facts
+        yield f"queued {span_of(max(0.0, now - next(iter(item.queued.values()))))}"
+
+
+def _remark(item: Item) -> str:
+    """Return why a node stands as it does: its failure, its reason, what it waits for."""
+    if item.draining:
+        reason = next(iter(item.draining.values()))
+        names = [one_line(path) for path in islice(item.running(), _NAMED)]
+        number = item.tally[StepStatus.RUNNING]
+        who = f" ({listed(names, _NAMED, number)})" if names else ""
+        return f"draining: {finishing(number)}{who}; {reason}"
+    if item.queued:
+        limits = item.limits
+        return (
+            f"waits for {limits}" if item.is_step else f"{len(item.queued):,} waiting for {limits}"
+        )
+    if item.failures:
+        return next(reversed(item.failures.values()))
+    return item.note
+
+
+_NAMED = 3
+
+
+def _drains(board: Board) -> str:
+    """Return that the run only waits for what still runs, if so; it can't complete any more."""
+    for item in board.root.children:
+        if item.draining:
+            return f"draining: {finishing(item.tally[StepStatus.RUNNING])}"
+    return ""
+
+
+def _amount(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
+
+
+def _left(board: Board, now: float) -> str:
+    """Return how long the run may take yet, if that is known."""
+    if board.usual is None or board.root.began_at is None or board.status.terminal:
+        return ""
+    if board.note or board.trouble:
+        return ""
+    left = board.usual - (board.now(now) - board.root.began_at)
+    if left <= 0:
+        return f"usually {span_of(board.usual)}"
+    return f"about {span_of(ceil(left) if left < _SOON else round(left))} left"

@@ -159,16 +159,6 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
     return (cell + " " * (columns - width(cell)) for cell, columns in zip(row, widths, strict=True))
 
 
-def seconds(value: float) -> str:
-    """Return a duration, given in seconds, for people."""
-    if value < 60:
-        return f"{value:.2f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def clock(at: float) -> str:
     """Return an instant, in seconds since the epoch, as the local time of day."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

@@ -7,20 +7,28 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from statistics import median
 from typing import Any, Protocol
 
 from gorkflow import events as ev
-from gorkflow._text import listed
-from gorkflow.cli._board import Board
-from gorkflow.cli._output import clean, clock, one_line, say, seconds
+from gorkflow._text import listed, span_of
+from gorkflow.cli._board import Board, finishing, of_failure
+from gorkflow.cli._output import clean, clock, one_line, say
+from gorkflow.engine._recorded import load
 from gorkflow.engine.engine import LEFT_RUNS
-from gorkflow.model import Failure
+from gorkflow.flow import template_of
+from gorkflow.listing import RunFilter
+from gorkflow.model import Failure, RunStatus, StepStatus
+from gorkflow.store import RunReader, RunRow
 
 _LONG_WAIT = 1.0  # seconds that a step was queued
 
 
 class View(Protocol):
     """Shows a run."""
+
+    looks_ahead: bool
+    """Whether it shows how long the run may take yet."""
 
     def showing(self, board: Board) -> AbstractContextManager[object]:
         """Show it until the context is left."""
@@ -49,6 +57,8 @@ def view_for(*, quiet: bool) -> View:
 class Quiet:
     """Shows nothing of the run, so that a machine need not read it."""
 
+    looks_ahead = False
+
     def showing(self, board: Board) -> AbstractContextManager[object]:
         """Show nothing."""
         return nullcontext()
@@ -71,23 +81,71 @@ class Lines(Quiet):
             self.say(f"{clock(event.at)} {happened}")
 
 
+_PAST = 20  # runs that say how long such a run usually takes
+
+
+async def board_of(reader: RunReader, run_id: str, view: View, seen: int | None = None) -> Board:
+    """Return the tree of a run as it is recorded, for a view to show.
+
+    Args:
+        reader: the store.
+        run_id: the run.
+        view: what shows it.
+        seen: the ``seq`` of the last event to take; ``None``: all that are recorded.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        StoreCorruptError: If its record can't be read.
+    """
+    found = await load(reader, run_id)
+    board = Board(run_id, found.tree)
+    for event in found.events:
+        if seen is None or event.seq <= seen:
+            board.feed(event)
+    if view.looks_ahead and not found.row.status.terminal:
+        board.usual = await _usual(reader, found.row)
+    return board
+
+
+async def _usual(reader: RunReader, row: RunRow) -> float | None:
+    """Return the median duration of the latest completed runs like this one, in seconds."""
+    query = RunFilter(workflow_id=row.workflow_id, status=[RunStatus.COMPLETED], limit=_PAST)
+    past = await reader.list_runs(query)
+    alike = [each for each in past if each.fingerprint == row.fingerprint]
+    took = [
+        each.finished_at - each.started_at
+        for each in alike or past
+        if each.finished_at is not None and each.started_at is not None
+    ]
+    return max(0.0, median(took)) if took else None
+
+
 def in_words(board: Board, event: ev.Event) -> str:
     """Return an event in words, once the board has taken it in; empty: not worth it."""
     words = _WORDS.get(type(event))
     return "" if words is None else one_line(words(board, event))
 
 
-def _failed(board: Board, event: ev.StepFailed) -> str:
-    note = board.items[event.path].note if event.path in board.items else event.failure.message
+def _failed(_: Board, event: ev.StepFailed) -> str:
+    note = of_failure(event.failure)
     ended = event.at if event.ended_at is None else event.ended_at  # ``at`` is when it was recorded
-    then = "" if event.retry_at is None else f"; next try in {seconds(event.retry_at - ended)}"
+    then = "" if event.retry_at is None else f"; next try in {span_of(event.retry_at - ended)}"
     took = _took(event.began_at, event.at)
     return f"{event.path} failed{_attempt(event.attempt)}{took}: {note}{then}"
 
 
+def _decided(board: Board, event: ev.BlockDecided) -> str:
+    item = board.items[template_of(event.path)]
+    inside = event.path.rpartition("/")[0]
+    name = f"{item.label} in {inside}" if inside else item.label
+    left = item.tally[StepStatus.RUNNING] if event.path in item.draining else 0
+    drains = f"; {finishing(left)}" if left else ""
+    return f"{name} {event.verdict}: {event.reason}{drains}"
+
+
 def _timer_set(_: Board, event: ev.TimerSet) -> str:
     return (
-        f"{event.path} sleeps for {seconds(event.due - event.at)}" if event.key == "sleep" else ""
+        f"{event.path} sleeps for {span_of(event.due - event.at)}" if event.key == "sleep" else ""
     )
 
 
@@ -97,7 +155,7 @@ def _timer_fired(_: Board, event: ev.TimerFired) -> str:
 
 
 def _wait_opened(_: Board, event: ev.WaitOpened) -> str:
-    limit = "" if event.due is None else f", for {seconds(event.due - event.at)} at most"
+    limit = "" if event.due is None else f", for {span_of(event.due - event.at)} at most"
     return f"{event.path} waits for signal {event.signal!r}{limit}"
 
 
@@ -115,7 +173,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
     ev.SignalReceived: lambda _, e: f"{e.path} got its signal",
     ev.ResultKept: lambda _, e: f"{e.path} has its result already",
     ev.StepSkipped: lambda _, e: f"{e.path} skipped: {e.reason}",
-    ev.BlockDecided: lambda _, e: f"{e.path} {e.verdict}: {e.reason}",
+    ev.BlockDecided: _decided,
     ev.TypesAccepted: lambda _, e: f"types accepted: {'; '.join(e.problems)}",
     ev.CancelRequested: lambda _, e: f"asked to cancel: {e.reason}",
     ev.ClockSet: lambda _, e: f"the clock was set {'ahead' if e.by > 0 else 'back'}",
@@ -124,7 +182,7 @@ _WORDS: dict[type[ev.Event], Callable[[Board, Any], str]] = {
 
 
 def _took(began: float | None, ended: float) -> str:
-    return "" if began is None else f" in {seconds(max(0.0, ended - began))}"
+    return "" if began is None else f" in {span_of(max(0.0, ended - began))}"
 
 
 def _queued(event: ev.StepScheduled) -> str:
@@ -133,7 +191,7 @@ def _queued(event: ev.StepScheduled) -> str:
         return ""
     names = " and ".join(repr(name) for name in event.limits)
     whose = f" for limit{'s' if len(event.limits) > 1 else ''} {names}" if names else ""
-    return f" after {seconds(waited)} queued{whose}"
+    return f" after {span_of(waited)} queued{whose}"
 
 
 def _attempt(number: int) -> str:

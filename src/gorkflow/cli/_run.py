@@ -36,7 +36,7 @@ from gorkflow.cli._output import (
     say,
     stdout_is_ours,
 )
-from gorkflow.cli._progress import LogLines, View, logging_to, view_for
+from gorkflow.cli._progress import LogLines, View, board_of, logging_to, view_for
 from gorkflow.cli._target import (
     Target,
     check_exists,
@@ -48,7 +48,6 @@ from gorkflow.cli._target import (
 )
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _json
-from gorkflow.engine._recorded import load as load_run
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
@@ -64,7 +63,7 @@ from gorkflow.workflow import Workflow
 class Wanted:
     """The wishes of the command line."""
 
-    target: str
+    target: str = ""
     store: str | None = None
     """``None``: the engine's own default."""
     workflow: str | None = None
@@ -390,7 +389,7 @@ def _run_to_its_end(
 ) -> ExitCode:
     try:
         # What the steps print goes where the rest of the talk goes: the output is for a pipe.
-        with stdout_is_ours(), _stopped_by_sigterm(wanted):
+        with stdout_is_ours(), stopped_by_sigterm(wanted):
             target = load(wanted.target)
             if target.engine is not None and wanted.store is not None:
                 raise CliError("the engine of TARGET brings its store; leave out --store")
@@ -409,11 +408,11 @@ def _run_to_its_end(
     except SystemExit as error:
         what = f"a step stopped the program: SystemExit({error.code!r})"
         raise CliError(_what_now(wanted, what), ExitCode.RUN_FAILED) from None
-    return _report(wanted, found)
+    return report(wanted, found)
 
 
 @contextmanager
-def _stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
+def stopped_by_sigterm(wanted: Wanted) -> Generator[None]:
     """Let SIGTERM stop the command as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -442,11 +441,7 @@ async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _json.R
         seen = await begin(follower)
         run_id = wanted.run_id
         assert run_id is not None  # it has begun
-        loaded = await load_run(engine.store, run_id)
-        board = Board(run_id, loaded.tree)
-        for event in loaded.events:
-            if event.seq <= seen:
-                board.feed(event)
+        board = await board_of(engine.store, run_id, follower.view, seen)
         with follower.view.showing(board):
             await _watched(follower, board, seen)
         return await _json.record(engine.store, run_id)
@@ -489,7 +484,8 @@ def _what_now(wanted: Wanted, what: str) -> str:
 # ---- the end ----------------------------------------------------------------------------------
 
 
-def _report(wanted: Wanted, found: _json.Record) -> ExitCode:
+def report(wanted: Wanted, found: _json.Record) -> ExitCode:
+    """Print the output of a run, or say how it failed; return the exit code."""
     run = found.run
     if wanted.as_json:
         put(json_text(found.to_json(), short=None))

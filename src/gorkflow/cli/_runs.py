@@ -11,7 +11,8 @@ import click
 from msgspec import structs
 
 from gorkflow import events as ev
-from gorkflow.cli import _run
+from gorkflow._text import span_of
+from gorkflow.cli import _run, _watch
 from gorkflow.cli._app import (
     CONTEXT,
     STATUSES,
@@ -34,7 +35,6 @@ from gorkflow.cli._output import (
     one_line,
     put,
     say,
-    seconds,
     table,
 )
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
@@ -63,7 +63,7 @@ def runs_command() -> None:
     """List, show, compare, cancel, resume, repeat, delete runs, and send signals into them."""
 
 
-for _other in (_run.resume_command, _run.rerun_command, diff_command):
+for _other in (_watch.watch_command, _run.resume_command, _run.rerun_command, diff_command):
     runs_command.add_command(_other)
 
 
@@ -157,7 +157,7 @@ def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
 def _took(started: datetime | None, finished: datetime | None) -> str:
     if started is None or finished is None:
         return ""
-    return seconds(max(0.0, (finished - started).total_seconds()))
+    return span_of(max(0.0, (finished - started).total_seconds()))
 
 
 # ---- show -------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def _queued(step: StepExecution) -> str:
     if last is None or not last.limits or last.queued is None or last.queued < _LONG:
         return ""
     names = " and ".join(repr(name) for name in last.limits)
-    return f"waited {seconds(last.queued)} for limit{'s' if len(last.limits) > 1 else ''} {names}"
+    return f"waited {span_of(last.queued)} for limit{'s' if len(last.limits) > 1 else ''} {names}"
 
 
 def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:

@@ -197,7 +197,7 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
         for span in line.row.spans:
             _paint(bar, axis, span)
         on_path = any((span.path, span.attempt) in critical for span in line.row.spans)
-        took = f"{line.row.ended - line.row.began:.2f} s"
+        took = span_of(line.row.ended - line.row.began)
         result.append(
             f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip()
         )

@@ -1,0 +1,95 @@
+"""`gorkflow runs watch`: follows a run that another process runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import click
+
+from gorkflow.cli._app import Command, json_option, store_option, traceback_option
+from gorkflow.cli._board import Board
+from gorkflow.cli._output import CliError, ExitCode, one_line
+from gorkflow.cli._progress import View, board_of, view_for
+from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
+from gorkflow.cli._target import check_exists, naming_source, same_store
+from gorkflow.clock import SystemClock
+from gorkflow.engine import _json
+from gorkflow.engine.client import Client
+from gorkflow.errors import RunNotFoundError
+from gorkflow.model import BLOCKED, RunStatus
+from gorkflow.store import RunRow, Store
+
+_LOOK_EVERY = 1.0  # seconds between looks at who runs it
+
+
+@click.command("watch", cls=Command, example=("gorkflow runs watch RUN_ID",))
+@click.argument("run_id")
+@store_option
+@json_option
+@traceback_option
+@click.pass_context
+def watch_command(
+    ctx: click.Context, *, run_id: str, store: str | None, as_json: bool, tracebacks: bool
+) -> None:
+    """Watch a run that another process runs, until it ends.
+
+    It shows what `gorkflow run` shows, prints the output, and exits with the same code. Ctrl-C
+    leaves the run alone.
+    """
+    wanted = Wanted(store=store, run_id=run_id, as_json=as_json, tracebacks=tracebacks)
+    try:
+        with stopped_by_sigterm(wanted), naming_source(store):
+            found = asyncio.run(_watch(run_id, store, view_for(quiet=as_json)))
+    except KeyboardInterrupt:
+        code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
+        raise CliError(
+            f"stopped watching; run {run_id} is left alone, watch it again with\n"
+            f"  gorkflow runs watch {run_id}{same_store(store)}",
+            code,
+        ) from None
+    ctx.exit(report(wanted, found))
+
+
+async def _watch(run_id: str, url: str | None, view: View) -> _json.Record:
+    async with Client(check_exists(url)) as client:
+        board = await board_of(client.store, run_id, view)
+        if not board.status.terminal:
+            view.say(f"watching run {run_id} of {board.root.label}; Ctrl-C leaves it alone")
+        with view.showing(board):
+            attending = asyncio.create_task(_attend(client.store, board, view, url))
+            try:
+                async for event in client.events(run_id, after=board.seq):
+                    board.feed(event)
+                    view.fed(board, event)
+            finally:
+                attending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await attending
+        return await _json.record(client.store, run_id)
+
+
+async def _attend(store: Store, board: Board, view: View, url: str | None) -> None:
+    """Say so when no worker runs the run."""
+    told = before = ""
+    while not board.status.terminal:
+        row = await store.get_run(board.run_id)
+        if row is None:
+            raise RunNotFoundError(board.run_id)
+        alive = {worker.worker_id for worker in await store.workers(now=SystemClock().now())}
+        found = _trouble(row, alive)
+        board.trouble = found if found == before else ""  # it may just pass from one to another
+        if board.trouble and board.trouble != told:
+            told = board.trouble
+            view.say(f"{told}: gorkflow runs resume {board.run_id} TARGET{same_store(url)}")
+        before = found
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _trouble(row: RunRow, alive: set[str]) -> str:
+    """Return why the run does not continue; empty: it does, or waits for its time."""
+    if row.reason.startswith(BLOCKED):
+        return one_line(row.reason)
+    is_due = row.due_at is None or row.due_at <= SystemClock().now()
+    waits = row.status in {RunStatus.PENDING, RunStatus.RUNNING}
+    return "no worker runs it" if waits and is_due and row.worker_id not in alive else ""
