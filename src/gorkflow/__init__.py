@@ -71,6 +71,7 @@ from gorkflow.step import (
     SyncStep,
     step,
 )
+from gorkflow.values.secret import Secret
 from gorkflow.workflow import Workflow, WorkflowDroppedWarning, passthrough
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ __all__ = [
     "RunStatus",
     "Schedule",
     "ScheduleNotFoundError",
+    "Secret",
     "Signal",
     "Skipped",
     "State",
@@ -171,7 +173,7 @@ _LATE = {
     "run": "gorkflow.engine.blocking",
 }
 
-_FRONT_DOORS = ("clock", "events", "store", "stores", "telemetry", "testing")
+_FRONT_DOORS = ("clock", "events", "store", "stores", "telemetry", "testing", "web")
 
 if not TYPE_CHECKING:  # else any name would do
 

@@ -32,6 +32,7 @@ from gorkflow.values.kind import (
     too_deep,
 )
 from gorkflow.values.records import lost, plain, surrogate_in, tame
+from gorkflow.values.secret import HEAD, bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,8 +120,21 @@ class Codec:
         if writing.deepest > DEEP:
             _check_depth(kind, data)
         if self._is_judged:
-            self._judge.check(value, self.decode(data))
+            self._check(value, data)
         return data
+
+    def _check(self, value: Any, data: bytes) -> None:
+        """Check the constraints of a value that was recorded as ``data``."""
+        try:
+            self._judge.check(value, self.decode(data))
+        except StepValueError as error:
+            if HEAD not in data:
+                raise
+            from gorkflow.redaction import Redaction
+
+            redaction = Redaction()
+            redaction.learn_record(data)
+            raise StepValueError(redaction.text(str(error))) from None
 
     def accept(self, value: Any, limit: int | None = None) -> bytes:
         """Return the record of a value from a caller: a dict may stand for a model."""
@@ -156,7 +170,12 @@ class Codec:
         except ValueError as error:
             raise _not_json(error) from None
         try:
-            return kind.load(record, Reading())
+            try:
+                return kind.load(record, Reading())
+            except Misfit:
+                if HEAD not in data:
+                    raise
+                return kind.load(bare(record), Reading())  # what was a secret, and is none now
         except Misfit as misfit:
             raise StepValueError(at(misfit)) from None
         except Unreadable as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import field
@@ -13,6 +14,7 @@ from gorkflow.language.elements import Chain, tree_of
 from gorkflow.language.options import StepDefaults, merged
 from gorkflow.language.steps import Step
 from gorkflow.language.typecheck import NOTHING, Place, Record, Value, Walk
+from gorkflow.values.secret import has_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +41,16 @@ class Definition(Record, eq=True, frozen=True, kw_only=True):
     """The annotation of its output."""
     signals: Mapping[str, Any] = {}
     """The annotation of each signal that is waited for, by its name."""
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether a setting or a default is a secret."""
+        return _has_secrets(self.text)
+
+
+@lru_cache(maxsize=256)
+def _has_secrets(text: str) -> bool:
+    return has_mark(text.replace('\\"', '"'))
 
 
 def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Definition:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from ipaddress import IPv4Address
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
+from gorkflow import Secret
 from gorkflow.codec import codec_of
 from gorkflow.errors import EncodingError, StepValueError, ValueInvalidError
 from tests.project.repository import ROOT
@@ -132,7 +133,7 @@ NAMES = {
 USED = (
     Iterable, Mapping, Sequence, OrderedDict, defaultdict, deque, Decimal, Fraction, IPv4Address,
     PurePath, PureWindowsPath, Path, Literal, Protocol, UUID, ZoneInfo, AnyUrl, ByteSize, SecretStr,
-    re, dt,
+    re, dt, Annotated, Secret,
 )  # fmt: skip
 REFUSED_WHEN_MADE = "when the step is made"
 CODE = re.compile(r"`([^`]+)`")

@@ -1,4 +1,7 @@
-"""The JSON of a run: its facts, steps and events as plain data. Needs no code of the workflow."""
+"""The JSON of a run: its facts, steps and events as plain data. Needs no code of the workflow.
+
+All views of a run read it here, so that none shows a secret.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,22 @@ from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
 from gorkflow.model import Run, StepExecution, instant
+from gorkflow.redaction import Redaction
 from gorkflow.store import RunReader
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A run in full."""
+    """A run in full, without its secrets."""
 
     run: Run
     tree: WorkflowSpec
     steps: list[StepExecution]
     events: tuple[Event, ...]
+    """For people. A machine needs those of ``recorded``."""
+    recorded: Recorded
+    """The run with its secrets: show of it only that which passed ``redaction.shown``."""
+    redaction: Redaction
 
     def to_json(self, *, events: bool = False) -> dict[str, Any]:
         """Return the run with its steps, and its events if wanted, as JSON data."""
@@ -48,16 +56,38 @@ async def record(reader: RunReader, run_id: str) -> Record:
 
 
 def record_of(found: Recorded) -> Record:
-    """Return what a record says, as plain data.
+    """Return what a record says, as plain data without secrets.
 
     Raises:
         StoreCorruptError: If it is damaged.
     """
+    redaction = found.redaction()
+    shown, read = redaction.shown, redaction.view if redaction else view
     with reading(found.row.run_id):
-        history, shown = found.history(), Shown(found.values(None))
-        run = run_of(found.row, history, found.created, shown)
+        history, values = found.history(), Shown(found.values(None, read))
+        run = run_of(found.row, history, found.created, values)
         run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
-        return Record(run, found.tree, history.executions(shown), tuple(found.events))
+        if redaction:
+            texts = history.machine.texts()
+            run = replace(run, state={key: redaction.view(text) for key, text in texts.items()})
+        return Record(
+            run=shown(run),
+            tree=shown(found.tree),
+            steps=shown(history.executions(values)),
+            events=shown(tuple(found.events)),
+            recorded=found,
+            redaction=redaction,
+        )
+
+
+async def redaction_of(reader: RunReader, run_id: str) -> Redaction:
+    """Return what leaves the secrets of a run out of a part of it, such as some of its events.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        StoreCorruptError: If its record is damaged.
+    """
+    return (await load(reader, run_id)).redaction()
 
 
 def summary_json(run: Run) -> dict[str, Any]:

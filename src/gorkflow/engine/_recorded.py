@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gorkflow.codec import view
 from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event, RunCreated
 from gorkflow.flow import WorkflowSpec, defaults_of, fingerprint, from_json
 from gorkflow.machine.history import History, read
+from gorkflow.redaction import Redaction
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -48,14 +50,24 @@ class Recorded(Struct, eq=False):
         """
         return read(self.row.run_id, self.tree, self.events)
 
-    def values(self, definition: Definition | None) -> Values:
-        """Return the values of the run; without a definition, as plain data."""
+    def values(self, definition: Definition | None, read: Callable[[bytes], Any] = view) -> Values:
+        """Return the values of the run.
+
+        Args:
+            definition: brings the types; without it they are plain data.
+            read: returns the plain data of a record.
+        """
         if definition is not None:
             definition = read_by(definition, self.tree, self.text)
         with reading(self.row.run_id):
-            values = Values(self.row.run_id, definition, self.tree)
+            values = Values(self.row.run_id, definition, self.tree, read)
             values.note(self.events)
         return values
+
+    def redaction(self) -> Redaction:
+        """Return what leaves the secrets of the run out of views."""
+        with reading(self.row.run_id):
+            return Redaction.of(self.tree, self.events)
 
 
 async def load(store: RunReader, run_id: str) -> Recorded:

@@ -19,9 +19,11 @@ from gorkflow.errors import HistoryError, StepValueError
 from gorkflow.events import Default, Ended, FailureRef, Item, ListOf, Ref
 from gorkflow.flow import WorkflowSpec, template_of
 from gorkflow.model import Cancelled, Completed, Failed, Failure, Outcome, Skipped, StepStatus
+from gorkflow.values.secret import HEAD
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.redaction import Redaction
     from gorkflow.state_changes import Write
 
 T = TypeVar("T")
@@ -47,15 +49,22 @@ class Values:
         run_id: the run.
         definition: brings the types; without it values are plain JSON data.
         tree: what the run executes, where there is no definition.
+        read: returns the plain data of a record.
     """
 
-    __slots__ = ("_accepted", "_bytes", "_composed", "_failures", "_lists", "_tree", "definition",
-                 "run_id", "size")  # fmt: skip
+    __slots__ = ("_accepted", "_bytes", "_composed", "_failures", "_lists", "_read", "_redaction",
+                 "_tree", "definition", "run_id", "size")  # fmt: skip
 
     def __init__(
-        self, run_id: str, definition: Definition | None, tree: WorkflowSpec | None = None
+        self,
+        run_id: str,
+        definition: Definition | None,
+        tree: WorkflowSpec | None = None,
+        read: Callable[[bytes], Any] = view,
     ) -> None:
         self.run_id = run_id
+        self._read = read
+        self._redaction: Redaction | None = None
         self._accepted = False
         """Whether other types were accepted, so that recorded values are judged anew."""
         self.definition = definition
@@ -75,33 +84,61 @@ class Values:
             if type(event) in _WITHOUT_VALUE:
                 continue  # half of all events
             if type(event) is ev.StepCompleted:
-                self._bytes[event.seq] = (event.output, event.path)
-                self.size += len(event.output) + _size_of(event.state)
+                self._keep(event, event.output, event.state)
             else:
                 self._note_other(event)
 
     def _note_other(self, event: ev.Event) -> None:
         match event:
             case ev.SignalReceived(payload=data):
-                self._bytes[event.seq] = (data, event.path)
-                self.size += len(data)
-            case ev.ResultKept(output=data):
-                if data is not None:
-                    self._bytes[event.seq] = (data, event.path)
-                self.size += len(data or b"") + _size_of(event.state)
+                self._keep(event, data)
+            case ev.RunCreated(input=data) | ev.ResultKept(output=data):
+                self._keep(event, data, event.state)
             case ev.BlockDecided():
                 self._composed[event.seq] = (event.output, event.path)
             case ev.StepFailed():
                 self._failures[event.seq] = failure = event.failure
                 self.size += len(failure.message) + len(failure.traceback)
-            case ev.RunCreated(input=data):
-                if data is not None:
-                    self._bytes[event.seq] = (data, "")
-                self.size += len(data or b"") + _size_of(event.state)
             case ev.TypesAccepted():
                 self._accepted = True
             case _:
                 pass
+
+    def _keep(self, event: ev.Event, data: bytes | None, state: Sequence[Write] = ()) -> None:
+        if data is not None:
+            self._bytes[event.seq] = (data, event.path)
+            self.size += len(data)
+            if HEAD in data:
+                self._learn(event)
+        if state:
+            self.size += sum([len(write.text) for write in state])
+            self._learn(event)
+
+    # ---- secrets --------------------------------------------------------------------------
+
+    def _learn(self, event: ev.Event) -> None:
+        from gorkflow.redaction import has_secrets  # few runs have any
+
+        if has_secrets(event):
+            self._hiding().learn(event)
+
+    def _hiding(self) -> Redaction:
+        from gorkflow.redaction import Redaction  # as above
+
+        if self._redaction is None:
+            self._redaction = Redaction()
+            tree = self._tree if self.definition is None else self.definition.tree
+            if tree is not None:
+                self._redaction.learn_tree(tree)
+        return self._redaction
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """It leaves the secrets of the run out of logs; ``None``: there are none."""
+        definition = self.definition
+        if self._redaction is None and definition is not None and definition.has_secrets:
+            self._hiding()
+        return self._redaction
 
     # ---- values ---------------------------------------------------------------------------
 
@@ -162,7 +199,7 @@ class Values:
 
     def _decoded(self, data: bytes, given: Any, wanted: Any, fit: Callable[[Any, Any], Any]) -> Any:
         if self.definition is None:
-            return view(data)
+            return self._read(data)
         codec = codec_of(given)
         value = codec.understand(data) if self._accepted else codec.decode(data)
         if wanted is not given and wanted is not Any and needs_validation(given, wanted):
@@ -348,16 +385,14 @@ TUPLE = b'{"$":"tuple","$v":'
 _SEQUENCE = re.compile(r'(?:\{"\$":"(?:tuple|deque)","\$v":)?\[')
 
 
-def _size_of(writes: Sequence[Write]) -> int:
-    return sum([len(write.text) for write in writes]) if writes else 0
-
-
 def _has_outcomes(refs: Sequence[Ref]) -> bool:
     return any(isinstance(ref, Ended) for ref in refs)
 
 
 def _items(data: bytes) -> list[bytes]:
     """Return the records of the items of a list, tuple or deque, each with its exact bytes."""
+    if data.startswith(HEAD):  # each item of a secret is one
+        return [HEAD + item + b"}" for item in _items(data[len(HEAD) : -1])]
     text = data.decode()
     begin = _SEQUENCE.match(text)
     if begin is None:

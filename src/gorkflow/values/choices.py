@@ -152,12 +152,11 @@ class Union(Kind):
         self._alone: dict[int, bool] = {}
         self.natives = frozenset[type]().union(*[member.natives for member in members])
         self.labels = frozenset[str]().union(*[member.labels for member in members])
-        known = [member.classes for member in members]
-        self.classes = (
-            None
-            if None in known
-            else frozenset[type]().union(*[classes for classes in known if classes is not None])
-        )
+        self.classes = _classes_of(self.members)
+        hidden = [member for member in members if member.is_hidden]
+        self._has_hidden = bool(hidden)
+        if hidden:
+            self.natives -= _classes_of(hidden) or self.natives
 
     @cached_property
     def _several(self) -> frozenset[str]:
@@ -237,7 +236,10 @@ class Union(Kind):
 
     def _takers(self, cls: type) -> list[Kind]:
         sure = [member for member in self.members if member.classes and cls in member.classes]
-        return sure + [member for member in self.members if member.classes is None]
+        found = sure + [member for member in self.members if member.classes is None]
+        if self._has_hidden:  # what could be a secret is one
+            found.sort(key=lambda member: not member.is_hidden)
+        return found
 
     def dump(self, value: Any, writing: Writing) -> Any:
         cls: type = type(value)
@@ -321,6 +323,12 @@ class Union(Kind):
 
     def parts(self) -> Iterable[Kind | None]:
         return self.members
+
+
+def _classes_of(kinds: Sequence[Kind]) -> frozenset[type] | None:
+    """Return the exact types that some of several kinds take; ``None``: one has to be tried."""
+    known = [kind.classes for kind in kinds if kind.classes is not None]
+    return frozenset[type]().union(*known) if len(known) == len(kinds) else None
 
 
 def _classes_in(kind: Kind | None, known: set[int] | None = None) -> Iterator[Any]:

@@ -16,9 +16,10 @@ from gorkflow.values.classes import class_of
 from gorkflow.values.fields import Bound, binding, hints_of, label_of_class, substituted
 from gorkflow.values.foreign import Foreign
 from gorkflow.values.judge import NotDefinedYet
-from gorkflow.values.kind import Kind, Misfit, at
+from gorkflow.values.kind import SECRET, Kind, Misfit, at
 from gorkflow.values.plain import FREE, Dict
 from gorkflow.values.scalars import SCALARS
+from gorkflow.values.secret import Hidden, holds_secret, is_secret
 
 
 class _UnknownType(Misfit):
@@ -48,8 +49,12 @@ _ABSTRACT: dict[Any, tuple[type, ...]] = {
     abc.MutableMapping: _DICTS,
 }
 _CONTAINERS = frozenset({*_ANY_ITEMS, *_DICTS, collections.Counter})
-_OURS = frozenset(label for kind in (*SCALARS.values(), FREE) for label in kind.labels) | frozenset(
-    each.__name__ for each in (*_CONTAINERS, int, float)
+_OURS = frozenset(
+    {
+        *(label for kind in (*SCALARS.values(), FREE) for label in kind.labels),
+        *(each.__name__ for each in (*_CONTAINERS, int, float)),
+        SECRET,
+    }
 )
 _BARE_TUPLE: Any = getattr(typing, "Tuple")  # noqa: B009 - tuple itself is another
 _UNPACKS = {typing.Unpack, __import__("typing_extensions").Unpack}
@@ -137,6 +142,10 @@ class Compiler:
         return self._fields(origin, annotation, binding(origin, args, bound))
 
     def _annotated(self, annotation: Any, args: tuple[Any, ...], bound: Bound) -> Kind:
+        notes = [note for note in args[1:] if not is_secret(note)]
+        if len(notes) < len(args) - 1:
+            inner = Annotated[(args[0], *notes)] if notes else args[0]
+            return Hidden(self.kind(inner, bound))
         self.judged = True
         try:
             found = self.kind(args[0], bound)
@@ -190,6 +199,8 @@ class Compiler:
         if origin not in _CONTAINERS:
             return None
         kinds = [self.kind(arg, bound) for arg in args]
+        if issubclass(origin, dict) and holds_secret(kinds[0]):
+            raise Misfit("a key can't be a secret, since views show keys; hold it in a value")
         if origin is collections.deque:
             return plain.Deque(origin, kinds[0])
         if origin is collections.Counter:

@@ -33,7 +33,12 @@ MAX_DEPTH: Final = 100
 """Levels of a value that holds others of its type; each takes some frames of Python's stack."""
 DEEP: Final = 30
 """Levels from which on a record is read back before it is kept: one may nest several times."""
-MASKED: Final = "a secret would be masked; pass the name it is stored under, not the secret"
+SECRET: Final = "secret"  # noqa: S105 - it is none
+"""The label of records that views leave out."""
+MASKED: Final = (
+    "a secret would be masked; annotate the plain text as Annotated[str, gorkflow.Secret], which "
+    "no view shows, or pass the name that it is stored under"
+)
 _LARGEST_DIGITS = 14_000  # bits; JSON readers stop at 4,300 digits
 _CALM = 2**20  # bytes, from which on shared parts are remembered
 _WASTE = 2**22  # bytes that may be written for nothing, for members of unions that don't fit
@@ -223,6 +228,7 @@ class Kind:
         label: what it is called in records and messages.
         has_fields: whether it is of classes with fields.
         is_named: whether its records name a class, which may be one of several in a union.
+        is_hidden: whether its values are secrets.
         natives: the exact types whose values are their own record under this kind.
         labels: what names its records: a type of JSON, or what stands under ``"$"``.
         classes: the exact types that it takes; ``None``: it has to be tried.
@@ -232,6 +238,7 @@ class Kind:
     label: str = ""
     has_fields: ClassVar[bool] = False
     is_named: ClassVar[bool] = False
+    is_hidden: ClassVar[bool] = False
     natives: frozenset[type] = frozenset()
     labels: frozenset[str] = frozenset()
     classes: frozenset[type] | None = None

@@ -14,6 +14,7 @@ from gorkflow.values.kind import (
     MADE_AS,
     MARK,
     MASKED,
+    SECRET,
     VALUE,
     Kind,
     Misfit,
@@ -28,6 +29,7 @@ from gorkflow.values.kind import (
 )
 from gorkflow.values.records import plain
 from gorkflow.values.scalars import SCALARS
+from gorkflow.values.secret import Hidden
 
 SHORT: Final = 2**63  # an int below it needs no more room than other numbers
 _MANY = 100_000  # ints of up to 300 digits are not counted one by one in lists up to this
@@ -442,6 +444,7 @@ class Free(Kind):
         self._by_class = {cls: kind for kind in kinds for cls in kind.classes or ()} | SCALARS
         labelled = [*self._by_class.values(), Float(), Native(int)]
         self._by_label = {label: kind for kind in labelled for label in kind.labels}
+        self._by_label[SECRET] = Hidden(self)
 
     def reads(self, label: str) -> bool:
         """Return whether records of a name stand for what needs no annotation."""

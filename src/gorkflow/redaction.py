@@ -1,0 +1,318 @@
+"""The redaction of a run: it leaves the secrets out of what views show.
+
+The record of a secret is marked, so its place is known wherever it stands. Its text is looked for
+in all other texts as well: in messages, tracebacks, logs and outputs that were made with it.
+"""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote, quote_plus
+
+from msgspec import Struct, structs
+
+from gorkflow.events import Event, ResultKept, RunCreated, SignalReceived, StepCompleted
+from gorkflow.flow import StepSpec, WorkflowSpec, defaults_of, walk
+from gorkflow.values.kind import MARK, VALUE
+from gorkflow.values.records import plain
+from gorkflow.values.secret import HEAD, has_mark, replaced, secrets_in
+
+T = TypeVar("T")
+
+MASK: Final = "•••"
+"""Stands for a secret in what views show."""
+SHORTEST: Final = 4
+"""Characters from which on a secret is looked for in texts: a shorter one is in many by chance."""
+_LINE = 8  # the same for one line of a secret: a key is a text of many
+_LONG = 1_000  # characters of a text that may have been cut where it ends
+_LONGEST = 16_000  # those of a traceback: of a longer one the end is kept
+_CUT = "…"
+_HEAD = HEAD.decode()
+_decoder = json.JSONDecoder()
+
+
+class Redaction:
+    """Leaves out the secrets that it has learned. It is false while there are none.
+
+    Example:
+        >>> redaction = Redaction()
+        >>> bool(redaction)
+        False
+        >>> redaction.learn_record(b'{"token":{"$":"secret","$v":"hunter2"}}')
+        >>> redaction.text("can't log in with 'hunter2'")
+        "can't log in with '•••'"
+        >>> redaction.view(b'{"token":{"$":"secret","$v":"hunter2"},"pin":1}')
+        {'token': '•••', 'pin': 1}
+    """
+
+    __slots__ = ("_forms", "_found", "_numbers", "_sorted", "_starts")
+
+    def __init__(self) -> None:
+        self._found = False
+        self._numbers: set[str] = set()
+        self._forms: set[str] = set()
+        """The texts to look for."""
+        self._starts: dict[str, list[int]] = {}
+        """Their lengths by their first characters, the largest first."""
+        self._sorted: list[str] = []
+        """The texts in order, as far as they were needed so."""
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to leave out."""
+        return self._found
+
+    # ---- learning -------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, tree: WorkflowSpec, events: Iterable[Event]) -> Redaction:
+        """Return the redaction of a run."""
+        found = cls()
+        found.learn_tree(tree)
+        for event in events:
+            found.learn(event)
+        return found
+
+    def learn(self, event: Event) -> None:
+        """Learn the secrets that an event records; the logs of threads may read meanwhile."""
+        for data in _records_of(event):
+            if has_mark(data):
+                self.learn_record(data)
+
+    def learn_tree(self, tree: WorkflowSpec) -> None:
+        """Learn the secrets among the settings and defaults of a workflow."""
+        for text in _texts_of(tree):
+            if has_mark(text):
+                self.learn_record(text)
+
+    def learn_record(self, data: bytes | str) -> None:
+        """Learn the secrets in a record."""
+        for inner in secrets_in(json.loads(data)):
+            self._found = True
+            for leaf in _leaves(inner):
+                self._add(leaf)
+
+    def _add(self, leaf: str | float) -> None:
+        if not isinstance(leaf, str):
+            self._numbers.add(repr(leaf))
+        for form in _forms(leaf):
+            self._forms.add(form)
+            start = form[:SHORTEST]
+            known = self._starts.get(start, [])
+            if len(form) not in known:
+                self._starts[start] = sorted([*known, len(form)], reverse=True)
+
+    # ---- what views show ------------------------------------------------------------------
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        if _HEAD in text:
+            text = _without_records(text)
+        if len(text) >= _LONGEST or any(start in text for start in tuple(self._starts)):
+            return _masked(text, self._parts(text))
+        return text
+
+    def holds(self, text: str) -> bool:
+        """Return whether there is a secret in a text."""
+        return self.text(text) != text
+
+    def view(self, data: bytes | str) -> Any:
+        """Return what a record says without its secrets, as plain data."""
+        return self.value(plain(replaced(json.loads(data), _mask)))
+
+    def value(self, data: Any) -> Any:
+        """Return plain data without secrets: texts, keys, and numbers that are one."""
+        if isinstance(data, str):
+            return self.text(data)
+        if isinstance(data, list):
+            items: list[Any] = data
+            return [self.value(item) for item in items]
+        if isinstance(data, dict):
+            found: dict[str, Any] = data
+            return {self.text(key): self.value(item) for key, item in found.items()}
+        if type(data) in {int, float} and repr(data) in self._numbers:
+            return MASK if len(repr(data)) >= SHORTEST else data
+        return data
+
+    def shown(self, item: T) -> T:
+        """Return anything made of a run without secrets: events, failures, steps, explanations.
+
+        Records in it become records without secrets. The values of steps have to be plain data.
+        """
+        if not self._found:
+            return item
+        found: Any = self._shown(item)
+        return cast("T", found)
+
+    def _shown(self, item: Any) -> Any:
+        if type(item) is str:
+            return self._record(item) if _HEAD in item else self.text(item)
+        if isinstance(item, bytes):
+            return self._record(item.decode()).encode()
+        if isinstance(item, Struct):
+            return structs.replace(item, **self._changed(item, item.__struct_fields__))
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            names = [field.name for field in dataclasses.fields(item) if field.init]
+            changed = self._changed(item, names)
+            return dataclasses.replace(item, **changed) if changed else item
+        if isinstance(item, Mapping):
+            found: Mapping[Any, Any] = item
+            return {self._shown(key): self._shown(each) for key, each in found.items()}
+        if isinstance(item, tuple | list | frozenset):
+            items: Iterable[Any] = item
+            parts = [self._shown(each) for each in items]
+            kind: Any = cast("Any", type(items))
+            return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
+        return item
+
+    def _changed(self, item: Any, names: Iterable[str]) -> dict[str, Any]:
+        pairs = [(name, getattr(item, name)) for name in names]
+        shown = [(name, each, self._shown(each)) for name, each in pairs]
+        return {name: found for name, each, found in shown if found is not each}
+
+    def _record(self, text: str) -> str:
+        """Return a record without secrets; what is not a record is a text."""
+        try:
+            record = json.loads(text)
+        except ValueError:
+            return self.text(text)
+        found = self.value(replaced(record, _mask))
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+    def _parts(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where secrets begin and end in a text, also those that were cut."""
+        starts, forms = self._starts, self._forms
+        for at in range(len(text) - SHORTEST + 1):
+            for length in starts.get(text[at : at + SHORTEST], ()):
+                part = text[at : at + length]
+                size = length if part in forms else self._cut(part, len(part) < length, text)
+                if size:
+                    yield at, at + size
+                    break
+        if len(text) >= _LONGEST:  # it may begin within one
+            for form in tuple(forms):
+                sizes = range(len(form) - 1, SHORTEST - 1, -1)
+                size = next((size for size in sizes if text.startswith(form[-size:])), 0)
+                if size:
+                    yield 0, size
+
+    def _cut(self, part: str, is_last: bool, text: str) -> int:  # noqa: FBT001 - as computed
+        """Return how much of a part is the beginning of a secret that was cut there."""
+        head, cut, _ = part.partition(_CUT)
+        if len(head) < SHORTEST or not (cut or (is_last and len(text) >= _LONG)):
+            return 0
+        if len(self._sorted) < len(self._forms):
+            self._sorted = sorted(self._forms)
+        at = bisect.bisect_left(self._sorted, head)
+        return len(head) if self._sorted[at : at + 1] and self._sorted[at].startswith(head) else 0
+
+
+def _mask(_: object) -> str:
+    return MASK
+
+
+def _masked(text: str, parts: Iterable[tuple[int, int]]) -> str:
+    """Return a text with a mask in the place of its parts, which may overlap."""
+    found: list[str] = []
+    done = end = 0
+    for begin, stop in sorted(parts):
+        if begin >= end:
+            found += [text[done:begin], MASK]
+        end = done = max(end, stop)
+    return "".join([*found, text[done:]])
+
+
+def _without_records(text: str) -> str:
+    """Return a text with a mask in the place of the records of secrets in it."""
+    found: list[str] = []
+    done = 0
+    while (at := text.find(_HEAD, done)) >= 0:
+        found += [text[done:at], f'"{MASK}"']
+        try:
+            done = _decoder.raw_decode(text, at)[1]
+        except ValueError:  # it was cut
+            cut = text.find(_CUT, at)
+            done = len(text) if cut < 0 else cut
+    return "".join([*found, text[done:]])
+
+
+# ---- what is learned -----------------------------------------------------------------------------
+
+
+def has_secrets(event: Event) -> bool:
+    """Return whether an event records a secret."""
+    return any(map(has_mark, _records_of(event)))
+
+
+def _records_of(event: Event) -> Iterator[bytes | str]:
+    """Yield the records that an event brings: of values, and of writes into the state."""
+    match event:
+        case StepCompleted(output=data) | ResultKept(output=data) | RunCreated(input=data):
+            if data is not None:
+                yield data
+            yield from (write.text for write in event.state)
+        case SignalReceived():
+            yield event.payload
+        case _:
+            pass
+
+
+def _texts_of(tree: WorkflowSpec) -> Iterator[str]:
+    yield from defaults_of(tree).values()
+    for _, node in walk(tree):
+        if isinstance(node, StepSpec):
+            steps = (node,) if node.undo is None else (node, node.undo.step)
+            yield from (text for step in steps for _, text in step.settings)
+
+
+def _leaves(record: Any) -> Iterator[str | float]:
+    """Yield the texts and numbers in what a secret holds; not its keys, nor names of classes."""
+    if type(record) in {str, int, float}:
+        yield record
+    elif isinstance(record, list):
+        items: list[Any] = record
+        for item in items:
+            yield from _leaves(item)
+    elif isinstance(record, dict):
+        found: dict[str, Any] = record
+        if found.get(MARK) in {"bytes", "bytearray"}:
+            yield from _texts_of_bytes(found.get(VALUE))
+        elif found.get(MARK) == "datetime" and isinstance(found.get(VALUE), str):
+            yield found[VALUE].replace("T", " ", 1)  # as ``str`` writes it
+        for key, item in found.items():
+            if not key.startswith(MARK) or key == VALUE:
+                yield from _leaves(item)
+
+
+def _texts_of_bytes(text: Any) -> Iterator[str]:
+    try:
+        data = base64.b64decode(text)
+    except (TypeError, binascii.Error):  # the record is damaged
+        return
+    yield repr(data)[2:-1]
+    yield data.hex()
+    yield data.decode(errors="replace")
+
+
+def _forms(leaf: str | float) -> set[str]:
+    """Return how a secret may stand in a text: as it is, quoted, or in a URL; and each line."""
+    text = leaf if isinstance(leaf, str) else repr(leaf)
+    forms = {
+        text,
+        repr(text)[1:-1],
+        ascii(text)[1:-1],
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        quote(text, errors="replace"),
+        quote(text, safe="", errors="replace"),
+        quote_plus(text, errors="replace"),
+    }
+    lines = {line.strip() for line in text.splitlines()} - {text.strip()}
+    found = {form for form in forms if len(form.strip()) >= SHORTEST}
+    return found | {line for line in lines if len(line) >= _LINE}

@@ -1,0 +1,154 @@
+"""Secrets: values that no view shows.
+
+The record of a secret says that it is one, wherever it stands. So a view needs neither the code nor
+the tree to leave it out.
+"""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from gorkflow.values.kind import MARK, SECRET, VALUE, Kind, Misfit, Reading, Shapes, Writing
+
+HEAD: Final = b'{"$":"secret","$v":'
+"""The first bytes of a secret's record, as they stand in the record around it."""
+_TEXT = HEAD.decode()
+_ROOM = len(HEAD) + 1
+_Schema = dict[str, Any]
+
+
+class Secret:
+    """Marks a value that no view shows: ``Annotated[str, Secret]``.
+
+    The value travels, and lies in the store, in plain. Command line, page, drawings, logs and
+    traces show ``•••`` in its place, also within messages. Python gets it as it is.
+
+    Example:
+        >>> from typing import Annotated
+        >>> from pydantic import BaseModel
+        >>> from gorkflow import Secret, Workflow, run, step
+        >>> class Login(BaseModel):
+        ...     user: str
+        ...     token: Annotated[str, Secret]
+        >>> @step
+        ... def length(login: Login) -> int:
+        ...     return len(login.token)
+        >>> flow = Workflow("length", input=Login).then(length)
+        >>> run(flow, Login(user="ann", token="hunter2"), store="memory:")
+        7
+    """
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> _Schema:
+        """Return the JSON schema of a secret: forms hide what is typed."""
+        found: _Schema = handler(schema)
+        return {**found, "format": "password", "writeOnly": True}
+
+
+def is_secret(note: object) -> bool:
+    """Return whether a note of an annotation says that the value is a secret."""
+    return note is Secret or isinstance(note, Secret)
+
+
+class Hidden(Kind):
+    """The kind of a secret: what its value has without it, and a mark around the record.
+
+    Args:
+        inner: the kind of the value.
+    """
+
+    is_hidden = True
+
+    def __init__(self, inner: Kind) -> None:
+        self.inner = inner
+        self.cls = inner.cls
+        self.label = inner.label
+        self.classes = inner.classes
+        self.labels = inner.labels | {SECRET}
+
+    def dump(self, value: Any, writing: Writing) -> Any:
+        writing.take(_ROOM)
+        try:
+            return {MARK: SECRET, VALUE: self.inner.dump(value, writing)}
+        except Misfit as misfit:
+            raise _silent(misfit, self.inner) from None
+
+    def load(self, record: Any, reading: Reading) -> Any:
+        """Return the value; one that was recorded before it was a secret has no mark."""
+        inner = record[VALUE] if is_marked(record) else record
+        try:
+            return self.inner.load(inner, reading)
+        except Misfit as misfit:
+            raise _silent(misfit, self.inner) from None
+
+    def shape(self, shapes: Shapes) -> Any:
+        return self.inner.shape(shapes)  # it reads the same, so the code of a run may change
+
+    def parts(self) -> Iterable[Kind | None]:
+        return (self.inner,)
+
+
+def holds_secret(kind: Kind | None, known: set[int] | None = None) -> bool:
+    """Return whether values of a kind may have a secret in them."""
+    known = set() if known is None else known
+    if kind is None or id(kind) in known:
+        return False
+    known.add(id(kind))
+    fields: Any = getattr(kind, "fields", ())
+    inner = (*kind.parts(), *(field.kind for field in fields))
+    return kind.is_hidden or any(holds_secret(each, known) for each in inner)
+
+
+def _silent(misfit: Misfit, kind: Kind) -> Misfit:
+    """Return a misfit of a secret, whose reason may quote it, in other words."""
+    what = kind.label or "what its annotation says"
+    return Misfit(f"the secret is not {what}, and is not shown", unsayable=misfit.unsayable)
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def has_mark(data: bytes | str) -> bool:
+    """Return whether there is a secret in a record."""
+    return HEAD in data if isinstance(data, bytes) else _TEXT in data
+
+
+def is_marked(record: Any) -> bool:
+    """Return whether a record is that of a secret."""
+    return type(record) is dict and record.get(MARK) == SECRET and VALUE in record
+
+
+def secrets_in(record: Any) -> Iterable[Any]:
+    """Yield what the secrets in a record hold."""
+    if is_marked(record):
+        yield record[VALUE]
+    elif type(record) is dict:
+        for item in record.values():
+            yield from secrets_in(item)
+    elif type(record) is list:
+        for item in record:
+            yield from secrets_in(item)
+
+
+def replaced(record: Any, stand_in: Any) -> Any:
+    """Return a record with something else in the place of each secret.
+
+    Args:
+        record: the record.
+        stand_in: a function that returns it, given what the secret holds.
+    """
+    if is_marked(record):
+        return stand_in(record[VALUE])
+    if type(record) is dict:
+        return {key: replaced(item, stand_in) for key, item in record.items()}
+    if type(record) is list:
+        return [replaced(item, stand_in) for item in record]
+    return record
+
+
+def bare(record: Any) -> Any:
+    """Return a record without the marks of secrets."""
+    return replaced(record, bare)

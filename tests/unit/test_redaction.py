@@ -1,0 +1,181 @@
+"""The redaction: which texts it leaves out, in which forms, and how it meets a cut."""
+
+import json
+from datetime import UTC, datetime
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gorkflow.events import StepCompleted, StepFailed
+from gorkflow.model import Failure, FailureCode
+from gorkflow.redaction import MASK, Redaction
+from gorkflow.state_changes import Write
+
+SECRET = "sesame-Öffne/dich 'jetzt' & \"gleich\"\n"
+texts = st.text(min_size=4, max_size=30).filter(lambda text: len(text.strip()) >= 4)
+
+
+def marked(value: object) -> bytes:
+    return json.dumps({"$": "secret", "$v": value}, separators=(",", ":")).encode()
+
+
+def knowing(*secrets: object) -> Redaction:
+    redaction = Redaction()
+    for secret in secrets:
+        redaction.learn_record(marked(secret))
+    return redaction
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        repr(SECRET),
+        ascii(SECRET),
+        json.dumps(SECRET),
+        json.dumps(SECRET, ensure_ascii=False),
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        quote_plus(SECRET),
+        urlencode({"token": SECRET}),
+        repr({"token": SECRET}),
+        json.dumps([SECRET]),
+    ],
+)
+def test_secret_is_found_in_any_form(form: str):
+    shown = knowing(SECRET).text(f"before {form} after")
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    assert MASK in shown
+    assert "sesame" not in shown
+    assert "gleich" not in shown
+
+
+@given(texts, st.text(), st.text())
+def test_no_text_keeps_a_secret(secret: str, before: str, after: str):
+    redaction = knowing(secret)
+    for form in (secret, repr(secret), json.dumps(secret)):
+        assert secret not in redaction.text(before + form + after).replace(MASK, "\0")
+    assert secret not in json.dumps(redaction.value({secret: [secret]}), ensure_ascii=False)
+
+
+@given(st.lists(texts, min_size=1, max_size=6), st.text())
+def test_secrets_may_overlap(secrets: list[str], between: str):
+    redaction = knowing(*secrets)
+    joined = between.join(secrets)
+    shown = redaction.text(joined)
+    assert not any(secret in shown.replace(MASK, "\0") for secret in secrets)
+
+
+@given(texts, st.text(alphabet="xyz "))
+def test_other_texts_stay(secret: str, other: str):
+    redaction = knowing("hunter2", secret)
+    if not redaction.holds(other):
+        assert redaction.text(other) == other
+        assert redaction.value([other, 1, None, True, {"a": other}]) == [
+            other, 1, None, True, {"a": other},
+        ]  # fmt: skip
+
+
+def test_two_that_overlap_leave_no_end():
+    assert knowing("abcdef", "cdefgh").text("-abcdefgh-") == f"-{MASK}-"
+
+
+def test_lines_of_a_key_are_found_alone():
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
+    shown = knowing(key).text("    MIIEvQIBADANBg\n    kqhkiG9w0BAQEF\n    other")
+    assert shown == f"    {MASK}\n    {MASK}\n    other"
+
+
+def test_short_secret_is_left_in_texts_and_hidden_at_its_place():
+    redaction = knowing("abc", 7)
+    assert redaction.text("abc 7") == "abc 7"
+    assert redaction.view(b'{"pin":{"$":"secret","$v":7},"note":"abc"}') == {
+        "pin": MASK,
+        "note": "abc",
+    }
+
+
+def test_number_is_found_in_texts_and_values():
+    redaction = knowing(123456, 0.125)
+    assert redaction.text("the pin 123456 is wrong") == f"the pin {MASK} is wrong"
+    assert redaction.value([123456, 0.125, 123457, True]) == [MASK, MASK, 123457, True]
+
+
+def test_bytes_are_found_in_their_forms():
+    record = b'{"$":"secret","$v":{"$":"bytes","$v":"aHVudGVyMv8="}}'
+    redaction = Redaction()
+    redaction.learn_record(record)
+    for form in (repr(b"hunter2\xff"), b"hunter2\xff".hex(), "aHVudGVyMv8="):
+        assert MASK in redaction.text(form)
+
+
+def test_datetime_is_found_as_str_writes_it():
+    at = datetime(1999, 1, 2, 3, 4, tzinfo=UTC)
+    redaction = Redaction()
+    redaction.learn_record(
+        b'{"$":"secret","$v":{"$":"datetime","$v":"%s"}}' % at.isoformat().encode()
+    )
+    assert redaction.text(f"{at} {at.isoformat()}") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize("size", [4, 7, 11])
+def test_cut_secret_is_found(size: int):
+    redaction = knowing("hunter2hunter2")
+    head = "hunter2hunter2"[:size]
+    assert redaction.text(f"no such user {head}…") == f"no such user {MASK}…"
+    assert redaction.text(f"no such user '{head}… and more") == f"no such user '{MASK}… and more"
+    long = "x" * 3_000
+    assert redaction.text(long + head) == long + MASK
+    tail = "hunter2hunter2"[-size:]
+    longest = "x" * 16_000
+    assert redaction.text(tail + longest) == MASK + longest
+    assert redaction.text(f"only {head}") == f"only {head}", "nothing was cut"
+
+
+def test_record_in_a_text_is_left_out_even_if_it_is_short_or_cut():
+    redaction = Redaction()
+    record = marked("ab").decode()
+    assert redaction.text(f"'a' left {record}, 'b' 1") == f"'a' left \"{MASK}\", 'b' 1"
+    assert redaction.text(f"'a' left {record[:-3]}…, 'b' 1") == f"'a' left \"{MASK}\"…, 'b' 1"
+
+
+def test_events_are_shown_without_secrets():
+    redaction = knowing("hunter2")
+    failure = Failure(
+        path="a",
+        step_id="a",
+        attempt=1,
+        code=FailureCode.STEP_FAILED,
+        type="ValueError",
+        message="bad hunter2",
+        traceback="raise ValueError('bad hunter2')",
+        at=datetime.now(UTC),
+    )
+    failed = redaction.shown(StepFailed("r", 3, "a", 1.0, 1, failure, None, None))
+    assert "hunter2" not in repr(failed)
+    assert failed.failure.at == failure.at
+    data = b'{"token":{"$":"secret","$v":"hunter2"},"note":"hunter2","count":5}'
+    writes = (Write("key", "set", data.decode()),)
+    event = StepCompleted("r", 2, "a", 1.0, 1, data, 1.0, None, writes)
+    shown = redaction.shown(event)
+    assert json.loads(shown.output) == {"token": MASK, "note": MASK, "count": 5}
+    assert json.loads(shown.state[0].text) == {"token": MASK, "note": MASK, "count": 5}
+    assert redaction.shown(shown) == shown
+    assert (shown.seq, shown.at, shown.attempt) == (2, 1.0, 1)
+
+
+def test_without_secrets_nothing_is_touched():
+    redaction = Redaction()
+    event = StepCompleted("r", 2, "a", 1.0, 1, b'{"a":1}', 1.0)
+    redaction.learn(event)
+    assert not redaction
+    assert redaction.shown(event) is event
+
+
+def test_many_secrets_are_found_in_time_that_does_not_multiply():
+    redaction = knowing(*[f"token-{number:05}" for number in range(20_000)])
+    text = " ".join(f"token-{number:05}" for number in range(0, 20_000, 100))
+    assert redaction.text(text) == " ".join([MASK] * 200)
