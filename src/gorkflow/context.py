@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
+from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
-from gorkflow._text import did_you_mean
+from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
 from gorkflow.errors import StepCancelledError, StepValueError, UnavailableError
@@ -31,7 +33,11 @@ U = TypeVar("U")
 
 _MAX_KEY = 200
 _READABLE = 120
+_CUT = " … "
 _logger = logging.getLogger("gorkflow.step")
+
+LINE_BYTES = 2048
+"""Bytes of one line of a log, or of a progress message."""
 
 
 class Host(Protocol):
@@ -55,8 +61,17 @@ class Host(Protocol):
         """Return the input of the run and its codec; ``None`` where the run takes none."""
         ...
 
+    @property
+    def log_level(self) -> int:
+        """The least level of the log lines that are kept, as of ``logging``."""
+        ...
+
     def report(self, done: float, total: float | None, message: str) -> None:
-        """Report the step's progress."""
+        """Keep the step's progress."""
+        ...
+
+    def log(self, level: int, text: str) -> None:
+        """Keep a line of the step's log."""
         ...
 
     def state(self) -> State:
@@ -65,7 +80,28 @@ class Host(Protocol):
 
 
 class _StepLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the ids of the step to the ``extra`` of a call."""
+    """Keeps lines with the run, and adds the ids of the step to the ``extra`` of a call.
+
+    How logging is configured says only which lines are shown elsewhere.
+    """
+
+    def __init__(self, host: Host, fields: Mapping[str, object]) -> None:
+        super().__init__(_logger, fields)
+        self._host = host
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - as logging calls it
+        return level >= self._host.log_level or self.logger.isEnabledFor(level)
+
+    def getEffectiveLevel(self) -> int:  # noqa: N802 - as above
+        return min(self._host.log_level, self.logger.getEffectiveLevel())
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        if level >= self._host.log_level:
+            self._host.log(level, clipped(_line(msg, args, options.get("exc_info"))))
+        if self.logger.isEnabledFor(level):
+            # One more frame of ours lies between the logger and the step.
+            options["stacklevel"] = options.get("stacklevel", 1) + 1
+            super().log(level, msg, *args, **options)
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
@@ -264,16 +300,19 @@ class StepContext(Generic[Deps]):
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """The logger ``gorkflow.step``, with the ids of this attempt as fields of each record."""
+        """The logger of this attempt. Its lines are kept with the run: ``engine.logs``.
+
+        It also passes them to the logger ``gorkflow.step``, with the ids as fields of each record.
+        """
         if self._logger is None:
-            fields: Mapping[str, object] = {
+            fields = {
                 "run_id": self.run_id,
                 "workflow_id": self.workflow_id,
                 "step_id": self.step_id,
                 "path": self.path,
                 "attempt": self.attempt,
             }
-            self._logger = _StepLogger(_logger, fields)
+            self._logger = _StepLogger(self._host, fields)
         return self._logger
 
     def run_input(self, annotation: type[T]) -> T:
@@ -312,14 +351,24 @@ class StepContext(Generic[Deps]):
         return self.outputs.outcome(node)
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Report how far the step is, for people who watch. Not recorded.
+        """Report how far the step is, for people who watch: ``engine.steps`` shows it.
+
+        Call it as often as you like: the latest report is kept, once a second, while the attempt
+        runs.
 
         Args:
             done: The units that are done.
             total: All units; ``None``: unknown.
             message: A few words.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
         """
-        self._host.report(done, total, message)
+        self._host.report(
+            _number("done", done),
+            None if total is None else _number("total", total),
+            clipped(_text("message", message)),
+        )
 
     @property
     def cancelled(self) -> bool:
@@ -334,6 +383,56 @@ class StepContext(Generic[Deps]):
         """
         if self._host.cancelled:
             raise StepCancelledError(f"step {self.step_id!r} was cancelled")
+
+
+def clipped(text: str) -> str:
+    """Return a text as it is kept: in UTF-8, its middle left out if it is too long."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= LINE_BYTES:
+        return data.decode()
+    half = (LINE_BYTES - len(_CUT.encode())) // 2  # a traceback says most in its last line
+    return f"{data[:half].decode(errors='ignore')}{_CUT}{data[-half:].decode(errors='ignore')}"
+
+
+def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> str:
+    """Return a record of a log as text: the message, and the traceback under it."""
+    record = logging.LogRecord(_logger.name, 0, "", 0, msg, args, None)
+    error: Any = exc_info
+    try:
+        if isinstance(exc_info, tuple):
+            error = exc_info[1]  # pyright: ignore[reportUnknownVariableType]
+        elif exc_info and not isinstance(exc_info, BaseException):
+            error = sys.exc_info()[1]
+        text = record.getMessage()
+        if isinstance(error, BaseException):
+            found = type(error), error, error.__traceback__
+            text = f"{text}\n{logging.Formatter().formatException(found)}"
+    except Exception:  # noqa: BLE001 - of the format, or a user's __str__: to log never fails a step
+        return f"{brief(msg)} {brief(args)}"
+    return text
+
+
+def _number(name: str, value: object) -> float:
+    """Return a number of units; what can't be a number of them counts as 0.
+
+    Raises:
+        TypeError: If it is not a number.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    except OverflowError:
+        return 0.0
+    except (TypeError, ValueError):
+        raise TypeError(f"ctx.progress: {name} must be a number, not {brief(value)}") from None
+    if not isfinite(number):
+        return 0.0
+    return value if type(value) is int else number
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"ctx.progress: {name} must be a text, not {brief(value)}")
+    return value
 
 
 def _as_asked_for(value: Any, annotation: Any) -> Any:

@@ -287,6 +287,80 @@ class Progress:
     total: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The latest progress report of a running attempt: ``ctx.progress``.
+
+    Example:
+        >>> from datetime import datetime, timezone
+        >>> from gorkflow import Report
+        >>> now = datetime.now(timezone.utc)
+        >>> report = Report(run_id="r", path="load", attempt=1, done=3, total=4, message="", at=now)
+        >>> report.share
+        0.75
+    """
+
+    run_id: str
+    path: str
+    attempt: int
+    done: float
+    """The units that are done."""
+    total: float | None
+    """All units; ``None``: unknown."""
+    message: str
+    at: datetime
+
+    @property
+    def share(self) -> float | None:
+        """The part that is done, from 0 to 1; ``None``: unknown."""
+        if self.total is None or self.total <= 0:
+            return None
+        return min(1.0, max(0.0, self.done / self.total))
+
+
+_LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line in the log of a step: one record of ``ctx.logger``.
+
+    Example:
+        >>> from gorkflow import Engine, StepContext, Workflow, step
+        >>> @step
+        ... def double(ctx: StepContext, number: int) -> int:
+        ...     ctx.logger.info("doubling %d", number)
+        ...     return 2 * number
+        >>> async def main() -> None:
+        ...     async with Engine("memory:") as engine:
+        ...         doubling = Workflow("doubling", input=int).then(double)
+        ...         await engine.run(doubling, 21, run_id="first")
+        ...         [line] = await engine.logs("first")
+        ...         print(line.path, line.level_name, line.text)
+        >>> import asyncio
+        >>> asyncio.run(main())
+        double INFO doubling 21
+    """
+
+    id: int
+    """Rises in the order in which lines can be read."""
+    run_id: str
+    path: str
+    attempt: int
+    number: int
+    """Within its attempt, from 1."""
+    at: datetime
+    level: int
+    """As of ``logging``: 20 is ``INFO``."""
+    text: str
+    """The message, with the traceback under it if there was one. It may have several lines."""
+
+    @property
+    def level_name(self) -> str:
+        """The name of the level: ``INFO``."""
+        return _LEVELS.get(self.level, f"LEVEL {self.level}")
+
+
 UNDOING = "undoing: "
 """The first word in the reason of a run that is being undone; its failure or cancel follows. If a
 worker can't continue the undoing, the obstacle follows instead."""
@@ -408,6 +482,8 @@ class StepExecution:
     """The place where it runs: ``loop``, ``thread``, ``process`` or an executor's name; empty: it
     only waits.
     """
+    progress: Report | None = None
+    """The latest report of the running attempt; ``None``: it runs not, or reported nothing."""
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

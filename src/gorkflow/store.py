@@ -146,6 +146,44 @@ class Message(NamedTuple):
     """For ``signal``: its value as JSON, kept byte for byte."""
 
 
+class AttemptId(NamedTuple):
+    """An attempt of a step."""
+
+    run_id: str
+    path: str
+    attempt: int
+
+
+class ReportRow(NamedTuple):
+    """The latest progress report of a running attempt."""
+
+    run_id: str
+    path: str
+    attempt: int
+    done: float
+    total: float | None
+    message: str
+    at: float
+    """Seconds since the epoch."""
+
+
+class LineRow(NamedTuple):
+    """A line in the log of an attempt."""
+
+    run_id: str
+    path: str
+    attempt: int
+    number: int
+    """Within its attempt, from 1."""
+    at: float
+    """Seconds since the epoch."""
+    level: int
+    """As of ``logging``: 20 is ``INFO``."""
+    text: str
+    id: int = 0
+    """Given by the store, rising; 0 in a line to keep."""
+
+
 class Worker(NamedTuple):
     """A process that claims runs."""
 
@@ -241,6 +279,28 @@ class RunReader(Protocol):
 
     async def end_of_feed(self) -> str:
         """Return a cursor of ``read_all_events``: after it come only events of later commits."""
+        ...
+
+    async def reports(self, run_id: str) -> list[ReportRow]:
+        """Return the latest report of each path of a run that has one, in the order of the paths.
+
+        A report may be left over from an attempt whose process died: compare the attempts.
+        """
+        ...
+
+    async def logs(
+        self, run_id: str, *, path: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[LineRow]:
+        """Return lines of a run's log with an id above ``after``, in order, at most ``limit``.
+
+        Ids rise in the order in which lines can be read: none appears below one already seen.
+
+        Args:
+            run_id: the run; an unknown one has no lines.
+            path: only lines of the step at this path.
+            after: the ``id`` of the last line that was read.
+            limit: at most so many.
+        """
         ...
 
     async def workers(self, *, now: float | None = None) -> list[Worker]:
@@ -395,6 +455,25 @@ class Store(RunReader, ScheduleStore, Protocol):
         """
         ...
 
+    async def note(
+        self,
+        *,
+        reports: Sequence[ReportRow] = (),
+        lines: Sequence[LineRow] = (),
+        ended: Sequence[AttemptId] = (),
+    ) -> None:
+        """Keep reports and log lines, in one transaction. They are not events, and not fenced.
+
+        They outlive the process on return; a power loss may take the latest. All of a run that is
+        not there are dropped.
+
+        Args:
+            reports: each becomes the report of its path, unless that has one of a later attempt.
+            lines: each is kept under its attempt and number, and replaces an earlier one there.
+            ended: attempts that ended: their reports are dropped.
+        """
+        ...
+
     async def post(self, message: Message) -> bool:
         """Leave a message for a run, durable on return. False: no such run, or it is terminal.
 
@@ -410,7 +489,10 @@ class Store(RunReader, ScheduleStore, Protocol):
         ...
 
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
-        """Delete ended runs with all that belongs to them; return how many. Others are left."""
+        """Delete ended runs with all that belongs to them; return how many. Others are left.
+
+        Reports and log lines belong to them, too.
+        """
         ...
 
 

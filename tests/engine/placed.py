@@ -208,3 +208,20 @@ def killed(_: int) -> int:
 @step(executor="process")
 def killed_undone(number: int, result: int | None) -> str:
     return f"{number} {result}"
+
+
+@step
+def talks(ctx: StepContext, go: str) -> int:
+    ctx.logger.info("begins")
+    ctx.progress(1, 2, "half")
+    while not Path(go).exists():
+        time.sleep(0.01)
+    for number in range(1_100):
+        ctx.logger.info("line %d", number)
+    return 1
+
+
+@step
+def fails_and_logs(ctx: StepContext, text: str) -> int:
+    ctx.logger.info("fails")
+    raise LookupError(text)

@@ -415,8 +415,8 @@ async def test_any_executor_will_do(make: Any) -> None:
 async def test_the_clock_of_another_machine_puts_no_beginning_before_the_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def slow(answer: bytes) -> tuple[float, bytes, tuple[Any, ...]]:
-        _, output, writes = result_of(answer)
+    def slow(answer: bytes, logged: Any) -> tuple[float, bytes, tuple[Any, ...]]:
+        _, output, writes = result_of(answer, logged)
         return 3600.0, output, writes
 
     monkeypatch.setattr(_executors, "result_of", slow)
@@ -528,6 +528,7 @@ async def test_a_process_that_was_given_back_is_not_killed_for_who_had_it() -> N
         timeout=None,
         due=None,
         max_payload=1_000,
+        log_level=20,
         input=b"1",
     )
 

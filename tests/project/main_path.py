@@ -41,7 +41,8 @@ def trace(store: str, steps: int) -> Trace:
 
     def note(frame: FrameType, event: str, _: object) -> None:
         name = frame.f_code.co_filename
-        if is_on and event == "call" and name.startswith(prefix):
+        on_the_path = is_on and threading.current_thread().name != "gorkflow-watchdog"
+        if on_the_path and event == "call" and name.startswith(prefix):
             calls.append(name.removeprefix(prefix))
 
     async def run() -> None:

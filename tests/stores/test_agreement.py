@@ -14,6 +14,7 @@ from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.policy import Limit
 from gorkflow.schedule import ScheduleRow
+from gorkflow.store import AttemptId, LineRow, ReportRow
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import (
@@ -76,9 +77,32 @@ def operation(rng, now):
             ("post", [message(run_id, str(now))], {}),
             ("post", [signal(str(now).encode(), run_id)], {}),
             ("delete_runs", [[run_id]], {}),
+            ("note", [], notes(rng, now)),
             *others(rng, now, new, row),
         ]
     )
+
+
+def notes(rng, now):
+    """Return reports and lines of odd attempts, runs and numbers."""
+    ids = [*RUNS, "none"]
+    paths = ["a", "b[\u00fc]", ""]
+    return {
+        "reports": [
+            ReportRow(rng.choice(ids), rng.choice(paths), rng.randint(1, 3), 1.5,
+                      rng.choice([None, 2.0]), "m\x00", now)
+            for _ in range(rng.randint(0, 3))
+        ],
+        "lines": [
+            LineRow(rng.choice(ids), rng.choice(paths), rng.randint(1, 3), rng.randint(1, 9), now,
+                    rng.choice([20, 40]), rng.choice(["", "\x1b", "two\nlines"]))
+            for _ in range(rng.randint(0, 5))
+        ],
+        "ended": [
+            AttemptId(rng.choice(ids), rng.choice(paths), rng.randint(1, 3))
+            for _ in range(rng.randint(0, 2))
+        ],
+    }  # fmt: skip
 
 
 def others(rng, now, new, row):
@@ -125,6 +149,11 @@ async def answer(store, name, args, options):
         return f"{type(error).__name__}: {error}"
 
 
+async def lines(store, run_id, path):
+    """Return the log of a run; the ids are each store's own."""
+    return [line._replace(id=0) for line in await store.logs(run_id, path=path, limit=7)]
+
+
 async def picture(store, now):
     """Return all that can be read."""
     filters = [
@@ -149,6 +178,8 @@ async def picture(store, now):
         [list(await store.list_runs(each)) for each in filters],
         [await store.load(run_id) for run_id in RUNS],
         [await store.inbox(run_id) for run_id in RUNS],
+        [await store.reports(run_id) for run_id in RUNS],
+        [await lines(store, run_id, path) for run_id in RUNS for path in (None, "a", "b")],
         (await store.read_all_events())[0],
         sorted(each.worker_id for each in await store.workers(now=now)),
     )

@@ -13,7 +13,7 @@ import pytest
 
 from gorkflow.errors import StoreError
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, Level, Maintainable, Written
+from gorkflow.store import Append, Level, LineRow, Maintainable, ReportRow, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,
@@ -40,6 +40,16 @@ async def fill(store):
     await store.write([new_run("a", tags=(("env", "prod"),)), new_run("b")])
     await store.write([step_forward(run_row("a"), 3), step_forward(run_row("b"), 3)])
     await store.post(signal(run_id="b"))
+    await store.note(
+        reports=[ReportRow("b", "a", 1, 1.0, None, "", T0)],
+        lines=[LineRow("b", "a", 1, 1, T0, 20, "hello")],
+    )
+
+
+async def noted(store):
+    found = await store.reports("b"), await store.logs("b")
+    assert all(found)
+    return found
 
 
 def test_only_stores_with_a_file_can_be_looked_after(path):
@@ -64,6 +74,8 @@ def test_a_sound_store_has_no_damage(path):
     [
         ("DELETE FROM runs WHERE run_id = 'a'", "event 1, event 3, event 4, event 5"),
         ("DELETE FROM runs WHERE run_id = 'b'", "message 1"),
+        ("DELETE FROM runs WHERE run_id = 'b'", "report of a"),
+        ("DELETE FROM runs WHERE run_id = 'b'", "log line 1"),
         ("DELETE FROM runs WHERE run_id = 'a'", "a env=prod"),
         ("DELETE FROM run_tags", "a env"),
         ("UPDATE run_tags SET created_at = 7", "a env"),
@@ -118,7 +130,7 @@ def test_a_backup_holds_all_and_is_private(path, tmp_path):
         await fill(store)
         size = await store.backup(str(copy))
         assert size == copy.stat().st_size
-        return await store.load("a"), await store.inbox("b")
+        return await store.load("a"), await store.inbox("b"), await noted(store)
 
     old = os.umask(0)
     try:
@@ -129,7 +141,7 @@ def test_a_backup_holds_all_and_is_private(path, tmp_path):
     assert sorted(each.name for each in tmp_path.glob("copy*")) == [copy.name]
 
     async def look(store):
-        assert (await store.load("a"), await store.inbox("b")) == before
+        assert (await store.load("a"), await store.inbox("b"), await noted(store)) == before
 
     with_store(copy, look)
     assert checked(copy) == []
@@ -321,6 +333,34 @@ def test_a_large_run_is_deleted_in_several_transactions(path, events, size, tran
     with_store(path, test, synchronous="normal")
 
 
+def test_a_long_log_is_deleted_in_several_transactions(path):
+    def count():
+        return sql(path, "SELECT COUNT(*) FROM log_lines")[0][0]
+
+    async def test(store):
+        await ended_run(store, "chatty", 5)
+        await ended_run(store, "other", 5)
+        lines = [LineRow("chatty", f"a[{n % 12}]", 1, n, T0, 20, "x") for n in range(12_000)]
+        await store.note(lines=[*lines, LineRow("other", "a", 1, 1, T0, 20, "kept")])
+        steps: list[int] = []
+        write = store._home.write
+
+        async def counted(*work):
+            before = count()
+            result = await write(*work)
+            steps.append(before - count())
+            return result
+
+        store._home.write = counted
+        assert await store.delete_runs(["chatty"]) == 1
+        assert sum(steps) == 12_000
+        assert max(steps) <= 5000
+        assert await store.check() == []
+        assert [line.text for line in await store.logs("other")] == ["kept"]
+
+    with_store(path, test, synchronous="normal")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -345,7 +385,7 @@ def test_a_run_in_any_state_can_be_discarded(path, damage):
         return await store.read_all_events()
 
     assert with_store(path, test)[0] == []
-    for table in ("runs", "inbox", "run_tags"):
+    for table in ("runs", "inbox", "run_tags", "reports", "log_lines"):
         assert sql(path, f"SELECT COUNT(*) FROM {table}") == [(0,)]
     # Only the highest id stays, so that it is not given again.
     assert sql(path, "SELECT run, body, payload FROM events") == [(0, "", None)]

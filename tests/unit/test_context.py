@@ -42,6 +42,8 @@ class FakeHost:
     outcomes: dict[str, Outcome[object]] = field(default_factory=dict)
     cancelled: bool = False
     reports: list[Any] = field(default_factory=list)
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    log_level: int = logging.INFO
     run_input: tuple[bytes | None, Codec | None] = (None, None)
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:
@@ -52,6 +54,9 @@ class FakeHost:
 
     def report(self, done: float, total: float | None, message: str) -> None:
         self.reports.append((done, total, message))
+
+    def log(self, level: int, text: str) -> None:
+        self.lines.append((level, text))
 
 
 def context(host: FakeHost, *, path: str = "child/confirm", run_id: str = "r1") -> StepContext[Any]:
@@ -160,6 +165,102 @@ def test_log_records_carry_the_ids(caplog: pytest.LogCaptureFixture):
     }
     assert (record.attempt, record.mine) == (2, 1)
     assert ctx.logger is ctx.logger
+
+
+def test_lines_are_kept_however_logging_is_configured(caplog: pytest.LogCaptureFixture):
+    host = FakeHost()
+    log = context(host).logger
+    with caplog.at_level(logging.ERROR, logger="gorkflow.step"):
+        log.debug("not kept")
+        log.info("%d of %s", 1, "many")
+        log.warning("{dict}: %(a)s", {"a": 7})
+        log.log(15, "not kept")
+        log.error("shown")
+        assert log.isEnabledFor(logging.INFO)
+        assert not log.isEnabledFor(logging.DEBUG)
+        assert log.getEffectiveLevel() == logging.INFO
+    assert host.lines == [(20, "1 of many"), (30, "{dict}: 7"), (40, "shown")]
+    assert [record.message for record in caplog.records] == ["shown"]
+    assert caplog.records[0].funcName == "test_lines_are_kept_however_logging_is_configured"
+
+
+def test_what_is_not_kept_is_logged_all_the_same(caplog: pytest.LogCaptureFixture):
+    host = FakeHost(log_level=logging.ERROR)
+    with caplog.at_level(logging.DEBUG, logger="gorkflow.step"):
+        context(host).logger.info("shown")
+    assert host.lines == []
+    assert [record.message for record in caplog.records] == ["shown"]
+
+
+def test_a_kept_line_has_its_traceback():
+    host = FakeHost()
+    log = context(host).logger
+    try:
+        raise LookupError("no such page")
+    except LookupError as error:
+        caught = error
+        log.exception("failed")
+        log.info("as a tuple", exc_info=(LookupError, error, None))
+    log.info("later", exc_info=caught)
+    log.info("of nothing", exc_info=True)  # noqa: LOG014 - that is the case
+    first, second, third, last = (text for _, text in host.lines)
+    for text in (first, third):
+        assert text.splitlines()[1].startswith("Traceback")
+        assert text.splitlines()[-1] == "LookupError: no such page"
+    assert second.splitlines()[0] == "as a tuple"
+    assert second.endswith("LookupError: no such page")
+    assert last == "of nothing"
+
+
+class Odd:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("args", [("%d", "x"), ("%s and %s", 1), ("none", 1), ("%s", Odd())])
+def test_a_line_that_can_not_be_made_harms_nobody(args: tuple[Any, ...]):
+    host = FakeHost()
+    context(host).logger.info(*args)
+    [(_, text)] = host.lines
+    assert text.startswith(repr(args[0]))
+
+
+def test_a_long_line_keeps_its_ends():
+    host = FakeHost()
+    log = context(host).logger
+    log.info("\u00fc" * 5_000)
+    log.info("a" * 2_048)
+    log.info("%s", "first" + "b" * 5_000 + "last")
+    log.info("lone \udc80")
+    umlauts, fits, cut, lone = (text for _, text in host.lines)
+    assert len(umlauts.encode()) <= 2_048
+    assert set(umlauts) == {"\u00fc", " ", "\u2026"}
+    assert fits == "a" * 2_048
+    assert len(cut) <= 2_048
+    assert (cut[:6], cut[-5:]) == ("firstb", "blast")
+    assert lone == "lone \\udc80"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ((1, 3, "x"), (1, 3, "x")),
+        ((1.5,), (1.5, None, "")),
+        ((float("nan"), float("inf")), (0.0, 0.0, "")),
+        ((10**400, True), (0.0, 1.0, "")),
+    ],
+)
+def test_progress_is_numbers(given: tuple[Any, ...], kept: tuple[Any, ...]):
+    host = FakeHost()
+    context(host).progress(*given)
+    assert host.reports == [kept]
+
+
+@pytest.mark.parametrize("given", [("x",), (None,), (1, "many"), (1, 2, None), (1, 2, b"x")])
+def test_progress_of_another_type_is_an_error(given: tuple[Any, ...]):
+    with pytest.raises(TypeError, match=r"ctx\.progress: (done|total|message) must be a"):
+        context(FakeHost()).progress(*given)
 
 
 def test_progress_and_cancellation_go_through_the_host():

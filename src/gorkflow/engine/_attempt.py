@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from gorkflow.codec import Codec
     from gorkflow.engine._call import Owner
     from gorkflow.engine._executors import Stop
+    from gorkflow.engine._notes import AttemptNotes
     from gorkflow.engine._observer import Activations
+    from gorkflow.engine._remote_job import Log
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import RunStep
     from gorkflow.policy import RetryPolicy
@@ -90,6 +92,8 @@ class Attempt(Call):
     _is_lost = False
     _decided = False
     _is_stray = False
+    _notes: AttemptNotes | None = None
+    """Its reports and log lines, once there are any."""
 
     def __init__(self, owner: Owner, command: RunStep) -> None:
         super().__init__(owner, command)
@@ -189,6 +193,7 @@ class Attempt(Call):
             ids=self.ids(),
             due=self.due,
             max_payload=self.owner.runtime.max_payload,
+            log_level=self.log_level,
         )
         if self.owner.observed is not None:
             now = self.owner.runtime.clock.now()
@@ -436,6 +441,8 @@ class Attempt(Call):
             self._state.close()  # a handler that outlives the attempt writes no more
         if self._timers:
             self._stop_timers()
+        if self._notes is not None:
+            self._notes.end()
         runtime.admission.release(command, abandoned=self.label if self._is_stray else "")
         if output is not None:
             fields = (command.attempt, output, self._began_at, self._ended_at, self.writes)
@@ -507,10 +514,32 @@ class Attempt(Call):
             state.close()
         return state
 
+    @property
+    def log_level(self) -> int:
+        """The least level of the log lines that are kept."""
+        return self.owner.runtime.log_level
+
     def report(self, done: float, total: float | None, message: str) -> None:
-        """Take a progress report of the handler. May be called from any thread."""
-        run_id, path = self.run_id, self.command.path
-        logger.debug("run %r: %s: %s of %s %s", run_id, path, done, total, message)
+        """Keep a progress report of the handler. May be called from any thread."""
+        self._noted().add_report(done, total, message)
+
+    def log(self, level: int, text: str) -> None:
+        """Keep a line of the handler's log. May be called from any thread."""
+        self._noted().add_line(level, text)
+
+    def logged_there(self, log: Log) -> None:
+        """Keep the log of a handler that ran elsewhere. May be called from any thread."""
+        notes = self._noted()
+        for level, text, at in log.lines:
+            notes.add_line(level, text, at)
+        notes.leave_out(log.left_out)
+
+    def _noted(self) -> AttemptNotes:
+        notes = self._notes
+        if notes is None:
+            made = self.owner.runtime.notes.of(self.run_id, self.path, self.attempt)
+            notes = vars(self).setdefault("_notes", made)  # threads of the step may come at once
+        return notes
 
 
 def _what_next(policy: RetryPolicy, delay: float | None, *, late: bool) -> str:

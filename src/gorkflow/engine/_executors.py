@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gorkflow._text import brief, did_you_mean
-from gorkflow.engine._processes import BEGAN, LOG, Process, ProcessPool
-from gorkflow.engine._remote_job import result_of, run_job
+from gorkflow.engine._processes import BEGAN, LINE, LOG, Process, ProcessPool
+from gorkflow.engine._remote_job import Log, result_of, run_job
 from gorkflow.engine._results import RemoteError
 from gorkflow.language.placement import LOCAL, PROCESS, reference_of
 from gorkflow.step import Step
@@ -58,6 +58,14 @@ class Report(Protocol):
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Take a progress report of the handler. From any thread."""
+        ...
+
+    def log(self, level: int, text: str) -> None:
+        """Keep a line of the handler's log. From any thread."""
+        ...
+
+    def logged_there(self, log: Log) -> None:
+        """Keep the log of a handler that ran elsewhere. From any thread."""
         ...
 
     def ended(self, output: bytes | None, error: BaseException | None) -> None:
@@ -158,7 +166,7 @@ class Executors:
         writes: tuple[Write, ...] = ()
         ran = 0.0
         try:
-            ran, output, writes = result_of(answer())
+            ran, output, writes = result_of(answer(), report.logged_there)
         except RemoteError as caught:
             error, ran = caught, caught.ran
         except Exception as caught:  # noqa: BLE001 - outcome as data
@@ -219,6 +227,8 @@ class _InProcess:
             name = logging.getLogger(record.name)
             if name.isEnabledFor(record.levelno):
                 name.handle(record)
+        elif kind == LINE:
+            self._report.log(*json.loads(body))
         else:
             self._report.report(*json.loads(body))
 

@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A process is a fresh interpreter (never a fork: threads and event loops don't survive one) that
 talks with us over a socket, in frames: a letter, a length, a body. It gets jobs, and answers with
-``began``, log records, progress and the result. One of our threads waits for these, so that the
-event loop has nothing to do with it.
+``began``, log records, lines to keep, progress and the result. One of our threads waits for these,
+so that the event loop has nothing to do with it.
 
 It is the leader of a process group of its own: what a step starts dies with it when it is killed,
 and Ctrl-C in the terminal is our business alone.
@@ -37,7 +37,7 @@ from gorkflow.errors import ProcessDiedError, UnavailableError
 
 Receive = Callable[[str, bytes], None]
 """Takes what a process sends before its result: a letter and a body."""
-JOB, BEGAN, LOG, PROGRESS, RESULT = "JBLPR"
+JOB, BEGAN, LOG, LINE, PROGRESS, RESULT = "JBLKPR"
 _HEADER = 9
 _BOOT = """
 import sys
@@ -336,7 +336,7 @@ class _Worker:
     def run_jobs(self) -> None:
         """Run what comes, in the main thread, as some libraries want it."""
         while (job := self._jobs.get()) is not None:
-            result = run_job(job, self._began, self._report)
+            result = run_job(job, self._began, self._report, self._log)
             self._idle.set()
             try:
                 self._channel.send(RESULT, result)
@@ -347,7 +347,12 @@ class _Worker:
         self._channel.send(BEGAN)
 
     def _report(self, done: float, total: float | None, message: str) -> None:
-        self._channel.send(PROGRESS, json.dumps([done, total, message]).encode())
+        with suppress(OSError):  # nobody is there any more, and so this process ends
+            self._channel.send(PROGRESS, json.dumps([done, total, message]).encode())
+
+    def _log(self, level: int, text: str) -> None:
+        with suppress(OSError):  # nobody is there any more, and so this process ends
+            self._channel.send(LINE, json.dumps([level, text]).encode())
 
 
 class _Sends(logging.Handler):

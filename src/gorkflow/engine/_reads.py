@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,29 @@ from gorkflow.errors import (
     ValueInvalidError,
 )
 from gorkflow.events import Ended as EndedRef
-from gorkflow.events import Event, FailureRef, Ref, RunCreated, RunFinished
+from gorkflow.events import (
+    Event,
+    FailureRef,
+    Ref,
+    RunCreated,
+    RunFinished,
+    StepCancelled,
+    StepCompleted,
+    StepFailed,
+    StepInterrupted,
+    StepScheduled,
+)
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import (
     BLOCKED,
     Failure,
+    LogLine,
     Outcome,
+    Report,
     Run,
     RunStatus,
     StepExecution,
+    StepStatus,
     instant,
     instant_if,
 )
@@ -49,13 +63,16 @@ if TYPE_CHECKING:
     from gorkflow.engine._worker import Worker
     from gorkflow.insight import Changes, Explanation
     from gorkflow.machine.history import History, Reader
-    from gorkflow.store import RunRow, Store
+    from gorkflow.store import LineRow, ReportRow, RunRow, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
 _LOOKS = 200  # looks a second that are enough, for all who wait together
 _PAGE = 1000
+_LAST = 1.0  # seconds after the end of a run in which its last log lines are kept
 LARGEST_SEQ = 2**63 - 1  # stores have 64 bits for it
 _CLOSED = "the engine or client is closed, and waits for no run any more; the run itself is safe"
+ENDS = (StepCompleted, StepFailed, StepInterrupted, StepCancelled)
+"""The events with which an attempt ends."""
 _ANY = ""  # what those who wait for events of any run wait for: no run has such an id
 
 
@@ -133,11 +150,64 @@ class Reads:
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
         run, shown = await self._load(run_id)
+        rows = [] if run.row.status.terminal else await self._store.reports(run_id)
         with reading(run_id):
-            return run.history().executions(shown)
+            steps = run.history().executions(shown)
+        latest = {(row.path, row.attempt): row for row in rows}
+        for place, each in enumerate(steps if latest else ()):
+            row = latest.get((each.path, each.attempt))
+            if row is not None and each.status is StepStatus.RUNNING:
+                steps[place] = replace(each, progress=report_of(row))
+        return steps
 
-    async def events(self, run_id: str, after: int) -> AsyncIterator[Event]:
-        """Iterate over a run's events until it has ended."""
+    async def logs(self, run_id: str, path: str | None, after: int, limit: int) -> list[LogLine]:
+        """Return lines of a run's log."""
+        with self._asking():
+            await self._row(run_id)
+            rows = await self._store.logs(run_id, path=path, after=after, limit=limit)
+        return [line_of(row) for row in rows]
+
+    async def follow_logs(
+        self, run_id: str, path: str | None, after: int, now: Callable[[], float]
+    ) -> AsyncIterator[LogLine]:
+        """Iterate over the lines of a run's log until it has ended."""
+        with self._woken(run_id) as woken:
+            delay = _POLL[0]
+            while True:
+                woken.clear()
+                ended = (await self._row(run_id)).finished_at
+                rows = await self._store.logs(run_id, path=path, after=after, limit=_PAGE)
+                for row in rows:
+                    yield line_of(row)
+                    after = row.id
+                if rows:
+                    delay = _POLL[0]
+                elif ended is not None and not 0 <= now() - ended < _LAST:
+                    return
+                else:
+                    with waiting():
+                        delay = await _sleep(woken, delay, self._patience)
+
+    async def events(
+        self, run_id: str, after: int, *, progress: bool = False
+    ) -> AsyncIterator[Event | Report]:
+        """Iterate over a run's events until it has ended, with reports between them."""
+        fresh = _Fresh()
+        start = 0 if progress else after  # all events say which attempts run
+        async with contextlib.aclosing(self._looks(run_id, start, progress=progress)) as looks:
+            async for events, reports in looks:
+                for event in events:
+                    if progress:
+                        fresh.feed(event)
+                    if event.seq > after:
+                        yield event
+                for row in fresh.of(reports):
+                    yield report_of(row)
+
+    async def _looks(
+        self, run_id: str, after: int, *, progress: bool
+    ) -> AsyncGenerator[tuple[list[Event], list[ReportRow]], None]:
+        """Iterate over looks at a run until it has ended: the new events, and the reports."""
         with self._woken(run_id) as woken:
             await self._row(run_id)
             delay = _POLL[0]
@@ -145,13 +215,15 @@ class Reads:
             checked = False
             while True:
                 woken.clear()
+                # The reports first: then the events have the beginnings of their attempts.
+                reports = await self._store.reports(run_id) if progress else []
                 page = await self._store.read_events(run_id, after=after, limit=_PAGE)
-                for event in page:
-                    yield event
-                    after = event.seq
-                    if isinstance(event, RunFinished):
-                        return
+                if page or reports:
+                    yield page, reports
                 if page:
+                    after = page[-1].seq
+                    if isinstance(page[-1], RunFinished):
+                        return
                     delay = _POLL[0]
                 elif over:
                     return  # everything up to the end had been seen before
@@ -450,6 +522,56 @@ def _as_ended_here(driver: Driver) -> Ended | None:
         output=values.value(result.value) if machine.status is RunStatus.COMPLETED else None,
         reason=result.reason,
         failures=tuple(values.failure(each) for each in result.failures),
+    )
+
+
+class _Fresh:
+    """Knows which reports of a run are new, and of an attempt that runs."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, ReportRow] = {}
+        self._running: dict[str, int] = {}
+        """The attempt of each path that runs."""
+
+    def feed(self, event: Event) -> None:
+        """Take the next event of the run."""
+        if isinstance(event, StepScheduled):
+            self._running[event.path] = event.attempt
+        elif isinstance(event, ENDS):
+            self._running.pop(event.path, None)
+
+    def of(self, rows: list[ReportRow]) -> Iterator[ReportRow]:
+        """Yield the reports that were not yielded yet."""
+        for row in rows:
+            if self._running.get(row.path) == row.attempt and self._seen.get(row.path) != row:
+                self._seen[row.path] = row
+                yield row
+
+
+def report_of(row: ReportRow) -> Report:
+    """Return a report as callers see it."""
+    return Report(
+        run_id=row.run_id,
+        path=row.path,
+        attempt=row.attempt,
+        done=row.done,
+        total=row.total,
+        message=row.message,
+        at=instant(row.at),
+    )
+
+
+def line_of(row: LineRow) -> LogLine:
+    """Return a line as callers see it."""
+    return LogLine(
+        id=row.id,
+        run_id=row.run_id,
+        path=row.path,
+        attempt=row.attempt,
+        number=row.number,
+        at=instant(row.at),
+        level=row.level,
+        text=row.text,
     )
 
 

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _clock = SystemClock()
 Report = Callable[[float, "float | None", str], None]
+Keep = Callable[[int, str], None]
+MOST_LINES = 1_000
+"""Lines of its log that a job may bring along with its result."""
 _KINDS = {cls.__name__: cls for cls in (Skipped, Cancelled)}
 
 
@@ -56,6 +59,22 @@ class Ended(Struct):
     path: str
     reason: str = ""
     failure: Failure | None = None
+
+
+class Log(Struct):
+    """The log of a handler, for the way back with its result."""
+
+    lines: list[tuple[int, str, float]] = field(default_factory=list)
+    """Level, text, and the time in seconds since the epoch."""
+    left_out: int = 0
+    """How many more there were."""
+
+    def add(self, level: int, text: str) -> None:
+        """Keep a line, unless there are too many."""
+        if len(self.lines) < MOST_LINES:
+            self.lines.append((level, text, _clock.now()))
+        else:
+            self.left_out += 1
 
 
 class Job(Struct, kw_only=True):
@@ -81,6 +100,8 @@ class Job(Struct, kw_only=True):
     """The outputs of those that completed."""
     state: dict[str, str] = field(default_factory=dict)
     """The state of the run that the step sees: JSON, by key."""
+    log_level: int
+    """The least level of the log lines that are kept."""
     program: str = ""
     """The program to import as ``__main__``; empty where the function is not in it."""
     sent: Sent = field(default_factory=dict)
@@ -95,6 +116,8 @@ class _Result(Struct):
     failure: Failure | None = None
     thrown: Thrown | None = None
     """The facts that a retry policy looks at."""
+    log: Log | None = None
+    """The log of the handler, if there was no other way for it."""
 
 
 # ---- here -------------------------------------------------------------------------------------
@@ -108,6 +131,7 @@ def job_of(
     ids: dict[str, Any],
     due: float | None,
     max_payload: int,
+    log_level: int,
 ) -> Job:
     """Return an attempt as a job, without what its context may be asked for.
 
@@ -132,6 +156,7 @@ def job_of(
         timeout=command.spec.timeout,
         due=due,
         max_payload=max_payload,
+        log_level=log_level,
         input=data,
     )
 
@@ -171,13 +196,19 @@ def with_readable(
     return replace(job, outcomes=outcomes, outputs=outputs, run_input=run_input, state=state)
 
 
-def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
+def result_of(data: bytes, logged: Callable[[Log], None]) -> tuple[float, bytes, tuple[Write, ...]]:
     """Return how long a handler ran, in seconds, its output, and what it wrote into the state.
+
+    Args:
+        data: what ``run_job`` returned.
+        logged: takes its log, if it came along.
 
     Raises:
         RemoteError: If it failed; ``ran`` is how long it took.
     """
     result = decode(data, type=_Result)
+    if result.log is not None:
+        logged(result.log)
     if result.failure is not None and result.thrown is not None:
         raise RemoteError(result.failure, result.thrown, result.ran)
     return result.ran, result.output, result.writes
@@ -187,22 +218,24 @@ def result_of(data: bytes) -> tuple[float, bytes, tuple[Write, ...]]:
 
 
 def run_job(data: bytes, began: Callable[[], object] | None = None,
-            report: Report | None = None) -> bytes:  # fmt: skip
+            report: Report | None = None, log: Keep | None = None) -> bytes:  # fmt: skip
     """Run an attempt and return how it ended, as ``result_of`` reads it. Raises nothing.
 
     Args:
         data: a ``Job``, by ``encode``.
         began: called when the handler begins.
         report: takes the progress reports of the handler.
+        log: takes the lines of its log; without it, they come with the result.
     """
     job = decode(data, type=Job)
     before = _clock.monotonic()
     context: _Context | None = None
     leave: Callable[[], object] = bool
+    kept = Log()
     try:
         found = found_step(job.function, job.program)
         arguments = _arguments(found.wanted, job.input)
-        context = _context(job, found, report) if found.takes_context else None
+        context = _context(job, found, report, log or kept.add) if found.takes_context else None
         if began is not None:
             began()
         leave = entered(job.sent)
@@ -212,20 +245,21 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
         writes = () if context is None else context.written()
         output = encoded(value, found.output, job.max_payload)
     except BaseException as error:  # noqa: BLE001 - outcome as data
-        return _failed(job, error, _clock.monotonic() - before)
+        return _failed(job, error, _clock.monotonic() - before, kept)
     finally:
         leave()
         if context is not None:
             context.written()  # a thread may outlive the step
-    return encode(_Result(ran, output, writes))
+    return encode(_Result(ran, output, writes, log=kept if kept.lines else None))
 
 
-def _failed(job: Job, error: BaseException, ran: float) -> bytes:
+def _failed(job: Job, error: BaseException, ran: float, log: Log) -> bytes:
     ids, code = job.ids, code_of(error)
     if code is FailureCode.CANCELLED:
         code = FailureCode.STEP_FAILED  # of a function that uses asyncio itself
     failure = make_failure(ids["path"], ids["step_id"], ids["attempt"], code, error, _clock.now())
-    return encode(_Result(ran, failure=failure, thrown=thrown(error)))
+    kept = log if log.lines else None
+    return encode(_Result(ran, failure=failure, thrown=thrown(error), log=kept))
 
 
 @cache
@@ -318,9 +352,13 @@ class _Outputs(Outputs):
 class _Host:
     """The host of a context: it answers from the job."""
 
-    def __init__(self, job: Job, reads: Iterable[Node[Any, Any]], report: Report | None) -> None:
+    def __init__(
+        self, job: Job, reads: Iterable[Node[Any, Any]], report: Report | None, log: Keep
+    ) -> None:
         self._job = job
         self._report = report
+        self._log = log
+        self.log_level = job.log_level
         self.made: State | None = None
         self.has_ended = False
         now = _clock.now()
@@ -368,9 +406,12 @@ class _Host:
         if self._report is not None:
             self._report(done, total, message)
 
+    def log(self, level: int, text: str) -> None:
+        self._log(level, text)
 
-def _context(job: Job, found: Step[Any, Any], report: Report | None) -> _Context:
-    host = _Host(job, found.reads, report)
+
+def _context(job: Job, found: Step[Any, Any], report: Report | None, log: Keep) -> _Context:
+    host = _Host(job, found.reads, report, log)
     deadline = None if host.due is None else instant(host.due)
     context = _Context(host, **job.ids, deadline=deadline, deps=None)
     context.outputs = _Outputs(host, context.step_id)

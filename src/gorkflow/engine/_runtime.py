@@ -11,6 +11,7 @@ from gorkflow.engine._admission import Admission
 from gorkflow.engine._asleep import Asleep
 from gorkflow.engine._committer import Committer
 from gorkflow.engine._lease import Lease
+from gorkflow.engine._notes import Notes
 from gorkflow.engine._observer import Commits
 from gorkflow.engine._threads import Functions
 from gorkflow.engine._watchdog import Watchdog
@@ -44,6 +45,8 @@ class Runtime:
     """Seconds without a heartbeat after which others may take the runs."""
     max_payload: int
     """Bytes that one value may have as JSON."""
+    log_level: int
+    """The least level of the log lines of steps that are kept, as of ``logging``."""
     recovers: bool
     """Whether runs without an owner are claimed here. Then a run that only waits leaves the
     process: it is claimed when it is due."""
@@ -60,12 +63,15 @@ class Runtime:
     """The runs that were suspended here."""
     watchdog: Watchdog = field(init=False)
     """Counts for how long the event loop was blocked."""
+    notes: Notes = field(init=False)
+    """The reports and log lines of steps, on their way to the store."""
     lease: Lease = field(init=False)
     """While it holds, no other worker owns our runs, and steps may begin."""
 
     def __post_init__(self) -> None:
         self.asleep = Asleep(self.store)
         self.watchdog = Watchdog(self.loop, self.clock)
+        self.notes = Notes(self.loop, self.clock, self.store, self.changed)
         self.lease = Lease(self.loop, self.clock, self.store, self.worker_id, self.lease_seconds)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -127,6 +133,7 @@ def runtime_of(
         worker_id=worker_id,
         deps=settings.deps,
         max_payload=settings.max_payload,
+        log_level=settings.log_level,
         uniform=random.Random().uniform,
         changed=changed,
         observers=observers,

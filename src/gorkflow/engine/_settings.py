@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
+from logging import getLevelNamesMapping
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gorkflow._durations import LONGEST
-from gorkflow._text import brief
+from gorkflow._text import brief, did_you_mean
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._executors import checked
 from gorkflow.engine._observer import Observers, Telemetry, observers_of
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "sqlite:.gorkflow/runs.db"
 MAX_PAYLOAD = 4 * 1024 * 1024
+_NO_LOGS = 2**31
+"""Above the level of any line."""
 _OPTIONAL = ("max_concurrent_runs", "max_concurrent_steps", "max_processes")
 
 
@@ -38,6 +42,7 @@ class Settings(Struct, kw_only=True):
     max_processes: int | None = None
     executors: Mapping[str, Executor] = {}
     lease: float = 30.0
+    logs: bool | int | str = True
     telemetry: Telemetry | Iterable[Telemetry] | None = None
 
     observers: Observers | None = None
@@ -48,6 +53,13 @@ class Settings(Struct, kw_only=True):
         """The number of attempts, of threads and of processes at a time."""
         processes = self.max_processes or os.cpu_count() or 1
         return self.max_concurrent_steps, self.max_threads, processes
+
+    @property
+    def log_level(self) -> int:
+        """The least level of the log lines that are kept."""
+        if isinstance(self.logs, bool):
+            return logging.INFO if self.logs else _NO_LOGS
+        return getLevelNamesMapping()[self.logs] if isinstance(self.logs, str) else self.logs
 
     def check(self, defaults: StepDefaults | None) -> None:
         """Check them, and the options that steps inherit.
@@ -71,12 +83,27 @@ class Settings(Struct, kw_only=True):
                 raise TypeError(f"{name} must be a whole number, not {brief(number)}")
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, not {brief(number)}")
+        _check_logs(self.logs)
         problems = [] if defaults is None else defaults_problems(defaults)
         if problems:
             raise ValueError(f"defaults: {'; '.join(problems)}")
         self.executors = checked(self.executors)
         if self.telemetry is not None:
             self.observers = observers_of(self.telemetry)
+
+
+def _check_logs(logs: object) -> None:
+    """Check which log lines are to be kept.
+
+    Raises:
+        TypeError: If it is neither a boolean nor a level.
+        ValueError: If there is no such level.
+    """
+    if not isinstance(logs, bool | int | str):
+        raise TypeError(f"logs must be True, False or a level such as 'DEBUG', not {brief(logs)}")
+    if isinstance(logs, str) and logs not in getLevelNamesMapping():
+        hint = did_you_mean(logs.upper(), getLevelNamesMapping())
+        raise ValueError(f"logs: there is no level {logs!r}; {hint}")
 
 
 def check_flag(name: str, value: object) -> None:

@@ -141,6 +141,7 @@ class Worker:
             if cleaning:
                 await asyncio.wait(cleaning, timeout=CLEANUP)
             await runtime.committer.drain()
+            await runtime.notes.close()
         finally:
             # First what needs no waiting: should that be cut off, too, we are gone all the same.
             self.lease.end()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from gorkflow._text import brief
 from gorkflow.clock import Clock
 from gorkflow.engine import _maintenance, _schedules, _signals
 from gorkflow.engine._executors import Executors
 from gorkflow.engine._observer import Telemetry
-from gorkflow.engine._reads import LARGEST_SEQ, Ended, Reads
+from gorkflow.engine._reader import ClientReader
+from gorkflow.engine._reads import Ended, Reads
 from gorkflow.engine._registry import Registry
 from gorkflow.engine._rerun import driver_of_rerun
 from gorkflow.engine._runtime import Runtime, runtime_of
@@ -38,9 +38,8 @@ from gorkflow.engine._start import (
 )
 from gorkflow.engine._sync import shared
 from gorkflow.engine._threads import ThreadPool
-from gorkflow.engine._within import calling
 from gorkflow.engine._worker import Worker
-from gorkflow.engine.handle import FRAMELESS, EventFeed, RunHandle, outcome_of
+from gorkflow.engine.handle import FRAMELESS, RunHandle, outcome_of
 from gorkflow.errors import (
     DuplicateRunError,
     EngineClosedError,
@@ -48,10 +47,8 @@ from gorkflow.errors import (
     RunNotFoundError,
     ScheduleNotFoundError,
 )
-from gorkflow.events import Event
 from gorkflow.language.options import text_problems
-from gorkflow.listing import Page, RunFilter
-from gorkflow.model import Outcome, Run, RunStatus, StepExecution
+from gorkflow.model import Outcome, RunStatus
 from gorkflow.node import Node
 from gorkflow.schedule import CatchUp, Overlap, Schedule, schedule_of, schedules_of
 from gorkflow.signal import Signal
@@ -61,14 +58,13 @@ from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
-    from gorkflow.insight import Changes, Explanation
 
 T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Client:
+class Client(ClientReader):
     """Starts runs, sends to them, waits for them and reads them. Runs no step itself.
 
     A worker elsewhere runs them: ``gorkflow worker``, or an ``Engine`` on the same store. Use it
@@ -630,122 +626,7 @@ class Client:
             run_id, worker, workflow_id=workflow_id, wait_blocked=wait_blocked
         )
 
-    async def get_run(self, run_id: str) -> Run:
-        """Return a run in full.
-
-        Raises:
-            RunNotFoundError: If there is no such run.
-            StoreCorruptError: If its record can't be read.
-        """
-        self._opened()
-        return await self._reads.get_run(run_id_of(run_id))
-
-    async def steps(self, run_id: str) -> list[StepExecution]:
-        """Return all steps of a run in declared order, also those that it has not reached.
-
-        Raises:
-            RunNotFoundError: If there is no such run.
-            StoreCorruptError: If its record can't be read.
-        """
-        self._opened()
-        return await self._reads.steps(run_id_of(run_id))
-
-    async def explain(self, run_id: str, changes: Changes | None = None) -> Explanation:
-        """Return where the time of a run went: its critical path, and the slack of each branch.
-
-        Args:
-            run_id: The run.
-            changes: Other rules; then the run is a forecast: the recorded durations run again by
-                them, and no step is called. ``None``: the run as it was.
-
-        Example:
-            from gorkflow import Engine, Workflow, step
-            from gorkflow.insight import Changes
-
-            @step
-            def double(number: int) -> int:
-                return 2 * number
-
-            async with Engine("memory:") as engine:
-                handle = await engine.start(Workflow("doubling", input=int).then(double), 21)
-                await handle.result()
-                found = await engine.explain(handle.run_id)
-                assert found.critical[-1].path == "double"
-                faster = await engine.explain(handle.run_id, Changes(scale={"double": 0.5}))
-                assert faster.seconds <= found.seconds
-
-        Raises:
-            RunNotFoundError: If there is no such run.
-            StoreCorruptError: If its record can't be read.
-            ValueError: If there are changes, and the run has not ended, a change is not valid, or
-                the rules lead to what was not recorded.
-        """
-        now = self._opened().runtime.clock.now()
-        return await self._reads.explain(run_id_of(run_id), changes, now)
-
     # ---- all runs -------------------------------------------------------------------------
-
-    async def list_runs(self, query: RunFilter | None = None) -> Page[Run]:
-        """Return one page of runs, newest first, without their inputs and outputs.
-
-        Example:
-            from gorkflow import Client, RunFilter
-
-            async with Client("memory:") as client:
-                page = await client.list_runs(RunFilter(status="failed", limit=20))
-
-        Args:
-            query: which runs; ``None``: the newest of all.
-
-        Raises:
-            ValueError: If the filter's limit or cursor is not valid.
-            TypeError: If ``query`` is not a ``RunFilter``.
-        """
-        if not isinstance(query, RunFilter | None):
-            raise TypeError(
-                "the query of list_runs is a RunFilter: write list_runs(RunFilter(status=…)), not "
-                f"{brief(query)}"
-            )
-        self._opened()
-        return await self._reads.list_runs(query or RunFilter())
-
-    @overload
-    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]: ...
-    @overload
-    def events(self, *, after: str = "") -> EventFeed: ...
-    def events(
-        self, run_id: str | None = None, *, after: int | str | None = None
-    ) -> AsyncIterator[Event] | EventFeed:
-        """Iterate over events as they are recorded: of one run until it has ended, or of all runs.
-
-        Args:
-            run_id: the run. ``None``: the events of all runs, in the order in which they were
-                recorded, for ever.
-            after: where to begin: for one run, after this ``seq``; for all, at the ``cursor`` of an
-                earlier ``EventFeed``.
-
-        Raises:
-            RunNotFoundError: If there is no such run (raised by the iteration).
-            DeadlockError: If a step would wait for a run that needs the step's limit. The iteration
-                raises it.
-            TypeError: If ``after`` is the wrong one of the two.
-            ValueError: If it is not a cursor (raised by the iteration).
-        """
-        worker = self._opened()
-        if run_id is None:
-            if not isinstance(after, str | None):
-                raise TypeError(
-                    f"after={brief(after)} is a seq, and that belongs to a run: give its run_id"
-                )
-            return EventFeed(self._reads.feed, after or "")
-        if isinstance(after, str):
-            raise TypeError(f"after={brief(after)} is a cursor over all runs; of one, give a seq")
-        if isinstance(after, bool) or not isinstance(after, int | None):
-            raise TypeError(f"after must be a seq, a whole number, not {brief(after)}")
-        run_id_of(run_id)
-        if calling() is not None:
-            worker.let_in(run_id)
-        return self._reads.events(run_id, min(max(after or 0, 0), LARGEST_SEQ))
 
     async def delete_runs(
         self,

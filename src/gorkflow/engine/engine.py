@@ -65,6 +65,9 @@ class Engine(Client):
             ``concurrent.futures``. The engine does not shut them down.
         max_payload: bytes that one value may have as JSON.
         lease: seconds without a sign of life after which others may take this engine's runs.
+        logs: which lines of ``ctx.logger`` are kept with their run: those of ``INFO`` and above
+            (``True``), none (``False``), or those from a level on, such as ``"DEBUG"``. An attempt
+            keeps 1,000 lines of 2 KiB.
         recover: continue unfinished runs that no live engine has. ``False``: run only the runs
             that are started here, or named to ``recover``.
         clock: where the time comes from; ``None``: the system's clock.
@@ -72,8 +75,8 @@ class Engine(Client):
             or several; ``None``: no one.
 
     Raises:
-        ValueError: If a number is out of range, ``defaults`` has an unknown option, or an executor
-            uses a reserved name.
+        ValueError: If a number is out of range, ``defaults`` has an unknown option, an executor
+            uses a reserved name, or there is no such level of ``logs``.
         TypeError: If an argument has the wrong type.
         WorkflowInvalidError: If two workflows have one id, or one does not work with the engine.
         StoreError: If the store's URL can't be understood.
@@ -96,6 +99,7 @@ class Engine(Client):
         executors: Mapping[str, Executor] | None = None,
         max_payload: int = MAX_PAYLOAD,
         lease: float = 30.0,
+        logs: bool | int | str = True,
         recover: bool = True,
         clock: Clock | None = None,
         telemetry: Telemetry | Iterable[Telemetry] | None = None,
@@ -111,6 +115,7 @@ class Engine(Client):
             max_processes=max_processes,
             executors={} if executors is None else executors,
             lease=lease,
+            logs=logs,
             telemetry=telemetry,
         )
         self._set_up(settings, store, workflows, defaults, clock)

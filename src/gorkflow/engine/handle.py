@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from gorkflow.errors import GorkflowError, RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
-from gorkflow.model import Cancelled, Completed, Failed, FailureCode, Outcome, Run, RunStatus
+from gorkflow.model import (
+    Cancelled,
+    Completed,
+    Failed,
+    FailureCode,
+    LogLine,
+    Outcome,
+    Report,
+    Run,
+    RunStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +73,10 @@ class _Client(Protocol):
     async def get_run(self, run_id: str) -> Run: ...
     async def cancel(self, run_id: str, *, reason: str) -> None: ...
     async def send(self, run_id: str, signal: Any, payload: object) -> None: ...
-    def events(self, run_id: str, *, after: int) -> AsyncIterator[Event]: ...
+    def events(
+        self, run_id: str, *, after: int, progress: bool
+    ) -> AsyncIterator[Event | Report]: ...
+    async def logs(self, run_id: str, path: str | None) -> list[LogLine]: ...
 
 
 class RunHandle(Generic[Out_co]):
@@ -184,13 +197,31 @@ class RunHandle(Generic[Out_co]):
         """
         await self._client.send(self.run_id, signal, payload)
 
-    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+    @overload
+    def events(
+        self, *, after: int = 0, progress: Literal[False] = False
+    ) -> AsyncIterator[Event]: ...
+    @overload
+    def events(self, *, after: int = 0, progress: bool) -> AsyncIterator[Event | Report]: ...
+    def events(self, *, after: int = 0, progress: bool = False) -> AsyncIterator[Event | Report]:
         """Iterate over the run's events as they are recorded, until it has ended.
 
         Args:
             after: skip events up to this ``seq``.
+            progress: whether to yield also the reports of running steps.
         """
-        return self._client.events(self.run_id, after=after)
+        return self._client.events(self.run_id, after=after, progress=progress)
+
+    async def logs(self, path: str | None = None) -> list[LogLine]:
+        """Return the first 1,000 lines of the log of the run's steps; see ``Client.logs``.
+
+        Args:
+            path: only the step at this path; ``None``: all steps.
+
+        Raises:
+            RunNotFoundError: If there is no such run.
+        """
+        return await self._client.logs(self.run_id, path)
 
 
 def outcome_of(ended: Ended) -> Outcome[Any]:

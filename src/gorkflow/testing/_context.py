@@ -78,6 +78,12 @@ class _Host:
     def state(self) -> State:
         return self._state
 
+    log_level = 2**31
+    """``FakeContext`` keeps the records by itself."""
+
+    def log(self, level: int, text: str) -> None:
+        pass  # as above
+
     def report(self, done: float, total: float | None, message: str) -> None:
         self.reports.append(Report(done, total, message))
 

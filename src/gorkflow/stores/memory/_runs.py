@@ -5,19 +5,59 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, takewhile
+from itertools import compress, islice, takewhile
 
 from msgspec.structs import replace
 
 from gorkflow.events import Event
 from gorkflow.model import RunStatus
-from gorkflow.store import Message, RunRow
+from gorkflow.store import AttemptId, LineRow, Message, ReportRow, RunRow
+
+
+class Notes:
+    """The reports and log lines of one run."""
+
+    __slots__ = ("_places", "lines", "reports")
+
+    def __init__(self) -> None:
+        self.reports: dict[str, ReportRow] = {}
+        """By path."""
+        self.lines: list[LineRow] = []
+        """In the order of their ids."""
+        self._places: dict[tuple[str, int, int], int] = {}
+        """The place of a line by its path, attempt and number."""
+
+    def report(self, row: ReportRow) -> None:
+        """Keep the latest report of a path."""
+        old = self.reports.get(row.path)
+        if old is None or old.attempt <= row.attempt:
+            self.reports[row.path] = row
+
+    def add(self, row: LineRow) -> None:
+        """Keep a line, with its id; or replace the one that has its place."""
+        place = self._places.setdefault((row.path, row.attempt, row.number), len(self.lines))
+        if place < len(self.lines):
+            self.lines[place] = row._replace(id=self.lines[place].id)
+        else:
+            self.lines.append(row)
+
+    def end(self, attempt: AttemptId) -> None:
+        """Drop the report of an attempt that ended."""
+        old = self.reports.get(attempt.path)
+        if old is not None and old.attempt <= attempt.attempt:
+            del self.reports[attempt.path]
+
+    def read(self, path: str | None, after: int, limit: int) -> list[LineRow]:
+        """Return lines with an id above ``after``, in order, at most ``limit``."""
+        first = bisect_right(self.lines, after, key=lambda line: line.id)
+        later = islice(self.lines, first, None)
+        return [*islice((line for line in later if path is None or line.path == path), limit)]
 
 
 class Run:
     """All that is kept of one run."""
 
-    __slots__ = ("deleted", "events", "mail", "seq", "written")
+    __slots__ = ("deleted", "events", "mail", "notes", "seq", "written")
 
     def __init__(self, row: RunRow, events: Sequence[Event]) -> None:
         self.written = row
@@ -28,6 +68,8 @@ class Run:
         self.events = list(events)
         self.mail: dict[int, Message] = {}
         """By id, which rises."""
+        self.notes: Notes | None = None
+        """Made with the first one: few runs have any."""
         self.deleted = False
 
     @property

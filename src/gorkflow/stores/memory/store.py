@@ -19,16 +19,19 @@ from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_c
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
+    AttemptId,
     Heartbeat,
+    LineRow,
     Loaded,
     Message,
     NewRun,
+    ReportRow,
     RunRow,
     Transition,
     Worker,
     Written,
 )
-from gorkflow.stores.memory._runs import Feed, Places, Run
+from gorkflow.stores.memory._runs import Feed, Notes, Places, Run
 
 _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
@@ -73,6 +76,7 @@ class MemoryStore:
         self._places = Places()
         self._mailed: dict[int, Run] = {}
         self._posted = 0
+        self._lines = 0
         self._workers: dict[str, Worker] = {}
         self._books: dict[str, Book] = {}
         self._schedules: dict[str, ScheduleRow] = {}
@@ -289,6 +293,52 @@ class MemoryStore:
             if run is not None:
                 del run.mail[message_id]
                 self._places.mail_changed(run)
+
+    # Notes
+
+    async def note(
+        self,
+        *,
+        reports: Sequence[ReportRow] = (),
+        lines: Sequence[LineRow] = (),
+        ended: Sequence[AttemptId] = (),
+    ) -> None:
+        self._check_open()
+        for report in reports:
+            if (notes := self._notes_of(report.run_id)) is not None:
+                notes.report(report)
+        for line in lines:
+            if (notes := self._notes_of(line.run_id)) is not None:
+                self._lines += 1
+                notes.add(line._replace(id=self._lines))
+        for attempt in ended:
+            if (notes := self._notes_of(attempt.run_id)) is not None:
+                notes.end(attempt)
+
+    def _notes_of(self, run_id: str) -> Notes | None:
+        """Return what is noted of a run, to add to it; ``None``: there is no such run."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return None
+        if run.notes is None:
+            run.notes = Notes()
+        return run.notes
+
+    async def reports(self, run_id: str) -> list[ReportRow]:
+        self._check_open()
+        run = self._runs.get(run_id)
+        if run is None or run.notes is None:
+            return []
+        return [row for _, row in sorted(run.notes.reports.items())]
+
+    async def logs(
+        self, run_id: str, *, path: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[LineRow]:
+        self._check_open()
+        run = self._runs.get(run_id)
+        if run is None or run.notes is None:
+            return []
+        return run.notes.read(path, after, max(limit, 0))
 
     # Schedules
 

@@ -36,6 +36,8 @@ _RESTORE = "restore a backup, or save what is left with `sqlite3 FILE .recover`"
 _CROSS_CHECKS = {
     "find_orphaned_events": "events are kept of runs that are gone",
     "find_orphaned_messages": "messages are kept for runs that are gone",
+    "find_orphaned_reports": "progress reports are kept of runs that are gone",
+    "find_orphaned_lines": "log lines are kept of runs that are gone",
     "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
     "find_missing_tags": "tags of a run are missing where runs are found by them",
     "find_missed_mail": "messages would not wake their run",

@@ -246,6 +246,7 @@ class Writer:
         is_written: Callable[[T, sqlite3.Connection], bool] | None = None,
         *,
         wait: bool = True,
+        synced: bool = True,
     ) -> T:
         """Do the work in one transaction, durable on return.
 
@@ -254,13 +255,14 @@ class Writer:
             is_written: judges by its result, on another connection, whether it was committed.
                 Without it, commits are counted, which costs each transaction a little.
             wait: whether to wait for other programs that write.
+            synced: whether a power loss must not take it, if the store promises that at all.
 
         Raises:
             StoreError: If nothing of it was recorded.
             WouldWait: If it would wait.
         """
         timeout = self._settings.busy_timeout if wait else None
-        with translated(self._path), self._lock.held(timeout):
+        with translated(self._path), self._lock.held(timeout), self._syncing(synced=synced):
             self._check_in_place()
             try:
                 self._begin(wait=wait)
@@ -286,6 +288,19 @@ class Writer:
                 _logger.warning("a commit to %s failed after it was written", self._path)
         self._commits += 1
         return result
+
+    @contextmanager
+    def _syncing(self, *, synced: bool) -> Generator[None]:
+        """Leave it to the next commit to bring this one to the disk, if it need not be there."""
+        if synced or self._settings.synchronous == "normal":
+            yield
+            return
+        self._db.execute("PRAGMA synchronous = normal")
+        try:
+            yield
+        finally:
+            if not self.broken:
+                self._db.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
 
     def _check_in_place(self) -> None:
         if _inode(self._settings.path) != self._inode:

@@ -19,8 +19,10 @@ from gorkflow.stores.sqlite._reads import run_row, worker_alive
 from gorkflow.stores.sqlite._schema import query, rows
 
 _BYTES = 8 * 1024 * 1024
-_EVENTS = 5000
+_ROWS = 5000
 """Freed in one transaction: some 50 ms. Each page of a large payload has to be looked at."""
+_KINDS = ("line", "event")
+"""The kinds of rows of which a run may have very many."""
 _PRINT = "SELECT (SELECT COUNT(*) FROM runs), (SELECT TOTAL(id) FROM events)"
 """Two numbers that differ from one moment of the database to another."""
 
@@ -28,39 +30,45 @@ _PRINT = "SELECT (SELECT COUNT(*) FROM runs), (SELECT TOTAL(id) FROM events)"
 def portions(db: sqlite3.Connection, run_ids: Sequence[str]) -> list[list[str]]:
     """Return the runs, in lists that one transaction may delete."""
     found: list[list[str]] = []
-    room = _EVENTS, _BYTES
+    room = _ROWS, _BYTES
     for run_id in run_ids:
-        sizes = [size for _, size in db.execute(query("list_event_sizes"), (run_id,))]
+        sizes = [
+            size
+            for kind in _KINDS
+            for _, size in db.execute(query(f"list_{kind}_sizes"), (run_id,))
+        ]
         room = room[0] - len(sizes), room[1] - sum(sizes)
         if not found or min(room) < 0:
             found.append([])
-            room = _EVENTS - len(sizes), _BYTES - sum(sizes)
+            room = _ROWS - len(sizes), _BYTES - sum(sizes)
         found[-1].append(run_id)
     return found
 
 
 def shorten(db: sqlite3.Connection, run_id: str) -> bool:
-    """Delete the first events of an ended run that is too large to go at once.
+    """Delete the first log lines, or events, of an ended run that is too large to go at once.
 
     Returns:
         Whether it still is. To be interrupted leaves a run that lacks events, and can be deleted.
     """
-    events = db.execute(query("list_event_sizes"), (run_id,))
-    first = list(_within(events))
-    more = events.fetchone() is not None
-    events.close()
-    if more:
-        db.executemany(query("delete_event"), [(number,) for number in first])
-    return more
+    for kind in _KINDS:
+        found = db.execute(query(f"list_{kind}_sizes"), (run_id,))
+        first = list(_within(found))
+        more = found.fetchone() is not None
+        found.close()
+        if more:
+            db.executemany(query(f"delete_{kind}"), [(number,) for number in first])
+            return True
+    return False
 
 
-def _within(events: Iterator[tuple[int, int]]) -> Iterable[int]:
-    """Return the ids of as many events as may go in one transaction, and at least one."""
+def _within(found: Iterator[tuple[int, int]]) -> Iterable[int]:
+    """Return the ids of as many rows as may go in one transaction, and at least one."""
     count = size = 0
-    for number, length in events:
+    for number, length in found:
         yield number
         count, size = count + 1, size + length
-        if count >= _EVENTS or size >= _BYTES:
+        if count >= _ROWS or size >= _BYTES:
             return
 
 
@@ -96,6 +104,8 @@ def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
         db.execute(query("delete_events"), (key,))
         db.execute(query("keep_highest_id"), (key,))
         db.execute(query("delete_messages"), (key,))
+        db.execute(query("delete_reports"), (key,))
+        db.execute(query("delete_lines"), (key,))
         db.executemany(
             query("delete_tag"),
             [(name, value, created_at, run_id) for name, value in json.loads(tags)],

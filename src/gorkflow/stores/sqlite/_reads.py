@@ -26,7 +26,7 @@ from gorkflow.events import Event
 from gorkflow.journal import Row, from_row
 from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_cursor, page_start
 from gorkflow.model import RunStatus
-from gorkflow.store import Loaded, Message, RunRow, Worker
+from gorkflow.store import LineRow, Loaded, Message, ReportRow, RunRow, Worker
 from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._schema import query, rows, with_filters
 
@@ -135,6 +135,18 @@ def end_of_feed(db: sqlite3.Connection) -> str:
 def inbox(db: sqlite3.Connection, run_id: str, after: int) -> list[Message]:
     found = rows(db, query("list_messages"), {"run_id": run_id, "after": after})
     return [Message._make(values) for values in found]
+
+
+def reports(db: sqlite3.Connection, run_id: str) -> list[ReportRow]:
+    return [ReportRow._make(values) for values in rows(db, query("list_reports"), (run_id,))]
+
+
+def logs(
+    db: sqlite3.Connection, run_id: str, path: str | None, after: int, limit: int
+) -> list[LineRow]:
+    values = {"run_id": run_id, "path": path, "after": after, "limit": limit}
+    statement = query("list_lines" if path is None else "list_lines_of_path")
+    return [LineRow._make(found) for found in rows(db, statement, values)]
 
 
 def worker_messages(db: sqlite3.Connection, worker_id: str, after: int) -> list[Message]:

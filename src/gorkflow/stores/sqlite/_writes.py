@@ -16,9 +16,12 @@ from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
 from gorkflow.store import (
     Append,
+    AttemptId,
     Heartbeat,
+    LineRow,
     Message,
     NewRun,
+    ReportRow,
     RunRow,
     Transition,
     Worker,
@@ -277,6 +280,17 @@ def _release_the_dead(
         if owner not in workers or not worker_alive(workers[owner], locks, times):
             seen = owner in workers and locks.sees(workers[owner][-1])
             _release(db, owner, died=not (seen and locks.is_seen(owner)))
+
+
+def note(
+    db: sqlite3.Connection,
+    reports: Sequence[ReportRow],
+    lines: Sequence[LineRow],
+    ended: Sequence[AttemptId],
+) -> None:
+    db.executemany(query("upsert_report"), [row._asdict() for row in reports])
+    db.executemany(query("upsert_line"), [row._asdict() for row in lines])
+    db.executemany(query("delete_report"), [attempt._asdict() for attempt in ended])
 
 
 def post(db: sqlite3.Connection, message: Message) -> bool:

@@ -112,6 +112,34 @@ CREATE TABLE inbox (
 
 CREATE INDEX inbox_by_run ON inbox (run);
 
+-- The latest progress report of each path whose attempt runs.
+CREATE TABLE reports (
+    run     INTEGER NOT NULL,
+    path    TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    done    REAL NOT NULL,
+    total   REAL,
+    message TEXT NOT NULL,
+    at      REAL NOT NULL,
+    PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+
+-- The logs of steps. Writers take turns, so the id rises in the order of the commits.
+CREATE TABLE log_lines (
+    id      INTEGER PRIMARY KEY,
+    run     INTEGER NOT NULL,
+    path    TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    at      REAL NOT NULL,
+    level   INTEGER NOT NULL,
+    text    TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX log_lines_by_run ON log_lines (run);
+
+CREATE UNIQUE INDEX log_lines_by_attempt ON log_lines (run, path, attempt, number);
+
 -- `machine` says where the worker's lock file tells the truth about its death.
 CREATE TABLE workers (
     worker_id  TEXT NOT NULL PRIMARY KEY,

@@ -19,12 +19,15 @@ from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import Page, RunFilter, feed_position, page_start
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
+    AttemptId,
     Examination,
     Finding,
     Heartbeat,
     Level,
+    LineRow,
     Loaded,
     Message,
+    ReportRow,
     RunRow,
     Transition,
     Worker,
@@ -175,6 +178,16 @@ class SqliteStore:
         here = partial(write, wait=False) if block else None
         return self._opened().writer.run(write, here=here)
 
+    async def note(
+        self,
+        *,
+        reports: Sequence[ReportRow] = (),
+        lines: Sequence[LineRow] = (),
+        ended: Sequence[AttemptId] = (),
+    ) -> None:
+        work = partial(_writes.note, reports=reports, lines=lines, ended=ended)
+        await self._opened().writer.run(partial(Writer.write, work=work, synced=False))
+
     async def post(self, message: Message) -> bool:
         return await self._opened().write(_writes.post, message)
 
@@ -279,6 +292,14 @@ class SqliteStore:
 
     async def end_of_feed(self) -> str:
         return await self._opened().read(_reads.end_of_feed)
+
+    async def reports(self, run_id: str) -> list[ReportRow]:
+        return await self._opened().read(_reads.reports, run_id)
+
+    async def logs(
+        self, run_id: str, *, path: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[LineRow]:
+        return await self._opened().read(_reads.logs, run_id, path, after, max(limit, 0))
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
         return await self._opened().read(_reads.inbox, run_id, after)

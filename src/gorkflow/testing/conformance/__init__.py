@@ -11,7 +11,7 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 
 import pytest
 
-for part in ("limits", "mail", "owning", "reading", "schedules", "writing"):
+for part in ("limits", "mail", "notes", "owning", "reading", "schedules", "writing"):
     pytest.register_assert_rewrite(f"{__name__}.{part}")
 
 # Only now, so that a failing assert shows its values.
@@ -32,6 +32,7 @@ from gorkflow.testing.conformance.base import (
 )
 from gorkflow.testing.conformance.limits import Limiting
 from gorkflow.testing.conformance.mail import Mail
+from gorkflow.testing.conformance.notes import Noting
 from gorkflow.testing.conformance.owning import Owning
 from gorkflow.testing.conformance.reading import Reading
 from gorkflow.testing.conformance.schedules import Schedules
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Limiting, Mail, Reading, Schedules):
+class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Schedules):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

@@ -1,0 +1,3 @@
+DELETE FROM reports
+WHERE
+    run = (SELECT key FROM runs WHERE run_id = :run_id) AND path = :path AND attempt <= :attempt

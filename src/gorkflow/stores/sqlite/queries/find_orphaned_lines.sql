@@ -1,0 +1,3 @@
+SELECT 'log line ' || id
+FROM log_lines
+WHERE run NOT IN (SELECT key FROM runs)
