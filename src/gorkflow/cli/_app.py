@@ -190,6 +190,10 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
 )
 
 
+_EXTRAS = {"cronsim", "opentelemetry", "prometheus_client"}
+"""Packages of extras; the error says how to get each."""
+
+
 def explained(error: Exception, store: str | None) -> CliError:
     """Return the error as a message and an exit code.
 
@@ -204,8 +208,8 @@ def explained(error: Exception, store: str | None) -> CliError:
             return CliError(in_same_store(str(error), store), code)
     if isinstance(error, OSError):
         return CliError(str(error), ExitCode.STORE)
-    if isinstance(error, ModuleNotFoundError) and error.name == "cronsim":
-        return CliError(str(error))  # an extra; it says how to get it
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return CliError(str(error))
     return CliError(
         f"{type(error).__name__}: {error}\nThis should not happen; GORKFLOW_DEBUG=1 shows where.",
         ExitCode.BUG,

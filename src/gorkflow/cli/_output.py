@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from contextvars import ContextVar
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
@@ -74,8 +75,25 @@ def unwritten(error: OSError) -> CliError:
     return CliError(f"can't write to standard output: {error.strerror}", ExitCode.STORE)
 
 
+_says: ContextVar[Callable[[str], object] | None] = ContextVar("says", default=None)
+
+
+@contextmanager
+def saying_with(says: Callable[[str], object]) -> Generator[None]:
+    """Have ``say`` call this instead, while the context lasts."""
+    token = _says.set(says)
+    try:
+        yield
+    finally:
+        _says.reset(token)
+
+
 def say(text: str) -> None:
     """Write to standard error, if that is possible."""
+    says = _says.get()
+    if says is not None:
+        says(clean(text))
+        return
     try:
         click.echo(clean(text), err=True)
     except OSError:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -46,6 +46,7 @@ from gorkflow.cli._target import (
     read_state,
     same_store,
 )
+from gorkflow.cli._telemetry import json_lines, log_format_option
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _json
 from gorkflow.engine._start import StartOptions, new_id
@@ -69,6 +70,7 @@ class Wanted:
     workflow: str | None = None
     as_json: bool = False
     tracebacks: bool = False
+    logs_json: bool = False
     run_id: str | None = None
     """The run, once it is known."""
     lasting: bool = True
@@ -111,12 +113,13 @@ class Wanted:
 @store_option
 @json_option
 @traceback_option
+@log_format_option
 @click.pass_context
 def run_command(
     ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
     run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
     resource: str | None, exclusive: bool, delay: float | None, state_text: str | None,
-    store: str | None, as_json: bool, tracebacks: bool,
+    store: str | None, as_json: bool, tracebacks: bool, log_format: str,
 ) -> None:  # fmt: skip
     """Run a workflow and follow it to its end.
 
@@ -134,8 +137,9 @@ def run_command(
     if exclusive and resource is None:
         raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
     wanted = Wanted(
-        target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks
-    )
+        target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks,
+        logs_json=log_format == "json",
+    )  # fmt: skip
     # The id is chosen here, so that it can be shown though a step stops the program at once.
     chosen = new_id(SystemClock().now()) if run_id is None else run_id
     options: StartOptions = {
@@ -389,12 +393,13 @@ def _run_to_its_end(
 ) -> ExitCode:
     try:
         # What the steps print goes where the rest of the talk goes: the output is for a pipe.
-        with stdout_is_ours(), stopped_by_sigterm(wanted):
+        telling = json_lines() if wanted.logs_json else nullcontext()
+        with stdout_is_ours(), stopped_by_sigterm(wanted), telling:
             target = load(wanted.target)
             if target.engine is not None and wanted.store is not None:
                 raise CliError("the engine of TARGET brings its store; leave out --store")
             workflow = prepare(target)
-            view = view_for(quiet=wanted.as_json)
+            view = view_for(quiet=wanted.as_json or wanted.logs_json)
             with naming_source(target.engine or wanted.store), logging_to(view) as log:
                 engine = target.engine or Engine(wanted.store)
                 engine._owns_loop = True  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

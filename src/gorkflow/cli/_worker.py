@@ -20,6 +20,8 @@ from gorkflow.cli._app import CONTEXT, Command, Seconds, store_option
 from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._target import Target, load, naming_source
+from gorkflow.cli._telemetry import Watching, json_lines, log_format_option, watching_options
+from gorkflow.engine._observer import Telemetry
 from gorkflow.engine.engine import LEFT_RUNS, Engine
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
@@ -39,6 +41,9 @@ class Wanted:
     lease: float
     grace: float
     """Seconds that running steps get once a signal stops the worker."""
+    watching: Watching
+    as_json: bool
+    """Whether the log is JSON."""
 
 
 @click.command(
@@ -67,10 +72,13 @@ class Wanted:
     help="Time for running steps once a signal stops the worker.",
 )  # fmt: skip
 @store_option
+@watching_options
+@log_format_option
 @click.pass_context
 def worker_command(
     ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
-    lease: float, grace: float, store: str | None,
+    lease: float, grace: float, store: str | None, otel: bool, metrics_port: int | None,
+    metrics_host: str, log_format: str,
 ) -> None:  # fmt: skip
     """Run the queued runs of workflows, and those that other workers left.
 
@@ -79,7 +87,8 @@ def worker_command(
     """
     wanted = Wanted(
         targets=targets, store=store, max_runs=max_runs, max_steps=max_steps, lease=lease,
-        grace=grace,
+        grace=grace, as_json=log_format == "json",
+        watching=Watching(otel=otel, port=metrics_port, host=metrics_host),
     )  # fmt: skip
     ctx.exit(work(wanted))
 
@@ -93,14 +102,15 @@ def work(wanted: Wanted) -> ExitCode:
     Raises:
         CliError: If a target can't be used.
     """
-    with stdout_is_ours(), naming_source(wanted.store), _telling():
-        return run_in_loop(_work(_engine(wanted), wanted.grace))
+    telling = json_lines() if wanted.as_json else _telling()
+    with stdout_is_ours(), naming_source(wanted.store), telling:
+        targets = [load(text) for text in wanted.targets]  # they may configure OpenTelemetry
+        with wanted.watching.open() as telemetry:
+            return run_in_loop(_work(_engine(wanted, targets, telemetry), wanted.grace))
 
 
-def _engine(wanted: Wanted) -> Engine:
-    targets = [load(text) for text in wanted.targets]
-    engines = [target for target in targets if target.engine is not None]
-    engine = _own_engine(wanted, targets, engines)
+def _engine(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry]) -> Engine:
+    engine = _own_engine(wanted, targets, telemetry)
     if isinstance(engine.store, MemoryStore):
         raise CliError(
             "the store of a worker must be a file: no other process can reach the runs in "
@@ -109,7 +119,8 @@ def _engine(wanted: Wanted) -> Engine:
     return engine
 
 
-def _own_engine(wanted: Wanted, targets: list[Target], engines: list[Target]) -> Engine:
+def _own_engine(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry]) -> Engine:
+    engines = [target for target in targets if target.engine is not None]
     if not engines:
         return Engine(
             wanted.store,
@@ -117,6 +128,7 @@ def _own_engine(wanted: Wanted, targets: list[Target], engines: list[Target]) ->
             max_concurrent_runs=wanted.max_runs,
             max_concurrent_steps=wanted.max_steps,
             lease=wanted.lease,
+            telemetry=telemetry,
         )
     if len(targets) > 1:
         raise CliError(
@@ -124,6 +136,11 @@ def _own_engine(wanted: Wanted, targets: list[Target], engines: list[Target]) ->
         )
     if wanted.store is not None or wanted.max_runs is not None or wanted.max_steps is not None:
         raise CliError("the engine of TARGET brings its store and its limits; leave them out")
+    if telemetry:
+        raise CliError(
+            "the engine of TARGET brings its telemetry; leave out --otel and --metrics-port, and "
+            "write Engine(telemetry=…)"
+        )
     engine = engines[0].engine
     assert engine is not None  # that is how it was found
     if not engine.recovers:
