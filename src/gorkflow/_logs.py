@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ from gorkflow._text import cleaned, one_record
 from gorkflow.model import Failure
 
 NAMES = ("gorkflow.engine", "gorkflow.run", "gorkflow.step", "gorkflow.store")
+_HOME = f"{os.path.dirname(__file__)}{os.sep}"  # noqa: PTH120 - pathlib is slow to load
+_DEMO = f"{_HOME}demo{os.sep}"
 _plain = logging.Formatter()
 
 
@@ -29,6 +32,11 @@ class _OneLine(logging.Filter):
         if record.exc_info and not record.exc_text:
             record.exc_text = aside(_plain.formatException(record.exc_info))
         return True
+
+
+def is_ours(file: str) -> bool:
+    """Return whether a file is gorkflow's own, and no business of users. The demo's are theirs."""
+    return file.startswith(_HOME) and not file.startswith(_DEMO)
 
 
 def aside(traceback: str) -> str:

@@ -134,6 +134,7 @@ class _Root(Group):
         "check": ("_check", "Report code in workflows that costs time or loses results."),
         "db": ("_db", "Look after the store: delete old runs, check, back up."),
         "doctor": ("_doctor", "Report how the store, its workers and its runs are."),
+        "demo": ("_demo", "Make a store full of runs, to try all of this on."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from gorkflow._logs import is_ours
 from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe
 from gorkflow.cli._output import CliError, ExitCode, clean
@@ -36,7 +37,6 @@ from gorkflow.workflow import Workflow
 T = TypeVar("T")
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FRAMES = 3
-_OURS = str(Path(__file__).parents[1]) + os.sep
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def _brief(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_OURS, "<frozen "))
+        if not is_ours(frame.filename) and not frame.filename.startswith("<frozen ")
     ]
     lines = traceback.format_list(frames[-_FRAMES:]) + traceback.format_exception_only(error)
     if "relative import" in str(error):

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any, cast
 
-from gorkflow._logs import aside
+from gorkflow._logs import aside, is_ours
 from gorkflow.codec import codec_of
 from gorkflow.engine._retries import Thrown
 from gorkflow.errors import (
@@ -27,7 +25,6 @@ from gorkflow.errors import (
 from gorkflow.model import Failure, FailureCode, instant
 from gorkflow.policy import exception_name
 
-_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _MESSAGE = 4_000
 _MEMBERS = 5  # exceptions of a group that its message tells of
 _TRACEBACK = 16_000  # characters: the innermost frames are at the end, so the end is kept
@@ -166,7 +163,7 @@ def _traceback(error: BaseException) -> str:
     while todo:
         each = todo.pop()
         if each is not None:
-            each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
+            each.stack[:] = [frame for frame in each.stack if not is_ours(frame.filename)]
             if not each.stack:
                 vars(each)["stack"] = None  # then it has no heading either
             todo += [each.__cause__, each.__context__, *(each.exceptions or ())]
@@ -180,7 +177,7 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
     run with them.
     """
     found = error.__traceback__
-    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
+    while found is not None and is_ours(found.tb_frame.f_code.co_filename):
         found = found.tb_next
     error.__traceback__ = found
     return type(error), error, found

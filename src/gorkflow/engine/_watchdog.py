@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gorkflow._logs import is_ours
 from gorkflow.engine._within import caller_in
 from gorkflow.flow import template_of
 
@@ -40,7 +41,6 @@ _STILL = 60.0  # seconds after which a step is named that holds the loop for eve
 _NAMED = 1000  # steps that are remembered as named
 _NO_TIMER = 0.02  # seconds that are not worth another timer
 _HANDLE: CodeType = asyncio.Handle._run.__code__  # noqa: SLF001 - by which a loop calls
-_OURS = f"{Path(__file__).parent.parent}{os.sep}"
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py")
 
@@ -300,7 +300,7 @@ def _place(frames: list[FrameType]) -> str | None:
 def _kind(file: str) -> str:
     if Path(file).name in _DEBUGGERS:
         return "debugger"
-    if file.startswith(_OURS):
+    if is_ours(file):
         return "ours"
     is_library = file.startswith(("<frozen", _STDLIB)) or "site-packages" in file
     return "library" if is_library else "program"
