@@ -19,6 +19,7 @@ _BLOCK = re.compile(
     r"^(?P<indent>[ ]*)```(?P<kind>python|text)[^\n]*\n(?P<code>.*?)^[ ]*```[ ]*$",
     re.DOTALL | re.MULTILINE,
 )
+_SHOWN = re.compile(r"<!-- show: (\w+) -->")
 # A notebook has an event loop already, so what blocks is awaited there.
 _PRELUDE = """\
 from typing import Any
@@ -84,17 +85,27 @@ def notebook(text: str) -> str:
     for block in blocks(text):
         if block.kind != "python" or block.skipped:
             continue
-        cells.append(_cell("markdown", text[at : block.at].strip()))
+        cells += _prose(text[at : block.at])
         cells.append(_cell("code", f"%%writefile {block.file}\n{block.code}" if block.file else
                            _awaited(block.code)))  # fmt: skip
         at = block.end
-    cells.append(_cell("markdown", text[at:].strip()))
+    cells += _prose(text[at:])
     meta = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return json.dumps(
         {"cells": cells, "metadata": meta, "nbformat": 4, "nbformat_minor": 5},
         indent=1,
         ensure_ascii=False,
     ) + "\n"  # fmt: skip
+
+
+def _prose(text: str) -> list[dict[str, object]]:
+    """Return text as cells; one that shows an object has its name in a comment of the page."""
+    pieces = _SHOWN.split(text)
+    return [
+        _cell("code" if number % 2 else "markdown", piece.strip())
+        for number, piece in enumerate(pieces)
+        if piece.strip()
+    ]
 
 
 def _cell(kind: str, source: str) -> dict[str, object]:

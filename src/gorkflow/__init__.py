@@ -1,8 +1,8 @@
 """Durable workflows for Python whose parallel parts run side by side and lose nothing.
 
 Further front doors: ``gorkflow.events``, ``gorkflow.stores`` with the protocol in
-``gorkflow.store``, ``gorkflow.clock``, ``gorkflow.telemetry`` and ``gorkflow.testing``. Each loads
-when it is used.
+``gorkflow.store``, ``gorkflow.clock``, ``gorkflow.insight``, ``gorkflow.telemetry``,
+``gorkflow.web`` and ``gorkflow.testing``. Each loads when it is used.
 """
 
 from typing import TYPE_CHECKING
@@ -177,7 +177,7 @@ _LATE = {
     "run": "gorkflow.engine.blocking",
 }
 
-_FRONT_DOORS = ("clock", "events", "store", "stores", "telemetry", "testing", "web")
+_FRONT_DOORS = ("clock", "events", "insight", "store", "stores", "telemetry", "testing", "web")
 
 if not TYPE_CHECKING:  # else any name would do
 

@@ -6,7 +6,7 @@ inside the engine an instant is a float, seconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -414,6 +414,14 @@ class Run:
     state: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The values in ``ctx.state``, as plain JSON data; of a live run, as seen outside of its
     blocks."""
+    drawing: Callable[[str], dict[str, str]] | None = field(default=None, repr=False, compare=False)
+    """Draws it as it was read, by MIME type, for notebooks; takes its ``repr``. ``None``: a list
+    has not read its history."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return its drawing, for a notebook."""
+        shown = repr(self)
+        return {"text/plain": shown} if self.drawing is None else self.drawing(shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from opcode import opmap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast, overload
 
+from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import brief, suggesting_option
 from gorkflow.definition import Definition, compile_chain
 from gorkflow.errors import WorkflowInvalidError
@@ -193,6 +194,10 @@ class Workflow(FluentMethods[In_contra, Out_co]):
     def __repr__(self) -> str:
         inside = ", ".join(item.id for item in self.elements)
         return f"<workflow {self.id!r}: {inside or 'empty'}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
+        """Return its drawing, for a notebook."""
+        return drawn("workflow", self)
 
     def grown(
         self,

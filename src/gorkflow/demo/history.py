@@ -118,6 +118,8 @@ async def _write(memory: MemoryStore, store: Store) -> None:
     while True:
         page = await memory.list_runs(query)
         await store.write([await _whole(memory, row.run_id) for row in page])
+        lines = [line for row in page for line in await memory.logs(row.run_id)]
+        await store.note(lines=lines)
         if page.next_cursor is None:
             return
         query = dataclasses.replace(query, cursor=page.next_cursor)

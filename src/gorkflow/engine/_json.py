@@ -101,7 +101,8 @@ def to_json(item: Any) -> Any:
     if isinstance(item, Struct):
         return {name: to_json(getattr(item, name)) for name in item.__struct_fields__}
     if is_dataclass(item) and not isinstance(item, type):
-        return {field.name: to_json(getattr(item, field.name)) for field in fields(item)}
+        names = [field.name for field in fields(item) if field.repr]  # not how it is drawn
+        return {name: to_json(getattr(item, name)) for name in names}
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, datetime):

@@ -35,8 +35,8 @@ class ClientReader:
             RunNotFoundError: If there is no such run.
             StoreCorruptError: If its record can't be read.
         """
-        self._opened()
-        return await self._reads.get_run(run_id_of(run_id))
+        now = self._opened().runtime.clock.now()
+        return await self._reads.get_run(run_id_of(run_id), now)
 
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run in declared order, also those that it has not reached.

@@ -7,10 +7,12 @@ import contextlib
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
@@ -124,11 +126,12 @@ class Reads:
             event.closed = True
             event.set()
 
-    async def get_run(self, run_id: str) -> Run:
+    async def get_run(self, run_id: str, now: float) -> Run:
         """Return a run in full."""
         run, shown = await self._load(run_id)
         with reading(run_id):
-            return run_of(run.row, run.history(), run.created, shown)
+            found = run_of(run.row, run.history(), run.created, shown)
+        return replace(found, drawing=partial(drawing, run, now))
 
     async def explain(self, run_id: str, changes: Changes | None, now: float) -> Explanation:
         """Return where the time of a run went, or would go under other rules."""
@@ -424,6 +427,19 @@ class Reads:
             if not waiting:
                 self._waiting.pop(run_id, None)
                 self._latest.pop(run_id, None)
+
+
+def drawing(run: Recorded, now: float, shown: str) -> Bundle:
+    """Return the drawing of a run for a notebook.
+
+    Args:
+        run: the run.
+        now: the time up to which it is drawn, in seconds since the epoch.
+        shown: the run as text.
+    """
+    with reading(run.row.run_id):
+        steps = run.history().executions(Shown(run.values(None)))
+        return drawn("run", shown, run.tree, steps, run.events, now)
 
 
 def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
+from gorkflow.engine._drawing import drawn_now
 from gorkflow.errors import GorkflowError, RunCancelledError, RunFailedError, StateConflictError
 from gorkflow.events import Event
 from gorkflow.model import (
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from gorkflow.clock import Clock
     from gorkflow.engine._reads import Ended
     from gorkflow.signal import Signal
+    from gorkflow.store import Store
 
 T = TypeVar("T")
 Out_co = TypeVar("Out_co", covariant=True)
@@ -67,6 +70,9 @@ FRAMELESS = _Frameless()
 class _Client(Protocol):
     """The client that made a handle, as far as the handle needs it."""
 
+    store: Store
+    _clock: Clock
+
     async def _ended(
         self, run_id: str, *, workflow_id: str | None, wait_blocked: bool
     ) -> Ended: ...
@@ -103,6 +109,11 @@ class RunHandle(Generic[Out_co]):
     def __repr__(self) -> str:
         """Return the run's id."""
         return f"RunHandle({self.run_id!r})"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return the drawing of the run as it is now, for a notebook."""
+        now = self._client._clock.now()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return drawn_now(self._client.store, self.run_id, now, repr(self))
 
     async def result(self, *, wait_blocked: bool = False) -> Out_co:
         """Wait until the run has ended, and return its output.

@@ -88,7 +88,7 @@ def _share(part: float, whole: float) -> str:
 
 
 def _block(block: Block, table: Table) -> list[str]:
-    name = block.path.rpartition("/")[2][1:]
+    name = block.path.rpartition("/")[2].lstrip("&*")  # one given by the user has no mark
     title = f"{block.kind} {name}: {len(block.branches):,} branches, {span_of(block.seconds)}"
     lines = [f"{title}, {block.efficiency:.0%} of it spent at work"]
     if block.critical and len(block.branches) > 1:

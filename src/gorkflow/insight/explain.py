@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gorkflow import events as ev
+from gorkflow._notebook import Bundle, drawn
 from gorkflow.flow import (
     BlockSpec,
     ChoiceSpec,
@@ -215,6 +216,10 @@ class Explanation:
     rows: tuple[Row, ...] = ()
     """The nodes that began, in declared order, each with those inside after it; then the undo
     steps."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
+        """Return its drawing, for a notebook."""
+        return drawn("explanation", self)
 
 
 def explain(

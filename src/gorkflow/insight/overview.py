@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, quantiles
 
+from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import span_of
 from gorkflow.flow import template_of
 from gorkflow.insight.explain import Block, Explanation, Phase
@@ -64,6 +65,10 @@ class Overview:
     """For each block, the branch that held it back most often."""
     time: Mapping[Phase, float]
     """The part of the critical paths that each phase takes, from 0 to 1."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
+        """Return its drawing, for a notebook."""
+        return drawn("overview", self)
 
 
 def overview(workflow_id: str, found: Iterable[Explanation]) -> Overview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -90,7 +91,9 @@ class _Picture:
 
     def count(self, place: Place) -> int:
         """Return how often the body of a map or loop ran or will run, as far as that is known."""
-        inside = (self.statuses.get(path) for path, _ in place.walk())
+        (body,) = place.inside()
+        direct = re.compile(re.escape(body.path) + r"[^\[#]*")  # no item of a map further in
+        inside = (self.statuses.get(path) for path, _ in body.walk() if direct.fullmatch(path))
         return max((found.total() for found in inside if found), default=0)
 
     def leaf(self, place: Place) -> _Drawn:

@@ -160,7 +160,7 @@ def _label(line: Line) -> str:
     row = line.row
     name = row.path.rpartition("/")[2] or row.path
     if row.kind in {"block", "map"}:
-        name = f"{row.kind} {name[1:]}"
+        name = f"{row.kind} {name.lstrip('&*')}"  # one given by the user has no mark
     return f"{name} ({line.hidden:,} more)" if line.hidden else name
 
 
