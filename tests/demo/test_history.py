@@ -69,6 +69,17 @@ def test_everything_is_in_the_histories(url):
     }  # fmt: skip
 
 
+def test_logs_are_kept(url):
+    async def lines(store):
+        return [line for row in rows for line in await store.logs(row.run_id)]
+
+    rows = rows_of(url)
+    found = reading(url, lines)
+    assert any("carriers go to" in line.text for line in found)
+    assert {line.level for line in found} == {20, 30}
+    assert all(NOW - DAYS * 86_400 <= line.at <= NOW for line in found)
+
+
 def test_tracebacks_have_the_lines_of_the_workflows(url):
     async def failures(store):
         async with Engine(store, recover=False) as engine:
