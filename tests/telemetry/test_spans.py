@@ -7,13 +7,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from opentelemetry import baggage
 from opentelemetry import context as otel
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import StatusCode, get_current_span
+from pydantic import BaseModel
 
 import gorkflow
 from gorkflow import (
@@ -21,6 +23,7 @@ from gorkflow import (
     Engine,
     RetryPolicy,
     RunFailedError,
+    Secret,
     Signal,
     StepContext,
     Workflow,
@@ -29,7 +32,7 @@ from gorkflow import (
 )
 from gorkflow.model import RunStatus
 from gorkflow.telemetry import OpenTelemetry
-from tests.engine.support import in_loop, until
+from tests.engine.support import die, in_loop, until
 
 from .placed import ids, in_pool, in_process
 from .tools import Recorder, links, shown
@@ -337,6 +340,79 @@ async def test_each_activation_is_linked_to_the_one_before(tmp_path: Path):
 
 
 @in_loop
+async def test_a_run_whose_process_died_continues_its_trace(tmp_path: Path):
+    one, two = Recorder(), Recorder()
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def waits(number: int) -> int:
+        begun.set()
+        await go.wait()
+        return number
+
+    flow = Workflow("long", input=int).then(add_one).then(waits)
+    store = f"sqlite:{tmp_path}/runs.db"
+    engine = Engine(store, telemetry=one.telemetry, workflows=[flow])
+    await engine.open()
+    await engine.start(flow, 1, run_id="r")
+    await begun.wait()
+    one.provider.force_flush()
+    (first,) = one.named("step add_one")  # the rest of it dies with its process
+    await die(engine)
+    go.set()
+    async with Engine(store, telemetry=two.telemetry, workflows=[flow]) as engine:
+        await engine.wait("r")
+    assert two.tree() == [
+        ["run long: completed", ["step waits: completed", ["attempt waits 2: completed"]]]
+    ]
+    (second,) = two.named("run long")
+    assert [event.name for event in second.events] == ["gorkflow.step_interrupted"]
+    assert second.context.trace_id == first.context.trace_id
+    assert first.parent is not None
+    assert links(second) == [first.parent.span_id]
+    assert two.metric("gorkflow.attempts") == {
+        ("long", "waits", "interrupted"): 1,
+        ("long", "waits", "completed"): 1,
+    }
+
+
+@in_loop
+async def test_a_sampler_decides_once_for_a_whole_run(tmp_path: Path):
+    off = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    go = Signal("go", int)
+    flow = Workflow("asks", input=int).then(add_one).wait_for(go)
+    store = f"sqlite:{tmp_path}/runs.db"
+    telemetry = OpenTelemetry(tracer_provider=off)
+    async with Engine(store, telemetry=telemetry, workflows=[flow]) as engine:
+        await engine.start(flow, 1, run_id="r")
+
+        async def suspended() -> bool:
+            return (await engine.get_run("r")).status is RunStatus.SUSPENDED
+
+        while not await suspended():
+            await asyncio.sleep(0.002)
+    seen = Recorder()  # its provider would keep every new trace
+    async with Engine(store, telemetry=seen.telemetry, workflows=[flow]) as engine:
+        await engine.send("r", go, 1)
+        await engine.wait("r")
+    assert seen.spans == []
+
+
+@in_loop
+async def test_a_run_that_a_client_without_telemetry_starts_begins_a_trace(tmp_path: Path):
+    seen = Recorder()
+    flow = Workflow("sums", input=int).then(add_one)
+    store = f"sqlite:{tmp_path}/runs.db"
+    async with Client(store) as client:
+        await client.start(flow, 1, run_id="r")
+    with seen.provider.get_tracer("worker").start_as_current_span("main"):
+        async with Engine(store, telemetry=seen.telemetry, workflows=[flow]) as engine:
+            await engine.wait("r")
+    assert seen.one("run sums").parent is None
+    assert seen.one("run sums").context.trace_id != seen.one("main").context.trace_id
+
+
+@in_loop
 async def test_a_closed_engine_leaves_no_span_open(tmp_path: Path):
     seen = Recorder()
     begun = asyncio.Event()
@@ -524,6 +600,30 @@ async def test_a_stray_thread_has_a_span_that_has_ended():
         assert attempt.status.status_code is StatusCode.ERROR
         await until(lambda: engine.stray_threads == 0)
         assert seen.metric("gorkflow.threads.stray") == {(): 0}
+
+
+class Login(BaseModel):
+    token: Annotated[str, Secret]
+
+
+@step
+async def logs_in(login: Login) -> int:
+    raise ValueError(f"can't log in with {login.token}")
+
+
+@in_loop
+async def test_secrets_are_in_no_span():
+    seen = Recorder()
+    async with Engine("memory:", telemetry=seen.telemetry) as engine:
+        with pytest.raises(RunFailedError):
+            await engine.run(
+                Workflow("login", input=Login).parallel(logs_in, logs_in.options(id="again")),
+                Login(token="hunter2"),
+            )
+    assert len(seen.spans) == 5
+    for span in seen.spans:
+        assert "hunter2" not in span.to_json()
+    assert "can't log in with •••" in str(seen.one("run login").status.description)
 
 
 # ---- the tracebacks, the providers, the failures -----------------------------------------------

@@ -338,7 +338,7 @@ class Driver:
     def _announce(self) -> None:
         """Have those know what is durable now who asked for it."""
         if self.observed is not None:
-            self.observed.recorded(self.row, self._news)
+            self.observed.recorded(self.row, self._news, self.values.redaction)
             self._news = ()
         for promise in self.noted:
             promise.set_result(None)
@@ -424,7 +424,7 @@ class Driver:
         if not self._writing and not self.created.is_set:
             self.created.set_result(error)  # else the store's answer decides that
         if self.observed is not None:
-            self.observed.left(self.row, self.runtime.clock.now())
+            self.observed.left(self.row, self.runtime.clock.now(), self.values.redaction)
         self.timers.clear()
         self._inbox.clear()
         unused = [*self.admitted, *(item for item in self._todo if isinstance(item, RunStep))]

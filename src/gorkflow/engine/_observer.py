@@ -13,6 +13,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import structs
+
 from gorkflow._text import brief
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gorkflow.clock import Times
     from gorkflow.events import Event
     from gorkflow.machine import RunStep
+    from gorkflow.redaction import Redaction
     from gorkflow.store import RunRow, Transition, Written
 
 T = TypeVar("T")
@@ -121,7 +124,7 @@ class _Guard:
 
 
 class Activations:
-    """The time of one run in one engine, as all observers of the engine see it."""
+    """The time of one run in one engine, as all observers of the engine see it: without secrets."""
 
     __slots__ = ("_guard", "_parts")
 
@@ -140,7 +143,9 @@ class Activations:
         for part in self._parts:
             self._guard(part.begin, at, context)
 
-    def recorded(self, row: RunRow, events: Sequence[Event]) -> None:
+    def recorded(self, row: RunRow, events: Sequence[Event], redaction: Redaction | None) -> None:
+        if redaction is not None:
+            row, events = _without(redaction, row), redaction.shown(tuple(events))
         for part in self._parts:
             self._guard(part.recorded, row, events)
 
@@ -159,9 +164,15 @@ class Activations:
             sent.update(self._guard(part.sent, command, at) or {})
         return sent
 
-    def left(self, row: RunRow, at: float) -> None:
+    def left(self, row: RunRow, at: float, redaction: Redaction | None) -> None:
+        if redaction is not None:
+            row = _without(redaction, row)
         for part in self._parts:
             self._guard(part.left, row, at)
+
+
+def _without(redaction: Redaction, row: RunRow) -> RunRow:
+    return structs.replace(row, reason=redaction.text(row.reason))
 
 
 class Observers:
