@@ -281,7 +281,7 @@ def test_show_tells_failures_apart(invoke: Invoke):
     assert re.search(r"\ntotal  cancelled +not reached\n", text)
     assert "run_finished" in text
     assert "unknown=" not in text  # as is every field that has its default
-    assert "raise NonRetryableError" not in text
+    assert "\n        raise NonRetryableError" in text
     invoke("run", "flows.py:tolerant", "--run-id", "t")
     text = invoke("runs", "show", "t", "--traceback").stdout
     assert "\nfailures that the run handled:\n  bad  step_failed" in text

@@ -60,6 +60,6 @@ def test_show_cuts_long_values(invoke: Invoke):
     invoke("run", "flows.py:tallied", "--run-id", "r1", "--input", "7", "--state", state)
     result = invoke("runs", "show", "r1", "--events")
     assert len(result.stdout) < 10_000
-    assert "… (100,002 characters; --json has all)" in result.stdout
+    assert "… (100,002 characters; --full shows all)" in result.stdout
     assert '"count": 7' in result.stdout
     assert json.loads(invoke("runs", "show", "r1", "--json").stdout)["state"]["text"][99_999] == "x"

@@ -166,6 +166,19 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
 
 
+def cut_to(text: str, columns: int) -> str:
+    """Return a line that is no wider than so many columns; if it was, ``…`` ends it."""
+    if width(text) <= columns:
+        return text
+    room, found = columns - 1, ""
+    for char in text:
+        room -= _columns(char)
+        if room < 0:
+            break
+        found += char
+    return f"{found.rstrip()}…"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of an aligned table."""
     cells = [list(head), *([one_line(cell) for cell in row] for row in rows)]

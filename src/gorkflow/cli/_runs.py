@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from datetime import datetime
-from typing import Any
 
 import click
-from msgspec import structs
 
-from gorkflow import events as ev
-from gorkflow._text import span_of
-from gorkflow.cli import _run, _watch
+from gorkflow.cli import _run, _show, _watch
 from gorkflow.cli._app import (
     CONTEXT,
     STATUSES,
@@ -21,15 +15,12 @@ from gorkflow.cli._app import (
     json_option,
     store_option,
     tags_option,
-    traceback_option,
 )
 from gorkflow.cli._db import counted, maintainable
 from gorkflow.cli._diff import diff_command
 from gorkflow.cli._output import (
     CliError,
     ExitCode,
-    clock,
-    indented,
     json_text,
     moment,
     one_line,
@@ -37,15 +28,15 @@ from gorkflow.cli._output import (
     say,
     table,
 )
+from gorkflow.cli._standing import is_left, living_workers, took
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _json
 from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
-from gorkflow.flow import undone_path
 from gorkflow.listing import Page, RunFilter
-from gorkflow.model import UNDOING, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.model import UNDOING, Run, RunStatus
 from gorkflow.store import RunRow, Store
 
 
@@ -63,7 +54,13 @@ def runs_command() -> None:
     """List, show, compare, cancel, resume, repeat, delete runs, and send signals into them."""
 
 
-for _other in (_watch.watch_command, _run.resume_command, _run.rerun_command, diff_command):
+for _other in (
+    _show.show_command,
+    _watch.watch_command,
+    _run.resume_command,
+    _run.rerun_command,
+    diff_command,
+):
     runs_command.add_command(_other)
 
 
@@ -106,7 +103,7 @@ def list_command(
     async def page() -> tuple[Page[RunRow], set[str]]:
         async with opened(store) as reader:
             try:
-                return await reader.list_runs(query), await _alive(reader)
+                return await reader.list_runs(query), await living_workers(reader)
             except ValueError:  # all else was checked as it was typed
                 raise CliError(
                     f"--cursor {query.cursor!r} is none; `gorkflow runs list{same_store(store)}` "
@@ -128,20 +125,9 @@ def list_command(
         say(f"older ones: --cursor {found.next_cursor}")
 
 
-async def _alive(store: Store) -> set[str]:
-    return {worker.worker_id for worker in await store.workers(now=SystemClock().now())}
-
-
-def _is_left(run: Run, alive: set[str]) -> bool:
-    """Return whether the run could continue, but no living worker runs it."""
-    waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
-    delayed = run.due_at is not None and run.due_at.timestamp() > SystemClock().now()
-    return waits and not delayed and run.worker_id not in alive
-
-
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
-    left = "no worker runs it" if _is_left(run, alive) else ""
+    left = "no worker runs it" if is_left(run, alive) else ""
     due = f"due {moment(run.due_at)}" if run.due_at else ""
     note = "; ".join(part for part in (left, due, tags, one_line(run.reason)) if part)
     return (
@@ -149,203 +135,9 @@ def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
         run.workflow_id,
         run.status.value,
         moment(run.created_at),
-        _took(run.started_at, run.finished_at),
+        took(run.started_at, run.finished_at),
         note if len(note) <= 60 else f"{note[:59]}…",
     )
-
-
-def _took(started: datetime | None, finished: datetime | None) -> str:
-    if started is None or finished is None:
-        return ""
-    return span_of(max(0.0, (finished - started).total_seconds()))
-
-
-# ---- show -------------------------------------------------------------------------------------
-
-
-@runs_command.command("show", example=("gorkflow runs show RUN_ID --traceback",))
-@click.argument("run_id")
-@click.option("--events", is_flag=True, help="The recorded history too.")
-@traceback_option
-@store_option
-@json_option
-def show_command(
-    *, run_id: str, store: str | None,
-    events: bool, tracebacks: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Show a run: its steps, failures, input and output. Needs no code of the workflow."""
-
-    async def look() -> tuple[_json.Record, set[str]]:
-        async with opened(store) as reader:
-            return await _json.record(reader, run_id), await _alive(reader)
-
-    found, alive = asyncio.run(look())
-    if as_json:
-        put(json_text(found.to_json(events=events), short=None))
-        return
-    note = ""
-    if _is_left(found.run, alive):
-        note = f"no worker runs it: gorkflow runs resume {run_id} TARGET{same_store(store)}"
-    parts = [
-        _facts(found.run, note),
-        _steps(found.steps),
-        *_failures(found.run, tracebacks=tracebacks),
-    ]
-    if events:
-        parts.append(_events(found.events))
-    put("\n\n".join("\n".join(part) for part in parts if part))
-
-
-def _facts(run: Run, note: str) -> list[str]:
-    progress = run.progress
-    took = _took(run.started_at, run.finished_at)
-    facts = {
-        "run": run.run_id,
-        "workflow": f"{run.workflow_id} (version {run.workflow_version})",
-        "status": run.status.value,
-        "note": note,
-        "reason": run.reason,
-        "repeats": _origin(run),
-        "resource": run.resource_id or "",
-        "tags": ", ".join(f"{name}={value}" for name, value in run.tags.items()),
-        "created": moment(run.created_at),
-        "started": moment(run.started_at),
-        "finished": moment(run.finished_at) + (f" ({took})" if took else ""),
-        "due": moment(run.due_at),
-        "worker": run.worker_id or "",
-        "steps": f"{progress.done} of {progress.total} ended" if progress else "",
-    }
-    lines = [f"{name:<9} {one_line(value)}" for name, value in facts.items() if value]
-    if run.input is not None:
-        lines.append(_value("input", run.input))
-    if run.status is RunStatus.COMPLETED:
-        lines.append(_value("output", run.output))
-    if run.state:
-        lines.append(_value("state", {key: _cut(value) for key, value in run.state.items()}))
-    return lines
-
-
-_LONG_VALUE = 1_000  # characters of one value of the state, as JSON
-
-
-def _cut(value: Any) -> Any:
-    """Return a value of the state, or what of it is worth showing."""
-    text = json_text(value, short=None)
-    return value if len(text) <= _LONG_VALUE else _shortened(text)
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= _LONG_VALUE:
-        return text
-    return f"{text[:_LONG_VALUE]}… ({len(text):,} characters; --json has all)"
-
-
-def _origin(run: Run) -> str:
-    if run.origin is None:
-        return ""
-    where = "what had not completed" if run.from_step is None else run.from_step
-    return f"{run.origin}, from {where}"
-
-
-def _value(name: str, value: Any) -> str:
-    text = json_text(value)
-    return f"{name}\n{indented(text)}" if "\n" in text else f"{name:<9} {text}"
-
-
-def _steps(steps: list[StepExecution]) -> list[str]:
-    head = ("STEP", "STATUS", "ATTEMPT", "STARTED", "TOOK", "NOTE")
-    return table(head, (_step(step) for step in steps))
-
-
-_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
-"""As histories have it; all other instants here are local."""
-
-
-def _step(step: StepExecution) -> tuple[str, ...]:
-    reason = step.reason
-    if step.status is StepStatus.SUSPENDED:
-        reason = _UTC.sub(lambda found: moment(datetime.fromisoformat(f"{found[1]}Z")), reason)
-    notes = [reason]
-    if step.failure is not None and step.status is not StepStatus.COMPLETED:
-        notes.insert(0, f"{step.failure.code.value}: {step.failure.message}")
-    if step.executor not in {"", "loop", "thread"}:
-        notes.append("in a process" if step.executor == "process" else f"on {step.executor}")
-    notes.append(_queued(step))
-    notes.append(f"by {step.step_id}" if undone_path(step.path) is not None else _undone(step))
-    note = one_line("; ".join(filter(None, notes)))
-    return (
-        step.path,
-        step.status.value,
-        str(step.attempt or ""),
-        "" if step.started_at is None else clock(step.started_at.timestamp()),
-        _took(step.started_at, step.finished_at),
-        note if len(note) <= 80 else f"{note[:79]}…",
-    )
-
-
-_UNDONE = {
-    StepStatus.COMPLETED: "undone",
-    StepStatus.FAILED: "could not be undone",
-    StepStatus.PENDING: "to be undone",
-}
-
-
-def _undone(step: StepExecution) -> str:
-    """Return where the undoing of a step stands, in words; empty: it is not undone."""
-    return "" if step.undone is None else _UNDONE.get(step.undone, "is being undone")
-
-
-_LONG = 0.1  # seconds in a queue that are worth a word
-
-
-def _queued(step: StepExecution) -> str:
-    """Return how long the latest attempt was kept waiting by its limits; empty: not for long."""
-    last = step.attempts[-1] if step.attempts else None
-    if last is None or not last.limits or last.queued is None or last.queued < _LONG:
-        return ""
-    names = " and ".join(repr(name) for name in last.limits)
-    return f"waited {span_of(last.queued)} for limit{'s' if len(last.limits) > 1 else ''} {names}"
-
-
-def _failures(run: Run, *, tracebacks: bool) -> list[list[str]]:
-    parts: list[list[str]] = []
-    for title, handled in (("failures", False), ("failures that the run handled", True)):
-        found = [failure for failure in run.failures if failure.handled is handled]
-        if found:
-            lines = [f"{title}:"]
-            for failure in found:
-                lines += _run.failure_lines(failure, failure.traceback if tracebacks else "")
-            parts.append(lines)
-    return parts
-
-
-def _events(events: tuple[ev.Event, ...]) -> list[str]:
-    head = ("SEQ", "TIME", "EVENT", "PATH", "DETAILS")
-    return table(head, (_event(event) for event in events))
-
-
-_SHOWN_APART = frozenset(
-    {"run_id", "seq", "path", "at", "input", "output", "failures", "fingerprint"}
-)
-
-
-def _event(event: ev.Event) -> tuple[str, ...]:
-    details: list[str] = []
-    for field in structs.fields(event):
-        value = getattr(event, field.name)
-        if field.name not in _SHOWN_APART and value not in {None, "", (), field.default}:
-            details.append(f"{field.name}={_detail(field.name, value)}")
-    return (str(event.seq), clock(event.at), event.kind, event.path, "  ".join(details))
-
-
-def _detail(name: str, value: Any) -> str:
-    if name.endswith("_at") or name in {"due", "deadline"}:
-        return clock(value)
-    if name == "state":
-        value = ", ".join(
-            f"{write.op} {write.key} {_shortened(write.text)}".strip() for write in value
-        )
-    return one_line(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
 # ---- cancel -----------------------------------------------------------------------------------
@@ -375,7 +167,7 @@ def cancel_command(*, run_id: str, reason: str, store: str | None) -> None:
             clock = SystemClock()
             until = clock.monotonic() + _PATIENCE
             while True:
-                row, alive = await engine.store.get_run(run_id), await _alive(engine.store)
+                row, alive = await engine.store.get_run(run_id), await living_workers(engine.store)
                 if row is None or row.status.terminal or clock.monotonic() > until:
                     return before, row, alive
                 if _is_undoing(row) and not (asks and row.worker_id in alive):

@@ -12,13 +12,14 @@ from gorkflow.cli._board import Board
 from gorkflow.cli._output import CliError, ExitCode, one_line
 from gorkflow.cli._progress import View, board_of, view_for
 from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
+from gorkflow.cli._standing import is_left, living_workers
 from gorkflow.cli._target import check_exists, naming_source, same_store
-from gorkflow.clock import SystemClock
 from gorkflow.engine import _json
+from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError
-from gorkflow.model import BLOCKED, RunStatus
-from gorkflow.store import RunRow, Store
+from gorkflow.model import BLOCKED, Run
+from gorkflow.store import Store
 
 _LOOK_EVERY = 1.0  # seconds between looks at who runs it
 
@@ -76,8 +77,7 @@ async def _attend(store: Store, board: Board, view: View, url: str | None) -> No
         row = await store.get_run(board.run_id)
         if row is None:
             raise RunNotFoundError(board.run_id)
-        alive = {worker.worker_id for worker in await store.workers(now=SystemClock().now())}
-        found = _trouble(row, alive)
+        found = _trouble(summary_of(row), await living_workers(store))
         board.trouble = found if found == before else ""  # it may just pass from one to another
         if board.trouble and board.trouble != told:
             told = board.trouble
@@ -86,10 +86,8 @@ async def _attend(store: Store, board: Board, view: View, url: str | None) -> No
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _trouble(row: RunRow, alive: set[str]) -> str:
+def _trouble(run: Run, living: set[str]) -> str:
     """Return why the run does not continue; empty: it does, or waits for its time."""
-    if row.reason.startswith(BLOCKED):
-        return one_line(row.reason)
-    is_due = row.due_at is None or row.due_at <= SystemClock().now()
-    waits = row.status in {RunStatus.PENDING, RunStatus.RUNNING}
-    return "no worker runs it" if waits and is_due and row.worker_id not in alive else ""
+    if run.reason.startswith(BLOCKED):
+        return one_line(run.reason)
+    return "no worker runs it" if is_left(run, living) else ""

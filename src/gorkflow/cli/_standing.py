@@ -1,0 +1,34 @@
+"""How a run stands with the workers of its store, and how long it took."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gorkflow._text import span_of
+from gorkflow.clock import SystemClock
+from gorkflow.model import Run, RunStatus
+from gorkflow.store import RunReader
+
+
+async def living_workers(reader: RunReader) -> set[str]:
+    """Return the ids of the workers that are alive."""
+    return {worker.worker_id for worker in await reader.workers(now=SystemClock().now())}
+
+
+def is_left(run: Run, living: set[str]) -> bool:
+    """Return whether a run could continue, but no living worker runs it.
+
+    Args:
+        run: the run.
+        living: the ids of the workers that are alive.
+    """
+    waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
+    delayed = run.due_at is not None and run.due_at.timestamp() > SystemClock().now()
+    return waits and not delayed and run.worker_id not in living
+
+
+def took(started: datetime | None, finished: datetime | None) -> str:
+    """Return the time between two instants in words; empty: one of them is not known."""
+    if started is None or finished is None:
+        return ""
+    return span_of(max(0.0, (finished - started).total_seconds()))
