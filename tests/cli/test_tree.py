@@ -1,8 +1,11 @@
 """What the live tree shows, and what it leaves out."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from rich.cells import cell_len
 
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import clean, json_text, one_line, table
@@ -17,9 +20,9 @@ from gorkflow.flow import (
     UndoSpec,
     WorkflowSpec,
 )
-from gorkflow.model import StepStatus
+from gorkflow.model import Report, StepStatus
 from tests.cli.tools import drawn
-from tests.machine.drive import Drive
+from tests.machine.drive import Drive, a_failure
 
 
 def step(step_id: str, **options) -> StepSpec:
@@ -227,3 +230,65 @@ def test_the_time_of_a_run_goes_on_while_it_undoes():
     feed.drive.at += 2.0
     feed.complete("a~undo")
     assert "2 s" in drawn(feed.board, at=1_010.0)[0]
+
+
+def reported(path: str, done: float, total: float | None, message: str = "") -> Report:
+    at = datetime.fromtimestamp(0, UTC)
+    return Report(run_id="r", path=path, attempt=1, done=done, total=total, message=message, at=at)
+
+
+def test_a_step_shows_how_far_it_says_it_is():
+    feed = Feed(tree(block(step("a"), step("b"), step("c"))))
+    feed.run("a", "b")
+    feed.board.report(reported("a", 12, 20, "shard 3\x1b[31m\n"))
+    feed.board.report(reported("b", 1234.5, None))
+    feed.board.report(reported("c", 1, 2))  # it does not run
+    feed.board.report(reported("gone", 1, 2))
+    shown = drawn(feed.board)
+    assert shown[2].endswith("━━━━━━━━━━━━┈┈┈┈┈┈┈┈  12/20  shard 3\ufffd[31m")
+    assert shown[3].endswith("  1,234.5")
+    assert shown[4].endswith("○ c")
+    assert "━" not in drawn(feed.board, columns=40)[2]
+    feed.complete("a")
+    assert "12/20" not in drawn(feed.board)[2]
+
+
+def test_of_many_items_the_one_that_spoke_last_is_shown():
+    feed = Feed(tree(MapSpec(id="*it", body=step("it"))))
+    feed.drive.expand("*it", 3)
+    feed.run("it[0]", "it[2]")
+    feed.board.report(reported("it[2]", 1, 2, "x"))
+    feed.board.report(reported("it[0]", 0, 5, "y"))
+    assert drawn(feed.board)[1].endswith("it[0] 0/5  y")
+    feed.complete("it[0]")
+    assert drawn(feed.board)[1].endswith("it[2] 1/2  x")
+
+
+def test_no_secret_is_shown():
+    feed = Feed(tree(step("a")))
+    feed.board.redaction.learn_record(b'{"token":{"$":"secret","$v":"hunter2"}}')
+    feed.run("a")
+    feed.board.report(reported("a", 1, 2, "with hunter2"))
+    assert drawn(feed.board)[1].endswith("with •••")
+    failed = replace(a_failure("a", 1), message="hunter2 is wrong")
+    assert feed.board.of_failure(failed) == "ValueError: ••• is wrong"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_lines_fit_whatever_they_say(columns: int):
+    long = "日本" * 30
+    spec = tree(
+        block(step("a"), tree(step(long), MapSpec(id="*it", body=step("it")), id="in")), id=long
+    )
+    feed = Feed(spec)
+    feed.run("a", f"in/{long}")
+    feed.complete(f"in/{long}")
+    feed.drive.expand("in/*it", 10_000)
+    feed.run("in/it[0]", "in/it[1]")
+    feed.board.report(reported("in/it[1]", 10**9, 10**10, long))
+    feed.fail("in/it[0]", retry=True)
+    for line in drawn(feed.board, at=1e6, columns=columns):
+        assert cell_len(line) <= columns
+    feed.fail("a")
+    for line in drawn(feed.board, at=1e6, columns=columns):
+        assert cell_len(line) <= columns

@@ -27,7 +27,8 @@ from gorkflow.flow import (
     undo_path,
 )
 from gorkflow.machine.history import KEPT, History, left_by, limits_of
-from gorkflow.model import Failure, RunStatus, StepStatus
+from gorkflow.model import Failure, Report, RunStatus, StepStatus
+from gorkflow.redaction import Redaction
 
 ACTIVE = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.SUSPENDED})
 _FAILS = frozenset({StepStatus.FAILED, StepStatus.RETRYING})
@@ -181,6 +182,9 @@ class Board:
         """The items that are one step."""
         self.counted: dict[str, Item] = {}
         """The items that stand for many steps, by template."""
+        self.redaction = Redaction()
+        """Leaves secrets out of what is shown."""
+        self.redaction.learn_tree(tree)
         self._history = History(run_id, tree)
         self._broken = False
         self._draining: dict[str, Item] = {}
@@ -225,6 +229,7 @@ class Board:
     def feed(self, event: ev.Event) -> None:
         """Take the next event of the run."""
         self.seq = event.seq
+        self.redaction.learn(event)
         if self._broken:
             return
         try:
@@ -245,23 +250,33 @@ class Board:
         self._watch_drains()
         self._watch_run(event, at)
 
-    def report(self, path: str, reported: Reported) -> None:
-        """Take a report of a running step.
-
-        Args:
-            path: the step.
-            reported: how far it is.
-        """
+    def report(self, report: Report) -> None:
+        """Take a report of a running step."""
+        path = report.path
         item = self.items.get(template_of(path))
         if item is not None and item.stands.get(path) is StepStatus.RUNNING:
             item.reports.pop(path, None)
-            item.reports[path] = reported._replace(message=one_line(reported.message))
+            item.reports[path] = Reported(report.done, report.total, self.line(report.message))
+
+    def line(self, text: str) -> str:
+        """Return a text on one line, without secrets, and safe for terminals."""
+        return one_line(self.redaction.text(text))
+
+    def of_failure(self, failure: Failure, path: str = "") -> str:
+        """Return a failure in one line.
+
+        Args:
+            failure: the failure.
+            path: its path, if the line stands for many.
+        """
+        name = path or failure.type.rpartition(".")[2] or failure.code.value
+        return self.line(f"{name}: {failure.message}")
 
     def _judge(self, event: ev.BlockDecided) -> None:
         """Note why a block failed; it drains while something inside runs."""
         item = self.items[template_of(event.path)]
         if event.verdict == "failed":
-            why = one_line(event.reason)
+            why = self.line(event.reason)
             first = why.partition(";")[0]  # of the join of all there is no more to say
             waits_for_all = isinstance(item.spec, BlockSpec) and item.spec.join.kind == "all"
             item.note = "" if is_template(item.path) else first if waits_for_all else why
@@ -277,7 +292,7 @@ class Board:
         if status is RunStatus.RUNNING and root.began_at is None:
             root.began_at = at
         if isinstance(event, ev.CancelRequested):
-            self.note = one_line(f"asked to cancel: {event.reason}")
+            self.note = self.line(f"asked to cancel: {event.reason}")
         elif isinstance(event, ev.UndoStarted):
             self.note = "undoing"
         if status.terminal and not self.status.terminal:
@@ -333,7 +348,7 @@ class Board:
             return
         record = self._history.record(path)
         if record.failed is not None:  # its condition, say
-            item.note = of_failure(record.failed)
+            item.note = self.of_failure(record.failed)
         if ended is not None and item.ended is None:
             item.ended = ended.status if ended.path == path else left_by(ended)[0]
             item.ended_at = at
@@ -384,9 +399,9 @@ class Board:
         item.failures.pop(path, None)
         item.reports.pop(path, None)
         if record.failed is not None and (status in _FAILS or status is StepStatus.RUNNING):
-            item.failures[path] = of_failure(record.failed, "" if item.is_step else path)
+            item.failures[path] = self.of_failure(record.failed, "" if item.is_step else path)
         elif item.is_step and status is not StepStatus.RUNNING:
-            item.note = "kept" if reason == KEPT else one_line(reason.partition(" until ")[0])
+            item.note = "kept" if reason == KEPT else self.line(reason.partition(" until ")[0])
         if item.is_step and status.terminal and item.ended_at is None:
             item.ended_at = at
 
@@ -446,9 +461,3 @@ def _count(numbers: Counter[StepStatus], old: StepStatus | None, new: StepStatus
 def finishing(number: int) -> str:
     """Return in words that so many attempts run on while a block drains."""
     return f"{number:,} running attempt{' finishes' if number == 1 else 's finish'}"
-
-
-def of_failure(failure: Failure, path: str = "") -> str:
-    """Return a failure in one line, with the path where the line stands for many."""
-    name = path or failure.type.rpartition(".")[2] or failure.code.value
-    return one_line(f"{name}: {failure.message}")

@@ -167,7 +167,7 @@ def _columns(char: str) -> int:
 
 
 def cut_to(text: str, columns: int) -> str:
-    """Return a line that is no wider than so many columns; if it was, ``…`` ends it."""
+    """Return a line of at most so many columns; if it was longer, ``…`` ends it."""
     if width(text) <= columns:
         return text
     room, found = columns - 1, ""

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import median
 from typing import Any, Protocol
 
 from gorkflow import events as ev
 from gorkflow._text import listed, span_of
-from gorkflow.cli._board import Board, finishing, of_failure
-from gorkflow.cli._output import clean, clock, one_line, say
+from gorkflow.cli._board import Board, finishing
+from gorkflow.cli._output import clean, clock, say
 from gorkflow.engine._recorded import load
 from gorkflow.engine.engine import LEFT_RUNS
 from gorkflow.flow import template_of
 from gorkflow.listing import RunFilter
-from gorkflow.model import Failure, RunStatus, StepStatus
+from gorkflow.model import Failure, Report, RunStatus, StepStatus
 from gorkflow.store import RunReader, RunRow
 
 _LONG_WAIT = 1.0  # seconds that a step was queued
@@ -84,6 +84,16 @@ class Lines(Quiet):
 _PAST = 20  # runs that say how long such a run usually takes
 
 
+async def show_events(found: AsyncIterator[ev.Event | Report], board: Board, view: View) -> None:
+    """Show what happens to a run, to the last event."""
+    async for each in found:
+        if isinstance(each, Report):
+            board.report(each)
+        else:
+            board.feed(each)
+            view.fed(board, each)
+
+
 async def board_of(reader: RunReader, run_id: str, view: View, seen: int | None = None) -> Board:
     """Return the tree of a run as it is recorded, for a view to show.
 
@@ -123,11 +133,11 @@ async def _usual(reader: RunReader, row: RunRow) -> float | None:
 def in_words(board: Board, event: ev.Event) -> str:
     """Return an event in words, once the board has taken it in; empty: not worth it."""
     words = _WORDS.get(type(event))
-    return "" if words is None else one_line(words(board, event))
+    return "" if words is None else board.line(words(board, event))
 
 
-def _failed(_: Board, event: ev.StepFailed) -> str:
-    note = of_failure(event.failure)
+def _failed(board: Board, event: ev.StepFailed) -> str:
+    note = board.of_failure(event.failure)
     ended = event.at if event.ended_at is None else event.ended_at  # ``at`` is when it was recorded
     then = "" if event.retry_at is None else f"; next try in {span_of(event.retry_at - ended)}"
     took = _took(event.began_at, event.at)

@@ -36,7 +36,7 @@ from gorkflow.cli._output import (
     say,
     stdout_is_ours,
 )
-from gorkflow.cli._progress import LogLines, View, board_of, logging_to, view_for
+from gorkflow.cli._progress import LogLines, View, board_of, logging_to, show_events, view_for
 from gorkflow.cli._target import (
     Target,
     check_exists,
@@ -454,15 +454,11 @@ async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _json.R
 
 async def _watched(follower: _Follower, board: Board, seen: int) -> None:
     """Follow the run until it has ended."""
-    engine, view = follower.engine, follower.view
-
-    async def watch() -> None:
-        async for event in engine.events(board.run_id, after=seen):
-            board.feed(event)
-            view.fed(board, event)
+    engine = follower.engine
 
     # An engine that loses the run says so to those who wait, and to nobody who only looks.
-    watching = asyncio.ensure_future(watch())
+    found = engine.events(board.run_id, after=seen, progress=True)
+    watching = asyncio.ensure_future(show_events(found, board, follower.view))
     waiting = asyncio.ensure_future(engine.wait(board.run_id))
     try:
         await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_EXCEPTION)

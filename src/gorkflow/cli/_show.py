@@ -33,7 +33,7 @@ from gorkflow.cli._target import opened, same_store
 from gorkflow.engine import _json
 from gorkflow.errors import SHOWN, shown
 from gorkflow.flow import template_of, undone_path
-from gorkflow.model import Attempt, Failure, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.model import Attempt, Failure, Report, Run, RunStatus, StepExecution, StepStatus
 
 _WIDTH = 100
 """Columns, where the output goes to no terminal."""
@@ -190,6 +190,8 @@ class _Page:
         if step.status is StepStatus.COMPLETED and step.output is not None:
             lines.append(f"  out  {self._flat(step.output)}")
         lines += [f"  {each}" for each in _attempts(step)]
+        if step.progress is not None:
+            lines.append(f"  at   {_report(step.progress)}")
         return [self._cut(each) for each in lines]
 
     def _flat(self, value: Any) -> str:
@@ -298,6 +300,11 @@ def _attempts(step: StepExecution) -> Iterator[str]:
         else:
             why = f"failed{ran}: {_said(attempt.failure)}"
         yield one_line(f"attempt {attempt.number} {why}{_pause(attempt, after)}")
+
+
+def _report(report: Report) -> str:
+    total = "" if report.total is None else f" of {report.total:,.10g}"
+    return one_line(f"{report.done:,.10g}{total}  {report.message}")
 
 
 def _said(failure: Failure) -> str:

@@ -1,4 +1,4 @@
-"""How a run stands with the workers of its store, and how long it took."""
+"""The standing of a run: whether a living worker has it, and the time that it took."""
 
 from __future__ import annotations
 

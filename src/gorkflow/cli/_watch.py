@@ -10,7 +10,7 @@ import click
 from gorkflow.cli._app import Command, json_option, store_option, traceback_option
 from gorkflow.cli._board import Board
 from gorkflow.cli._output import CliError, ExitCode, one_line
-from gorkflow.cli._progress import View, board_of, view_for
+from gorkflow.cli._progress import View, board_of, show_events, view_for
 from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
 from gorkflow.cli._standing import is_left, living_workers
 from gorkflow.cli._target import check_exists, naming_source, same_store
@@ -60,9 +60,8 @@ async def _watch(run_id: str, url: str | None, view: View) -> _json.Record:
         with view.showing(board):
             attending = asyncio.create_task(_attend(client.store, board, view, url))
             try:
-                async for event in client.events(run_id, after=board.seq):
-                    board.feed(event)
-                    view.fed(board, event)
+                found = client.events(run_id, after=board.seq, progress=True)
+                await show_events(found, board, view)
             finally:
                 attending.cancel()
                 with suppress(asyncio.CancelledError):

@@ -5,7 +5,7 @@ All views of a run read it here, so that none shows a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -14,13 +14,13 @@ from typing import Any, cast
 from msgspec import Struct
 
 from gorkflow.codec import view
-from gorkflow.engine._reads import Shown, run_of
+from gorkflow.engine._reads import Shown, run_of, with_reports
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
 from gorkflow.model import Run, StepExecution, instant
 from gorkflow.redaction import Redaction
-from gorkflow.store import RunReader
+from gorkflow.store import ReportRow, RunReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,16 @@ async def record(reader: RunReader, run_id: str) -> Record:
         RunNotFoundError: If there is no such run.
         StoreCorruptError: If its record is damaged.
     """
-    return record_of(await load(reader, run_id))
+    found = await load(reader, run_id)
+    return record_of(found, () if found.row.status.terminal else await reader.reports(run_id))
 
 
-def record_of(found: Recorded) -> Record:
+def record_of(found: Recorded, reports: Sequence[ReportRow] = ()) -> Record:
     """Return what a record says, as plain data without secrets.
+
+    Args:
+        found: the record.
+        reports: what its running steps reported.
 
     Raises:
         StoreCorruptError: If it is damaged.
@@ -73,7 +78,7 @@ def record_of(found: Recorded) -> Record:
         return Record(
             run=shown(run),
             tree=shown(found.tree),
-            steps=shown(history.executions(values)),
+            steps=shown(with_reports(history.executions(values), reports)),
             events=shown(tuple(found.events)),
             recorded=found,
             redaction=redaction,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -155,13 +155,7 @@ class Reads:
         run, shown = await self._load(run_id)
         rows = [] if run.row.status.terminal else await self._store.reports(run_id)
         with reading(run_id):
-            steps = run.history().executions(shown)
-        latest = {(row.path, row.attempt): row for row in rows}
-        for place, each in enumerate(steps if latest else ()):
-            row = latest.get((each.path, each.attempt))
-            if row is not None and each.status is StepStatus.RUNNING:
-                steps[place] = replace(each, progress=report_of(row))
-        return steps
+            return with_reports(run.history().executions(shown), rows)
 
     async def logs(self, run_id: str, path: str | None, after: int, limit: int) -> list[LogLine]:
         """Return lines of a run's log."""
@@ -562,6 +556,16 @@ class _Fresh:
             if self._running.get(row.path) == row.attempt and self._seen.get(row.path) != row:
                 self._seen[row.path] = row
                 yield row
+
+
+def with_reports(steps: list[StepExecution], rows: Sequence[ReportRow]) -> list[StepExecution]:
+    """Return the steps of a run, the running ones with what they reported."""
+    latest = {(row.path, row.attempt): row for row in rows}
+    for place, each in enumerate(steps if latest else ()):
+        row = latest.get((each.path, each.attempt))
+        if row is not None and each.status is StepStatus.RUNNING:
+            steps[place] = replace(each, progress=report_of(row))
+    return steps
 
 
 def report_of(row: ReportRow) -> Report:
