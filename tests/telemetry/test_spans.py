@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 import logging
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -33,6 +35,7 @@ from gorkflow import (
 from gorkflow.model import RunStatus
 from gorkflow.telemetry import OpenTelemetry
 from tests.engine.support import die, in_loop, until
+from tests.project.repository import ROOT
 
 from .placed import ids, in_pool, in_process
 from .tools import Recorder, links, shown
@@ -649,6 +652,41 @@ async def test_without_a_provider_nothing_is_kept_with_the_run():
         assert (row.status, row.trace) == (RunStatus.COMPLETED, "")
 
 
+LATE = """
+import asyncio
+from opentelemetry import metrics, trace
+from gorkflow import Engine, Workflow, step
+from gorkflow.telemetry import OpenTelemetry
+from tests.telemetry.tools import Recorder
+
+@step
+async def one(number: int) -> int:
+    return number
+
+async def main() -> None:
+    engine = Engine("memory:", telemetry=OpenTelemetry())
+    seen = Recorder()
+    trace.set_tracer_provider(seen.provider)
+    metrics.set_meter_provider(seen.meters)
+    async with engine:
+        await engine.run(Workflow("late", input=int).then(one), 1)
+    print([span.name for span in seen.spans], seen.metric("gorkflow.runs.ended"))
+    print(seen.spans[0].instrumentation_scope.version)
+
+asyncio.run(main())
+"""
+
+
+def test_the_global_providers_may_be_set_later():
+    done = subprocess.run(
+        [sys.executable, "-c", LATE], check=True, capture_output=True, text=True, timeout=60,
+        cwd=ROOT,
+    )  # fmt: skip
+    spans = "['attempt one', 'step one', 'run late']"
+    wanted = f"{spans} {{('late', 'completed'): 1}}\n{gorkflow.__version__}\n"
+    assert done.stdout == wanted
+
+
 class Broken(SpanProcessor):
     """Fails whenever it can."""
 
@@ -695,9 +733,6 @@ async def test_an_engine_rejects_what_is_no_telemetry():
 
 
 def test_the_front_door_loads_no_extra():
-    import subprocess
-    import sys
-
     code = (
         "import sys, gorkflow.telemetry, gorkflow.engine.engine;"
         "print(*{'opentelemetry', 'prometheus_client'} & sys.modules.keys())"
@@ -706,4 +741,3 @@ def test_the_front_door_loads_no_extra():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert loaded.stdout.split() == []
-    assert gorkflow.__name__

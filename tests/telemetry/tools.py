@@ -24,8 +24,8 @@ class Recorder:
     def __post_init__(self) -> None:
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.telemetry = OpenTelemetry(tracer_provider=self.provider, meter_provider=meters)
+        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.telemetry = OpenTelemetry(tracer_provider=self.provider, meter_provider=self.meters)
 
     @property
     def spans(self) -> list[ReadableSpan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gorkflow.engine._observer import Telemetry
@@ -66,9 +67,17 @@ class OpenTelemetry(Telemetry):
 
         from gorkflow.telemetry._spans import Spans
 
-        tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
-        meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
+        of = _version()
+        tracer = trace.get_tracer(_NAME, of, tracer_provider)
+        meter = metrics.get_meter(_NAME, of, meter_provider)
         self.observers = (Spans(tracer), Measures(_Meter(meter)))
+
+
+def _version() -> str:
+    try:
+        return version(_NAME)
+    except PackageNotFoundError:  # it runs from its sources
+        return ""
 
 
 class _Meter:
