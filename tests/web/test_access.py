@@ -16,7 +16,7 @@ from gorkflow.web import app
 from gorkflow.web._access import is_loopback, split_host
 from gorkflow.web._gate import Gate
 from tests.engine.support import in_loop
-from tests.web.tools import CHANGES, HOST, LOCAL, READ_TOKEN, TOKEN, client, site
+from tests.web.tools import CHANGES, HOST, LOCAL, READ_TOKEN, TOKEN, ask, client, site
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "ODD")
 TOKENS = {"none": None, "wrong": "w" * 20, "read": READ_TOKEN, "full": TOKEN}
@@ -174,26 +174,6 @@ async def test_another_site_reads_nothing(site_, mode, status):
 # ---- hosts --------------------------------------------------------------------------------------
 
 
-async def status_of(asgi: Any, hosts: list[bytes], *, path: str = "/api/runs") -> int:
-    """Return the status of the answer to a request with these Host headers."""
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http", "method": "GET", "path": path, "raw_path": path.encode("utf-8", "replace"),
-        "query_string": b"", "headers": [(b"host", host) for host in hosts], "scheme": "http",
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8765), "root_path": "",
-        "http_version": "1.1",
-    }  # fmt: skip
-    await asgi(scope, receive, send)
-    return sent[0]["status"]
-
-
 @pytest.mark.parametrize(
     ("hosts", "status"),
     [
@@ -230,7 +210,8 @@ async def status_of(asgi: Any, hosts: list[bytes], *, path: str = "/api/runs") -
 @in_loop
 async def test_only_known_hosts_are_answered(hosts, status):
     async with site() as it:
-        assert await status_of(it.app, hosts) == status
+        headers = [(b"host", host) for host in hosts]
+        assert (await ask(it.app, "/api/runs", hosts=[], headers=headers))[0] == status
 
 
 @given(st.text())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -61,3 +62,35 @@ async def site(url: str = "memory:", **options: Any) -> AsyncIterator[Place]:
         asgi = app(engine, **options)
         async with client(asgi, headers=CHANGES) as local:
             yield Place(engine, asgi, local)
+
+
+async def ask(
+    asgi: Any,
+    path: str,
+    method: str = "GET",
+    *,
+    query: str = "",
+    hosts: Sequence[bytes] = (b"127.0.0.1",),
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> tuple[int, bytes]:
+    """Return status and body of the answer to a request as a server has decoded it."""
+    sent: list[Any] = []
+    never = asyncio.Event()
+    bodies = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Any:
+        if not bodies:
+            await never.wait()
+        return bodies.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path, "root_path": "", "scheme": "http",
+        "raw_path": path.encode("utf-8", "replace"), "query_string": query.encode(),
+        "headers": [*((b"host", host) for host in hosts), *headers], "http_version": "1.1",
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8765),
+    }  # fmt: skip
+    await asyncio.wait_for(asgi(scope, receive, send), 20)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])

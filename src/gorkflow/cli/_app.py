@@ -126,6 +126,7 @@ class _Root(Group):
         "run": ("_run", "Run a workflow and follow it to its end."),
         "runs": ("_runs", "List, show, compare, cancel, resume, repeat, delete runs."),
         "worker": ("_worker", "Run the queued runs of workflows, and those of dead workers."),
+        "web": ("_web", "Show runs, workflows and schedules in the browser."),
         "schedule": ("_schedule", "Start runs by the clock."),
         "explain": ("_explain", "Show where the time of a run, or of many, went."),
         "whatif": ("_explain", "Forecast a run under other rules."),
@@ -191,7 +192,7 @@ _CODES: tuple[tuple[type[errors.GorkflowError], ExitCode], ...] = (
 )
 
 
-_EXTRAS = {"cronsim", "opentelemetry", "prometheus_client"}
+_EXTRAS = {"cronsim", "h11", "jinja2", "opentelemetry", "prometheus_client", "starlette", "uvicorn"}
 """Packages of extras; the error says how to get each."""
 
 

@@ -8,9 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._target import Target, load, naming_source
 from gorkflow.cli._telemetry import Watching, json_lines, log_format_option, watching_options
 from gorkflow.engine._observer import Telemetry
+from gorkflow.engine.client import Client
 from gorkflow.engine.engine import LEFT_RUNS, Engine
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
@@ -36,13 +37,13 @@ class Wanted:
     targets: Sequence[str]
     store: str | None
     """``None``: the engine's own default."""
-    max_runs: int | None
-    max_steps: int | None
-    lease: float
-    grace: float
+    max_runs: int | None = None
+    max_steps: int | None = None
+    lease: float = 30.0
+    grace: float = 30.0
     """Seconds that running steps get once a signal stops the worker."""
-    watching: Watching
-    as_json: bool
+    watching: Watching = field(default_factory=Watching)
+    as_json: bool = False
     """Whether the log is JSON."""
 
 
@@ -102,24 +103,29 @@ def work(wanted: Wanted) -> ExitCode:
     Raises:
         CliError: If a target can't be used.
     """
-    telling = json_lines() if wanted.as_json else _telling()
-    with stdout_is_ours(), naming_source(wanted.store), telling:
+    lines = json_lines() if wanted.as_json else telling()
+    with stdout_is_ours(), naming_source(wanted.store), lines:
         targets = [load(text) for text in wanted.targets]  # they may configure OpenTelemetry
         with wanted.watching.open() as telemetry:
-            return run_in_loop(_work(_engine(wanted, targets, telemetry), wanted.grace))
+            engine = engine_of(wanted, targets, telemetry)
+            _check_shared(engine)
+            return run_in_loop(stay(engine, wanted.grace, _greeting(engine)))
 
 
-def _engine(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry]) -> Engine:
-    engine = _own_engine(wanted, targets, telemetry)
+def _check_shared(engine: Engine) -> None:
     if isinstance(engine.store, MemoryStore):
         raise CliError(
             "the store of a worker must be a file: no other process can reach the runs in "
             "'memory:'; write --store sqlite:PATH"
         )
-    return engine
 
 
-def _own_engine(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry]) -> Engine:
+def engine_of(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry]) -> Engine:
+    """Return the engine of the targets, or one that knows their workflows.
+
+    Raises:
+        CliError: If a target can't be used.
+    """
     engines = [target for target in targets if target.engine is not None]
     if not engines:
         return Engine(
@@ -162,7 +168,21 @@ def _workflows(targets: list[Target]) -> list[Workflow[Any, Any]]:
     return list(found.values())
 
 
-async def _work(engine: Engine, grace: float) -> ExitCode:
+@asynccontextmanager
+async def _greeting(engine: Engine) -> AsyncGenerator[None]:
+    known = ", ".join(sorted(item.id for item in engine.workflows))
+    say(f"worker {engine.worker_id} runs {known}; stop it with Ctrl-C or SIGTERM")
+    yield
+
+
+async def stay(engine: Client, grace: float, beside: AbstractAsyncContextManager[None]) -> ExitCode:
+    """Keep an engine open until SIGTERM or Ctrl-C.
+
+    Args:
+        engine: the engine, or a client.
+        grace: seconds for running steps after the signal; a second signal ends it.
+        beside: what is there while it is open, and ends with the first signal.
+    """
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
@@ -177,10 +197,10 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
     try:
         first = await _signal_before(opening, told)
         if first is None:
-            known = ", ".join(sorted(item.id for item in engine.workflows))
-            say(f"worker {engine.worker_id} runs {known}; stop it with Ctrl-C or SIGTERM")
-            first = await told.get()
-        say(f"{first.name}: running steps get {grace:g} s; once more to stop them now")
+            async with beside:
+                first = await told.get()
+        if isinstance(engine, Engine):
+            say(f"{first.name}: running steps get {grace:g} s; once more to stop them now")
         closing = asyncio.ensure_future(engine.aclose(grace=grace))
         again = await _signal_before(closing, told)
         if again is not None:
@@ -194,7 +214,8 @@ async def _work(engine: Engine, grace: float) -> ExitCode:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)  # it may fail while we stop
         await engine.aclose(grace=0)
-    say("stopped; unfinished runs are kept, and the next worker continues them")
+    if isinstance(engine, Engine):
+        say("stopped; unfinished runs are kept, and the next worker continues them")
     return _code(first)
 
 
@@ -220,7 +241,7 @@ def _code(first: signal.Signals) -> ExitCode:
 
 
 @contextmanager
-def _telling() -> Generator[None]:
+def telling() -> Generator[None]:
     """Show what happens as lines, unless the program has its own logging."""
     logger = logging.getLogger("gorkflow")
     if logger.hasHandlers():

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_EXTRA = {"h11", "jinja2", "starlette", "uvicorn"}
+
 if not TYPE_CHECKING:  # else any name would do
 
     def __getattr__(name: str) -> object:
@@ -15,15 +17,18 @@ if not TYPE_CHECKING:  # else any name would do
         Raises:
             ModuleNotFoundError: If the extra is not installed.
         """
-        if name != "app":
+        from importlib import import_module
+
+        if name not in {"app", "_server"}:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            from gorkflow.web.app import app
+            module = import_module(f"gorkflow.web.{name}")
         except ModuleNotFoundError as error:
-            if error.name not in {"starlette", "uvicorn", "jinja2"}:
+            package = (error.name or "").partition(".")[0]
+            if package not in _EXTRA:
                 raise
             raise ModuleNotFoundError(
-                f"the page needs {error.name}: run pip install 'gorkflow[web]'", name=error.name
+                f"the page needs {package}: run pip install 'gorkflow[web]'", name=package
             ) from None
-        globals()["app"] = app
-        return app
+        globals()[name] = found = getattr(module, name, module)
+        return found

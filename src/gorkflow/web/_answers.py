@@ -124,14 +124,34 @@ def rejection(scope: Scope, why: Rejected) -> Response:
     """Return the answer to a request that is not done."""
     status, error = why.status_code, _utf8(why.detail)
     if wants_page(scope):
-        return _page(scope, why, error)
+        title = _TITLES.get(why.status_code, "Something went wrong")
+        return _page(
+            scope,
+            title,
+            error,
+            why.status_code,
+            asks_token=why.asks_token,
+            headers=why.headers,
+        )
     problems = [{"path": path, "message": said} for path, said in why.problems]
     body = {"status": status, "error": error, "problems": problems}
     return json_answer(body, status, why.headers)
 
 
-def _page(scope: Scope, why: Rejected, error: str) -> Response:
-    title = _TITLES.get(why.status_code, "Something went wrong")
+def login_page(scope: Scope) -> Response:
+    """Return the page on which a visitor types the token."""
+    return _page(scope, "Log in", "Type the token of this page.", 200, asks_token=True)
+
+
+def _page(
+    scope: Scope,
+    title: str,
+    said: str,
+    status: int,
+    *,
+    asks_token: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     root = html.escape(scope.get("root_path", ""))
     form = (
         f'<form method="post" action="{root}/login"><label>Token <input name="token" '
@@ -141,11 +161,10 @@ def _page(scope: Scope, why: Rejected, error: str) -> Response:
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width">'
-        f"<style>{STYLE}</style><main><h1>{title}</h1><p>{html.escape(error)}</p>"
-        f'{form if why.asks_token else ""}<p><a href="{root}/">All runs</a></p></main></html>'
+        f"<style>{STYLE}</style><main><h1>{title}</h1><p>{html.escape(said)}</p>"
+        f'{form if asks_token else ""}<p><a href="{root}/">All runs</a></p></main></html>'
     )
-    headers = {**(why.headers or {}), "Content-Security-Policy": policy(STYLE)}
-    return HTMLResponse(text, why.status_code, headers)
+    return HTMLResponse(text, status, {**(headers or {}), "Content-Security-Policy": policy(STYLE)})
 
 
 def policy(style: str = "") -> str:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gorkflow.web._access import Access, Level, cookie_of, is_loopback, split_host
-from gorkflow.web._answers import Rejected, policy, rejected_by, rejection
+from gorkflow.web._answers import Rejected, login_page, policy, rejected_by, rejection
 
 logger = logging.getLogger("gorkflow.web")
 
@@ -77,8 +77,10 @@ class Gate:
         await response(scope, receive, answer.send)
 
     def _greeted(self, scope: Scope) -> Response | None:
-        """Return the answer to a link that has the token; ``None``: it has none."""
+        """Return the answer to a link with the token, or to the login; ``None``: it is neither."""
         _check_host(scope, self._access)
+        if scope["method"] in _SAFE and _path(scope) == "/login":
+            return login_page(scope)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in query if name == "token"]
         if not given or scope["method"] not in _SAFE:

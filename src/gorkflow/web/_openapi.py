@@ -43,6 +43,8 @@ _MEANINGS = {
     429: "Too many streams are open.",
     503: "The store does not answer.",
 }
+_NO_DATA = {"$comment": "not data"}
+"""Stands for a type that has no JSON, as a function: its field is not sent."""
 _PART = re.compile(r"\{(\w+)(?::path)?\}")
 _STREAMS = (
     ("/runs/{run_id}/events", "stream_run", "Stream the events of a run until it has ended.",
@@ -97,7 +99,9 @@ class _Schemas:
         ]
         self._types = list(dict.fromkeys(wanted))
         found, self.components = msgspec.json.schema_components(
-            self._types, ref_template="#/components/schemas/{name}"
+            self._types,
+            ref_template="#/components/schemas/{name}",
+            schema_hook=lambda _: _NO_DATA,
         )
         self._found = dict(zip(self._types, found, strict=True))
         for schema in self.components.values():
@@ -120,7 +124,12 @@ class _Schemas:
 
 
 def _tidy(schema: dict[str, Any]) -> None:
-    """Leave only the first paragraph of a description."""
+    """Leave only fields that are data, and the first paragraph of a description."""
+    properties = schema.get("properties", {})
+    for name in [
+        name for name, each in properties.items() if _NO_DATA in each.get("anyOf", [each])
+    ]:
+        del properties[name]
     if "description" in schema:
         schema["description"] = " ".join(schema["description"].split("\n\n")[0].split())
 

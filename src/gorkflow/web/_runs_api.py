@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from starlette.responses import Response
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._json import Record, event_json, record_of, summary_json
+from gorkflow.engine._json import Record, event_json, record_of, redaction_of, summary_json
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
@@ -182,10 +182,9 @@ async def show_history(asked: Asked) -> dict[str, Any]:
     query: EventQuery = asked.query
     run_id = run_id_of(asked.part("run_id"))
     store = asked.site.engine.store
-    if await store.get_run(run_id) is None:
-        raise RunNotFoundError(run_id)
+    redaction = await redaction_of(store, run_id)
     found = await store.read_events(run_id, after=query.after, limit=query.limit)
-    return {"events": [event_json(event) for event in found]}
+    return {"events": [event_json(redaction.shown(event)) for event in found]}
 
 
 # ---- explain ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from gorkflow.engine._json import event_json
+from gorkflow.engine._json import event_json, redaction_of
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import EngineClosedError, RunNotFoundError
 from gorkflow.events import Event
@@ -116,9 +116,11 @@ async def _next(events: AsyncIterator[Sent]) -> Sent | None:
 
 
 async def of_run(site: Site, run_id: str, after: int) -> AsyncIterator[Sent]:
-    """Yield the events of a run until it has ended."""
+    """Yield the events of a run until it has ended, without its secrets."""
+    redaction = await redaction_of(site.engine.store, run_id)
     async for event in site.engine.events(run_id, after=after):
-        yield Sent(event_json(event), id=str(event.seq))
+        redaction.learn(event)
+        yield Sent(event_json(redaction.shown(event)), id=str(event.seq))
     yield Sent({"run_id": run_id}, kind="end")
 
 
