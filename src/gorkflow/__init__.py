@@ -51,6 +51,7 @@ from gorkflow.model import (
     Failed,
     Failure,
     FailureCode,
+    LiveWorker,
     LogLine,
     Outcome,
     OutcomeError,
@@ -81,7 +82,8 @@ if TYPE_CHECKING:
     from gorkflow.engine.client import Client
     from gorkflow.engine.engine import Engine
     from gorkflow.engine.handle import EventFeed, RunHandle
-    from gorkflow.listing import Page, RunFilter
+    from gorkflow.limits import LimitUse
+    from gorkflow.listing import Page, RunCount, RunFilter
     from gorkflow.schedule import Schedule
 
 _logs.guard()
@@ -109,6 +111,8 @@ __all__ = [
     "Join",
     "LeaseLostError",
     "Limit",
+    "LimitUse",
+    "LiveWorker",
     "LogLine",
     "Node",
     "NonRetryableError",
@@ -125,6 +129,7 @@ __all__ = [
     "Run",
     "RunBlockedError",
     "RunCancelledError",
+    "RunCount",
     "RunEndedError",
     "RunError",
     "RunFailedError",
@@ -170,7 +175,9 @@ _LATE = {
     "Client": "gorkflow.engine.client",
     "Engine": "gorkflow.engine.engine",
     "EventFeed": "gorkflow.engine.handle",
+    "LimitUse": "gorkflow.limits",
     "Page": "gorkflow.listing",
+    "RunCount": "gorkflow.listing",
     "RunFilter": "gorkflow.listing",
     "RunHandle": "gorkflow.engine.handle",
     "Schedule": "gorkflow.schedule",

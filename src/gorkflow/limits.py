@@ -17,11 +17,14 @@ log only once its worker says when it began; until then it counts in every windo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from gorkflow.model import instant
 from gorkflow.policy import Limit
 
 _MERGED = 64
@@ -169,6 +172,48 @@ class Book(Struct):
             if over <= 0:
                 return last + window[1]
         return now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """The use of a named limit at one moment.
+
+    Example:
+        >>> from gorkflow import Limit
+        >>> from gorkflow.limits import LimitUse
+        >>> use = LimitUse(limit=Limit("db", concurrency=5), running={"w1": 3, "w2": 2})
+        >>> f"{use.limit.name}: {sum(use.running.values())} of {use.limit.concurrency}"
+        'db: 5 of 5'
+    """
+
+    limit: Limit
+    """The definition in force: of the newest run that uses the limit."""
+    running: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The attempts that hold a place, by worker."""
+    started: int = 0
+    """The attempts that count against the rate now: in its current window of time."""
+    next_start: datetime | None = None
+    """When the rate admits the next one; ``None``: it admits one now, or there is no rate."""
+    waiting: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """The workers with steps that wait for a place, and since when they get none."""
+
+
+def use(book: Book, now: float) -> LimitUse:
+    """Return the use of a limit at an instant, in seconds since the epoch."""
+    leases = book.leases
+    room = book.startable(now)
+    window = book.limit.window
+    return LimitUse(
+        limit=book.limit,
+        running={name: lease.held for name, lease in sorted(leases.items()) if lease.held},
+        started=0 if window is None else window[0] - int(room),
+        next_start=None if room >= 1 else instant(book.next_start(now)),
+        waiting={
+            name: instant(lease.since)
+            for name, lease in sorted(leases.items())
+            if lease.since is not None and lease.asked_at >= now - _FORGOTTEN
+        },
+    )
 
 
 def settle(

@@ -7,15 +7,19 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from gorkflow._text import brief, is_utf8, suggesting
 from gorkflow.model import RunStatus
 
 T_co = TypeVar("T_co", covariant=True)
 _PAGE = 50
+MOST_COUNTED = 10_000
+"""A count of runs ends there, by default."""
 _MOST = 1_000_000_000
 """A longer page is cut to that: no store holds so many, and SQLite counts in 64 bits."""
+_TEXTS = ("workflow_id", "resource_id", "waiting_for", "id_prefix", "cursor")
+_INSTANTS = ("created_after", "created_before", "finished_after", "finished_before")
 
 
 @suggesting
@@ -42,8 +46,14 @@ class RunFilter:
     resource_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Every one of these must be on the run."""
+    waiting_for: str | None = None
+    """Only live runs that wait for the signal of this name now."""
+    id_prefix: str | None = None
+    """Only runs whose id begins so."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+    finished_after: datetime | None = None
+    """Only runs that have ended, at this instant or later."""
     finished_before: datetime | None = None
     """Only runs that have ended, before this instant."""
     limit: int = _PAGE
@@ -60,10 +70,10 @@ class RunFilter:
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
-        for name in ("workflow_id", "resource_id", "cursor"):
+        for name in _TEXTS:
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name))
-        for name in ("created_after", "created_before", "finished_before"):
+        for name in _INSTANTS:
             if getattr(self, name) is not None:
                 _check_instant(name, getattr(self, name))
 
@@ -72,6 +82,11 @@ class RunFilter:
         """The statuses that are allowed, each once; ``None``: any."""
         status: Any = self.status  # as ``__post_init__`` left it
         return (status,) if isinstance(status, RunStatus) else status
+
+    @property
+    def wants_ended(self) -> bool:
+        """Whether a run must have ended to be meant."""
+        return self.finished_after is not None or self.finished_before is not None
 
 
 def _statuses(given: Any) -> RunStatus | tuple[RunStatus, ...]:
@@ -132,6 +147,10 @@ def _check_instant(name: str, given: Any) -> None:
 class Page(Sequence[T_co]):
     """One page of a listing: a sequence, with the cursor of the next page.
 
+    A page may have few items, or none, and still a ``next_cursor``: no index has just the runs of
+    the filter, and the store has looked at enough for one page. Then ``searched_to`` says how far
+    back it came.
+
     Example:
         from gorkflow import Engine, RunFilter
 
@@ -141,12 +160,20 @@ class Page(Sequence[T_co]):
                 page = await engine.list_runs(RunFilter(cursor=page.next_cursor))
     """
 
-    __slots__ = ("_items", "next_cursor")
+    __slots__ = ("_items", "next_cursor", "searched_to")
 
-    def __init__(self, items: Sequence[T_co], next_cursor: str | None = None) -> None:
+    def __init__(
+        self,
+        items: Sequence[T_co],
+        next_cursor: str | None = None,
+        searched_to: datetime | None = None,
+    ) -> None:
         self._items = tuple(items)
         self.next_cursor = next_cursor
         """Give it as ``RunFilter(cursor=…)``; ``None`` on the last page."""
+        self.searched_to = searched_to
+        """The page stopped early: it has all runs of the filter that were created after this
+        instant, and the next page continues there. ``None``: the page is full, or the last."""
 
     @overload
     def __getitem__(self, index: int) -> T_co: ...
@@ -166,7 +193,27 @@ class Page(Sequence[T_co]):
 
     def __repr__(self) -> str:
         """Return the items and the cursor."""
-        return f"Page({list(self._items)!r}, next_cursor={self.next_cursor!r})"
+        early = "" if self.searched_to is None else f", searched_to={self.searched_to!r}"
+        return f"Page({list(self._items)!r}, next_cursor={self.next_cursor!r}{early})"
+
+
+class RunCount(NamedTuple):
+    """How many runs a filter has, counted up to a bound.
+
+    Example:
+        >>> from gorkflow.listing import RunCount
+        >>> str(RunCount(10_000, more=True)), str(RunCount(37))
+        ('10,000+', '37')
+    """
+
+    runs: int
+    """The number of runs that were found."""
+    more: bool = False
+    """Whether there may be more: the count stopped early."""
+
+    def __str__(self) -> str:
+        """Return the number, with a ``+`` if there may be more."""
+        return f"{self.runs:,}{'+' if self.more else ''}"
 
 
 # ---- cursors

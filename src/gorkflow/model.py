@@ -405,6 +405,8 @@ class Run:
     scheduled_for: datetime | None = None
     """The due time for which a schedule started it, also if it repeats such a run; ``None``: no
     schedule did, or a list has not read it."""
+    waits_for: tuple[str, ...] = ()
+    """The names of the signals that it waits for now, sorted."""
     worker_id: str | None = None
     """The worker that holds it."""
     origin: str | None = None
@@ -422,6 +424,32 @@ class Run:
         """Return its drawing, for a notebook."""
         shown = repr(self)
         return {"text/plain": shown} if self.drawing is None else self.drawing(shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveWorker:
+    """A worker that is alive: a process that claims runs and runs them.
+
+    Example:
+        from gorkflow import Engine
+
+        async with Engine("memory:") as engine:
+            [worker] = await engine.workers()
+            assert worker.worker_id == engine.worker_id and worker.runs == 0
+    """
+
+    worker_id: str
+    host: str
+    """The name of its machine."""
+    pid: int
+    """The id of its process."""
+    started_at: datetime
+    seen_at: datetime
+    """Its latest heartbeat."""
+    lease: float
+    """Seconds after ``seen_at`` for which the others believe it alive."""
+    runs: int
+    """The number of runs that it owns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event, Seconds
-from gorkflow.limits import NONE, LimitGrant, LimitRequest
-from gorkflow.listing import Page, RunFilter
+from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
+from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
 from gorkflow.model import RunStatus
 from gorkflow.schedule import ScheduleStore
 
@@ -60,6 +60,8 @@ class RunRow(Struct, frozen=True, kw_only=True):
     """Whether an owner died with it since the latest append, which writes this like the rest."""
     trace: str = ""
     """The trace that it belongs to, as its observers write it; empty: none."""
+    waits_for: tuple[str, ...] = ()
+    """The names of the signals that it waits for now, sorted. Runs can be listed by each."""
 
 
 class NewRun(Struct, frozen=True):
@@ -232,11 +234,35 @@ class RunReader(Protocol):
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
         """Return one page of summaries, newest first (``created_at``, then ``run_id``).
 
-        Costs what the page costs, not what the store holds; never reads events. Pages don't
-        overlap and miss nothing that existed when the first was read.
+        Costs what the page costs, not what the store holds; never reads events. If no index has
+        just the runs of the filter, a page may end early, even without a run: with a cursor, and
+        ``searched_to``. Pages don't overlap and miss nothing that existed when the first was read.
 
         Raises:
             ValueError: If the cursor did not come from this method.
+        """
+        ...
+
+    async def count_runs(self, query: RunFilter, *, most: int = MOST_COUNTED) -> RunCount:
+        """Count the runs of a filter; its limit and cursor do not matter.
+
+        Costs at most what ``most`` runs cost, not what the store holds: it stops early, as a page
+        does, and says so.
+
+        Args:
+            query: the filter.
+            most: count no further than that.
+        """
+        ...
+
+    async def latest_runs(self, *, after: str = "", limit: int = 100) -> list[RunRow]:
+        """Return the newest run of each workflow, in the order of the workflows' ids.
+
+        Costs what the workflows are, not what their runs are.
+
+        Args:
+            after: only workflows whose id comes after this one.
+            limit: at most so many.
         """
         ...
 
@@ -308,6 +334,21 @@ class RunReader(Protocol):
 
         Args:
             now: seconds since the epoch; without it, a lease that has ended is not noticed.
+        """
+        ...
+
+    async def owned(self) -> dict[str, int]:
+        """Return how many live runs each worker owns, alive or not; those without any are left out.
+
+        Costs what they own.
+        """
+        ...
+
+    async def limits(self, *, now: float) -> list[LimitUse]:
+        """Return what is known of each named limit, in the order of their names.
+
+        Args:
+            now: seconds since the epoch. Places of dead workers are left out.
         """
         ...
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gorkflow.cli._json import record
 from pydantic import BaseModel
 
 from gorkflow import (
@@ -19,6 +18,7 @@ from gorkflow import (
     InputInvalidError,
     ResourceBusyError,
     RunEndedError,
+    RunFilter,
     RunNotFoundError,
     RunStatus,
     Signal,
@@ -27,6 +27,7 @@ from gorkflow import (
     step,
     tolerate,
 )
+from gorkflow.engine._json import record
 from gorkflow.store import Message
 from gorkflow.stores.memory import MemoryStore
 
@@ -120,6 +121,12 @@ class Lasting(MemoryStore):
 
 async def status(engine: Engine, run_id: str) -> RunStatus:
     return (await engine.get_run(run_id)).status
+
+
+async def reaches_waits(engine: Engine, run_id: str, *names: str) -> None:
+    async with asyncio.timeout(20):
+        while (await engine.get_run(run_id)).waits_for != names:
+            await asyncio.sleep(0.01)
 
 
 async def reaches(engine: Engine, run_id: str, wanted: RunStatus) -> None:
@@ -258,6 +265,50 @@ async def test_a_signal_wakes_the_run_that_waits_for_it(store: Any) -> None:
         await handle.send(approved, Verdict(by="ann"))
         assert await handle.result() == "8 by ann"
         assert await engine.store.inbox(handle.run_id) == []
+
+
+@in_loop
+async def test_a_run_says_at_once_what_it_waits_for(store: Any) -> None:
+    """Also while it runs on beside the wait, and naps that are too short to suspend it."""
+    gate = Gate()
+
+    @step
+    async def hold(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    wait = Workflow("wait", input=int).wait_for(count)
+    nap = Workflow("nap", input=int).wait_for(approved, timeout=1.0, default=Verdict(by="nobody"))
+    wf = Workflow("w", input=int).parallel(hold, wait, nap)
+    async with Engine(store) as engine:
+        handle = await engine.start(wf, 4)
+        await until(lambda: gate.arrived, "the step")
+        run = await handle.info()
+        assert run.status is RunStatus.RUNNING
+        assert run.waits_for == ("approved", "count")
+        for name in run.waits_for:
+            assert [each.run_id for each in await engine.list_runs(RunFilter(waiting_for=name))]
+        await handle.send("approved", {"by": "bob"})
+        await reaches_waits(engine, handle.run_id, "count")
+        assert not await engine.list_runs(RunFilter(waiting_for="approved"))
+        gate.open()
+        await reaches(engine, handle.run_id, RunStatus.SUSPENDED)
+        [listed] = await engine.list_runs(RunFilter(waiting_for="count"))
+        assert listed.waits_for == ("count",)
+        await handle.send(count, 2)
+        await handle.result()
+        assert (await handle.info()).waits_for == ()
+        assert not await engine.list_runs(RunFilter(waiting_for="count"))
+
+
+@in_loop
+async def test_a_run_that_begins_with_a_wait_is_listed_by_it(store: Any) -> None:
+    async with Engine(store) as engine:
+        handle = await engine.start(counted, 1)
+        await reaches_waits(engine, handle.run_id, "count")
+        await engine.cancel(handle.run_id)
+        await reaches(engine, handle.run_id, RunStatus.CANCELLED)
+        assert not await engine.list_runs(RunFilter(waiting_for="count"))
 
 
 @in_loop

@@ -31,7 +31,7 @@ from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Append, Written
 from gorkflow.stores import open_store
-from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _reads, _schema
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _lists, _schema
 from gorkflow.stores.sqlite._files import WorkerLocks, WriteLock
 from gorkflow.testing.conformance import (
     LEASE,
@@ -1036,7 +1036,9 @@ def test_claim_and_list_walk_along_an_index(path):
     for name, index, values in (
         ("list_owners", "runs_owned", {}),
         ("release_runs", "runs_owned", {"worker_id": "w1", "died": 1}),
-        ("list_workflows", "runs_by_workflow", {}),
+        ("list_workflows", "runs_by_workflow", {"after": "", "limit": 9}),
+        ("count_owned", "INDEX runs_owned", {}),
+        ("count_ids", "(run_id>? AND run_id<?)", {"id_from": "a", "id_to": "b", "limit": 9}),
         ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
         ("list_event_sizes", "(run=?)", ("r",)),
@@ -1180,7 +1182,7 @@ def test_runs_that_wait_cost_nothing(path):
     known = {"workflow_ids": '["shop"]'}
     assert cost(path, "find_claimable_runs", known | {"due_by": T0 + 1, "limit": 100}) < 10
     assert cost(path, "list_owners", {}) < 3
-    assert cost(path, "list_workflows", {}) < 3
+    assert cost(path, "list_workflows", {"after": "", "limit": -1}) < 3
     assert cost(path, "list_worker_messages", {"worker_id": "w", "after": 30_000}) < 3
 
 
@@ -1203,7 +1205,7 @@ def test_runs_that_ended_long_ago_are_found_without_passing_by_the_others(path):
 
         def counted(db):
             db.set_progress_handler(count, 100)
-            found = _reads.list_runs(db, query)
+            found = _lists.list_runs(db, query)
             db.set_progress_handler(None, 0)
             return found
 

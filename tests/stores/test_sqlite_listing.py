@@ -9,7 +9,7 @@ import pytest
 
 from gorkflow.listing import RunFilter
 from gorkflow.model import instant
-from gorkflow.stores.sqlite import _reads
+from gorkflow.stores.sqlite import _lists
 from gorkflow.testing.conformance import T0
 from tests.stores.tools import with_store
 
@@ -51,7 +51,7 @@ def cost(path, **filters):
     ticks = []
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.set_progress_handler(lambda: ticks.append(1), 100)
-        found = _reads.list_runs(db, RunFilter(**filters))
+        found = _lists.list_runs(db, RunFilter(**filters))
     return len(ticks), len(found)
 
 

@@ -11,6 +11,7 @@ import click
 from gorkflow import events as ev
 from gorkflow._text import span_of
 from gorkflow.cli._app import Command, json_option, store_option
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import ExitCode, indented, json_text, one_line, put, table
 from gorkflow.cli._target import opened
 from gorkflow.codec import views
@@ -33,8 +34,8 @@ class Side(NamedTuple):
 
 
 @click.command("diff", cls=Command, example=("gorkflow runs diff RUN_ID OTHER_RUN_ID",))
-@click.argument("run_a", metavar="A")
-@click.argument("run_b", metavar="B")
+@run_argument("run_a", metavar="A")
+@run_argument("run_b", metavar="B")
 @store_option
 @json_option
 @click.pass_context
@@ -50,8 +51,8 @@ def diff_command(
     async def look() -> tuple[Side, Side]:
         async with opened(store) as reader:
             return (
-                _side(await _json.record(reader, run_a)),
-                _side(await _json.record(reader, run_b)),
+                _side(await _json.record(reader, await find_run(reader, run_a))),
+                _side(await _json.record(reader, await find_run(reader, run_b))),
             )
 
     a, b = asyncio.run(look())

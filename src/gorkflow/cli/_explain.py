@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
 from gorkflow.engine import _json
@@ -34,7 +35,7 @@ _markdown_option = click.option(
         "gorkflow explain --workflow checkout --limit 500",
     ),
 )
-@click.argument("run_id", required=False)
+@run_argument(required=False)
 @click.option("--workflow", metavar="ID", help="Explain the latest runs of this workflow together.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=200, show_default=True,
@@ -44,7 +45,7 @@ _markdown_option = click.option(
 @store_option
 @json_option
 def explain_command(
-    *, run_id: str | None, workflow: str | None, limit: int, markdown: bool, store: str | None,
+    *, given: str | None, workflow: str | None, limit: int, markdown: bool, store: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Show where the time of a run went.
@@ -52,11 +53,11 @@ def explain_command(
     The critical path is the chain of work and waits that ended last: to shorten anything else saves
     nothing. Slack is the time that a branch could have taken longer for free.
     """
-    if (run_id is None) == (workflow is None):
+    if (given is None) == (workflow is None):
         raise CliError("give a RUN_ID, or --workflow ID for many runs")
     write = account.markdown if markdown else table
-    if run_id is not None:
-        found = asyncio.run(_explained(store, run_id))
+    if given is not None:
+        found = asyncio.run(_explained(store, given))
         _show(found, account.account(found, write), as_json=as_json)
         return
     assert workflow is not None  # one of the two is given
@@ -75,9 +76,9 @@ def _show(found: object, lines: Sequence[str], *, as_json: bool) -> None:
     put(json_text(_json.to_json(found), short=None) if as_json else "\n".join(lines))
 
 
-async def _explained(store: str | None, run_id: str) -> Explanation:
+async def _explained(store: str | None, given: str) -> Explanation:
     async with opened(store) as reader:
-        return _account(await load(reader, run_id))
+        return _account(await load(reader, await find_run(reader, given)))
 
 
 async def _completed(store: str | None, workflow: str, limit: int) -> list[Explanation]:
@@ -120,7 +121,7 @@ def _read_factors(
         "gorkflow whatif RUN_ID --without-retries --scale resize=0.5",
     ),
 )
-@click.argument("run_id")
+@run_argument()
 @click.option(
     "--max-concurrency", type=click.IntRange(1), metavar="N",
     help="The most branches of each block and map that run at a time.",
@@ -137,7 +138,7 @@ def _read_factors(
 @store_option
 @json_option
 def whatif_command(
-    *, run_id: str, max_concurrency: int | None, slots: int | None, without_retries: bool,
+    *, given: str, max_concurrency: int | None, slots: int | None, without_retries: bool,
     scale: Mapping[str, float], markdown: bool, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Forecast how long a run would have taken under other rules.
@@ -148,14 +149,14 @@ def whatif_command(
 
     async def look() -> Recorded:
         async with opened(store) as reader:
-            return await load(reader, run_id)
+            return await load(reader, await find_run(reader, given))
 
     run = asyncio.run(look())
     changes = Changes(
         max_concurrency=max_concurrency, slots=slots, without_retries=without_retries, scale=scale
     )
     try:
-        found = whatif(run_id, run.tree, run.events, changes)
+        found = whatif(run.row.run_id, run.tree, run.events, changes)
     except ValueError as error:
         raise CliError(str(error)) from None
     write = account.markdown if markdown else table
@@ -175,21 +176,21 @@ def whatif_command(
         "gorkflow timeline RUN_ID --format svg > run.svg",
     ),
 )
-@click.argument("run_id")
+@run_argument()
 @click.option(
     "--format", "how", type=click.Choice(["text", "svg"]), default="text", show_default=True,
     help="Bars of text, or a picture.",
 )  # fmt: skip
 @click.option("--open", "opens", is_flag=True, help="Show the picture in the browser.")
 @store_option
-def timeline_command(*, run_id: str, how: str, opens: bool, store: str | None) -> None:
+def timeline_command(*, given: str, how: str, opens: bool, store: str | None) -> None:
     """Draw when the steps of a run waited, ran and failed.
 
     A star marks the critical path. A long stretch in which nothing ran is cut out.
     """
-    found = asyncio.run(_explained(store, run_id))
+    found = asyncio.run(_explained(store, given))
     if opens:
-        show_picture(timeline.svg(found), f"timeline-{run_id}")
+        show_picture(timeline.svg(found), f"timeline-{found.run_id}")
     elif how == "svg":
         put(timeline.svg(found))
     else:

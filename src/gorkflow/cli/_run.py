@@ -25,6 +25,7 @@ from gorkflow.cli._app import (
 )
 from gorkflow.cli._board import Board
 from gorkflow.cli._leaving import run_in_loop
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
     CliError,
     ExitCode,
@@ -200,7 +201,7 @@ _accept_types_option = click.option(
 
 
 @click.command("resume", cls=Command, example=("gorkflow runs resume RUN_ID shop.py:checkout",))
-@click.argument("run_id")
+@run_argument()
 @click.argument("target")
 @_accept_types_option
 @store_option
@@ -208,7 +209,7 @@ _accept_types_option = click.option(
 @traceback_option
 @click.pass_context
 def resume_command(
-    ctx: click.Context, *, run_id: str, target: str, accept_types: bool, store: str | None,
+    ctx: click.Context, *, given: str, target: str, accept_types: bool, store: str | None,
     as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
     """Continue a run that was interrupted, with the code of TARGET, and follow it to its end.
@@ -217,6 +218,7 @@ def resume_command(
     """
 
     async def begin(follower: _Follower) -> int:
+        run_id = wanted.run_id = await find_run(follower.engine.store, given)
         row = await follower.engine.store.get_run(run_id)
         if row is None:
             raise RunNotFoundError(run_id)
@@ -228,9 +230,7 @@ def resume_command(
             await _explain_not_taken(follower.engine, run_id, same_store(store))
         return row.seq
 
-    wanted = Wanted(
-        target=target, store=store, run_id=run_id, as_json=as_json, tracebacks=tracebacks
-    )
+    wanted = Wanted(target=target, store=store, as_json=as_json, tracebacks=tracebacks)
     ctx.exit(_run_to_its_end(wanted, _look_into(wanted), begin))
 
 
@@ -242,7 +242,7 @@ def resume_command(
         "gorkflow runs rerun RUN_ID --from quote_shipping",
     ),
 )
-@click.argument("run_id")
+@run_argument()
 @click.argument("target", required=False)
 @click.option(
     "--from", "from_step", metavar="STEP",
@@ -256,7 +256,7 @@ def resume_command(
 @traceback_option
 @click.pass_context
 def rerun_command(
-    ctx: click.Context, *, run_id: str, target: str | None, from_step: str | None,
+    ctx: click.Context, *, given: str, target: str | None, from_step: str | None,
     new_run_id: str | None, tags: dict[str, str], accept_types: bool, store: str | None,
     as_json: bool, tracebacks: bool,
 ) -> None:  # fmt: skip
@@ -272,12 +272,13 @@ def rerun_command(
                 "--accept-types needs TARGET, the code to judge the types with; add it"
             )
         options: StartOptions = {"run_id": new_run_id, "tags": tags}
-        _queue_rerun(store, run_id, from_step, options, as_json=as_json)
+        _queue_rerun(store, given, from_step, options, as_json=as_json)
         return
     chosen: StartOptions = {"run_id": new_run_id or new_id(SystemClock().now()), "tags": tags}
 
     async def begin(follower: _Follower) -> int:
         engine = follower.engine
+        run_id = await find_run(engine.store, given)
         row = await engine.store.get_run(run_id)
         if row is None:
             raise RunNotFoundError(run_id)
@@ -312,7 +313,8 @@ def _queue_rerun(
     async def ask() -> _json.Record:
         async with Client(check_exists(store)) as engine:
             try:
-                handle = await engine.rerun(origin, from_step, **options)
+                run_id = await find_run(engine.store, origin)
+                handle = await engine.rerun(run_id, from_step, **options)
             except DuplicateRunError as error:
                 raise CliError(_taken_by(error), ExitCode.CONFLICT) from None
             return await _json.record(engine.store, handle.run_id)

@@ -18,6 +18,7 @@ from gorkflow.cli._app import (
 )
 from gorkflow.cli._db import counted, maintainable
 from gorkflow.cli._diff import diff_command
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
     CliError,
     ExitCode,
@@ -147,7 +148,7 @@ _LOOK_EVERY = 0.1
 
 
 @runs_command.command("cancel", example=("gorkflow runs cancel RUN_ID --reason 'wrong order'",))
-@click.argument("run_id")
+@run_argument()
 @click.option(
     "--reason",
     default="cancelled from the command line",
@@ -155,11 +156,12 @@ _LOOK_EVERY = 0.1
     help="Kept with the run.",
 )
 @store_option
-def cancel_command(*, run_id: str, reason: str, store: str | None) -> None:
+def cancel_command(*, given: str, reason: str, store: str | None) -> None:
     """Cancel a run, wherever it runs."""
 
-    async def ask() -> tuple[RunRow | None, RunRow | None, set[str]]:
+    async def ask() -> tuple[str, RunRow | None, RunRow | None, set[str]]:
         async with Client(check_exists(store)) as engine:
+            run_id = await find_run(engine.store, given)
             before = await engine.store.get_run(run_id)
             asks = before is None or not _is_undoing(before)  # else it stands how it ends
             if asks:
@@ -169,12 +171,12 @@ def cancel_command(*, run_id: str, reason: str, store: str | None) -> None:
             while True:
                 row, alive = await engine.store.get_run(run_id), await living_workers(engine.store)
                 if row is None or row.status.terminal or clock.monotonic() > until:
-                    return before, row, alive
+                    return run_id, before, row, alive
                 if _is_undoing(row) and not (asks and row.worker_id in alive):
-                    return before, row, alive
+                    return run_id, before, row, alive
                 await asyncio.sleep(_LOOK_EVERY)
 
-    before, after, alive = asyncio.run(ask())
+    run_id, before, after, alive = asyncio.run(ask())
     if after is None or not after.status.terminal:
         say(_not_yet(run_id, before, after, alive, store))
     elif after.status is not RunStatus.CANCELLED:
@@ -217,11 +219,11 @@ def _not_yet(
         "gorkflow runs send RUN_ID document --payload @document.json",
     ),
 )
-@click.argument("run_id")
+@run_argument()
 @click.argument("signal")
 @click.option("--payload", metavar="JSON|@FILE|-", help="The value of the signal.  [default: null]")
 @store_option
-def send_command(*, run_id: str, signal: str, payload: str | None, store: str | None) -> None:
+def send_command(*, given: str, signal: str, payload: str | None, store: str | None) -> None:
     """Send a signal into a run, wherever it runs.
 
     It is kept until the run waits for it. The worker of the run checks the payload, since this
@@ -229,11 +231,13 @@ def send_command(*, run_id: str, signal: str, payload: str | None, store: str | 
     """
     value = read_payload(payload)
 
-    async def post() -> None:
+    async def post() -> str:
         async with Client(check_exists(store)) as engine:
+            run_id = await find_run(engine.store, given)
             await engine.send(run_id, signal, value)
+            return run_id
 
-    asyncio.run(post())
+    run_id = asyncio.run(post())
     say(
         f"signal {signal!r} is recorded for run {run_id}; the worker of the run checks whether its "
         "payload fits"
@@ -244,13 +248,13 @@ def send_command(*, run_id: str, signal: str, payload: str | None, store: str | 
 
 
 @runs_command.command("delete", example=("gorkflow runs delete RUN_ID OTHER_RUN_ID",))
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID…")
+@run_argument(nargs=-1, metavar="RUN_ID…")
 @click.option(
     "--force", is_flag=True,
     help="Also runs that can't be read, and unfinished ones that no living worker runs.",
 )  # fmt: skip
 @store_option
-def delete_command(*, run_ids: tuple[str, ...], force: bool, store: str | None) -> None:
+def delete_command(*, given: tuple[str, ...], force: bool, store: str | None) -> None:
     """Delete runs that have ended, with all that is kept of them.
 
     All of them, or none where one can't be deleted. A run of a living worker is never deleted.
@@ -263,6 +267,7 @@ def delete_command(*, run_ids: tuple[str, ...], force: bool, store: str | None) 
             keeper = maintainable(rows)
             now = SystemClock().now()
             alive = {worker.worker_id for worker in await rows.workers(now=now)}
+            run_ids = [await find_run(rows, each) for each in given]
             troubles = {each: await _trouble(rows, each, alive, where) for each in run_ids}
             for run_id, trouble in troubles.items():
                 if trouble and not force:

@@ -16,6 +16,7 @@ from msgspec import structs
 from gorkflow import events as ev
 from gorkflow._text import cut, span_of
 from gorkflow.cli._app import Command, json_option, store_option, traceback_option
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
     clock,
     cut_to,
@@ -52,14 +53,14 @@ _FINE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.CANCELLE
 @click.command(
     "show", cls=Command, example=("gorkflow runs show RUN_ID", "gorkflow runs show RUN_ID --full")
 )
-@click.argument("run_id")
+@run_argument()
 @click.option("--events", is_flag=True, help="The recorded history too.")
 @click.option("--full", is_flag=True, help="Cut no value, and leave out no step.")
 @traceback_option
 @store_option
 @json_option
 def show_command(
-    *, run_id: str, store: str | None,
+    *, given: str, store: str | None,
     events: bool, full: bool, tracebacks: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show a run: its steps with their values, failures, input and output.
@@ -69,6 +70,7 @@ def show_command(
 
     async def look() -> tuple[_json.Record, set[str]]:
         async with opened(store) as reader:
+            run_id = await find_run(reader, given)
             return await _json.record(reader, run_id), await living_workers(reader)
 
     found, living = asyncio.run(look())
@@ -77,7 +79,9 @@ def show_command(
         return
     note = ""
     if is_left(found.run, living):
-        note = f"no worker runs it: gorkflow runs resume {run_id} TARGET{same_store(store)}"
+        note = (
+            f"no worker runs it: gorkflow runs resume {found.run.run_id} TARGET{same_store(store)}"
+        )
     page = _Page(found, None if full else shutil.get_terminal_size((_WIDTH, 24)).columns)
     parts = [page.facts(note), page.steps(), *page.failures(whole=tracebacks)]
     if events:

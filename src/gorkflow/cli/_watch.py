@@ -9,6 +9,7 @@ import click
 
 from gorkflow.cli._app import Command, json_option, store_option, traceback_option
 from gorkflow.cli._board import Board
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, one_line
 from gorkflow.cli._progress import View, board_of, show_events, view_for
 from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
@@ -25,24 +26,25 @@ _LOOK_EVERY = 1.0  # seconds between looks at who runs it
 
 
 @click.command("watch", cls=Command, example=("gorkflow runs watch RUN_ID",))
-@click.argument("run_id")
+@run_argument()
 @store_option
 @json_option
 @traceback_option
 @click.pass_context
 def watch_command(
-    ctx: click.Context, *, run_id: str, store: str | None, as_json: bool, tracebacks: bool
+    ctx: click.Context, *, given: str, store: str | None, as_json: bool, tracebacks: bool
 ) -> None:
     """Watch a run that another process runs, until it ends.
 
     It shows what `gorkflow run` shows, prints the output, and exits with the same code. Ctrl-C
     leaves the run alone.
     """
-    wanted = Wanted(store=store, run_id=run_id, as_json=as_json, tracebacks=tracebacks)
+    wanted = Wanted(store=store, as_json=as_json, tracebacks=tracebacks)
     try:
         with stopped_by_sigterm(wanted), naming_source(store):
-            found = asyncio.run(_watch(run_id, store, view_for(quiet=as_json)))
+            found = asyncio.run(_watch(wanted, given, view_for(quiet=as_json)))
     except KeyboardInterrupt:
+        run_id = wanted.run_id or given
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
         raise CliError(
             f"stopped watching; run {run_id} is left alone, watch it again with\n"
@@ -52,8 +54,10 @@ def watch_command(
     ctx.exit(report(wanted, found))
 
 
-async def _watch(run_id: str, url: str | None, view: View) -> _json.Record:
+async def _watch(wanted: Wanted, given: str, view: View) -> _json.Record:
+    url = wanted.store
     async with Client(check_exists(url)) as client:
+        run_id = wanted.run_id = await find_run(client.store, given)
         board = await board_of(client.store, run_id, view)
         if not board.status.terminal:
             view.say(f"watching run {run_id} of {board.root.label}; Ctrl-C leaves it alone")

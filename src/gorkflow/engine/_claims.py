@@ -376,6 +376,7 @@ class Claims:
                 reason=reason if ended else f"{UNDOING}{reason}",
                 finished_at=now if ended else None,
                 due_at=None if ended else now,
+                waits_for=machine.waits_for,
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         written = await store.write([Append(row, events, seq, asked)])

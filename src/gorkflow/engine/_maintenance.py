@@ -160,4 +160,7 @@ def _contradiction(loaded: Loaded) -> str:
         row.status.terminal and machine.status is not row.status
     ):
         return f"its summary says {row.status.value}, its history {machine.status.value}"
+    if machine.waits_for != row.waits_for:
+        said, waits = (", ".join(names) or "none" for names in (row.waits_for, machine.waits_for))
+        return f"its summary waits for the signals {said}, its history for {waits}"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, overload
 
 from gorkflow._text import brief
@@ -12,12 +13,13 @@ from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import calling
 from gorkflow.engine.handle import EventFeed
 from gorkflow.events import Event
-from gorkflow.listing import Page, RunFilter
-from gorkflow.model import LogLine, Report, Run, StepExecution
+from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
+from gorkflow.model import LiveWorker, LogLine, Report, Run, StepExecution
 
 if TYPE_CHECKING:
     from gorkflow.engine._worker import Worker
     from gorkflow.insight import Changes, Explanation
+    from gorkflow.limits import LimitUse
 
 
 class ClientReader:
@@ -152,13 +154,69 @@ class ClientReader:
             ValueError: If the filter's limit or cursor is not valid.
             TypeError: If ``query`` is not a ``RunFilter``.
         """
-        if not isinstance(query, RunFilter | None):
-            raise TypeError(
-                "the query of list_runs is a RunFilter: write list_runs(RunFilter(status=…)), not "
-                f"{brief(query)}"
-            )
         self._opened()
-        return await self._reads.list_runs(query or RunFilter())
+        return await self._reads.list_runs(_query("list_runs", query))
+
+    async def count_runs(
+        self, query: RunFilter | None = None, *, most: int = MOST_COUNTED
+    ) -> RunCount:
+        """Count runs, up to a bound: that costs at most what so many runs cost.
+
+        Example:
+            from gorkflow import Client, RunFilter
+
+            async with Client("memory:") as client:
+                failed = await client.count_runs(RunFilter(status="failed"))
+                assert str(failed) == "0"  # "10,000+" if there are more than it counts
+
+        Args:
+            query: which runs, whatever its limit and cursor; ``None``: all.
+            most: count no further than that.
+
+        Raises:
+            ValueError: If ``most`` is below 1.
+            TypeError: If ``query`` is not a ``RunFilter``, or ``most`` not a whole number.
+        """
+        self._opened()
+        if isinstance(most, bool) or not isinstance(most, int):
+            raise TypeError(f"most must be a whole number of runs, not {brief(most)}")
+        if most < 1:
+            raise ValueError(f"a count goes to 1 or more; most is {most}")
+        wanted = replace(_query("count_runs", query), cursor=None)
+        return await self._reads.count_runs(wanted, min(most, LARGEST_SEQ))
+
+    async def latest_runs(self, *, after: str = "", limit: int = 100) -> list[Run]:
+        """Return the newest run of each workflow that has any, in the order of their workflow ids.
+
+        Example:
+            from gorkflow import Client
+
+            async with Client("memory:") as client:
+                for run in await client.latest_runs():
+                    print(run.workflow_id, run.status)
+
+        Args:
+            after: only workflows whose id comes after this one, to read them in parts.
+            limit: at most so many.
+        """
+        self._opened()
+        return await self._reads.latest_runs(after, limit)
+
+    async def limits(self) -> list[LimitUse]:
+        """Return the use of each named limit that steps have asked for, in the order of names.
+
+        Example:
+            from gorkflow import Client
+
+            async with Client("memory:") as client:
+                for use in await client.limits():
+                    print(use.limit, sum(use.running.values()), list(use.waiting))
+        """
+        return await self._reads.limits(self._opened().runtime.clock.now())
+
+    async def workers(self) -> list[LiveWorker]:
+        """Return the workers of the store that are alive, the one that started first in front."""
+        return await self._reads.workers(self._opened().runtime.clock.now())
 
     @overload
     def events(
@@ -227,3 +285,13 @@ def _checked_log(run_id: str, path: object, after: int, limit: int) -> tuple[str
         if isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(f"{name} must be a whole number, not {brief(number)}")
     return run_id_of(run_id), min(max(after, 0), LARGEST_SEQ), min(max(limit, 0), LARGEST_SEQ)
+
+
+def _query(name: str, given: object) -> RunFilter:
+    """Return the filter that a method of this name was given, or that of all runs."""
+    if not isinstance(given, RunFilter | None):
+        raise TypeError(
+            f"the query of {name} is a RunFilter: write {name}(RunFilter(status=…)), not "
+            f"{brief(given)}"
+        )
+    return given or RunFilter()

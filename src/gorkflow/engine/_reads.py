@@ -42,10 +42,11 @@ from gorkflow.events import (
     StepInterrupted,
     StepScheduled,
 )
-from gorkflow.listing import Page, RunFilter
+from gorkflow.listing import Page, RunCount, RunFilter
 from gorkflow.model import (
     BLOCKED,
     Failure,
+    LiveWorker,
     LogLine,
     Outcome,
     Report,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._worker import Worker
     from gorkflow.insight import Changes, Explanation
+    from gorkflow.limits import LimitUse
     from gorkflow.machine.history import History, Reader
     from gorkflow.store import LineRow, ReportRow, RunRow, Store
 
@@ -148,7 +150,41 @@ class Reads:
         """Return one page of runs."""
         with self._asking():
             page = await self._store.list_runs(query)
-        return Page([summary_of(row) for row in page], page.next_cursor)
+        return Page([summary_of(row) for row in page], page.next_cursor, page.searched_to)
+
+    async def count_runs(self, query: RunFilter, most: int) -> RunCount:
+        """Count the runs of a filter."""
+        with self._asking():
+            return await self._store.count_runs(query, most=most)
+
+    async def latest_runs(self, after: str, limit: int) -> list[Run]:
+        """Return the newest run of each workflow."""
+        with self._asking():
+            found = await self._store.latest_runs(after=after, limit=limit)
+        return [summary_of(row) for row in found]
+
+    async def limits(self, now: float) -> list[LimitUse]:
+        """Return the use of each named limit."""
+        with self._asking():
+            return await self._store.limits(now=now)
+
+    async def workers(self, now: float) -> list[LiveWorker]:
+        """Return the workers that are alive."""
+        with self._asking():
+            workers = await self._store.workers(now=now)
+            owned = await self._store.owned()
+        return [
+            LiveWorker(
+                worker_id=each.worker_id,
+                host=each.host,
+                pid=each.pid,
+                started_at=instant(each.started_at),
+                seen_at=instant(each.seen_at),
+                lease=each.lease,
+                runs=owned.get(each.worker_id, 0),
+            )
+            for each in workers
+        ]
 
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""
@@ -470,6 +506,7 @@ def summary_of(row: RunRow) -> Run:
         started_at=instant_if(row.started_at),
         finished_at=instant_if(row.finished_at),
         due_at=instant_if(row.due_at),
+        waits_for=row.waits_for,
         worker_id=row.worker_id,
     )
 

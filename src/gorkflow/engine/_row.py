@@ -49,19 +49,19 @@ def summary(
         trace: the trace that it belongs to.
     """
     machine = run.machine
+    waits_for = machine.waits_for
     if (
         row.status is machine.status is RUNNING
         and row.due_at is None
         and row.trace is trace
+        and row.waits_for == waits_for
         and not (rests or row.orphaned)
+        # It says why the run is being undone, or why it was put back before.
+        and bool(row.reason) is (machine.undoing is not None)
     ):
-        has_reason = bool(row.reason)  # why it is being undone, or why it was put back before
-        if has_reason is (machine.undoing is not None):
-            return row
+        return row
     ended = machine.status.terminal
-    started_at = row.started_at
-    if started_at is None and not ended and machine.status is not PENDING:
-        started_at = now
+    begins = row.started_at is None and not ended and machine.status is not PENDING
     due_at = row.due_at if machine.status is PENDING else None
     return RunRow(
         run_id=row.run_id,
@@ -73,7 +73,7 @@ def summary(
         resource_id=row.resource_id,
         tags=row.tags,
         created_at=row.created_at,
-        started_at=started_at,
+        started_at=now if begins else row.started_at,
         finished_at=now if ended else None,
         due_at=machine.next_due() if rests else due_at,
         seq=machine.seq,
@@ -84,6 +84,7 @@ def summary(
         seen=run.mail.seen if leaves else row.seen,
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
         trace=trace,
+        waits_for=waits_for,
     )
 
 

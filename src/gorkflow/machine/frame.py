@@ -194,6 +194,12 @@ class Recorder:
         self._waits.setdefault(wait.signal, {})[wait.path] = wait
         self._commands.append(wait)
 
+    def _end_wait(self, signal: str, path: str) -> None:
+        waits = self._waits.get(signal, {})
+        waits.pop(path, None)
+        if not waits:
+            self._waits.pop(signal, None)
+
     def overlay(self) -> Overlay:
         """Return what is written into outside of all branches."""
         if self.state is None:
@@ -227,7 +233,7 @@ class Recorder:
             self._open.pop(path, None)
             self.running.pop(path, None)
             if frame.signal:
-                self._waits.get(frame.signal, {}).pop(path, None)
+                self._end_wait(frame.signal, path)
             if self.timers:
                 self._cancel_timers(path)
         if frame.spec.is_scope:

@@ -189,6 +189,11 @@ class Machine(Recorder):
         """How the run is going to end, once all is undone; ``None``: it undoes nothing (yet)."""
         return None if self.undo is None else self.undo.verdict
 
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The names of the signals that are waited for, sorted."""
+        return tuple(sorted(self._waits)) if self._waits else ()
+
     def next_waiter(self, signal: str) -> str | None:
         """Return the path that gets the next signal of a name."""
         return next(iter(self._waits.get(signal, ())), None)

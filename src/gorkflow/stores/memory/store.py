@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from heapq import nlargest, nsmallest
+from itertools import islice
 from operator import attrgetter
 
 from msgspec.structs import replace
@@ -14,8 +14,17 @@ from gorkflow._text import brief
 from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
-from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, settle
-from gorkflow.listing import Page, RunFilter, feed_cursor, feed_position, page_cursor, page_start
+from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, LimitUse, settle, use
+from gorkflow.listing import (
+    MOST_COUNTED,
+    Page,
+    RunCount,
+    RunFilter,
+    feed_cursor,
+    feed_position,
+    page_cursor,
+    page_start,
+)
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
@@ -378,6 +387,23 @@ class MemoryStore:
         more = len(found) > len(rows)
         return Page(rows, page_cursor(rows[-1].created_at, rows[-1].run_id) if more else None)
 
+    async def count_runs(self, query: RunFilter, *, most: int = MOST_COUNTED) -> RunCount:
+        self._check_open()
+        matching = (run for run in self._runs.values() if _matches(query, run))
+        count = sum(1 for _ in islice(matching, most))
+        return RunCount(count, more=count >= most)
+
+    async def latest_runs(self, *, after: str = "", limit: int = 100) -> list[RunRow]:
+        self._check_open()
+        latest: dict[str, Run] = {}
+        for run in self._runs.values():
+            workflow_id = run.written.workflow_id
+            if workflow_id > after and (
+                workflow_id not in latest or run.age > latest[workflow_id].age
+            ):
+                latest[workflow_id] = run
+        return [latest[workflow_id].row for workflow_id in nsmallest(max(limit, 0), latest)]
+
     async def load(self, run_id: str) -> Loaded | None:
         self._check_open()
         run = self._runs.get(run_id)
@@ -417,6 +443,21 @@ class MemoryStore:
             if times is None or times.alive(worker.seen_at, worker.lease)
         ]
 
+    async def owned(self) -> dict[str, int]:
+        self._check_open()
+        return {name: len(runs) for name, runs in self._places.owned.items()}
+
+    async def limits(self, *, now: float) -> list[LimitUse]:
+        self._check_open()
+        times = Moment(now)
+        found: list[LimitUse] = []
+        for _, kept in sorted(self._books.items()):
+            book = replace(kept, leases={**kept.leases})  # a reader changes nothing
+            for other in [name for name in book.leases if not self._alive(name, times)]:
+                book.leave(other, now)
+            found.append(use(book, now))
+        return found
+
 
 def _matches(query: RunFilter, run: Run) -> bool:
     row = run.written
@@ -427,10 +468,17 @@ def _matches(query: RunFilter, run: Run) -> bool:
         and (query.resource_id is None or row.resource_id == query.resource_id)
         and (query.created_after is None or row.created_at >= query.created_after.timestamp())
         and (query.created_before is None or row.created_at < query.created_before.timestamp())
-        and (query.finished_before is None or _ended_before(row, query.finished_before))
+        and (not query.wants_ended or _ended_within(row, query))
+        and (query.waiting_for is None or query.waiting_for in row.waits_for)
+        and (query.id_prefix is None or row.run_id.startswith(query.id_prefix))
         and (not query.tags or query.tags.items() <= dict(row.tags).items())
     )
 
 
-def _ended_before(row: RunRow, instant: datetime) -> bool:
-    return row.finished_at is not None and row.finished_at < instant.timestamp()
+def _ended_within(row: RunRow, query: RunFilter) -> bool:
+    at, after, before = row.finished_at, query.finished_after, query.finished_before
+    return (
+        at is not None
+        and (after is None or at >= after.timestamp())
+        and (before is None or at < before.timestamp())
+    )

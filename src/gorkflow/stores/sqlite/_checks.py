@@ -40,6 +40,8 @@ _CROSS_CHECKS = {
     "find_orphaned_lines": "log lines are kept of runs that are gone",
     "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
     "find_missing_tags": "tags of a run are missing where runs are found by them",
+    "find_orphaned_waits": "waits are kept of runs that are gone, or that lack them",
+    "find_missing_waits": "waits of a run are missing where runs are found by them",
     "find_missed_mail": "messages would not wake their run",
     "find_odd_messages": "messages contradict their run",
     "find_odd_workers": "workers contradict themselves",

@@ -14,8 +14,8 @@ from copy import copy
 from msgspec.structs import astuple, replace
 
 from gorkflow._text import is_utf8
-from gorkflow.clock import Timekeeper
-from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, settle
+from gorkflow.clock import Moment, Timekeeper
+from gorkflow.limits import Book, Lease, LimitGrant, LimitRequest, LimitUse, settle, use
 from gorkflow.model import instant
 from gorkflow.policy import Limit
 from gorkflow.stores.sqlite._files import WorkerLocks
@@ -106,6 +106,21 @@ def _read_book(name: str, definition: str, defined_at: float, log: str) -> Book:
     for at in (defined_at, *(at for first, last, _ in starts for at in (first, last))):
         instant(at)
     return Book(limit, defined_at, starts)
+
+
+def uses(db: sqlite3.Connection, locks: WorkerLocks, now: float) -> list[LimitUse]:
+    """Return the use of each limit that can be read; places of dead workers are left out."""
+    times = Moment(now)
+    workers = rows(db, query("list_workers"))
+    alive = {row[0] for row in workers if worker_alive(row, locks, times)}
+    found: list[LimitUse] = []
+    for name, *_ in rows(db, query("list_limits")):
+        book = _book(db, name)
+        if book is not None:
+            for other in book.leases.keys() - alive:
+                book.leave(other, now)
+            found.append(use(book, now))
+    return found
 
 
 def check(db: sqlite3.Connection) -> Iterator[str]:

@@ -88,8 +88,9 @@ def give_up(db: sqlite3.Connection, locks: WorkerLocks, run_id: str, now: float)
     try:
         run_row(found[0])
     except StoreCorruptError:
-        db.execute(query("forget_tags"), {"key": key})
+        db.execute(query("forget_names"), {"key": key})
         db.execute(query("delete_tags_of_run"), (key,))
+        db.execute(query("delete_waits_of_run"), (key,))
     db.execute(query("give_up_run"), {"key": key, "now": now})
     return True
 
@@ -100,7 +101,7 @@ def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:
 
 def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
     found = db.execute(query("delete_run"), (run_id,)).fetchall()
-    for key, created_at, tags in found:
+    for key, created_at, tags, waits_for in found:
         db.execute(query("delete_events"), (key,))
         db.execute(query("keep_highest_id"), (key,))
         db.execute(query("delete_messages"), (key,))
@@ -109,6 +110,9 @@ def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
         db.executemany(
             query("delete_tag"),
             [(name, value, created_at, run_id) for name, value in json.loads(tags)],
+        )
+        db.executemany(
+            query("delete_wait"), [(name, created_at, run_id) for name in json.loads(waits_for)]
         )
     return bool(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
@@ -116,6 +117,11 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
     return SCHEMA
 
 
-def with_filters(statement: str, filters: list[str]) -> str:
+def with_filters(statement: str, filters: Iterable[str]) -> str:
     """Return a listing statement with more conditions at its mark."""
     return re.sub(r"/\* and: the filters \*/", "".join(f"AND {f} " for f in filters), statement)
+
+
+def counting(statement: str) -> str:
+    """Return the statement that counts what a listing statement would read."""
+    return f"SELECT COUNT(*) FROM ({statement.replace('SELECT runs.*', 'SELECT 1')})"  # noqa: S608

@@ -40,6 +40,8 @@ from gorkflow.stores.sqlite._schema import query, repeated, rows
 _logger = logging.getLogger("gorkflow.store")
 _AT_ONCE = 50  # rows; SQLite takes 32,766 values, and gains little past this
 _DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
+_NONE = "[]"
+_EVERY = {"after": "", "limit": -1}
 _UNRECORDABLE = (sqlite3.IntegrityError, ValueError, OverflowError)
 """``ValueError``: of a lone surrogate, or NaN. ``OverflowError``: of an integer past 64 bits."""
 
@@ -111,6 +113,8 @@ class _Batch:
                 query("insert_tag"),
                 [(name, value, row.created_at, row.run_id, key) for name, value in row.tags],
             )
+        if row.waits_for:
+            _insert_waits(db, key, row.created_at, row)
         db.execute(query("insert_definition"), (row.fingerprint, new.tree))
         self._add(key, new)
         return Written.OK
@@ -123,11 +127,13 @@ class _Batch:
         found = db.execute(query("find_live_run"), (row.run_id,)).fetchone()
         if found is None:
             return Written.FENCED
-        key, token, seq = found
+        key, token, seq, created_at, waits_for = found
         if token != row.token or seq != item.expected_seq:
             return Written.FENCED
         if item.changed:
             db.execute(query("update_run"), (*_state(row), item.seq, key))
+            if row.waits_for or waits_for != _NONE:
+                _replace_waits(db, key, created_at, waits_for, row)
         if item.consumed:
             db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
         self._add(key, item)
@@ -149,6 +155,22 @@ class _Batch:
             self._db.executemany(query("insert_event"), rows[whole:])
 
 
+def _replace_waits(
+    db: sqlite3.Connection, key: int, created_at: float, before: str, row: RunRow
+) -> None:
+    if before != _names(row.waits_for):
+        db.executemany(
+            query("delete_wait"), [(name, created_at, row.run_id) for name in json.loads(before)]
+        )
+        _insert_waits(db, key, created_at, row)
+
+
+def _insert_waits(db: sqlite3.Connection, key: int, created_at: float, row: RunRow) -> None:
+    db.executemany(
+        query("insert_wait"), [(name, created_at, row.run_id, key) for name in row.waits_for]
+    )
+
+
 def _occupied(db: sqlite3.Connection, row: RunRow) -> bool:
     """Whether a live run keeps this new one from its resource."""
     values = {"resource_id": row.resource_id, "exclusive": row.exclusive}
@@ -166,7 +188,7 @@ def _origin(row: RunRow) -> list[Any]:
         row.workflow_version,
         row.fingerprint,
         row.resource_id,
-        json.dumps(row.tags) if row.tags else "[]",
+        _names(row.tags),
         row.created_at,
         row.token,
         row.priority,
@@ -190,7 +212,12 @@ def _state(row: RunRow) -> list[Any]:
         row.seen,
         int(row.orphaned),
         row.trace,
+        _names(row.waits_for),
     ]
+
+
+def _names(given: tuple[object, ...]) -> str:
+    return json.dumps(given) if given else _NONE
 
 
 def register(db: sqlite3.Connection, locks: WorkerLocks, worker: Worker) -> None:
@@ -267,7 +294,7 @@ def claim(
 
 
 def _workflows(db: sqlite3.Connection) -> list[str]:
-    return [name for (name,) in rows(db, query("list_workflows"))]
+    return [name for (name,) in rows(db, query("list_workflows"), _EVERY)]
 
 
 def _release_the_dead(

@@ -32,7 +32,9 @@ CREATE TABLE runs (
     -- Whether an owner died with the run since the latest append: its step may be what killed it.
     orphaned         INTEGER NOT NULL DEFAULT 0,
     -- The trace that the run belongs to, as its observers write it.
-    trace            TEXT NOT NULL DEFAULT ''
+    trace            TEXT NOT NULL DEFAULT '',
+    -- The names of the signals that it waits for now, as JSON.
+    waits_for        TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
@@ -73,6 +75,15 @@ CREATE TABLE run_tags (
     PRIMARY KEY (name, value, created_at, run_id)
 ) STRICT, WITHOUT ROWID;
 
+-- The signals that live runs wait for now, in the same way.
+CREATE TABLE run_waits (
+    signal     TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    run_id     TEXT NOT NULL,
+    run        INTEGER NOT NULL,
+    PRIMARY KEY (signal, created_at, run_id)
+) STRICT, WITHOUT ROWID;
+
 -- Append-only. Writers take turns, so the id rises in the order of the commits. The row with the
 -- highest id is never deleted, so that no id is given twice, which a reader's cursor would miss: a
 -- deletion leaves it to run 0, which does not exist.
@@ -98,7 +109,7 @@ SELECT
     MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
         AS seq,
     runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned,
-    runs.trace
+    runs.trace, runs.waits_for
 FROM runs;
 
 CREATE TABLE inbox (

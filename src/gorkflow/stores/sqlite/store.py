@@ -15,8 +15,8 @@ from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
-from gorkflow.limits import NONE, LimitGrant, LimitRequest
-from gorkflow.listing import Page, RunFilter, feed_position, page_start
+from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
+from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter, feed_position, page_start
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     AttemptId,
@@ -37,6 +37,7 @@ from gorkflow.stores.sqlite import (
     _checks,
     _files,
     _limits,
+    _lists,
     _maintenance,
     _reads,
     _schedules,
@@ -86,6 +87,7 @@ class SqliteStore:
     """
 
     durable = True
+    _most_read = _lists.MOST_READ
 
     def __init__(
         self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0
@@ -273,7 +275,13 @@ class SqliteStore:
 
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
         page_start(query)
-        return await self._opened().read(_reads.list_runs, query)
+        return await self._opened().read(_lists.list_runs, query, self._most_read)
+
+    async def count_runs(self, query: RunFilter, *, most: int = MOST_COUNTED) -> RunCount:
+        return await self._opened().read(_lists.count_runs, query, most)
+
+    async def latest_runs(self, *, after: str = "", limit: int = 100) -> list[RunRow]:
+        return await self._opened().read(_lists.latest_runs, after, max(limit, 0))
 
     async def load(self, run_id: str) -> Loaded | None:
         return await self._opened().read(_reads.load, run_id)
@@ -307,6 +315,13 @@ class SqliteStore:
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         home = self._opened()
         return await home.read(_reads.workers, home.locks, now)
+
+    async def owned(self) -> dict[str, int]:
+        return await self._opened().read(_reads.owned)
+
+    async def limits(self, *, now: float) -> list[LimitUse]:
+        home = self._opened()
+        return await home.read(_limits.uses, home.locks, now)
 
     # Schedules
 

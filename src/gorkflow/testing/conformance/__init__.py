@@ -11,7 +11,7 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 
 import pytest
 
-for part in ("limits", "mail", "notes", "owning", "reading", "schedules", "writing"):
+for part in ("limits", "listing", "mail", "notes", "owning", "reading", "schedules", "writing"):
     pytest.register_assert_rewrite(f"{__name__}.{part}")
 
 # Only now, so that a failing assert shows its values.
@@ -31,6 +31,7 @@ from gorkflow.testing.conformance.base import (
     worker,
 )
 from gorkflow.testing.conformance.limits import Limiting
+from gorkflow.testing.conformance.listing import Listing
 from gorkflow.testing.conformance.mail import Mail
 from gorkflow.testing.conformance.notes import Noting
 from gorkflow.testing.conformance.owning import Owning
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Schedules):
+class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.

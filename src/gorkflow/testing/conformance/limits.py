@@ -8,6 +8,7 @@ from typing import Any
 
 from gorkflow.clock import Moment
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
+from gorkflow.model import instant
 from gorkflow.policy import Limit
 from gorkflow.store import Store
 from gorkflow.testing.conformance.base import LEASE, T0, Conformance, Turning, register, worker
@@ -202,3 +203,37 @@ class Limiting(Conformance):
 
         self.check(first)
         self.check(second)
+
+    # Looking at them
+
+    async def test_there_is_no_use_of_a_limit_that_nobody_asked_for(self, store: Store) -> None:
+        assert await store.limits(now=T0) == []
+
+    async def test_the_use_of_a_limit_says_who_runs_and_who_waits(self, store: Store) -> None:
+        await register(store, "w1", "w2")
+        await take(store, "w1", want(3, TWO), want(1, ONE))
+        await take(store, "w2", want(1, TWO), at=T0 + 1)
+        one, two = await store.limits(now=T0 + 2)
+        assert (one.limit, dict(one.running), dict(one.waiting)) == (ONE, {"w1": 1}, {})
+        assert (two.limit, dict(two.running)) == (TWO, {"w1": 2})
+        assert dict(two.waiting) == {"w1": instant(T0), "w2": instant(T0 + 1)}
+        assert (two.started, two.next_start) == (0, None)
+
+    async def test_the_use_of_a_rate_says_when_the_next_may_start(self, store: Store) -> None:
+        await store.register(worker())
+        await take(store, "w1", want(2, FAST))
+        [fast] = await store.limits(now=T0 + 1)
+        assert (fast.started, fast.next_start) == (2, None)
+        await take(store, "w1", want(1, FAST), at=T0 + 1, held={"fast": 2})
+        [fast] = await store.limits(now=T0 + 1)
+        assert (fast.started, fast.next_start) == (3, instant(T0 + 10))
+
+    async def test_the_dead_use_no_limit(self, store: Store) -> None:
+        await store.register(worker())
+        await store.register(worker("w2", lease=1000.0))
+        await take(store, "w1", want(1, TWO))
+        await take(store, "w2", want(1, TWO))
+        [two] = await store.limits(now=T0 + LEASE + 1)
+        assert dict(two.running) == {"w2": 1}
+        [two] = await store.limits(now=T0)  # looking changed nothing
+        assert dict(two.running) == {"w1": 1, "w2": 1}

@@ -255,6 +255,16 @@ class Owning(Conformance):
         await store.unregister("w1")
         assert [each.worker_id for each in await store.workers()] == ["w2"]
 
+    async def test_live_runs_are_counted_by_their_owner(self, store: Store) -> None:
+        await register(store, "w1", "w2")
+        await store.write([new_run("a"), new_run("b"), new_run("c"), new_run("d")])
+        await store.claim("w1", times=Moment(T0), limit=2)
+        await store.claim("w2", times=Moment(T0), limit=1)
+        assert await store.owned() == {"w1": 2, "w2": 1}
+        await store.write([finish(run_row("a", token=1))])
+        await store.unregister("w2")
+        assert await store.owned() == {"w1": 1}
+
     async def test_register_again_renews(self, store: Store) -> None:
         await store.register(worker())
         await store.register(worker(seen_at=T0 + 100))

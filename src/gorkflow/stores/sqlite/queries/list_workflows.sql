@@ -2,6 +2,7 @@
 WITH RECURSIVE workflows (workflow_id) AS (
     SELECT MIN(workflow_id)
     FROM runs
+    WHERE workflow_id > :after
     UNION ALL
     SELECT (SELECT MIN(workflow_id) FROM runs WHERE workflow_id > workflows.workflow_id)
     FROM workflows
@@ -10,3 +11,4 @@ WITH RECURSIVE workflows (workflow_id) AS (
 SELECT workflow_id
 FROM workflows
 WHERE workflow_id IS NOT NULL
+LIMIT :limit

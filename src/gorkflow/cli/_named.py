@@ -1,0 +1,76 @@
+"""RUN_ID of a command: a whole id, the first letters of one, or ``latest``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from gorkflow._text import span_of
+from gorkflow.cli._output import CliError, ExitCode
+from gorkflow.clock import SystemClock
+from gorkflow.errors import RunNotFoundError, StoreCorruptError
+from gorkflow.listing import RunFilter
+from gorkflow.store import RunReader, RunRow
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+LATEST = "latest"
+_SHOWN = 8
+
+
+def run_argument(
+    name: str = "given", *, metavar: str = "RUN_ID", required: bool = True, nargs: int = 1
+) -> Callable[[_Command], _Command]:
+    """Add the argument RUN_ID. The command has it looked up by ``find_run``."""
+    return click.argument(name, metavar=metavar, required=required, nargs=nargs)
+
+
+async def find_run(reader: RunReader, given: str) -> str:
+    """Return the id of the run that was named. A whole id comes before all else.
+
+    Args:
+        reader: the store, open.
+        given: the id, its first letters, or ``latest``: the run that was created last.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        CliError: If several ids begin so.
+    """
+    try:
+        if not given or await reader.get_run(given) is not None:
+            return given
+    except StoreCorruptError:
+        return given
+    if given == LATEST:
+        found = await _first(reader, RunFilter(limit=1))
+        if not found:
+            raise CliError("the store has no run yet", ExitCode.NOT_FOUND)
+        return found[0].run_id
+    found = await _first(reader, RunFilter(id_prefix=given, limit=_SHOWN))
+    if not found:
+        raise RunNotFoundError(given)
+    if len(found) > 1:
+        count = await reader.count_runs(RunFilter(id_prefix=given))
+        now = SystemClock().now()
+        raise CliError(
+            f"{given!r} begins the ids of {count} runs; write more of it:\n"
+            + "\n".join(_candidate(row, now) for row in found)
+            + ("\n  …" if count.runs > len(found) else "")
+        )
+    return found[0].run_id
+
+
+async def _first(reader: RunReader, query: RunFilter) -> list[RunRow]:
+    """Return the first runs of a filter: a page may end early."""
+    while True:
+        page = await reader.list_runs(query)
+        if page or page.next_cursor is None:
+            return [*page]
+        query = replace(query, cursor=page.next_cursor)
+
+
+def _candidate(row: RunRow, now: float) -> str:
+    age = span_of(max(0.0, now - row.created_at))
+    return f"  {row.run_id}  {row.workflow_id}  {row.status.value}  {age} ago"

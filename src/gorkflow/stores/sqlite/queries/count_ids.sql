@@ -1,0 +1,7 @@
+SELECT COUNT(*)
+FROM (
+    SELECT 1
+    FROM runs
+    WHERE run_id >= :id_from AND run_id < :id_to
+    LIMIT :limit
+)

@@ -1,3 +1,0 @@
-UPDATE runs
-SET tags = '[]'
-WHERE key = :key
