@@ -8,6 +8,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
+from gorkflow._logs import REDACTION
 from gorkflow._text import brief, did_you_mean
 from gorkflow.annotations import describe, needs_validation
 from gorkflow.codec import Codec, codec_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import typing_extensions
 
+    from gorkflow.redaction import Redaction
     from gorkflow.state import State
 
     Deps = typing_extensions.TypeVar("Deps", covariant=True, default=object)
@@ -66,6 +68,11 @@ class Host(Protocol):
         """The least level of the log lines that are kept, as of ``logging``."""
         ...
 
+    @property
+    def redaction(self) -> Redaction | None:
+        """It leaves the secrets of the run out of logs; ``None``: there are none."""
+        ...
+
     def report(self, done: float, total: float | None, message: str) -> None:
         """Keep the step's progress."""
         ...
@@ -106,7 +113,11 @@ class _StepLogger(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        extra: dict[str, Any] = kwargs.get("extra") or {}
+        redaction = self._host.redaction
+        if redaction is not None:
+            extra = {**redaction.shown(extra), REDACTION: redaction}
+        kwargs["extra"] = {**extra, **(self.extra or {})}
         return msg, kwargs
 
 

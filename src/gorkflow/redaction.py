@@ -12,6 +12,7 @@ import binascii
 import bisect
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, quote_plus
@@ -34,6 +35,7 @@ _LINE = 8  # the same for one line of a secret: a key is a text of many
 _LONG = 1_000  # characters of a text that may have been cut where it ends
 _LONGEST = 16_000  # those of a traceback: of a longer one the end is kept
 _CUT = "…"
+_MIDDLE = " … "
 _HEAD = HEAD.decode()
 _decoder = json.JSONDecoder()
 
@@ -114,7 +116,7 @@ class Redaction:
         """Return a text without secrets."""
         if _HEAD in text:
             text = _without_records(text)
-        if len(text) >= _LONGEST or any(start in text for start in tuple(self._starts)):
+        if _begins(text) or any(start in text for start in tuple(self._starts)):
             return _masked(text, self._parts(text))
         return text
 
@@ -195,22 +197,32 @@ class Redaction:
                 if size:
                     yield at, at + size
                     break
-        if len(text) >= _LONGEST:  # it may begin within one
+        for at in _begins(text):  # within one, maybe
             for form in tuple(forms):
                 sizes = range(len(form) - 1, SHORTEST - 1, -1)
-                size = next((size for size in sizes if text.startswith(form[-size:])), 0)
+                size = next((size for size in sizes if text.startswith(form[-size:], at)), 0)
                 if size:
-                    yield 0, size
+                    yield at, at + size
 
     def _cut(self, part: str, is_last: bool, text: str) -> int:  # noqa: FBT001 - as computed
         """Return how much of a part is the beginning of a secret that was cut there."""
         head, cut, _ = part.partition(_CUT)
+        if cut and head.endswith(" ") and not head.isspace():
+            head = head[:-1]  # of " … "
         if len(head) < SHORTEST or not (cut or (is_last and len(text) >= _LONG)):
             return 0
         if len(self._sorted) < len(self._forms):
             self._sorted = sorted(self._forms)
         at = bisect.bisect_left(self._sorted, head)
         return len(head) if self._sorted[at : at + 1] and self._sorted[at].startswith(head) else 0
+
+
+def _begins(text: str) -> list[int]:
+    """Return where a long text begins, and where it continues after something was left out."""
+    if len(text) < _LONG:
+        return []
+    found = [match.end() for match in re.finditer(_MIDDLE, text)]
+    return [0, *found] if len(text) >= _LONGEST else found
 
 
 def _mask(_: object) -> str:

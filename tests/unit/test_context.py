@@ -20,6 +20,7 @@ from gorkflow.model import (
     Skipped,
     instant,
 )
+from gorkflow.redaction import Redaction
 from gorkflow.step import step
 
 
@@ -44,6 +45,7 @@ class FakeHost:
     reports: list[Any] = field(default_factory=list)
     lines: list[tuple[int, str]] = field(default_factory=list)
     log_level: int = logging.INFO
+    redaction: Redaction | None = None
     run_input: tuple[bytes | None, Codec | None] = (None, None)
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:

@@ -26,7 +26,7 @@ from gorkflow.engine._results import (
     RemoteError,
     code_of,
     encoded,
-    exc_info,
+    logged,
     make_failure,
     unreadable,
 )
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import RunStep
     from gorkflow.policy import RetryPolicy
+    from gorkflow.redaction import Redaction
     from gorkflow.state_changes import Overlay, Write
 
 logger = logging.getLogger("gorkflow.step")
@@ -478,8 +479,9 @@ class Attempt(Call):
         answer = Answer(StepFailed, (command.attempt, failure, *times, unknown))
         try:
             is_final = retry_at is None or late
-            shown = exc_info(error) if is_final else None
-            logger.warning("run %r: %s%s", run_id, failure, what_next, exc_info=shown, extra=fields)
+            shown = self.owner.run.values.hidden(failure)
+            info = logged(failure, shown, error) if is_final else None
+            logger.warning("run %r: %s%s", run_id, shown, what_next, exc_info=info, extra=fields)
         finally:  # a log handler of the program's may raise, but the run has to continue
             self.owner.ended(self, answer)
 
@@ -513,6 +515,11 @@ class Attempt(Call):
         if self._decided or self._ended_at:
             state.close()
         return state
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """It leaves the secrets of the run out of logs; ``None``: there are none."""
+        return self.owner.run.values.redaction
 
     @property
     def log_level(self) -> int:

@@ -39,6 +39,7 @@ from gorkflow.flow import (
 )
 from gorkflow.language.options import misfits
 from gorkflow.machine.history import read
+from gorkflow.redaction import Redaction
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -86,9 +87,8 @@ def misfit_of(
         return FITS  # as nearly always
     reach = read(events[0].run_id, tree, events).reach()
     problems = [] if is_same else list(_problems(tree, code, reach, executors))
-    return Misfit(
-        problems, [] if fits_types else _unfit_types(tree, code, events, reach, thorough=thorough)
-    )
+    types = [] if fits_types else _unfit_types(tree, code, events, reach, thorough=thorough)
+    return Misfit(problems, Redaction.of(tree, events).shown(types) if types else types)
 
 
 def continued_by(code: Definition, tree: WorkflowSpec, text: str) -> Definition:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gorkflow._durations import due_of, seconds_of
 from gorkflow._text import brief
 from gorkflow.engine._call import Answer, Call
-from gorkflow.engine._results import exc_info, make_failure, unreadable
+from gorkflow.engine._results import logged, make_failure, unreadable
 from gorkflow.engine._threads import NoThreadError
 from gorkflow.engine._watchdog import Countdown, roots
 from gorkflow.engine._within import context_of
@@ -99,9 +99,10 @@ class Evaluation(Call):
             raised = f"{self._asked} raised {type(error).__name__}"
             failure = replace(failure, message=f"{raised}: {failure.message}")
         fields = {"run_id": run_id, "path": path, "attempt": 1}
-        shown = exc_info(error)
+        shown = self.owner.run.values.hidden(failure)
+        info = logged(failure, shown, error)
         try:
-            logger.warning("run %r: %s", run_id, failure, exc_info=shown, extra=fields)
+            logger.warning("run %r: %s", run_id, shown, exc_info=info, extra=fields)
         finally:  # a log handler of the program's may raise, but the run has to continue
             self.owner.ended(self, Answer(StepFailed, (1, failure, None, None)))
 
@@ -208,7 +209,22 @@ class Expansion(Evaluation):
         function = self.owner.run.definition.keys[template_of(self.command.path)]
         self._asked = f"key {function.name!r}"
         keys = await self._call(self._all(function, count), function, _KEYS_TIMEOUT)
-        return Expanded, (count, _distinct(self._asked, keys))
+        return Expanded, (count, self._distinct(keys))
+
+    def _distinct(self, keys: list[Any]) -> tuple[str, ...]:
+        """Return keys as they stand in paths.
+
+        Raises:
+            StepValueError: If one can't stand there, or two are the same.
+        """
+        redaction = self.owner.run.values.redaction
+        for index, key in enumerate(keys if redaction else ()):
+            if redaction is not None and redaction.holds(str(key)):
+                raise StepValueError(
+                    f"{self._asked} returned a secret for item {index}, and views show keys; "
+                    "return another text"
+                )
+        return _distinct(self._asked, keys)
 
     def _code(self, error: BaseException) -> FailureCode:
         """A wrong list or key is a failure of values; an exception is one of code."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gorkflow._logs import REDACTION
 from gorkflow._text import brief, did_you_mean
 from gorkflow.engine._processes import BEGAN, LINE, LOG, Process, ProcessPool
 from gorkflow.engine._remote_job import Log, result_of, run_job
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from gorkflow.engine._threads import ThreadPool
+    from gorkflow.redaction import Redaction
     from gorkflow.state_changes import Write
 
 logger = logging.getLogger("gorkflow.step")
@@ -54,6 +56,11 @@ class Report(Protocol):
 
     def began_there(self) -> None:
         """The handler began in another process."""
+        ...
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """It leaves the secrets of the run out of logs; ``None``: there are none."""
         ...
 
     def report(self, done: float, total: float | None, message: str) -> None:
@@ -226,6 +233,8 @@ class _InProcess:
             record = logging.makeLogRecord(json.loads(body))
             name = logging.getLogger(record.name)
             if name.isEnabledFor(record.levelno):
+                if self._report.redaction is not None and record.name.startswith("gorkflow."):
+                    vars(record)[REDACTION] = self._report.redaction
                 name.handle(record)
         elif kind == LINE:
             self._report.log(*json.loads(body))

@@ -352,6 +352,9 @@ class _Outputs(Outputs):
 class _Host:
     """The host of a context: it answers from the job."""
 
+    redaction = None
+    """The engine leaves secrets out of the log that it gets."""
+
     def __init__(
         self, job: Job, reads: Iterable[Node[Any, Any]], report: Report | None, log: Keep
     ) -> None:

@@ -183,6 +183,22 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
     return type(error), error, found
 
 
+def logged(
+    failure: Failure, shown: Failure, error: BaseException
+) -> tuple[type[BaseException], BaseException, Any]:
+    """Return the exception for a log record of a failure; if that is without secrets, without it.
+
+    Args:
+        failure: as it is recorded.
+        shown: as it is logged.
+        error: was raised.
+    """
+    if shown == failure:
+        return exc_info(error)
+    stand_in = Exception(shown.message)  # the log shows the traceback of the failure
+    return Exception, stand_in, None
+
+
 def _as_recorded(record: logging.LogRecord) -> bool:
     """Have a log show an exception as the failure does: what a log can say, all of it."""
     if record.exc_info and isinstance(record.args, tuple):

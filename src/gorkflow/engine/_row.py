@@ -94,14 +94,15 @@ def _reason(run: RunState) -> str:
     result = machine.result or undoing
     if result is None:
         return ""
-    why = _why(run, result)
+    why = run.values.hidden(_why(run, result))
     return why if undoing is None else f"{UNDOING}{why}"
 
 
 def _why(run: RunState, result: Ended) -> str:
     if result.status is StepStatus.CANCELLED:
         return result.reason  # it names what could not be undone
-    texts = [str(run.values.failure(failure)) for failure in result.failures[:1]]
+    hidden = run.values.hidden  # lists of runs show it, and read no events
+    texts = [str(hidden(run.values.failure(failure))) for failure in result.failures[:1]]
     more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
     if not texts:
         return result.reason

@@ -18,9 +18,11 @@ from gorkflow.errors import (
 )
 from gorkflow.events import CancelRequested, Event, SignalReceived
 from gorkflow.flow import WaitSpec, WorkflowSpec, template_of, walk
+from gorkflow.redaction import Redaction
 from gorkflow.signal import Signal
 from gorkflow.store import Message
 from gorkflow.values.kind import Open
+from gorkflow.values.secret import has_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -220,12 +222,22 @@ class Inbox:
                     name,
                     message.id,
                     path,
-                    error,
+                    _hidden(error, message.payload),
                 )
             else:
                 return path, message, payload
         del self._signals[name]
         return None
+
+
+def _hidden(error: ValueInvalidError, payload: bytes | None) -> str:
+    """Return the reason of a rejection without the secrets of the payload."""
+    text = str(error)
+    if payload is None or not has_mark(payload):
+        return text
+    redaction = Redaction()
+    redaction.learn_record(payload)
+    return redaction.text(text)
 
 
 def _size_of(message: Message) -> int:

@@ -29,6 +29,7 @@ from gorkflow.machine import Machine
 from gorkflow.state import initial
 from gorkflow.state_changes import same_writes
 from gorkflow.store import RunRow
+from gorkflow.values.secret import is_marked
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
@@ -188,6 +189,8 @@ def _is_same(annotation: Any, one: bytes | None, other: bytes | None) -> bool:
 
 def _unordered(value: _Json) -> str:
     """Return JSON without any order; in Python, 1 and True are equal, too."""
+    if is_marked(value):
+        return _unordered(value["$v"])  # it may not have been a secret then
     if isinstance(value, dict):
         parts = (f"{name!r}:{_unordered(item)}" for name, item in value.items())
         return f"{{{','.join(sorted(parts))}}}"

@@ -140,6 +140,11 @@ class Values:
             self._hiding()
         return self._redaction
 
+    def hidden(self, item: T) -> T:
+        """Return a text, a failure or events for logs and traces, without the run's secrets."""
+        redaction = self.redaction
+        return item if redaction is None else redaction.shown(item)
+
     # ---- values ---------------------------------------------------------------------------
 
     def value(self, ref: Ref) -> Any:

@@ -78,6 +78,8 @@ class _Host:
     def state(self) -> State:
         return self._state
 
+    redaction = None
+
     log_level = 2**31
     """``FakeContext`` keeps the records by itself."""
 

@@ -9,9 +9,19 @@ the tree to leave it out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-from gorkflow.values.kind import MARK, SECRET, VALUE, Kind, Misfit, Reading, Shapes, Writing
+from gorkflow.values.kind import (
+    MARK,
+    SECRET,
+    VALUE,
+    Kind,
+    Misfit,
+    Reading,
+    Shapes,
+    Unreadable,
+    Writing,
+)
 
 HEAD: Final = b'{"$":"secret","$v":'
 """The first bytes of a secret's record, as they stand in the record around it."""
@@ -83,6 +93,8 @@ class Hidden(Kind):
             return self.inner.load(inner, reading)
         except Misfit as misfit:
             raise _silent(misfit, self.inner) from None
+        except Unreadable:
+            raise Unreadable("the type of a secret can't read what it wrote") from None
 
     def shape(self, shapes: Shapes) -> Any:
         return self.inner.shape(shapes)  # it reads the same, so the code of a run may change
@@ -116,7 +128,7 @@ def has_mark(data: bytes | str) -> bool:
     return HEAD in data if isinstance(data, bytes) else _TEXT in data
 
 
-def is_marked(record: Any) -> bool:
+def is_marked(record: Any) -> TypeGuard[dict[str, Any]]:
     """Return whether a record is that of a secret."""
     return type(record) is dict and record.get(MARK) == SECRET and VALUE in record
 
