@@ -20,7 +20,7 @@ from gorkflow.cli._app import (
     read_age,
     store_option,
 )
-from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put
+from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say
 from gorkflow.cli._target import check_exists, in_same_store, naming_source, opened
 from gorkflow.clock import SystemClock
 from gorkflow.engine import _maintenance
@@ -85,7 +85,7 @@ def prune_command(
             room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
             return f"{counted(deleted)} deleted; {room}"
 
-    click.echo(asyncio.run(work()), err=True)
+    say(asyncio.run(work()))
 
 
 @db_command.command("check", example=("gorkflow db check --store sqlite:runs.db",))
@@ -145,7 +145,7 @@ def backup_command(*, path: str, store: str | None) -> None:
             return await keeper.backup(path)
 
     size = asyncio.run(work())
-    click.echo(f"backed up to {path}: {size / 1e6:,.1f} MB, verified", err=True)
+    say(f"backed up to {path}: {size / 1e6:,.1f} MB, verified")
 
 
 def maintainable(store: Store) -> Maintainable:
