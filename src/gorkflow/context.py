@@ -35,7 +35,7 @@ U = TypeVar("U")
 
 _MAX_KEY = 200
 _READABLE = 120
-_CUT = " … "
+_CUT = "…"
 _logger = logging.getLogger("gorkflow.step")
 
 LINE_BYTES = 2048
@@ -397,12 +397,15 @@ class StepContext(Generic[Deps]):
 
 
 def clipped(text: str) -> str:
-    """Return a text as it is kept: in UTF-8, its middle left out if it is too long."""
+    """Return a text as it is kept: in UTF-8, and cut if it is too long."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= LINE_BYTES:
         return data.decode()
-    half = (LINE_BYTES - len(_CUT.encode())) // 2  # a traceback says most in its last line
-    return f"{data[:half].decode(errors='ignore')}{_CUT}{data[-half:].decode(errors='ignore')}"
+    # A traceback says most in its last lines. They are whole, and so is a secret in one of them.
+    half = LINE_BYTES // 2
+    _, line_end, tail = data[-half:].decode(errors="ignore").partition("\n")
+    head = data[: half if line_end else LINE_BYTES][: -len(_CUT.encode())]
+    return f"{head.decode(errors='ignore')}{_CUT}{line_end}{tail}"
 
 
 def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gorkflow import events as ev
 from gorkflow._text import listed, span_of
 from gorkflow.cli._board import Board, finishing
-from gorkflow.cli._output import clean, clock, say
+from gorkflow.cli._output import clean, clock, one_line, say
 from gorkflow.engine._recorded import load
 from gorkflow.engine.engine import LEFT_RUNS
 from gorkflow.flow import template_of
@@ -209,15 +209,16 @@ def _attempt(number: int) -> str:
 
 
 class LogLines(logging.Handler):
-    """Shows warnings as lines.
+    """Shows warnings, and what steps log, as lines.
 
     Args:
         view: where they are shown.
     """
 
     def __init__(self, view: View) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._view = view
+        self._run_id = ""
         self.muted = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -227,23 +228,44 @@ class LogLines(logging.Handler):
             return
         if hasattr(record, LEFT_RUNS):  # the command says how to go on
             return
+        if record.levelno < logging.WARNING and step_of(record) is None:
+            return
         try:
-            line = f"{clock(record.created)} {record.levelname.lower()}: {self.format(record)}"
-            self._view.say(line)
+            level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+            where, text = self._where(record), self.format(record)
+            self._view.say(f"{clock(record.created)} {level}{where}{text}")
         except Exception:  # noqa: BLE001 - as logging wants it
             self.handleError(record)
+
+    def _where(self, record: logging.LogRecord) -> str:
+        found = step_of(record)
+        if found is None:
+            return ""
+        run_id, path = found
+        self._run_id = self._run_id or run_id  # the first one is the run of the command
+        return f"{path}: " if run_id == self._run_id else f"run {run_id} {path}: "
+
+
+def step_of(record: logging.LogRecord) -> tuple[str, str] | None:
+    """Return the run and path of the step that logged a record; ``None``: it was not a step."""
+    fields = vars(record)
+    return (fields["run_id"], one_line(fields["path"])) if "step_id" in fields else None
 
 
 @contextmanager
 def logging_to(view: View) -> Generator[LogLines]:
-    """Show the warnings of gorkflow, unless the program has its own logging."""
+    """Show warnings, and what steps log, unless the program has its own logging."""
     handler = LogLines(view)
-    logger = logging.getLogger("gorkflow")
+    logger, of_steps = logging.getLogger("gorkflow"), logging.getLogger("gorkflow.step")
     if logger.hasHandlers():
         yield handler
         return
+    level = of_steps.level
     logger.addHandler(handler)
+    if not level:
+        of_steps.setLevel(logging.INFO)
     try:
         yield handler
     finally:
         logger.removeHandler(handler)
+        of_steps.setLevel(level)

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from gorkflow.cli import _run, _show, _watch
+from gorkflow.cli import _logs, _run, _show, _watch
 from gorkflow.cli._app import (
     CONTEXT,
     STATUSES,
@@ -58,6 +58,7 @@ def runs_command() -> None:
 for _other in (
     _show.show_command,
     _watch.watch_command,
+    _logs.logs_command,
     _run.resume_command,
     _run.rerun_command,
     diff_command,

@@ -19,6 +19,7 @@ import click
 from gorkflow.cli._app import CONTEXT, Command, Seconds, store_option
 from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
+from gorkflow.cli._progress import step_of
 from gorkflow.cli._target import Target, load, naming_source
 from gorkflow.cli._telemetry import Watching, json_lines, log_format_option, watching_options
 from gorkflow.engine._observer import Telemetry
@@ -240,6 +241,16 @@ def _code(first: signal.Signals) -> ExitCode:
     return ExitCode.INTERRUPTED if first is signal.SIGINT else ExitCode.OK
 
 
+class _Formatter(logging.Formatter):
+    """Puts the run and the path before what a step logged."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
+        found = step_of(record)
+        if found is not None:
+            record.message = f"run {found[0]} {found[1]}: {record.message}"
+        return super().formatMessage(record)
+
+
 @contextmanager
 def telling() -> Generator[None]:
     """Show what happens as lines, unless the program has its own logging."""
@@ -248,7 +259,7 @@ def telling() -> Generator[None]:
         yield
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(lambda record: not hasattr(record, LEFT_RUNS))  # the last line says it
     level = logger.level
     logger.addHandler(handler)

@@ -1,0 +1,111 @@
+"""`gorkflow runs logs`: the log of a run's steps, also while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import click
+
+from gorkflow._text import did_you_mean
+from gorkflow.cli._app import Command, store_option
+from gorkflow.cli._output import CliError, ExitCode, clean, json_text, moment, one_line, put, say
+from gorkflow.cli._target import check_exists, naming_source
+from gorkflow.engine import _json
+from gorkflow.engine.client import Client
+from gorkflow.flow import id_at, template_of
+from gorkflow.model import LogLine
+from gorkflow.redaction import Redaction
+from gorkflow.store import Store
+
+_PAGE = 1000
+
+
+@click.command(
+    "logs",
+    cls=Command,
+    example=("gorkflow runs logs RUN_ID --step charge", "gorkflow runs logs RUN_ID --follow"),
+)
+@click.argument("run_id")
+@click.option("--step", metavar="PATH", help="Only this step, by its path or id.")
+@click.option("--follow", is_flag=True, help="Wait for more, until the run has ended.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@store_option
+def logs_command(
+    *, run_id: str, step: str | None, follow: bool, as_json: bool, store: str | None
+) -> None:
+    """Show what the steps of a run logged with `ctx.logger`."""
+    with naming_source(store):
+        found = asyncio.run(_show(run_id, step, store, follow=follow, as_json=as_json))
+    if not found and not as_json:
+        say(f"run {run_id} has no log lines" + (f" of {one_line(step)!r}" if step else ""))
+
+
+async def _show(
+    run_id: str, step: str | None, url: str | None, *, follow: bool, as_json: bool
+) -> bool:
+    """Show the lines; return whether there were any."""
+    found = False
+    async with Client(check_exists(url)) as client:
+        if step is not None:
+            await _check_step(client, run_id, step)
+        secrets = _Secrets(client.store, run_id)
+        lines = client.follow_logs(run_id) if follow else _all(client, run_id)
+        async for line in lines:
+            if step in (None, line.path, id_at(line.path), template_of(line.path)):
+                found = True
+                shown = await secrets.hidden(line)
+                put(_json_text(shown) if as_json else _text(shown))
+    return found
+
+
+async def _all(client: Client, run_id: str) -> AsyncIterator[LogLine]:
+    """Iterate over the lines that are kept by now."""
+    after = 0
+    while page := await client.logs(run_id, after=after, limit=_PAGE):
+        for line in page:
+            yield line
+        after = page[-1].id
+
+
+async def _check_step(client: Client, run_id: str, step: str) -> None:
+    """Check that a run has such a step.
+
+    Raises:
+        CliError: If it has none.
+    """
+    steps = await client.steps(run_id)
+    known = {name for each in steps for name in (each.path, each.step_id, template_of(each.path))}
+    if step not in known:
+        hint = did_you_mean(step, sorted(each.path for each in steps))
+        raise CliError(f"run {run_id} has no step {step!r}; {hint}", ExitCode.NOT_FOUND)
+
+
+class _Secrets:
+    """Leaves the secrets of a run out of its lines."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._seq = -1
+        self._redaction = Redaction()
+
+    async def hidden(self, line: LogLine) -> LogLine:
+        """Return a line without the secrets that the run has recorded by now."""
+        row = await self._store.get_run(self._run_id)
+        if row is not None and row.seq != self._seq:
+            self._redaction = await _json.redaction_of(self._store, self._run_id)
+            self._seq = row.seq
+        return self._redaction.shown(line)
+
+
+def _json_text(line: LogLine) -> str:
+    return json_text({**_json.to_json(line), "level_name": line.level_name}, short=None)
+
+
+def _text(line: LogLine) -> str:
+    """Return a line for people; further lines of its text are moved to the right."""
+    tries = f" (attempt {line.attempt})" if line.attempt > 1 else ""
+    first, *rest = clean(line.text).splitlines() or [""]
+    head = f"{moment(line.at)}  {line.level_name:<7}  {one_line(line.path)}{tries}  {first}"
+    return "\n".join([head.rstrip(), *(f"    {each}" for each in rest)])
