@@ -125,6 +125,20 @@ def test_it_does_not_jump_over_subprocesses():
     assert in_virtual_time(main()) == 0
 
 
+def test_it_does_not_wait_for_subprocesses_of_other_loops():
+    async def main():
+        code = "input()"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE
+        )
+        began = time.monotonic()
+        assert in_virtual_time(asyncio.sleep(3600, "done")) == "done"  # in a thread of its own
+        assert time.monotonic() - began < 60
+        await process.communicate(b"go")
+
+    asyncio.run(main())
+
+
 def test_outside_declares_what_the_loop_can_not_see():
     async def main() -> str:
         with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -310,7 +310,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         sockets = (
             len(self._sockets.get_map()) > 1
         )  # one is the loop's own, by which threads wake it
-        return self._working > 0 or sockets or _subprocesses()
+        return self._working > 0 or sockets or _has_subprocess(self)
 
     # ---- when nothing is ready --------------------------------------------------------------
 
@@ -369,9 +369,13 @@ def _run(handle: asyncio.TimerHandle) -> None:
         handle._run()  # noqa: SLF001 - what a loop does with its handles
 
 
-def _subprocesses() -> bool:
-    """Return whether asyncio waits for the end of a subprocess, in a thread (before 3.12)."""
-    return any(thread.name.startswith("asyncio-waitpid-") for thread in threads())
+def _has_subprocess(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether asyncio waits for a subprocess of this loop, in a thread (before 3.12).
+
+    Loops of other threads may have some, too, as a notebook does, or a test that drives a browser.
+    """
+    waiting = (thread for thread in threads() if thread.name.startswith("asyncio-waitpid-"))
+    return any(getattr(thread, "_args", (loop,))[0] is loop for thread in waiting)
 
 
 class _Selector(selectors.DefaultSelector):
