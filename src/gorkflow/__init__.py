@@ -2,7 +2,7 @@
 
 Further front doors: ``gorkflow.events``, ``gorkflow.stores`` with the protocol in
 ``gorkflow.store``, ``gorkflow.clock``, ``gorkflow.insight``, ``gorkflow.telemetry``,
-``gorkflow.web`` and ``gorkflow.testing``. Each loads when it is used.
+``gorkflow.testing`` and ``gorkflow.web``. Each loads when it is used.
 """
 
 from typing import TYPE_CHECKING

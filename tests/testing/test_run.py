@@ -373,3 +373,14 @@ def test_a_virtual_engine_shows_runs_that_wait_as_suspended():
             assert await handle.result() == 704
 
     testing.in_virtual_time(main())
+
+
+@step
+def no_number(number: int) -> int:
+    raise ValueError(number)
+
+
+def test_an_error_of_a_step_has_no_context_of_ours() -> None:
+    result = testing.run_sync(Workflow("breaking", input=int).then(no_number), 3)
+    [failure] = result.run.failures
+    assert "During handling" not in failure.traceback

@@ -18,6 +18,7 @@ from gorkflow.engine._reads import Shown, run_of, with_reports
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
+from gorkflow.machine.history import History
 from gorkflow.model import Run, StepExecution, instant
 from gorkflow.redaction import Redaction
 from gorkflow.store import ReportRow, RunReader
@@ -67,16 +68,11 @@ def record_of(found: Recorded, reports: Sequence[ReportRow] = ()) -> Record:
         StoreCorruptError: If it is damaged.
     """
     redaction = found.redaction()
-    shown, read = redaction.shown, redaction.view if redaction else view
+    shown = redaction.shown
     with reading(found.row.run_id):
-        history, values = found.history(), Shown(found.values(None, read))
-        run = run_of(found.row, history, found.created, values)
-        run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
-        if redaction:
-            texts = history.machine.texts()
-            run = replace(run, state={key: redaction.view(text) for key, text in texts.items()})
+        history, values = found.history(), values_of(found, redaction)
         return Record(
-            run=shown(run),
+            run=run_shown(found, history, values, redaction),
             tree=shown(found.tree),
             steps=shown(with_reports(history.executions(values), reports)),
             events=shown(tuple(found.events)),
@@ -93,6 +89,28 @@ async def redaction_of(reader: RunReader, run_id: str) -> Redaction:
         StoreCorruptError: If its record is damaged.
     """
     return (await load(reader, run_id)).redaction()
+
+
+def values_of(found: Recorded, redaction: Redaction) -> Shown:
+    """Return the values of a run, as plain data without secrets."""
+    return Shown(found.values(None, redaction.view if redaction else view))
+
+
+def run_shown(found: Recorded, history: History, values: Shown, redaction: Redaction) -> Run:
+    """Return a run as plain data without secrets.
+
+    Args:
+        found: its record.
+        history: what its events say.
+        values: its values.
+        redaction: leaves its secrets out.
+    """
+    run = run_of(found.row, history, found.created, values)
+    run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
+    if redaction:
+        texts = history.machine.texts()
+        run = replace(run, state={key: redaction.view(text) for key, text in texts.items()})
+    return redaction.shown(run)
 
 
 def summary_json(run: Run) -> dict[str, Any]:

@@ -9,9 +9,11 @@ end, so its parts add up to the duration. For the method, see J. E. Kelley and M
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gorkflow import events as ev
 from gorkflow._notebook import Bundle, drawn
@@ -56,8 +58,7 @@ class Phase(StrEnum):
     """The engine decided, recorded and started; conditions count here, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A stretch of time that one node spent in one way. Times are seconds since the run began.
 
     Example:
@@ -81,8 +82,7 @@ class Span:
         return self.ended - self.began
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A node that began. Times are seconds since the run began.
 
     Example:
@@ -114,8 +114,7 @@ class Row:
         return sum(span.seconds for span in self.spans if span.phase is Phase.RUNNING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
+class Branch(Struct, frozen=True, kw_only=True):
     """A branch of a block. Times are seconds since the run began.
 
     Example:
@@ -144,8 +143,7 @@ class Branch:
     was cancelled before it showed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """A parallel block or map that ran. Times are seconds since the run began.
 
     Example:
@@ -184,8 +182,7 @@ class Block:
         return self.ended - self.began
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """The account of one run's time.
 
     Example:
@@ -209,7 +206,7 @@ class Explanation:
     """The duration of the run from its start to its end, or until now."""
     critical: tuple[Span, ...]
     """The critical path. Its spans follow each other without gaps."""
-    time: Mapping[Phase, float] = field(default_factory=dict[Phase, float])
+    time: Mapping[Phase, float] = {}
     """The seconds along the critical path, by phase. They add up to the duration."""
     blocks: tuple[Block, ...] = ()
     """The blocks that began, in declared order."""
@@ -237,7 +234,54 @@ def explain(
     Raises:
         HistoryError: If the events contradict the tree, or each other.
     """
-    return _Account(run_id, tree, events, now).explanation()
+    return explained(Timed(run_id, tree, events), now=now)
+
+
+def explained(timed: Timed, *, now: float | None = None) -> Explanation:
+    """Return where the time of a run went; as ``explain``.
+
+    Args:
+        timed: its history.
+        now: as of ``explain``.
+    """
+    return _Account(timed, now).explanation()
+
+
+class Timed:
+    """A history, and when its nodes ended, on the clock of ``Machine.passed``.
+
+    Args:
+        run_id: The run.
+        tree: The flow tree that it executes.
+        events: All its events, in order.
+
+    Raises:
+        HistoryError: If the events contradict the tree, or each other.
+    """
+
+    def __init__(self, run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event]) -> None:
+        self.history = history = History(run_id, tree)
+        self.ends: dict[str, float] = {}
+        """When nodes ended, by path."""
+        self.times: list[float] = []
+        """When each event was recorded."""
+        self.start: float | None = None
+        """When the run began; ``None``: it has not."""
+        self.undoing: float | None = None
+        """When its undoing began; ``None``: it has not."""
+        machine = history.machine
+        for event in events:
+            changed = history.feed(event)
+            at = machine.passed(machine.at)
+            self.times.append(at)
+            for path in changed:
+                if path in history.ended:
+                    self.ends.setdefault(path, at)
+            if isinstance(event, ev.RunStarted):
+                self.start = at
+            elif isinstance(event, ev.UndoStarted) and self.undoing is None:
+                self.undoing = at
+        history.complete()
 
 
 class _Part(NamedTuple):
@@ -248,40 +292,25 @@ class _Part(NamedTuple):
 
 
 class _Account:
-    """Walks over the tree, with the times at which its nodes ended: seconds since the run began."""
+    """Walks over the tree. Times are seconds since the run began."""
 
-    def __init__(
-        self, run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], now: float | None
-    ) -> None:
-        self.history = history = History(run_id, tree)
+    def __init__(self, timed: Timed, now: float | None) -> None:
+        self.history = timed.history
         self.blocks: dict[str, Block] = {}
         self.rows: list[Row] = []
         self._depth = -1
-        machine = history.machine
-        ends: dict[str, float] = {}
-        times: list[float] = []
-        start: float | None = None
-        for event in events:
-            changed = history.feed(event)
-            at = machine.passed(machine.at)
-            times.append(at)
-            for path in changed:
-                if path in history.ended:
-                    ends.setdefault(path, at)
-            if isinstance(event, ev.RunStarted):
-                start = at
+        machine = self.history.machine
         until = machine.passed(machine.at)
         if now is not None and not machine.status.terminal:
             until = max(until, machine.passed(now))
-        self.has_begun = start is not None
-        self.start = until if start is None else start
+        self.has_begun = timed.start is not None
+        self.start = start = until if timed.start is None else timed.start
         """When the run began, on the clock of ``Machine.passed``."""
-        self.times = [at - self.start for at in times]
+        self.times = [at - start for at in timed.times]
         """When each event was recorded."""
-        self.ends = {path: at - self.start for path, at in ends.items()}
-        self.until = until - self.start
-        undoing = (each.seq for each in events if isinstance(each, ev.UndoStarted))
-        self.undoing = next((self.times[seq - 1] for seq in undoing), None)
+        self.ends = {path: at - start for path, at in timed.ends.items()}
+        self.until = until - start
+        self.undoing = None if timed.undoing is None else timed.undoing - start
 
     def explanation(self) -> Explanation:
         spans: list[Span] = []
@@ -560,11 +589,12 @@ def _tiled(spans: Iterable[Span], began: float, ended: float, path: str) -> list
     tiled: list[Span] = []
     at = began
     for span in spans:
-        start, end = (min(ended, max(at, each)) for each in (span.began, span.ended))
+        start, end = min(ended, max(at, span.began)), min(ended, max(at, span.ended))
         if start > at:
             tiled.append(Span(path, Phase.ENGINE, at, start))
         if end > start:
-            tiled.append(replace(span, began=start, ended=end))
+            fits = start == span.began and end == span.ended
+            tiled.append(span if fits else replace(span, began=start, ended=end))
         at = max(at, end)
     if ended > at:
         tiled.append(Span(path, Phase.ENGINE, at, ended))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gorkflow._text import cut
 from gorkflow.flow import (
@@ -21,7 +21,7 @@ from gorkflow.flow import (
 from gorkflow.insight.diagram import note
 from gorkflow.insight.layout import layout
 from gorkflow.insight.svg import picture, plain, text
-from gorkflow.model import StepExecution, StepStatus
+from gorkflow.model import StepStatus
 
 _WORST = (
     StepStatus.FAILED,
@@ -52,7 +52,21 @@ class _Drawn(NamedTuple):
         return f'<g transform="translate({x:.1f} {y:.1f})">{"".join(self.parts)}</g>'
 
 
-def svg(tree: WorkflowSpec, steps: Iterable[StepExecution] = (), *, style: bool = True) -> str:
+class Standing(Protocol):
+    """A step, sleep or wait, and its status."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the run."""
+        ...
+
+    @property
+    def status(self) -> StepStatus:
+        """Its status."""
+        ...
+
+
+def svg(tree: WorkflowSpec, steps: Iterable[Standing] = (), *, style: bool = True) -> str:
     """Return the picture of a workflow.
 
     Args:

@@ -18,6 +18,8 @@ from gorkflow.model import StepStatus
 
 _MOST = 12
 """Branches of one block that are shown."""
+_MARKED = frozenset({"block", "map", "loop", "choice"})
+"""Kinds of nodes whose ids begin with a mark, unless the user gave them one."""
 _IDLE = frozenset({Phase.WAITING, Phase.INTERRUPTED, Phase.BACK_OFF})
 _CUT = 1.0
 """An idle stretch is cut if it is longer than this part of all the time that is not idle."""
@@ -156,11 +158,19 @@ def lines(found: Explanation, most: int = _MOST) -> list[Line]:
     return result
 
 
+def label_of(path: str, kind: str) -> str:
+    """Return the name of a node in a list of nodes.
+
+    Args:
+        path: Its path.
+        kind: As in ``Row.kind``.
+    """
+    name = path.rpartition("/")[2] or path
+    return f"{kind} {name.lstrip('&*@?')}" if kind in _MARKED else name
+
+
 def _label(line: Line) -> str:
-    row = line.row
-    name = row.path.rpartition("/")[2] or row.path
-    if row.kind in {"block", "map"}:
-        name = f"{row.kind} {name.lstrip('&*')}"  # one given by the user has no mark
+    name = label_of(line.row.path, line.row.kind)
     return f"{name} ({line.hidden:,} more)" if line.hidden else name
 
 
@@ -291,9 +301,8 @@ class _Picture:
         if span.attempt > 1:
             title += f", attempt {span.attempt}"
         if span.phase in {Phase.RUNNING, Phase.WAITING}:
-            kind = "waiting" if span.phase is Phase.WAITING else _ended(row, span)
             shape = (
-                f'<rect class="{kind}" x="{x:.1f}" y="{middle - 7}" '
+                f'<rect class="{kind_of(row, span)}" x="{x:.1f}" y="{middle - 7}" '
                 f'width="{max(1.0, end - x):.1f}" height="13" rx="2">'
             )
             self.parts.append(f"{shape}<title>{title}</title></rect>")
@@ -304,8 +313,10 @@ class _Picture:
             self.parts.append(f'<path class="critical" d="M{x:.1f} {middle + 9}H{end:.1f}"/>')
 
 
-def _ended(row: Row, span: Span) -> str:
-    """Return the kind of a bar: how its attempt ended."""
+def kind_of(row: Row, span: Span) -> str:
+    """Return the kind of a bar: the phase, or how its attempt ended."""
+    if span.phase is not Phase.RUNNING:
+        return span.phase.value
     if span.failed:
         return "failed"
     return row.status.value if span is row.spans[-1] or row.status != "failed" else "cancelled"

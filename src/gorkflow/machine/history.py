@@ -254,6 +254,14 @@ class History:
         """
         for event in events:
             self._follow(event)
+        self.complete()
+
+    def complete(self) -> None:
+        """Say that these were all events.
+
+        Raises:
+            HistoryError: If one that follows from them is missing.
+        """
         if self._expected:
             raise cut_off(self._expected[-1])
         self.machine.take_commands()
@@ -393,35 +401,40 @@ class History:
 
         In declared order, each item and iteration, then the undo steps.
         """
-        undone = set(self.undoes)
-        found: list[StepExecution] = []
-        for (path, spec), around in self._steps():
-            status, reason = self.stands(path, around)
-            record = self.record(path)
-            given, made, plain = reader.shown(record.input, record.output)
-            step = spec if isinstance(spec, StepSpec) else None
-            found.append(
-                StepExecution(
-                    run_id=self.machine.run_id,
-                    path=path,
-                    step_id=spec.id,
-                    name=spec.id if step is None else step.name,
-                    status=status,
-                    attempt=record.attempt,
-                    input=given,
-                    output=made,
-                    plain=plain,
-                    failure=None if record.failure is None else reader.failure(record.failure),
-                    reason=reason,
-                    undone=self.stands(undo_path(path))[0] if path in undone else None,
-                    executor="" if step is None else step.executor,
-                    scheduled_at=instant_if(record.scheduled_at),
-                    started_at=instant_if(record.began_at or record.attempt_at),
-                    finished_at=instant_if(record.finished_at),
-                    attempts=(*map(_shown, record.attempts), *_open_attempt(record)),
-                )
-            )
-        return found
+        return [self._execution(place, around, reader) for place, around in self._steps()]
+
+    def execution(self, path: str, reader: Reader) -> StepExecution | None:
+        """Return the step, sleep, wait or undo step at a path; ``None``: there is none."""
+        for place, around in self._steps():
+            if place.path == path:
+                return self._execution(place, around, reader)
+        return None
+
+    def _execution(self, place: Place, around: Ended | None, reader: Reader) -> StepExecution:
+        path, spec = place
+        status, reason = self.stands(path, around)
+        record = self.record(path)
+        given, made, plain = reader.shown(record.input, record.output)
+        step = spec if isinstance(spec, StepSpec) else None
+        return StepExecution(
+            run_id=self.machine.run_id,
+            path=path,
+            step_id=spec.id,
+            name=spec.id if step is None else step.name,
+            status=status,
+            attempt=record.attempt,
+            input=given,
+            output=made,
+            plain=plain,
+            failure=None if record.failure is None else reader.failure(record.failure),
+            reason=reason,
+            undone=self.stands(undo_path(path))[0] if path in self.undoes else None,
+            executor="" if step is None else step.executor,
+            scheduled_at=instant_if(record.scheduled_at),
+            started_at=instant_if(record.began_at or record.attempt_at),
+            finished_at=instant_if(record.finished_at),
+            attempts=(*map(_shown, record.attempts), *_open_attempt(record)),
+        )
 
     def outcomes(self, reader: Reader) -> dict[str, Outcome[object]]:
         """Return how each step that has ended did, by path, in declared order."""

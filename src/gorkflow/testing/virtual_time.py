@@ -453,9 +453,9 @@ def in_virtual_time(main: Coroutine[Any, Any, T], *, start: datetime | float = S
 
 def in_own_thread(work: Callable[[], T]) -> T:
     """Do work that needs an event loop of its own: here, or in a thread if a loop runs here."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    # The public function raises where there is none, and that would be the context of all errors
+    # of the work.
+    if asyncio._get_running_loop() is None:  # noqa: SLF001
         return work()
     return in_thread(work).result()
 

@@ -19,6 +19,8 @@ from gorkflow.web._answers import Rejected, login_page, policy, rejected_by, rej
 logger = logging.getLogger("gorkflow.web")
 
 HEADER = "x-gorkflow"
+CHANGES = "gorkflow.changes"
+"""The key of a scope that says whether the request may change something, for pages."""
 _SAFE = frozenset({"GET", "HEAD"})
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _OUTER = frozenset({"app", "router", "route", "endpoint", "path_params"})
@@ -67,7 +69,8 @@ class Gate:
                 receive = await self._let_in(scope, receive)
                 response = await self._logged_in(scope, receive)
             if response is None:
-                await self._inner(_inside(scope, self._inner), receive, answer.send)
+                inside = _inside(scope, self._inner, self._access)
+                await self._inner(inside, receive, answer.send)
                 return
         except Exception as error:  # noqa: BLE001 - the last place that can answer
             if answer.started:
@@ -312,14 +315,19 @@ async def _read(receive: Receive, most: int) -> Receive:
     return again
 
 
-def _inside(scope: Scope, app: ASGIApp) -> Scope:
+def _inside(scope: Scope, app: ASGIApp, access: Access) -> Scope:
     """Return the scope for the routes: nothing of an app around this one has a say there."""
     kept = {
         key: value
         for key, value in scope.items()
         if key not in _OUTER and not key.startswith("starlette.")
     }
-    return {**kept, "app": app}  # with it a router raises where it would answer by itself
+    changes = not access.read_only and _level(access, _headers(scope)) is Level.CHANGE
+    return {
+        **kept,
+        CHANGES: changes,
+        "app": app,
+    }  # with it a router raises where it would answer by itself
 
 
 class _Answer:

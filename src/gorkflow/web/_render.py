@@ -1,0 +1,118 @@
+"""The rendering of pages: templates, and how times, values and addresses read in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import jinja2
+from markupsafe import Markup
+
+from gorkflow._text import cleaned, cut, span_of
+from gorkflow.engine._json import to_json
+from gorkflow.model import instant
+
+_LONG = 200_000
+"""Characters of a value that a page shows."""
+
+
+def _shown(value: object) -> object:
+    """Return what a template prints: a text of users can't turn the reading order around."""
+    return cleaned(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def make_environment() -> jinja2.Environment:
+    """Return the environment of the templates. All that they print is text, but our drawings."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gorkflow.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "ago": ago,
+        "at": instant,
+        "brief": brief_value,
+        "clock": clock,
+        "cut": cut,
+        "drawing": Markup,
+        "moment": moment,
+        "span": span_of,
+        "value": value_text,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def value_text(value: object) -> str:
+    """Return a value as JSON on several lines."""
+    return cut(json.dumps(to_json(value), ensure_ascii=False, indent=2, default=str), _LONG)
+
+
+def brief_value(value: object, most: int = 90) -> str:
+    """Return a value as JSON on one line."""
+    return cut(json.dumps(to_json(value), ensure_ascii=False, default=str), most)
+
+
+def moment(at: datetime) -> Markup:
+    """Return a time with its date. The script turns it into that of the reader's zone."""
+    return _time(at, f"{at:%Y-%m-%d %H:%M} UTC", "moment")
+
+
+def clock(at: datetime) -> Markup:
+    """Return a time of a day."""
+    return _time(at, f"{at:%H:%M:%S}", "clock")
+
+
+def ago(at: datetime, now: float) -> Markup:
+    """Return how long ago a time was, or how soon it comes."""
+    seconds = now - at.timestamp()
+    words = f"in {_rough(-seconds)}" if seconds < -0.5 else f"{_rough(seconds)} ago"
+    return _time(at, words, "")
+
+
+def _rough(seconds: float) -> str:
+    """Return a duration in one unit."""
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    unit, size = next((each for each in units if seconds >= each[1]), ("s", 1))
+    return f"{max(seconds, 0) / size:.0f} {unit}"
+
+
+def _time(at: datetime, words: str, show: str) -> Markup:
+    return Markup('<time datetime="{}" data-show="{}" title="{}">{}</time>').format(
+        at.isoformat(), show, f"{at:%Y-%m-%d %H:%M:%S} UTC", words
+    )
+
+
+class Addresses:
+    """The addresses within the page, wherever it is mounted.
+
+    Args:
+        root: the path at which it is mounted.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+
+    def __call__(self, *parts: str, **query: object) -> str:
+        """Return an address.
+
+        Args:
+            *parts: the parts of its path.
+            **query: its parameters; those that are empty or ``None`` are left out.
+        """
+        path = "".join(f"/{quote(part, safe='')}" for part in parts) or "/"
+        left = {name: value for name, value in query.items() if value not in (None, "", False)}
+        return f"{self._root}{path}" + (f"?{urlencode(left)}" if left else "")
+
+    def again(self, path: str, query: Mapping[str, str], **changes: object) -> str:
+        """Return the address of a page with some of its parameters changed."""
+        left = {
+            name: value for name, value in {**query, **changes}.items() if value not in (None, "")
+        }
+        return path + (f"?{urlencode(cast('dict[str, Any]', left))}" if left else "")

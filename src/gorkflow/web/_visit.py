@@ -1,0 +1,69 @@
+"""A visit: one request for a page, and what the page may ask."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gorkflow.clock import SystemClock
+from gorkflow.web._gate import CHANGES
+from gorkflow.web._render import Addresses
+from gorkflow.web._view import Views
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gorkflow.definition import Definition
+    from gorkflow.web.site import Site
+
+
+class Query(dict[str, str]):
+    """The parameters of an address. One that is missing is empty, in a template, too."""
+
+    def __missing__(self, name: str) -> str:
+        """Return an empty text."""
+        return ""
+
+
+class Visit:
+    """One request for a page.
+
+    Args:
+        site: what all routes share.
+        views: the runs.
+        request: the request.
+    """
+
+    def __init__(self, site: Site, views: Views, request: Request) -> None:
+        self.site = site
+        self.engine = site.engine
+        self.views = views
+        self.query = Query((name, value) for name, value in request.query_params.items() if value)
+        self.part: dict[str, str] = request.path_params
+        self.url = Addresses(request.scope.get("root_path", ""))
+        self.path = request.url.path
+        self.may_change: bool = request.scope.get(CHANGES, False)
+        self.now = SystemClock().now()
+        """The time, in seconds since the epoch."""
+
+    def number(self, name: str) -> int:
+        """Return a whole number of the query, from 0; 0 where there is none."""
+        text = self.query.get(name, "")
+        return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+    @cached_property
+    def definitions(self) -> dict[str, Definition]:
+        """The known workflows by id, compiled."""
+        return {each.id: each.compile(self.engine.defaults) for each in self.engine.workflows}
+
+    def context(self) -> dict[str, Any]:
+        """Return what every template has."""
+        return {
+            "url": self.url,
+            "path": self.path,
+            "query": self.query,
+            "may_change": self.may_change,
+            "store": self.site.store_name,
+            "now": self.now,
+            "new_run": self.url("runs") + "/{run_id}",
+        }

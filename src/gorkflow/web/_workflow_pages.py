@@ -1,0 +1,202 @@
+"""The pages of workflows: all, one with its latest runs side by side, and the form to start it."""
+
+from __future__ import annotations
+
+from statistics import quantiles
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+
+from gorkflow._text import span_of
+from gorkflow.codec import codec_of
+from gorkflow.engine._reads import summary_of
+from gorkflow.engine._recorded import tree_from
+from gorkflow.flow import WorkflowSpec, template_of, walk
+from gorkflow.insight import picture
+from gorkflow.listing import RunFilter
+from gorkflow.model import Run, RunStatus, StepStatus
+from gorkflow.web._forms import fields_of
+from gorkflow.web._view import RunView, in_common, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gorkflow.store import RunRow
+    from gorkflow.web._visit import Visit
+
+_LATEST = 200
+"""Runs that durations and the failure rate are made of."""
+_GRID = 30
+"""Runs that stand side by side."""
+_READ = 60_000
+"""Events that a page reads of them, at most."""
+_STEPS = 40
+"""Rows of the grid."""
+_CELL, _NAME, _TOP, _TALL = 22, 170, 34, 26
+"""Pixels: a cell of the grid, the names beside it, the bars above it, and the tallest bar."""
+
+
+class Card(NamedTuple):
+    """A workflow in the list of all."""
+
+    workflow_id: str
+    is_known: bool
+    latest: Sequence[Run]
+    median: str
+
+
+class Summary(NamedTuple):
+    """The latest runs of a workflow in numbers."""
+
+    runs: int
+    completed: str
+    p50: str
+    p95: str
+
+
+class Column(NamedTuple):
+    """A run in the grid."""
+
+    url: str
+    title: str
+    status: str
+    x: int
+    height: float
+    """The height of the bar that stands for its duration."""
+    cells: list[tuple[int, str]]
+    """The place and status of each step."""
+
+
+class Grid(NamedTuple):
+    """The latest runs side by side. Places are in pixels."""
+
+    width: int
+    height: int
+    names: list[tuple[int, str]]
+    columns: list[Column]
+
+
+async def show_all(visit: Visit) -> dict[str, Any]:
+    """Return what the page of all workflows shows."""
+    ids = sorted({*visit.definitions, *(run.workflow_id for run in await _newest(visit))})
+    cards: list[Card] = []
+    for workflow_id in ids:
+        query = RunFilter(workflow_id=workflow_id, limit=20)
+        rows = list(await visit.engine.store.list_runs(query))
+        latest = [summary_of(row) for row in reversed(rows)]
+        cards.append(
+            Card(workflow_id, workflow_id in visit.definitions, latest, _percentile(rows, 50))
+        )
+    return {"cards": sorted(cards, key=lambda card: not card.latest)}  # those with runs first
+
+
+async def _newest(visit: Visit) -> list[Run]:
+    """Return the newest run of each workflow that has any."""
+    found: list[Run] = []
+    while more := await visit.engine.latest_runs(after=found[-1].workflow_id if found else ""):
+        found += more
+    return found
+
+
+async def show(visit: Visit) -> dict[str, Any]:
+    """Return what the page of a workflow shows.
+
+    Raises:
+        HTTPException: If there is neither code nor a run of it.
+    """
+    workflow_id = visit.part["workflow_id"]
+    store = visit.engine.store
+    query = RunFilter(workflow_id=workflow_id, limit=_LATEST)
+    rows = list(await store.list_runs(query))
+    definition = visit.definitions.get(workflow_id)
+    if definition is None and not rows:
+        raise HTTPException(404, f"there is no workflow {workflow_id!r} here, and no run of one")
+    found = await visit.views.of_all(rows[:_GRID], _READ)
+    tree = definition.tree if definition is not None else await _tree(visit, rows[0])
+    return {
+        "workflow_id": workflow_id,
+        "is_known": definition is not None,
+        "version": tree.version,
+        "summary": _summary(rows),
+        "picture": picture.svg(tree, style=False),
+        "grid": _grid(visit, tree, found[::-1]) if found else None,
+        "common": in_common(workflow_id, found, visit.now),
+        "live": visit.url("api", "events"),
+    }
+
+
+async def _tree(visit: Visit, row: RunRow) -> WorkflowSpec:
+    return tree_from(row.run_id, await visit.engine.store.get_tree(row.fingerprint))
+
+
+async def show_form(visit: Visit) -> dict[str, Any]:
+    """Return what the page shows that starts a run.
+
+    Raises:
+        HTTPException: If the code of the workflow is not known here.
+    """
+    workflow_id = visit.part["workflow_id"]
+    definition = visit.definitions.get(workflow_id)
+    if definition is None:
+        raise HTTPException(
+            404,
+            f"the code of workflow {workflow_id!r} is not known here; name it: "
+            "gorkflow web checkout.py",
+        )
+    schema = None if definition.input is None else codec_of(definition.input).schema()
+    fields = () if schema is None else fields_of("input", schema)
+    return {"workflow_id": workflow_id, "fields": fields}
+
+
+def _summary(rows: Sequence[RunRow]) -> Summary:
+    ended = [row for row in rows if row.status.terminal]
+    done = sum(row.status is RunStatus.COMPLETED for row in ended)
+    return Summary(
+        runs=len(rows),
+        completed=f"{done / len(ended):.1%}" if ended else "",
+        p50=_percentile(rows, 50),
+        p95=_percentile(rows, 95),
+    )
+
+
+def _percentile(rows: Sequence[RunRow], percent: int) -> str:
+    """Return a percentile of the durations of completed runs; empty: none completed."""
+    took = [
+        row.finished_at - row.started_at
+        for row in rows
+        if row.status is RunStatus.COMPLETED and row.finished_at and row.started_at
+    ]
+    if not took:
+        return ""
+    cuts = quantiles(took, n=100, method="inclusive") if len(took) > 1 else took * 99
+    return span_of(cuts[percent - 1])
+
+
+def _grid(visit: Visit, tree: WorkflowSpec, found: Sequence[RunView]) -> Grid:
+    """Return the latest runs, step by step: a column for each run, a row for each step."""
+    steps = [place for place in walk(tree) if place.spec.is_listed][:_STEPS]
+    rows = {place.path: number for number, place in enumerate(steps)}
+    ended = [each for each in found if each.row.status.terminal]  # one may sleep for days
+    longest = max((each.explanation(visit.now).seconds for each in ended), default=0.0) or 1.0
+    columns: list[Column] = []
+    for number, each in enumerate(found):
+        seconds = each.explanation(visit.now).seconds
+        by_template: dict[str, list[StepStatus]] = {}
+        for path, status in each.listed():
+            by_template.setdefault(template_of(path), []).append(status)
+        columns.append(
+            Column(
+                url=visit.url("runs", each.row.run_id),
+                title=f"{each.row.run_id}: {each.row.status.value}, {span_of(seconds)}",
+                status=each.row.status.value,
+                x=_NAME + _CELL * number,
+                height=max(2.0, min(1.0, seconds / longest) * _TALL),
+                cells=[
+                    (_TOP + _CELL * rows[path], worst(statuses).value)
+                    for path, statuses in by_template.items()
+                    if path in rows
+                ],
+            )
+        )
+    names = [(_TOP + _CELL * number, path) for path, number in rows.items()]
+    return Grid(_NAME + _CELL * len(found), _TOP + _CELL * len(rows), names, columns)

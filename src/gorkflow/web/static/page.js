@@ -1,0 +1,201 @@
+// The script of the page. Every page is whole without it, but for what changes something.
+"use strict";
+const main = document.querySelector("main");
+
+// ---- times of the reader's own zone --------------------------------------------------------
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    time.title = at.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    if (time.dataset.show === "clock") time.textContent = at.toLocaleTimeString(undefined, { hour12: false });
+    if (time.dataset.show === "moment") time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  }
+}
+
+// ---- a new state of the page ---------------------------------------------------------------
+let shown = 0;
+async function show(url, { push = false } = {}) {
+  const turn = ++shown;
+  const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  if (!answer.ok && answer.status !== 404) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.querySelector("main");
+  if (!fresh || turn !== shown) return;
+  if (push) history.pushState(null, "", url);
+  document.title = page.title;
+  replace(fresh);
+}
+
+// Someone types, or has opened a menu: those parts stay as they are.
+function busy(part) {
+  return part.contains(document.activeElement) && /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName)
+    || part.querySelector("details[open].menu, form[data-touched]") !== null;
+}
+
+function replace(fresh) {
+  const parts = [...main.querySelectorAll("[data-part]")];
+  const others = new Map([...fresh.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+  const same = parts.length === others.size && parts.every((part) => others.has(part.dataset.part));
+  if (!same) {
+    const focused = document.activeElement?.id;
+    main.replaceChildren(...fresh.childNodes);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    main.dataset.live = fresh.dataset.live ?? "";
+    localize(main);
+    return;
+  }
+  for (const part of parts) {
+    const next = others.get(part.dataset.part);
+    if (busy(part) || part.dataset.hash === next.dataset.hash && part.innerHTML === next.innerHTML) continue;
+    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    const scrolled = [...part.querySelectorAll("[data-scroll]")].map((each) => each.scrollTop);
+    part.replaceChildren(...next.childNodes);
+    [...part.querySelectorAll("[data-scroll]")].forEach((each, number) => { each.scrollTop = scrolled[number] ?? each.scrollHeight; });
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    localize(part);
+  }
+  main.dataset.live = fresh.dataset.live ?? "";
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-swap]");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  show(link.href, { push: true }).catch(() => location.assign(link.href));
+});
+window.addEventListener("popstate", () => show(location.href).catch(() => location.reload()));
+
+// ---- what happens meanwhile ----------------------------------------------------------------
+let due = 0;
+let next = 0;
+// At most once a second; a page that takes long to make is asked for less often.
+function soon() {
+  if (due || document.hidden) return;
+  due = setTimeout(async () => {
+    const began = Date.now();
+    await show(location.href).catch(() => {});
+    due = 0;
+    next = Date.now() + Math.max(1000, 4 * (Date.now() - began));
+  }, Math.max(150, next - Date.now()));
+}
+let stream = null;
+function listen() {
+  const url = main.dataset.live;
+  const from = url?.split("?")[0];
+  if (stream && stream.from === from) return;
+  stream?.source.close();
+  stream = null;
+  if (!url) return;
+  const source = new EventSource(url, { withCredentials: true });
+  for (const kind of ["message", "event", "progress", "log", "end"]) source.addEventListener(kind, soon);
+  stream = { source, from };
+}
+new MutationObserver(listen).observe(main, { attributes: true, attributeFilter: ["data-live"] });
+document.addEventListener("visibilitychange", () => { if (main.dataset.live) soon(); });
+// Bars of what runs grow by themselves, though nothing is recorded meanwhile.
+setInterval(() => { if (main.dataset.live && main.querySelector("[data-grows]")) soon(); }, 2000);
+
+// ---- forms that change something -----------------------------------------------------------
+function read(form) {
+  const body = {};
+  const optional = [];
+  for (const field of form.querySelectorAll("[data-at]")) {
+    const value = valueOf(field);
+    if (value === undefined) continue;
+    const path = JSON.parse(field.dataset.at);
+    if (field.dataset.type === "optional") optional.unshift(path);
+    let place = body;
+    for (const key of path.slice(0, -1)) place = place[key] ??= {};
+    if (!(path.at(-1) in place)) place[path.at(-1)] = value;
+  }
+  // An object that may be left out is left out if nobody has typed anything into it.
+  for (const path of optional) {
+    const around = path.slice(0, -1).reduce((place, key) => place?.[key], body);
+    if (around && isBlank(around[path.at(-1)])) delete around[path.at(-1)];
+  }
+  return body;
+}
+function isBlank(value) {
+  if (value === false || value === null) return true;
+  return typeof value === "object" && !(value instanceof Raw) && Object.values(value).every(isBlank);
+}
+function valueOf(field) {
+  const text = field.value;
+  if (text.trim() === "" && "null" in field.dataset) return null;
+  switch (field.dataset.type) {
+    case "boolean": return field.checked;
+    case "integer": case "number":
+      if (text.trim() === "") return undefined;
+      return new Raw(text.trim());
+    case "json":
+      if (text.trim() === "") return undefined;
+      JSON.parse(text);
+      return new Raw(text);
+    case "object": case "optional": return {};
+    default: return text === "" && !field.required ? undefined : text;
+  }
+}
+// A number keeps all of its digits: JavaScript would round a long one.
+class Raw { constructor(text) { this.text = text; } }
+function write(value) {
+  if (value instanceof Raw) return value.text;
+  if (Array.isArray(value)) return `[${value.map(write).join(",")}]`;
+  if (value && typeof value === "object") {
+    return `{${Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}:${write(each)}`).join(",")}}`;
+  }
+  return JSON.stringify(value);
+}
+document.addEventListener("input", (event) => { const form = event.target.closest("form[data-send]"); if (form) form.dataset.touched = ""; });
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-send]");
+  if (!form) return;
+  event.preventDefault();
+  const whole = form.querySelector("[data-whole]");
+  const buttons = form.querySelectorAll("button");
+  for (const each of form.querySelectorAll(".problem")) each.textContent = "";
+  for (const button of buttons) button.disabled = true;
+  try {
+    const body = form.dataset.method === "DELETE" ? undefined : write(read(form));
+    const answer = await fetch(form.dataset.send, {
+      method: form.dataset.method || "POST",
+      headers: { "Content-Type": "application/json", "X-Gorkflow": "1", Accept: "application/json" },
+      credentials: "same-origin",
+      body,
+    });
+    const told = await answer.json().catch(() => ({}));
+    if (!answer.ok) {
+      for (const { path, message } of told.problems ?? []) {
+        const field = [...form.querySelectorAll("[data-of]")].find((each) => JSON.parse(each.dataset.of).join(".") === path);
+        if (field) field.textContent = message;
+      }
+      throw new Error(told.error ?? `The server answered ${answer.status}.`);
+    }
+    delete form.dataset.touched;
+    form.closest("details[open]")?.removeAttribute("open");
+    const next = form.dataset.next?.replace("{run_id}", encodeURIComponent(told.run_id ?? ""));
+    if (next) location.assign(next); else await show(location.href);
+  } catch (error) {
+    whole.textContent = error instanceof SyntaxError ? `This is not JSON: ${error.message}` : error.message;
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+});
+
+// ---- keys ----------------------------------------------------------------------------------
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    const open = document.querySelector("details.menu[open]");
+    if (open) { open.removeAttribute("open"); open.querySelector("summary").focus(); }
+  }
+  if (event.key === "/" && !event.ctrlKey && !event.metaKey && !/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) {
+    event.preventDefault();
+    document.querySelector(".top input")?.focus();
+  }
+});
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll("details.menu[open]")) if (!open.contains(event.target)) open.removeAttribute("open");
+});
+document.addEventListener("change", (event) => { if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit(); });
+
+localize(document);
+listen();

@@ -1,0 +1,267 @@
+"""The pages: each shows what it should, and a text of users stays text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import pytest
+
+from gorkflow import Engine, RunFailedError, RunFilter, Workflow, step
+from gorkflow.web import app
+
+from .tools import CHANGES, LOCAL, Place, client, doubling, failing, review, site
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\x1b[31m\u202e{{7*7}}"
+
+
+class Page(HTMLParser):
+    """The tags and words of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def links(self) -> list[str]:
+        return [each["href"] or "" for tag, each in self.tags if tag == "a" and "href" in each]
+
+
+async def page(place: Place, address: str, *, status: int = 200) -> Page:
+    answer = await place.local.get(address, headers={"accept": "text/html"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    return Page(answer.text)
+
+
+def run(test: Callable[[Place], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with site() as place:
+            await test(place)
+
+    asyncio.run(main())
+
+
+async def some_runs(engine: Engine) -> dict[str, str]:
+    done = await engine.start(doubling, 21, run_id="done-1", resource_id="r/1", tags={"a": "b"})
+    await done.result()
+    bad = await engine.start(failing, 4, run_id="bad-1")
+    with pytest.raises(RunFailedError):
+        await bad.result()
+    waits = await engine.start(review, 5, run_id="waits-1")
+    async for event in engine.events(waits.run_id):
+        if event.kind == "wait_opened":
+            break
+    return {"done": done.run_id, "bad": bad.run_id, "waits": waits.run_id}
+
+
+def test_the_list_shows_each_run_and_what_matters_of_it() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        words = (await page(place, "/")).words
+        assert "doubling done-1" in words
+        assert "fail: ValueError: 4" in words
+        assert "waits for signal approved" in words
+        assert "doubling" not in (await page(place, "/?status=failed")).words
+        assert "done-1" in (await page(place, "/?q=a=b")).words
+        assert "bad-1" not in (await page(place, "/?q=a=b")).words
+        assert "done-1" in (await page(place, "/?q=r/1")).words
+        assert "done-1" in (await page(place, "/?q=don")).words
+        assert "waits-1" in (await page(place, "/?waiting_for=approved")).words
+        assert "done-1" not in (await page(place, "/?waiting_for=approved")).words
+        assert "No run matches" in (await page(place, "/?q=nothing-like-it")).words
+
+    run(test)
+
+
+def test_a_list_is_read_page_by_page() -> None:
+    async def test(place: Place) -> None:
+        for number in range(120):
+            await place.engine.start(doubling, number, run_id=f"run-{number:03}")
+        seen: list[str] = []
+        address: str | None = "/"
+        while address is not None:
+            found = await page(place, address)
+            seen += re.findall(r"run-\d{3}", found.words)
+            address = next((link for link in found.links() if "cursor=" in link), None)
+        assert sorted(seen) == [f"run-{number:03}" for number in range(120)]
+
+    run(test)
+
+
+TABS = ("", "?tab=flow", "?tab=steps", "?tab=events", "?tab=explain", "?tab=data", "?tab=none")
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_each_view_of_each_run_is_there(tab: str) -> None:
+    async def test(place: Place) -> None:
+        for run_id in (await some_runs(place.engine)).values():
+            found = await page(place, f"/runs/{run_id}{tab}")
+            assert run_id in found.words
+
+    run(test)
+
+
+def test_a_step_shows_its_values_and_the_line_that_failed() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        failed = (await page(place, "/runs/bad-1?step=fail")).words
+        assert "ValueError: 4 <script>alert(1)</script>" in failed
+        assert "tools.py" in failed
+        assert "raise ValueError(" in failed
+        done = (await page(place, "/runs/done-1?step=double")).words
+        assert "42" in done
+        assert "21" in done
+        other = await page(place, "/runs/done-1?step=no-such-step")
+        assert not [each for tag, each in other.tags if tag == "aside"]
+
+    run(test)
+
+
+def test_a_wait_has_a_form_of_its_type() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        found = await page(place, "/runs/waits-1")
+        sends = [each["data-send"] for tag, each in found.tags if "data-send" in each]
+        assert "/api/runs/waits-1/signals/approved" in sends
+        assert "/api/runs/waits-1/cancel" in sends
+        async with client(place.app) as reader:  # nobody's token: it may look
+            html = (await reader.get("/runs/waits-1", headers={"accept": "text/html"})).text
+            assert "data-send" not in html
+            assert "read only" in html
+
+    run(test)
+
+
+def test_a_forecast_is_said_in_a_sentence() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        query = "tab=explain&scale_step=double&scale_factor=0.5"
+        assert "would take" in (await page(place, f"/runs/done-1?{query}")).words
+        wrong = (await page(place, "/runs/done-1?tab=explain&max_concurrency=x")).words
+        assert "must be a whole number" in wrong
+
+    run(test)
+
+
+def test_workflows_have_pages_and_forms() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        everything = (await page(place, "/workflows")).words
+        for name in ("doubling", "failing", "review"):
+            assert name in everything
+            assert name in (await page(place, f"/workflows/{name}")).words
+            form = await page(place, f"/workflows/{name}/start")
+            assert [each["data-at"] for _, each in form.tags if each.get("data-type") == "integer"]
+        await page(place, "/workflows/none", status=404)
+        await page(place, "/workflows/none/start", status=404)
+        await page(place, "/runs/none", status=404)
+
+    run(test)
+
+
+def test_schedules_limits_and_workers_have_pages() -> None:
+    async def test(place: Place) -> None:
+        assert "There are no schedules" in (await page(place, "/schedules")).words
+        await place.engine.schedule(doubling, 3, id="daily", every=timedelta(days=1))
+        assert "daily" in (await page(place, "/schedules")).words
+        assert "No step has used" in (await page(place, "/limits")).words
+        assert place.engine.worker_id in (await page(place, "/workers")).words
+
+    run(test)
+
+
+@step
+def echo(text: str) -> dict[str, str]:
+    return {text: text}
+
+
+@step
+def shout(texts: dict[str, str]) -> str:
+    raise ValueError(next(iter(texts)))
+
+
+def test_a_text_of_users_stays_text_on_every_page() -> None:
+    flow = Workflow("evil", input=str).then(echo).then(shout)
+
+    async def main() -> None:
+        async with Engine("memory:", workflows=[flow]) as engine:
+            handle = await engine.start(flow, EVIL, resource_id=EVIL, tags={"<b>": EVIL})
+            with pytest.raises(RunFailedError):
+                await handle.result()
+            async with client(app(engine, token="t" * 20), headers=CHANGES) as local:
+                addresses = ["/", "/workflows", "/workflows/evil", "/workflows/evil/start"]
+                addresses += [f"/runs/{handle.run_id}{tab}" for tab in TABS]
+                addresses += [f"/runs/{handle.run_id}?step=shout", "/schedules", "/limits"]
+                for address in addresses:
+                    html = (await local.get(address, headers={"accept": "text/html"})).text
+                    found = Page(html)
+                    scripts = [each for tag, each in found.tags if tag == "script"]
+                    assert [each["src"] for each in scripts] == ["/static/page.js"], address
+                    assert not [tag for tag, _ in found.tags if tag == "img"], address
+                    for _, attributes in found.tags:
+                        assert not [name for name in attributes if name.startswith("on")], address
+                        assert "style" not in attributes, address
+                    assert "\x1b" not in html, address
+                    assert "\u202e" not in html, address
+                    assert EVIL not in html, address
+
+    asyncio.run(main())
+
+
+def test_every_link_leads_somewhere_also_where_the_page_is_mounted() -> None:
+    async def main() -> None:
+        from starlette.applications import Starlette
+        from starlette.routing import Mount
+
+        async with site() as place:
+            await some_runs(place.engine)
+            outer = Starlette(routes=[Mount("/tools/runs", place.app)])
+            async with client(outer, headers={**CHANGES, "accept": "text/html"}) as local:
+                waiting, seen = ["/tools/runs/"], set[str]()
+                while waiting:
+                    address = waiting.pop()
+                    if address in seen or "cursor=" in address:
+                        continue
+                    seen.add(address)
+                    answer = await local.get(address)
+                    assert answer.status_code == 200, address
+                    if answer.headers["content-type"].startswith("text/html"):
+                        found = Page(answer.text)
+                        waiting += [link for link in found.links() if link.startswith("/")]
+                        files = [each.get("src") or each.get("href") for tag, each in found.tags
+                                 if tag in {"script", "link"}]  # fmt: skip
+                        waiting += [each for each in files if each]
+                assert all(each.startswith("/tools/runs/") for each in seen), seen
+                assert len(seen) > 40
+
+    asyncio.run(main())
+
+
+def test_pages_of_a_store_without_code_show_plain_values() -> None:
+    async def main() -> None:
+        async with Engine("memory:", workflows=[doubling]) as engine:
+            await engine.run(doubling, 21, run_id="one")
+            from gorkflow import Client
+
+            async with (
+                Client(engine.store) as reader,
+                client(app(reader), LOCAL, headers={"accept": "text/html"}) as local,
+            ):
+                assert "42" in (await local.get("/runs/one?tab=data")).text
+                assert "doubling" in (await local.get("/workflows")).text
+                assert "Start" not in (await local.get("/workflows/doubling")).text
+                assert (await local.get("/workflows/doubling/start")).status_code == 404
+                assert len(await reader.list_runs(RunFilter())) == 1
+
+    asyncio.run(main())
