@@ -118,7 +118,10 @@ class Item:
             return StepStatus.PENDING
         is_live = any(self.tally[status] for status in (*ACTIVE, StepStatus.PENDING))
         if is_live or not (is_template(self.path) or self.path == UNDO):
-            return StepStatus.RUNNING  # if nothing inside runs, a verdict is to come
+            works = self.tally[StepStatus.RUNNING] or self.tally[StepStatus.RETRYING]
+            waits = self.tally[StepStatus.SUSPENDED] and not works
+            # If nothing inside runs or waits, a verdict is to come.
+            return StepStatus.SUSPENDED if waits else StepStatus.RUNNING
         if self.tally[StepStatus.FAILED]:
             return StepStatus.FAILED
         if self.tally[StepStatus.SKIPPED] == size:

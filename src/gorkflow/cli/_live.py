@@ -252,7 +252,7 @@ class LiveTree:
         Args:
             parts: for each of its parts the share of the whole, its mark and its style.
         """
-        long = 20 if self._console.width >= 2 * _WIDE else 10
+        long = 20 if self._console.width >= _VERY_WIDE else 10
         bar = Text()
         at, share = 0, 0.0
         for part, mark, style in parts:
@@ -297,6 +297,7 @@ class LiveTree:
 
 
 _WIDE = 50  # columns, from which on there is room for bars
+_VERY_WIDE = 90  # for long ones
 
 
 def _numbers(item: Item, state: StepStatus) -> str:
