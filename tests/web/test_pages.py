@@ -13,7 +13,7 @@ import pytest
 from gorkflow import Engine, RunFailedError, RunFilter, Workflow, step
 from gorkflow.web import app
 
-from .tools import CHANGES, LOCAL, Place, client, doubling, failing, review, site
+from .tools import CHANGES, LOCAL, Place, approved, client, doubling, failing, review, site
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\x1b[31m\u202e{{7*7}}"
 
@@ -108,6 +108,26 @@ def test_each_view_of_each_run_is_there(tab: str) -> None:
         for run_id in (await some_runs(place.engine)).values():
             found = await page(place, f"/runs/{run_id}{tab}")
             assert run_id in found.words
+
+    run(test)
+
+
+@step
+def publish(number: int, is_approved: bool) -> int:
+    return number
+
+
+def test_a_live_timeline_has_what_is_to_come() -> None:
+    flow = Workflow("coming", input=int).wait_for(approved).then(publish)
+
+    async def test(place: Place) -> None:
+        handle = await place.engine.start(flow, 1)
+        async for event in place.engine.events(handle.run_id):
+            if event.kind == "wait_opened":
+                break
+        words = "".join((await page(place, f"/runs/{handle.run_id}")).words.split())
+        assert "approved:suspended" in words
+        assert "publish:pending" in words
 
     run(test)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gorkflow._text import span_of
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
 from gorkflow.insight.timeline import Axis, kind_of, label_of, lines
 from gorkflow.model import StepStatus
+from gorkflow.web._view import StepRow
 
+_MOST = 30
+"""Nodes that have not begun, in a timeline."""
 _PAUSES = frozenset({"sleep", "wait"})
 _LISTED = frozenset({"step", "undo", *_PAUSES})
 """Kinds of nodes that have a status of their own."""
@@ -56,13 +60,20 @@ class Chart(NamedTuple):
     cuts: tuple[Mark, ...]
 
 
-def chart(found: Explanation) -> Chart:
+def chart(found: Explanation, coming: Iterable[StepRow] = ()) -> Chart:
     """Return the timeline of a run.
 
     Args:
         found: where its time went.
+        coming: the nodes that have not begun, and still may.
     """
-    return _Drawing(found).chart()
+    drawn = _Drawing(found).chart()
+    later = [
+        BarRow(each.path, each.label, min(4, each.depth), each.status.value, 0, ())
+        for each in coming
+        if each.kind in _LISTED
+    ]
+    return drawn._replace(rows=(*drawn.rows, *later[:_MOST]))
 
 
 class _Drawing:

@@ -18,7 +18,7 @@ from gorkflow.insight.explain import Explanation, Phase, Row
 from gorkflow.insight.timeline import label_of
 from gorkflow.insight.whatif import Changes, whatif
 from gorkflow.listing import RunFilter
-from gorkflow.model import Report, RunStatus, StepExecution, instant
+from gorkflow.model import Report, RunStatus, StepExecution, StepStatus, instant
 from gorkflow.web._bars import chart
 from gorkflow.web._forms import Field, fields_of
 from gorkflow.web._runs_page import note_of, progress_of
@@ -231,7 +231,10 @@ class _Page:
     # ---- the tabs -------------------------------------------------------------------------
 
     def _timeline(self) -> dict[str, Any]:
-        return {"chart": chart(self.found)}
+        known = {row.path for row in self.found.rows}
+        rows = () if self.over else self.view.rows()
+        coming = (row for row in rows if row.status is StepStatus.PENDING and row.path not in known)
+        return {"chart": chart(self.found, coming)}
 
     def _flow(self) -> dict[str, Any]:
         drawn = picture.svg(self.view.tree, self.view.listed(), style=False)

@@ -14,14 +14,13 @@ function localize(root) {
 
 // ---- a new state of the page ---------------------------------------------------------------
 let shown = 0;
-async function show(url, { push = false } = {}) {
+async function show(url) {
   const turn = ++shown;
   const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
   if (!answer.ok && answer.status !== 404) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("main");
   if (!fresh || turn !== shown) return;
-  if (push) history.pushState(null, "", url);
   document.title = page.title;
   replace(fresh);
 }
@@ -61,7 +60,8 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-swap]");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
   event.preventDefault();
-  show(link.href, { push: true }).catch(() => location.assign(link.href));
+  history.pushState(null, "", link.href); // at once: what is shown meanwhile must be this page
+  show(link.href).catch(() => location.reload());
 });
 window.addEventListener("popstate", () => show(location.href).catch(() => location.reload()));
 
