@@ -18,7 +18,7 @@ from gorkflow.web.api import OPERATIONS
 from tests.engine.support import in_loop
 from tests.web.shape import Shape
 from tests.web.test_access import routes_of
-from tests.web.tools import CHANGES, Place, ask, doubling, site
+from tests.web.tools import CHANGES, Place, ask, doubling, reported, site
 
 
 async def start(it: Place, workflow_id: str = "doubling", value: Any = 21, **more: Any) -> str:
@@ -40,6 +40,12 @@ async def waiting_run(it: Place) -> str:
 # ---- as described -------------------------------------------------------------------------------
 
 
+HOURS = {
+    "start": (datetime.now(UTC) - timedelta(hours=3)).isoformat(),
+    "end": (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
+}
+
+
 async def answers(it: Place) -> dict[str, Any]:
     """Ask for every operation so that it succeeds; return what each answered, by its name."""
     local = it.local
@@ -57,6 +63,7 @@ async def answers(it: Place) -> dict[str, Any]:
         "list_steps": await local.get(f"/api/runs/{failed}/steps?status=failed"),
         "show_step": await local.get(f"/api/runs/{done}/steps/double"),
         "show_history": await local.get(f"/api/runs/{done}/history?after=1&limit=2"),
+        "show_log": await local.get(f"/api/runs/{done}/logs?path=double"),
         "explain_run": await local.get(f"/api/runs/{done}/explain"),
         "forecast_run": await local.get(f"/api/runs/{done}/whatif?scale=double%3D0.5&slots=1"),
         "draw_timeline": await local.get(f"/api/runs/{done}/timeline.svg"),
@@ -76,6 +83,8 @@ async def answers(it: Place) -> dict[str, Any]:
         "show_schedule": await local.get("/api/schedules/nightly"),
         "pause_schedule": await local.post("/api/schedules/nightly/pause"),
         "resume_schedule": await local.post("/api/schedules/nightly/resume"),
+        "run_schedule": await local.post("/api/schedules/nightly/run"),
+        "backfill": await local.post("/api/schedules/nightly/backfill", json=HOURS),
         "remove_schedule": await local.delete("/api/schedules/nightly"),
         "list_workers": await local.get("/api/workers"),
     }
@@ -316,6 +325,31 @@ async def test_a_client_shows_runs_whose_code_it_lacks(tmp_path):
         assert (refused.status_code, "gorkflow web" in refused.text) == (404, True)
         assert (await local.get("/api/workflows/doubling/flow.svg")).status_code == 200
         assert (await local.post("/api/runs/done/rerun")).status_code == 201
+
+
+@in_loop
+async def test_the_log_is_shown():
+    async with site() as it:
+        reported.set()
+        run_id = await start(it, "reporting", 7)
+        await it.engine.wait(run_id)
+        [line] = (await it.local.get(f"/api/runs/{run_id}/logs")).json()["lines"]
+        assert (line["path"], line["text"]) == ("report", "begun with 7")
+        after = await it.local.get(f"/api/runs/{run_id}/logs?after={line['id']}")
+        assert after.json() == {"lines": []}
+
+
+@in_loop
+async def test_a_backfill_starts_each_due_time_once():
+    async with site() as it:
+        await it.engine.schedule(doubling, 1, id="nightly", every=timedelta(hours=1))
+        address = "/api/schedules/nightly/backfill"
+        made = (await it.local.post(address, json=HOURS)).json()["run_ids"]
+        assert len(made) == 3
+        assert (await it.local.post(address, json=HOURS)).json() == {"run_ids": []}
+        late = {**HOURS, "end": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+        found = await it.local.post(address, json=late)
+        assert (found.status_code, "in the past" in found.text) == (422, True)
 
 
 # ---- odd ids ------------------------------------------------------------------------------------

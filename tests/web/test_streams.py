@@ -14,7 +14,7 @@ from gorkflow.engine._json import event_json
 from gorkflow.web import _open_streams, streams
 from tests.engine.support import in_loop, until
 from tests.web.test_api import start, waiting_run
-from tests.web.tools import Place, site
+from tests.web.tools import Place, reported, site
 
 
 class Reader:
@@ -93,6 +93,25 @@ async def test_a_run_comes_whole_and_the_stream_ends_with_it():
         assert [data for *_, data in events] == wanted
         assert [place for place, *_ in events] == [str(each["seq"]) for each in wanted]
         assert end[1:] == ("end", {"run_id": run_id})
+
+
+@in_loop
+async def test_progress_and_the_log_come_while_a_step_runs():
+    async with site() as it:
+        reported.clear()
+        run_id = await start(it, "reporting", 7)
+        async with (
+            reading(it, f"/api/runs/{run_id}/events") as events,
+            reading(it, f"/api/runs/{run_id}/logs/events", "path=report") as log,
+        ):
+            await until(lambda: any(kind == "progress" for _, kind, _ in events.events))
+            await until(lambda: log.events)
+            assert log.events[0][2]["text"] == "begun with 7"
+            [data] = [data for _, kind, data in events.events if kind == "progress"]
+            assert (data["done"], data["total"], data["message"]) == (7, 100, "going")
+            reported.set()
+            await asyncio.wait_for(asyncio.gather(events.task, log.task), 10)
+        assert log.events[-1][1] == events.events[-1][1] == "end"
 
 
 @pytest.mark.parametrize("how", ["header", "query"])

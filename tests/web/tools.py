@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from gorkflow import Engine, Signal, Workflow, step
+from gorkflow import Engine, Signal, StepContext, Workflow, step
 from gorkflow.web import app
 
 TOKEN = "t" * 20
@@ -27,14 +27,27 @@ def double(number: int) -> int:
 
 
 @step
+async def report(ctx: StepContext, number: int) -> int:
+    ctx.logger.info("begun with %d", number)
+    ctx.progress(number, 100, "going")
+    await reported.wait()
+    return number
+
+
+reported = asyncio.Event()
+"""Lets ``report`` end."""
+
+
+@step
 def fail(number: int) -> int:
     raise ValueError(f"{number} <script>alert(1)</script>")
 
 
 doubling = Workflow("doubling", input=int).then(double)
 failing = Workflow("failing", input=int).then(fail)
+reporting = Workflow("reporting", input=int).then(report)
 review = Workflow("review", input=int).then(double).wait_for(approved)
-WORKFLOWS = (doubling, failing, review)
+WORKFLOWS = (doubling, failing, reporting, review)
 
 
 def client(

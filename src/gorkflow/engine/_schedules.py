@@ -8,7 +8,8 @@ import math
 import re
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
@@ -47,6 +48,7 @@ from gorkflow.schedule import (
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
@@ -56,6 +58,7 @@ logger = logging.getLogger("gorkflow.engine")
 
 _MEND_EVERY = 60.0  # seconds between looks for schedules that a wrong clock has moved
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=+-]{0,149}")  # a run's id without the due time
+_MOST_FILLED = 1000  # runs that one backfill starts
 _TRIES = 20  # writers that may be faster, one after the other
 
 
@@ -226,6 +229,82 @@ def _tags(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tags
 
 
+async def drivers(
+    runtime: Runtime,
+    registry: Registry,
+    schedule_id: str,
+    times: Callable[[ScheduleRow], list[int]],
+    *,
+    claimed: bool,
+) -> list[Driver]:
+    """Return the drivers of runs of a schedule that a person asks for.
+
+    Args:
+        runtime: the engine's.
+        registry: the known workflows.
+        schedule_id: the schedule.
+        times: returns the times to start a run for, in seconds since the epoch.
+        claimed: whether this engine will run them.
+
+    Raises:
+        ScheduleNotFoundError: If there is no such schedule.
+        InputInvalidError: If its workflow is not known here.
+    """
+    kept = {row.schedule_id: row for row in await runtime.store.schedules()}
+    row = _there(schedule_id, kept.get(id_of(schedule_id)))
+    definition = registry.get(row.workflow_id)
+    if definition is None:
+        raise InputInvalidError(
+            f"the code of workflow {row.workflow_id!r} is not known here, so no run of schedule "
+            f"{schedule_id!r} can be started; give it to the engine: workflows=[…]"
+        )
+    return [_driver(runtime, definition, row, at, claimed=claimed) for at in times(row)]
+
+
+def passed(row: ScheduleRow, start: datetime, end: datetime, now: float) -> list[int]:
+    """Return the due times of a schedule from an instant until before another one.
+
+    Raises:
+        InputInvalidError: If an instant is not valid, or there are too many due times.
+    """
+    for name, given in (("start", start), ("end", end)):
+        if not isinstance(given, datetime) or given.utcoffset() is None:
+            raise InputInvalidError(f"{name} must be a datetime with its zone, not {brief(given)}")
+    first, last = math.ceil(start.timestamp()), end.timestamp()
+    if last > now:
+        raise InputInvalidError("a backfill ends in the past; the schedule itself does the rest")
+    following = table_of(row).following(first - 1)
+    found = list(islice(takewhile(lambda at: at < last, following), _MOST_FILLED + 1))
+    if len(found) > _MOST_FILLED:
+        raise InputInvalidError(
+            f"there are more than {_MOST_FILLED:,} due times in that time; fill a part of it"
+        )
+    if row.overlap == "skip" and len(found) > 1:
+        raise InputInvalidError(
+            f"runs of schedule {row.schedule_id!r} must not overlap, and these are {len(found):,}; "
+            "fill one due time, wait for its run, and fill the next one"
+        )
+    return found
+
+
+def _driver(
+    runtime: Runtime, definition: Definition, row: ScheduleRow, at: int, *, claimed: bool
+) -> Driver:
+    """Return the driver of the run for one due time, which begins then."""
+    options: StartOptions = {
+        "run_id": run_id_of(row.schedule_id, at),
+        "tags": {**dict(row.tags), TAG: row.schedule_id},
+        "priority": row.priority,
+        "delay": max(0.0, at - runtime.clock.now()),
+    }
+    if row.overlap == "skip":
+        options["resource_id"] = f"{TAG}:{row.schedule_id}"
+        options["exclusive"] = True
+    return driver_for(
+        runtime, definition, row.input, options, claimed=claimed, scheduled_for=float(at)
+    )
+
+
 class Scheduler:
     """Starts the runs of schedules, one for each due time over all workers.
 
@@ -323,18 +402,7 @@ class Scheduler:
         self, row: ScheduleRow, definition: Definition, at: int, *, claimed: bool
     ) -> None:
         """Record the run for one due time, which begins then; it may be there already."""
-        options: StartOptions = {
-            "run_id": run_id_of(row.schedule_id, at),
-            "tags": {**dict(row.tags), TAG: row.schedule_id},
-            "priority": row.priority,
-            "delay": max(0.0, at - self._runtime.clock.now()),
-        }
-        if row.overlap == "skip":
-            options["resource_id"] = f"{TAG}:{row.schedule_id}"
-            options["exclusive"] = True
-        driver = driver_for(
-            self._runtime, definition, row.input, options, claimed=claimed, scheduled_for=float(at)
-        )
+        driver = _driver(self._runtime, definition, row, at, claimed=claimed)
         with suppress(DuplicateRunError):
             await self._runs.start(driver)
 

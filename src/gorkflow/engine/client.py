@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
@@ -801,3 +802,80 @@ class Client(ClientReader):
         """
         runtime = self._opened().runtime
         return schedule_of(await _schedules.resume(runtime.store, id, runtime.clock.now()))
+
+    async def run_schedule(self, id: str) -> RunHandle[Any]:
+        """Start a run of a schedule now, beside those that it starts when they are due.
+
+        Example:
+            from gorkflow import Engine, Workflow, step
+
+            @step
+            def write() -> str:
+                return "report"
+
+            async with Engine("memory:") as engine:
+                report = Workflow("report").then(write)
+                await engine.schedule(report, id="hourly", every=3600)
+                handle = await engine.run_schedule("hourly")
+                assert await handle.result() == "report"
+
+        Raises:
+            ScheduleNotFoundError: If there is no such schedule.
+            InputInvalidError: If its workflow is not known here.
+            DuplicateRunError: If one was started in the same second.
+            ResourceBusyError: If its runs must not overlap, and one has not ended.
+        """
+        runtime = self._opened().runtime
+        now = int(runtime.clock.now())
+        [driver] = await _schedules.drivers(
+            runtime, self._registry, id, lambda _: [now], claimed=self._executes
+        )
+        return await self._begin(driver, "raise")
+
+    async def backfill(self, id: str, start: datetime, end: datetime) -> list[RunHandle[Any]]:
+        """Start the runs of a schedule for due times that have passed.
+
+        A due time that has a run already gets no other one. A step reads its due time as
+        ``ctx.scheduled_for``.
+
+        Example:
+            from datetime import datetime, timedelta, timezone
+            from gorkflow import Client, Workflow, step
+
+            @step
+            def write() -> str:
+                return "report"
+
+            async with Client("memory:") as client:
+                await client.schedule(Workflow("report").then(write), id="hourly", every=3600)
+                now = datetime.now(timezone.utc)
+                made = await client.backfill("hourly", now - timedelta(hours=3), now)
+                assert len(made) == 3
+
+        Args:
+            id: the schedule, paused or not.
+            start: the first instant.
+            end: the instant to end before; not in the future.
+
+        Returns:
+            The runs that were started, at most 1,000, in the order of their due times.
+
+        Raises:
+            ScheduleNotFoundError: If there is no such schedule.
+            InputInvalidError: If an instant is not valid, there are too many due times, or the
+                workflow is not known here. Or if the runs must not overlap, and are several.
+        """
+        runtime = self._opened().runtime
+        now = runtime.clock.now()
+        made = await _schedules.drivers(
+            runtime,
+            self._registry,
+            id,
+            lambda row: _schedules.passed(row, start, end, now),
+            claimed=False,
+        )
+        handles: list[RunHandle[Any]] = []
+        for driver in made:
+            with suppress(DuplicateRunError):
+                handles.append(await self._begin(driver, "raise"))
+        return handles

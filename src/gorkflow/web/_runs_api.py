@@ -17,7 +17,7 @@ from gorkflow.engine._start import run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
 from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
-from gorkflow.model import Run, RunStatus, StepExecution, StepStatus
+from gorkflow.model import LogLine, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.web._answers import Rejected
 from gorkflow.web._drawing import drawing
 from gorkflow.web._operations import Asked, Operation
@@ -185,6 +185,30 @@ async def show_history(asked: Asked) -> dict[str, Any]:
     redaction = await redaction_of(store, run_id)
     found = await store.read_events(run_id, after=query.after, limit=query.limit)
     return {"events": [event_json(redaction.shown(event)) for event in found]}
+
+
+class LogQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the log of a run."""
+
+    path: str | None = None
+    """Only of the step at this path."""
+    after: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    """Only lines with a higher ``id``."""
+    limit: Few = 1000
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """Lines of the log of a run, the oldest first."""
+
+    lines: tuple[LogLine, ...]
+
+
+async def show_log(asked: Asked) -> Log:
+    query: LogQuery = asked.query
+    run_id = asked.part("run_id")
+    lines = await asked.site.engine.logs(run_id, query.path, after=query.after, limit=query.limit)
+    redaction = await redaction_of(asked.site.engine.store, run_id)
+    return Log(lines=tuple(map(redaction.shown, lines)))
 
 
 # ---- explain ------------------------------------------------------------------------------------
@@ -419,6 +443,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _run("GET", "/steps/{path:path}", "show_step", "Show a step.", show_step, StepExecution),
     _run("GET", "/history", "show_history", "Show what was recorded.", show_history, History,
          query=EventQuery, fails=(400,)),
+    _run("GET", "/logs", "show_log", "Show what steps logged.", show_log, Log, query=LogQuery,
+         fails=(400,)),
     _run("GET", "/explain", "explain_run", "Show where the time went.", explain_run, Explanation),
     _run("GET", "/whatif", "forecast_run", "Forecast the run under other rules.", forecast_run,
          Explanation, query=ForecastQuery, fails=(400, 409)),

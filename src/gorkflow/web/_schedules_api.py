@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -48,6 +49,30 @@ class Removed(Struct, frozen=True, kw_only=True):
 async def remove_schedule(asked: Asked) -> Removed:
     await asked.site.engine.unschedule(asked.part("schedule_id"))
     return Removed(id=asked.part("schedule_id"))
+
+
+class RunsStarted(Struct, frozen=True, kw_only=True):
+    """The runs that were started; those that were there already are left out."""
+
+    run_ids: tuple[str, ...]
+
+
+class Backfill(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The due times to start runs for: from the first instant, until before the last."""
+
+    start: datetime
+    end: datetime
+
+
+async def backfill(asked: Asked) -> RunsStarted:
+    body: Backfill = asked.body
+    made = await asked.site.engine.backfill(asked.part("schedule_id"), body.start, body.end)
+    return RunsStarted(run_ids=tuple(handle.run_id for handle in made))
+
+
+async def run_schedule(asked: Asked) -> RunsStarted:
+    handle = await asked.site.engine.run_schedule(asked.part("schedule_id"))
+    return RunsStarted(run_ids=(handle.run_id,))
 
 
 class WorkerFacts(Struct, frozen=True, kw_only=True):
@@ -103,6 +128,14 @@ OPERATIONS: tuple[Operation, ...] = (
     _schedule("POST", "/pause", "pause_schedule", "Pause a schedule.", pause_schedule, Schedule),
     _schedule("POST", "/resume", "resume_schedule", "Resume a schedule.", resume_schedule,
               Schedule),
+    _schedule(
+        "POST", "/run", "run_schedule", "Start a run of it now.", run_schedule, RunsStarted,
+        status=201, fails=(409, 422),
+    ),
+    _schedule(
+        "POST", "/backfill", "backfill", "Start runs for due times that have passed.", backfill,
+        RunsStarted, body=Backfill, status=201, fails=(422,),
+    ),
     Operation(
         method="GET", path="/workers", name="list_workers", summary="List living workers.",
         do=list_workers, answer=Workers,

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from gorkflow.engine._json import event_json, redaction_of
+from gorkflow.engine._json import event_json, redaction_of, to_json
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import EngineClosedError, RunNotFoundError
 from gorkflow.events import Event
+from gorkflow.model import Report
 from gorkflow.web._answers import Rejected
 from gorkflow.web.site import Site
 
@@ -118,9 +119,25 @@ async def _next(events: AsyncIterator[Sent]) -> Sent | None:
 async def of_run(site: Site, run_id: str, after: int) -> AsyncIterator[Sent]:
     """Yield the events of a run until it has ended, without its secrets."""
     redaction = await redaction_of(site.engine.store, run_id)
-    async for event in site.engine.events(run_id, after=after):
-        redaction.learn(event)
-        yield Sent(event_json(redaction.shown(event)), id=str(event.seq))
+    async for found in site.engine.events(run_id, after=after, progress=True):
+        if isinstance(found, Report):
+            yield Sent(to_json(redaction.shown(found)), kind="progress")
+            continue
+        redaction.learn(found)
+        yield Sent(event_json(redaction.shown(found)), id=str(found.seq))
+    yield Sent({"run_id": run_id}, kind="end")
+
+
+async def of_log(site: Site, run_id: str, path: str | None, after: int) -> AsyncIterator[Sent]:
+    """Yield the log of a run, or of one step, until the run has ended, without its secrets."""
+    store = site.engine.store
+    redaction = await redaction_of(store, run_id)
+    seq = 0
+    async for line in site.engine.follow_logs(run_id, path, after=after):
+        for event in await store.read_events(run_id, after=seq):
+            redaction.learn(event)
+            seq = event.seq
+        yield Sent(to_json(redaction.shown(line)), id=str(line.id))
     yield Sent({"run_id": run_id}, kind="end")
 
 
@@ -146,13 +163,13 @@ def routes(site: Site) -> list[BaseRoute]:
     """Return the routes of the streams."""
 
     async def run(request: Request) -> Response:
-        run_id = run_id_of(request.path_params["run_id"])
-        if await site.engine.store.get_run(run_id) is None:
-            raise RunNotFoundError(run_id)
-        given = _place(request)
-        if given and not (given.isdecimal() and len(given) < 19):
-            raise Rejected(400, "Last-Event-ID must be the seq of an event")
-        return Stream(site, request, of_run(site, run_id, int(given or 0)))
+        run_id, after = await _checked(site, request)
+        return Stream(site, request, of_run(site, run_id, after))
+
+    async def log(request: Request) -> Response:
+        run_id, after = await _checked(site, request)
+        path = request.query_params.get("path")
+        return Stream(site, request, of_log(site, run_id, path, after))
 
     async def everything(request: Request) -> Response:
         given = _place(request)
@@ -166,8 +183,25 @@ def routes(site: Site) -> list[BaseRoute]:
 
     return [
         Route("/api/runs/{run_id}/events", run, methods=["GET"], name="stream_run"),
+        Route("/api/runs/{run_id}/logs/events", log, methods=["GET"], name="stream_log"),
         Route("/api/events", everything, methods=["GET"], name="stream_all"),
     ]
+
+
+async def _checked(site: Site, request: Request) -> tuple[str, int]:
+    """Return the run of a request, and the place to continue at.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        Rejected: If the place is not valid.
+    """
+    run_id = run_id_of(request.path_params["run_id"])
+    if await site.engine.store.get_run(run_id) is None:
+        raise RunNotFoundError(run_id)
+    given = _place(request)
+    if given and not (given.isascii() and given.isdecimal() and len(given) < 19):
+        raise Rejected(400, "Last-Event-ID must be the id of an event of this stream")
+    return run_id, int(given or 0)
 
 
 def _place(request: Request) -> str:
