@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gorkflow import Engine
 from gorkflow.engine._json import event_json
+from gorkflow.web._runs_api import RunSummary
 from gorkflow.web.api import OPERATIONS
 from tests.engine.support import in_loop
 from tests.web.shape import Shape
@@ -58,6 +59,7 @@ async def answers(it: Place) -> dict[str, Any]:
     other = await waiting_run(it)
     found = {
         "list_runs": await local.get("/api/runs?tag=a%3Db&status=completed&status=failed"),
+        "count_runs": await local.get("/api/run-count?status=failed"),
         "start_run": await local.post("/api/runs", json={"workflow_id": "doubling", "input": 1}),
         "show_run": await local.get(f"/api/runs/{failed}"),
         "list_steps": await local.get(f"/api/runs/{failed}/steps?status=failed"),
@@ -86,6 +88,7 @@ async def answers(it: Place) -> dict[str, Any]:
         "run_schedule": await local.post("/api/schedules/nightly/run"),
         "backfill": await local.post("/api/schedules/nightly/backfill", json=HOURS),
         "remove_schedule": await local.delete("/api/schedules/nightly"),
+        "list_limits": await local.get("/api/limits"),
         "list_workers": await local.get("/api/workers"),
     }
     await it.engine.wait(parked)
@@ -240,6 +243,15 @@ async def test_the_filter_has_all_fields():
         assert await count(created_after=new) == 0
         assert await count(finished_before=old) == 0
         assert await count(workflow_id="other") == 0
+        assert await count(finished_after=old, id_prefix="x") == 1
+        assert await count(id_prefix="y") == 0
+        assert await count(waiting_for="approved") == 0
+        waiting = await waiting_run(it)
+        found = (await it.local.get("/api/runs?waiting_for=approved")).json()["runs"]
+        assert [(run["run_id"], run["waits_for"]) for run in found] == [(waiting, ["approved"])]
+        assert set(found[0]) == set(RunSummary.__struct_fields__)
+        total = (await it.local.get("/api/run-count?workflow_id=doubling")).json()
+        assert total == {"runs": 1, "more": False}
 
 
 @in_loop

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import click
 from msgspec import structs
@@ -188,7 +188,8 @@ class _Page:
             lines = [row, f"  {note}"]
         if step.status is StepStatus.SUSPENDED and signal is not None:
             lines.append(f"  send it: gorkflow runs send {step.run_id} {one_line(signal)}")
-        given = step.input if isinstance(step.input, tuple) else (step.input,)
+        several = isinstance(step.input, tuple)
+        given = cast("tuple[object, ...]", step.input if several else (step.input,))
         if any(each is not None for each in given):
             lines.append(f"  in   {self._flat(step.input)}")
         if step.status is StepStatus.COMPLETED and step.output is not None:

@@ -115,7 +115,10 @@ def run_shown(found: Recorded, history: History, values: Shown, redaction: Redac
 
 def summary_json(run: Run) -> dict[str, Any]:
     """Return a run as JSON data without what a summary does not know."""
-    unknown = {"input", "output", "failures", "progress", "origin", "from_step", "state"}
+    unknown = {
+        "input", "output", "plain", "failures", "progress", "origin", "from_step", "state",
+        "scheduled_for",
+    }  # fmt: skip
     return {name: value for name, value in to_json(run).items() if name not in unknown}
 
 

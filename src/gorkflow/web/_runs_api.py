@@ -37,10 +37,14 @@ class RunQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status: tuple[RunStatus, ...] = ()
     """May be repeated."""
     resource_id: str | None = None
+    waiting_for: str | None = None
+    """Only live runs that wait for the signal of this name."""
+    id_prefix: str | None = None
     tag: tuple[str, ...] = ()
     """Each NAME=VALUE; may be repeated, and a run needs them all."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+    finished_after: datetime | None = None
     finished_before: datetime | None = None
     limit: Few = 50
     cursor: str | None = None
@@ -61,7 +65,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     finished_at: str | None
     due_at: str | None
     worker_id: str | None
-    plain: str
+    waits_for: tuple[str, ...]
+    """The names of the signals that it waits for now."""
 
 
 class RunPage(Struct, frozen=True, kw_only=True):
@@ -69,11 +74,30 @@ class RunPage(Struct, frozen=True, kw_only=True):
 
     runs: tuple[RunSummary, ...]
     next_cursor: str | None
+    searched_to: str | None
+    """The page ended early: it has all runs that were created after this instant."""
 
 
 async def list_runs(asked: Asked) -> dict[str, Any]:
     page = await asked.site.engine.list_runs(filter_of(asked.query))
-    return {"runs": [summary_json(run) for run in page], "next_cursor": page.next_cursor}
+    return {
+        "runs": [summary_json(run) for run in page],
+        "next_cursor": page.next_cursor,
+        "searched_to": page.searched_to,
+    }
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """The number of runs of a filter."""
+
+    runs: int
+    more: bool
+    """Whether there may be more: the count stopped early."""
+
+
+async def count_runs(asked: Asked) -> Count:
+    found = await asked.site.engine.count_runs(filter_of(asked.query))
+    return Count(runs=found.runs, more=found.more)
 
 
 def filter_of(query: RunQuery) -> RunFilter:
@@ -93,9 +117,12 @@ def filter_of(query: RunQuery) -> RunFilter:
             workflow_id=query.workflow_id,
             status=query.status or None,
             resource_id=query.resource_id,
+            waiting_for=query.waiting_for,
+            id_prefix=query.id_prefix,
             tags=tags,
             created_after=query.created_after,
             created_before=query.created_before,
+            finished_after=query.finished_after,
             finished_before=query.finished_before,
             limit=query.limit,
             cursor=query.cursor,
@@ -430,6 +457,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET", path="/runs", name="list_runs", summary="List runs, the newest first.",
         do=list_runs, answer=RunPage, query=RunQuery, fails=(400,),
+    ),
+    Operation(
+        method="GET", path="/run-count", name="count_runs", summary="Count runs, up to a bound.",
+        do=count_runs, answer=Count, query=RunQuery, fails=(400,),
     ),
     Operation(
         method="POST", path="/runs", name="start_run", summary="Start a run.", do=start_run,

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from gorkflow.clock import SystemClock
 from gorkflow.errors import ScheduleNotFoundError
-from gorkflow.model import instant
+from gorkflow.limits import LimitUse
+from gorkflow.model import LiveWorker
 from gorkflow.schedule import Schedule
 from gorkflow.web._operations import Asked, Operation
 
@@ -75,37 +75,24 @@ async def run_schedule(asked: Asked) -> RunsStarted:
     return RunsStarted(run_ids=(handle.run_id,))
 
 
-class WorkerFacts(Struct, frozen=True, kw_only=True):
-    """A worker that is alive."""
-
-    worker_id: str
-    host: str
-    pid: int
-    started_at: str
-    seen_at: str
-    """The time of its latest heartbeat."""
-
-
 class Workers(Struct, frozen=True, kw_only=True):
     """All workers that are alive."""
 
-    workers: tuple[WorkerFacts, ...]
+    workers: tuple[LiveWorker, ...]
 
 
-async def list_workers(asked: Asked) -> dict[str, Any]:
-    engine = asked.site.engine
-    return {
-        "workers": [
-            {
-                "worker_id": each.worker_id,
-                "host": each.host,
-                "pid": each.pid,
-                "started_at": instant(each.started_at),
-                "seen_at": instant(each.seen_at),
-            }
-            for each in await engine.store.workers(now=SystemClock().now())
-        ]
-    }
+async def list_workers(asked: Asked) -> Workers:
+    return Workers(workers=tuple(await asked.site.engine.workers()))
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The use of all named limits."""
+
+    limits: tuple[LimitUse, ...]
+
+
+async def list_limits(asked: Asked) -> Limits:
+    return Limits(limits=tuple(await asked.site.engine.limits()))
 
 
 def _schedule(
@@ -135,6 +122,10 @@ OPERATIONS: tuple[Operation, ...] = (
     _schedule(
         "POST", "/backfill", "backfill", "Start runs for due times that have passed.", backfill,
         RunsStarted, body=Backfill, status=201, fails=(422,),
+    ),
+    Operation(
+        method="GET", path="/limits", name="list_limits", summary="Show the use of limits.",
+        do=list_limits, answer=Limits,
     ),
     Operation(
         method="GET", path="/workers", name="list_workers", summary="List living workers.",

@@ -23,7 +23,7 @@ from gorkflow.web._operations import Asked, Operation
 from gorkflow.web.site import Site
 from gorkflow.workflow import Workflow
 
-_LOOKS = 1000  # of the latest runs, to find the workflows of
+_AT_ONCE = 500  # workflows that are read at a time
 
 
 class KnownWorkflow(Struct, frozen=True, kw_only=True):
@@ -71,14 +71,14 @@ def known_workflow(site: Site, workflow_id: str) -> Workflow[Any, Any]:
 
 
 async def workflow_ids(site: Site) -> list[str]:
-    """Return the ids of the workflows of this program, of schedules, and of the latest runs."""
-    page = await site.engine.list_runs(RunFilter(limit=_LOOKS))
-    schedules = await site.engine.store.schedules()
-    return sorted(
-        {workflow.id for workflow in site.engine.workflows}
-        | {run.workflow_id for run in page}
-        | {row.workflow_id for row in schedules}
-    )
+    """Return the ids of the workflows of this program, of schedules, and of all runs."""
+    found = {workflow.id for workflow in site.engine.workflows}
+    found |= {row.workflow_id for row in await site.engine.store.schedules()}
+    last = ""
+    while latest := await site.engine.latest_runs(after=last, limit=_AT_ONCE):
+        found |= {run.workflow_id for run in latest}
+        last = latest[-1].workflow_id
+    return sorted(found)
 
 
 async def list_workflows(asked: Asked) -> Workflows:
