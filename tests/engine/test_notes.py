@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -285,9 +286,25 @@ async def test_they_come_out_of_a_process(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_executor_of_ones_own_brings_the_log_with_the_result(tmp_path: Path) -> None:
-    (tmp_path / "go").touch()
+async def test_they_come_at_once_from_an_executor_in_this_process(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
+        async with Engine("memory:", executors={"pool": pool}) as engine:
+            flow = Workflow("w", input=str).then(placed.talks.options(executor="pool"))
+            handle = await engine.start(flow, str(tmp_path / "go"))
+            async for each in handle.events(progress=True):
+                if isinstance(each, Report):
+                    assert (each.done, each.total, each.message) == (1, 2, "half")
+                    assert said(await handle.logs()) == ["begins"]
+                    (tmp_path / "go").touch()
+            lines = await engine.logs(handle.run_id, limit=2_000)
+            assert said(lines)[-1] == "… 101 more"
+            assert len(lines) == 1_001
+
+
+@in_loop
+async def test_an_executor_elsewhere_brings_the_log_with_the_result(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
         async with Engine("memory:", executors={"pool": pool}) as engine:
             flow = Workflow("w", input=str).then(placed.talks.options(executor="pool"))
             await engine.run(flow, str(tmp_path / "go"), run_id="r")

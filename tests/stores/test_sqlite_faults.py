@@ -29,7 +29,7 @@ from gorkflow.errors import (
 )
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
-from gorkflow.store import Append, Written
+from gorkflow.store import Append, LineRow, Written
 from gorkflow.stores import open_store
 from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _lists, _schema
 from gorkflow.stores.sqlite._files import WorkerLocks, WriteLock
@@ -1134,6 +1134,18 @@ def test_threads_end_with_the_store(path):
     with_store(path, test)
     left = [t for t in set(threading.enumerate()) - before if "sqlite" in t.name]
     assert left == []
+
+
+def test_a_log_is_read_and_deleted_along_an_index(path):
+    with_store(path, nothing)
+    row = LineRow("r", "a", 1, 1, T0, 20, "")._asdict() | {"after": 0, "limit": 5}
+    asked = dict.fromkeys(("list_lines", "list_lines_of_path", "upsert_line"), row)
+    asked |= {"list_reports": ("r",), "list_line_sizes": ("r",), "delete_lines": (1,)}
+    found = {name: plan(path, _schema.query(name), values) for name, values in asked.items()}
+    assert not [name for name, text in found.items() if "SCAN" in text]
+    assert "log_lines_by_run (run=? AND rowid>?)" in found["list_lines"]
+    assert "TEMP B-TREE" not in found["list_lines"]
+    assert "log_lines_by_attempt (run=? AND path=?)" in found["list_lines_of_path"]
 
 
 def cost(path, name, values):

@@ -21,7 +21,7 @@ from msgspec.msgpack import encode
 from gorkflow.context import NoDeps, StepContext
 from gorkflow.engine._call import Answer, Call
 from gorkflow.engine._handlers import Handlers
-from gorkflow.engine._remote_job import job_of, with_readable
+from gorkflow.engine._remote_job import address_of, job_of, with_readable
 from gorkflow.engine._results import (
     RemoteError,
     code_of,
@@ -196,6 +196,8 @@ class Attempt(Call):
             max_payload=self.owner.runtime.max_payload,
             log_level=self.log_level,
         )
+        if command.spec.executor != PROCESS:
+            job = structs.replace(job, home=address_of(self))
         if self.owner.observed is not None:
             now = self.owner.runtime.clock.now()
             job = structs.replace(job, sent=self.owner.observed.sent(command, now))

@@ -94,7 +94,10 @@ class AttemptNotes:
         """Write what is left soon: the attempt has ended."""
         self.has_ended = True
         self.due = 0.0
-        self._notes.wake(self)
+        if self.reported or self.lines or self.left_out > self._said:
+            self._notes.wake(self)
+        else:
+            self._notes.forget(self)
 
     def take(self, batch: _Batch) -> None:
         """Put what is to be written into a batch."""
@@ -175,6 +178,10 @@ class Notes:
         notes.is_awaited = True
         self._waiting[notes] = None
         self._arrange(notes.due)
+
+    def forget(self, notes: AttemptNotes) -> None:
+        """Write nothing: a report that the store does not have is of no use any more."""
+        self._waiting.pop(notes, None)
 
     async def flush(self) -> None:
         """Write what there is by now. Returns when that is done, or the store has failed."""

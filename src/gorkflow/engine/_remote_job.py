@@ -7,10 +7,12 @@ process, or a worker of a cluster, runs no other module of the engine than this.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from weakref import WeakValueDictionary
 
 from msgspec import Struct, field
 from msgspec.msgpack import decode, encode
@@ -61,6 +63,18 @@ class Ended(Struct):
     failure: Failure | None = None
 
 
+class Listener(Protocol):
+    """Takes what the handler of an attempt says."""
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """Take a progress report. From any thread."""
+        ...
+
+    def log(self, level: int, text: str) -> None:
+        """Take a line of the log. From any thread."""
+        ...
+
+
 class Log(Struct):
     """The log of a handler, for the way back with its result."""
 
@@ -104,6 +118,8 @@ class Job(Struct, kw_only=True):
     """The least level of the log lines that are kept."""
     program: str = ""
     """The program to import as ``__main__``; empty where the function is not in it."""
+    home: str = ""
+    """The address of its ``Listener``, for a job that runs in the process that made it."""
     sent: Sent = field(default_factory=dict)
     """The texts that the observers of the engine sent with it."""
 
@@ -196,6 +212,22 @@ def with_readable(
     return replace(job, outcomes=outcomes, outputs=outputs, run_input=run_input, state=state)
 
 
+_listeners: WeakValueDictionary[str, Listener] = WeakValueDictionary()
+
+
+def address_of(listener: Listener) -> str:
+    """Return where a job finds its listener, should it run in this process."""
+    address = f"{os.getpid()} {id(listener)}"
+    _listeners[address] = listener
+    return address
+
+
+def _listener_of(job: Job) -> Listener | None:
+    """Return the listener of a job that runs at home; not in a fork, which has only its copy."""
+    at_home = job.home.startswith(f"{os.getpid()} ")
+    return _listeners.get(job.home) if at_home else None
+
+
 def result_of(data: bytes, logged: Callable[[Log], None]) -> tuple[float, bytes, tuple[Write, ...]]:
     """Return how long a handler ran, in seconds, its output, and what it wrote into the state.
 
@@ -232,6 +264,9 @@ def run_job(data: bytes, began: Callable[[], object] | None = None,
     context: _Context | None = None
     leave: Callable[[], object] = bool
     kept = Log()
+    listener = None if report else _listener_of(job)
+    if listener is not None:
+        report, log = listener.report, listener.log
     try:
         found = found_step(job.function, job.program)
         arguments = _arguments(found.wanted, job.input)
