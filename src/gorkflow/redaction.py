@@ -217,6 +217,19 @@ class Redaction:
         return len(head) if self._sorted[at : at + 1] and self._sorted[at].startswith(head) else 0
 
 
+def view_of(data: bytes | str) -> Any:
+    """Return what one record says without its secrets, as plain data.
+
+    Example:
+        >>> view_of(b'{"token":{"$":"secret","$v":"hunter2"},"url":"/?t=hunter2"}')
+        {'token': '•••', 'url': '/?t=•••'}
+    """
+    redaction = Redaction()
+    if has_mark(data):
+        redaction.learn_record(data)
+    return redaction.view(data)
+
+
 def _begins(text: str) -> list[int]:
     """Return where a long text begins, and where it continues after something was left out."""
     if len(text) < _LONG:

@@ -285,7 +285,7 @@ class Schedule:
     timezone: str
     """The time zone of the rule, by its name in the IANA database."""
     input: Any
-    """The input of each run, as plain JSON data."""
+    """The input of each run, as plain JSON data without its secrets."""
     catch_up: CatchUp
     """The rule for due times that passed while no worker ran."""
     overlap: Overlap
@@ -442,7 +442,7 @@ def schedules_of(rows: Iterable[ScheduleRow]) -> list[Schedule]:
 
 def schedule_of(row: ScheduleRow) -> Schedule:
     """Return what callers see of a schedule."""
-    from gorkflow.codec import view
+    from gorkflow.redaction import view_of
 
     try:
         where: tzinfo = zone(row.timezone)
@@ -454,7 +454,7 @@ def schedule_of(row: ScheduleRow) -> Schedule:
         cron=row.cron,
         every=None if row.every is None else timedelta(seconds=row.every),
         timezone=row.timezone,
-        input=None if row.input is None else view(row.input),
+        input=None if row.input is None else view_of(row.input),
         catch_up=row.catch_up,
         overlap=row.overlap,
         tags=types.MappingProxyType(dict(row.tags)),

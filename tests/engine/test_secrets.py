@@ -249,3 +249,16 @@ async def test_run_under_way_goes_on_when_a_field_becomes_a_secret(tmp_path: Pat
             )
             await engine.send(run_id, "gate", 1)
             assert await again.result() == TOKEN
+
+
+@in_loop
+async def test_input_of_a_schedule_is_shown_without_them():
+    @step
+    def user(login: Login) -> str:
+        return login.user
+
+    flow = Workflow("nightly", input=Login).then(user)
+    async with Engine("memory:", workflows=[flow]) as engine:
+        made = await engine.schedule(flow, Login(user=TOKEN, token=TOKEN), id="nightly", every=3600)
+        [found] = await engine.schedules()
+        assert made.input == found.input == {"user": MASK, "token": MASK}

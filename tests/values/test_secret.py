@@ -1,6 +1,7 @@
 """Secrets as values: where they may stand, what is recorded, and what changes of code do."""
 
 import datetime as dt
+import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,3 +247,20 @@ def test_schema_says_that_it_is_to_be_hidden():
     schema = pydantic.TypeAdapter(Login).json_schema()
     assert schema["properties"]["token"]["format"] == "password"
     assert schema["properties"]["token"]["writeOnly"] is True
+
+
+def test_schema_has_no_secret_as_a_default():
+    class Login(BaseModel):
+        user: str = "ann"
+        token: Annotated[str, Secret, Field(examples=["example-hunter2"])] = "hunter2"
+
+    class Job(BaseModel):
+        login: Login = Login(token="other-hunter2")
+        logins: list[Login] = [Login()]
+        key: Annotated[str, Secret] | None = "key-hunter2"
+        default: int = 7
+
+    schema = codec_of(Job).schema()
+    assert "hunter2" not in json.dumps(schema)
+    assert schema["properties"]["default"]["default"] == 7
+    assert schema["$defs"]["Login"]["properties"]["user"]["default"] == "ann"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
+from gorkflow.values.secret import without_defaults
 
 if TYPE_CHECKING:
     import pydantic
@@ -128,9 +129,13 @@ class Judge:
         """Return what pydantic makes of JSON; raises what pydantic does."""
         return self.adapter.validate_json(data, strict=strict, by_alias=True, by_name=True)
 
+    def dump(self, value: Any) -> Any:
+        """Return plain data that is, as JSON, what ``json`` takes; raises what pydantic does."""
+        return self.adapter.dump_python(value, mode="json", by_alias=True, round_trip=True)
+
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of what ``json`` takes; a part without one may be anything."""
-        return self.adapter.json_schema(schema_generator=_lenient_schemas())
+        return without_defaults(self.adapter.json_schema(schema_generator=_lenient_schemas()))
 
     def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model."""

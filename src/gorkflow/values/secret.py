@@ -120,6 +120,53 @@ def _silent(misfit: Misfit, kind: Kind) -> Misfit:
     return Misfit(f"the secret is not {what}, and is not shown", unsayable=misfit.unsayable)
 
 
+# ---- schemas -------------------------------------------------------------------------------------
+
+_MAPS = frozenset({"$defs", "properties", "patternProperties"})
+_DATA = frozenset({"const", "default", "enum", "examples"})
+
+
+def without_defaults(schema: _Schema) -> _Schema:
+    """Return a JSON schema without the defaults and examples of parts that may hold a secret."""
+    known: _Schema = schema.get("$defs", {})
+    found: _Schema = _without(schema, known)
+    return found
+
+
+def _without(schema: Any, known: _Schema) -> Any:
+    if isinstance(schema, list):
+        return [_without(each, known) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made: _Schema = {}
+    for key, item in schema.items():
+        if key in _MAPS:
+            made[key] = {name: _without(each, known) for name, each in item.items()}
+        elif key not in _DATA:
+            made[key] = _without(item, known)
+        elif not _hides(schema, known, set()):
+            made[key] = item
+    return made
+
+
+def _hides(schema: Any, known: _Schema, seen: set[str]) -> bool:
+    """Return whether a value of a JSON schema may hold a secret."""
+    if isinstance(schema, list):
+        return any(_hides(each, known, seen) for each in schema)
+    if not isinstance(schema, dict):
+        return False
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    if name and name not in seen:
+        seen.add(name)
+        if _hides(known.get(name), known, seen):
+            return True
+    return schema.get("writeOnly") is True or any(
+        _hides(list(item.values()) if key in _MAPS else item, known, seen)
+        for key, item in schema.items()
+        if key not in _DATA and key != "$defs"
+    )
+
+
 # ---- records -------------------------------------------------------------------------------------
 
 
