@@ -228,6 +228,20 @@ class Codec:
         except BaseException as error:
             raise invalid(error) from error
 
+    def typed(self, data: bytes) -> Any:
+        """Return the plain data that a person would type, so that ``decode_lax`` takes it.
+
+        It differs from what views show where a type writes itself in its own way.
+        """
+        shown = view(data)
+        try:
+            found = self._judge.dump(self.decode(data))
+            again = self.decode_lax(self._to_json(found, inf_nan_mode="strings"))
+            is_same = repr(view(self.encode(again))) == repr(shown)  # there may be a NaN
+        except Exception:  # noqa: BLE001 - a user's serializer; what views show is near enough
+            is_same = False
+        return found if is_same else shown
+
     def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
         assert self.kind

@@ -221,7 +221,8 @@ class _Page:
         definition = self.visit.definitions.get(self.run.workflow_id)
         if definition is None or definition.input is None:
             return ()
-        return fields_of("input", codec_of(definition.input).schema(), self.view.input)
+        codec = codec_of(definition.input)
+        return fields_of("input", codec.schema(), self.view.typed_input(codec))
 
     def _begins(self) -> list[str]:
         """Return where a rerun may begin again: at the nodes that began."""

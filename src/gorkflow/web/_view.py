@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from gorkflow import events as ev
+from gorkflow.codec import Codec
 from gorkflow.engine._json import run_shown, values_of
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.errors import RunNotFoundError
@@ -19,6 +20,7 @@ from gorkflow.insight.timeline import label_of
 from gorkflow.machine.history import History, left_by
 from gorkflow.model import Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunReader, RunRow
+from gorkflow.values.secret import has_mark
 
 _FEW = 12
 """Branches of a block that stand for all of them, until someone asks for the rest."""
@@ -131,6 +133,13 @@ class RunView:
         """The input of the run, as plain data."""
         data = self.recorded.created.input
         return None if data is None else self.redaction.view(data)
+
+    def typed_input(self, codec: Codec) -> Any:
+        """Return the input as a person would type it; its secrets are left out."""
+        data = self.recorded.created.input
+        if data is None or has_mark(data):  # only views know the places of short secrets
+            return self.input
+        return self.redaction.value(codec.typed(data))
 
     def events(self, after: int, limit: int) -> Sequence[ev.Event]:
         """Return events from behind a ``seq``, at most so many."""

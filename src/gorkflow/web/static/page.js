@@ -97,43 +97,52 @@ setInterval(() => { if (main.dataset.live && main.querySelector("[data-grows]"))
 
 // ---- forms that change something -----------------------------------------------------------
 function read(form) {
-  const body = {};
-  const optional = [];
-  for (const field of form.querySelectorAll("[data-at]")) {
+  const body = Object.create(null);  // a key of a user may be "constructor"
+  const fields = [...form.querySelectorAll("[data-at]")].map((field) => ({ field, path: JSON.parse(field.dataset.at) }));
+  for (const { field, path } of fields) {
     const value = valueOf(field);
     if (value === undefined) continue;
-    const path = JSON.parse(field.dataset.at);
-    if (field.dataset.type === "optional") optional.unshift(path);
     let place = body;
-    for (const key of path.slice(0, -1)) place = place[key] ??= {};
+    for (const key of path.slice(0, -1)) place = place[key] ??= Object.create(null);
     if (!(path.at(-1) in place)) place[path.at(-1)] = value;
   }
   // An object that may be left out is left out if nobody has typed anything into it.
-  for (const path of optional) {
+  for (const { field, path } of fields.filter(({ field }) => field.dataset.type === "optional").reverse()) {
     const around = path.slice(0, -1).reduce((place, key) => place?.[key], body);
-    if (around && isBlank(around[path.at(-1)])) delete around[path.at(-1)];
+    const key = path.at(-1);
+    if (!around || !(key in around)) continue;
+    const inside = fields.filter((each) => each.path.length > path.length && path.every((part, at) => part === each.path[at]));
+    if ("given" in field.dataset ? !isBlank(around[key]) : inside.some((each) => isChanged(each.field))) continue;
+    if (field.dataset.empty) around[key] = new Raw(field.dataset.empty);
+    else delete around[key];
   }
   return body;
 }
+function isChanged(field) {
+  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+  if (field.options) return [...field.options].some((each) => each.selected !== (each.defaultSelected || (each.index === 0 && !field.querySelector("[selected]"))));
+  return field.value !== field.defaultValue;
+}
 function isBlank(value) {
-  if (value === false || value === null) return true;
+  if (value === false || value instanceof Raw && value.text === "null") return true;
   return typeof value === "object" && !(value instanceof Raw) && Object.values(value).every(isBlank);
 }
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 function valueOf(field) {
   const text = field.value;
-  if (text.trim() === "" && "null" in field.dataset) return null;
-  switch (field.dataset.type) {
-    case "boolean": return field.checked;
-    case "integer": case "number":
-      if (text.trim() === "") return undefined;
-      return new Raw(text.trim());
-    case "json":
-      if (text.trim() === "") return undefined;
-      JSON.parse(text);
-      return new Raw(text);
-    case "object": case "optional": return {};
-    default: return text === "" && !field.required ? undefined : text;
+  const type = field.dataset.type;
+  if (type === "boolean") return field.checked;
+  if (type === "object" || type === "optional") return Object.create(null);
+  if (type === "string" || type === "text" ? text === "" : text.trim() === "") {
+    return field.dataset.empty ? new Raw(field.dataset.empty) : undefined;
   }
+  if (type === "json") {
+    JSON.parse(text);
+    return new Raw(text);
+  }
+  // What is no number is sent as a text: the server says what is wrong with it.
+  if (type === "integer" || type === "number") return NUMBER.test(text.trim()) ? new Raw(text.trim()) : text.trim();
+  return text;
 }
 // A number keeps all of its digits: JavaScript would round a long one.
 class Raw { constructor(text) { this.text = text; } }
