@@ -10,7 +10,7 @@ READY := .venv/.ready
 # Three workers for two cores: half of the time, tests wait for processes and leases.
 TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-all values check format bench soak clean
+.PHONY: help setup demo test test-all values check format images bench soak clean
 
 help:
 	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
@@ -19,6 +19,7 @@ help:
 	@echo "make values    the tests of values, with the lowest and the newest pydantic"
 	@echo "make check     format, lint, types, layers, sizes"
 	@echo "make format    write the format that check wants"
+	@echo "make images    take the pictures of the pages again (needs chromium)"
 	@echo "make bench     measure against the floor"
 	@echo "make soak      inject every fault, at SIZE=small, normal or large"
 	@echo "make setup     only prepare .venv      make clean  remove what was made"
@@ -57,6 +58,10 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+images: $(READY)
+	$(BIN)/python scripts/live_tree.py
+	$(BIN)/python scripts/screenshots.py
 
 bench: $(READY)
 	$(BIN)/python bench/run.py
