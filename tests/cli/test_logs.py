@@ -108,7 +108,7 @@ def test_the_log_of_a_run_is_read_again(place: Path):
     assert "warning: check[0]: checks 0" in shown
     assert "not shown" not in ran.stderr
 
-    logs = gorkflow_in(place, "runs", "logs", "one")
+    logs = gorkflow_in(place, "runs", "logs", "latest")
     assert logs.returncode == 0
     lines = [line[21:] if line[:2] == "20" else line for line in logs.stdout.splitlines()]
     assert lines[:2] == ["INFO     load  loads �[31m2 pages", "    of the book"]

@@ -9,6 +9,7 @@ import click
 
 from gorkflow._text import did_you_mean
 from gorkflow.cli._app import Command, store_option
+from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, clean, json_text, moment, one_line, put, say
 from gorkflow.cli._target import check_exists, naming_source
 from gorkflow.engine import _json
@@ -26,27 +27,25 @@ _PAGE = 1000
     cls=Command,
     example=("gorkflow runs logs RUN_ID --step charge", "gorkflow runs logs RUN_ID --follow"),
 )
-@click.argument("run_id")
+@run_argument()
 @click.option("--step", metavar="PATH", help="Only this step, by its path or id.")
 @click.option("--follow", is_flag=True, help="Wait for more, until the run has ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @store_option
 def logs_command(
-    *, run_id: str, step: str | None, follow: bool, as_json: bool, store: str | None
+    *, given: str, step: str | None, follow: bool, as_json: bool, store: str | None
 ) -> None:
     """Show what the steps of a run logged with `ctx.logger`."""
     with naming_source(store):
-        found = asyncio.run(_show(run_id, step, store, follow=follow, as_json=as_json))
-    if not found and not as_json:
-        say(f"run {run_id} has no log lines" + (f" of {one_line(step)!r}" if step else ""))
+        asyncio.run(_show(given, step, store, follow=follow, as_json=as_json))
 
 
 async def _show(
-    run_id: str, step: str | None, url: str | None, *, follow: bool, as_json: bool
-) -> bool:
-    """Show the lines; return whether there were any."""
+    given: str, step: str | None, url: str | None, *, follow: bool, as_json: bool
+) -> None:
     found = False
     async with Client(check_exists(url)) as client:
+        run_id = await find_run(client.store, given)
         if step is not None:
             await _check_step(client, run_id, step)
         secrets = _Secrets(client.store, run_id)
@@ -56,7 +55,8 @@ async def _show(
                 found = True
                 shown = await secrets.hidden(line)
                 put(_json_text(shown) if as_json else _text(shown))
-    return found
+    if not found and not as_json:
+        say(f"run {run_id} has no log lines" + (f" of {one_line(step)!r}" if step else ""))
 
 
 async def _all(client: Client, run_id: str) -> AsyncIterator[LogLine]:
