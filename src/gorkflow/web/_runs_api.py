@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,13 +12,23 @@ from msgspec import Meta, Struct, field
 from starlette.responses import Response
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._json import Record, event_json, record_of, redaction_of, summary_json
-from gorkflow.engine._recorded import Recorded, load
+from gorkflow.engine._json import (
+    Record,
+    event_json,
+    record_of,
+    redaction_of,
+    run_shown,
+    summary_json,
+    values_of,
+)
+from gorkflow.engine._reads import with_reports
+from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
 from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
 from gorkflow.model import LogLine, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.store import ReportRow
 from gorkflow.web._answers import Rejected
 from gorkflow.web._drawing import drawing
 from gorkflow.web._operations import Asked, Operation
@@ -140,11 +151,25 @@ async def recorded(asked: Asked) -> Recorded:
 
 async def record(asked: Asked) -> Record:
     """Return what that record says. A thread does it: of a large run, it takes its time."""
-    return await asyncio.to_thread(record_of, await recorded(asked))
+    found = await recorded(asked)
+    return await asyncio.to_thread(record_of, found, await _reports(asked, found))
+
+
+async def _reports(asked: Asked, found: Recorded) -> Sequence[ReportRow]:
+    """Return what running steps of a run reported."""
+    row = found.row
+    return () if row.status.terminal else await asked.site.engine.store.reports(row.run_id)
 
 
 async def show_run(asked: Asked) -> Run:
-    return (await record(asked)).run
+    return await asyncio.to_thread(_run_of, await recorded(asked))
+
+
+def _run_of(found: Recorded) -> Run:
+    """Return a run without making its steps."""
+    redaction = found.redaction()
+    with reading(found.row.run_id):
+        return run_shown(found, found.history(), values_of(found, redaction), redaction)
 
 
 class StepQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,11 +199,22 @@ async def list_steps(asked: Asked) -> dict[str, Any]:
 
 
 async def show_step(asked: Asked) -> StepExecution:
-    path = asked.part("path")
-    for step in (await record(asked)).steps:
-        if step.path == path:
-            return step
-    raise Rejected(404, "this run has no step at this path")
+    found = await recorded(asked)
+    reports = await _reports(asked, found)
+    step = await asyncio.to_thread(_step_of, found, asked.part("path"), reports)
+    if step is None:
+        raise Rejected(404, "this run has no step at this path")
+    return step
+
+
+def _step_of(found: Recorded, path: str, reports: Sequence[ReportRow]) -> StepExecution | None:
+    """Return a step without making the others."""
+    redaction = found.redaction()
+    with reading(found.row.run_id):
+        step = found.history().execution(path, values_of(found, redaction))
+        if step is None:
+            return None
+        return redaction.shown(with_reports([step], reports)[0])
 
 
 class EventQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
