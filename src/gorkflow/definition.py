@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import field
-from msgspec.structs import asdict
+from msgspec.structs import asdict, force_setattr
 
 from gorkflow import flow
 from gorkflow.codec import canonical
@@ -41,16 +40,13 @@ class Definition(Record, eq=True, frozen=True, kw_only=True):
     """The annotation of its output."""
     signals: Mapping[str, Any] = {}
     """The annotation of each signal that is waited for, by its name."""
+    has_secrets: bool = False
+    """Whether a setting or a default is a secret."""
 
-    @property
-    def has_secrets(self) -> bool:
-        """Whether a setting or a default is a secret."""
-        return _has_secrets(self.text)
-
-
-@lru_cache(maxsize=256)
-def _has_secrets(text: str) -> bool:
-    return has_mark(text.replace('\\"', '"'))
+    def __post_init__(self) -> None:
+        """Look for secrets once, not for each run."""
+        found = has_mark(self.text.replace('\\"', '"'))
+        force_setattr(self, "has_secrets", found)
 
 
 def without_code(workflow_id: str, tree: flow.WorkflowSpec, text: str) -> Definition:
