@@ -39,9 +39,9 @@ def run(invoke: Invoke, run_id: str) -> None:
 def test_the_first_letters_name_a_run_wherever_an_id_goes(invoke: Invoke):
     run(invoke, "order-7")
     run(invoke, "other-1")
-    for command in (
-        ("runs", "show"), ("explain",), ("whatif",), ("timeline",), ("runs", "rerun"),
-    ):  # fmt: skip
+    alone = ("explain", "whatif", "timeline")
+    of_runs = ("show", "logs", "watch", "rerun")
+    for command in [*((name,) for name in alone), *(("runs", name) for name in of_runs)]:
         result = invoke(*command, "ord")
         assert result.exit_code == 0, result.stderr
     assert "order-7" in invoke("explain", "ord").stdout

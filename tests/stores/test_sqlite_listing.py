@@ -1,12 +1,15 @@
-"""A list costs what its page costs, whatever its filters. Counted in steps of SQLite."""
+"""A list costs what its page costs, whatever its filters. Counted in steps of SQLite, and rows."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
+from itertools import combinations
 
 import pytest
 
+from bench.lists import build, filters, rows_passed
 from gorkflow.listing import RunFilter
 from gorkflow.model import instant
 from gorkflow.stores.sqlite import _lists
@@ -87,3 +90,72 @@ def test_a_page_costs_no_more_than_a_plain_one_does(path, filters, count):
 def test_a_page_along_one_index_costs_the_same_among_more_runs(path, filters):
     ticks, _ = cost(path, **filters)
     assert ticks <= 60
+
+
+# ---- at most so many rows, for each set of filters
+
+LARGE = 30_000
+BOUNDS = ("created_at>? AND (created_at,run_id)<(?,?)", "(rowid=?)", "(run_id>? AND run_id<?)")
+"""How a plan says that a table is read in a stretch of the list, by its key, or by its ids."""
+FIELDS = {
+    "workflow_id": "workflow-1",
+    "status": ["running", "failed"],
+    "resource_id": "resource-1",
+    "tags": {"all": "yes", "half": "old"},
+    "waiting_for": "paid",
+    "id_prefix": "01a2",
+    "created_after": instant(1_700_000_000.0 + 9),
+    "finished_after": instant(1_700_000_000.0 + 99),
+    "finished_before": instant(1_700_000_000.0 + 9_999),
+}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "runs.db"
+    build(path, LARGE)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
+
+
+@pytest.mark.parametrize("asked", filters(LARGE).values(), ids=filters(LARGE))
+def test_a_page_reads_at_most_ten_thousand_rows(large, asked):
+    assert rows_passed(large, RunFilter(**asked)) <= 10_000
+    page = _lists.list_runs(large, RunFilter(**asked))
+    assert len(page) == 50 or page.searched_to is not None or page.next_cursor is None
+
+
+def chosen():
+    for size in range(len(FIELDS) + 1):
+        for names in combinations(FIELDS, size):
+            yield RunFilter(**{name: FIELDS[name] for name in names})
+
+
+def test_no_set_of_filters_reads_more_than_ten_thousand_rows(large):
+    assert max(rows_passed(large, asked) for asked in chosen()) <= 10_000
+
+
+def test_every_statement_of_a_list_walks_along_an_index(large, monkeypatch):
+    """None sorts, and none passes by runs that an index could leave out."""
+    seen = {}
+    rows = _lists.rows
+
+    def noted(db, statement, values):
+        seen[statement] = values
+        return rows(db, statement, values)
+
+    monkeypatch.setattr(_lists, "rows", noted)
+    for asked in chosen():
+        _lists.list_runs(large, asked)
+        _lists.count_runs(large, asked, 500)
+    assert len(seen) > 100
+    for statement, values in seen.items():
+        steps = [row[3] for row in large.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+        plan = " | ".join(steps)
+        assert "TEMP B-TREE" not in plan, (statement, plan)
+        walked = [step for step in steps if re.match(r"\w+ (runs|run_tags|run_waits)\b", step)]
+        assert walked, plan
+        for step in walked:
+            assert any(bound in step for bound in BOUNDS), (statement, plan)
+        looked_up = [step for step in steps if re.match(r"\w+ (tag|wait|events)\b", step)]
+        assert all(step.startswith("SEARCH") for step in looked_up), (statement, plan)

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from math import isfinite
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +19,8 @@ import click
 from gorkflow import errors
 from gorkflow._text import brief, is_utf8
 from gorkflow.cli._output import CliError, ExitCode, unwritten
+from gorkflow.clock import SystemClock
+from gorkflow.model import instant
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STORE = "gorkflow.store"
@@ -282,6 +284,7 @@ def _read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) ->
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGE = re.compile(r"([0-9]+)([smhdw])")
 
 
 def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
@@ -290,16 +293,40 @@ def read_age(_: click.Context, __: click.Parameter, given: str) -> timedelta:
     Raises:
         BadParameter: If it is not a number and a unit.
     """
-    found = re.fullmatch(r"([0-9]+)([smhdw])", given)
-    if found is None:
+    if not _AGE.fullmatch(given):
         raise click.BadParameter(
             f"{given!r} is not a length of time; write a number and s, m, h, d or w: 30d"
         )
+    return _age(given)
+
+
+def _age(given: str) -> timedelta:
     try:
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return timedelta(**{_UNITS[given[-1]]: int(given[:-1])})
     except (OverflowError, ValueError):
         raise click.BadParameter(
             f"{brief(given)} is too long a time; write 36500d or less"
+        ) from None
+
+
+def read_instant(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
+    """Return what an option for an instant was given: an age, or a local date and time.
+
+    Raises:
+        BadParameter: If it is neither.
+    """
+    if given is None:
+        return None
+    try:
+        if _AGE.fullmatch(given):
+            return instant(SystemClock().now()) - _age(given)
+        return datetime.fromisoformat(given).astimezone()
+    except (OverflowError, OSError):
+        raise click.BadParameter(f"{brief(given)} is too far away") from None
+    except ValueError:
+        raise click.BadParameter(
+            f"{brief(given)} is not a time; write an age, as in 2h or 30d, or a date, as in "
+            "2026-11-23 or 2026-11-23T08:00"
         ) from None
 
 

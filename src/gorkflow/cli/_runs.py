@@ -6,15 +6,12 @@ import asyncio
 
 import click
 
-from gorkflow.cli import _logs, _run, _show, _watch
+from gorkflow.cli import _list, _logs, _run, _show, _watch
 from gorkflow.cli._app import (
     CONTEXT,
-    STATUSES,
     Group,
     group_store_option,
-    json_option,
     store_option,
-    tags_option,
 )
 from gorkflow.cli._db import counted, maintainable
 from gorkflow.cli._diff import diff_command
@@ -22,22 +19,15 @@ from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
     CliError,
     ExitCode,
-    json_text,
-    moment,
     one_line,
-    put,
     say,
-    table,
 )
-from gorkflow.cli._standing import is_left, living_workers, took
+from gorkflow.cli._standing import living_workers
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
 from gorkflow.clock import SystemClock
-from gorkflow.engine import _json
-from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
-from gorkflow.listing import Page, RunFilter
-from gorkflow.model import UNDOING, Run, RunStatus
+from gorkflow.model import UNDOING, RunStatus
 from gorkflow.store import RunRow, Store
 
 
@@ -56,6 +46,7 @@ def runs_command() -> None:
 
 
 for _other in (
+    _list.list_command,
     _show.show_command,
     _watch.watch_command,
     _logs.logs_command,
@@ -64,82 +55,6 @@ for _other in (
     diff_command,
 ):
     runs_command.add_command(_other)
-
-
-# ---- list -------------------------------------------------------------------------------------
-
-
-@runs_command.command(
-    "list",
-    example=("gorkflow runs list --status failed --status cancelled --tag customer=42",),
-)
-@click.option(
-    "--status", multiple=True, type=click.Choice(STATUSES), help="Only such runs; repeatable."
-)
-@click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
-@tags_option("Only with this tag.")
-@click.option("--resource", metavar="ID", help="Only runs about this, as `run --resource` said.")
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many."
-)
-@click.option("--cursor", metavar="C", help="Continue where the page before ended.")
-@store_option
-@json_option
-def list_command(
-    *, status: tuple[str, ...], workflow: str | None, tags: dict[str, str],
-    resource: str | None, limit: int, cursor: str | None, store: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    """List runs, newest first."""
-    try:
-        query = RunFilter(
-            workflow_id=workflow,
-            status=[RunStatus(item) for item in status] or None,
-            tags=tags,
-            resource_id=resource,
-            limit=limit,
-            cursor=cursor,
-        )
-    except ValueError as error:  # such as bytes that are not UTF-8
-        raise CliError(str(error)) from None
-
-    async def page() -> tuple[Page[RunRow], set[str]]:
-        async with opened(store) as reader:
-            try:
-                return await reader.list_runs(query), await living_workers(reader)
-            except ValueError:  # all else was checked as it was typed
-                raise CliError(
-                    f"--cursor {query.cursor!r} is none; `gorkflow runs list{same_store(store)}` "
-                    "names it below a page"
-                ) from None
-
-    found, alive = asyncio.run(page())
-    runs = [summary_of(row) for row in found]
-    if as_json:
-        body = {"runs": [_json.summary_json(run) for run in runs], "next_cursor": found.next_cursor}
-        put(json_text(body, short=None))
-        return
-    if not runs:
-        say("no runs")
-        return
-    head = ("RUN", "WORKFLOW", "STATUS", "CREATED", "TOOK", "NOTE")
-    put("\n".join(table(head, (_row(run, alive) for run in runs))))
-    if found.next_cursor is not None:
-        say(f"older ones: --cursor {found.next_cursor}")
-
-
-def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
-    tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
-    left = "no worker runs it" if is_left(run, alive) else ""
-    due = f"due {moment(run.due_at)}" if run.due_at else ""
-    note = "; ".join(part for part in (left, due, tags, one_line(run.reason)) if part)
-    return (
-        run.run_id,
-        run.workflow_id,
-        run.status.value,
-        moment(run.created_at),
-        took(run.started_at, run.finished_at),
-        note if len(note) <= 60 else f"{note[:59]}…",
-    )
 
 
 # ---- cancel -----------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ class _Search:
         self.end: _Place = _OLDEST if after is None else (after.timestamp(), "")
         self._rest = [*self._ended(asked)]
         self._few: _Condition | None = None
+        self._looked_at = 0
         if asked.id_prefix is not None:
             self._look_at_ids(asked.id_prefix)
         self._conditions = [
@@ -138,6 +139,7 @@ class _Search:
     def _look_at_ids(self, prefix: str) -> None:
         ids = {"id_from": prefix, "id_to": f"{prefix}\U0010ffff"}
         ((count,),) = rows(self._db, query("count_ids"), {**ids, "limit": _FEW + 1})
+        self._looked_at = count
         if count > _FEW:
             self._values |= ids
             self._rest += ["+runs.run_id >= :id_from", "+runs.run_id < :id_to"]
@@ -195,19 +197,23 @@ class _Search:
         if alone is not None:
             yield _Stretch(alone, self.start, self.end)
             return
-        tables = sum(each.table is not _RUNS for each in conditions)
-        width = max(len(each.parts) for each in conditions)
-        cost = sum(len(each.parts) for each in conditions) + width * (1 + tables)
-        before, skip = self.start, _STRETCH
+        measured = sum(len(each.parts) for each in conditions)
+        costs = [len(each.parts) * (1 + self._tests(each)) for each in conditions]
+        before, skip, most = self.start, _STRETCH, most - self._looked_at
         while before > self.end:
-            skip = min(skip, most // cost)
+            skip = min(skip, most // (measured + max(costs)) - 1)
             if skip < 1 and before < self.start:
                 return
-            ends = [(self._nth(each, before, skip), n) for n, each in enumerate(conditions)]
+            ends = [(self._nth(each, before, max(skip, 0)), n) for n, each in enumerate(conditions)]
             end, rarest = min(ends)
             yield _Stretch(conditions[rarest], before, end)
-            most -= max(skip, 1) * cost
+            most -= (skip + 1) * (measured + costs[rarest])
             before, skip = end, skip * _GROWTH
+
+    def _tests(self, along: _Condition) -> int:
+        """Return how many other rows each run of a walk along a condition is looked up in."""
+        tables = sum(each.table is not _RUNS for each in self._conditions if each is not along)
+        return tables + (along.table is not _RUNS)
 
     def _nth(self, along: _Condition, before: _Place, skip: int) -> _Place:
         """Return where a walk along a condition stands after so many runs; at its end: the end."""
