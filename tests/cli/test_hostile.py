@@ -129,6 +129,7 @@ CASES: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("runs", "show"): [(id,) for id in (GOOD, BAD, WAITS, HELD, "cancelled", "no" + EVIL)]
     + [(BAD, "--json", "--events"), (BAD, "--events", "--traceback"), (GOOD, "--full", "--events")],
     ("runs", "watch"): [(GOOD,), (BAD,)],
+    ("runs", "logs"): [(GOOD,), (BAD, "--step", "fetch"), (BAD, "--json"), ("no" + EVIL,)],
     ("runs", "diff"): [(GOOD, BAD), (GOOD, BAD, "--json")],
     ("runs", "send"): [(WAITS, EVIL + "no"), (GOOD, EVIL)],
     ("runs", "cancel"): [(GOOD,), (HELD, "--reason", EVIL)],
