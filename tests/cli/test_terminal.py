@@ -39,8 +39,8 @@ def test_no_line_of_the_tree_is_wider_than_the_terminal(folder: Path, columns: i
     assert [line for line in tree if cell_len(line) > columns] == []
     tree = [TIME.sub("  T", line) for line in tree]
     if columns == 20:
-        assert re.fullmatch(r"✗ faili…(  1/3)?  T", tree[0])
-        assert tree[3].startswith("│  └─ ✗…")
+        assert re.fullmatch(r"✗ failing +T", tree[0])
+        assert tree[3].startswith("│  └─ ✗ bad")
     else:
         assert re.match(r"✗ failing      1/3  T  1 failed", tree[0])
         assert re.match(r"│  └─ ✗ bad  T  NonRetry", tree[3])

@@ -292,3 +292,16 @@ def test_lines_fit_whatever_they_say(columns: int):
     feed.fail("a")
     for line in drawn(feed.board, at=1e6, columns=columns):
         assert cell_len(line) <= columns
+
+
+def test_a_single_step_is_shown_rather_than_counted():
+    inner = [tree(step("a"), step("b"), id=f"in{index}") for index in range(20)]
+    feed = Feed(tree(block(*inner)))
+    feed.run(*[f"in{index}/a" for index in range(20)])
+    feed.complete(*[f"in{index}/a" for index in range(20)])
+    feed.run(*[f"in{index}/b" for index in range(20)])
+    shown = feed.drawn(12)
+    assert len(shown) <= 12
+    assert shown[2:5] == ["   ├─ in0 running", "   │  ├─ a completed", "   │  └─ b running"]
+    assert shown[-1].startswith("   └─ … ")
+    assert "running" in shown[-1]

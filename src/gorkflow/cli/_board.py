@@ -175,6 +175,8 @@ class Board:
         self.run_id = run_id
         self.usual = usual
         self.status = RunStatus.PENDING
+        self.size = 1
+        """The number of items."""
         self.seq = 0
         """That of the latest event."""
         self.note = ""
@@ -213,6 +215,7 @@ class Board:
     def _place(self, path: str, label: str, spec: NodeSpec, parent: Item) -> Item:
         item = self.items[path] = Item(path, label, spec, parent)
         parent.children.append(item)
+        self.size += 1
         if spec.mark or (spec.is_listed and not item.is_step):
             self.counted[path] = item
         if item.body is not spec and item.body.is_listed:

@@ -28,7 +28,8 @@ from gorkflow.model import StepStatus
 
 _EVERY = 0.1  # seconds between looks at the clock
 _FINAL_ROOM = 60
-_LEAST_LABEL = 8
+_LEAST_NAME = 10
+_NAME_BESIDE_ALL = 16
 _LEAST_REST = 6
 _GAP = 2
 _SHAPES = {
@@ -83,15 +84,17 @@ class _Columns:
         numbers = max(_with_gap(line.numbers) for line in lines)
         took = max(_with_gap(line.took) for line in lines)
         rest = max(line.more.cell_len for line in lines)
-        if room - numbers - took < _LEAST_LABEL:
+        if room - numbers - took < min(name, _NAME_BESIDE_ALL):
             numbers = 0
-        if room - took < _LEAST_LABEL:
+        if room - took < min(name, _LEAST_NAME):
             took = 0
         left = room - numbers - took
         wanted = rest + _GAP if rest else 0
-        name = min(name, max(left - wanted, left // 2 if wanted else left, _LEAST_LABEL))
-        rest = left - name - _GAP
-        return cls(name, numbers, took, rest if rest >= _LEAST_REST else 0)
+        beside = min(name, max(left - wanted, left // 2))
+        rest = left - beside - _GAP
+        if wanted and rest >= _LEAST_REST:
+            return cls(beside, numbers, took, rest)
+        return cls(min(name, left), numbers, took, 0)
 
 
 def _with_gap(text: str) -> int:

@@ -41,7 +41,7 @@ def rows(board: Board, room: int) -> list[Row]:
         board: the run.
         room: how many lines there may be, at least 2.
     """
-    if sum(1 for _ in board.root.inside()) <= room:
+    if board.size <= room:
         return _tree(board.root, None)
     wanted = room
     while True:
@@ -96,6 +96,8 @@ def _grow(item: Item, chosen: set[str] | None, indent: str, found: list[Row]) ->
     more = ""
     if chosen is not None:
         shown = [child for child in item.children if child.path in chosen]
+        if len(shown) == len(item.children) - 1 and not _left_out(item, shown).children:
+            shown = item.children  # it takes the line that would count it
         more = _counted(_hidden(item, shown))
     for place, child in enumerate(shown):
         last = place == len(shown) - 1 and not more
@@ -103,6 +105,12 @@ def _grow(item: Item, chosen: set[str] | None, indent: str, found: list[Row]) ->
         _grow(child, chosen, f"{indent}{'   ' if last else '│  '}", found)
     if more:
         found.append(Row(f"{indent}└─ ", None, more))
+
+
+def _left_out(item: Item, shown: list[Item]) -> Item:
+    """Return the first child that is not shown."""
+    paths = {child.path for child in shown}
+    return next(child for child in item.children if child.path not in paths)
 
 
 def _hidden(item: Item, shown: list[Item]) -> Counter[StepStatus]:
