@@ -231,6 +231,8 @@ def _json(value: object) -> str:
     if value is ...:
         return ""
     text = json.dumps(_finite(value), ensure_ascii=False, indent=2)
+    if text.isascii() and "\x7f" not in text:  # JSON itself writes the others as escapes
+        return text
     return "".join(
         char if char == "\n" or is_shown(char) else json.dumps(char)[1:-1] for char in text
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow.engine._reads import summary_of
-from gorkflow.errors import StoreCorruptError
+from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.listing import RunFilter
 from gorkflow.model import Failure, Run, RunStatus, instant
 from gorkflow.web._render import brief_value
@@ -68,7 +68,8 @@ async def show(visit: Visit) -> dict[str, Any]:
         found = await _found(visit)
     except ValueError as error:
         return {**shown, "problem": str(error)}
-    rows = [await _glance(visit, row) for row in found]
+    glances = [await _glance(visit, row) for row in found]
+    rows = [each for each in glances if each is not None]
     return {
         **shown,
         "rows": rows,
@@ -125,10 +126,13 @@ async def _chips(visit: Visit) -> list[Chip]:
     return [*chips, Chip("Last 24 h", url, lately)]
 
 
-async def _glance(visit: Visit, row: RunRow) -> Glance:
+async def _glance(visit: Visit, row: RunRow) -> Glance | None:
+    """Return a run at a glance; ``None``: it was removed meanwhile."""
     run = summary_of(row)
     try:
         view = await visit.views.brief(row)
+    except RunNotFoundError:
+        return None
     except StoreCorruptError as error:
         return Glance(run, "", [], "damaged", None, str(error), "bad")
     ended = row.finished_at or visit.now

@@ -11,7 +11,7 @@ from gorkflow import events as ev
 from gorkflow.codec import Codec
 from gorkflow.engine._json import run_shown, values_of
 from gorkflow.engine._recorded import Recorded, load, reading
-from gorkflow.errors import RunNotFoundError
+from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.events import Ended
 from gorkflow.flow import BlockSpec, Place, StepSpec, WorkflowSpec
 from gorkflow.insight import overview
@@ -287,17 +287,28 @@ class Views:
         return kept
 
     async def of_all(self, rows: Sequence[RunRow], most: int) -> list[RunView]:
-        """Return the views of runs, up to so many events of all together."""
+        """Return the views of runs, up to so many events of all together.
+
+        Runs that are damaged, or were removed meanwhile, are left out.
+        """
         found: list[RunView] = []
         for row in rows:
             most -= row.seq
             if most < 0 and found:
                 break
-            found.append(await self._of(row))
+            try:
+                found.append(await self._of(row))
+            except (RunNotFoundError, StoreCorruptError):
+                continue
         return found
 
     async def brief(self, row: RunRow) -> RunView | None:
-        """Return the view of a run in a list; ``None``: it is too long to read for that."""
+        """Return the view of a run in a list; ``None``: it is too long to read for that.
+
+        Raises:
+            RunNotFoundError: If it was removed meanwhile.
+            StoreCorruptError: If its record is damaged.
+        """
         return None if row.seq > _LONG else await self._of(row)
 
 
