@@ -239,7 +239,7 @@ class Codec:
             again = self.decode_lax(self._to_json(found, inf_nan_mode="strings"))
             is_same = repr(view(self.encode(again))) == repr(shown)  # there may be a NaN
         except Exception:  # noqa: BLE001 - a user's serializer; what views show is near enough
-            is_same = False
+            return shown
         return found if is_same else shown
 
     def validate(self, value: Any) -> Any:
