@@ -12,6 +12,12 @@ function localize(root) {
   }
 }
 
+// A box that scrolls can be scrolled by keys, too; one that does not is no stop on the way.
+function letScroll() {
+  for (const box of main.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+}
+window.addEventListener("resize", letScroll);
+
 // ---- a new state of the page ---------------------------------------------------------------
 let shown = 0;
 async function show(url) {
@@ -41,6 +47,7 @@ function replace(fresh) {
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     main.dataset.live = fresh.dataset.live ?? "";
     localize(main);
+    letScroll();
     return;
   }
   for (const part of parts) {
@@ -54,6 +61,7 @@ function replace(fresh) {
     localize(part);
   }
   main.dataset.live = fresh.dataset.live ?? "";
+  letScroll();
 }
 
 document.addEventListener("click", (event) => {
@@ -207,4 +215,5 @@ document.addEventListener("click", (event) => {
 document.addEventListener("change", (event) => { if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit(); });
 
 localize(document);
+letScroll();
 listen();
