@@ -8,6 +8,8 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -15,9 +17,11 @@ import click
 from gorkflow.cli._app import CONTEXT, Command, store_option
 from gorkflow.cli._output import CliError, ExitCode, put, say
 from gorkflow.cli._target import naming_source, same_store
+from gorkflow.cli._web import WantedPage, show
 from gorkflow.clock import SystemClock
 from gorkflow.demo.history import DAYS, make_history
-from gorkflow.demo.traffic import visit
+from gorkflow.demo.traffic import keep_busy, visit
+from gorkflow.engine.client import Client
 from gorkflow.listing import RunFilter
 from gorkflow.store import RunRow, Store
 from gorkflow.stores import open_store
@@ -40,12 +44,23 @@ _FLOWS = "gorkflow.demo.flows"
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Another one: other runs."
 )
+@click.option("--no-web", is_flag=True, help="Do not serve the page, and run nothing more.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N",
+    help="The port of the page.  [default: 8765, or the next free one]",
+)  # fmt: skip
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @store_option
-def demo_command(*, runs: int, seed: int, store: str | None) -> None:
-    """Make a store with the runs of a week, and show what to try on it.
+@click.pass_context
+def demo_command(
+    ctx: click.Context, *, runs: int, seed: int, no_web: bool, port: int | None, opens: bool,
+    store: str | None,
+) -> None:  # fmt: skip
+    """Make a store with the runs of a week, serve its page, and show what to try on it.
 
     The runs are of five workflows: a shop, a report, pictures, an agent and an import. The engine
-    runs them in virtual time. A store that has the runs already is left as it is.
+    runs them in virtual time. A store that has the runs already is left as it is. While the page is
+    served, new runs start every few seconds. Ctrl-C stops it.
 
     The default of --store is sqlite:.gorkflow/demo.db here, so the runs of others are left alone.
     """
@@ -56,6 +71,15 @@ def demo_command(*, runs: int, seed: int, store: str | None) -> None:
         if not asyncio.run(_is_made(url, seed)):
             _make(url, runs, seed)
         put("\n".join(asyncio.run(_advice(url))))
+        if no_web:
+            run = f"gorkflow worker {_FLOWS}{same_store(url)}"
+            put(f"\nNothing runs now. `{run}` continues the runs, and starts those that are due.")
+        elif find_spec("starlette") is None:
+            put("\nThe page needs an extra: pip install 'gorkflow[web]'")
+        else:
+            put("")
+            page = WantedPage(targets=[_FLOWS], store=url, port=port, opens=opens, grace=0.0)
+            ctx.exit(show(page, partial(_busy, seed=seed)))
 
 
 def _make(url: str, runs: int, seed: int) -> None:
@@ -108,15 +132,7 @@ async def _advice(url: str) -> list[str]:
     option = same_store(url)
     width = max(len(command) for command, _ in lines) + len(option) + len("gorkflow ")
     shown = [f"  {f'gorkflow {command}{option}':{width}}  {about}" for command, about in lines]
-    run = f"gorkflow worker {_FLOWS}{option}"
-    return [
-        f"The workflows: {_path()}",
-        "",
-        "Try:",
-        *shown,
-        "",
-        f"Nothing runs now. `{run}` continues the runs, and starts those that are due.",
-    ]
+    return [f"The workflows: {_path()}", "", "Try:", *shown]
 
 
 def _path() -> Path:
@@ -132,6 +148,18 @@ def _about(run: RunRow | None, command: str, about: str) -> Iterable[tuple[str, 
 async def _latest(store: Store, status: str, workflow_id: str) -> RunRow | None:
     page = await store.list_runs(RunFilter(status=status, workflow_id=workflow_id, limit=1))
     return page[0] if page else None
+
+
+@asynccontextmanager
+async def _busy(engine: Client, *, seed: int) -> AsyncGenerator[None]:
+    """Have runs start meanwhile, under ids that are not taken."""
+    first = (await engine.count_runs(RunFilter(), most=1_000_000)).runs
+    traffic = asyncio.create_task(keep_busy(engine, first=first, seed=seed))
+    try:
+        yield
+    finally:
+        traffic.cancel()
+        await asyncio.gather(traffic, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import socket
 import webbrowser
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,11 @@ class WantedPage:
     grace: float = 5.0
 
 
-def show(wanted: WantedPage) -> ExitCode:
+Beside = Callable[[Client], AbstractAsyncContextManager[None]]
+"""Given the engine or client, returns what is there while the page is served."""
+
+
+def show(wanted: WantedPage, beside: Beside = lambda _: nullcontext()) -> ExitCode:
     """Serve the page until SIGTERM or Ctrl-C.
 
     Raises:
@@ -107,7 +111,7 @@ def show(wanted: WantedPage) -> ExitCode:
         site = _site(wanted, engine)
         place = _listening(wanted)
         grace = wanted.grace if wanted.targets else 0.0
-        return run_in_loop(stay(engine, grace, _served(wanted, site, place)))
+        return run_in_loop(stay(engine, grace, _served(wanted, site, place, beside)))
 
 
 def _engine(wanted: WantedPage) -> Client:
@@ -176,10 +180,12 @@ def _listening(wanted: WantedPage) -> socket.socket:
 
 
 @asynccontextmanager
-async def _served(wanted: WantedPage, site: Site, place: socket.socket) -> AsyncGenerator[None]:
+async def _served(
+    wanted: WantedPage, site: Site, place: socket.socket, beside: Beside
+) -> AsyncGenerator[None]:
     from gorkflow.web._server import serving
 
-    async with serving(site, place):
+    async with serving(site, place), beside(site.engine):
         link = _link(wanted, site, place.getsockname()[1])
         say(f"{link}\nthe page of {site.store_name}; stop it with Ctrl-C")
         if wanted.opens and not webbrowser.open(link):

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from random import Random
 from typing import Any, NamedTuple
 
-from gorkflow import Client, Engine, Failed, RunEndedError, Schedule, Workflow
+from gorkflow import Client, Failed, RunEndedError, Schedule, Workflow
 from gorkflow.demo.flows import (
     Album,
     Approval,
@@ -27,7 +27,6 @@ from gorkflow.demo.flows import (
     research,
     thumbnails,
 )
-from gorkflow.schedule import TAG, run_id_of
 
 _COUNTRIES: tuple[Country, ...] = ("CH", "DE", "FR", "SE", "AQ")
 _ITEMS = ("teapot", "lamp", "kettle", "globe", "piano", "chess set", "telescope")
@@ -67,7 +66,7 @@ class Visit:
     rerun: float | None = None
     """Seconds after it has failed; ``None``: it is left as it is."""
 
-    async def make(self, engine: Engine) -> None:
+    async def make(self, engine: Client) -> None:
         """Start the run, and do the rest when its time has come."""
         handle = await engine.start(
             self.workflow,
@@ -186,17 +185,22 @@ _RULES: dict[str, tuple[Workflow[Any, Any], Any, str, float]] = {
 }
 
 
-def scheduled(schedule_id: str, at: int) -> Visit:
-    """Return the start of a run by a schedule, at a due time, as a worker makes it."""
-    workflow, given, _, _ = _RULES[schedule_id]
-    return Visit(workflow, given, run_id_of(schedule_id, at), {TAG: schedule_id})
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One start of a run by a schedule."""
+
+    schedule_id: str
+
+    async def make(self, engine: Client) -> None:
+        """Start the run."""
+        await engine.run_schedule(self.schedule_id)
 
 
-async def keep_busy(engine: Engine, *, first: int, seed: int = 0, every: float = 6.0) -> None:
+async def keep_busy(engine: Client, *, first: int, seed: int = 0, every: float = 6.0) -> None:
     """Start runs for ever, as they come in a shop.
 
     Args:
-        engine: The engine that runs them.
+        engine: Starts them.
         first: The number of the first visit: those before it have been.
         seed: The seed of the traffic.
         every: Seconds between two starts, on average.
