@@ -102,7 +102,9 @@ def rejected_by(error: Exception) -> Rejected:
             return Rejected(status, str(error), problems=problems)
     if isinstance(error, errors.EngineClosedError):
         return Rejected(503, "the engine behind this page is not open")
-    if isinstance(error, errors.StoreCorruptError):  # it says which run, and what to do
+    if isinstance(
+        error, errors.StoreCorruptError | errors.HistoryError
+    ):  # it says which run, and what to do
         logger.error("request failed: %s", error)
         return Rejected(500, str(error))
     return _unforeseen(error)

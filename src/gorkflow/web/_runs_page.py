@@ -128,13 +128,16 @@ async def _chips(visit: Visit) -> list[Chip]:
 
 async def _glance(visit: Visit, row: RunRow) -> Glance | None:
     """Return a run at a glance; ``None``: it was removed meanwhile."""
-    run = summary_of(row)
     try:
-        view = await visit.views.brief(row)
+        return _seen(visit, row, await visit.views.brief(row))
     except RunNotFoundError:
         return None
     except StoreCorruptError as error:
-        return Glance(run, "", [], "damaged", None, str(error), "bad")
+        return Glance(summary_of(row), "", [], "damaged", None, str(error), "bad")
+
+
+def _seen(visit: Visit, row: RunRow, view: RunView | None) -> Glance:
+    run = summary_of(row)
     ended = row.finished_at or visit.now
     seconds = None if row.started_at is None else max(0.0, ended - row.started_at)
     if view is None:  # its reason may have a secret, which only its events would tell

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,7 +12,12 @@ from gorkflow import events as ev
 from gorkflow.codec import Codec
 from gorkflow.engine._json import run_shown, values_of
 from gorkflow.engine._recorded import Recorded, load, reading
-from gorkflow.errors import RunNotFoundError, StoreCorruptError
+from gorkflow.errors import (
+    HistoryError,
+    RunNotFoundError,
+    StoreCorruptError,
+    ValueInvalidError,
+)
 from gorkflow.events import Ended
 from gorkflow.flow import BlockSpec, Place, StepSpec, WorkflowSpec
 from gorkflow.insight import overview
@@ -89,7 +95,7 @@ class RunView:
         self.redaction = redaction = run.redaction()
         """Leaves out the secrets: all that the view returns has passed it."""
         self._values = values_of(run, redaction)
-        with reading(run.row.run_id):
+        with _reading(run.row.run_id):
             self._timed = Timed(run.row.run_id, run.tree, run.events)
         self.history: History = self._timed.history
         self._found: tuple[float, Explanation] | None = None
@@ -97,7 +103,7 @@ class RunView:
     @cached_property
     def run(self) -> Run:
         """The run as callers see it, its values as plain data."""
-        with reading(self.row.run_id):
+        with _reading(self.row.run_id):
             return run_shown(self.recorded, self.history, self._values, self.redaction)
 
     @cached_property
@@ -112,13 +118,13 @@ class RunView:
             now: of a live run: up to when, in seconds since the epoch.
         """
         if self._found is None or (self._found[0] != now and not self.row.status.terminal):
-            with reading(self.row.run_id):
+            with _reading(self.row.run_id):
                 self._found = now, self.redaction.shown(explained(self._timed, now=now))
         return self._found[1]
 
     def step(self, path: str) -> StepExecution | None:
         """Return a step, sleep or wait; ``None``: there is none at this path."""
-        with reading(self.row.run_id):
+        with _reading(self.row.run_id):
             return self.redaction.shown(self.history.execution(path, self._values))
 
     def spec(self, path: str) -> StepSpec | None:
@@ -132,7 +138,8 @@ class RunView:
     def input(self) -> Any:
         """The input of the run, as plain data."""
         data = self.recorded.created.input
-        return None if data is None else self.redaction.view(data)
+        with _reading(self.row.run_id):
+            return None if data is None else self.redaction.view(data)
 
     def typed_input(self, codec: Codec) -> Any:
         """Return the input as a person would type it; its secrets are left out."""
@@ -178,7 +185,7 @@ class RunView:
 
     def listed(self) -> list[Listed]:
         """Return each step, sleep and wait with its status, in declared order."""
-        with reading(self.row.run_id):
+        with _reading(self.row.run_id):
             found = [
                 Listed(place.path, self._stands(place, around)[0])
                 for place, around in self._places()
@@ -193,7 +200,7 @@ class RunView:
             opened: the path of a block whose branches are shown page by page.
             page: the page, from 0.
         """
-        with reading(self.row.run_id):
+        with _reading(self.row.run_id):
             root = Place("", self.history.tree)
             found = list(self._rows(root, -1, self.history.ended.get(""), opened, page))
         return self.redaction.shown(found)
@@ -238,6 +245,23 @@ class RunView:
         found = [status for _, status in self.listed()]
         size = -(-len(found) // _CELLS) or 1
         return [worst(found[start : start + size]).value for start in range(0, len(found), size)]
+
+
+@contextmanager
+def _reading(run_id: str) -> Generator[None]:
+    """Report a run as damaged if its events contradict each other, or a value can't be read.
+
+    Raises:
+        StoreCorruptError: If so.
+    """
+    try:
+        with reading(run_id):
+            yield
+    except (HistoryError, ValueInvalidError) as error:
+        raise StoreCorruptError(
+            f"the record of run {run_id!r} is damaged: {error}; restore it from a backup, or "
+            f"delete it: gorkflow runs delete {run_id} --force"
+        ) from error
 
 
 def worst(statuses: Iterable[StepStatus]) -> StepStatus:

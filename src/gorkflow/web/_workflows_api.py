@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gorkflow.codec import codec_of
 from gorkflow.engine._recorded import Recorded, load, reading, tree_from
-from gorkflow.errors import RunNotFoundError, StoreCorruptError
+from gorkflow.errors import HistoryError, RunNotFoundError, StoreCorruptError
 from gorkflow.flow import WorkflowSpec
 from gorkflow.insight import Explanation, picture
 from gorkflow.insight.explain import explain
@@ -158,7 +158,11 @@ async def overview_of(site: Site, workflow_id: str, limit: int) -> Overview:
         try:
             run = await load(store, row.run_id)
             found.append(await asyncio.to_thread(_explained, run))
-        except (RunNotFoundError, StoreCorruptError):  # it was removed meanwhile, or is damaged
+        except (
+            RunNotFoundError,
+            StoreCorruptError,
+            HistoryError,
+        ):  # it was removed meanwhile, or is damaged
             continue
     if not found:
         raise Rejected(404, f"workflow {workflow_id!r} has no completed run yet")
