@@ -132,9 +132,10 @@ class Codec:
                 raise
             from gorkflow.redaction import Redaction
 
-            redaction = Redaction()
-            redaction.learn_record(data)
-            raise StepValueError(redaction.text(str(error))) from None
+            redaction = Redaction.of_record(data)
+            refused = StepValueError(redaction.text(str(error)))
+            refused.problems = redaction.shown(error.problems)
+            raise refused from None
 
     def accept(self, value: Any, limit: int | None = None) -> bytes:
         """Return the record of a value from a caller: a dict may stand for a model."""

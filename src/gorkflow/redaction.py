@@ -81,6 +81,13 @@ class Redaction:
             found.learn(event)
         return found
 
+    @classmethod
+    def of_record(cls, data: bytes | str) -> Redaction:
+        """Return the redaction of one record."""
+        found = cls()
+        found.learn_record(data)
+        return found
+
     def learn(self, event: Event) -> None:
         """Learn the secrets that an event records; the logs of threads may read meanwhile."""
         for data in _records_of(event):
@@ -330,14 +337,25 @@ def _forms(leaf: str | float) -> set[str]:
     text = leaf if isinstance(leaf, str) else repr(leaf)
     forms = {
         text,
-        repr(text)[1:-1],
-        ascii(text)[1:-1],
-        json.dumps(text)[1:-1],
-        json.dumps(text, ensure_ascii=False)[1:-1],
         quote(text, errors="replace"),
         quote(text, safe="", errors="replace"),
         quote_plus(text, errors="replace"),
     }
+    for _ in range(2):  # a text that quotes it may be quoted again
+        forms |= {quoted for form in forms for quoted in _quoted(form)}
     lines = {line.strip() for line in text.splitlines()} - {text.strip()}
     found = {form for form in forms if len(form.strip()) >= SHORTEST}
     return found | {line for line in lines if len(line) >= _LINE}
+
+
+def _quoted(text: str) -> tuple[str, ...]:
+    """Return how Python and JSON write a text within quotes."""
+    both = "'\""  # a text with both has the first one escaped
+    return (
+        repr(text)[1:-1],
+        repr(text + both)[1:-4],
+        ascii(text)[1:-1],
+        ascii(text + both)[1:-4],
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+    )

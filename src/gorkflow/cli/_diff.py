@@ -28,9 +28,14 @@ class Side(NamedTuple):
     run: Run
     tree: WorkflowSpec
     steps: dict[str, StepExecution]
+    """With their secrets, to be compared: two secrets look the same."""
+    shown: dict[str, StepExecution]
+    """The steps without secrets."""
     kept: frozenset[str]
     """The paths of the steps that it did not run, because it is a rerun."""
     verdicts: dict[str, ev.BlockDecided]
+    with_secrets: _json.Record
+    """As the steps: to be compared."""
 
 
 @click.command("diff", cls=Command, example=("gorkflow runs diff RUN_ID OTHER_RUN_ID",))
@@ -64,12 +69,15 @@ def diff_command(
 def _side(found: _json.Record) -> Side:
     kept = (event.path for event in found.events if isinstance(event, ev.ResultKept))
     decided = (event for event in found.events if isinstance(event, ev.BlockDecided))
+    bare = _json.with_secrets(found)
     return Side(
         run=found.run,
         tree=found.tree,
-        steps={step.path: step for step in found.steps},
+        steps={step.path: step for step in bare.steps},
+        shown={step.path: step for step in found.steps},
         kept=frozenset(kept),
         verdicts={event.path: event for event in decided},
+        with_secrets=bare,
     )
 
 
@@ -90,10 +98,10 @@ def compare(a: Side, b: Side) -> Json:
     body: Json = {
         "a": _run(a.run),
         "b": _run(b.run),
-        "definition": _definition(a.tree, b.tree),
-        "input": _pair(_json.to_json(a.run.input), _json.to_json(b.run.input)),
-        "output": _pair(_json.to_json(a.run.output), _json.to_json(b.run.output)),
-        "state": _pair(_json.to_json(a.run.state), _json.to_json(b.run.state)),
+        "definition": _definition(a, b),
+        "input": _pair("input", a, b),
+        "output": _pair("output", a, b),
+        "state": _pair("state", a, b),
         "steps": different,
         "undone": undone if alone else None,
         "same_steps": len(steps) - len(different),
@@ -129,28 +137,40 @@ def _run(run: Run) -> Json:
     return {**{name: _json.to_json(getattr(run, name)) for name in names}, "took": took}
 
 
-def _pair(a: Any, b: Any) -> Json | None:
-    return None if a == b and type(a) is type(b) else {"a": a, "b": b}
+def _pair(name: str, a: Side, b: Side) -> Json | None:
+    one, other = (_json.to_json(getattr(each.with_secrets.run, name)) for each in (a, b))
+    if one == other and type(one) is type(other):
+        return None
+    return {
+        "a": _json.to_json(getattr(a.run, name)),
+        "b": _json.to_json(getattr(b.run, name)),
+    }
 
 
-def _definition(a: WorkflowSpec, b: WorkflowSpec) -> list[Json]:
+def _definition(a: Side, b: Side) -> list[Json]:
     """Return the nodes that only one has, and the options that differ."""
-    if a == b:
+    trees = a.with_secrets.tree, b.with_secrets.tree
+    if trees[0] == trees[1]:
         return []
-    nodes_a: dict[str, NodeSpec] = {"": a, **dict(walk(a))}
-    nodes_b: dict[str, NodeSpec] = {"": b, **dict(walk(b))}
+    bare_a, bare_b = map(_nodes, trees)
+    nodes_a, nodes_b = _nodes(a.tree), _nodes(b.tree)
     found: list[Json] = []
     for path in _both(nodes_a, nodes_b):
-        one, other = _options(nodes_a.get(path)), _options(nodes_b.get(path))
+        one, other = _options(bare_a.get(path)), _options(bare_b.get(path))
         if not one or not other:
             found.append({"path": path, "only": "a" if one else "b"})
             continue
+        shown_a, shown_b = _options(nodes_a.get(path)), _options(nodes_b.get(path))
         for name in _both(one, other):
             if one.get(name) != other.get(name):
                 tell = _failure_text if name == "failure" else _as_it_is
-                pair = {"a": tell(one.get(name)), "b": tell(other.get(name))}
+                pair = {"a": tell(shown_a.get(name)), "b": tell(shown_b.get(name))}
                 found.append({"path": path, "option": name, **pair})
     return found
+
+
+def _nodes(tree: WorkflowSpec) -> dict[str, NodeSpec]:
+    return {"": tree, **dict(walk(tree))}
 
 
 def _options(node: NodeSpec | None) -> Json:
@@ -180,6 +200,10 @@ def _step(
         differs = ["status"]
     else:
         differs = [name for name in names if one[name] != other[name]]
+    one, other = (
+        _told(side.shown.get(path), kept=kept)
+        for side, kept in ((side_a, kept_a), (side_b, kept_b))
+    )
     return {"path": path, "differs": differs, "kept": kept_a or kept_b, "a": one, "b": other}
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 from gorkflow.codec import view
-from gorkflow.engine._reads import Shown, run_of, with_reports
+from gorkflow.engine._reads import Shown, redacted, with_reports
 from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
@@ -67,7 +67,15 @@ def record_of(found: Recorded, reports: Sequence[ReportRow] = ()) -> Record:
     Raises:
         StoreCorruptError: If it is damaged.
     """
-    redaction = found.redaction()
+    return _record(found, reports, found.redaction())
+
+
+def with_secrets(found: Record) -> Record:
+    """Return the same run with its secrets, to compare it. Show nothing of it."""
+    return _record(found.recorded, (), Redaction()) if found.redaction else found
+
+
+def _record(found: Recorded, reports: Sequence[ReportRow], redaction: Redaction) -> Record:
     shown = redaction.shown
     with reading(found.row.run_id):
         history, values = found.history(), values_of(found, redaction)
@@ -105,12 +113,8 @@ def run_shown(found: Recorded, history: History, values: Shown, redaction: Redac
         values: its values.
         redaction: leaves its secrets out.
     """
-    run = run_of(found.row, history, found.created, values)
-    run = replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
-    if redaction:
-        texts = history.machine.texts()
-        run = replace(run, state={key: redaction.view(text) for key, text in texts.items()})
-    return redaction.shown(run)
+    run = redacted(found, history, values, redaction)
+    return replace(run, input=to_json(run.input), output=to_json(run.output))  # of outcomes, too
 
 
 def summary_json(run: Run) -> dict[str, Any]:

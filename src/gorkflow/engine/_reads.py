@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from gorkflow.insight import Changes, Explanation
     from gorkflow.limits import LimitUse
     from gorkflow.machine.history import History, Reader
+    from gorkflow.redaction import Redaction
     from gorkflow.store import LineRow, ReportRow, RunRow, Store
 
 _POLL = (0.05, 1.0)  # seconds between looks at a run that lives elsewhere: at first, at most
@@ -133,7 +134,7 @@ class Reads:
         run, shown = await self._load(run_id)
         with reading(run_id):
             found = run_of(run.row, run.history(), run.created, shown)
-        return replace(found, drawing=partial(drawing, run, now))
+        return replace(found, drawing=partial(_drawn_run, run, now))
 
     async def explain(self, run_id: str, changes: Changes | None, now: float) -> Explanation:
         """Return where the time of a run went, or would go under other rules."""
@@ -457,6 +458,32 @@ class Reads:
             if not waiting:
                 self._waiting.pop(run_id, None)
                 self._latest.pop(run_id, None)
+
+
+def _drawn_run(run: Recorded, now: float, shown: str) -> Bundle:
+    """Return the drawing of a run for a notebook, whose text shows no secret either."""
+    redaction = run.redaction()
+    if redaction:
+        with reading(run.row.run_id):
+            values = Shown(run.values(None, redaction.view))
+            shown = repr(redacted(run, run.history(), values, redaction))
+    return drawing(run, now, shown)
+
+
+def redacted(run: Recorded, history: History, values: Shown, redaction: Redaction) -> Run:
+    """Return a run in full without secrets.
+
+    Args:
+        run: the run.
+        history: the meaning of its events.
+        values: its values, as plain data without secrets.
+        redaction: leaves its secrets out.
+    """
+    found = run_of(run.row, history, run.created, values)
+    if redaction:
+        texts = history.machine.texts()
+        found = replace(found, state={key: redaction.view(text) for key, text in texts.items()})
+    return redaction.shown(found)
 
 
 def drawing(run: Recorded, now: float, shown: str) -> Bundle:

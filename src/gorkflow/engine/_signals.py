@@ -235,9 +235,7 @@ def _hidden(error: ValueInvalidError, payload: bytes | None) -> str:
     text = str(error)
     if payload is None or not has_mark(payload):
         return text
-    redaction = Redaction()
-    redaction.learn_record(payload)
-    return redaction.text(text)
+    return Redaction.of_record(payload).text(text)
 
 
 def _size_of(message: Message) -> int:
