@@ -18,6 +18,7 @@ from gorkflow.flow import (
     PassthroughSpec,
     StepSpec,
     UndoSpec,
+    WaitSpec,
     WorkflowSpec,
 )
 from gorkflow.model import Report, StepStatus
@@ -199,6 +200,10 @@ def test_json_loses_nothing_to_safety():
 def test_a_map_counts_what_became_of_its_items():
     feed = Feed(tree(MapSpec(id="*it", body=step("it"), max_concurrency=2)))
     assert drawn(feed.board)[1] == "└─ ○ map of it"
+    never = Feed(tree(step("a"), MapSpec(id="*it", body=step("it"))))
+    never.run("a")
+    never.fail("a")
+    assert drawn(never.board)[2] == "└─ ⊘ map of it"
     feed.drive.expand("*it", 5)
     feed.run("it[0]", "it[1]")
     assert drawn(feed.board)[1].split() == ["└─", "⠋", "map", "of", "it", "0/5", "0", "s", BAR[2]]
@@ -305,3 +310,16 @@ def test_a_single_step_is_shown_rather_than_counted():
     assert shown[2:5] == ["   ├─ in0 running", "   │  ├─ a completed", "   │  └─ b running"]
     assert shown[-1].startswith("   └─ … ")
     assert "running" in shown[-1]
+
+
+def test_the_time_that_is_left_is_told_while_the_run_works():
+    feed = Feed(tree(step("a"), WaitSpec(id="go", signal="go", schema=""), step("b")))
+    feed.board.usual = 20.0
+    feed.run("a")
+    began = feed.board.root.began_at
+    assert began is not None
+    assert "about 18 s left" in drawn(feed.board, at=began + 2.4)[0]
+    assert "about 1 s left" in drawn(feed.board, at=began + 19.9)[0]
+    assert "usually 20 s" in drawn(feed.board, at=began + 20.1)[0]
+    feed.complete("a")
+    assert "usually" not in drawn(feed.board, at=began + 99)[0]  # it waits for a signal

@@ -69,6 +69,8 @@ class Item:
     """The number of unknown paths, here and inside: as long as there are any, the tally grows."""
     ended: StepStatus | None = None
     """The end of another node, if it stands once and has ended."""
+    is_expanded: bool = False
+    """True for a map whose items are known, at least those of one of its repeats."""
     iteration: int = 0
     """The latest iteration of a loop; 0 where there is none."""
     attempt: int = 0
@@ -97,7 +99,9 @@ class Item:
     @property
     def numbers(self) -> Counter[StepStatus]:
         """Return what to count of it: the items of a map, else the steps inside, by status."""
-        return self.counts if isinstance(self.spec, MapSpec) else self.tally
+        if not isinstance(self.spec, MapSpec):
+            return self.tally
+        return self.counts if self.is_expanded else Counter()
 
     @property
     def may_grow(self) -> bool:
@@ -361,6 +365,7 @@ class Board:
 
     def _expand(self, item: Item, place: Place, count: int, at: float) -> None:
         """Let the items of a map take the place of its template."""
+        item.is_expanded = True
         (template,) = place.inside()
         if not count and not is_template(item.path):
             item.note = "no items"

@@ -307,8 +307,7 @@ def _numbers(item: Item, state: StepStatus) -> str:
     """Return how many of what is inside are done, of how many."""
     numbers = item.numbers
     total = numbers.total()
-    is_unknown = item.unknown and len(item.unknown) == total  # a map before it has items
-    if not total or is_unknown or state is StepStatus.SKIPPED or isinstance(item.spec, LoopSpec):
+    if not total or state is StepStatus.SKIPPED or isinstance(item.spec, LoopSpec):
         return ""
     done = numbers[StepStatus.COMPLETED] + numbers[StepStatus.SKIPPED]
     more = "+" if item.may_grow else ""
@@ -377,8 +376,8 @@ def _left(board: Board, now: float) -> str:
     """Return how long the run may take yet, if that is known."""
     if board.usual is None or board.root.began_at is None or board.status.terminal:
         return ""
-    if board.note or board.trouble:
-        return ""
+    if board.note or board.trouble or board.root.state is StepStatus.SUSPENDED:
+        return ""  # others say when it continues
     left = board.usual - (board.now(now) - board.root.began_at)
     if left <= 0:
         return f"usually {span_of(board.usual)}"
