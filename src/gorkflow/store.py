@@ -1,4 +1,4 @@
-"""The store: what keeps runs, events, schedules and limits. ``testing/conformance`` tests it.
+"""The store: what keeps runs, events, schedules, limits and hook calls.
 
 A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
 All methods but ``write`` are coroutines; a store may do its work in threads. All instants are
@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event, Seconds
+from gorkflow.hooks import HookStore
 from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
 from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
 from gorkflow.model import RunStatus
@@ -62,6 +63,9 @@ class RunRow(Struct, frozen=True, kw_only=True):
     """The trace that it belongs to, as its observers write it; empty: none."""
     waits_for: tuple[str, ...] = ()
     """The names of the signals that it waits for now, sorted. Runs can be listed by each."""
+    hooks: int = 0
+    """The hooks to call when the run has ended: ``Hook`` names the bits. The transition that ends
+    the run makes these calls due, from ``finished_at``."""
 
 
 class NewRun(Struct, frozen=True):
@@ -354,7 +358,7 @@ class RunReader(Protocol):
 
 
 @runtime_checkable
-class Store(RunReader, ScheduleStore, Protocol):
+class Store(RunReader, ScheduleStore, HookStore, Protocol):
     """The place where runs and events are kept.
 
     A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;
@@ -420,6 +424,7 @@ class Store(RunReader, ScheduleStore, Protocol):
           row's token; else it is ``FENCED``. So is one to a run whose status is terminal: a
           terminal status never changes.
         * An item with a value that the store can't keep is ``UNSTORABLE``.
+        * One after which the run has ended also records a ``HookCall`` for each of ``row.hooks``.
 
         A store that never waits returns a future that is done, and raises at once: the engine then
         continues without a turn of the event loop.
@@ -532,7 +537,7 @@ class Store(RunReader, ScheduleStore, Protocol):
     async def delete_runs(self, run_ids: Sequence[str]) -> int:
         """Delete ended runs with all that belongs to them; return how many. Others are left.
 
-        Reports and log lines belong to them, too.
+        Reports, log lines and hook calls that are due belong to them, too.
         """
         ...
 

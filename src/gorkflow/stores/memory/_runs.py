@@ -10,6 +10,7 @@ from itertools import compress, islice, takewhile
 from msgspec.structs import replace
 
 from gorkflow.events import Event
+from gorkflow.hooks import Hook, HookCall
 from gorkflow.model import RunStatus
 from gorkflow.store import AttemptId, LineRow, Message, ReportRow, RunRow
 
@@ -57,7 +58,7 @@ class Notes:
 class Run:
     """All that is kept of one run."""
 
-    __slots__ = ("deleted", "events", "mail", "notes", "seq", "written")
+    __slots__ = ("calls", "deleted", "events", "mail", "notes", "seq", "written")
 
     def __init__(self, row: RunRow, events: Sequence[Event]) -> None:
         self.written = row
@@ -70,6 +71,8 @@ class Run:
         """By id, which rises."""
         self.notes: Notes | None = None
         """Made with the first one: few runs have any."""
+        self.calls: dict[Hook, HookCall] = {}
+        """The hook calls that are due since it ended."""
         self.deleted = False
 
     @property

@@ -14,6 +14,7 @@ from gorkflow._text import brief
 from gorkflow.clock import Moment, Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.events import Event
+from gorkflow.hooks import Hook, HookCall
 from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, LimitUse, settle, use
 from gorkflow.listing import (
     MOST_COUNTED,
@@ -80,6 +81,8 @@ class MemoryStore:
     def _clear(self) -> None:
         self._runs: dict[str, Run] = {}
         self._ended: dict[str, Run] = {}
+        self._called: dict[str, Run] = {}
+        """Ended runs of which a hook call is due: not forgotten before it was made."""
         self._trees: dict[str, str] = {}
         self._feed = Feed()
         self._places = Places()
@@ -171,12 +174,29 @@ class MemoryStore:
             self._places.add(run)
 
     def _end(self, run: Run) -> None:
+        row = run.written
+        if row.hooks:
+            at = row.created_at if row.finished_at is None else row.finished_at
+            for hook in Hook(row.hooks):
+                run.calls[hook] = HookCall(
+                    run_id=row.run_id,
+                    workflow_id=row.workflow_id,
+                    hook=hook,
+                    ended_at=at,
+                    due_at=at,
+                )
+            self._called[row.run_id] = run
+        else:
+            self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        """Keep an ended run of which no hook has to be called, and forget the one before all."""
         self._ended[run.written.run_id] = run
         while len(self._ended) > self.keep_ended:
             self._delete(next(iter(self._ended)))
 
     def _delete(self, run_id: str) -> bool:
-        run = self._ended.pop(run_id, None)
+        run = self._ended.pop(run_id, None) or self._called.pop(run_id, None)
         if run is None:
             return False
         del self._runs[run_id]
@@ -370,6 +390,53 @@ class MemoryStore:
     async def drop_schedule(self, schedule_id: str) -> bool:
         self._check_open()
         return self._schedules.pop(schedule_id, None) is not None
+
+    # Hook calls
+
+    async def hook_calls(
+        self,
+        *,
+        due_by: float | None = None,
+        of: Iterable[tuple[Hook, str]] | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[HookCall]:
+        self._check_open()
+        runs = self._called if run_id is None else {run_id} & self._called.keys()
+        which = None if of is None else set(of)
+        found = (
+            call
+            for each in runs
+            for call in self._called[each].calls.values()
+            if (due_by is None or call.due_at <= due_by)
+            and (which is None or (call.hook, call.workflow_id) in which)
+        )
+        return nsmallest(max(limit, 0), found, key=attrgetter("due_at", "run_id", "hook"))
+
+    async def put_hook_call(self, call: HookCall) -> bool:
+        self._check_open()
+        old = self._call(call)
+        if old is None or old.revision != call.revision - 1:
+            return False
+        self._called[call.run_id].calls[call.hook] = call
+        return True
+
+    async def drop_hook_call(self, call: HookCall) -> bool:
+        self._check_open()
+        if self._call(call) is None:
+            return False
+        run = self._called[call.run_id]
+        del run.calls[call.hook]
+        if not run.calls:
+            del self._called[call.run_id]
+            self._keep(run)
+        return True
+
+    def _call(self, call: HookCall) -> HookCall | None:
+        """Return the call as it is kept; ``None``: it is not."""
+        run = self._called.get(call.run_id)
+        kept = run.calls.get(call.hook) if run else None
+        return kept if kept is not None and kept.ended_at == call.ended_at else None
 
     # Reading
 

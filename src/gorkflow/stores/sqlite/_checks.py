@@ -38,6 +38,8 @@ _CROSS_CHECKS = {
     "find_orphaned_messages": "messages are kept for runs that are gone",
     "find_orphaned_reports": "progress reports are kept of runs that are gone",
     "find_orphaned_lines": "log lines are kept of runs that are gone",
+    "find_orphaned_hook_calls": "hook calls are kept of runs that are gone, or have not ended",
+    "find_odd_hook_calls": "hook calls contradict their run",
     "find_orphaned_tags": "tags are kept of runs that are gone, or that lack them",
     "find_missing_tags": "tags of a run are missing where runs are found by them",
     "find_orphaned_waits": "waits are kept of runs that are gone, or that lack them",

@@ -107,6 +107,7 @@ def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
         db.execute(query("delete_messages"), (key,))
         db.execute(query("delete_reports"), (key,))
         db.execute(query("delete_lines"), (key,))
+        db.execute(query("delete_hook_calls_of_run"), (key,))
         db.executemany(
             query("delete_tag"),
             [(name, value, created_at, run_id) for name, value in json.loads(tags)],

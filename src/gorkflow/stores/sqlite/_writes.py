@@ -27,7 +27,7 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores.sqlite import _limits
+from gorkflow.stores.sqlite import _hooks, _limits
 from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._reads import (
     get_run,
@@ -116,6 +116,8 @@ class _Batch:
         if row.waits_for:
             _insert_waits(db, key, row.created_at, row)
         db.execute(query("insert_definition"), (row.fingerprint, new.tree))
+        if row.hooks:
+            _hooks.record(db, key, row)
         self._add(key, new)
         return Written.OK
 
@@ -134,6 +136,8 @@ class _Batch:
             db.execute(query("update_run"), (*_state(row), item.seq, key))
             if row.waits_for or waits_for != _NONE:
                 _replace_waits(db, key, created_at, waits_for, row)
+            if row.hooks:
+                _hooks.record(db, key, row)
         if item.consumed:
             db.executemany(query("consume_message"), [(number, key) for number in item.consumed])
         self._add(key, item)
@@ -213,6 +217,7 @@ def _state(row: RunRow) -> list[Any]:
         int(row.orphaned),
         row.trace,
         _names(row.waits_for),
+        row.hooks,
     ]
 
 

@@ -34,7 +34,9 @@ CREATE TABLE runs (
     -- The trace that the run belongs to, as its observers write it.
     trace            TEXT NOT NULL DEFAULT '',
     -- The names of the signals that it waits for now, as JSON.
-    waits_for        TEXT NOT NULL DEFAULT '[]'
+    waits_for        TEXT NOT NULL DEFAULT '[]',
+    -- What is to be called when it has ended, as bits.
+    hooks            INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
@@ -109,7 +111,7 @@ SELECT
     MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
         AS seq,
     runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned,
-    runs.trace, runs.waits_for
+    runs.trace, runs.waits_for, runs.hooks
 FROM runs;
 
 CREATE TABLE inbox (
@@ -150,6 +152,22 @@ CREATE TABLE log_lines (
 CREATE INDEX log_lines_by_run ON log_lines (run);
 
 CREATE UNIQUE INDEX log_lines_by_attempt ON log_lines (run, path, attempt, number);
+
+-- Calls of hooks that have not returned, of runs that have ended. A row is written only on top of
+-- the revision before it. `due_at` keeps other workers away from a call that is being made.
+CREATE TABLE hook_calls (
+    run         INTEGER NOT NULL,
+    hook        INTEGER NOT NULL,
+    workflow_id TEXT NOT NULL,
+    ended_at    REAL NOT NULL,
+    due_at      REAL NOT NULL,
+    tries       INTEGER NOT NULL DEFAULT 0,
+    error       TEXT NOT NULL DEFAULT '',
+    revision    INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, hook)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX hook_calls_by_due ON hook_calls (hook, workflow_id, due_at);
 
 -- `machine` says where the worker's lock file tells the truth about its death.
 CREATE TABLE workers (

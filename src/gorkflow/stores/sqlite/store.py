@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -15,6 +15,7 @@ from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
+from gorkflow.hooks import Hook, HookCall
 from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
 from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter, feed_position, page_start
 from gorkflow.schedule import ScheduleRow
@@ -36,6 +37,7 @@ from gorkflow.store import (
 from gorkflow.stores.sqlite import (
     _checks,
     _files,
+    _hooks,
     _limits,
     _lists,
     _maintenance,
@@ -333,6 +335,26 @@ class SqliteStore:
 
     async def drop_schedule(self, schedule_id: str) -> bool:
         return await self._opened().write(_schedules.drop, schedule_id)
+
+    # Hook calls
+
+    async def hook_calls(
+        self,
+        *,
+        due_by: float | None = None,
+        of: Iterable[tuple[Hook, str]] | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[HookCall]:
+        return await self._opened().read(
+            _hooks.calls, due_by=due_by, of=of, run_id=run_id, limit=max(limit, 0)
+        )
+
+    async def put_hook_call(self, call: HookCall) -> bool:
+        return await self._opened().write(_hooks.put, call)
+
+    async def drop_hook_call(self, call: HookCall) -> bool:
+        return await self._opened().write(_hooks.drop, call)
 
     # Looking after it
 

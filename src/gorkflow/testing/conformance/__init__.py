@@ -11,7 +11,17 @@ Every instant is fixed and nothing sleeps. Needs pytest.
 
 import pytest
 
-for part in ("limits", "listing", "mail", "notes", "owning", "reading", "schedules", "writing"):
+for part in (
+    "hooks",
+    "limits",
+    "listing",
+    "mail",
+    "notes",
+    "owning",
+    "reading",
+    "schedules",
+    "writing",
+):
     pytest.register_assert_rewrite(f"{__name__}.{part}")
 
 # Only now, so that a failing assert shows its values.
@@ -30,6 +40,7 @@ from gorkflow.testing.conformance.base import (
     step_forward,
     worker,
 )
+from gorkflow.testing.conformance.hooks import Hooks
 from gorkflow.testing.conformance.limits import Limiting
 from gorkflow.testing.conformance.listing import Listing
 from gorkflow.testing.conformance.mail import Mail
@@ -56,7 +67,7 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules):
+class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules, Hooks):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.
