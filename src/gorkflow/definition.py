@@ -18,6 +18,8 @@ from gorkflow.values.secret import has_mark
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gorkflow.hooks import OnEnd
+
 
 class Definition(Record, eq=True, frozen=True, kw_only=True):
     """A compiled workflow. Plain data and functions; every option is resolved.
@@ -42,6 +44,8 @@ class Definition(Record, eq=True, frozen=True, kw_only=True):
     """The annotation of each signal that is waited for, by its name."""
     has_secrets: bool = False
     """Whether a setting or a default is a secret."""
+    on_end: OnEnd | None = None
+    """The hook of the workflow."""
 
     def __post_init__(self) -> None:
         """Look for secrets once, not for each run."""
@@ -90,6 +94,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         input=canonical(chain.input),
         output=output,
         signals=chain.signals,
+        on_end=chain.on_end,
         **asdict(record),
     )
     return definition, walk.problems

@@ -1,7 +1,7 @@
 """Hooks: functions that are called when a run has ended, and what a store keeps of their calls.
 
 A call is due from the commit that ends the run, until its hook has returned. So at least one call
-reaches the hook, whoever dies in between.
+reaches the hook, and a crash in between loses none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class HookCall(Struct, frozen=True, kw_only=True):
     run_id: str
     workflow_id: str
     hook: Hook
-    """Whose hook it is: one of the two."""
+    """The owner of the hook: one of the two."""
     ended_at: Seconds
     """When the run ended."""
     due_at: Seconds
@@ -63,15 +63,15 @@ class HookCall(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, Hook]:
-        """The run, and whose hook it is: there is one such call."""
+        """The run, and the owner of the hook: there is one such call."""
         return self.run_id, self.hook
 
 
 class HookStore(Protocol):
     """The part of a store that keeps the calls of hooks.
 
-    ``Store.write`` records them: with the transition after which a run has ended, one call for each
-    hook in ``row.hooks``, due when the run ended. A run that is deleted takes its calls along.
+    ``Store.write`` records them with the transition after which a run has ended: one call for each
+    hook in ``row.hooks``. It is due when the run ended. A deleted run takes its calls along.
 
     Example:
         >>> import asyncio
@@ -96,7 +96,7 @@ class HookStore(Protocol):
 
         Args:
             due_by: only those that are due by then, in seconds since the epoch.
-            of: only of these hooks: whose it is, and the id of the run's workflow.
+            of: only of these hooks: the owner, and the id of the run's workflow.
             run_id: only of this run.
             limit: at most so many.
         """
@@ -111,7 +111,7 @@ class HookStore(Protocol):
         ...
 
     async def drop_hook_call(self, call: HookCall) -> bool:
-        """Remove a call, in whatever revision; return whether it was there.
+        """Remove a call, in any revision; return whether it was there.
 
         A call of another run that has the id by now, with another ``ended_at``, stays.
         """

@@ -28,6 +28,7 @@ from gorkflow.language.options import (
     annotation_problems,
     chosen_id,
     defaults_problems,
+    hook_problems,
     id_problems,
     merged,
     tag_problems,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
     from types import FrameType, UnionType
+
+    from gorkflow.hooks import OnEnd
 
 __all__ = ["Choosing", "Workflow", "WorkflowDroppedWarning", "passthrough"]
 
@@ -93,6 +96,8 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         tags: Strings by name, which every run gets.
         defaults: Options that its steps inherit, field by field.
         timeout: Seconds (or a ``timedelta``) from when it is entered. By default, none.
+        on_end: A function that is called with each ``Run`` of this workflow that has ended, plain
+            or async. A worker calls it at least once, and again until it returns.
 
     Raises:
         WorkflowInvalidError: If one of these is not valid.
@@ -110,6 +115,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         tags: Mapping[str, str] | None = None,
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
+        on_end: OnEnd | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -123,6 +129,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         tags: Mapping[str, str] | None = None,
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
+        on_end: OnEnd | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -136,6 +143,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         tags: Mapping[str, str] | None = None,
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
+        on_end: OnEnd | None = None,
     ) -> None: ...
     @suggesting_option
     def __init__(
@@ -149,6 +157,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         tags: Mapping[str, str] | None = None,
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
         problems = id_problems("workflow", id)
         if input is not None:
@@ -158,6 +167,8 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         seconds = timeout_of(timeout, problems)
         if tags is not None:
             problems += tag_problems(tags)
+        if on_end is not None:
+            problems += hook_problems(on_end)
         problems += text_problems(name=name or "", description=description, version=version)
         if problems:
             raise WorkflowInvalidError(id if isinstance(id, str) else brief(id), problems)
@@ -171,6 +182,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             tags=MappingProxyType(dict(tags or {})),
             defaults=MappingProxyType(merged({}, own)),
             timeout=seconds,
+            on_end=on_end,
             _compiled={},
             _growth=Growth(),
             **_without_elements(input),

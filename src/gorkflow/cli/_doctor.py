@@ -16,6 +16,7 @@ from gorkflow.cli._target import check_exists
 from gorkflow.clock import SystemClock
 from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import GorkflowError, StoreError
+from gorkflow.hooks import HookCall
 from gorkflow.listing import RunFilter
 from gorkflow.model import BLOCKED, UNDOING, RunStatus, instant
 from gorkflow.schedule import ScheduleRow, mended
@@ -28,6 +29,8 @@ _PAGE = 1000
 _REASON = 300  # characters of what keeps a run from going on
 _HISTORIES = 500
 """The number of newest runs that are replayed; `gorkflow db check` replays all."""
+_CALLS = 10_000
+"""The number of hook calls that are looked at, those that are due first."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 
 
@@ -55,6 +58,7 @@ def doctor_command(ctx: click.Context, *, store: str | None, as_json: bool) -> N
         try:
             await rows.open()
             more = [*(await _of_runs(rows, now)), *(await _of_schedules(rows, now))]
+            more += _told_of_hooks(await rows.hook_calls(limit=_CALLS), now)
             more += await _of_damage(rows, {each.about for each in found})
         except StoreError as error:  # a patient too ill to be examined to the end
             more = [Finding(Level.PROBLEM, "store", str(error))]
@@ -244,4 +248,34 @@ def _told_of_schedules(rows: list[ScheduleRow], now: float) -> Iterator[Finding]
         yield Finding(
             Level.PROBLEM, "schedule", f"{len(overdue) - _SHOWN:,} more are overdue",
             "see `gorkflow schedule list`",
+        )  # fmt: skip
+
+
+def _told_of_hooks(calls: list[HookCall], now: float) -> Iterator[Finding]:
+    if not calls:
+        return
+    late = [call for call in calls if call.due_at < now - _LATE]
+    failed = [call for call in calls if call.error]
+    more = " or more" if len(calls) == _CALLS else ""
+    yield Finding(
+        Level.OK, "hooks",
+        f"{len(calls):,}{more} calls due: {len(late):,} late, {len(failed):,} that failed before",
+    )  # fmt: skip
+    if failed:
+        worst = max(failed, key=lambda call: call.tries)
+        yield Finding(
+            Level.WARNING, "hook",
+            f"the one of run {worst.run_id} failed {worst.tries:,} times, at last with "
+            f"{one_line(worst.error)[:_REASON]}",
+            "correct the hook and restart the workers; they call it again until it returns",
+        )  # fmt: skip
+    for workflow_id in list(dict.fromkeys(call.workflow_id for call in late))[:_SHOWN]:
+        group = [call for call in late if call.workflow_id == workflow_id]
+        names = listed([call.run_id for call in group[:_SHOWN]], _SHOWN, len(group))
+        yield Finding(
+            Level.PROBLEM, "hook",
+            f"{len(group):,} calls for runs of workflow {workflow_id!r} are late, the first for "
+            f"{span_of(now - group[0].due_at)}: {names}",
+            "no living worker knows that workflow and has the hook; start one: "
+            "`gorkflow worker TARGET`",
         )  # fmt: skip

@@ -15,7 +15,7 @@ from gorkflow._text import listed, span_of
 from gorkflow.cli._board import Board, finishing
 from gorkflow.cli._output import clean, clock, one_line, say
 from gorkflow.engine._recorded import load
-from gorkflow.engine.engine import LEFT_RUNS
+from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.flow import template_of
 from gorkflow.listing import RunFilter
 from gorkflow.model import Failure, Report, RunStatus, StepStatus

@@ -55,6 +55,7 @@ from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
 from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
 from gorkflow.flow import undone_path
+from gorkflow.hooks import Hook
 from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow
 from gorkflow.stores.memory import MemoryStore
@@ -451,7 +452,22 @@ async def _follow(wanted: Wanted, follower: _Follower, begin: _Begin) -> _json.R
         board = await board_of(engine.store, run_id, follower.view, seen)
         with follower.view.showing(board):
             await _watched(follower, board, seen)
-        return await _json.record(engine.store, run_id)
+        found = await _json.record(engine.store, run_id)
+        await _call_hooks(wanted, engine, run_id)
+        return found
+
+
+async def _call_hooks(wanted: Wanted, engine: Engine, run_id: str) -> None:
+    """Have the hooks of the run called before this process ends, and report those that failed."""
+    worker = engine._opened()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    for call in await worker.calls_left(run_id):
+        owner = "workflow" if call.hook is Hook.WORKFLOW else "engine"
+        then = "and is lost with the store in memory"
+        if wanted.lasting:
+            target = f"{shlex.quote(wanted.target)}{same_store(wanted.store)}"
+            then = f"and a worker calls it again:\n  gorkflow worker {target}"
+        why = f" ({one_line(call.error)})" if call.error else ""
+        say(f"the on_end hook of the {owner} failed{why}, {then}")
 
 
 async def _watched(follower: _Follower, board: Board, seen: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gorkflow.cli._output import CliError, ExitCode, saying_with
-from gorkflow.engine.engine import LEFT_RUNS
+from gorkflow.engine._runs import LEFT_RUNS
 
 if TYPE_CHECKING:
     from gorkflow.engine._observer import Telemetry

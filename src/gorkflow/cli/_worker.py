@@ -23,8 +23,9 @@ from gorkflow.cli._progress import step_of
 from gorkflow.cli._target import Target, load, naming_source
 from gorkflow.cli._telemetry import Watching, json_lines, log_format_option, watching_options
 from gorkflow.engine._observer import Telemetry
+from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine.client import Client
-from gorkflow.engine.engine import LEFT_RUNS, Engine
+from gorkflow.engine.engine import Engine
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
 

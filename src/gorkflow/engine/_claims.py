@@ -14,6 +14,7 @@ from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._row import hooks_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,
@@ -23,6 +24,7 @@ from gorkflow.errors import (
     StoreError,
 )
 from gorkflow.events import CancelRequested, TypesAccepted
+from gorkflow.hooks import Hook
 from gorkflow.listing import RunFilter
 from gorkflow.machine import replay
 from gorkflow.model import BLOCKED, UNDOING, RunStatus
@@ -227,6 +229,9 @@ class Claims:
             mine.broken(
                 LeaseLostError(run_id, f"the lease on run {run_id!r} ended; it starts over")
             )
+        known = hooks_of(run.definition, self._runtime.on_end)
+        if row.hooks != (hooks := known | row.hooks & Hook.ENGINE):
+            row = structs.replace(row, hooks=hooks)  # recorded with the next change of the row
         how = "begins on" if claim.started_at is None else "is continued by"
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
         driver = Driver(self._runtime, row, run, self._context.copy())
@@ -380,8 +385,11 @@ class Claims:
             )
         asked = [message.id for message in await store.inbox(run_id) if message.kind == "cancel"]
         written = await store.write([Append(row, events, seq, asked)])
+        if written != [Written.OK]:
+            return
+        self._runs.over(row)
         observers = self._runtime.observers
-        if observers is not None and written == [Written.OK] and row.status.terminal:
+        if observers is not None and row.status.terminal:
             observers.cancelled(row)
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from gorkflow._text import brief
 from gorkflow.engine._executors import misplaced
 from gorkflow.errors import StoreCorruptError, WorkflowInvalidError
+from gorkflow.hooks import Hook
 from gorkflow.language.elements import node_problems
 from gorkflow.language.functions import can_stand_in, same_workflow, unrecorded
 from gorkflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
+    from gorkflow.hooks import OnEnd
     from gorkflow.step import StepDefaults
     from gorkflow.store import Store
 
@@ -41,6 +43,8 @@ class Registry:
         self.own = Own(learns=executors is not None)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._definitions: dict[str, Definition] = {}
+        self.has_hooks = False
+        """Whether a workflow has a hook."""
         self._looked_at: dict[str, Definition | None] = {}
 
     def add(self, workflow: Workflow[Any, Any]) -> Definition:
@@ -58,6 +62,7 @@ class Registry:
             # One that is made anew for each request must not be kept with each run.
             if known is None or not can_stand_in(known, definition):
                 self._definitions[workflow.id] = definition
+                self.has_hooks |= definition.on_end is not None
             self._workflows[workflow.id] = workflow
         return self._definitions[workflow.id]
 
@@ -133,6 +138,22 @@ class Registry:
     def of_run(self, run_id: str, workflow_id: str) -> Definition | None:
         """Return the definition that a run has, else the latest of its workflow."""
         return self.own.get(run_id) or self.get(workflow_id)
+
+    def hook_of_run(self, run_id: str, workflow_id: str) -> OnEnd | None:
+        """Return the hook of a run's workflow, if it has one and is known."""
+        own, latest = self.own.get(run_id), self.get(workflow_id)
+        hook = None if own is None else own.on_end
+        return hook if hook is not None or latest is None else latest.on_end
+
+    def hooks(self, of_engine: OnEnd | None) -> list[tuple[Hook, str]]:
+        """Return the hooks that can be called here: whose it is, and the workflow of the runs.
+
+        Args:
+            of_engine: the engine's own.
+        """
+        known = self._definitions.items()
+        found = [(Hook.WORKFLOW, name) for name, each in known if each.on_end is not None]
+        return found if of_engine is None else [*found, *((Hook.ENGINE, name) for name, _ in known)]
 
     def ids(self) -> list[str]:
         """Return the ids of all known workflows."""

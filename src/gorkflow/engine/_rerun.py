@@ -78,6 +78,7 @@ async def driver_of_rerun(
         origin=(row.run_id, start),
         defined_at=row.created_at if created.defined_at is None else created.defined_at,
         scheduled_for=created.scheduled_for,
+        hooks=row.hooks,
         state=created.state,
         more=more,
     )

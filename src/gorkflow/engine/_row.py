@@ -12,12 +12,15 @@ from gorkflow.errors import (
     ResourceBusyError,
     StoreError,
 )
+from gorkflow.hooks import Hook
 from gorkflow.model import UNDOING, RunStatus, StepStatus
 from gorkflow.store import RunRow, Written
 
 if TYPE_CHECKING:
+    from gorkflow.definition import Definition
     from gorkflow.engine._asleep import RunState
     from gorkflow.events import Ended
+    from gorkflow.hooks import OnEnd
 
 logger = logging.getLogger("gorkflow.run")
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
@@ -82,10 +85,22 @@ def summary(
         priority=row.priority,
         exclusive=row.exclusive,
         seen=run.mail.seen if leaves else row.seen,
+        hooks=row.hooks,
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
         trace=trace,
         waits_for=waits_for,
     )
+
+
+def hooks_of(definition: Definition, on_end: OnEnd | None) -> int:
+    """Return the hooks that are called when a run has ended, as its row has them.
+
+    Args:
+        definition: the run's.
+        on_end: the hook of the engine.
+    """
+    own = 0 if definition.on_end is None else Hook.WORKFLOW
+    return own if on_end is None else own | Hook.ENGINE
 
 
 def _reason(run: RunState) -> str:

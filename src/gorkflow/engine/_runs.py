@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._registry import Own
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import Message
+    from gorkflow.store import Message, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 PENDING = RunStatus.PENDING
 
 LEFT = "the engine was closed before the run ended; recover() it"
+LEFT_RUNS = "left_runs"
+"""The field of the log records about what is left when an engine closes: the ids of the runs."""
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
 _SUSPECT = 3  # dead workers in a row from which on a run may be what kills them
 _PROBATION = 60.0  # seconds after which a suspect that did no harm lets the next one in
@@ -43,6 +45,7 @@ class Runs:
         drivers: takes the runs that this engine owns, by id.
         max_runs: runs that may be live at a time; the others wait. ``None``: no limit.
         own: takes the definitions of runs that leave.
+        over: called with the row of a run that has ended, if hooks are to be called.
         dropped: called with a run that this engine abandoned though the store has it as ours.
         room: called when a run has left and none that waits here took its place.
     """
@@ -54,6 +57,7 @@ class Runs:
         *,
         max_runs: int | None,
         own: Own,
+        over: Callable[[RunRow], None],
         dropped: Callable[[Driver], None],
         room: Callable[[], None],
     ) -> None:
@@ -61,6 +65,7 @@ class Runs:
         self._runtime = runtime
         self._max_runs = max_runs
         self._own = own
+        self._over = over
         self._dropped = dropped
         self._room = room
         self._live: set[str] = set()
@@ -79,7 +84,8 @@ class Runs:
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, int, Driver]] = []
         self._suspects = Suspects(runtime, self._admit)
-        self._rest_until = float("inf")
+        self.rest_until = float("inf")
+        """When the grace of closing is over, by the monotonic clock."""
 
     def room(self) -> int:
         """Return how many more runs can be live now."""
@@ -184,10 +190,17 @@ class Runs:
         elif not isinstance(why, NOT_RECORDED | EngineClosedError):
             self._dropped(driver)  # given up here, though the store may still have it as ours
         self._remember(driver)
+        if driver.row.hooks and why is None:
+            self.over(driver.row)
         while self._waiting and not self._is_full():
             self._admit(heapq.heappop(self._waiting)[2])
         if not self._waiting:
             self._room()
+
+    def over(self, row: RunRow) -> None:
+        """Have the hooks of a run called, if it has ended."""
+        if row.hooks and row.status.terminal:
+            self._over(row)
 
     def _remember(self, driver: Driver) -> None:
         """Record a run that has not ended."""
@@ -261,14 +274,14 @@ class Runs:
             for driver in list(self.drivers.values()):
                 if not driver.busy:
                     leave(driver)
-            if not self.drivers or clock.monotonic() >= self._rest_until:
+            if not self.drivers or clock.monotonic() >= self.rest_until:
                 return
             # Polled: an event for it would cost something in every attempt, for this one moment.
             await asyncio.sleep(_POLL)
 
     def hurry(self, grace: float) -> None:
         """Shorten what is left of the grace to this many seconds."""
-        self._rest_until = min(self._rest_until, self._runtime.clock.monotonic() + grace)
+        self.rest_until = min(self.rest_until, self._runtime.clock.monotonic() + grace)
 
     def abandon(self) -> list[asyncio.Task[None]]:
         """Abandon every run; return the tasks of handlers that were cancelled, now or before."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._observer import Observers
     from gorkflow.engine._settings import Settings
+    from gorkflow.hooks import OnEnd
     from gorkflow.store import Store
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Runtime:
     process: it is claimed when it is due."""
     uniform: Callable[[float, float], float]
     """Draws the jitter of retries."""
+    on_end: OnEnd | None
+    """The hook of the engine."""
     changed: Callable[[str], None]
     """Called with a run's id when events of it were recorded."""
     observers: Observers | None = None
@@ -135,6 +138,7 @@ def runtime_of(
         max_payload=settings.max_payload,
         log_level=settings.log_level,
         uniform=random.Random().uniform,
+        on_end=settings.on_end,
         changed=changed,
         observers=observers,
         closing=closing,

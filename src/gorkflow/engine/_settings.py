@@ -17,10 +17,11 @@ from gorkflow._text import brief, did_you_mean
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.engine._executors import checked
 from gorkflow.engine._observer import Observers, Telemetry, observers_of
-from gorkflow.language.options import defaults_problems
+from gorkflow.language.options import defaults_problems, hook_problems
 from gorkflow.stores import open_store
 
 if TYPE_CHECKING:
+    from gorkflow.hooks import OnEnd
     from gorkflow.step import StepDefaults
     from gorkflow.store import Store
 
@@ -43,6 +44,7 @@ class Settings(Struct, kw_only=True):
     executors: Mapping[str, Executor] = {}
     lease: float = 30.0
     logs: bool | int | str = True
+    on_end: OnEnd | None = None
     telemetry: Telemetry | Iterable[Telemetry] | None = None
 
     observers: Observers | None = None
@@ -84,6 +86,8 @@ class Settings(Struct, kw_only=True):
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, not {brief(number)}")
         _check_logs(self.logs)
+        if self.on_end is not None and (wrong := hook_problems(self.on_end)):
+            raise TypeError(wrong[0])
         problems = [] if defaults is None else defaults_problems(defaults)
         if problems:
             raise ValueError(f"defaults: {'; '.join(problems)}")

@@ -17,6 +17,7 @@ from gorkflow.annotations import describe
 from gorkflow.codec import codec_of
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import NAP, Driver, Inbound
+from gorkflow.engine._row import hooks_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     DuplicateRunError,
@@ -83,6 +84,7 @@ def driver_for(
     defined_at: float | None = None,
     scheduled_for: float | None = None,
     state: tuple[Write, ...] = (),
+    hooks: int = 0,
     more: Iterable[Inbound] = (),
 ) -> Driver:
     """Return the driver of a run that is about to be recorded.
@@ -97,6 +99,7 @@ def driver_for(
         defined_at: when its definition was new, if not now; in seconds since the epoch.
         scheduled_for: the due time that a schedule starts it for; in seconds since the epoch.
         state: what its state begins with, unless the options say it.
+        hooks: those that are called when it has ended, beside the ones that are known here.
         more: events to record right after its creation.
 
     Raises:
@@ -106,7 +109,13 @@ def driver_for(
         raise InputInvalidError(
             f"if_exists must be 'raise' or 'return', not {brief(options.get('if_exists'))}"
         )
-    row = _row(runtime, definition, options, claimed=claimed)
+    row = _row(
+        runtime,
+        definition,
+        options,
+        claimed=claimed,
+        hooks=hooks | hooks_of(definition, runtime.on_end),
+    )
     timeout = _timeout(definition, options.get("timeout"))
     machine = Machine(row.run_id, definition.tree)
     values = Values(row.run_id, definition)
@@ -126,7 +135,7 @@ def driver_for(
 
 
 def _row(
-    runtime: Runtime, definition: Definition, options: StartOptions, *, claimed: bool
+    runtime: Runtime, definition: Definition, options: StartOptions, *, claimed: bool, hooks: int
 ) -> RunRow:
     now = runtime.clock.now()
     delay = _delay(options.get("delay"))
@@ -146,6 +155,7 @@ def _row(
         seq=0,
         worker_id=runtime.worker_id if claimed else None,
         token=1 if claimed else 0,
+        hooks=hooks,
     )
 
 

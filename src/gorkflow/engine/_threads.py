@@ -86,9 +86,17 @@ class Functions:
         threads: where they run. They don't count against the slots of steps: a run's way must not
             wait for the steps of other runs.
         size: how many at a time, and how many may be replaced.
+        called: what they are called in the log.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, threads: ThreadPool, size: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: ThreadPool,
+        size: int,
+        called: str = "condition, key or time functions",
+    ) -> None:
+        self._called = called
         self._loop = loop
         self._threads = threads
         self._size = size
@@ -166,8 +174,8 @@ class Functions:
             self._room.release()
         logger.log(
             logging.WARNING if replaced else logging.ERROR,
-            "%d abandoned condition, key or time functions are still running in threads, since "
-            "nothing can stop them%s",
+            "%d abandoned %s are still running in threads, since nothing can stop them%s",
             self.strays,
+            self._called,
             "" if replaced else "; others wait until some end",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,12 +25,15 @@ from gorkflow.errors import (
 from gorkflow.events import CancelRequested
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from gorkflow.engine._driver import Driver
+    from gorkflow.engine._hooks import Hooks
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.store import Message
+    from gorkflow.hooks import HookCall
+    from gorkflow.model import Run
+    from gorkflow.store import Message, RunRow
 
 T = TypeVar("T")
 logger = logging.getLogger("gorkflow.engine")
@@ -47,6 +51,7 @@ class Worker:
         registry: the workflows that are known.
         drivers: takes the runs that it owns, by id.
         max_runs: runs that may be live at a time; ``None``: no limit.
+        get_run: returns a run as a hook gets it.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Worker:
         drivers: dict[str, Driver],
         *,
         max_runs: int | None,
+        get_run: Callable[[str], Awaitable[Run]],
     ) -> None:
         self.runtime = runtime
         self.runs = Runs(
@@ -63,6 +69,7 @@ class Worker:
             drivers,
             max_runs=max_runs,
             own=registry.own,
+            over=self._over,
             dropped=self._dropped,
             room=self._look_for_more,
         )
@@ -70,6 +77,7 @@ class Worker:
         self.claims = Claims(runtime, registry, self.runs)
         self._scheduler = Scheduler(runtime, registry, self.runs)
         self._registry = registry
+        self._get_run = get_run
         self._wake = asyncio.Event()
         self._watched: set[str] = set()
         self._is_worker = False
@@ -79,6 +87,13 @@ class Worker:
             runtime.observers.opened(runtime.strays)
         self.unfinished: list[str] = []
         """Once it is closed: the runs that it left, and that no worker has."""
+
+    @functools.cached_property
+    def hooks(self) -> Hooks:
+        """The hooks of the engine and its workflows. Made with the first one."""
+        from gorkflow.engine._hooks import Hooks  # only who has hooks pays for them
+
+        return Hooks(self.runtime, self._registry, self._get_run)
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -99,7 +114,11 @@ class Worker:
         self.hurry(grace)
         try:
             await self.runs.rest(self._leave)
+            if self._calls_hooks:
+                await self.hooks.rest(lambda: self.runs.rest_until)
         finally:
+            if self._calls_hooks:
+                self.hooks.close()
             await self._stop()
         self.unfinished = [*self.runs.left, *await self._resting()]
 
@@ -283,6 +302,7 @@ class Worker:
         if not workflow_ids:
             return []
         taken = await self.claims.recover(workflow_ids, accept_types=accept_types)
+        await self._look_for_calls(ahead=not self.runtime.recovers)
         return taken + (await self.claims.accept_types(workflow_ids) if accept_types else [])
 
     async def _recover_one(self, run_id: str, *, accept_types: bool) -> list[str]:
@@ -300,6 +320,31 @@ class Worker:
         """Claim only what can run here now: what waits in the store, any worker may take."""
         if workflow_ids:
             await self.claims.recover(workflow_ids, room=self.runs.room)
+
+    async def calls_left(self, run_id: str) -> list[HookCall]:
+        """Wait until the hooks of a run were called, and return the calls that failed.
+
+        Raises:
+            StoreError: If the store failed.
+        """
+        if not self._calls_hooks:
+            return []
+        await self.hooks.rest(lambda: float("inf"))
+        return await self.runtime.store.hook_calls(run_id=run_id)
+
+    @property
+    def _calls_hooks(self) -> bool:
+        """Whether there are hooks to call here."""
+        return "hooks" in vars(self)
+
+    def _over(self, row: RunRow) -> None:
+        if self._is_worker:
+            self.hooks.ended(row)
+
+    async def _look_for_calls(self, *, ahead: bool = False) -> None:
+        """Make the hook calls that are due, of any run; see ``Hooks.look``."""
+        if self.runtime.on_end is not None or self._registry.has_hooks:
+            await self.hooks.look(ahead=ahead)
 
     def _dropped(self, driver: Driver) -> None:
         why = driver.done.result()
@@ -356,6 +401,7 @@ class Worker:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
             await self._take(self.runs.inside, rouse=False)  # though there is no room for others
+            await self._look_for_calls()
 
     async def _take(self, wanted: set[str], *, once: bool = False, rouse: bool = True) -> None:
         """Take over the runs that are wanted; forget those that are over, or can't continue here.

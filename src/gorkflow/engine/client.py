@@ -212,7 +212,13 @@ class Client(ClientReader):
         drivers: dict[str, Driver] = {}
         self._reads.open(drivers)
         runs = self._settings.max_concurrent_runs
-        worker = Worker(self._make_runtime(drivers), self._registry, drivers, max_runs=runs)
+        worker = Worker(
+            self._make_runtime(drivers),
+            self._registry,
+            drivers,
+            max_runs=runs,
+            get_run=self.get_run,
+        )
         self._worker = worker
         try:
             if self._executes:

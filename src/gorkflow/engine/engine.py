@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from gorkflow.clock import Clock
 from gorkflow.engine._observer import Telemetry
+from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag
 from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import check_limits
@@ -19,6 +20,7 @@ from gorkflow.engine._worker import Worker
 from gorkflow.engine.client import Client
 from gorkflow.engine.handle import FRAMELESS
 from gorkflow.errors import RunNotFoundError
+from gorkflow.hooks import OnEnd
 from gorkflow.step import StepDefaults
 from gorkflow.store import Store
 from gorkflow.workflow import Workflow
@@ -27,9 +29,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 logger = logging.getLogger("gorkflow.engine")
-
-LEFT_RUNS = "left_runs"
-"""The field of the log record about unfinished runs that has their ids."""
 
 
 class Engine(Client):
@@ -73,6 +72,8 @@ class Engine(Client):
         clock: where the time comes from; ``None``: the system's clock.
         telemetry: who watches: one object of ``gorkflow.telemetry``, such as ``OpenTelemetry()``,
             or several; ``None``: no one.
+        on_end: a function that is called with each ``Run`` that has ended, of any workflow, plain
+            or async. It is called at least once, and again until it returns.
 
     Raises:
         ValueError: If a number is out of range, ``defaults`` has an unknown option, an executor
@@ -103,6 +104,7 @@ class Engine(Client):
         recover: bool = True,
         clock: Clock | None = None,
         telemetry: Telemetry | Iterable[Telemetry] | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
         check_flag("recover", recover)
         self._recovers = recover
@@ -117,6 +119,7 @@ class Engine(Client):
             lease=lease,
             logs=logs,
             telemetry=telemetry,
+            on_end=on_end,
         )
         self._set_up(settings, store, workflows, defaults, clock)
 

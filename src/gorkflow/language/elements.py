@@ -24,6 +24,7 @@ from gorkflow.node import In_contra, Node, Out_co
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gorkflow.hooks import OnEnd
     from gorkflow.policy import Limit
 
 T = TypeVar("T")
@@ -104,6 +105,8 @@ class Chain(Node[In_contra, Out_co], Element):
     tags: Mapping[str, str]
     defaults: StepDefaults
     timeout: float | None
+    on_end: OnEnd | None
+    """The function that is called when a run of it has ended."""
     elements: tuple[Element, ...]
     unresolved: Mapping[str, str]
     """Reads of nodes that are not inside: the id, and the step that reads it."""

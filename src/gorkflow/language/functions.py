@@ -171,12 +171,16 @@ def same_workflow(one: Definition, other: Definition) -> bool:
     if texts[0] != texts[1] or one.tags != other.tags:
         return False
     pairs = zip(functions_of(one), functions_of(other), strict=True)
-    return all(same(mine[2], theirs[2]) for mine, theirs in pairs)
+    alike = all(same(mine[2], theirs[2]) for mine, theirs in pairs)
+    return alike and same(one.on_end, other.on_end)
 
 
 def can_stand_in(one: Definition, other: Definition) -> bool:
     """Return whether one workflow does what the other does, now and later."""
-    if one.text != other.text or not all(is_bare(fn) for _, _, fn in functions_of(other)):
+    functions = [fn for _, _, fn in functions_of(other)]
+    if other.on_end is not None:
+        functions.append(other.on_end)
+    if one.text != other.text or not all(map(is_bare, functions)):
         return False
     try:
         alike = _types(one) == _types(other)  # a local class is another each time

@@ -143,6 +143,30 @@ def tag_problems(tags: Any) -> list[str]:
     ]
 
 
+def hook_problems(hook: Any) -> list[str]:
+    """Return why this can't be called with a run that has ended."""
+    if inspect.iscoroutine(hook):
+        name = hook.__name__
+        hook.close()
+        return [f"on_end takes a function, and {name!r} was called; write on_end={name}"]
+    if isinstance(hook, Node):
+        return [f"on_end takes a plain function, not a step; leave out @step above {hook.id!r}"]
+    if not callable(hook):
+        return [f"on_end takes a function of a run, not {brief(hook)}"]
+    try:
+        signature = inspect.signature(hook)
+    except (TypeError, ValueError):
+        return []  # a built-in function does not say
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(hook, "__name__", None) or type(hook).__name__
+        return [
+            f"on_end calls its function with one argument, the run, but {name} takes {signature}"
+        ]
+    return []
+
+
 def function_problem(item: Any) -> str:
     """Return why a function, or the coroutine of a call, is not a node; empty: it is neither."""
     if inspect.iscoroutine(item):
