@@ -80,6 +80,11 @@ JUNK: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 INSIDE = (None, True, 5, -1, 1e308, "x", "\udc80", [], {}, [1], {"a": 1}, 10**30)
 NOT_UTF8 = "CAST(? AS TEXT)"
+LISTS = {
+    "all": g.RunFilter(),
+    "tag": g.RunFilter(tags={"a": "b"}),
+    "signal": g.RunFilter(waiting_for="red"),
+}
 IDENTITY = {"key", "run", "run_id"}
 """What says whose a row is: another value makes it another run's, and both are harmed."""
 
@@ -147,6 +152,7 @@ def victims(db: sqlite3.Connection, case: Case) -> set[str]:
         "events": "runs.key = t.run",
         "inbox": "runs.key = t.run",
         "run_tags": "runs.key = t.run",
+        "run_waits": "runs.key = t.run",
         "definitions": "runs.fingerprint = t.fingerprint",
     }
     if case.table not in of_runs:
@@ -169,7 +175,7 @@ async def pictures(path: Path) -> dict[tuple[str, str], Any]:
                     shown[view.__name__, run_id] = str(await view(run_id))
                 except g.GorkflowError as error:
                     shown[view.__name__, run_id] = error
-        for name, query in {"all": g.RunFilter(), "tag": g.RunFilter(tags={"a": "b"})}.items():
+        for name, query in LISTS.items():
             listed = {run.run_id for run in await client.list_runs(query)}
             shown |= {(f"list {name}", run_id): run_id in listed for run_id in RUNS}
         await client.schedules()

@@ -38,7 +38,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 async def fill(store):
     await store.write([new_run("a", tags=(("env", "prod"),)), new_run("b")])
-    await store.write([step_forward(run_row("a"), 3), step_forward(run_row("b"), 3)])
+    b = run_row("b", waits_for=("paid",))
+    await store.write([step_forward(run_row("a"), 3), step_forward(b, 3)])
     await store.post(signal(run_id="b"))
     await store.note(
         reports=[ReportRow("b", "a", 1, 1.0, None, "", T0)],
@@ -80,6 +81,11 @@ def test_a_sound_store_has_no_damage(path):
         ("DELETE FROM run_tags", "a env"),
         ("UPDATE run_tags SET created_at = 7", "a env"),
         ("UPDATE runs SET tags = '[]'", "a env=prod"),
+        ("DELETE FROM runs WHERE run_id = 'b'", "b paid"),
+        ("DELETE FROM run_waits", "b paid"),
+        ("UPDATE run_waits SET created_at = 7", "b paid"),
+        ("UPDATE runs SET waits_for = '[]'", "b paid"),
+        ("UPDATE runs SET waits_for = '5' WHERE run_id = 'b'", "the summary of run 'b'"),
         ("UPDATE runs SET mailed = 0", "messages would not wake their run: b"),
         ("UPDATE runs SET status = 'happy' WHERE run_id = 'b'", "the summary of run 'b'"),
         ("UPDATE runs SET tags = '{' WHERE run_id = 'b'", "the summary of run 'b'"),
@@ -367,6 +373,7 @@ def test_a_long_log_is_deleted_in_several_transactions(path):
         "UPDATE runs SET status = 'running'",
         "UPDATE runs SET status = 'happy'",
         "UPDATE runs SET tags = '{'",
+        "UPDATE runs SET waits_for = '{'",
         "UPDATE runs SET created_at = 1e300",
         "UPDATE runs SET worker_id = 'ghost'",
         "DELETE FROM events WHERE seq = 2",
@@ -385,7 +392,7 @@ def test_a_run_in_any_state_can_be_discarded(path, damage):
         return await store.read_all_events()
 
     assert with_store(path, test)[0] == []
-    for table in ("runs", "inbox", "run_tags", "reports", "log_lines"):
+    for table in ("runs", "inbox", "run_tags", "run_waits", "reports", "log_lines"):
         assert sql(path, f"SELECT COUNT(*) FROM {table}") == [(0,)]
     # Only the highest id stays, so that it is not given again.
     assert sql(path, "SELECT run, body, payload FROM events") == [(0, "", None)]

@@ -162,11 +162,15 @@ class _Batch:
 def _replace_waits(
     db: sqlite3.Connection, key: int, created_at: float, before: str, row: RunRow
 ) -> None:
-    if before != _names(row.waits_for):
-        db.executemany(
-            query("delete_wait"), [(name, created_at, row.run_id) for name in json.loads(before)]
-        )
-        _insert_waits(db, key, created_at, row)
+    if before == _names(row.waits_for):
+        return
+    try:
+        waits = [(name, created_at, row.run_id) for name in json.loads(before)]
+    except (ValueError, TypeError):  # damaged
+        db.execute(query("delete_waits_of_run"), (key,))
+    else:
+        db.executemany(query("delete_wait"), waits)
+    _insert_waits(db, key, created_at, row)
 
 
 def _insert_waits(db: sqlite3.Connection, key: int, created_at: float, row: RunRow) -> None:
