@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gorkflow.listing import RunFilter
+from gorkflow.listing import MOST_READ, RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.stores.sqlite import _lists, _schema
 
@@ -53,7 +53,7 @@ class Counted(_lists._Search):
         return super().read(stretch, most)
 
 
-def rows_passed(db: sqlite3.Connection, asked: RunFilter, most: int = _lists.MOST_READ) -> int:
+def rows_passed(db: sqlite3.Connection, asked: RunFilter, most: int = MOST_READ) -> int:
     """Return how many rows of tables and indexes a page passes by, at most."""
     search = Counted(db, asked)
     found = 0

@@ -220,6 +220,10 @@ class RunCount(NamedTuple):
 
 NEWEST = (float("inf"), "")
 """The place before the first page."""
+OLDEST = (float("-inf"), "")
+"""The place after the last page."""
+MOST_READ = 10_000
+"""Rows that a page reads at most, where no index has just the runs of its filter."""
 
 
 def page_cursor(created_at: float, run_id: str) -> str:
@@ -243,6 +247,20 @@ def page_start(query: RunFilter) -> tuple[float, str]:
                 f"cursor={brief(query.cursor)} is not one of list_runs; give the next_cursor of a "
                 "page"
             )
+
+
+def page_bounds(query: RunFilter) -> tuple[tuple[float, str], tuple[float, str]]:
+    """Return the places, age and id, between which all runs of a page are: newest, and oldest.
+
+    Runs at the first are not among them; those at the second are.
+
+    Raises:
+        ValueError: If the cursor is not from ``list_runs``.
+    """
+    # A run is created before it ends.
+    before = [at for at in (query.created_before, query.finished_before) if at is not None]
+    start = min([page_start(query), *((at.timestamp(), "") for at in before)])
+    return start, OLDEST if query.created_after is None else (query.created_after.timestamp(), "")
 
 
 def feed_cursor(position: int) -> str:

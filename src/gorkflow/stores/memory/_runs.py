@@ -189,6 +189,34 @@ class Places:
         return run.written.exclusive or any(other.written.exclusive for other in others.values())
 
 
+@dataclass(slots=True)
+class Ages:
+    """The places of all runs in a list, age and id: the oldest first."""
+
+    places: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    def add(self, place: tuple[float, str]) -> None:
+        """Add a run; nearly always the newest."""
+        if not self.places or place > self.places[-1]:
+            self.places.append(place)
+        else:
+            insort(self.places, place)
+
+    def remove(self, place: tuple[float, str]) -> None:
+        """Remove a run."""
+        del self.places[bisect_left(self.places, place)]
+
+    def between(
+        self, start: tuple[float, str], end: tuple[float, str]
+    ) -> Iterator[tuple[float, str]]:
+        """Return the places before the one and not before the other, newest first."""
+        for number in range(bisect_left(self.places, start) - 1, -1, -1):
+            place = self.places[number]
+            if place < end:
+                return
+            yield place
+
+
 def _drop(groups: dict[str, dict[str, Run]], name: str, run_id: str) -> None:
     group = groups[name]
     del group[run_id]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import nlargest, nsmallest
-from itertools import islice
+from heapq import nsmallest
 from operator import attrgetter
 
 from msgspec.structs import replace
@@ -18,14 +17,16 @@ from gorkflow.hooks import Hook, HookCall
 from gorkflow.limits import NONE, Book, LimitGrant, LimitRequest, LimitUse, settle, use
 from gorkflow.listing import (
     MOST_COUNTED,
+    MOST_READ,
     Page,
     RunCount,
     RunFilter,
     feed_cursor,
     feed_position,
+    page_bounds,
     page_cursor,
-    page_start,
 )
+from gorkflow.model import instant
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     Append,
@@ -41,7 +42,7 @@ from gorkflow.store import (
     Worker,
     Written,
 )
-from gorkflow.stores.memory._runs import Feed, Notes, Places, Run
+from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
 _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
@@ -70,6 +71,7 @@ class MemoryStore:
     """
 
     durable = False
+    _most_read = MOST_READ
 
     def __init__(self, *, keep_ended: int = 10_000) -> None:
         if isinstance(keep_ended, bool) or not isinstance(keep_ended, int) or keep_ended < 0:
@@ -80,6 +82,7 @@ class MemoryStore:
 
     def _clear(self) -> None:
         self._runs: dict[str, Run] = {}
+        self._ages = Ages()
         self._ended: dict[str, Run] = {}
         self._called: dict[str, Run] = {}
         """Ended runs of which a hook call is due: not forgotten before it was made."""
@@ -131,6 +134,7 @@ class MemoryStore:
             return Written.OCCUPIED
         self._trees.setdefault(new.row.fingerprint, new.tree)
         self._runs[run_id] = run
+        self._ages.add(run.age)
         self._feed.add(run, 0, len(new.events))
         if new.row.status.terminal:
             self._end(run)
@@ -200,6 +204,7 @@ class MemoryStore:
         if run is None:
             return False
         del self._runs[run_id]
+        self._ages.remove(run.age)
         self._feed.forget(run)
         self._drop(list(run.mail))
         return True
@@ -447,18 +452,26 @@ class MemoryStore:
 
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
         self._check_open()
-        start = page_start(query)
-        matching = (run for run in self._runs.values() if run.age < start and _matches(query, run))
-        found = [run.row for run in nlargest(query.limit + 1, matching, key=lambda run: run.age)]
-        rows = found[: query.limit]
-        more = len(found) > len(rows)
-        return Page(rows, page_cursor(rows[-1].created_at, rows[-1].run_id) if more else None)
+        found: list[RunRow] = []
+        size = query.limit
+        for read, place in enumerate(self._ages.between(*page_bounds(query)), 1):
+            run = self._runs[place[1]]
+            if _matches(query, run):
+                if len(found) == size:
+                    return Page(found, page_cursor(found[-1].created_at, found[-1].run_id))
+                found.append(run.row)
+            if read - len(found) >= self._most_read:
+                return Page(found, page_cursor(*place), instant(place[0]))
+        return Page(found)
 
     async def count_runs(self, query: RunFilter, *, most: int = MOST_COUNTED) -> RunCount:
         self._check_open()
-        matching = (run for run in self._runs.values() if _matches(query, run))
-        count = sum(1 for _ in islice(matching, most))
-        return RunCount(count, more=count >= most)
+        found = 0
+        for read, place in enumerate(self._ages.between(*page_bounds(query)), 1):
+            found += _matches(query, self._runs[place[1]])
+            if found >= most or read >= self._most_read:
+                return RunCount(found, more=True)
+        return RunCount(found)
 
     async def latest_runs(self, *, after: str = "", limit: int = 100) -> list[RunRow]:
         self._check_open()

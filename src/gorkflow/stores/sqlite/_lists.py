@@ -17,14 +17,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from gorkflow.limits import NONE
-from gorkflow.listing import Page, RunCount, RunFilter, page_cursor, page_start
+from gorkflow.listing import MOST_READ, Page, RunCount, RunFilter, page_bounds, page_cursor
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import RunRow
 from gorkflow.stores.sqlite._reads import readable_rows
 from gorkflow.stores.sqlite._schema import counting, query, rows, with_filters
 
-MOST_READ = 10_000
-"""Rows that a page, or a count, reads at most where no index has just the runs of the filter."""
 _STRETCH = 100
 """How many runs of each index the first stretch is measured by; the following ones by more."""
 _GROWTH = 4
@@ -33,7 +31,6 @@ _FEW = 1000
 _Row = tuple[Any, ...]
 _Place = tuple[float, str]
 """The place of a run in the list: when it was created, and its id."""
-_OLDEST: _Place = (float("-inf"), "")
 _place = itemgetter(9, 1)
 
 
@@ -116,9 +113,7 @@ class _Search:
     def __init__(self, db: sqlite3.Connection, asked: RunFilter) -> None:
         self._db = db
         self._values: dict[str, Any] = {}
-        self.start = min(_starts(asked))
-        after = asked.created_after
-        self.end: _Place = _OLDEST if after is None else (after.timestamp(), "")
+        self.start, self.end = page_bounds(asked)
         self._rest = [*self._ended(asked)]
         self._few: _Condition | None = None
         self._looked_at = 0
@@ -261,12 +256,3 @@ class _Search:
         bounds = dict(zip(("before_at", "before_id"), stretch.before, strict=True))
         bounds |= dict(zip(("end_at", "end_id"), stretch.end, strict=True))
         return {**self._values, **stretch.along.values, **bounds}
-
-
-def _starts(asked: RunFilter) -> Iterator[_Place]:
-    """Yield the places before which all runs of a filter are."""
-    yield page_start(asked)
-    # A run is created before it ends.
-    for at in (asked.created_before, asked.finished_before):
-        if at is not None:
-            yield at.timestamp(), ""

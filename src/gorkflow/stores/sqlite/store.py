@@ -17,7 +17,15 @@ from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.events import Event
 from gorkflow.hooks import Hook, HookCall
 from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
-from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter, feed_position, page_start
+from gorkflow.listing import (
+    MOST_COUNTED,
+    MOST_READ,
+    Page,
+    RunCount,
+    RunFilter,
+    feed_position,
+    page_start,
+)
 from gorkflow.schedule import ScheduleRow
 from gorkflow.store import (
     AttemptId,
@@ -89,7 +97,7 @@ class SqliteStore:
     """
 
     durable = True
-    _most_read = _lists.MOST_READ
+    _most_read = MOST_READ
 
     def __init__(
         self, path: str | Path, *, synchronous: str = "full", busy_timeout: float = 30.0

@@ -90,10 +90,10 @@ class Listing(Conformance):
 
     async def test_random_filters_find_what_they_say(self, store: Store) -> None:
         rng = random.Random(5)
-        rows = await _history(store, rng)
+        rows = await a_history(store, rng)
         for _ in range(200):
-            asked = _filter(rng)
-            wanted = [row for row in rows if _meets(row, asked)]
+            asked = a_filter(rng)
+            wanted = [row for row in rows if meets(row, asked)]
             found = await _all_pages(store, RunFilter(**asked))
             assert found == sorted(wanted, key=lambda row: (row.created_at, row.run_id))[::-1]
             most = rng.choice([1, 5, _RUNS, 10_000])
@@ -102,7 +102,7 @@ class Listing(Conformance):
             assert count.more or count.runs == len(wanted)
 
     async def test_a_status_may_be_a_text(self, store: Store) -> None:
-        rows = await _history(store, random.Random(6))
+        rows = await a_history(store, random.Random(6))
         for status in RunStatus:
             wanted = {row.run_id for row in rows if row.status is status}
             text = status.value
@@ -111,7 +111,7 @@ class Listing(Conformance):
                 assert {row.run_id for row in page} == wanted
 
     async def test_what_is_none_restricts_nothing(self, store: Store) -> None:
-        await _history(store, random.Random(7))
+        await a_history(store, random.Random(7))
         names = ("workflow_id", "status", "resource_id", "tags", "created_after", "limit", "cursor")
         unset: dict[str, Any] = dict.fromkeys(names)
         assert list(await store.list_runs(RunFilter(**unset))) == list(
@@ -119,7 +119,7 @@ class Listing(Conformance):
         )
 
     async def test_a_limit_may_be_larger_than_any_store(self, store: Store) -> None:
-        rows = await _history(store, random.Random(8))
+        rows = await a_history(store, random.Random(8))
         page = await store.list_runs(RunFilter(limit=10**30))
         assert len(page) == len(rows)
 
@@ -178,7 +178,7 @@ class Listing(Conformance):
         assert await store.latest_runs(after="z") == []
 
 
-async def _history(store: Store, rng: random.Random) -> list[RunRow]:
+async def a_history(store: Store, rng: random.Random) -> list[RunRow]:
     """Record runs of all kinds, some with the same age; return their summaries."""
     for number in range(_RUNS):
         tags = {"all": "x"} | ({"t": rng.choice("12")} if rng.random() < 0.4 else {})
@@ -204,7 +204,7 @@ async def _history(store: Store, rng: random.Random) -> list[RunRow]:
     return [row for row in rows if row is not None]
 
 
-def _filter(rng: random.Random) -> dict[str, Any]:
+def a_filter(rng: random.Random) -> dict[str, Any]:
     several = rng.sample(list(RunStatus), rng.randint(0, 3))
     forms: list[Any] = [
         several,
@@ -227,7 +227,7 @@ def _filter(rng: random.Random) -> dict[str, Any]:
     return {name: fields[name] for name in chosen} | {"limit": rng.choice([1, 7, _RUNS])}
 
 
-def _meets(row: RunRow, asked: dict[str, Any]) -> bool:
+def meets(row: RunRow, asked: dict[str, Any]) -> bool:
     statuses = asked.get("status")
     end = row.finished_at
     return all(
