@@ -24,6 +24,7 @@ FRONT_DOORS = (
     "gorkflow.stores",
     "gorkflow.store",
     "gorkflow.insight",
+    "gorkflow.web",
     "gorkflow.telemetry",
     "gorkflow.testing",
 )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gorkflow.web.app import app
+    from gorkflow.web._app import app
 
 __all__ = ["app"]
 
@@ -19,10 +19,10 @@ if not TYPE_CHECKING:  # else any name would do
         """
         from importlib import import_module
 
-        if name not in {"app", "_server"}:
+        if name != "app":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            module = import_module(f"gorkflow.web.{name}")
+            found = import_module("gorkflow.web._app").app
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
             if package not in _EXTRA:
@@ -30,5 +30,5 @@ if not TYPE_CHECKING:  # else any name would do
             raise ModuleNotFoundError(
                 f"the page needs {package}: run pip install 'gorkflow[web]'", name=package
             ) from None
-        globals()[name] = found = getattr(module, name, module)
+        globals()[name] = found
         return found

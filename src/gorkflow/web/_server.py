@@ -12,7 +12,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gorkflow.web.app import served
+from gorkflow.web._app import served
 from gorkflow.web.site import Site
 
 _GRACE = 1  # seconds for answers that are on their way when the server stops
