@@ -234,7 +234,7 @@ class Codec:
 
         It differs from what views show where a type writes itself in its own way.
         """
-        shown = view(data)
+        found = shown = view(data)
         try:
             found = self._judge.dump(self.decode(data))
             again = self.decode_lax(self._to_json(found, inf_nan_mode="strings"))
