@@ -122,6 +122,8 @@ def test_it_stops_though_streams_are_open_and_a_step_runs(place: Path):
 def test_without_target_it_looks_and_makes_no_store(place: Path):
     missing = gorkflow_in(place, "web")
     assert (missing.returncode, "there is no store" in missing.stderr) == (3, True)
+    empty = gorkflow_in(place, "web", "--store", "memory:")
+    assert (empty.returncode, "nothing to show" in empty.stderr) == (2, True)
     gorkflow_in(place, "run", "shop.py:doubling", "--input", "21")
     with serving(place, "--port", "0") as page:
         host, port = page.address

@@ -18,6 +18,7 @@ from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._target import check_exists, load, naming_source
 from gorkflow.cli._worker import Wanted, engine_of, stay, telling
 from gorkflow.engine.client import Client
+from gorkflow.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from gorkflow.web.site import Site
@@ -116,7 +117,12 @@ def show(wanted: WantedPage, beside: Beside = lambda _: nullcontext()) -> ExitCo
 
 def _engine(wanted: WantedPage) -> Client:
     if not wanted.targets:
-        return Client(check_exists(wanted.store))
+        client = Client(check_exists(wanted.store))
+        if isinstance(client.store, MemoryStore):
+            raise CliError(
+                "there is nothing to show in 'memory:'; name a file with --store, or a TARGET"
+            )
+        return client
     targets = [load(text) for text in wanted.targets]
     return engine_of(Wanted(targets=wanted.targets, store=wanted.store), targets, [])
 
