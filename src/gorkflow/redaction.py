@@ -7,15 +7,12 @@ in all other texts as well: in messages, tracebacks, logs and outputs that were 
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-import base64
-import binascii
 import bisect
 import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import quote, quote_plus
 
 from msgspec import Struct, structs
 
@@ -198,12 +195,12 @@ class Redaction:
         """Yield where secrets begin and end in a text, also those that were cut."""
         starts, forms = self._starts, self._forms
         for at in range(len(text) - SHORTEST + 1):
-            for length in starts.get(text[at : at + SHORTEST], ()):
-                part = text[at : at + length]
-                size = length if part in forms else self._cut(part, len(part) < length, text)
+            lengths = starts.get(text[at : at + SHORTEST])
+            if lengths:
+                whole = (size for size in lengths if text[at : at + size] in forms)
+                size = next(whole, 0) or self._cut(text, at, lengths[0])
                 if size:
                     yield at, at + size
-                    break
         for at in _begins(text):  # within one, maybe
             for form in tuple(forms):
                 sizes = range(len(form) - 1, SHORTEST - 1, -1)
@@ -211,17 +208,20 @@ class Redaction:
                 if size:
                     yield at, at + size
 
-    def _cut(self, part: str, is_last: bool, text: str) -> int:  # noqa: FBT001 - as computed
-        """Return how much of a part is the beginning of a secret that was cut there."""
+    def _cut(self, text: str, at: int, longest: int) -> int:
+        """Return how much of a secret that was cut stands at a place; 0: nothing."""
+        part = text[at : at + longest]
         head, cut, _ = part.partition(_CUT)
-        if cut and head.endswith(" ") and not head.isspace():
+        if cut and head.endswith(" "):
             head = head[:-1]  # of " … "
-        if len(head) < SHORTEST or not (cut or (is_last and len(text) >= _LONG)):
+        is_cut = bool(cut) or (len(part) < longest and len(text) >= _LONG)
+        if not is_cut or len(head) < SHORTEST:
             return 0
         if len(self._sorted) < len(self._forms):
             self._sorted = sorted(self._forms)
-        at = bisect.bisect_left(self._sorted, head)
-        return len(head) if self._sorted[at : at + 1] and self._sorted[at].startswith(head) else 0
+        place = bisect.bisect_left(self._sorted, head)
+        after = self._sorted[place : place + 1]
+        return len(head) if after and after[0].startswith(head) else 0
 
 
 def view_of(data: bytes | str) -> Any:
@@ -323,9 +323,11 @@ def _leaves(record: Any) -> Iterator[str | float]:
 
 
 def _texts_of_bytes(text: Any) -> Iterator[str]:
+    from base64 import b64decode  # few secrets are bytes
+
     try:
-        data = base64.b64decode(text)
-    except (TypeError, binascii.Error):  # the record is damaged
+        data = b64decode(text)
+    except (TypeError, ValueError):  # the record is damaged
         return
     yield repr(data)[2:-1]
     yield data.hex()
@@ -334,6 +336,8 @@ def _texts_of_bytes(text: Any) -> Iterator[str]:
 
 def _forms(leaf: str | float) -> set[str]:
     """Return how a secret may stand in a text: as it is, quoted, or in a URL; and each line."""
+    from urllib.parse import quote, quote_plus  # slow to load, and few runs have secrets
+
     text = leaf if isinstance(leaf, str) else repr(leaf)
     forms = {
         text,

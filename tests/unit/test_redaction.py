@@ -135,6 +135,16 @@ def test_cut_secret_is_found(size: int):
     assert redaction.text(f"only {head}") == f"only {head}", "nothing was cut"
 
 
+@given(st.text("ab…\"' ", min_size=4, max_size=12), st.text("ab… ", max_size=4))
+def test_secret_with_a_cut_in_it_is_found_whole(secret: str, after: str):
+    if len(secret.strip()) < 4:
+        return
+    redaction = knowing(secret)
+    for form in (secret, repr(secret)[1:-1]):
+        shown = redaction.text(f"x{form}x{after}")
+        assert shown == f"x{MASK}x{redaction.text(after)}", (secret, shown)
+
+
 def test_record_in_a_text_is_left_out_even_if_it_is_short_or_cut():
     redaction = Redaction()
     record = marked("ab").decode()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 from gorkflow._durations import seconds_of
 from gorkflow._text import brief, did_you_mean, is_utf8
 from gorkflow.annotations import describe
-from gorkflow.codec import codec_of, view
+from gorkflow.codec import codec_of
 from gorkflow.errors import StepInvalidError, ValueInvalidError
 from gorkflow.node import Node
 from gorkflow.policy import ID_PATTERN, Limit, RetryPolicy
@@ -366,6 +366,8 @@ def misfits(known: Mapping[str, Any], texts: Iterable[tuple[str, str]]) -> list[
         try:
             decoded(known, [(name, text)])
         except ValueInvalidError as error:
-            given = f"{name}={brief(view(text))}"
+            from gorkflow.redaction import view_of  # only for errors
+
+            given = f"{name}={brief(view_of(text))}"
             problems.append(f"can't take the run's setting {given} any more: {error}")
     return problems
