@@ -435,7 +435,7 @@ def schedules_of(rows: Iterable[ScheduleRow]) -> list[Schedule]:
     for row in rows:
         try:
             found.append(schedule_of(row))
-        except (GorkflowError, ValueError, OverflowError) as error:
+        except (GorkflowError, ValueError, OverflowError, RecursionError) as error:
             _logger.warning("left out schedule %r, which can't be read: %s", row.schedule_id, error)
     return found
 

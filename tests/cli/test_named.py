@@ -9,6 +9,7 @@ from gorkflow.store import Store
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import T0, finish, new_run, run_row
 from tests.cli.conftest import Invoke
+from tests.cli.tools import gorkflow_in
 
 
 @pytest.fixture
@@ -104,3 +105,22 @@ def test_nothing_is_the_latest_of_nothing(invoke: Invoke, fill):
     result = invoke("runs", "show", "latest")
     assert result.exit_code == 4
     assert "the store has no run yet" in result.stderr
+
+
+def test_a_shell_completes_ids(folder: Path, fill):
+    fill("order-7", "order-8", "other", "x")
+
+    def completed(*words: str) -> set[str]:
+        result = gorkflow_in(
+            folder,
+            _GORKFLOW_COMPLETE="bash_complete",
+            COMP_WORDS=" ".join(["gorkflow", *words]),
+            COMP_CWORD=str(len(words)),
+        )
+        return {line.removeprefix("plain,") for line in result.stdout.split()}
+
+    assert completed("runs", "show", "ord") == {"order-7", "order-8"}
+    assert completed("runs", "delete", "x", "o") == {"order-7", "order-8", "other"}
+    assert completed("timeline", "la") == {"latest"}
+    assert completed("runs", "--store", "sqlite:.gorkflow/runs.db", "show", "x") == {"x"}
+    assert completed("runs", "show", "--store", "sqlite:none.db", "x") == set()

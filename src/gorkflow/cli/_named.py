@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 from gorkflow._text import span_of
+from gorkflow.cli._app import STORE
 from gorkflow.cli._output import CliError, ExitCode
+from gorkflow.cli._target import opened
 from gorkflow.clock import SystemClock
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.listing import RunFilter
@@ -24,7 +28,21 @@ def run_argument(
     name: str = "given", *, metavar: str = "RUN_ID", required: bool = True, nargs: int = 1
 ) -> Callable[[_Command], _Command]:
     """Add the argument RUN_ID. The command has it looked up by ``find_run``."""
-    return click.argument(name, metavar=metavar, required=required, nargs=nargs)
+    return click.argument(
+        name, metavar=metavar, required=required, nargs=nargs, shell_complete=_complete
+    )
+
+
+def _complete(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Return the ids that begin so, for the completion of a shell; none where that fails."""
+
+    async def look() -> list[str]:
+        async with opened(ctx.meta.get(STORE)) as reader:
+            return [row.run_id for row in await _first(reader, RunFilter(id_prefix=begun))]
+
+    with suppress(Exception):  # a shell can't say why
+        return [*asyncio.run(look()), *([LATEST] if LATEST.startswith(begun) else [])]
+    return []
 
 
 async def find_run(reader: RunReader, given: str) -> str:
