@@ -426,6 +426,10 @@ def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> str:
     return text
 
 
+_LARGEST = 2**63 - 1
+"""A larger number is kept as a float: stores have 64 bits."""
+
+
 def _number(name: str, value: object) -> float:
     """Return a number of units; what can't be a number of them counts as 0.
 
@@ -440,7 +444,7 @@ def _number(name: str, value: object) -> float:
         raise TypeError(f"ctx.progress: {name} must be a number, not {brief(value)}") from None
     if not isfinite(number):
         return 0.0
-    return value if type(value) is int else number
+    return value if type(value) is int and abs(value) <= _LARGEST else number
 
 
 def _text(name: str, value: object) -> str:

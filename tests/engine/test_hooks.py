@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from gorkflow import (
     Run,
     RunFailedError,
     RunStatus,
+    Secret,
     Signal,
     StoreError,
     Workflow,
@@ -42,6 +43,11 @@ async def double(number: int) -> int:
     if number < 0:
         raise ValueError("below zero")
     return number * 2
+
+
+@step
+async def measure(token: Annotated[str, Secret]) -> int:
+    return len(token)
 
 
 class Told:
@@ -467,6 +473,36 @@ async def test_more_calls_than_fit_at_a_time_are_made() -> None:
         await none_due(engine)
         assert sorted(calls) == sorted(handle.run_id for handle in handles)
     assert 1 < most <= 16
+
+
+@in_loop
+async def test_hooks_that_fail_do_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hooks, "_KNOWN", 5)
+    broken, works = Told(fails=1000), Told()
+    async with Engine("memory:") as engine:
+        for n in range(8):
+            await (await engine.start(flow(broken), n)).result()
+        await until(lambda: len(broken.times) >= 5)
+        other = await engine.start(Workflow("other", input=int, on_end=works).then(double), 1)
+        await other.result()
+        await until(lambda: works.runs)
+        assert works.runs[0].run_id == other.run_id
+
+
+@in_loop
+async def test_the_error_of_a_hook_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    async def leaky(run: Run) -> None:
+        raise ConnectionError(f"401 for {run.input}")
+
+    secret = "hunter2-and-more"
+    secretive = Workflow("secretive", input=Annotated[str, Secret], on_end=leaky).then(measure)
+    async with Engine("memory:") as engine:
+        await (await engine.start(secretive, secret)).result()
+        await until(lambda: "401 for" in caplog.text)
+        [call] = await engine.store.hook_calls()
+        assert "401 for" in call.error
+        assert secret not in call.error
+        assert secret not in caplog.text
 
 
 @in_loop

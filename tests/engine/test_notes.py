@@ -509,3 +509,18 @@ async def test_they_are_deleted_with_their_run(tmp_path: Path, url: str) -> None
         assert await engine.store.logs("r") == []
         await engine.run(LOADING, 3, run_id="r")
         assert said(await engine.logs("r")) == ["loads 3 pages", "done"]
+
+
+@step
+def odd(ctx: StepContext, number: int) -> int:
+    ctx.progress(2**70, 2**80)
+    ctx.logger.log(2**70, "loud")
+    return number
+
+
+@in_loop
+async def test_a_number_of_many_digits_is_kept(tmp_path: Path) -> None:
+    async with Engine(tmp_path / "runs.db") as engine:
+        await engine.run(Workflow("odd", input=int).then(odd), 1, run_id="r")
+        [line] = await engine.logs("r")
+        assert line.text == "loud"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import click
 
@@ -68,8 +67,7 @@ async def _watch(wanted: Wanted, given: str, view: View) -> _json.Record:
                 await show_events(found, board, view)
             finally:
                 attending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await attending
+                await asyncio.gather(attending, return_exceptions=True)  # the events tell more
         return await _json.record(client.store, run_id)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gorkflow.engine._recorded import load
 from gorkflow.engine._results import exc_info
 from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine._threads import Functions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gorkflow.engine._runtime import Runtime
     from gorkflow.hooks import OnEnd
     from gorkflow.model import Run
+    from gorkflow.redaction import Redaction
     from gorkflow.store import RunRow
 
 logger = logging.getLogger("gorkflow.engine")
@@ -116,9 +118,17 @@ class Hooks:
             self._make_due()
 
     def _wait_for(self, call: HookCall) -> None:
-        if call.key not in self._known and len(self._known) < _KNOWN and self._hook_of(call):
-            self._known.add(call.key)
-            heapq.heappush(self._queue, (call.due_at, next(self._numbers), call))
+        if call.key in self._known or self._hook_of(call) is None:
+            return
+        if len(self._known) >= _KNOWN:  # those that are due last wait in the store
+            last = max(self._queue, default=None)
+            if last is None or last[0] <= call.due_at:
+                return
+            self._queue.remove(last)
+            heapq.heapify(self._queue)
+            self._known.discard(last[2].key)
+        self._known.add(call.key)
+        heapq.heappush(self._queue, (call.due_at, next(self._numbers), call))
 
     def _hook_of(self, call: HookCall) -> OnEnd | None:
         if call.hook is Hook.ENGINE:
@@ -191,6 +201,10 @@ class Hooks:
             return None  # it was deleted, and its calls with it
         except StoreCorruptError as error:
             return await self._failed(taken, hook, error)
+        except StoreError:
+            raise  # the call is not to blame
+        except Exception as error:  # noqa: BLE001 - else it would be due for ever
+            return await self._failed(taken, hook, error)
         work = self._runtime.loop.create_task(
             self._call(hook, run), name=f"on_end of {call.run_id}", context=self._context.copy()
         )
@@ -241,7 +255,8 @@ class Hooks:
     async def _failed(self, call: HookCall, hook: OnEnd, error: BaseException) -> HookCall | None:
         """Have a call made again, after a while, or drop it after too many tries."""
         store, name = self._runtime.store, getattr(hook, "__qualname__", type(hook).__name__)
-        text = f"{type(error).__name__}: {error}"[:_ERROR]
+        redaction = await self._redaction(call.run_id)
+        text = redaction.text(f"{type(error).__name__}: {error}")[:_ERROR]
         if call.tries >= MAX_TRIES:
             logger.error(
                 "the hook %s failed for run %r, and is not called again after %d tries: %s",
@@ -253,11 +268,20 @@ class Hooks:
         logger.warning(
             "the hook %s failed for run %r (try %d), and is called again in %.0f s: %s",
             name, call.run_id, call.tries, delay, text,
-            exc_info=exc_info(error) if call.tries == 1 else None,
+            exc_info=exc_info(error) if call.tries == 1 and not redaction else None,
         )  # fmt: skip
         due_at = self._runtime.clock.now() + delay
         again = replace(call, due_at=due_at, error=text, revision=call.revision + 1)
         return again if await store.put_hook_call(again) else await self._as_kept(call)
+
+    async def _redaction(self, run_id: str) -> Redaction:
+        """Return what leaves the secrets of a run out of the error of its hook."""
+        from gorkflow.redaction import Redaction  # few hooks fail
+
+        try:
+            return (await load(self._runtime.store, run_id)).redaction()
+        except (RunNotFoundError, StoreCorruptError):
+            return Redaction()  # the hook had nothing of it
 
     async def _release(self, call: HookCall, work: asyncio.Task[None]) -> None:
         """Stop a hook, since the engine closes, and have another worker call it soon."""

@@ -31,6 +31,8 @@ EVERY = 1.0
 """Seconds between two writes for one attempt, and between two tries of a store that fails."""
 _PAUSE = 0.05  # seconds between two writes: so that many short attempts share one
 _BATCH = 2_000  # lines of one write
+_HIGHEST = 2**31 - 1
+"""The highest level of a line."""
 _MOST_HELD = 20_000  # lines that wait while the store fails; then the oldest are lost
 
 
@@ -81,7 +83,8 @@ class AttemptNotes:
             self.left_out = max(self.left_out, number - MOST_LINES)
         else:
             at = self._notes.now() if at is None else at
-            self.lines.append(LineRow(*self.id, number, at, level, text))
+            known = max(0, min(level, _HIGHEST))
+            self.lines.append(LineRow(*self.id, number, at, known, text))
         self._wake()
 
     def leave_out(self, count: int) -> None:

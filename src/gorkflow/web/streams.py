@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gorkflow.engine._json import event_json, redaction_of, to_json
+from gorkflow.engine._recorded import load
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import EngineClosedError, RunNotFoundError
 from gorkflow.events import Event
@@ -131,12 +132,13 @@ async def of_run(site: Site, run_id: str, after: int) -> AsyncIterator[Sent]:
 async def of_log(site: Site, run_id: str, path: str | None, after: int) -> AsyncIterator[Sent]:
     """Yield the log of a run, or of one step, until the run has ended, without its secrets."""
     store = site.engine.store
-    redaction = await redaction_of(store, run_id)
-    seq = 0
+    run = await load(store, run_id)
+    redaction, seq = run.redaction(), run.row.seq
     async for line in site.engine.follow_logs(run_id, path, after=after):
-        for event in await store.read_events(run_id, after=seq):
-            redaction.learn(event)
-            seq = event.seq
+        while events := await store.read_events(run_id, after=seq):
+            for event in events:
+                redaction.learn(event)
+            seq = events[-1].seq
         yield Sent(to_json(redaction.shown(line)), id=str(line.id))
     yield Sent({"run_id": run_id}, kind="end")
 
