@@ -2,28 +2,31 @@
 
 python scripts/screenshots.py     writes docs/images/page-*.png; takes about two minutes
 
-One import really runs while its page is taken. It needs Debian's chromium, or another one on the
-PATH.
+The store's history ends while runs are at work, and there the clock stands still. So a picture
+changes only if its page does. It needs Debian's chromium, or another one on the PATH.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import shutil
 import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.async_api import async_playwright
 
-from gorkflow import Engine, RunFilter
-from gorkflow.demo.flows import WORKFLOWS, Delivery
+from gorkflow import Client, RunFilter
+from gorkflow.clock import SystemClock
+from gorkflow.demo.flows import WORKFLOWS
 from gorkflow.demo.history import make_history
+from gorkflow.store import Worker
 from gorkflow.web import app
 
 if TYPE_CHECKING:
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "images"
+NOW = 1_796_115_600.0  # 1 December 2026, 09:00 UTC
+WORKERS = (
+    Worker("shop-1-4121-9c0e", NOW - 259_200, NOW - 1, 1e9, "shop-1", 4121),
+    Worker("shop-2-873-1b7d", NOW - 7_260, NOW - 2, 1e9, "shop-2", 873),
+)
 _HIDE_FOLDER = """folder => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
@@ -44,8 +52,22 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": {"width": 1280, "height": 820}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
 }
-_COLOURS = 96
+_SEEN, _FEW = 40, 30
+"""A picture is new if so many pixels have changed by more than so many of 256 shades."""
+_COLOURS = 200
 """Colours of a picture: the pages have few, and the letters need some shades."""
+
+
+class Standing(SystemClock):
+    """A clock that stands still."""
+
+    def now(self) -> float:
+        """Return the end of the history."""
+        return NOW
+
+    def monotonic(self) -> float:
+        """Return the same."""
+        return NOW
 
 
 async def main() -> None:
@@ -54,29 +76,37 @@ async def main() -> None:
     if chromium is None:
         sys.exit("there is no chromium; install it: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
+    logging.getLogger("gorkflow").addHandler(logging.NullHandler())  # runs fail on purpose
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:{folder}/demo.db"
-        await asyncio.to_thread(make_history, url, now=time.time())
-        async with Engine(url, workflows=WORKFLOWS) as engine, async_playwright() as playwright:
+        await asyncio.to_thread(make_history, url, now=NOW, quiet=0)
+        async with (
+            Client(url, workflows=WORKFLOWS, clock=Standing()) as client,
+            async_playwright() as playwright,
+        ):
+            for worker in WORKERS:
+                await client.store.register(worker)
             with socket.create_server(("127.0.0.1", 0)) as listening:
-                config = uvicorn.Config(app(engine, token=_TOKEN), log_level="warning")
+                config = uvicorn.Config(app(client, token=_TOKEN), log_level="warning")
                 server = uvicorn.Server(config)
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
                 browser = await playwright.chromium.launch(
                     executable_path=chromium, args=["--no-sandbox"]
                 )
                 site = f"http://127.0.0.1:{listening.getsockname()[1]}"
-                await _take_all(browser, engine, site)
+                await _take_all(browser, client, site)
                 await browser.close()
                 server.should_exit = True
                 await serving
 
 
-async def _take_all(browser: Browser, engine: Engine, site: str) -> None:
-    failed = await _latest(engine, "checkout", "failed")
-    waits = await _latest(engine, "checkout", "suspended")
-    done = await _latest(engine, "checkout", "completed")
+async def _take_all(browser: Browser, client: Client, site: str) -> None:
+    running = await _latest(client, "import", "running")
+    failed = await _latest(client, "checkout", "failed")
+    waits = await _latest(client, "checkout", "suspended")
+    done = await _latest(client, "checkout", "completed")
     pages = {
+        "run": f"/runs/{running}?step=load%5B0%5D",
         "runs": "/",
         "failed": f"/runs/{failed}?step=shipping%2Fpack",
         "waits": f"/runs/{waits}",
@@ -89,44 +119,35 @@ async def _take_all(browser: Browser, engine: Engine, site: str) -> None:
         "limits": "/limits",
         "workers": "/workers",
     }
-    handle = await engine.start(_workflow("import"), Delivery(supplier="acme", rows=5000))
-    await _until_loading(engine, handle.run_id)
     for look, options in _LOOKS.items():
-        context = await browser.new_context(**options)
+        context = await browser.new_context(**options, timezone_id="UTC", locale="en-GB")
         page = await context.new_page()
         await page.goto(f"{site}/?token={_TOKEN}")
-        live = {"run": f"/runs/{handle.run_id}?step=extract"} if look != "phone" else {}
-        for name, path in {**live, **pages}.items():
+        for name, path in pages.items():
             await page.goto(site + path)
             await page.evaluate(_HIDE_FOLDER, str(ROOT))
-            target = FOLDER / f"page-{name}-{look}.png"
-            await page.screenshot(path=target)
-            _make_small(target)
+            _keep(FOLDER / f"page-{name}-{look}.png", await page.screenshot(animations="disabled"))
         await context.close()
 
 
-async def _latest(engine: Engine, workflow_id: str, status: str) -> str:
+async def _latest(client: Client, workflow_id: str, status: str) -> str:
     """Return the id of the newest run of a workflow with this status."""
-    [run] = await engine.list_runs(RunFilter(workflow_id=workflow_id, status=status, limit=1))
+    [run] = await client.list_runs(RunFilter(workflow_id=workflow_id, status=status, limit=1))
     return run.run_id
 
 
-def _workflow(workflow_id: str) -> Any:
-    return next(each for each in WORKFLOWS if each.id == workflow_id)
+def _keep(path: Path, taken: bytes) -> None:
+    """Write a picture, unless the one that is there shows the same.
 
-
-async def _until_loading(engine: Engine, run_id: str) -> None:
-    """Wait until some chunks are loaded, and others are on their way."""
-    loaded = 0
-    async for event in engine.events(run_id):
-        loaded += event.kind == "step_completed" and event.path.startswith("load[")
-        if loaded == 2:
-            return
-
-
-def _make_small(path: Path) -> None:
-    with Image.open(path) as picture:
+    Letters are drawn a little differently now and then.
+    """
+    with Image.open(io.BytesIO(taken)) as picture:
         few = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    if path.exists():
+        with Image.open(path) as old:
+            change = ImageChops.difference(old.convert("RGB"), few.convert("RGB")).convert("L")
+            if old.size == few.size and sum(change.histogram()[_SEEN:]) < _FEW:
+                return
     few.save(path, optimize=True)
 
 

@@ -91,6 +91,7 @@ def test_tracebacks_have_the_lines_of_the_workflows(url):
     assert found
     assert any("demo/flows.py" in each.traceback for each in found)
     assert not any("gorkflow/engine" in each.traceback for each in found)
+    assert all(each.traceback.count("in call") <= 1 for each in found)  # each error is its own
 
 
 def test_the_store_is_sound(url):
@@ -131,3 +132,11 @@ def test_the_same_seed_makes_the_same_runs(url, tmp_path):
     other = f"sqlite:{tmp_path}/other.db"
     make_history(other, now=NOW, runs=RUNS, seed=1)
     assert rows_of(other) != rows_of(url)
+
+
+def test_without_a_quiet_time_steps_are_at_work(tmp_path):
+    url = f"sqlite:{tmp_path}/busy.db"
+    make_history(url, now=NOW, runs=40, quiet=0)
+    running = [row for row in rows_of(url) if row.status.value == "running"]
+    assert len({row.workflow_id for row in running}) == 4
+    assert max(row.created_at for row in rows_of(url)) > NOW - 5

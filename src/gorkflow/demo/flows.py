@@ -387,6 +387,7 @@ async def extract(ctx: StepContext, delivery: Delivery) -> list[Chunk]:
         await call(ctx, "source", 0.3)
         chunks.append(Chunk(first, min(size, delivery.rows - first)))
         ctx.progress(first + size, delivery.rows, "rows")
+        ctx.logger.info("%s: rows %d to %d", delivery.supplier, first, first + size)
     return chunks
 
 
@@ -420,6 +421,7 @@ async def accept(ctx: StepContext, _columns: int, duplicates: int | None) -> lis
 @step(timeout=30, retries=patient, limits=(database,))
 async def load(ctx: StepContext, chunk: Chunk) -> int:
     await call(ctx, "database", chunk.rows / 1_000)
+    ctx.logger.info("loaded %d rows from %d", chunk.rows, chunk.first)
     return chunk.rows
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from gorkflow.demo.flows import WORKFLOWS
-from gorkflow.demo.traffic import Due, Visit, large_order, make_schedules, visit
+from gorkflow.demo.traffic import Due, Visit, at_work, large_order, make_schedules, visit
 from gorkflow.listing import RunFilter
 from gorkflow.schedule import Schedule, ScheduleRow
 from gorkflow.store import LineRow, NewRun, ReportRow, RunRow, Store
@@ -27,6 +27,7 @@ from gorkflow.testing import VirtualEngine, in_virtual_time, outside
 DAYS = 7
 """The days before now that have runs."""
 _DAY = 86_400.0
+_LONGEST = 150.0  # seconds within which a run has ended, or waits
 _ANSWERABLE = (50_000.0, 9_000.0, 1_500.0)  # seconds ago, when orders came that wait for a person
 _PAGE = 500
 Reporter = Callable[[int], object]
@@ -39,7 +40,7 @@ def make_history(
     now: float,
     runs: int = 2000,
     seed: int = 0,
-    quiet: float = 150.0,
+    quiet: float = _LONGEST,
     report: Reporter | None = None,
 ) -> None:
     """Fill a store with the runs of the days up to now. Blocks for some seconds.
@@ -82,21 +83,20 @@ class _Plan(NamedTuple):
 
     def _free(self, runs: int) -> list[tuple[float, Visit | Due]]:
         chance = Random(f"starts {self.seed}")
-        starts = sorted(self._start(chance) for _ in range(runs - len(_ANSWERABLE)))
-        found: list[tuple[float, Visit | Due]] = [
-            (at, visit(number, self.seed)) for number, at in enumerate(starts)
+        late = [(ago, large_order(runs + number)) for number, ago in enumerate(_ANSWERABLE)]
+        if self.quiet == 0:
+            late += at_work()
+        late = late[:runs]
+        starts = sorted(self._start(chance) for _ in range(runs - len(late)))
+        return [
+            *((at, visit(number, self.seed)) for number, at in enumerate(starts)),
+            *((self.now - ago, one) for ago, one in late),
         ]
-        late: list[tuple[float, Visit | Due]] = [
-            (self.now - ago, large_order(runs + number)) for number, ago in enumerate(_ANSWERABLE)
-        ]
-        return [*found, *late][:runs]
 
     def _start(self, chance: Random) -> float:
-        """Return when a run starts: more often by day than by night, and some just now."""
-        if self.quiet == 0 and chance.random() < 0.005:
-            return self.now - chance.uniform(1, 12)
+        """Return when a run starts: more often by day than by night."""
         while True:
-            at = chance.uniform(self.now - DAYS * _DAY, self.now - self.quiet)
+            at = chance.uniform(self.now - DAYS * _DAY, self.now - max(self.quiet, _LONGEST))
             if chance.random() < 0.55 - 0.45 * math.cos(at % _DAY / _DAY * 2 * math.pi):
                 return at
 

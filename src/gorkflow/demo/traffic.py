@@ -103,6 +103,17 @@ def large_order(number: int) -> Visit:
     return Visit(checkout, given, f"order-{10_000 + number}", tags, "customer-88")
 
 
+def at_work() -> list[tuple[float, Visit]]:
+    """Return starts of runs that are under way, and how many seconds ago they were."""
+    question, delivery = Question(_QUESTIONS[0], 3), Delivery("acme", 5_000)
+    return [
+        (20.5, Visit(imports, delivery, "import-acme-9000", {"supplier": "acme"})),
+        (14.0, Visit(research, question, "question-9001", {"model": "large"})),
+        (3.6, Visit(thumbnails, Album(9_002, 24), "album-9002", {"plan": "paid"})),
+        (2.5, Visit(checkout, Order(19_003), "order-19003", {"channel": "web"})),
+    ]
+
+
 def _order(number: int, chance: Random) -> Visit:
     (country,) = chance.choices(_COUNTRIES, weights=(40, 30, 20, 14, 1))
     cents = int(chance.lognormvariate(8.9, 0.9)) + 500

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.clock import SystemClock
 from gorkflow.web._gate import CHANGES
 from gorkflow.web._render import Addresses
 from gorkflow.web._view import Views
@@ -43,7 +42,7 @@ class Visit:
         self.url = Addresses(request.scope.get("root_path", ""))
         self.path = request.url.path
         self.may_change: bool = request.scope.get(CHANGES, False)
-        self.now = SystemClock().now()
+        self.now = site.now
         """The time, in seconds since the epoch."""
 
     def number(self, name: str) -> int:

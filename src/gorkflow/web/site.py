@@ -30,6 +30,11 @@ class Site:
         return self.engine._settings.max_payload  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     @property
+    def now(self) -> float:
+        """The time by the clock of the engine, in seconds since the epoch."""
+        return self.engine._clock.now()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+    @property
     def store_name(self) -> str:
         """The name of the store, to show."""
         path = getattr(self.engine.store, "path", None)
