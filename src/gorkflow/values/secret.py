@@ -51,6 +51,10 @@ class Secret:
         7
     """
 
+    def __repr__(self) -> str:
+        """Return it as it is written: an annotation that has it reads the same each time."""
+        return "Secret()"
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> _Schema:
         """Return the JSON schema of a secret: forms hide what is typed."""
