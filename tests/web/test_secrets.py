@@ -335,6 +335,7 @@ class Kept(logging.Handler):
         self.texts.append(f"{self.format(record)}\n{vars(record)!r}")
 
 
+@pytest.mark.timeout(3_600 if FULL else 240)
 @given(sample=samples)
 @settings(
     max_examples=100 if FULL else 3,
