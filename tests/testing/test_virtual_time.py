@@ -287,3 +287,14 @@ def test_a_day_of_virtual_time_is_milliseconds_of_real_time():
     began = time.process_time()
     assert testing.run_sync(workflow, 1).output == 1
     assert time.process_time() - began < 1  # 86,400 heartbeats take longer
+
+
+def test_runs_that_are_left_in_memory_are_lost(caplog):
+    waiting = Workflow("waiting", input=int).sleep(DAY)
+
+    async def main():
+        async with VirtualEngine() as engine:
+            await engine.start(waiting, 1)
+
+    in_virtual_time(main())
+    assert "lost with the store in memory" in caplog.text

@@ -270,15 +270,13 @@ def _warn_of_unfinished(store: Store, run_ids: list[str], *, kept: bool) -> None
     """
     if not run_ids:
         return
-    from gorkflow.stores.memory import MemoryStore  # a process loads only the store that it uses
-
     first, count = run_ids[0], len(run_ids)
     if count == 1:
         runs, were, are, continue_ = f"1 run has not ended: {first}. It", "was", "is", "continues"
     else:
         runs = f"{count} runs have not ended: {first}, …. They"
         were, are, continue_ = "were", "are", "continue"
-    if isinstance(store, MemoryStore):
+    if not store.durable:
         if kept:
             return
         text = (
