@@ -70,16 +70,16 @@ def demo_command(
     with naming_source(url), _quiet():
         if not asyncio.run(_is_made(url, seed)):
             _make(url, runs, seed)
-        put("\n".join(asyncio.run(_advice(url))))
-        if no_web:
-            run = f"gorkflow worker {_FLOWS}{same_store(url)}"
-            put(f"\nNothing runs now. `{run}` continues the runs, and starts those that are due.")
-        elif find_spec("starlette") is None:
-            put("\nThe page needs an extra: pip install 'gorkflow[web]'")
-        else:
+        serves = not no_web and find_spec("starlette") is not None
+        put("\n".join(asyncio.run(_advice(url, runs_go_on=serves))))
+        if serves:
             put("")
             page = WantedPage(targets=[_FLOWS], store=url, port=port, opens=opens, grace=0.0)
             ctx.exit(show(page, partial(_busy, seed=seed)))
+        if not no_web:
+            put("\nThe page needs an extra: pip install 'gorkflow[web]'")
+        run = f"gorkflow worker {_FLOWS}{same_store(url)}"
+        put(f"\nNothing runs now. `{run}` continues the runs, and starts those that are due.")
 
 
 def _make(url: str, runs: int, seed: int) -> None:
@@ -113,7 +113,7 @@ async def _is_made(url: str, seed: int) -> bool:
     )
 
 
-async def _advice(url: str) -> list[str]:
+async def _advice(url: str, *, runs_go_on: bool) -> list[str]:
     """Return what to try, with ids of runs that are worth a look."""
     async with _opened(url) as store:
         failed = await _latest(store, "failed", "checkout")
@@ -127,7 +127,10 @@ async def _advice(url: str) -> list[str]:
         *_about(total, "explain {}", "where the time of a run went"),
         *_about(total, "whatif {} --scale carriers=0.5", "the time it would take otherwise"),
         *_about(slow, "timeline {}", "an agent at work"),
+        *_about(slow, "runs logs {}", "its log"),
         *_about(waits, "runs show {}", "a run that waits for an approval"),
+        ("runs list --waiting-for approved", "all that wait for one"),
+        *([("runs watch latest", "the newest run, as it goes on")] if runs_go_on else []),
     ]
     option = same_store(url)
     width = max(len(command) for command, _ in lines) + len(option) + len("gorkflow ")
