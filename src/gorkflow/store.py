@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event, Seconds
-from gorkflow.hooks import HookStore
+from gorkflow.hooks import Hook, HookCall, HookStore
 from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
 from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
 from gorkflow.model import RunStatus
@@ -66,6 +66,25 @@ class RunRow(Struct, frozen=True, kw_only=True):
     hooks: int = 0
     """The hooks to call when the run has ended: ``Hook`` names the bits. The transition that ends
     the run makes these calls due, from ``finished_at``."""
+
+
+def calls_of(row: RunRow) -> list[HookCall]:
+    """Return the hook calls that fall due with the transition that ends a run.
+
+    Args:
+        row: the summary after it.
+    """
+    at = row.created_at if row.finished_at is None else row.finished_at
+    return [
+        HookCall(
+            run_id=row.run_id,
+            workflow_id=row.workflow_id,
+            hook=hook,
+            ended_at=at,
+            due_at=at,
+        )
+        for hook in Hook(row.hooks)
+    ]
 
 
 class NewRun(Struct, frozen=True):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -375,6 +376,55 @@ async def test_plain_hooks_that_hang_hold_up_no_run_and_are_left(
     assert "abandoned on_end hooks" in caplog.text
 
 
+def test_a_run_of_a_test_has_called_its_hook() -> None:
+    hook = Told(fails=1)
+    result = testing.run_sync(flow(hook), 2, fakes={double: 7})
+    assert result.output == 7
+    assert hook.ids == []  # it failed once, and a test does not wait for the next try
+    assert testing.run_sync(flow(hook), 2, fakes={double: 7}).output == 7
+    assert hook.ids == ["test-run"]
+
+
+@in_loop
+async def test_no_secret_gets_into_the_error_of_a_hook(caplog: pytest.LogCaptureFixture) -> None:
+    tries = 0
+
+    def quotes(run: Run) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ValueError(f"can't send {run.input!r}")
+
+    @step
+    async def login(token: Annotated[str, Secret]) -> int:
+        return len(token)
+
+    hidden = Workflow("hidden", input=Annotated[str, Secret], on_end=quotes).then(login)  # type: ignore[arg-type]
+    async with Engine("memory:") as engine:
+        assert await engine.run(hidden, "hunter2-hunter2") == 15
+        async with asyncio.timeout(20):
+            while not (found := await engine.store.hook_calls())[0].error:
+                await asyncio.sleep(0.002)
+        assert found[0].error == "ValueError: can't send '•••'"
+        await none_due(engine)
+    assert "•••" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@in_loop
+async def test_a_call_that_a_wrong_clock_put_off_is_made_soon() -> None:
+    clock, hook, store = ManualClock(), Told(fails=1), Keeping()
+    async with Engine(store, clock=clock) as engine:
+        clock.advance(86_400 * 365)  # a year ahead of the others
+        await engine.run(flow(hook), 1, run_id="r")
+        await until(lambda: hook.times)
+    clock.advance(-86_400 * 365)
+    async with Engine(store, clock=clock, workflows=[flow(hook)]) as engine:
+        await engine._worker._look()  # type: ignore[union-attr]
+        await none_due(engine)
+    assert hook.ids == ["r"]
+
+
 # ---- who calls ----------------------------------------------------------------------------------
 
 
@@ -524,16 +574,9 @@ async def test_a_deleted_run_takes_its_calls_along(url: str, tmp_path: Path) -> 
         await client.start(asking(Told()), 1, run_id="r")
         await client.cancel("r")
         assert len(await client.store.hook_calls()) == 1
-        await asyncio.sleep(0)
-        while not await client.delete_runs(gorkflow_age()):
+        while not await client.delete_runs(timedelta()):
             await asyncio.sleep(0.002)
         assert await client.store.hook_calls() == []
-
-
-def gorkflow_age() -> Any:
-    from datetime import timedelta
-
-    return timedelta()
 
 
 @in_loop

@@ -27,6 +27,7 @@ from gorkflow.errors import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from gorkflow.hooks import Hook
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Append, LineRow, Written
@@ -1173,6 +1174,23 @@ def test_a_page_costs_what_the_page_costs(path):
     assert cost(path, "list_runs", values) < 20
     claimable = {"workflow_ids": '["shop"]', "due_by": T0, "limit": 20}
     assert cost(path, "find_claimable_runs", claimable) < 40
+
+
+def test_hook_calls_of_others_cost_nothing(path):
+    async def fill(store):
+        ended = {"status": RunStatus.COMPLETED, "finished_at": T0, "hooks": 1}
+        await store.write([new_run(f"x{n}", workflow_id="x", **ended) for n in range(2000)])
+        await store.write([new_run(f"r{n}", **ended) for n in range(2000)])
+        (later,) = await store.hook_calls(run_id="r7")
+        await store.put_hook_call(replace(later, due_at=T0 + 60, revision=1))
+        of = [(Hook.ENGINE, "shop"), (Hook.WORKFLOW, "shop")]
+        assert len(await store.hook_calls(due_by=T0, of=of, limit=5000)) == 1999
+
+    with_store(path, fill, synchronous="normal")
+    values = {"hook": 1, "workflow_id": "shop", "due_by": T0, "limit": 10}
+    assert cost(path, "list_hook_calls_of", values) < 10
+    assert cost(path, "list_hook_calls_of", values | {"due_by": T0 - 1}) < 2
+    assert cost(path, "list_hook_calls_of_run", values | {"run_id": "r7"}) < 3
 
 
 def test_runs_that_wait_cost_nothing(path):

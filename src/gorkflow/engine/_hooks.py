@@ -19,8 +19,10 @@ from gorkflow.engine._results import exc_info
 from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine._threads import Functions
 from gorkflow.errors import RunNotFoundError, StoreCorruptError, StoreError
-from gorkflow.hooks import Hook, HookCall
+from gorkflow.hooks import Hook
 from gorkflow.language.signature import is_async_function
+from gorkflow.redaction import Redaction
+from gorkflow.store import calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from gorkflow.clock import TimerHandle
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runtime import Runtime
-    from gorkflow.hooks import OnEnd
+    from gorkflow.hooks import HookCall, OnEnd
     from gorkflow.model import Run
-    from gorkflow.redaction import Redaction
     from gorkflow.store import RunRow
 
 logger = logging.getLogger("gorkflow.engine")
@@ -40,6 +41,8 @@ TIMEOUT = 30.0
 MAX_TRIES = 1000
 """After so many, at the longest delay some three days, a call is dropped."""
 _DELAYS = (1.0, 300.0)  # seconds until a failed call is made again: at first, and at most
+_FAR = 1000.0  # seconds that no call is put off by: a clock was wrong once
+_MEND_EVERY = 60.0  # seconds between looks for such calls
 _AT_ONCE = 16  # calls that are made at a time
 _KNOWN = 1000  # calls that are waited for here; the store has the others
 _ERROR = 500  # characters of an error that the store keeps
@@ -78,23 +81,15 @@ class Hooks:
         self._made: dict[tuple[str, Hook], asyncio.Task[HookCall | None]] = {}
         self._timer: TimerHandle | None = None
         self._hold = min(runtime.lease_seconds, TIMEOUT)
+        self._mend_at = 0.0
         self._closed = False
 
     # ---- what is due ----------------------------------------------------------------------
 
     def ended(self, row: RunRow) -> None:
         """Make the calls of a run whose end is durable."""
-        at = row.created_at if row.finished_at is None else row.finished_at
-        for hook in Hook(row.hooks):
-            self._wait_for(
-                HookCall(
-                    run_id=row.run_id,
-                    workflow_id=row.workflow_id,
-                    hook=hook,
-                    ended_at=at,
-                    due_at=at,
-                )
-            )
+        for call in calls_of(row):
+            self._wait_for(call)
         self._make_due()
 
     async def look(self, *, ahead: bool = False) -> None:
@@ -106,25 +101,34 @@ class Hooks:
         Raises:
             StoreError: If the store failed.
         """
-        room = _KNOWN if ahead else _AT_ONCE - len(self._made)
-        if room > 0 and not self._runtime.closing:
-            found = await self._runtime.store.hook_calls(
-                due_by=None if ahead else self._runtime.clock.now(),
-                of=self._registry.hooks(self._runtime.on_end),
-                limit=room + len(self._known),  # some that are found may be known
-            )
-            for call in found:
+        clock = self._runtime.clock
+        mends = clock.monotonic() >= self._mend_at
+        room = _KNOWN if ahead or mends else _AT_ONCE - len(self._made)
+        if room <= 0 or self._runtime.closing:
+            return
+        found = await self._runtime.store.hook_calls(
+            due_by=None if ahead or mends else clock.now(),
+            of=self._registry.hooks(self._runtime.on_end),
+            limit=room + len(self._known),  # some that are found may be known
+        )
+        if mends:
+            self._mend_at = clock.monotonic() + _MEND_EVERY
+        now = clock.now()
+        for call in found:
+            if call.due_at > now + _FAR:
+                self._wait_for(replace(call, due_at=now))
+            elif ahead or call.due_at <= now:
                 self._wait_for(call)
-            self._make_due()
+        self._make_due()
 
     def _wait_for(self, call: HookCall) -> None:
         if call.key in self._known or self._hook_of(call) is None:
             return
-        if len(self._known) >= _KNOWN:  # those that are due last wait in the store
+        if len(self._known) >= _KNOWN and self._runtime.recovers:  # else nobody looks again
             last = max(self._queue, default=None)
             if last is None or last[0] <= call.due_at:
                 return
-            self._queue.remove(last)
+            self._queue.remove(last)  # those that are due last wait in the store
             heapq.heapify(self._queue)
             self._known.discard(last[2].key)
         self._known.add(call.key)
@@ -275,13 +279,11 @@ class Hooks:
         return again if await store.put_hook_call(again) else await self._as_kept(call)
 
     async def _redaction(self, run_id: str) -> Redaction:
-        """Return what leaves the secrets of a run out of the error of its hook."""
-        from gorkflow.redaction import Redaction  # few hooks fail
-
+        """Return what leaves the secrets of a run out of an error that may quote them."""
         try:
             return (await load(self._runtime.store, run_id)).redaction()
         except (RunNotFoundError, StoreCorruptError):
-            return Redaction()  # the hook had nothing of it
+            return Redaction()  # the hook got no run
 
     async def _release(self, call: HookCall, work: asyncio.Task[None]) -> None:
         """Stop a hook, since the engine closes, and have another worker call it soon."""

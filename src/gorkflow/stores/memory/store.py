@@ -41,6 +41,7 @@ from gorkflow.store import (
     Transition,
     Worker,
     Written,
+    calls_of,
 )
 from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
@@ -180,15 +181,7 @@ class MemoryStore:
     def _end(self, run: Run) -> None:
         row = run.written
         if row.hooks:
-            at = row.created_at if row.finished_at is None else row.finished_at
-            for hook in Hook(row.hooks):
-                run.calls[hook] = HookCall(
-                    run_id=row.run_id,
-                    workflow_id=row.workflow_id,
-                    hook=hook,
-                    ended_at=at,
-                    due_at=at,
-                )
+            run.calls = {call.hook: call for call in calls_of(row)}
             self._called[row.run_id] = run
         else:
             self._keep(run)

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from gorkflow.errors import StoreCorruptError
 from gorkflow.hooks import Hook, HookCall
-from gorkflow.store import RunRow
+from gorkflow.store import RunRow, calls_of
 from gorkflow.stores.sqlite._reads import UNREADABLE
 from gorkflow.stores.sqlite._schema import query, rows
 
@@ -25,10 +25,12 @@ _by_due = attrgetter("due_at", "run_id", "hook")
 def record(db: sqlite3.Connection, key: int, row: RunRow) -> None:
     """Make the calls of a run due, if it has ended."""
     if row.status.terminal:
-        at = row.created_at if row.finished_at is None else row.finished_at
         db.executemany(
             query("insert_hook_call"),
-            [(key, int(hook), row.workflow_id, at, at) for hook in Hook(row.hooks)],
+            [
+                (key, int(call.hook), call.workflow_id, call.ended_at, call.due_at)
+                for call in calls_of(row)
+            ],
         )
 
 
