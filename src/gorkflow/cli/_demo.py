@@ -130,7 +130,7 @@ async def _advice(url: str, *, runs_go_on: bool) -> list[str]:
         *_about(slow, "runs logs {}", "its log"),
         *_about(waits, "runs show {}", "a run that waits for an approval"),
         ("runs list --waiting-for approved", "all that wait for one"),
-        *([("runs watch latest", "the newest run, as it goes on")] if runs_go_on else []),
+        *([("runs watch latest", "the newest run, while it runs")] if runs_go_on else []),
     ]
     option = same_store(url)
     width = max(len(command) for command, _ in lines) + len(option) + len("gorkflow ")
