@@ -20,7 +20,9 @@ CHROMIUM = os.environ.get("GORKFLOW_CHROMIUM") or shutil.which("chromium")
 PATIENCE = 20_000  # milliseconds: the machine may be busy
 
 
-@pytest.fixture(scope="session")
+# Of a module, not of the session: while it is open, its event loop runs in this thread, and tests
+# of other modules could not run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
