@@ -525,7 +525,7 @@ def test_the_log_grows_once_in_a_store_that_is_used(path):
 
 async def has_tidied_up(store):
     await store._home.writer.run(lambda writer: None)
-    (thread,) = store._home.writer._workers
+    (thread,) = store._home.writer._threads
     with thread._using:
         pass
 
@@ -593,7 +593,7 @@ def test_a_lone_writer_leaves_the_log_to_the_thread(path):
 def test_a_lone_writer_whose_connection_broke_gets_another(path):
     async def test(store):
         await has_tidied_up(store)
-        (thread,) = store._home.writer._workers
+        (thread,) = store._home.writer._threads
         thread._resource._db = Shaky(thread._resource._db, written=False)
         with pytest.raises(StoreError, match="made up"):
             await store.write([new_run()], block=True)

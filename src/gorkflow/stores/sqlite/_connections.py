@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
+from gorkflow.stores._lane import WouldWait
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._files import WriteLock
 from gorkflow.stores.sqlite._schema import create, version_of
-from gorkflow.stores.sqlite._thread import WouldWait
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 from gorkflow.errors import StoreError, StoreUnavailableError
-from gorkflow.stores.sqlite._thread import WouldWait
+from gorkflow.stores._lane import WouldWait
 
 try:
     import fcntl

@@ -42,6 +42,7 @@ from gorkflow.store import (
     Worker,
     Written,
 )
+from gorkflow.stores._lane import Lane
 from gorkflow.stores.sqlite import (
     _checks,
     _files,
@@ -55,7 +56,6 @@ from gorkflow.stores.sqlite import (
 )
 from gorkflow.stores.sqlite._connections import Reader, Settings, Writer, prepare
 from gorkflow.stores.sqlite._files import WorkerLocks
-from gorkflow.stores.sqlite._thread import Threads
 
 _logger = logging.getLogger("gorkflow.store")
 _READERS = 2
@@ -399,8 +399,8 @@ class _Home:
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.locks = WorkerLocks(Path(f"{settings.path}.workers"))
-        self.writer = Threads("sqlite-writer", partial(Writer, settings))
-        self.reader = Threads("sqlite-reader", partial(Reader, settings), count=_READERS)
+        self.writer = Lane("sqlite-writer", partial(Writer, settings))
+        self.reader = Lane("sqlite-reader", partial(Reader, settings), count=_READERS)
 
     def write(
         self,

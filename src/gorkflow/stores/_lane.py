@@ -1,10 +1,9 @@
-"""The threads of a store: they do its blocking work, and hand the results to the event loop."""
+"""The lanes of a store: threads that do its blocking work, and hand results to the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -53,7 +52,7 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class Worker(Generic[R]):
+class _Thread(Generic[R]):
     """A daemon thread that works off a queue, with a resource of its own.
 
     Args:
@@ -85,7 +84,7 @@ class Worker(Generic[R]):
                 result = work(self._resource)
             except WouldWait:
                 return False
-            except (GorkflowError, sqlite3.Error) as caught:
+            except GorkflowError as caught:
                 _settle(future, None, caught)
             except Exception as caught:  # noqa: BLE001 - whatever it is, the caller gets it
                 self._drop()  # a signal handler may have raised it, anywhere
@@ -143,8 +142,8 @@ class Worker(Generic[R]):
             _logger.warning("could not close the store properly", exc_info=True)
 
 
-class Threads(Generic[R]):
-    """Threads that share one queue.
+class Lane(Generic[R]):
+    """One kind of work, done in turn: threads that share a queue.
 
     Args:
         name: of the threads.
@@ -156,7 +155,7 @@ class Threads(Generic[R]):
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._stopped = False
-        self._workers = [Worker(f"{name}-{number}", make, self._queue) for number in range(count)]
+        self._threads = [_Thread(f"{name}-{number}", make, self._queue) for number in range(count)]
 
     def run(
         self, work: Callable[[R], T], *, here: Callable[[R], T] | None = None
@@ -173,7 +172,7 @@ class Threads(Generic[R]):
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if here is not None and self._workers[0].do_here(future, here):
+        if here is not None and self._threads[0].do_here(future, here):
             return future
         with self._lock:
             if self._stopped:
@@ -185,10 +184,10 @@ class Threads(Generic[R]):
         """Finish the work in the queue, close the resources and end the threads. Blocks."""
         with self._lock:
             self._stopped = True
-        for _ in self._workers:
+        for _ in self._threads:
             self._queue.put(None)
-        for worker in self._workers:
-            worker.thread.join(_PATIENCE)
+        for each in self._threads:
+            each.thread.join(_PATIENCE)
 
 
 def _deliver(job: _Job, result: object, error: BaseException | None) -> None:
