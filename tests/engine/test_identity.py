@@ -26,7 +26,7 @@ from gorkflow import (
     WorkflowInvalidError,
     step,
 )
-from gorkflow.engine import _driver, _registry, _start
+from gorkflow.engine import _driver, _lease, _registry, _start
 from gorkflow.insight.check import check
 from gorkflow.language.functions import same
 
@@ -459,9 +459,10 @@ async def test_functions_of_runs_that_others_ended_are_not_kept_for_ever(
 ) -> None:
     monkeypatch.setattr(_registry, "_ENDED", 3)
     monkeypatch.setattr(_registry, "_EVERY", 0.0)
+    monkeypatch.setattr(_lease, "BEAT", 0.05)  # a short lease would end: collecting takes long
     url = f"sqlite:{tmp_path / 'runs.db'}"
     held: list[weakref.ref[Held]] = []
-    async with Engine(url, lease=0.3) as engine:
+    async with Engine(url) as engine:
         runs = [await engine.start(holding(held), 1, delay=3600) for _ in range(30)]
         kept = engine._registry.own._live
         before = next(iter(kept))
