@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from gorkflow.model import RunStatus
 from tests.browser.flows import Order, approved, gates, review, shipping, watched
+from tests.browser.site import TOKEN
 
 expect.set_options(timeout=20_000)
 
@@ -191,3 +192,16 @@ def tab_to(page, is_there):
         if is_there():
             return
     raise AssertionError("no such link on the way")
+
+
+def test_log_out_and_in_again(visit):
+    page = visit.page
+    expect(page.get_by_text("read only")).to_have_count(0)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_text("read only")).to_be_visible()
+    assert page.get_by_role("button", name="Log out").count() == 0
+    page.get_by_role("link", name="Log in").click()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    expect(page.get_by_text("read only")).to_have_count(0)

@@ -47,24 +47,28 @@ def address(route: Route) -> str:
     )
 
 
-def expected(method: str, token: str, place: str, *, read_only: bool) -> set[int] | None:
+def expected(
+    method: str, token: str, place: str, *, read_only: bool, is_local: bool
+) -> set[int] | None:
     """Return the statuses of who is not let in; ``None``: the route answers."""
     reads = method in {"GET", "HEAD"}
-    if place == "rebound":
+    if place == "rebound" or (place == "afar" and is_local):
         return {421}
     if token == "wrong":
         return {401}
     if reads:
-        return None if place == "here" or token != "none" else {401}
+        return None if (place == "here" and is_local) or token != "none" else {401}
     if read_only or token == "read":
         return {403}
     return {401} if token == "none" else None
 
 
+@pytest.mark.parametrize("is_local", [False, True])
 @pytest.mark.parametrize("read_only", [False, True])
 @in_loop
-async def test_all_routes_and_methods_by_token_and_place(read_only):
-    async with site(hosts=["127.0.0.1", HOST], read_only=read_only) as it:
+async def test_all_routes_and_methods_by_token_and_place(read_only, is_local):
+    hosts = ["127.0.0.1"] if is_local else ["127.0.0.1", HOST]
+    async with site(hosts=hosts, read_only=read_only) as it:
         routes = routes_of(it.app)
         assert len(routes) > 20
         paths = [
@@ -84,7 +88,7 @@ async def test_all_routes_and_methods_by_token_and_place(read_only):
                     if method in {"GET", "HEAD"} and path == "/api/events":
                         continue  # it never ends; below
                     found = await visitor.request(method, path)
-                    wanted = expected(method, token, place, read_only=read_only)
+                    wanted = expected(method, token, place, read_only=read_only, is_local=is_local)
                     case = (place, token, method, path, found.status_code, found.text[:200])
                     if wanted is None:
                         assert found.status_code not in {401, 403, 421, 500}, case
@@ -118,8 +122,19 @@ async def test_without_a_token_this_machine_reads_and_nobody_changes():
 @in_loop
 async def test_a_proxy_on_this_machine_is_not_this_machine():
     async with site() as it, client(it.app) as visitor:
-        for name in ("forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host"):
+        for name in ("forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-proto", "via"):
             assert (await visitor.get("/api/runs", headers={name: "x"})).status_code == 401
+        assert (await ask(it.app, "/api/runs", version="1.0"))[0] == 401
+
+
+@in_loop
+async def test_a_proxy_that_hides_its_visitors_is_not_this_machine():
+    """As nginx with a bare ``proxy_pass``: it sends our own address as the host, and no more."""
+    async with site(hosts=["localhost", "127.0.0.1", HOST]) as it, client(it.app) as visitor:
+        found = await visitor.get("/api/runs")
+        assert (found.status_code, found.headers["www-authenticate"]) == (401, "Bearer")
+        allowed = await visitor.get("/api/runs", headers={"authorization": f"Bearer {READ_TOKEN}"})
+        assert allowed.status_code == 200
 
 
 # ---- cross-site ---------------------------------------------------------------------------------
@@ -319,11 +334,35 @@ async def test_a_visitor_types_the_token():
         assert changes.status_code == 403
 
 
+@pytest.mark.parametrize("token", [TOKEN, READ_TOKEN])
+@pytest.mark.parametrize("read_only", [False, True])
+@in_loop
+async def test_each_visitor_with_a_token_logs_out(token, read_only):
+    async with site(read_only=read_only) as it, client(it.app) as browser:
+        assert "Log out" not in (await browser.get("/")).text
+        await browser.get(f"/?token={token}")
+        assert 'action="/logout"><button>Log out</button>' in (await browser.get("/")).text
+        foreign = await browser.post("/logout", headers={"origin": "http://evil.example"})
+        assert foreign.status_code == 403
+        left = await browser.post("/logout", headers={"origin": LOCAL})
+        assert (left.status_code, left.headers["location"]) == (303, "/")
+        assert not browser.cookies
+        assert "Log out" not in (await browser.get("/")).text
+
+
+@in_loop
+async def test_where_there_is_no_token_nobody_is_asked_for_it():
+    async with site() as it:
+        assert "Log in" in (await client(it.app).get("/")).text
+    async with site(token=None, read_token=None) as it:
+        assert "Log in" not in (await client(it.app).get("/")).text
+
+
 @in_loop
 async def test_a_cookie_of_another_server_is_no_token():
+    async with site() as it, client(it.app, cookies={"gorkflow-000000000000": "x"}) as browser:
+        assert (await browser.get("/api/runs")).status_code == 200
     async with site(hosts=["127.0.0.1", HOST]) as it:
-        async with client(it.app, cookies={"gorkflow-000000000000": "x"}) as browser:
-            assert (await browser.get("/api/runs")).status_code == 200
         name = it.app._access.cookie
         async with client(it.app, f"http://{HOST}", cookies={name: TOKEN}) as browser:
             assert (await browser.get("/api/runs")).status_code == 401

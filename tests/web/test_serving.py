@@ -170,8 +170,8 @@ def test_everywhere_answers_under_known_names_with_the_token(place: Path):
         api = f"http://127.0.0.1:{page.address[1]}/api/runs"
         token = {"Authorization": f"Bearer {TOKEN}"}
         named = {"Host": "runs.example.com"}
-        assert httpx.get(api).status_code == 200
-        assert httpx.get(api, headers=named).status_code == 401
+        for asked in ({}, named, {"Host": f"127.0.0.1:{page.address[1]}"}):  # a proxy may ask
+            assert httpx.get(api, headers=asked).status_code == 401
         assert httpx.get(api, headers={**named, **token}).status_code == 200
         assert httpx.get(api, headers={"Host": "evil.example", **token}).status_code == 421
 

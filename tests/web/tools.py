@@ -85,6 +85,7 @@ async def ask(
     query: str = "",
     hosts: Sequence[bytes] = (b"127.0.0.1",),
     headers: Sequence[tuple[bytes, bytes]] = (),
+    version: str = "1.1",
 ) -> tuple[int, bytes]:
     """Return status and body of the answer to a request as a server has decoded it."""
     sent: list[Any] = []
@@ -102,7 +103,7 @@ async def ask(
     scope = {
         "type": "http", "method": method, "path": path, "root_path": "", "scheme": "http",
         "raw_path": path.encode("utf-8", "replace"), "query_string": query.encode(),
-        "headers": [*((b"host", host) for host in hosts), *headers], "http_version": "1.1",
+        "headers": [*((b"host", host) for host in hosts), *headers], "http_version": version,
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8765),
     }  # fmt: skip
     await asyncio.wait_for(asgi(scope, receive, send), 20)

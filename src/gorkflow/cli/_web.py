@@ -46,11 +46,11 @@ _EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - recognised, not bound
 )  # fmt: skip
 @click.option(
     "--allow-host", "names", multiple=True, metavar="NAME",
-    help="Answer under this name, too; repeatable.",
+    help="Answer under this name, too; repeatable. Then every request needs a token.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="GORKFLOW_TOKEN", metavar="TEXT", show_envvar=True,
-    help="The token for changes, and for other machines.  [default: a new one]",
+    help="The token for changes, and for other hosts.  [default: a new one]",
 )  # fmt: skip
 @click.option(
     "--read-token", envvar="GORKFLOW_READ_TOKEN", metavar="TEXT", show_envvar=True,
@@ -73,6 +73,9 @@ def web_command(
 
     TARGET is as for `gorkflow worker`: then its workflows can be started on the page, and this
     process runs them. Without it, the page shows what the store has. Ctrl-C stops it.
+
+    This machine reads without a token, unless --host or --allow-host names another host. Give
+    --allow-host before you put a proxy in front.
     """
     wanted = WantedPage(
         targets=targets, store=store, host=host, port=port, names=names, token=token or None,

@@ -35,6 +35,16 @@ class Access:
     """The hosts that are answered, without ports."""
     read_only: bool = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine is meant to ask. Otherwise a proxy may stand here."""
+        return all(map(is_loopback, self.hosts))
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there is a token to give."""
+        return self.token is not None or self.read_token is not None
+
     def of_token(self, given: str) -> Level:
         """Return the rights that a token gives."""
         for known, level in ((self.token, Level.CHANGE), (self.read_token, Level.READ)):
@@ -78,12 +88,13 @@ def rules(
         raise TypeError(f"hosts must be a list of names: write hosts=[{hosts!r}]")
     known = {_known(host) for host in hosts}
     foreign = sorted(host for host in known if not is_loopback(host))
-    if foreign and token is None and read_token is None:
+    access = Access(token=token, read_token=read_token, hosts=frozenset(known), read_only=read_only)
+    if foreign and not access.has_tokens:
         raise ValueError(
             f"host {foreign[0]!r} can be reached from other machines; give a token, which every "
             "request then needs"
         )
-    return Access(token=token, read_token=read_token, hosts=frozenset(known), read_only=read_only)
+    return access
 
 
 def _check_token(name: str, given: object) -> None:

@@ -165,7 +165,7 @@ def _page(
     )
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width">'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         f"<style>{STYLE}</style><main><h1>{title}</h1><p>{html.escape(said)}</p>"
         f'{form if asks_token else ""}<p><a href="{root}/">All runs</a></p></main></html>'
     )

@@ -29,7 +29,8 @@ def app(
     The owner of the engine opens and closes it; the app does neither.
 
     Without a token, only this machine may read, and nothing can be changed. With one, this machine
-    still reads freely; all else needs the token.
+    still reads freely; all else needs the token. Once ``hosts`` has a name that other machines can
+    reach, every request needs a token: a proxy may stand on this machine.
 
     Example:
         from gorkflow import Client

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
@@ -19,10 +20,11 @@ from gorkflow.web._answers import Rejected, login_page, policy, rejected_by, rej
 logger = logging.getLogger("gorkflow.web")
 
 HEADER = "x-gorkflow"
-CHANGES = "gorkflow.changes"
-"""The key of a scope that says whether the request may change something, for pages."""
+RIGHTS = "gorkflow.rights"
+"""The key of a scope that has the rights of the request, for pages."""
 _SAFE = frozenset({"GET", "HEAD"})
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+_FORWARDED = (b"forwarded", b"x-forwarded", b"x-real-ip", b"via")
+"""How the names of headers begin that proxies add."""
 _OUTER = frozenset({"app", "router", "route", "endpoint", "path_params"})
 """The keys that an app around this one leaves in the scope."""
 _BODY_TIME = 10.0  # seconds in which all of a body has to be there
@@ -31,12 +33,20 @@ _SESSION = 30 * 86_400  # seconds that a browser keeps the cookie
 _FIXED = {
     "Content-Security-Policy": policy(),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any, forms of browsers send `Origin: null`
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 """Headers of every answer, unless a route has set its own."""
+
+
+class Rights(NamedTuple):
+    """The rights of a request that was let in."""
+
+    may_change: bool
+    has_token: bool
+    """Whether it came with a token, or its cookie."""
 
 
 class Gate:
@@ -69,8 +79,7 @@ class Gate:
                 receive = await self._let_in(scope, receive)
                 response = await self._logged_in(scope, receive)
             if response is None:
-                inside = _inside(scope, self._inner, self._access)
-                await self._inner(inside, receive, answer.send)
+                await self._inner(_inside(scope, self._inner), receive, answer.send)
                 return
         except Exception as error:  # noqa: BLE001 - the last place that can answer
             if answer.started:
@@ -119,13 +128,14 @@ class Gate:
         """
         headers = _headers(scope)
         _check_source(scope, headers)
-        level = _level(self._access, headers)
-        if scope["method"] in _SAFE and level is Level.NONE and _is_local(scope, headers):
+        access = self._access
+        level = given = _level(access, headers)
+        if given is Level.NONE and access.is_local and _is_local(scope, headers):
             level = Level.READ
-        if not _is_login(scope):
-            _check_level(scope, self._access, level)
-        may_change = level is Level.CHANGE and not self._access.read_only
-        scope["gorkflow.level"] = level if may_change else min(level, Level.READ)
+        if not _is_visit(scope):
+            _check_level(scope, access, level if scope["method"] in _SAFE else given)
+        may_change = given is Level.CHANGE and not access.read_only
+        scope[RIGHTS] = Rights(may_change, given is not Level.NONE)
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > self._max_body:
             raise _too_large(self._max_body)
@@ -176,7 +186,7 @@ def _check_source(scope: Scope, headers: dict[str, str]) -> None:
     is_own = origin is not None and _netloc(origin) == headers.get("host", "").lower()
     if site != "same-origin" or (origin is not None and not is_own):
         raise Rejected(403, "another site may not change anything here")
-    if headers.get(HEADER) != "1" and not (is_own and _is_login(scope)):
+    if headers.get(HEADER) != "1" and not (is_own and _is_visit(scope)):
         raise Rejected(403, "what changes something needs the header X-Gorkflow: 1")
 
 
@@ -220,12 +230,13 @@ def _is_local(scope: Scope, headers: dict[str, str]) -> bool:
         and is_loopback(host[0])
         and client is not None
         and is_loopback(client[0])
-        and not any(name in _FORWARDED for name, _ in scope["headers"])
+        and scope.get("http_version") != "1.0"  # only proxies, such as nginx, still speak it
+        and not any(name.startswith(_FORWARDED) for name, _ in scope["headers"])
     )
 
 
 def _token_needed(access: Access) -> Rejected:
-    if access.token is None and access.read_token is None:
+    if not access.has_tokens:
         return Rejected(403, "without a token this page answers only this machine")
     return Rejected(
         401,
@@ -268,6 +279,11 @@ def _path(scope: Scope) -> str:
 
 def _is_login(scope: Scope) -> bool:
     return scope["method"] == "POST" and _path(scope) == "/login"
+
+
+def _is_visit(scope: Scope) -> bool:
+    """Return whether a request only begins or ends the visit of its browser."""
+    return scope["method"] == "POST" and _path(scope) in {"/login", "/logout"}
 
 
 def _netloc(origin: str) -> str:
@@ -315,19 +331,14 @@ async def _read(receive: Receive, most: int) -> Receive:
     return again
 
 
-def _inside(scope: Scope, app: ASGIApp, access: Access) -> Scope:
+def _inside(scope: Scope, app: ASGIApp) -> Scope:
     """Return the scope for the routes: nothing of an app around this one has a say there."""
     kept = {
         key: value
         for key, value in scope.items()
         if key not in _OUTER and not key.startswith("starlette.")
     }
-    changes = not access.read_only and _level(access, _headers(scope)) is Level.CHANGE
-    return {
-        **kept,
-        CHANGES: changes,
-        "app": app,
-    }  # with it a router raises where it would answer by itself
+    return {**kept, "app": app}  # with it a router raises where it would answer by itself
 
 
 class _Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gorkflow.web._gate import CHANGES
+from gorkflow.web._gate import RIGHTS
 from gorkflow.web._render import Addresses
 from gorkflow.web._view import Views
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gorkflow.definition import Definition
+    from gorkflow.web._gate import Rights
     from gorkflow.web.site import Site
 
 
@@ -41,7 +42,11 @@ class Visit:
         self.part: dict[str, str] = request.path_params
         self.url = Addresses(request.scope.get("root_path", ""))
         self.path = request.url.path
-        self.may_change: bool = request.scope.get(CHANGES, False)
+        rights: Rights = request.scope[RIGHTS]
+        self.may_change = rights.may_change
+        self.has_token = rights.has_token
+        """Whether the visitor is logged in."""
+        self.can_log_in = not rights.has_token and site.access.has_tokens
         self.now = site.now
         """The time, in seconds since the epoch."""
 
@@ -62,6 +67,8 @@ class Visit:
             "path": self.path,
             "query": self.query,
             "may_change": self.may_change,
+            "has_token": self.has_token,
+            "can_log_in": self.can_log_in,
             "store": self.site.store_name,
             "now": self.now,
             "new_run": self.url("runs") + "/{run_id}",
