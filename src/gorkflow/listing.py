@@ -286,6 +286,29 @@ def feed_position(cursor: str) -> int:
             )
 
 
+def mail_cursor(position: int) -> str:
+    """Return the cursor after the message at this position."""
+    return _encode(["mail", position])
+
+
+def mail_position(cursor: str) -> int:
+    """Return the position that the cursor of a heartbeat stands for; empty: 0.
+
+    Raises:
+        ValueError: If the cursor is not of a heartbeat.
+    """
+    if not cursor:
+        return 0
+    match _decode(cursor):
+        case ["mail", int() as position]:
+            return position
+        case _:
+            raise ValueError(
+                f"after={brief(cursor)} is not a cursor of a heartbeat; give one that came with "
+                "it, or ''"
+            )
+
+
 def _encode(parts: list[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 

@@ -148,19 +148,11 @@ class Written(StrEnum):
     """One of its values can't be kept: a lone surrogate, or an integer of more than 64 bits."""
 
 
-class Loaded(NamedTuple):
-    """All that is recorded of a run."""
-
-    row: RunRow
-    tree: str
-    events: tuple[Event, ...]
-
-
 class Message(NamedTuple):
     """Something sent into a run from outside."""
 
     id: int
-    """Given by the store, rising; 0 when posted."""
+    """Given by the store, rising within its run, and never given twice there; 0 when posted."""
     run_id: str
     kind: str
     """``cancel`` or ``signal``."""
@@ -169,6 +161,16 @@ class Message(NamedTuple):
     at: float
     payload: bytes | None = None
     """For ``signal``: its value as JSON, kept byte for byte."""
+
+
+class Loaded(NamedTuple):
+    """All that is recorded of a run."""
+
+    row: RunRow
+    tree: str
+    events: tuple[Event, ...]
+    messages: tuple[Message, ...] = ()
+    """Those that were not consumed yet, oldest first."""
 
 
 class AttemptId(NamedTuple):
@@ -228,9 +230,9 @@ class Heartbeat(NamedTuple):
     alive: bool
     """False: the lease had ended and others may have taken the runs; stop working on them."""
     messages: tuple[Message, ...] = ()
-    """Messages for runs that this worker owns, not yet dropped, oldest first."""
-    upto: int = 0
-    """The id of the latest message of any run: what ``after`` may be the next time."""
+    """Messages for runs that this worker owns, not yet dropped; those of a run oldest first."""
+    cursor: str = ""
+    """For ``after``, the next time."""
 
 
 @runtime_checkable
@@ -252,6 +254,13 @@ class RunReader(Protocol):
 
     async def get_run(self, run_id: str) -> RunRow | None:
         """Return the summary of a run, or ``None`` where there is no such run."""
+        ...
+
+    async def get_runs(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        """Return the summaries of several runs by their ids, as of one moment.
+
+        A run that is not there is left out. So is one that can't be read: ``get_run`` says why.
+        """
         ...
 
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
@@ -299,6 +308,14 @@ class RunReader(Protocol):
         """
         ...
 
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        """Return everything recorded of several runs by their ids, as of one moment.
+
+        A store far away is asked once or twice, however many runs there are. A run that is not
+        there is left out. So is one that can't be read: ``load`` says why.
+        """
+        ...
+
     async def get_tree(self, fingerprint: str) -> str | None:
         """Return the canonical text of the flow tree with this fingerprint; ``None``: none has."""
         ...
@@ -316,10 +333,15 @@ class RunReader(Protocol):
     async def read_all_events(
         self, *, after: str = "", limit: int = 1000
     ) -> tuple[list[Event], str]:
-        """Return events of all runs in the order of their commits, and the cursor after them.
+        """Return events of all runs in an order that never changes, and the cursor after them.
 
-        ``after``: the cursor of an earlier call; empty: from the beginning. With nothing new the
-        list is empty and the cursor the same. An event never appears before a cursor already given.
+        Each run's come by ``seq``. An event never appears before a cursor already given. For that,
+        a store may hold back what was recorded last, until older write transactions have ended.
+        With nothing new the list is empty and the cursor the same.
+
+        Args:
+            after: the cursor of an earlier call; empty: from the beginning.
+            limit: at most so many.
 
         Raises:
             ValueError: If the cursor did not come from this method.
@@ -327,7 +349,10 @@ class RunReader(Protocol):
         ...
 
     async def end_of_feed(self) -> str:
-        """Return a cursor of ``read_all_events``: after it come only events of later commits."""
+        """Return a cursor of ``read_all_events``: after it comes all that is recorded from now on.
+
+        If older write transactions are open, what they and later ones recorded comes after it, too.
+        """
         ...
 
     async def reports(self, run_id: str) -> list[ReportRow]:
@@ -411,6 +436,19 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         An earlier worker of this id is gone by now. Its runs are released, ``orphaned``.
 
         If the store sees a process die, by a lock that the system frees, the lease does not matter.
+        A sign of life that is gone for everybody, or whose connection just broke, does not prove a
+        death.
+        """
+        ...
+
+    async def clock(self) -> float | None:
+        """Return the time by the store's own clock; ``None``: it has none, the caller's is used.
+
+        All workers of a store must judge leases and due times by one clock. A store that hosts
+        share has it.
+
+        Returns:
+            Seconds since the epoch.
         """
         ...
 
@@ -418,7 +456,7 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         """Forget a worker, and release every run and every place at a limit that it still has."""
         ...
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         """Extend the worker's lease, from when it is written, and fetch the messages for its runs.
 
         Costs what it brings, not what the inboxes hold.
@@ -426,8 +464,12 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         Args:
             worker_id: the registered worker.
             times: judges whether the lease still holds, and from when it is extended.
-            after: only messages with an id above this one. Messages for a run from before its claim
-                may lie below: ``inbox`` has them.
+            after: the cursor of an earlier heartbeat: only messages that can be read since then.
+                Some of those from before may come again. Messages for a run from before its claim
+                may be left out: ``inbox`` has them. Empty: from the beginning.
+
+        Raises:
+            ValueError: If the cursor did not come from this method.
         """
         ...
 
@@ -542,7 +584,8 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
     async def post(self, message: Message) -> bool:
         """Leave a message for a run, durable on return. False: no such run, or it is terminal.
 
-        Ids rise in the order in which messages can be read: none appears below one already seen.
+        Within a run, ids rise in the order in which its messages can be read: none appears below
+        one already seen.
         """
         ...
 
@@ -592,14 +635,14 @@ class Examination(NamedTuple):
 
 
 @runtime_checkable
-class Maintainable(Protocol):
-    """A store that can be examined, checked, copied and tidied while others use it.
+class Inspectable(Protocol):
+    """A store that can be examined, checked and tidied while others use it.
 
     Example:
         >>> from gorkflow import stores
-        >>> isinstance(stores.open_store("memory:"), stores.Maintainable)  # it keeps no files
+        >>> isinstance(stores.open_store("memory:"), stores.Inspectable)  # it keeps no files
         False
-        >>> isinstance(stores.open_store("sqlite:runs.db"), stores.Maintainable)
+        >>> isinstance(stores.open_store("sqlite:runs.db"), stores.Inspectable)
         True
     """
 
@@ -625,17 +668,6 @@ class Maintainable(Protocol):
         """
         ...
 
-    async def backup(self, path: str) -> int:
-        """Copy everything, as of one moment, into a new file; return its size in bytes.
-
-        Must be open; writers continue meanwhile. The file appears under its name only once it is
-        whole, verified and on the disk; only its owner may read it.
-
-        Raises:
-            StoreError: If there is such a file already, or it can't be written, or isn't sound.
-        """
-        ...
-
     async def discard(self, run_id: str, now: float) -> bool:
         """Delete a run in any state, even one that can't be read. Must be open.
 
@@ -650,4 +682,26 @@ class Maintainable(Protocol):
 
     async def tidy(self) -> int:
         """Drop what no run uses any more; return the bytes that are free for new runs. Be open."""
+        ...
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A store that copies itself while others use it. For the others, its database has tools.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> isinstance(stores.open_store("sqlite:runs.db"), stores.Copyable)
+        True
+    """
+
+    async def backup(self, path: str) -> int:
+        """Copy everything, as of one moment, into a new file; return its size in bytes.
+
+        Must be open; writers continue meanwhile. The file appears under its name only once it is
+        whole, verified and on the disk; only its owner may read it.
+
+        Raises:
+            StoreError: If there is such a file already, or it can't be written, or isn't sound.
+        """
         ...

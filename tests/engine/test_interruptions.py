@@ -76,7 +76,7 @@ class Stuck(MemoryStore):
 
     stuck = False
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         while self.stuck:
             await asyncio.sleep(0.001)
         return await super().heartbeat(worker_id, times, after=after)
@@ -120,7 +120,7 @@ async def test_being_taken_over_while_frozen_does_not_count(kind: str, tmp_path:
         frozen = ""
 
         async def heartbeat(
-            self, worker_id: str, times: Timekeeper, *, after: int = 0
+            self, worker_id: str, times: Timekeeper, *, after: str = ""
         ) -> Heartbeat:
             while self.frozen == worker_id:
                 await asyncio.sleep(0.001)

@@ -60,7 +60,7 @@ class Told(MemoryStore):
         self._note("register")
         await super().register(worker)
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         self._note("heartbeat")
         if self.has_lapsed:
             self.has_lapsed = False

@@ -37,7 +37,7 @@ class FailingStore(SqliteStore):
             raise StoreError("the disk is full")
         return await super().write(batch)
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         if self.beats:
             self.beats -= 1
             return Heartbeat(alive=False)

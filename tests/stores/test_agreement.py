@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gorkflow.clock import Moment
 from gorkflow.limits import LimitRequest
-from gorkflow.listing import RunFilter
+from gorkflow.listing import RunFilter, mail_cursor
 from gorkflow.model import RunStatus, instant
 from gorkflow.policy import Limit
 from gorkflow.schedule import ScheduleRow
@@ -70,7 +70,7 @@ def operation(rng, now):
             (
                 "heartbeat",
                 [worker_id, Moment(now)],
-                {"after": rng.choice([0, 0, rng.randint(1, 60)])},
+                {"after": rng.choice(["", "", mail_cursor(rng.randint(1, 60))])},
             ),
             ("claim", [worker_id], {"times": Moment(now), "workflow_ids": workflows, "limit": 2}),
             ("claim", [worker_id], {"times": Moment(now), "run_id": run_id}),
@@ -128,7 +128,10 @@ def others(rng, now, new, row):
         ("load", [run_id], {}),
         ("post", [message(run_id, "odd \x00")], {}),
         ("delete_runs", [[run_id, run_id, "none"]], {}),
-        ("heartbeat", ["stranger", Moment(now)], {"after": odd}),
+        ("heartbeat", ["stranger", Moment(now)], {"after": rng.choice(["", "7", run_id])}),
+        ("heartbeat", [worker_id, Moment(now)], {"after": mail_cursor(odd)}),
+        ("get_runs", [[run_id, *RUNS]], {}),
+        ("load_many", [[run_id, *RUNS]], {}),
         ("unregister", ["stranger"], {}),
         ("claim", [worker_id], {"times": Moment(now), "ahead": 30.0, "limit": 0}),
         ("claim", [worker_id], {"times": Moment(now), "workflow_ids": []}),

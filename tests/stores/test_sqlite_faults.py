@@ -287,6 +287,8 @@ def test_a_damaged_row_harms_its_run_only(path, damage):
         with pytest.raises(StoreCorruptError, match="'bad'"):
             await store.load("bad")
         assert await store.load("good") is not None
+        assert [*await store.load_many(["bad", "good"])] == ["good"]
+        assert "good" in await store.get_runs(["bad", "good"])
         assert "good" in [row.run_id for row in await store.list_runs(RunFilter())]
         await store.register(worker())
         assert "good" in [claim.run_id for claim in await store.claim("w1", times=Moment(T0))]

@@ -13,7 +13,7 @@ import pytest
 
 from gorkflow.errors import StoreError
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, Level, LineRow, Maintainable, ReportRow, Written
+from gorkflow.store import Append, Copyable, Inspectable, Level, LineRow, ReportRow, Written
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,
@@ -54,8 +54,9 @@ async def noted(store):
 
 
 def test_only_stores_with_a_file_can_be_looked_after(path):
-    assert isinstance(SqliteStore(path), Maintainable)
-    assert not isinstance(MemoryStore(), Maintainable)
+    for part in (Inspectable, Copyable):
+        assert isinstance(SqliteStore(path), part)
+        assert not isinstance(MemoryStore(), part)
 
 
 # Checking

@@ -27,7 +27,7 @@ from gorkflow.engine import _maintenance
 from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import StoreCorruptError
 from gorkflow.model import RunStatus
-from gorkflow.store import Finding, Level, Maintainable, Store
+from gorkflow.store import Copyable, Finding, Inspectable, Level, Store
 
 _MARKS = {
     Level.OK: ("✓", "green"),
@@ -100,7 +100,7 @@ def check_command(ctx: click.Context, *, store: str | None, as_json: bool) -> No
 
     async def work() -> tuple[list[Finding], int]:
         rows = check_exists(store)
-        keeper = maintainable(rows)
+        keeper = inspectable(rows)
         found: list[Finding] = []
         runs = 0
         with naming_source(store):
@@ -141,20 +141,22 @@ def backup_command(*, path: str, store: str | None) -> None:
     """
 
     async def work() -> int:
-        async with _kept(store) as (_, keeper):
-            return await keeper.backup(path)
+        async with _kept(store) as (rows, _):
+            if not isinstance(rows, Copyable):
+                raise CliError(f"{rows!r} can't copy itself; use the tools of its database")
+            return await rows.backup(path)
 
     size = asyncio.run(work())
     say(f"backed up to {path}: {size / 1e6:,.1f} MB, verified")
 
 
-def maintainable(store: Store) -> Maintainable:
-    """Return the store as one that can be maintained.
+def inspectable(store: Store) -> Inspectable:
+    """Return the store as one that can be examined, checked and tidied.
 
     Raises:
         CliError: If it keeps no file.
     """
-    if isinstance(store, Maintainable):
+    if isinstance(store, Inspectable):
         return store
     raise CliError(
         f"{store!r} keeps no file, so there is nothing to look after; name one: --store sqlite:PATH"
@@ -162,9 +164,9 @@ def maintainable(store: Store) -> Maintainable:
 
 
 @asynccontextmanager
-async def _kept(url: str | None) -> AsyncGenerator[tuple[Store, Maintainable]]:
+async def _kept(url: str | None) -> AsyncGenerator[tuple[Store, Inspectable]]:
     async with opened(url) as store:
-        yield store, maintainable(store)
+        yield store, inspectable(store)
 
 
 def counted(count: int) -> str:

@@ -10,7 +10,7 @@ import click
 
 from gorkflow._text import listed, span_of
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
-from gorkflow.cli._db import maintainable, show_findings
+from gorkflow.cli._db import inspectable, show_findings
 from gorkflow.cli._output import one_line
 from gorkflow.cli._target import check_exists
 from gorkflow.clock import SystemClock
@@ -52,7 +52,7 @@ def doctor_command(ctx: click.Context, *, store: str | None, as_json: bool) -> N
     async def work() -> list[Finding]:
         rows = check_exists(store)
         now = SystemClock().now()
-        found, opens = await maintainable(rows).examine(now)
+        found, opens = await inspectable(rows).examine(now)
         if not opens:
             return list(found)
         try:
@@ -198,7 +198,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
 
 async def _of_damage(store: Store, known: set[str]) -> list[Finding]:
     """Return what is damaged in the rows, and in the newest histories, unless it is known."""
-    found = await maintainable(store).check(rows_only=True)
+    found = await inspectable(store).check(rows_only=True)
     looked_at = 0
     async for wrong in damaged(store):
         looked_at += 1

@@ -13,7 +13,7 @@ from gorkflow.cli._app import (
     group_store_option,
     store_option,
 )
-from gorkflow.cli._db import counted, maintainable
+from gorkflow.cli._db import counted, inspectable
 from gorkflow.cli._diff import diff_command
 from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
@@ -180,7 +180,7 @@ def delete_command(*, given: tuple[str, ...], force: bool, store: str | None) ->
 
     async def work() -> int:
         async with opened(store) as rows:
-            keeper = maintainable(rows)
+            keeper = inspectable(rows)
             now = SystemClock().now()
             alive = {worker.worker_id for worker in await rows.workers(now=now)}
             run_ids = [await find_run(rows, each) for each in given]

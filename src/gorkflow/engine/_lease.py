@@ -92,7 +92,7 @@ class Lease:
         self._worker_id = worker_id
         self._seconds = seconds
         self._holder: Holder | None = None
-        self._messages_up_to = 0
+        self._mail_cursor = ""
         self._registered = False
         self._announced = False
         self._released = False
@@ -235,17 +235,17 @@ class Lease:
 
     async def _beat_once(self) -> bool:
         asked = self._now()
-        beat = await self._store.heartbeat(self._worker_id, self._clock, after=self._messages_up_to)
+        beat = await self._store.heartbeat(self._worker_id, self._clock, after=self._mail_cursor)
         self._hangs = False
         assert self._holder is not None  # or it was never taken
         self._holder.deliver(beat.messages)
-        self._messages_up_to = max(self._messages_up_to, beat.upto)
         if not beat.alive:
             logger.warning("the lease of %s ended before it was renewed", self._worker_id)
             self._lapsed = True
             self._registered = False
             await self._register()
             return False
+        self._mail_cursor = beat.cursor
         if self._lapsed:
             await self._holder.on_lapsed()
             self._lapsed = False

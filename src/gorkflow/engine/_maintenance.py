@@ -16,7 +16,7 @@ from gorkflow.journal import to_row
 from gorkflow.listing import RunFilter
 from gorkflow.machine.history import read
 from gorkflow.model import RunStatus, instant
-from gorkflow.store import Finding, Level, Loaded, Maintainable, RunReader, RunRow, Store
+from gorkflow.store import Finding, Inspectable, Level, Loaded, RunReader, RunRow, Store
 
 _PAGE = 200
 _BATCH_RUNS = 100
@@ -105,7 +105,7 @@ async def delete(
         deleted += await store.delete_runs(run_ids)
         if forget is not None:
             forget(run_ids)
-    if deleted and isinstance(store, Maintainable):
+    if deleted and isinstance(store, Inspectable):
         await store.tidy()
     return deleted
 

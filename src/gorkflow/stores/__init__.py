@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief, did_you_mean
 from gorkflow.errors import StoreError
-from gorkflow.store import Maintainable, RunReader, Store
+from gorkflow.store import Copyable, Inspectable, RunReader, Store
 
 if TYPE_CHECKING:
     from gorkflow.stores.memory import MemoryStore
     from gorkflow.stores.sqlite import SqliteStore
 
 __all__ = [
-    "Maintainable",
+    "Copyable",
+    "Inspectable",
     "MemoryStore",
     "RunReader",
     "SqliteStore",

@@ -23,6 +23,8 @@ from gorkflow.listing import (
     RunFilter,
     feed_cursor,
     feed_position,
+    mail_cursor,
+    mail_position,
     page_bounds,
     page_cursor,
 )
@@ -214,6 +216,9 @@ class MemoryStore:
             self._release(worker.worker_id, died=True)
         self._workers[worker.worker_id] = worker
 
+    async def clock(self) -> float | None:
+        return None
+
     async def unregister(self, worker_id: str) -> None:
         self._check_open()
         self._workers.pop(worker_id, None)
@@ -230,19 +235,20 @@ class MemoryStore:
         worker = self._workers.get(worker_id)
         return worker is not None and times.alive(worker.seen_at, worker.lease)
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         self._check_open()
+        position = mail_position(after)
         if not self._alive(worker_id, times):
             return Heartbeat(alive=False)
         self._workers[worker_id] = self._workers[worker_id]._replace(seen_at=times.now())
         found: list[Message] = []
         for message_id, run in reversed(self._mailed.items()):
-            if message_id <= after:
+            if message_id <= position:
                 break
             if run.written.worker_id == worker_id:
                 found.append(run.mail[message_id])
-        latest = next(reversed(self._mailed), 0)
-        return Heartbeat(alive=True, messages=tuple(reversed(found)), upto=max(latest, after))
+        cursor = mail_cursor(max(next(reversed(self._mailed), 0), position))
+        return Heartbeat(alive=True, messages=tuple(reversed(found)), cursor=cursor)
 
     async def claim(
         self,
@@ -443,6 +449,10 @@ class MemoryStore:
         run = self._runs.get(run_id)
         return run.row if run else None
 
+    async def get_runs(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        self._check_open()
+        return {run_id: self._runs[run_id].row for run_id in run_ids if run_id in self._runs}
+
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
         self._check_open()
         found: list[RunRow] = []
@@ -482,7 +492,17 @@ class MemoryStore:
         run = self._runs.get(run_id)
         if run is None:
             return None
-        return Loaded(run.row, self._trees[run.row.fingerprint], tuple(run.read(0, run.seq)))
+        return self._loaded(run)
+
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        self._check_open()
+        return {
+            run_id: self._loaded(self._runs[run_id]) for run_id in run_ids if run_id in self._runs
+        }
+
+    def _loaded(self, run: Run) -> Loaded:
+        tree = self._trees[run.written.fingerprint]
+        return Loaded(run.row, tree, tuple(run.read(0, run.seq)), tuple(run.mail.values()))
 
     async def get_tree(self, fingerprint: str) -> str | None:
         self._check_open()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct, convert
@@ -21,6 +22,7 @@ from gorkflow.stores.sqlite._files import WorkerLocks
 from gorkflow.stores.sqlite._schema import query, rows
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 _logger = logging.getLogger("gorkflow.store")
 UNREADABLE = (ValueError, TypeError, OverflowError, OSError, RecursionError)
 """Raised for a damaged row."""
@@ -71,6 +73,28 @@ def get_run(db: sqlite3.Connection, run_id: str) -> RunRow | None:
     return run_row(found[0]) if found else None
 
 
+def get_runs(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, RunRow]:
+    return _readable(get_run, db, run_ids)
+
+
+def load_many(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, Loaded]:
+    return _readable(load, db, run_ids)
+
+
+def _readable(
+    read: Callable[[sqlite3.Connection, str], T | None],
+    db: sqlite3.Connection,
+    run_ids: Iterable[str],
+) -> dict[str, T]:
+    """Return what is read of each run, by its id; a damaged one must not hide the others."""
+    found: dict[str, T] = {}
+    for run_id in run_ids:
+        with suppress(StoreCorruptError):
+            if (each := read(db, run_id)) is not None:
+                found[run_id] = each
+    return found
+
+
 def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
     row = get_run(db, run_id)
     if row is None:
@@ -84,7 +108,7 @@ def load(db: sqlite3.Connection, run_id: str) -> Loaded | None:
             f"run {run_id!r} lacks {missing}; restore it from a backup, or delete it: "
             f"gorkflow runs delete {run_id}"
         )
-    return Loaded(row, tree, tuple(events))
+    return Loaded(row, tree, tuple(events), tuple(inbox(db, run_id, 0)))
 
 
 def get_tree(db: sqlite3.Connection, fingerprint: str) -> str | None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gorkflow._text import is_utf8
 from gorkflow.clock import Timekeeper
 from gorkflow.journal import Values, to_values
+from gorkflow.listing import mail_cursor, mail_position
 from gorkflow.store import (
     Append,
     AttemptId,
@@ -252,15 +253,17 @@ def _release(db: sqlite3.Connection, worker_id: str, *, died: bool) -> None:
     db.execute(query("release_runs"), {"worker_id": worker_id, "died": died})
 
 
-def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: int) -> Heartbeat:
+def heartbeat(db: sqlite3.Connection, worker_id: str, times: Timekeeper, after: str) -> Heartbeat:
+    position = mail_position(after)
     found = rows(db, query("get_worker"), (worker_id,))
     worker = Worker._make(found[0][:-1]) if found else None
     if worker is None or not times.alive(worker.seen_at, worker.lease):
         return Heartbeat(alive=False)
     db.execute(query("extend_lease"), {"worker_id": worker_id, "now": times.now()})
     ((latest,),) = db.execute(query("latest_message")).fetchall()
-    messages = tuple(worker_messages(db, worker_id, after)) if latest and latest > after else ()
-    return Heartbeat(alive=True, messages=messages, upto=max(latest or 0, after))
+    latest = latest or 0
+    messages = tuple(worker_messages(db, worker_id, position)) if latest > position else ()
+    return Heartbeat(alive=True, messages=messages, cursor=mail_cursor(max(latest, position)))
 
 
 def claim(

@@ -24,6 +24,7 @@ from gorkflow.listing import (
     RunCount,
     RunFilter,
     feed_position,
+    mail_position,
     page_start,
 )
 from gorkflow.schedule import ScheduleRow
@@ -71,7 +72,7 @@ class SqliteStore:
     One thread writes, others read, so that reading never waits for writing. Beside the file live
     SQLite's own ``-wal`` and ``-shm``, and the turn to write (``.write``). A folder has one lock
     per worker (``.workers``), by which others see at once that a process died. Its methods are
-    those of ``Store`` and ``Maintainable``.
+    those of ``Store``, ``Inspectable`` and ``Copyable``.
 
     Example:
         >>> from pathlib import Path
@@ -231,7 +232,11 @@ class SqliteStore:
         home = self._opened()
         await home.writer.run(partial(_unregister, home=home, worker_id=worker_id))
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def clock(self) -> float | None:
+        return None
+
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
+        mail_position(after)
         return await self._opened().write(_writes.heartbeat, worker_id, times, after)
 
     async def claim(
@@ -283,6 +288,9 @@ class SqliteStore:
     async def get_run(self, run_id: str) -> RunRow | None:
         return await self._opened().read(_reads.get_run, run_id)
 
+    async def get_runs(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        return await self._opened().read(_reads.get_runs, run_ids)
+
     async def list_runs(self, query: RunFilter) -> Page[RunRow]:
         page_start(query)
         return await self._opened().read(_lists.list_runs, query, self._most_read)
@@ -295,6 +303,9 @@ class SqliteStore:
 
     async def load(self, run_id: str) -> Loaded | None:
         return await self._opened().read(_reads.load, run_id)
+
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        return await self._opened().read(_reads.load_many, run_ids)
 
     async def get_tree(self, fingerprint: str) -> str | None:
         return await self._opened().read(_reads.get_tree, fingerprint)

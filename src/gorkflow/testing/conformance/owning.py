@@ -241,6 +241,11 @@ class Owning(Conformance):
             assert row.worker_id == owner
         assert names(await store.claim("w2", times=Moment(T0))) == ["a", "b"]
 
+    async def test_the_clock_of_a_store_runs(self, store: Store) -> None:
+        first, second = await store.clock(), await store.clock()
+        assert (first is None) == (second is None)  # it has one, or not
+        assert first is None or second is None or first <= second
+
     async def test_unregister_of_nobody_is_harmless(self, store: Store) -> None:
         await store.unregister("nobody")
 
