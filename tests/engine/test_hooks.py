@@ -31,6 +31,7 @@ from gorkflow import (
 from gorkflow.engine import _hooks
 from gorkflow.hooks import Hook, HookCall
 from gorkflow.stores.memory import MemoryStore
+from gorkflow.stores.memory import store as memory_store
 from gorkflow.stores.sqlite import SqliteStore
 
 from .support import STORES, Gate, Moody, calls, die, in_loop, until
@@ -376,6 +377,76 @@ async def test_plain_hooks_that_hang_hold_up_no_run_and_are_left(
     assert "abandoned on_end hooks" in caplog.text
 
 
+@in_loop
+async def test_a_plain_hook_without_a_thread_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_hooks, "TIMEOUT", 0.05)
+    monkeypatch.setattr(_hooks, "_AT_ONCE", 1)
+    gate, put_off = Gate(), set[float]()
+
+    def hang(run: Run) -> None:
+        if run.run_id != "waits":
+            gate.wait()
+        calls.append(run.run_id)
+
+    async with Engine("memory:") as engine:
+        await engine.run(flow(hang), 1, run_id="hangs")
+        await engine.run(flow(hang), 1, run_id="hangs.too")
+        hooks = engine._worker.hooks  # type: ignore[union-attr]
+        await until(lambda: hooks._functions.are_full)
+        await engine.run(flow(hang), 1, run_id="waits")
+        others = Told()
+        await engine.run(flow(others, "other"), 1, run_id="async")
+
+        def is_put_off() -> bool:
+            put_off.update(due for due, _, call in hooks._queue if call.run_id == "waits")
+            return len(put_off) > 4
+
+        await until(is_put_off)
+        await until(lambda: others.runs)
+        assert calls == []
+        [call] = await engine.store.hook_calls(run_id="waits")
+        assert (call.tries, call.error) == (0, "")
+        gate.open()
+        await none_due(engine)
+    assert "waits" in calls
+    assert "for run 'waits'" not in caplog.text
+    assert "others wait until some end" in caplog.text
+
+
+@in_loop
+async def test_a_hook_for_which_no_thread_starts_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_hooks, "_DELAYS", (0.01, 0.01))
+    start, refused = threading.Thread.start, 0
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal refused
+        if thread.name.removeprefix("gorkflow-").isdigit() and refused < 3:
+            refused += 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    tries: list[int] = []
+
+    def plain(run: Run) -> None:
+        asyncio.run_coroutine_threadsafe(look(), loop).result(20)
+
+    async def look() -> None:
+        tries.extend(call.tries for call in await engine.store.hook_calls())
+
+    loop = asyncio.get_running_loop()
+    async with Engine("memory:") as engine:
+        await engine.run(flow(plain), 1, run_id="r")
+        await none_due(engine)
+    assert (refused, tries) == (3, [1])
+    assert "run 'r' could not be called, and will be in 0 s: can't start new thread" in caplog.text
+    assert "failed for run" not in caplog.text
+
+
 def test_a_run_of_a_test_has_called_its_hook() -> None:
     hook = Told(fails=1)
     result = testing.run_sync(flow(hook), 2, fakes={double: 7})
@@ -387,28 +458,24 @@ def test_a_run_of_a_test_has_called_its_hook() -> None:
 
 @in_loop
 async def test_no_secret_gets_into_the_error_of_a_hook(caplog: pytest.LogCaptureFixture) -> None:
-    tries = 0
+    got: list[Any] = []
 
     def quotes(run: Run) -> None:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
+        got.append(run.input)
+        if len(got) == 1:
             raise ValueError(f"can't send {run.input!r}")
 
-    @step
-    async def login(token: Annotated[str, Secret]) -> int:
-        return len(token)
-
-    hidden = Workflow("hidden", input=Annotated[str, Secret], on_end=quotes).then(login)  # type: ignore[arg-type]
+    hidden = Workflow("hidden", input=Annotated[str, Secret], on_end=quotes).then(measure)
     async with Engine("memory:") as engine:
-        assert await engine.run(hidden, "hunter2-hunter2") == 15
+        assert await (await engine.start(hidden, "hunter2-hunter2")).result() == 15
         async with asyncio.timeout(20):
             while not (found := await engine.store.hook_calls())[0].error:
                 await asyncio.sleep(0.002)
         assert found[0].error == "ValueError: can't send '•••'"
         await none_due(engine)
-    assert "•••" in caplog.text
-    assert "hunter2" not in caplog.text
+    assert got == ["hunter2-hunter2"] * 2
+    assert "can't send '•••'" in caplog.text
+    assert "hunter2" not in caplog.text  # nor in a traceback
 
 
 @in_loop
@@ -540,22 +607,6 @@ async def test_hooks_that_fail_do_not_keep_others_waiting(monkeypatch: pytest.Mo
 
 
 @in_loop
-async def test_the_error_of_a_hook_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    async def leaky(run: Run) -> None:
-        raise ConnectionError(f"401 for {run.input}")
-
-    secret = "hunter2-and-more"
-    secretive = Workflow("secretive", input=Annotated[str, Secret], on_end=leaky).then(measure)
-    async with Engine("memory:") as engine:
-        await (await engine.start(secretive, secret)).result()
-        await until(lambda: "401 for" in caplog.text)
-        [call] = await engine.store.hook_calls()
-        assert "401 for" in call.error
-        assert secret not in call.error
-        assert secret not in caplog.text
-
-
-@in_loop
 async def test_a_hook_that_was_removed_is_not_called(tmp_path: Path) -> None:
     store, hook = SqliteStore(tmp_path / "runs.db"), Told()
     async with Engine(store) as engine:
@@ -587,6 +638,49 @@ async def test_a_memory_store_forgets_no_run_before_its_call() -> None:
         await none_due(engine)
         assert hook.ids == ["r"]
         assert await engine.store.get_run("r") is None
+
+
+@in_loop
+async def test_a_memory_store_forgets_the_calls_that_have_no_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory_store, "MOST_CALLED", 3)
+    hook, store = Told(), MemoryStore()
+    async with Client(store) as client:
+        for number in range(6):
+            await client.start(asking(hook), 1, run_id=f"r{number}")
+            await client.cancel(f"r{number}")
+        assert len(await client.store.hook_calls()) == 3
+        assert await client.store.get_run("r2") is None
+        assert caplog.text.count("is not said again") == 1
+        assert "hook calls of more than 3 ended runs are due" in caplog.text
+        assert "here 'r0'" in caplog.text
+        async with Engine(store, workflows=[asking(hook)]) as engine:
+            await none_due(engine)
+    assert sorted(hook.ids) == ["r3", "r4", "r5"]
+
+
+@in_loop
+async def test_an_engine_that_takes_up_no_runs_waits_for_some_calls_and_makes_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_hooks, "_KNOWN", 20)
+    monkeypatch.setattr(_hooks, "_LOOK_AFTER", 0.01)
+    gate, hook = Gate(), Told()
+
+    async def slow(run: Run) -> None:
+        await gate.wait_async()
+        await hook(run)
+
+    async with Engine("memory:", recover=False) as engine:
+        handles = [await engine.start(flow(slow), number) for number in range(60)]
+        for handle in handles:
+            await handle.result()
+        await until(lambda: gate.arrived == 16)
+        assert len(engine._worker.hooks._known) == 20  # type: ignore[union-attr]
+        gate.open()
+        await none_due(engine)
+    assert sorted(hook.ids) == sorted(handle.run_id for handle in handles)
 
 
 # ---- closing, dying, failing stores -------------------------------------------------------------

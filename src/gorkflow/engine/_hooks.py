@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gorkflow.engine._recorded import load
 from gorkflow.engine._results import exc_info
 from gorkflow.engine._runs import LEFT_RUNS
-from gorkflow.engine._threads import Functions
+from gorkflow.engine._threads import Functions, NoThreadError
 from gorkflow.errors import RunNotFoundError, StoreCorruptError, StoreError
 from gorkflow.hooks import Hook
 from gorkflow.language.signature import is_async_function
@@ -43,6 +43,7 @@ MAX_TRIES = 1000
 _DELAYS = (1.0, 300.0)  # seconds until a failed call is made again: at first, and at most
 _FAR = 1000.0  # seconds that no call is put off by: a clock was wrong once
 _MEND_EVERY = 60.0  # seconds between looks for such calls
+_LOOK_AFTER = 5.0  # seconds until an engine that looks for no others' work looks for more calls
 _AT_ONCE = 16  # calls that are made at a time
 _KNOWN = 1000  # calls that are waited for here; the store has the others
 _ERROR = 500  # characters of an error that the store keeps
@@ -79,6 +80,8 @@ class Hooks:
         self._known: set[tuple[str, Hook]] = set()
         """The calls in the queue, and those that are being made."""
         self._made: dict[tuple[str, Hook], asyncio.Task[HookCall | None]] = {}
+        self._looks: asyncio.Task[None] | None = None
+        """Looks for calls that are not waited for here, if nobody else does."""
         self._timer: TimerHandle | None = None
         self._hold = min(runtime.lease_seconds, TIMEOUT)
         self._mend_at = 0.0
@@ -106,13 +109,16 @@ class Hooks:
         room = _KNOWN if ahead or mends else _AT_ONCE - len(self._made)
         if room <= 0 or self._runtime.closing:
             return
+        limit = room + len(self._known)  # some that are found may be known
         found = await self._runtime.store.hook_calls(
             due_by=None if ahead or mends else clock.now(),
             of=self._registry.hooks(self._runtime.on_end),
-            limit=room + len(self._known),  # some that are found may be known
+            limit=limit,
         )
         if mends:
             self._mend_at = clock.monotonic() + _MEND_EVERY
+        if len(found) == limit:
+            self._leave_some()
         now = clock.now()
         for call in found:
             if call.due_at > now + _FAR:
@@ -124,7 +130,8 @@ class Hooks:
     def _wait_for(self, call: HookCall) -> None:
         if call.key in self._known or self._hook_of(call) is None:
             return
-        if len(self._known) >= _KNOWN and self._runtime.recovers:  # else nobody looks again
+        if len(self._known) >= _KNOWN:
+            self._leave_some()
             last = max(self._queue, default=None)
             if last is None or last[0] <= call.due_at:
                 return
@@ -133,6 +140,20 @@ class Hooks:
             self._known.discard(last[2].key)
         self._known.add(call.key)
         heapq.heappush(self._queue, (call.due_at, next(self._numbers), call))
+
+    def _leave_some(self) -> None:
+        """Look again later: the store has more calls than are waited for here."""
+        if self._looks is None and not self._runtime.recovers and not self._closed:
+            self._looks = self._runtime.spawn(self._look_again())
+
+    async def _look_again(self) -> None:
+        await asyncio.sleep(_LOOK_AFTER)
+        self._looks = None
+        try:
+            await self.look(ahead=True)
+        except StoreError as error:
+            logger.warning("could not look for calls of hooks; trying again: %s", error)
+            self._leave_some()
 
     def _hook_of(self, call: HookCall) -> OnEnd | None:
         if call.hook is Hook.ENGINE:
@@ -182,6 +203,10 @@ class Hooks:
         except Exception as error:
             logger.exception("a hook could not be called")
             why = repr(error)
+        return replace(call, due_at=self._later(call, why))
+
+    def _later(self, call: HookCall, why: object) -> float:
+        """Say why a hook could not be called; return when it is to be."""
         delay = self._delay(call.tries + 1)
         logger.warning(
             "a hook of run %r could not be called, and will be in %.0f s: %s",
@@ -189,13 +214,16 @@ class Hooks:
             delay,
             why,
         )
-        return replace(call, due_at=self._runtime.clock.now() + delay)
+        return self._runtime.clock.now() + delay
 
     async def _take(self, call: HookCall) -> HookCall | None:
         """Make a call, unless another worker makes it."""
         hook = self._hook_of(call)
         if hook is None:
             return None
+        if self._functions.are_full and not is_async_function(hook):
+            # Another worker may make it. The log has said that hooks of this one hang.
+            return replace(call, due_at=self._runtime.clock.now() + self._hold)
         taken = self._put_off(replace(call, tries=call.tries + 1))
         if not await self._runtime.store.put_hook_call(taken):
             return await self._as_kept(call)
@@ -209,8 +237,12 @@ class Hooks:
             raise  # the call is not to blame
         except Exception as error:  # noqa: BLE001 - else it would be due for ever
             return await self._failed(taken, hook, error)
+        return await self._call_with(run, hook, taken)
+
+    async def _call_with(self, run: Run, hook: OnEnd, taken: HookCall) -> HookCall | None:
+        """Call a hook with its run, in a task, while others leave the call alone."""
         work = self._runtime.loop.create_task(
-            self._call(hook, run), name=f"on_end of {call.run_id}", context=self._context.copy()
+            self._call(hook, run), name=f"on_end of {run.run_id}", context=self._context.copy()
         )
         try:
             taken = await self._watch(taken, work)
@@ -218,6 +250,9 @@ class Hooks:
             await self._release(taken, work)
             raise
         failed = _error_of(work)
+        if isinstance(failed, NoThreadError):  # it did not begin
+            untried = replace(taken, tries=taken.tries - 1)
+            return await self._again(untried, self._later(untried, failed))
         if failed is not None:
             return await self._failed(taken, hook, failed)
         await self._runtime.store.drop_hook_call(taken)
@@ -228,6 +263,8 @@ class Hooks:
         try:
             if is_async_function(hook):
                 made: object = hook(run)
+            elif self._functions.are_full:  # in line, its time would run out before its turn
+                raise NoThreadError("too many hooks that did not return in time still run")
             else:
                 context = contextvars.copy_context()
                 made = await self._functions.call(partial(hook, run), context, lambda: None)
@@ -275,8 +312,14 @@ class Hooks:
             exc_info=exc_info(error) if call.tries == 1 and not redaction else None,
         )  # fmt: skip
         due_at = self._runtime.clock.now() + delay
-        again = replace(call, due_at=due_at, error=text, revision=call.revision + 1)
-        return again if await store.put_hook_call(again) else await self._as_kept(call)
+        return await self._again(replace(call, error=text), due_at)
+
+    async def _again(self, call: HookCall, due_at: float) -> HookCall | None:
+        """Have the store keep a call that is to be made again."""
+        again = replace(call, due_at=due_at, revision=call.revision + 1)
+        return (
+            again if await self._runtime.store.put_hook_call(again) else await self._as_kept(call)
+        )
 
     async def _redaction(self, run_id: str) -> Redaction:
         """Return what leaves the secrets of a run out of an error that may quote them."""

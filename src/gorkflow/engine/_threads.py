@@ -104,6 +104,11 @@ class Functions:
         self.strays = 0
         """Abandoned functions that are still running."""
 
+    @property
+    def are_full(self) -> bool:
+        """Whether a function that is called now has to wait in line."""
+        return self._room.locked()
+
     async def call(
         self, function: Callable[[], Any], context: Context, begins: Callable[[], None]
     ) -> Any:

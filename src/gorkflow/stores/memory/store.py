@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from operator import attrgetter
@@ -47,6 +48,10 @@ from gorkflow.store import (
 )
 from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
+_logger = logging.getLogger("gorkflow.store")
+
+MOST_CALLED = 10_000
+"""Ended runs that are kept because a hook call of them is due."""
 _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
     "priority", "exclusive",
@@ -67,7 +72,8 @@ class MemoryStore:
         42
 
     Args:
-        keep_ended: how many ended runs to keep; the one that ended first is forgotten first.
+        keep_ended: how many ended runs to keep; the one that ended first is forgotten first. Runs
+            with a hook call that is due are kept besides, at most 10,000.
 
     Raises:
         StoreError: If that is not a number of runs.
@@ -88,7 +94,8 @@ class MemoryStore:
         self._ages = Ages()
         self._ended: dict[str, Run] = {}
         self._called: dict[str, Run] = {}
-        """Ended runs of which a hook call is due: not forgotten before it was made."""
+        """Ended runs of which a hook call is due, in the order of their ends."""
+        self._has_forgotten_calls = False
         self._trees: dict[str, str] = {}
         self._feed = Feed()
         self._places = Places()
@@ -185,8 +192,22 @@ class MemoryStore:
         if row.hooks:
             run.calls = {call.hook: call for call in calls_of(row)}
             self._called[row.run_id] = run
+            if len(self._called) > MOST_CALLED:
+                self._forget_call(next(iter(self._called)))
         else:
             self._keep(run)
+
+    def _forget_call(self, run_id: str) -> None:
+        """Forget a run though its hooks were not called: there is not room for all."""
+        self._delete(run_id)
+        if not self._has_forgotten_calls:
+            self._has_forgotten_calls = True
+            _logger.error(
+                "hook calls of more than %d ended runs are due; a store in memory forgets the run "
+                "that ended first, here %r, and its calls. This is not said again",
+                MOST_CALLED,
+                run_id,
+            )
 
     def _keep(self, run: Run) -> None:
         """Keep an ended run of which no hook has to be called, and forget the one before all."""
