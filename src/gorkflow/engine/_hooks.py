@@ -81,7 +81,7 @@ class Hooks:
         """The calls in the queue, and those that are being made."""
         self._made: dict[tuple[str, Hook], asyncio.Task[HookCall | None]] = {}
         self._looks: asyncio.Task[None] | None = None
-        """Looks for calls that are not waited for here, if nobody else does."""
+        """Looks for calls that are not waited for here, in an engine that looks for no runs."""
         self._timer: TimerHandle | None = None
         self._hold = min(runtime.lease_seconds, TIMEOUT)
         self._mend_at = 0.0
