@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.cli._output import one_line
+from gorkflow.engine._recorded import reading
 from gorkflow.errors import HistoryError
 from gorkflow.events import Ended
 from gorkflow.flow import (
@@ -239,7 +240,8 @@ class Board:
     def feed(self, event: ev.Event) -> None:
         """Take the next event of the run."""
         self.seq = event.seq
-        self.redaction.learn(event)
+        with reading(event.run_id, [event]):
+            self.redaction.learn(event)
         if self._broken:
             return
         try:

@@ -13,7 +13,7 @@ from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
 from gorkflow.engine import _json
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load
 from gorkflow.insight import account, timeline
 from gorkflow.insight.explain import Explanation, explain
 from gorkflow.insight.overview import overview
@@ -90,7 +90,7 @@ async def _completed(store: str | None, workflow: str, limit: int) -> list[Expla
 
 
 def _account(run: Recorded) -> Explanation:
-    with reading(run.row.run_id):
+    with run.reading():
         return explain(run.row.run_id, run.tree, run.events)
 
 

@@ -77,7 +77,7 @@ def with_secrets(found: Record) -> Record:
 
 def _record(found: Recorded, reports: Sequence[ReportRow], redaction: Redaction) -> Record:
     shown = redaction.shown
-    with reading(found.row.run_id):
+    with found.reading():
         history, values = found.history(), values_of(found, redaction)
         return Record(
             run=run_shown(found, history, values, redaction),
@@ -148,12 +148,17 @@ def to_json(item: Any) -> Any:
 
 
 def event_json(event: Event) -> dict[str, Any]:
-    """Return an event as JSON data; values as they are, references as their places."""
+    """Return an event as JSON data; values as they are, references as their places.
+
+    Raises:
+        StoreCorruptError: If a value of it is damaged.
+    """
     body: dict[str, Any] = {"kind": event.kind}
     for name in event.__struct_fields__:
         value = getattr(event, name)
         if isinstance(value, bytes):
-            value = view(value)
+            with reading(event.run_id, [event]):
+                value = view(value)
         elif name == "at":
             value = instant(value)
         body[name] = to_json(value)

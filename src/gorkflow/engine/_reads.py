@@ -16,7 +16,7 @@ from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._values import INPUT, Values
 from gorkflow.engine._within import calling, check_limits, check_own, holds_limits, waiting
 from gorkflow.errors import (
@@ -132,7 +132,7 @@ class Reads:
     async def get_run(self, run_id: str, now: float) -> Run:
         """Return a run in full."""
         run, shown = await self._load(run_id)
-        with reading(run_id):
+        with run.reading():
             found = run_of(run.row, run.history(), run.created, shown)
         return replace(found, drawing=partial(_drawn_run, run, now))
 
@@ -142,10 +142,9 @@ class Reads:
         from gorkflow.insight.whatif import whatif
 
         run, _ = await self._load(run_id)
-        if changes is not None:
-            return whatif(run_id, run.tree, run.events, changes)
-        with reading(run_id):
-            return explain(run_id, run.tree, run.events, now=now)
+        with run.reading():
+            found = explain(run_id, run.tree, run.events, now=now)
+        return found if changes is None else whatif(run_id, run.tree, run.events, changes)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -191,7 +190,7 @@ class Reads:
         """Return all steps of a run."""
         run, shown = await self._load(run_id)
         rows = [] if run.row.status.terminal else await self._store.reports(run_id)
-        with reading(run_id):
+        with run.reading():
             return with_reports(run.history().executions(shown), rows)
 
     async def logs(self, run_id: str, path: str | None, after: int, limit: int) -> list[LogLine]:
@@ -373,10 +372,16 @@ class Reads:
                 f"restore it from a backup, or delete it: gorkflow runs delete {run_id}"
             )
         failed = last.status is RunStatus.FAILED
-        with reading(run_id):
+        try:
+            output = shown.value(last.output)
+        except ValueInvalidError:  # it does not fit the types of this code, or is damaged
+            with run.reading():
+                shown.plain.value(last.output)
+            raise
+        with run.reading():
             return Ended(
                 status=last.status,
-                output=shown.value(last.output),
+                output=output,
                 reason=last.reason,
                 failures=tuple(map(shown.failure, last.failures)),
                 outcomes=run.history().outcomes(shown) if failed else {},
@@ -412,7 +417,7 @@ class Reads:
             return
         definition = self._registry.of_run(run_id, run.row.workflow_id)
         if definition is not None and not run.row.status.terminal:
-            with reading(run_id):
+            with run.reading():
                 begins = run.history().reach().begins
                 check_limits(definition, run_id, self._store, begins)
 
@@ -464,7 +469,7 @@ def _drawn_run(run: Recorded, now: float, shown: str) -> Bundle:
     """Return the drawing of a run for a notebook, whose text shows no secret either."""
     redaction = run.redaction()
     if redaction:
-        with reading(run.row.run_id):
+        with run.reading():
             values = Shown(run.values(None, redaction.view))
             shown = repr(redacted(run, run.history(), values, redaction))
     return drawing(run, now, shown)
@@ -494,7 +499,7 @@ def drawing(run: Recorded, now: float, shown: str) -> Bundle:
         now: the time up to which it is drawn, in seconds since the epoch.
         shown: the run as text.
     """
-    with reading(run.row.run_id):
+    with run.reading():
         steps = run.history().executions(Shown(run.values(None)))
         return drawn("run", shown, run.tree, steps, run.events, now)
 
@@ -560,7 +565,7 @@ class Shown:
             try:
                 found.append(self._values.value(ref))
             except ValueInvalidError as error:
-                found.append(self._plain.value(ref))
+                found.append(self.plain.value(ref))
                 why.append(f"its {name} is plain data: {error}")
         return found[0], found[1], "; ".join(why)
 
@@ -573,10 +578,11 @@ class Shown:
         try:
             return self._values.outcome(ended)
         except ValueInvalidError:
-            return self._plain.outcome(ended)
+            return self.plain.outcome(ended)
 
     @property
-    def _plain(self) -> Values:
+    def plain(self) -> Values:
+        """The same as plain data."""
         found = copy.copy(self._values)
         found.forget_types()
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,14 @@ from msgspec.structs import replace
 
 from gorkflow.codec import view
 from gorkflow.engine._values import Values
-from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
+from gorkflow.errors import (
+    GorkflowError,
+    HistoryError,
+    RunNotFoundError,
+    StoreCorruptError,
+    UnreadableError,
+    ValueInvalidError,
+)
 from gorkflow.events import Event, RunCreated
 from gorkflow.flow import WorkflowSpec, defaults_of, fingerprint, from_json
 from gorkflow.machine.history import History, read
@@ -59,14 +66,22 @@ class Recorded(Struct, eq=False):
         """
         if definition is not None:
             definition = read_by(definition, self.tree, self.text)
-        with reading(self.row.run_id):
+        with self.reading():
             values = Values(self.row.run_id, definition, self.tree, read)
             values.note(self.events)
         return values
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Report the run as damaged if what is done meanwhile can't read it.
+
+        Raises:
+            StoreCorruptError: If it is damaged.
+        """
+        return reading(self.row.run_id, self.events)
+
     def redaction(self) -> Redaction:
         """Return what leaves the secrets of the run out of views."""
-        with reading(self.row.run_id):
+        with self.reading():
             return Redaction.of(self.tree, self.events)
 
 
@@ -137,22 +152,54 @@ def _default_annotation(definition: Definition, path: str) -> Any:
 
 
 @contextmanager
-def reading(run_id: str) -> Generator[None]:
+def reading(run_id: str, events: Sequence[Event] = ()) -> Generator[None]:
     """Report a run as damaged if its record breaks the code that reads it.
 
     Rows are checked as they are read. Together they may still be nonsense, and that breaks
-    anything: a path without a node, a loop that never began, an index into a text.
+    anything: a path without a node, a loop that never began, an index into a text. Values are not
+    checked before either.
+
+    Args:
+        run_id: the run.
+        events: what is read; the first one that can't be is named.
 
     Raises:
-        StoreCorruptError: If a foreign error is raised, in its place.
+        StoreCorruptError: If its record is damaged.
     """
     try:
         yield
+    except UnreadableError:  # the record is whole; it is a function of the program that fails
+        raise
+    except (HistoryError, ValueInvalidError) as error:
+        raise _damaged(run_id, str(error), events) from error
     except GorkflowError:
         raise
     except Exception as error:
         logger.debug("run %r contradicts itself", run_id, exc_info=True)
-        raise StoreCorruptError(
-            f"the record of run {run_id!r} contradicts itself ({type(error).__name__}: {error}); "
-            f"restore it from a backup, or delete it: gorkflow runs delete {run_id} --force"
-        ) from error
+        said = f"it contradicts itself ({type(error).__name__}: {error})"
+        raise _damaged(run_id, said, events) from error
+
+
+def _damaged(run_id: str, said: str, events: Sequence[Event]) -> StoreCorruptError:
+    at = next((event for event in events if not _is_whole(event)), None)
+    place = "" if at is None else f" at event {at.seq}" + (f" ({at.path})" if at.path else "")
+    return StoreCorruptError(
+        f"the record of run {run_id!r} is damaged{place}: {said}; find all damage with `gorkflow "
+        "db check`, then restore a backup, or delete the run: gorkflow runs delete "
+        f"{run_id} --force"
+    )
+
+
+def _is_whole(event: Event) -> bool:
+    """Return whether the values of an event can be read."""
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        try:
+            if isinstance(value, bytes):
+                view(value)
+            elif name == "state":
+                for write in value:
+                    view(write.text)
+        except ValueInvalidError:
+            return False
+    return True

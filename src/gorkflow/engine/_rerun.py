@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gorkflow._text import brief
 from gorkflow.definition import without_code
 from gorkflow.engine import _compatibility as compatibility
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._start import StartOptions, driver_for
 from gorkflow.errors import InputInvalidError, RunNotEndedError
 from gorkflow.events import Event, ResultKept, RunCreated, TypesAccepted
@@ -110,7 +110,7 @@ def _check_ended(row: RunRow, workflow: Workflow[Any, Any] | None) -> None:
 
 def _kept(run: Recorded, from_step: str | None) -> tuple[str | None, dict[str, Result]]:
     """Return the path to begin again at, and what is kept, by path."""
-    with reading(run.row.run_id):
+    with run.reading():
         done = results(run.history(), run.events)
         start = None if from_step is None else locate(run.tree, from_step, done)
         return start, kept(run.tree, done, start)

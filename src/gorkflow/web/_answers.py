@@ -7,6 +7,7 @@ import hashlib
 import html
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,13 @@ _STATUSES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.ValueInvalidError, 422),
     (errors.WorkflowInvalidError, 422),
 )
+_TOLD = (
+    errors.StoreCorruptError,
+    errors.HistoryError,
+    errors.StoreUnavailableError,
+    errors.StoreVersionError,
+)
+"""Errors whose text says what to do about the store."""
 
 
 class Rejected(HTTPException):
@@ -68,8 +76,11 @@ class Rejected(HTTPException):
         problems: tuple[tuple[str, str], ...] = (),
         headers: Mapping[str, str] | None = None,
         asks_token: bool = False,
+        title: str = "",
     ) -> None:
         super().__init__(status, error, dict(headers or {}))
+        self.title = title or _TITLES.get(status, "Something went wrong")
+        """The title of a page that says so."""
         self.problems = problems
         """Places in what was sent, and what is wrong with each."""
         self.asks_token = asks_token
@@ -102,19 +113,25 @@ def rejected_by(error: Exception) -> Rejected:
             return Rejected(status, str(error), problems=problems)
     if isinstance(error, errors.EngineClosedError):
         return Rejected(503, "the engine behind this page is not open")
-    if isinstance(
-        error, errors.StoreCorruptError | errors.HistoryError
-    ):  # it says which run, and what to do
+    if isinstance(error, _TOLD):  # it says what is the matter, and what to do
         logger.error("request failed: %s", error)
-        return Rejected(500, str(error))
+        is_damaged = isinstance(error, errors.StoreCorruptError | errors.HistoryError)
+        title = "This record is damaged" if is_damaged else ""
+        return Rejected(409 if is_damaged else 503, _without_folders(str(error)), title=title)
     return _unforeseen(error)
+
+
+_FOLDERS = re.compile(r"(?<=')(?:/|[A-Za-z]:\\\\)[^']*[/\\](?=[^'/\\]+')")
+
+
+def _without_folders(text: str) -> str:
+    """Return a text in which files have no folders: a visitor need not know them."""
+    return _FOLDERS.sub("", text)
 
 
 def _unforeseen(error: Exception) -> Rejected:
     incident = base64.b32encode(os.urandom(5)).decode()
     logger.error("request failed, incident %s", incident, exc_info=error)
-    if isinstance(error, errors.StoreUnavailableError):
-        return Rejected(503, f"the store does not answer; the log has why, under {incident}")
     return Rejected(500, f"this request failed; the log has why, under {incident}")
 
 
@@ -129,10 +146,9 @@ def rejection(scope: Scope, why: Rejected) -> Response:
     """Return the answer to a request that is not done."""
     status, error = why.status_code, _utf8(why.detail)
     if wants_page(scope):
-        title = _TITLES.get(why.status_code, "Something went wrong")
         return _page(
             scope,
-            title,
+            why.title,
             error,
             why.status_code,
             asks_token=why.asks_token,

@@ -48,7 +48,7 @@ _NO_DATA = {"$comment": "not data"}
 _PART = re.compile(r"\{(\w+)(?::path)?\}")
 _STREAMS = (
     ("/runs/{run_id}/events", "stream_run", "Stream the events of a run until it has ended.",
-     "Each has its seq as id. Reports of steps have the kind `progress`; the last event is `end`."),
+     "Each has its seq as id. Reports of steps have the kind `progress`; the last is `end`."),
     ("/runs/{run_id}/logs/events", "stream_log", "Stream the log of a run until it has ended.",
      "Each line has its id. The event `end` comes last. Last-Event-ID continues after one."),
     ("/events", "stream_all", "Stream the events of all runs, from now on.",

@@ -22,7 +22,7 @@ from gorkflow.engine._json import (
     values_of,
 )
 from gorkflow.engine._reads import with_reports
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
 from gorkflow.insight import Changes, Explanation, picture, timeline
@@ -168,7 +168,7 @@ async def show_run(asked: Asked) -> Run:
 def _run_of(found: Recorded) -> Run:
     """Return a run without making its steps."""
     redaction = found.redaction()
-    with reading(found.row.run_id):
+    with found.reading():
         return run_shown(found, found.history(), values_of(found, redaction), redaction)
 
 
@@ -210,7 +210,7 @@ async def show_step(asked: Asked) -> StepExecution:
 def _step_of(found: Recorded, path: str, reports: Sequence[ReportRow]) -> StepExecution | None:
     """Return a step without making the others."""
     redaction = found.redaction()
-    with reading(found.row.run_id):
+    with found.reading():
         step = found.history().execution(path, values_of(found, redaction))
         if step is None:
             return None

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from gorkflow import events as ev
 from gorkflow.codec import Codec
 from gorkflow.engine._json import run_shown, values_of
-from gorkflow.engine._recorded import Recorded, load, reading
-from gorkflow.errors import (
-    HistoryError,
-    RunNotFoundError,
-    StoreCorruptError,
-    ValueInvalidError,
-)
+from gorkflow.engine._recorded import Recorded, load
+from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.events import Ended
 from gorkflow.flow import BlockSpec, Place, StepSpec, WorkflowSpec
 from gorkflow.insight import overview
@@ -95,7 +89,7 @@ class RunView:
         self.redaction = redaction = run.redaction()
         """Leaves out the secrets: all that the view returns has passed it."""
         self._values = values_of(run, redaction)
-        with _reading(run.row.run_id):
+        with run.reading():
             self._timed = Timed(run.row.run_id, run.tree, run.events)
         self.history: History = self._timed.history
         self._found: tuple[float, Explanation] | None = None
@@ -103,7 +97,7 @@ class RunView:
     @cached_property
     def run(self) -> Run:
         """The run as callers see it, its values as plain data."""
-        with _reading(self.row.run_id):
+        with self.recorded.reading():
             return run_shown(self.recorded, self.history, self._values, self.redaction)
 
     @cached_property
@@ -118,13 +112,13 @@ class RunView:
             now: of a live run: up to when, in seconds since the epoch.
         """
         if self._found is None or (self._found[0] != now and not self.row.status.terminal):
-            with _reading(self.row.run_id):
+            with self.recorded.reading():
                 self._found = now, self.redaction.shown(explained(self._timed, now=now))
         return self._found[1]
 
     def step(self, path: str) -> StepExecution | None:
         """Return a step, sleep or wait; ``None``: there is none at this path."""
-        with _reading(self.row.run_id):
+        with self.recorded.reading():
             return self.redaction.shown(self.history.execution(path, self._values))
 
     def spec(self, path: str) -> StepSpec | None:
@@ -138,7 +132,7 @@ class RunView:
     def input(self) -> Any:
         """The input of the run, as plain data."""
         data = self.recorded.created.input
-        with _reading(self.row.run_id):
+        with self.recorded.reading():
             return None if data is None else self.redaction.view(data)
 
     def typed_input(self, codec: Codec) -> Any:
@@ -185,7 +179,7 @@ class RunView:
 
     def listed(self) -> list[Listed]:
         """Return each step, sleep and wait with its status, in declared order."""
-        with _reading(self.row.run_id):
+        with self.recorded.reading():
             found = [
                 Listed(place.path, self._stands(place, around)[0])
                 for place, around in self._places()
@@ -200,7 +194,7 @@ class RunView:
             opened: the path of a block whose branches are shown page by page.
             page: the page, from 0.
         """
-        with _reading(self.row.run_id):
+        with self.recorded.reading():
             root = Place("", self.history.tree)
             found = list(self._rows(root, -1, self.history.ended.get(""), opened, page))
         return self.redaction.shown(found)
@@ -245,23 +239,6 @@ class RunView:
         found = [status for _, status in self.listed()]
         size = -(-len(found) // _CELLS) or 1
         return [worst(found[start : start + size]).value for start in range(0, len(found), size)]
-
-
-@contextmanager
-def _reading(run_id: str) -> Generator[None]:
-    """Report a run as damaged if its events contradict each other, or a value can't be read.
-
-    Raises:
-        StoreCorruptError: If so.
-    """
-    try:
-        with reading(run_id):
-            yield
-    except (HistoryError, ValueInvalidError) as error:
-        raise StoreCorruptError(
-            f"the record of run {run_id!r} is damaged: {error}; restore it from a backup, or "
-            f"delete it: gorkflow runs delete {run_id} --force"
-        ) from error
 
 
 def worst(statuses: Iterable[StepStatus]) -> StepStatus:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._recorded import Recorded, load, reading, tree_from
+from gorkflow.engine._recorded import Recorded, load, tree_from
 from gorkflow.errors import HistoryError, RunNotFoundError, StoreCorruptError
 from gorkflow.flow import WorkflowSpec
 from gorkflow.insight import Explanation, picture
@@ -170,7 +170,7 @@ async def overview_of(site: Site, workflow_id: str, limit: int) -> Overview:
 
 
 def _explained(run: Recorded) -> Explanation:
-    with reading(run.row.run_id):
+    with run.reading():
         return explain(run.row.run_id, run.tree, run.events)
 
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from gorkflow.engine._json import event_json, redaction_of, to_json
 from gorkflow.engine._recorded import load
 from gorkflow.engine._start import run_id_of
-from gorkflow.errors import EngineClosedError, RunNotFoundError
+from gorkflow.errors import EngineClosedError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.model import Report
 from gorkflow.web._answers import Rejected
@@ -112,6 +112,8 @@ async def _next(events: AsyncIterator[Sent]) -> Sent | None:
         return await anext(events, None)
     except EngineClosedError:
         return None
+    except StoreCorruptError as error:  # its iterator ends with it
+        return Sent({"error": str(error)}, kind="damaged")
 
 
 # ---- one run, and all ---------------------------------------------------------------------------

@@ -96,7 +96,7 @@ function listen() {
   if (!url) return;
   const source = new EventSource(url, { withCredentials: true });
   for (const kind of ["message", "event", "progress", "log", "end"]) source.addEventListener(kind, soon);
-  source.addEventListener("end", () => source.close());
+  for (const kind of ["end", "damaged"]) source.addEventListener(kind, () => source.close());
   stream = { source, from };
 }
 new MutationObserver(listen).observe(main, { attributes: true, attributeFilter: ["data-live"] });
