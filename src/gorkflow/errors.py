@@ -525,6 +525,9 @@ class StoreError(GorkflowError):
 class StoreUnavailableError(StoreError):
     """The store can't be opened, written or reached.
 
+    That may pass. An engine keeps what it has to record and sends it again as long as its lease
+    holds. Other calls are made again for 10 s before they raise this.
+
     Example:
         from gorkflow import Engine, StoreUnavailableError
 

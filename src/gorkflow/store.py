@@ -142,6 +142,9 @@ class Written(StrEnum):
     OCCUPIED = "occupied"
     """A new run: another live run has the same ``resource_id``, and one of the two is
     ``exclusive``."""
+    UNDECIDED = "undecided"
+    """A new run: whether it is one of these depends on a transaction that another program has open.
+    It is to be sent again, after a while."""
     FENCED = "fenced"
     """An append: token or ``seq`` did not match, or the run is gone."""
     UNSTORABLE = "unstorable"
@@ -408,6 +411,11 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
     A failed call raises ``StoreError`` (or a subclass) and recorded nothing, for the whole batch;
     what concerns a single run of a batch comes back as its ``Written`` and never fails the others.
 
+    ``StoreUnavailableError`` is for what passes: the store is away, or in use by others for too
+    long. Then the same call may be made again. Only ``write`` may have recorded its batch. Then an
+    item that is sent again comes back ``FENCED`` or ``DUPLICATE``; its run stands as the item left
+    it. For all that does not pass, a store raises another ``StoreError``.
+
     Example:
         >>> from gorkflow import stores
         >>> isinstance(stores.open_store("memory:"), stores.Store)
@@ -485,6 +493,8 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
           row's token; else it is ``FENCED``. So is one to a run whose status is terminal: a
           terminal status never changes.
         * An item with a value that the store can't keep is ``UNSTORABLE``.
+        * No call waits for the transaction in which another program creates a run: that may stay
+          open for long. A new run that depends on it is ``UNDECIDED``.
         * One after which the run has ended also records a ``HookCall`` for each of ``row.hooks``.
 
         A store that never waits returns a future that is done, and raises at once: the engine then

@@ -24,7 +24,7 @@ from gorkflow import (
     Skipped,
     StepContext,
     StepStatus,
-    StoreUnavailableError,
+    StoreError,
     Workflow,
     WorkflowInvalidError,
     run,
@@ -216,7 +216,7 @@ class Spy(MemoryStore):
 
     def write(self, batch):
         if self.fails and any(isinstance(item, Append) for item in batch):
-            raise StoreUnavailableError("the disk is full")
+            raise StoreError("the disk is full")
         self.items += batch
         return super().write(batch)
 
@@ -270,7 +270,7 @@ async def test_a_store_that_fails_is_an_error_of_the_caller():
     store = Spy()
     async with Engine(store, deps=store, recover=False) as engine:
         handle = await engine.start(workflow, 1)
-        with pytest.raises(StoreUnavailableError, match="the disk is full"):
+        with pytest.raises(StoreError, match="the disk is full"):
             await handle.result()
         store.fails = False
         assert (await engine.get_run(handle.run_id)).status is RunStatus.RUNNING
@@ -284,7 +284,7 @@ async def test_a_run_goes_on_when_its_store_works_again():
     store = Spy()
     async with Engine(store, deps=store, recover=False) as engine:
         handle = await engine.start(workflow, 1)
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreError):
             await handle.result()
         store.fails = False
         assert await engine.recover() == [handle.run_id]

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
+from gorkflow.clock import SystemClock, Times
 from gorkflow.engine._committer import Committer
+from gorkflow.engine._patience import Patience
 from gorkflow.errors import StoreError
 from gorkflow.store import Append, Written
 from gorkflow.testing.conformance import completed, run_row
+
+PATIENCE = Patience(Times(SystemClock(), 30.0))
 
 
 class SlowStore:
@@ -52,7 +56,7 @@ class OneTransition:
 def test_a_write_that_is_cancelled_leaves_nobody_waiting():
     async def main() -> None:
         store, lost, driver = SlowStore(), OneTransition(), OneTransition()
-        committer = Committer(store, asyncio.get_running_loop(), ())  # type: ignore[arg-type]
+        committer = Committer(store, asyncio.get_running_loop(), (), PATIENCE)  # type: ignore[arg-type]
         committer.submit(lost)  # type: ignore[arg-type]
         await asyncio.sleep(0)
         assert committer._writing is not None
@@ -69,7 +73,7 @@ def test_a_run_that_can_not_go_on_does_not_keep_the_others_of_its_batch_waiting(
     async def main() -> None:
         error = RuntimeError("can't start new thread")
         store, broken, driver = SlowStore(), OneTransition(error), OneTransition()
-        committer = Committer(store, asyncio.get_running_loop(), ())  # type: ignore[arg-type]
+        committer = Committer(store, asyncio.get_running_loop(), (), PATIENCE)  # type: ignore[arg-type]
         committer.submit(broken)  # type: ignore[arg-type]
         committer.submit(driver)  # type: ignore[arg-type]
         await asyncio.sleep(0)
@@ -85,7 +89,7 @@ def test_a_run_whose_events_have_a_gap_does_not_keep_the_others_from_being_writt
         store, broken, driver = SlowStore(), OneTransition(), OneTransition()
         gap = Append(run_row("b", seq=3), (completed("b", 3),), 1)
         broken.transition = lambda: gap  # type: ignore[method-assign]
-        committer = Committer(store, asyncio.get_running_loop(), ())  # type: ignore[arg-type]
+        committer = Committer(store, asyncio.get_running_loop(), (), PATIENCE)  # type: ignore[arg-type]
         committer.submit(broken)  # type: ignore[arg-type]
         committer.submit(driver)  # type: ignore[arg-type]
         await asyncio.sleep(0)
@@ -122,7 +126,7 @@ def test_only_a_run_that_is_alone_in_a_loop_of_ours_blocks_it(
     async def main() -> None:
         store = BlockingStore()
         loop = asyncio.get_running_loop()
-        committer = Committer(store, loop, range(live), owns_loop=owns_loop)  # type: ignore[arg-type]
+        committer = Committer(store, loop, range(live), PATIENCE, owns_loop=owns_loop)  # type: ignore[arg-type]
         committer.submit(OneTransition())  # type: ignore[arg-type]
         await asyncio.sleep(0)
         assert store.blocked == [blocks]

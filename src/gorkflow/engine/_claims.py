@@ -340,8 +340,8 @@ class Claims:
             RunNotFoundError: If the run does not exist.
         """
         runtime = self._runtime
-        store, clock = runtime.store, runtime.clock
-        await self.release(0.0)
+        store, clock = runtime.asked, runtime.clock
+        await runtime.patience.call(self.release, 0.0)
         message = Message(id=0, run_id=run_id, kind="cancel", body=reason, at=clock.now())
         if not await store.post(message):
             if await store.get_run(run_id) is None:

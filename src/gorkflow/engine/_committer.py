@@ -1,22 +1,29 @@
-"""The committer: the transitions of all runs that are ready together share one transaction."""
+"""The committer: the transitions of all runs that are ready together share one transaction.
+
+While the store is away, the batch is kept and sent again: the results of steps that have finished
+are not thrown away because a server restarts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
-from gorkflow.errors import GorkflowError, StoreError
+from gorkflow.errors import GorkflowError, StoreError, StoreUnavailableError
+from gorkflow.store import NewRun, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sized
 
     from gorkflow.engine._observer import Commits
-    from gorkflow.store import Store, Transition, Written
+    from gorkflow.engine._patience import Patience
+    from gorkflow.store import RunRow, Store, Transition
 
 logger = logging.getLogger("gorkflow.engine")
 
+_UNDECIDED = 0.25  # seconds until the store is asked again
 _MANY = 256  # live runs, up to which they are written together also in memory
 
 
@@ -36,6 +43,14 @@ class Writer(Protocol):
         ...
 
 
+class _Batch(NamedTuple):
+    """Transitions that are written together, and whose they are."""
+
+    runs: list[Writer]
+    items: list[Transition]
+    began: float
+
+
 class Committer:
     """Brings the transitions of runs into the store, one batch after another.
 
@@ -46,6 +61,7 @@ class Committer:
         store: has the runs.
         loop: in which the engine runs.
         live: the runs that are live here.
+        patience: sends a batch again while the store is away.
         owns_loop: whether nothing else runs in the loop: then a run that is alone may block it.
         commits: measures the commits; ``None``: nothing does.
     """
@@ -55,6 +71,7 @@ class Committer:
         store: Store,
         loop: asyncio.AbstractEventLoop,
         live: Sized,
+        patience: Patience,
         *,
         owns_loop: bool = False,
         commits: Commits | None = None,
@@ -63,10 +80,15 @@ class Committer:
         self._commits = commits
         self._owns_loop = owns_loop
         self._loop = loop
-        self._ready: dict[Writer, None] = {}  # in the order in which they came
+        self._ready: dict[Writer, Transition | None] = {}
+        """The runs to write, in the order in which they came; with a new run that was undecided."""
+        self._undecided: dict[Writer, Transition] = {}
+        """New runs that the store could not decide about."""
+        self._hurries = False
         self._scheduled = False
         self._is_settling = False
         self._live = live
+        self._patience = patience
         self._writing: asyncio.Future[list[Written]] | None = None
         """The store's answer for the batch that is being written."""
 
@@ -102,46 +124,82 @@ class Committer:
             else:
                 self._write()
 
+    def hurry(self) -> None:
+        """Wait no longer for new runs that the store can't decide about: they are not started."""
+        self._hurries = True
+        undecided, self._undecided = self._undecided, {}
+        for run in undecided:
+            run.committed(Written.UNDECIDED)
+
     def _write(self) -> None:
         """Write what is ready, unless a batch is being written: then it follows."""
         self._scheduled = False
         if self._writing is not None or not self._ready:
             return
-        runs, batch = self._collect()
-        if not batch:
+        batch = self._collect()
+        if not batch.items:
             return
-        began = 0.0 if self._commits is None else self._commits.begin()
         alone = self._owns_loop and len(self._live) < 2  # else other runs continue meanwhile
         try:
-            write = self._store.write(batch, block=True) if alone else self._store.write(batch)
+            items = batch.items
+            write = self._store.write(items, block=True) if alone else self._store.write(items)
             answer = write if isinstance(write, asyncio.Future) else asyncio.ensure_future(write)
         except BaseException as error:  # noqa: BLE001 - a store may raise at once
             if not isinstance(error, Exception):
                 # A signal handler did. The loop raises it: from here it would end the task of a
                 # step, which asyncio reports as well.
                 self._loop.call_soon(_raise, error)
-            self._settle(runs, _meaning(error))
-            return
-        if self._commits is not None:
-            self._commits.end_with(answer, began, batch)
-        if answer.done():
-            self._settle(runs, _result(answer))
-        else:
-            self._writing = answer
-            answer.add_done_callback(partial(self._written, runs))
+            answer = self._loop.create_future()
+            answer.set_exception(_meaning(error))
+        self._follow(batch, answer)
 
-    def _written(self, runs: list[Writer], answer: asyncio.Future[list[Written]]) -> None:
+    def _follow(self, batch: _Batch, answer: asyncio.Future[list[Written]]) -> None:
+        """Continue with the store's answer for a batch, now or when it is there."""
+        if self._commits is not None:
+            self._commits.end_with(answer, batch.began, batch.items)
+        if not answer.done():
+            self._writing = answer
+            answer.add_done_callback(partial(self._written, batch))
+            return
+        result = _result(answer)
+        if isinstance(result, StoreUnavailableError):
+            send = partial(self._write_again, batch.items)
+            self._writing = self._loop.create_task(self._patience.again(send, result))
+            self._writing.add_done_callback(partial(self._written, batch, last=True))
+        else:
+            self._settle(batch, result)
+
+    def _written(
+        self, batch: _Batch, answer: asyncio.Future[list[Written]], *, last: bool = False
+    ) -> None:
         self._writing = None
-        self._settle(runs, _result(answer))
+        if last:
+            self._settle(batch, _result(answer))
+        else:
+            self._follow(batch, answer)
         self._write()
 
-    def _collect(self) -> tuple[list[Writer], list[Transition]]:
+    async def _write_again(self, items: list[Transition]) -> list[Written]:
+        """Send items again of which the store may have recorded some, or all, the first time."""
+        results = await self._store.write(items)
+        refused = [
+            item.row.run_id
+            for item, written in zip(items, results, strict=True)
+            if written in (Written.FENCED, Written.DUPLICATE)
+        ]
+        rows = await self._store.get_runs(refused) if refused else {}
+        return [
+            Written.OK if _is_ours(item, rows.get(item.row.run_id)) else written
+            for item, written in zip(items, results, strict=True)
+        ]
+
+    def _collect(self) -> _Batch:
         ready, self._ready = self._ready, {}
         runs: list[Writer] = []
         batch: list[Transition] = []
-        for run in ready:
+        for run, undecided in ready.items():
             try:
-                transition = run.transition()
+                transition = run.transition() if undecided is None else undecided
                 if transition is not None:
                     _check_events(transition)
             except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
@@ -150,22 +208,44 @@ class Committer:
             if transition is not None:
                 runs.append(run)
                 batch.append(transition)
-        return runs, batch
+        return _Batch(runs, batch, 0.0 if self._commits is None else self._commits.begin())
 
-    def _settle(self, runs: list[Writer], results: list[Written] | Exception) -> None:
+    def _settle(self, batch: _Batch, results: list[Written] | Exception) -> None:
         self._is_settling = True
         try:
             if isinstance(results, Exception):
-                for run in runs:
+                for run in batch.runs:
                     run.broken(results)
                 return
-            for run, written in zip(runs, results, strict=True):
+            for run, item, written in zip(*batch[:2], results, strict=True):
+                if written is Written.UNDECIDED and not self._hurries:
+                    self._undecided[run] = item
+                    self._loop.call_later(_UNDECIDED, self._ask_again, run)
+                    continue
                 try:
                     run.committed(written)
                 except Exception as error:  # noqa: BLE001 - as in _collect: no thread can be made, say
                     run.broken(error)
         finally:
             self._is_settling = False
+
+    def _ask_again(self, run: Writer) -> None:
+        """Send a new run again that was undecided, unless the engine closes."""
+        item = self._undecided.pop(run, None)
+        if item is not None:
+            self._ready[run] = item
+            self._write()
+
+
+def _is_ours(item: Transition, row: RunRow | None) -> bool:
+    """Return whether an item that was not written was recorded before: its run stands there."""
+    if row is None:
+        return False
+    if isinstance(item, NewRun):
+        owner = item.row.worker_id
+        mine = owner is None or (owner, item.row.token) == (row.worker_id, row.token)
+        return mine and row.created_at == item.row.created_at
+    return (row.token, row.seq) == (item.row.token, item.seq)
 
 
 def _check_events(item: Transition) -> None:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gorkflow.engine._driver import Driver
+    from gorkflow.engine._patience import Patience
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._worker import Worker
     from gorkflow.insight import Changes, Explanation
@@ -95,8 +96,9 @@ class Ended(Struct, frozen=True, kw_only=True):
 class Reads:
     """Answers questions about runs."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
-        self._store = store
+    def __init__(self, store: Store, registry: Registry, patience: Patience) -> None:
+        self._place = store
+        self._store = patience.with_(store)
         self._registry = registry
         self._waiting: dict[str, set[_Woken]] = {}
         self._closed = False
@@ -308,7 +310,7 @@ class Reads:
             await self.check_workflow(run_id, workflow_id)
         driver = worker.runs.drivers.get(run_id)
         if calling() is not None and (driver is None or not driver.done.is_set):
-            check_own(run_id, self._store)
+            check_own(run_id, self._place)
             await self.check_limits(run_id)
             worker.let_in(run_id)
         with waiting(run_id):
@@ -408,7 +410,7 @@ class Reads:
         Raises:
             DeadlockError: If it does, wherever the run is.
         """
-        if not holds_limits(self._store):
+        if not holds_limits(self._place):
             return
         try:
             with self._asking():
@@ -419,7 +421,7 @@ class Reads:
         if definition is not None and not run.row.status.terminal:
             with run.reading():
                 begins = run.history().reach().begins
-                check_limits(definition, run_id, self._store, begins)
+                check_limits(definition, run_id, self._place, begins)
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)

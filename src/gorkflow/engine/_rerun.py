@@ -50,7 +50,7 @@ async def driver_of_rerun(
     """
     wanted = _step_id(from_step)
     code = None if workflow is None else registry.add(workflow)
-    run = await load(runtime.store, origin)
+    run = await load(runtime.asked, origin)
     row, created = run.row, run.created
     _check_ended(row, workflow)
     start, keep = _kept(run, wanted)

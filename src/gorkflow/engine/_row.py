@@ -11,6 +11,7 @@ from gorkflow.errors import (
     LeaseLostError,
     ResourceBusyError,
     StoreError,
+    StoreUnavailableError,
 )
 from gorkflow.hooks import Hook
 from gorkflow.model import UNDOING, RunStatus, StepStatus
@@ -162,6 +163,11 @@ def refusal(row: RunRow, written: Written) -> GorkflowError:
     if written is Written.UNSTORABLE:
         return StoreError(
             f"the store can't keep a value of run {row.run_id!r}; its log says which one"
+        )
+    if written is Written.UNDECIDED:
+        return StoreUnavailableError(
+            f"run {row.run_id!r} was not started: another program may be starting it, and has not "
+            "said so yet; start it again"
         )
     return LeaseLostError(
         row.run_id, f"another worker took over run {row.run_id!r}; it continues there"

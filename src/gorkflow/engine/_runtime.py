@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gorkflow.clock import Clock
     from gorkflow.engine._executors import Executors
     from gorkflow.engine._observer import Observers
+    from gorkflow.engine._patience import Patience
     from gorkflow.engine._settings import Settings
     from gorkflow.hooks import OnEnd
     from gorkflow.store import Store
@@ -36,6 +37,10 @@ class Runtime:
     loop: asyncio.AbstractEventLoop
     store: Store
     clock: Times
+    patience: Patience
+    """With the store, where it is away."""
+    asked: Store = field(init=False)
+    """The store, with patience: for what a caller asks."""
     committer: Committer
     executors: Executors
     functions: Functions
@@ -72,10 +77,16 @@ class Runtime:
     """While it holds, no other worker owns our runs, and steps may begin."""
 
     def __post_init__(self) -> None:
+        self.asked = self.patience.with_(self.store)
         self.asleep = Asleep(self.store)
         self.watchdog = Watchdog(self.loop, self.clock)
         self.notes = Notes(self.loop, self.clock, self.store, self.changed)
         self.lease = Lease(self.loop, self.clock, self.store, self.worker_id, self.lease_seconds)
+        self.patience.holds = self._keeps_on
+
+    def _keeps_on(self) -> bool:
+        """Whether our runs wait for the store however long it is away."""
+        return self.lease.holds() and not self.closing
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work of the engine in a task of its own."""
@@ -97,6 +108,7 @@ def runtime_of(
     settings: Settings,
     store: Store,
     clock: Clock,
+    patience: Patience,
     live: Sized,
     executors: Executors,
     *,
@@ -112,6 +124,7 @@ def runtime_of(
         settings: the engine's.
         store: has the runs.
         clock: where the time comes from.
+        patience: as of ``Runtime``.
         live: the runs that are live here.
         executors: where handlers run.
         worker_id: the engine's.
@@ -129,7 +142,8 @@ def runtime_of(
         loop=loop,
         store=store,
         clock=times,
-        committer=Committer(store, loop, live, owns_loop=owns_loop, commits=commits),
+        patience=patience,
+        committer=Committer(store, loop, live, patience, owns_loop=owns_loop, commits=commits),
         executors=executors,
         functions=Functions(loop, executors.threads, settings.max_threads),
         admission=Admission(store, worker_id, times, *settings.room),

@@ -250,7 +250,7 @@ async def drivers(
         ScheduleNotFoundError: If there is no such schedule.
         InputInvalidError: If its workflow is not known here.
     """
-    kept = {row.schedule_id: row for row in await runtime.store.schedules()}
+    kept = {row.schedule_id: row for row in await runtime.asked.schedules()}
     row = _there(schedule_id, kept.get(id_of(schedule_id)))
     definition = registry.get(row.workflow_id)
     if definition is None:

@@ -138,6 +138,7 @@ class Worker:
     def hurry(self, grace: float) -> None:
         """Schedule nothing more, and shorten what is left of the grace to this many seconds."""
         self.runtime.closing = True
+        self.runtime.committer.hurry()
         self.runs.hurry(grace)
         self.lease.wait_no_more()
 
@@ -272,7 +273,7 @@ class Worker:
 
     async def send(self, message: Message) -> bool:
         """Leave a message for a run, and have it read soon. False: no such run, or it has ended."""
-        store = self.runtime.store
+        store = self.runtime.asked
         if not await store.post(message):
             return False
         driver = self.runs.drivers.get(message.run_id)
@@ -284,12 +285,12 @@ class Worker:
 
     async def _cancel_elsewhere(self, run_id: str, reason: str) -> None:
         if self._is_worker:
-            await self.lease.ensure()
+            await self.runtime.patience.call(self.lease.ensure)
             await self.claims.cancel(run_id, reason)
             return
         async with self._visit:  # a client is a worker for as long as this takes
             try:
-                await self.lease.take(self.runs)
+                await self.runtime.patience.call(self.lease.take, self.runs)
                 await self.claims.cancel(run_id, reason)
             finally:
                 await self.lease.release()

@@ -16,6 +16,7 @@ from gorkflow.clock import Clock
 from gorkflow.engine import _maintenance, _schedules, _signals
 from gorkflow.engine._executors import Executors
 from gorkflow.engine._observer import Telemetry
+from gorkflow.engine._patience import Patience
 from gorkflow.engine._reader import ClientReader
 from gorkflow.engine._reads import Ended, Reads
 from gorkflow.engine._registry import Registry
@@ -140,7 +141,8 @@ class Client(ClientReader):
         places = frozenset(settings.executors) if self._executes else None
         self._registry = Registry(defaults, places)
         self._registry.add_all(workflows)
-        self._reads = Reads(self.store, self._registry)
+        self._patience = Patience(self._clock)
+        self._reads = Reads(self.store, self._registry, self._patience)
         self._worker: Worker | None = None
         self._changing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._changing = WeakKeyDictionary()  # a lock belongs to its loop
@@ -235,6 +237,7 @@ class Client(ClientReader):
             self._settings,
             self.store,
             self._clock,
+            self._patience,
             drivers,
             self._make_executors(),
             worker_id=self.worker_id,
@@ -408,7 +411,7 @@ class Client(ClientReader):
         except DuplicateRunError:
             if if_exists != "return":
                 raise
-            await same_start(self.store, driver)
+            await same_start(worker.runtime.asked, driver)
             if self._executes and not worker.runtime.recovers:
                 await worker.follow(driver.run_id)  # maybe no other worker is there to run it
         return self.handle(driver.run_id)
@@ -577,7 +580,7 @@ class Client(ClientReader):
         worker = self._opened()
         run_id_of(run_id)
         message = await _signals.message_for(
-            self.store,
+            worker.runtime.asked,
             self._registry,
             run_id,
             signal,
@@ -586,7 +589,7 @@ class Client(ClientReader):
             limit=self._settings.max_payload,
         )
         if not await worker.send(message):
-            row = await self.store.get_run(run_id)
+            row = await worker.runtime.asked.get_run(run_id)
             if row is None:
                 raise RunNotFoundError(run_id)
             raise _signals.ended(run_id, row.status.value)
@@ -772,13 +775,13 @@ class Client(ClientReader):
             tags=tags,
             priority=priority,
         )
-        written = await _schedules.put(worker.runtime.store, row)
+        written = await _schedules.put(worker.runtime.asked, row)
         worker.watch_for(workflow.id)
         return schedule_of(written)
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules of the store, in the order of their ids."""
-        return schedules_of(await self._opened().runtime.store.schedules())
+        return schedules_of(await self._opened().runtime.asked.schedules())
 
     async def unschedule(self, id: str) -> None:
         """Remove a schedule. Runs that it started continue.
@@ -786,7 +789,7 @@ class Client(ClientReader):
         Raises:
             ScheduleNotFoundError: If there is no such schedule.
         """
-        store = self._opened().runtime.store
+        store = self._opened().runtime.asked
         if not await store.drop_schedule(_schedules.id_of(id)):
             raise ScheduleNotFoundError(id)
 
@@ -798,7 +801,7 @@ class Client(ClientReader):
         Raises:
             ScheduleNotFoundError: If there is no such schedule.
         """
-        return schedule_of(await _schedules.pause(self._opened().runtime.store, id))
+        return schedule_of(await _schedules.pause(self._opened().runtime.asked, id))
 
     async def resume_schedule(self, id: str) -> Schedule:
         """Resume a paused schedule: it starts runs again from now on, and none for the pause.
@@ -807,7 +810,7 @@ class Client(ClientReader):
             ScheduleNotFoundError: If there is no such schedule.
         """
         runtime = self._opened().runtime
-        return schedule_of(await _schedules.resume(runtime.store, id, runtime.clock.now()))
+        return schedule_of(await _schedules.resume(runtime.asked, id, runtime.clock.now()))
 
     async def run_schedule(self, id: str) -> RunHandle[Any]:
         """Start a run of a schedule now, beside those that it starts when they are due.

@@ -278,6 +278,21 @@ class Writing(Conformance):
         [again] = await store.claim("w2", times=Moment(T0))
         assert (again.worker_id, again.token, again.seq) == ("w2", 2, 2)
 
+    async def test_what_is_sent_again_shows_that_it_was_recorded(self, store: Store) -> None:
+        """If the answer was lost, the run says whether it was recorded."""
+        await register(store, "w1")
+        new = new_run("new", created_at=T0 + 0.125, worker_id="w1", token=1)
+        await store.write([new_run("a"), new_run("b")])
+        claims = await store.claim("w1", times=Moment(T0))
+        steps = [step_forward(claims[0]), finish(claims[1])]
+        assert await store.write([*steps, new]) == [OK, OK, OK]
+        assert await store.write([*steps, new]) == [FENCED, FENCED, DUPLICATE]
+        rows = await store.get_runs(["a", "b", "new"])
+        stands = [(rows[each].token, rows[each].seq) for each in ("a", "b")]
+        assert stands == [(item.row.token, item.seq) for item in steps]
+        found = rows["new"]
+        assert (found.created_at, found.worker_id, found.token) == (T0 + 0.125, "w1", 1)
+
     async def test_of_concurrent_appends_one_wins(self, store: Store) -> None:
         await store.write([new_run()])
         results = await asyncio.gather(*(store.write([step_forward(run_row())]) for _ in range(8)))
