@@ -180,6 +180,8 @@ class AttemptId(NamedTuple):
     """An attempt of a step."""
 
     run_id: str
+    created_at: Seconds
+    """When its run was created: another run may have the id by now."""
     path: str
     attempt: int
 
@@ -188,6 +190,8 @@ class ReportRow(NamedTuple):
     """The latest progress report of a running attempt."""
 
     run_id: str
+    created_at: Seconds
+    """As of ``AttemptId``."""
     path: str
     attempt: int
     done: float
@@ -201,6 +205,8 @@ class LineRow(NamedTuple):
     """A line in the log of an attempt."""
 
     run_id: str
+    created_at: Seconds
+    """As of ``AttemptId``."""
     path: str
     attempt: int
     number: int
@@ -582,7 +588,7 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         """Keep reports and log lines, in one transaction. They are not events, and not fenced.
 
         They outlive the process on return; a power loss may take the latest. All of a run that is
-        not there are dropped.
+        not there are dropped. So are all with another ``created_at`` than the run of that id.
 
         Args:
             reports: each becomes the report of its path, unless that has one of a later attempt.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
@@ -18,6 +19,7 @@ from gorkflow import (
     Engine,
     LogLine,
     Report,
+    RunFailedError,
     RunNotFoundError,
     StepContext,
     StoreError,
@@ -25,6 +27,7 @@ from gorkflow import (
     step,
     tolerate,
 )
+from gorkflow.engine import _notes
 from gorkflow.events import Event, StepCompleted, StepScheduled
 from gorkflow.store import AttemptId, LineRow, ReportRow
 from gorkflow.stores.memory import MemoryStore
@@ -185,8 +188,10 @@ async def test_a_report_of_an_attempt_that_died_is_not_shown() -> None:
     async with Engine("memory:") as engine:
         handle = await engine.start(LOADING, 4)
         await until(lambda: gates["a"].arrived)
-        old = ReportRow(handle.run_id, "load", 1, 1.0, None, "", 0.0)
-        await engine.store.note(ended=[AttemptId(handle.run_id, "load", 1)])
+        run = await engine.store.get_run(handle.run_id)
+        assert run is not None
+        old = ReportRow(run.run_id, run.created_at, "load", 1, 1.0, None, "", 0.0)
+        await engine.store.note(ended=[AttemptId(run.run_id, run.created_at, "load", 1)])
         for row in (old._replace(attempt=7), old._replace(path="elsewhere")):
             await engine.store.note(reports=[row])
         assert (await step_of(engine, handle.run_id, "load")).progress is None
@@ -393,7 +398,7 @@ def test_a_report_is_written_once_a_second() -> None:
     lines = [row for _, lines, _ in store.noted for row in lines]
     assert [row.text for row in lines] == [f"at {number}" for number in range(100)]
     assert len(store.noted) <= 13
-    assert store.noted[-1][2] == [AttemptId("r", "counts", 1)]
+    assert [(each.path, each.attempt) for each in store.noted[-1][2]] == [("counts", 1)]
 
 
 def test_short_attempts_share_a_write() -> None:
@@ -424,6 +429,59 @@ async def test_a_run_without_any_writes_nothing() -> None:
     async with Engine(store) as engine:
         await engine.run(Workflow("w").then(silent))
     assert store.noted == []
+
+
+@in_loop
+async def test_who_reads_a_log_has_no_other_run_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_notes, "EVERY", 1000.0)
+    second = Gate()
+
+    @step
+    async def talks(ctx: StepContext, name: str) -> str:
+        ctx.logger.info("%s talks", name)
+        await gates["a"].wait_async()
+        ctx.logger.info("%s ends", name)
+        await second.wait_async()
+        return name
+
+    store, flow = Watched(), Workflow("w", input=str).then(talks)
+
+    async with Engine(store) as engine:
+        for name in ("one", "two"):
+            await engine.start(flow, name, run_id=name)
+        await until(lambda: gates["a"].arrived == 2)
+        for name in ("one", "two"):
+            assert said(await engine.logs(name)) == [f"{name} talks"]
+        gates["a"].open()
+        await until(lambda: second.arrived == 2)
+        assert said(await engine.logs("one")) == ["one talks", "one ends"]
+        assert [each.text for each in await store.logs("two")] == ["two talks"]
+        assert said(await engine.logs("two")) == ["two talks", "two ends"]
+        second.open()
+
+
+@in_loop
+async def test_the_last_lines_of_a_deleted_run_are_not_of_the_next_one(tmp_path: Path) -> None:
+    talks = threading.Event()
+
+    @step(timeout=0.01)
+    def lasts(ctx: StepContext) -> int:
+        talks.wait(20)
+        ctx.logger.info("late")
+        return 1
+
+    flow = Workflow("w").then(lasts)
+    async with Engine(f"sqlite:{tmp_path}/runs.db") as engine:
+        with pytest.raises(RunFailedError):
+            await engine.run(flow, run_id="r")
+        while not await engine.delete_runs(timedelta()):
+            await asyncio.sleep(0.002)
+        await engine.start(Workflow("other").sleep(1000), run_id="r")
+        strays = engine._opened().runtime.strays
+        assert strays() == 1
+        talks.set()
+        await until(lambda: strays() == 0)
+        assert await engine.logs("r") == []
 
 
 # A store that fails, or is slow
@@ -469,8 +527,6 @@ async def test_an_engine_closes_though_they_can_not_be_kept() -> None:
 
 @in_loop
 async def test_what_waits_for_a_broken_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gorkflow.engine import _notes
-
     monkeypatch.setattr(_notes, "_MOST_HELD", 20)
     store = Watched()
     store.error = StoreError("the disk is full")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -49,7 +50,7 @@ def operation(rng, now):
     consuming = replace(step_forward(row), consumed=[rng.randint(1, 60) for _ in range(5)])
     new = new_run(
         run_id,
-        created_at=now,
+        created_at=rng.choice([T0, now]),
         workflow_id=rng.choice("xy"),
         tags=(("t", rng.choice("12")),),
         due_at=rng.choice([None, now + 5]),
@@ -87,19 +88,21 @@ def notes(rng, now):
     """Return reports and lines of odd attempts, runs and numbers."""
     ids = [*RUNS, "none"]
     paths = ["a", "b[\u00fc]", ""]
+    created = partial(rng.choice, [T0, T0, now])
     return {
         "reports": [
-            ReportRow(rng.choice(ids), rng.choice(paths), rng.randint(1, 3), 1.5,
+            ReportRow(rng.choice(ids), created(), rng.choice(paths), rng.randint(1, 3), 1.5,
                       rng.choice([None, 2.0]), "m\x00", now)
             for _ in range(rng.randint(0, 3))
         ],
         "lines": [
-            LineRow(rng.choice(ids), rng.choice(paths), rng.randint(1, 3), rng.randint(1, 9), now,
-                    rng.choice([20, 40]), rng.choice(["", "\x1b", "two\nlines"]))
+            LineRow(rng.choice(ids), created(), rng.choice(paths), rng.randint(1, 3),
+                    rng.randint(1, 9), now, rng.choice([20, 40]),
+                    rng.choice(["", "\x1b", "two\nlines"]))
             for _ in range(rng.randint(0, 5))
         ],
         "ended": [
-            AttemptId(rng.choice(ids), rng.choice(paths), rng.randint(1, 3))
+            AttemptId(rng.choice(ids), created(), rng.choice(paths), rng.randint(1, 3))
             for _ in range(rng.randint(0, 2))
         ],
     }  # fmt: skip

@@ -1141,7 +1141,7 @@ def test_threads_end_with_the_store(path):
 
 def test_a_log_is_read_and_deleted_along_an_index(path):
     with_store(path, nothing)
-    row = LineRow("r", "a", 1, 1, T0, 20, "")._asdict() | {"after": 0, "limit": 5}
+    row = LineRow("r", T0, "a", 1, 1, T0, 20, "")._asdict() | {"after": 0, "limit": 5}
     asked = dict.fromkeys(("list_lines", "list_lines_of_path", "upsert_line"), row)
     asked |= {"list_reports": ("r",), "list_line_sizes": ("r",), "delete_lines": (1,)}
     found = {name: plan(path, _schema.query(name), values) for name, values in asked.items()}

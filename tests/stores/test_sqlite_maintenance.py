@@ -42,8 +42,8 @@ async def fill(store):
     await store.write([step_forward(run_row("a"), 3), step_forward(b, 3)])
     await store.post(signal(run_id="b"))
     await store.note(
-        reports=[ReportRow("b", "a", 1, 1.0, None, "", T0)],
-        lines=[LineRow("b", "a", 1, 1, T0, 20, "hello")],
+        reports=[ReportRow("b", T0, "a", 1, 1.0, None, "", T0)],
+        lines=[LineRow("b", T0, "a", 1, 1, T0, 20, "hello")],
     )
 
 
@@ -347,8 +347,8 @@ def test_a_long_log_is_deleted_in_several_transactions(path):
     async def test(store):
         await ended_run(store, "chatty", 5)
         await ended_run(store, "other", 5)
-        lines = [LineRow("chatty", f"a[{n % 12}]", 1, n, T0, 20, "x") for n in range(12_000)]
-        await store.note(lines=[*lines, LineRow("other", "a", 1, 1, T0, 20, "kept")])
+        lines = [LineRow("chatty", T0, f"a[{n % 12}]", 1, n, T0, 20, "x") for n in range(12_000)]
+        await store.note(lines=[*lines, LineRow("other", T0, "a", 1, 1, T0, 20, "kept")])
         steps: list[int] = []
         write = store._home.write
 

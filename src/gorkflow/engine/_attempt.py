@@ -40,6 +40,7 @@ from gorkflow.language.placement import PROCESS
 from gorkflow.language.signature import is_async_function, unwrapped
 from gorkflow.model import FailureCode, Outcome, instant
 from gorkflow.state import State
+from gorkflow.store import AttemptId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -546,7 +547,9 @@ class Attempt(Call):
     def _noted(self) -> AttemptNotes:
         notes = self._notes
         if notes is None:
-            made = self.owner.runtime.notes.of(self.run_id, self.path, self.attempt)
+            run = self.owner.row
+            which = AttemptId(run.run_id, run.created_at, self.path, self.attempt)
+            made = self.owner.runtime.notes.of(which)
             notes = vars(self).setdefault("_notes", made)  # threads of the step may come at once
         return notes
 

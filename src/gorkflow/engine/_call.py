@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gorkflow.events import Event
     from gorkflow.machine import Request, RunStep
     from gorkflow.policy import Limit
-    from gorkflow.store import Store
+    from gorkflow.store import RunRow, Store
 
 
 class Answer(NamedTuple):
@@ -32,6 +32,8 @@ class Owner(Protocol):
 
     runtime: Runtime
     run: RunState
+    row: RunRow
+    """Its summary."""
     run_id: str
     context: Context
     """The context variables that its functions see."""

@@ -163,9 +163,9 @@ class Notes:
         self._has_complained = False
         self._closed = False
 
-    def of(self, run_id: str, path: str, attempt: int) -> AttemptNotes:
+    def of(self, attempt: AttemptId) -> AttemptNotes:
         """Return notes for an attempt."""
-        return AttemptNotes(self, AttemptId(run_id, path, attempt))
+        return AttemptNotes(self, attempt)
 
     def wake_from_anywhere(self, notes: AttemptNotes) -> None:
         """Have notes written when they are due. From any thread."""
@@ -186,21 +186,26 @@ class Notes:
         """Write nothing: a report that the store does not have is of no use any more."""
         self._waiting.pop(notes, None)
 
-    async def flush(self) -> None:
-        """Write what there is by now. Returns when that is done, or the store has failed."""
+    async def flush(self, run_id: str | None = None) -> None:
+        """Write what there is by now. Returns when that is done, or the store has failed.
+
+        Args:
+            run_id: only what there is of this run, and what is due; ``None``: of all runs.
+        """
+        await asyncio.sleep(0)  # what was noted before this is waiting then
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        rounds = 1 + sum(len(notes.lines) for notes in self._waiting) // _BATCH
-        rounds += self._failed is not None
-        for _ in range(rounds):  # what steps add meanwhile, it need not see
-            for notes in self._waiting:
-                notes.due = 0.0
+        wanted = {each for each in self._waiting if run_id is None or each.id.run_id == run_id}
+        for notes in wanted:
+            notes.due = 0.0
+        while self._failed is not None or wanted:
             self._begin()
-            if self._writing is None:
-                return
+            assert self._writing is not None  # there is something to write
             await asyncio.wait([self._writing])
             if self._failed is not None:
                 return
+            # What steps add meanwhile, it need not see: then it is due later.
+            wanted = {each for each in wanted if each in self._waiting and not each.due}
 
     async def close(self) -> None:
         """Write everything, and keep nothing any more."""

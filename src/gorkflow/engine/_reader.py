@@ -82,7 +82,7 @@ class ClientReader:
         """
         worker = self._opened()
         run_id, after, limit = _checked_log(run_id, path, after, limit)
-        await worker.runtime.notes.flush()  # a caller who waited for the run sees all of it
+        await worker.runtime.notes.flush(run_id)  # a caller who waited for the run sees all of it
         return await self._reads.logs(run_id, path, after, limit)
 
     def follow_logs(

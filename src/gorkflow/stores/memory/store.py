@@ -359,20 +359,20 @@ class MemoryStore:
     ) -> None:
         self._check_open()
         for report in reports:
-            if (notes := self._notes_of(report.run_id)) is not None:
+            if (notes := self._notes_of(report)) is not None:
                 notes.report(report)
         for line in lines:
-            if (notes := self._notes_of(line.run_id)) is not None:
+            if (notes := self._notes_of(line)) is not None:
                 self._lines += 1
                 notes.add(line._replace(id=self._lines))
         for attempt in ended:
-            if (notes := self._notes_of(attempt.run_id)) is not None:
+            if (notes := self._notes_of(attempt)) is not None:
                 notes.end(attempt)
 
-    def _notes_of(self, run_id: str) -> Notes | None:
-        """Return what is noted of a run, to add to it; ``None``: there is no such run."""
-        run = self._runs.get(run_id)
-        if run is None:
+    def _notes_of(self, noted: ReportRow | LineRow | AttemptId) -> Notes | None:
+        """Return what is noted of the run, to add to it; ``None``: there is no such run."""
+        run = self._runs.get(noted.run_id)
+        if run is None or run.written.created_at != noted.created_at:
             return None
         if run.notes is None:
             run.notes = Notes()

@@ -18,13 +18,13 @@ from gorkflow.testing.conformance.base import (
 
 def report(path: str = "a", done: float = 1.0, **changes: object) -> ReportRow:
     """Return a report of the first attempt of a step."""
-    row = ReportRow("r", path, 1, done, 10.0, "pages", T0)
+    row = ReportRow("r", T0, path, 1, done, 10.0, "pages", T0)
     return row._replace(**changes)  # type: ignore[arg-type]
 
 
 def line(number: int = 1, path: str = "a", **changes: object) -> LineRow:
     """Return a line in the log of the first attempt of a step."""
-    row = LineRow("r", path, 1, number, T0 + number, 20, f"line {number}")
+    row = LineRow("r", T0, path, 1, number, T0 + number, 20, f"line {number}")
     return row._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -60,17 +60,17 @@ class Noting(Conformance):
         await store.write([new_run()])
         second = report(attempt=2)
         await store.note(reports=[second])
-        await store.note(reports=[report(done=9.0)], ended=[AttemptId("r", "a", 1)])
+        await store.note(reports=[report(done=9.0)], ended=[AttemptId("r", T0, "a", 1)])
         assert await store.reports("r") == [second]
 
     async def test_the_report_of_an_attempt_that_ended_is_dropped(self, store: Store) -> None:
         await store.write([new_run(), new_run("other")])
         kept = report("b"), report(run_id="other")
-        await store.note(reports=[report(), *kept], ended=[AttemptId("r", "c", 1)])
-        await store.note(ended=[AttemptId("r", "a", 1), AttemptId("nobody", "b", 1)])
+        await store.note(reports=[report(), *kept], ended=[AttemptId("r", T0, "c", 1)])
+        await store.note(ended=[AttemptId("r", T0, "a", 1), AttemptId("nobody", T0, "b", 1)])
         assert await store.reports("r") == [kept[0]]
         assert await store.reports("other") == [kept[1]]
-        await store.note(reports=[report("b", 3.0)], ended=[AttemptId("r", "b", 1)])
+        await store.note(reports=[report("b", 3.0)], ended=[AttemptId("r", T0, "b", 1)])
         assert await store.reports("r") == []
 
     # Log lines
@@ -143,7 +143,7 @@ class Noting(Conformance):
         await store.write([new_run()])
         await store.note(reports=[report()], lines=[line(1)])
         await store.write([finish(run_row())])
-        await store.note(lines=[line(2)], ended=[AttemptId("r", "a", 1)])
+        await store.note(lines=[line(2)], ended=[AttemptId("r", T0, "a", 1)])
         assert texts(await store.logs("r")) == ["line 1", "line 2"]
         assert await store.reports("r") == []
 
@@ -171,6 +171,24 @@ class Noting(Conformance):
         )
         assert (await store.reports("r"), await store.logs("r")) == ([], [])
         assert len(await store.reports("kept")) == len(await store.logs("kept")) == 1
+
+    async def test_late_notes_of_a_run_are_not_of_a_later_run_with_its_id(
+        self, store: Store
+    ) -> None:
+        await store.write([new_run()])
+        await store.note(reports=[report()])
+        await store.write([finish(run_row())])
+        await store.delete_runs(["r"])
+        await store.write([new_run(created_at=T0 + 1)])
+        await store.note(reports=[report()], lines=[line()])
+        assert (await store.reports("r"), await store.logs("r")) == ([], [])
+        kept = report(created_at=T0 + 1)
+        await store.note(reports=[kept], lines=[line(2, created_at=T0 + 1)])
+        await store.note(ended=[AttemptId("r", T0, "a", 1)])
+        assert await store.reports("r") == [kept]
+        assert texts(await store.logs("r")) == ["line 2"]
+        await store.note(ended=[AttemptId("r", T0 + 1, "a", 1)])
+        assert await store.reports("r") == []
 
     def test_they_survive_the_store(self) -> None:
         async def keep() -> None:
