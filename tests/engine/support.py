@@ -140,11 +140,15 @@ class Moody:
         await self._mood("load")
         return await self._store.load(run_id)
 
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        await self._mood("load")
+        return await self._store.load_many(run_ids)
+
     async def register(self, worker: Worker) -> None:
         await self._mood("register")
         await self._store.register(worker)
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         await self._mood("heartbeat")
         return await self._store.heartbeat(worker_id, times, after=after)
 

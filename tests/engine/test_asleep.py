@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,14 @@ class Counted:
         self.loads += 1
         self.events += 0 if loaded is None else len(loaded.events)
         return loaded
+
+    async def load_many(self, run_ids: Sequence[str]) -> Any:
+        found = await self._store.load_many(run_ids)
+        self.loads += len(run_ids)
+        for loaded in found.values():
+            self.events += len(loaded.events)
+            self.messages += len(loaded.messages)
+        return found
 
     async def read_events(self, run_id: str, **options: Any) -> Any:
         found = await self._store.read_events(run_id, **options)

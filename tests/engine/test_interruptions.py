@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from operator import gt
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,10 @@ async def test_a_followed_run_that_can_not_be_read_keeps_no_other_waiting(
             raise StoreCorruptError("damaged: a")
         return await load(run_id)
 
-    wf, load = Workflow("w", input=int).then(waits), store.load
+    async def damaged_among(run_ids: Sequence[str]) -> Any:
+        return await load_many([run_id for run_id in run_ids if run_id != "a"])
+
+    wf, load, load_many = Workflow("w", input=int).then(waits), store.load, store.load_many
     carrier = Engine(store, recover=False)
     await carrier.open()
     async with Engine(store, recover=False, lease=1) as follower:
@@ -220,6 +224,7 @@ async def test_a_followed_run_that_can_not_be_read_keeps_no_other_waiting(
             await carrier.start(wf, 1, run_id=run_id)
             await follower.start(wf, 1, run_id=run_id, if_exists="return")
         monkeypatch.setattr(store, "load", damaged)
+        monkeypatch.setattr(store, "load_many", damaged_among)
         await carrier.aclose(grace=0)
         assert await follower.handle("b").result() == 2
         await until(lambda: not follower._worker.runs.followed, "nothing to follow any more")

@@ -23,7 +23,7 @@ from gorkflow import (
 from gorkflow.clock import Moment, SystemClock, Timekeeper
 from gorkflow.engine._attempt import Attempt
 from gorkflow.engine._runtime import Runtime
-from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
+from gorkflow.store import Heartbeat, Loaded, Message, RunRow, Transition, Worker, Written
 from gorkflow.stores.memory import MemoryStore
 
 from .support import Gate, Moody, StandsStill, in_loop, until
@@ -134,7 +134,7 @@ class SlowToAnswer(Moody):
         self.told.append("unregister")
         await self._store.unregister(worker_id)
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         return Heartbeat(alive=self.gate is None)
 
 
@@ -209,7 +209,16 @@ class Beats(MemoryStore):
             raise StoreError("not now")
         return await super().get_run(run_id)
 
-    async def heartbeat(self, worker_id: str, times: Any, *, after: int = 0) -> Heartbeat:
+    async def get_runs(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        if self.fails:
+            self.fails -= 1
+            raise StoreError("not now")
+        found = await super().get_runs(run_ids)
+        if self.is_corrupt:
+            found.pop("r", None)
+        return found
+
+    async def heartbeat(self, worker_id: str, times: Any, *, after: str = "") -> Heartbeat:
         self.beats += 1
         if self.has_lapsed:
             self.has_lapsed = False
@@ -511,7 +520,7 @@ async def test_a_heartbeat_that_is_answered_too_late_renews_nothing(
         stood = StandsStill()
         plain = store.heartbeat
 
-        async def slow(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+        async def slow(worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
             beat = await plain(worker_id, times, after=after)
             stood.ahead += 20.0 if not stood.ahead else 0.0
             return beat
@@ -528,7 +537,7 @@ async def test_a_long_takeover_does_not_keep_the_lease_from_being_renewed() -> N
     loading = store.gates["load"] = Gate()
     beats = 0
 
-    async def counted(worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def counted(worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         nonlocal beats
         beats += 1
         return await store._store.heartbeat(worker_id, times, after=after)
@@ -595,24 +604,24 @@ async def test_a_run_taken_over_by_who_still_carries_it_is_carried_once() -> Non
 
 
 class LateMail(MemoryStore):
-    """Has a message come for a run between the look into its inbox and its takeover."""
+    """Has a message come for a run after it was loaded, long before it is taken over."""
 
     def __init__(self) -> None:
         super().__init__()
         self.beats = 0
         self.waits = True
 
-    async def heartbeat(self, worker_id: str, times: Any, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Any, *, after: str = "") -> Heartbeat:
         self.beats += 1
         return await super().heartbeat(worker_id, times, after=after)
 
-    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
-        found = await super().inbox(run_id, after=after)
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        found = await super().load_many(run_ids)
         if self.waits:
             self.waits = False
-            assert await self.post(Message(id=0, run_id=run_id, kind="cancel", body="why", at=0.0))
+            assert await self.post(Message(id=0, run_id="r", kind="cancel", body="why", at=0.0))
             latest = self.beats
-            await until(lambda: self.beats > latest, "the heartbeat that brings it")
+            await until(lambda: self.beats > latest + 3, "the heartbeat that brings it, and more")
         return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,26 @@ from gorkflow import (
     RunBlockedError,
     RunStatus,
     Signal,
+    StoreCorruptError,
     Workflow,
     WorkflowInvalidError,
     run,
     step,
 )
 from gorkflow.clock import SystemClock, Timekeeper
-from gorkflow.store import Append, Heartbeat, NewRun, RunRow, Transition, Written
+from gorkflow.engine import _claims
+from gorkflow.listing import mail_position
+from gorkflow.model import BLOCKED
+from gorkflow.store import (
+    Append,
+    Heartbeat,
+    Loaded,
+    Message,
+    NewRun,
+    RunRow,
+    Transition,
+    Written,
+)
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 
@@ -40,6 +54,11 @@ async def add(a: int, b: int) -> int:
 @step
 async def same(number: int) -> int:
     return number
+
+
+@step
+async def shout(text: str) -> str:
+    return text.upper()
 
 
 ONE = Workflow("one", input=int).then(same)
@@ -178,21 +197,23 @@ async def test_a_signal_is_judged_by_what_reads_not_by_its_type() -> None:
 
 @in_loop
 async def test_a_heartbeat_passes_by_the_mail_of_others() -> None:
-    asked: list[int] = []
+    asked: list[str] = []
 
-    class Asked(Slow):
+    class Beating(Slow):
         async def heartbeat(
-            self, worker_id: str, times: Timekeeper, *, after: int = 0
+            self, worker_id: str, times: Timekeeper, *, after: str = ""
         ) -> Heartbeat:
             asked.append(after)
             return await super().heartbeat(worker_id, times, after=after)
 
-    store = Asked()
+    store = Beating()
     async with Client(store) as client, Engine(store, lease=0.6):
         await client.start(WAITS, 1, run_id="r")  # no worker knows it
         await client.send("r", go, 1)
         (message,) = await store.inbox("r")
-        await until(lambda: asked and asked[-1] >= message.id, "a heartbeat from after it")
+        await until(
+            lambda: asked and mail_position(asked[-1]) >= message.id, "a heartbeat from after it"
+        )
 
 
 # ---- claims -----------------------------------------------------------------------------------
@@ -292,6 +313,123 @@ async def test_a_run_that_was_released_but_not_taken_goes_on_here(tmp_path: Path
         clock.ahead += 60  # as after a sleep of the machine; the other one looks for what is left
         gate.open()
         assert await handle.result() == 1
+
+
+class Asked(Slow):
+    """A store that several engines use and that counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+        self.damaged = ""
+
+    async def load(self, run_id: str) -> Loaded | None:
+        self.asked["load"] += 1
+        if run_id == self.damaged:
+            raise StoreCorruptError(f"run {run_id!r} is damaged")
+        return await super().load(run_id)
+
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        self.asked["load_many"] += 1
+        found = await super().load_many(run_ids)
+        found.pop(self.damaged, None)
+        return found
+
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
+        self.asked["inbox"] += 1
+        return await super().inbox(run_id, after=after)
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        self.asked["get_run"] += 1
+        return await super().get_run(run_id)
+
+    def write(self, batch: Sequence[Transition]) -> asyncio.Future[list[Written]]:
+        self.asked["write"] += 1
+        return super().write(batch)
+
+
+@in_loop
+async def test_queued_runs_are_loaded_together() -> None:
+    store = Asked()
+    async with Client(store) as client:
+        for number in range(250):
+            await client.start(WAITS, number, run_id=f"r{number}")
+            await client.send(f"r{number}", go, 1)
+        store.asked.clear()
+        async with Engine(store, workflows=[WAITS]):
+            assert [store.asked[name] for name in ("load", "inbox", "get_run")] == [0, 0, 0]
+            assert store.asked["load_many"] == 3  # of 100 runs, at most
+            for number in range(250):
+                assert await client.handle(f"r{number}", WAITS).result() == number + 1
+
+
+@in_loop
+async def test_long_histories_are_loaded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_claims, "_EVENTS", 4)
+    store = Asked()
+    async with Client(store) as client:
+        for number in range(10):
+            await client.start(ONE, number, run_id=f"r{number}")
+        store.asked.clear()
+        async with Engine(store, workflows=[ONE]) as engine:
+            assert store.asked["load_many"] == 3  # each has one event
+            for number in range(10):
+                assert await engine.handle(f"r{number}", ONE).result() == number
+
+
+@in_loop
+async def test_a_damaged_run_keeps_none_that_is_loaded_with_it_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Asked()
+    store.damaged = "r5"
+    async with Client(store) as client:
+        for number in range(10):
+            await client.start(ONE, number, run_id=f"r{number}")
+        async with Engine(store, workflows=[ONE]):
+            for number in range(10):
+                if number != 5:
+                    assert await client.handle(f"r{number}", ONE).result() == number
+        row = (await store.get_runs(["r5"]))["r5"]
+        assert (row.worker_id, row.reason) == (None, "run 'r5' is damaged")
+        assert "run 'r5' is damaged" in caplog.messages
+
+
+@in_loop
+async def test_what_can_not_run_here_is_put_back_by_one_write() -> None:
+    store = Asked()
+    async with Client(store) as client:
+        for number in range(50):
+            await client.start(Workflow("one", input=str).then(shout), "a", run_id=f"r{number}")
+        store.asked.clear()
+        async with Engine(store, workflows=[ONE]):
+            assert store.asked["write"] == 1
+            rows = (await store.get_runs([f"r{number}" for number in range(50)])).values()
+            assert all(row.worker_id is None and row.reason.startswith(BLOCKED) for row in rows)
+
+
+@in_loop
+async def test_runs_that_a_worker_leaves_are_released_by_few_writes() -> None:
+    store, gate = Asked(), Gate()
+
+    @step
+    async def hold(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    held = Workflow("held", input=int).then(hold)
+    engine = Engine(store, max_concurrent_runs=1)
+    await engine.open()
+    for number in range(150):
+        await engine.start(held, number, run_id=f"r{number}")
+    await until(lambda: gate.arrived, "the first one")
+    store.asked.clear()
+    closing = asyncio.ensure_future(engine.aclose(grace=60))
+    await until(lambda: sum(run.written.worker_id is None for run in store._runs.values()) == 149)
+    assert store.asked["write"] <= 3
+    assert store.asked["get_run"] == 0
+    gate.open()
+    await closing
 
 
 @in_loop

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from gorkflow import Client, Engine, EngineClosedError, RunStatus, StoreError, Workflow, step
 from gorkflow.clock import Timekeeper
+from gorkflow.engine import _claims
 from gorkflow.engine._sync import _known
 from gorkflow.store import Heartbeat, Loaded, Worker
 from gorkflow.stores import open_store
@@ -128,15 +130,18 @@ async def test_closing_what_takes_up_runs_already_closes_it() -> None:
 
 
 @in_loop
-async def test_what_was_taken_up_before_that_has_its_grace() -> None:
+async def test_what_was_taken_up_before_that_has_its_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_claims, "_EVENTS", 1)  # one run at a time
     store, gate, loaded = Moody(), Gate(), Gate()
 
-    async def load(run_id: str) -> Loaded | None:
-        if run_id == "late":
+    async def load(run_ids: Sequence[str]) -> dict[str, Loaded]:
+        if "late" in run_ids:
             await loaded.wait_async()
-        return await store._store.load(run_id)
+        return await store._store.load_many(run_ids)
 
-    store.load = load  # type: ignore[method-assign]
+    store.load_many = load  # type: ignore[method-assign]
 
     @step
     async def slow(number: int) -> int:
@@ -344,7 +349,7 @@ class SlowToLeave(MemoryStore):
         await super().unregister(worker_id)
         await self.leaving.wait_async()
 
-    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: int = 0) -> Heartbeat:
+    async def heartbeat(self, worker_id: str, times: Timekeeper, *, after: str = "") -> Heartbeat:
         self.beats += 1
         return await super().heartbeat(worker_id, times, after=after)
 

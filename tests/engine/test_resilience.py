@@ -1,6 +1,7 @@
 """When the store fails, others interfere, or the program stops at an odd moment."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from gorkflow import (
     Workflow,
     step,
 )
-from gorkflow.store import Message, RunRow
+from gorkflow.store import Loaded, RunRow
 
 from .support import Gate, Moody, in_loop, kinds, until
 
@@ -442,8 +443,8 @@ class Overtaken(Moody):
     def _over(self) -> bool:
         return all(run.row.status.terminal for run in self._store._runs.values())
 
-    async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:
-        found = await self._store.inbox(run_id, after=after)
+    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
+        found = await self._store.load_many(run_ids)
         await self.looked.wait_async()
         return found
 

@@ -27,8 +27,10 @@ CALLS = [
     "register",
     "unregister",
     "load",
+    "load_many",
     "inbox",
     "get_run",
+    "get_runs",
     "delete_runs",
 ]
 STATEMENTS = {

@@ -13,7 +13,7 @@ from msgspec import structs
 from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import Driver
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load, reading, recorded
 from gorkflow.engine._row import hooks_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
@@ -31,14 +31,14 @@ from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from gorkflow.definition import Definition
     from gorkflow.engine._registry import Registry
     from gorkflow.engine._runs import Runs
     from gorkflow.engine._runtime import Runtime
     from gorkflow.machine import Machine
-    from gorkflow.store import RunRow
+    from gorkflow.store import Loaded, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
 
@@ -46,7 +46,8 @@ _LOOK_AGAIN = 5.0  # seconds until a run that can't continue is looked at again,
 AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
 _LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
-_BATCH = 100  # runs claimed in one go
+_BATCH = 100  # runs claimed, loaded or released in one go
+_EVENTS = 5_000  # that are loaded in one go, unless one run has more
 _LOGGED = 1000  # messages about blocked runs that are not repeated
 RETRY = 1.0  # seconds until a run that the store failed is taken up again
 
@@ -54,6 +55,14 @@ RETRY = 1.0  # seconds until a run that the store failed is taken up again
 class _Dropped(NamedTuple):
     token: int
     why: RunBlockedError | None
+
+
+class _Unfit(NamedTuple):
+    """A run that was claimed and can't be run here."""
+
+    claim: RunRow
+    error: Exception
+    loaded: Loaded | None
 
 
 class Claims:
@@ -158,7 +167,7 @@ class Claims:
         if definition is None or definition.fingerprint == row.fingerprint:
             return
         with suppress(RunNotFoundError, StoreCorruptError), reading(run_id):
-            _, misfit = await self._judged(row, definition)
+            misfit = self._misfit(await load(self._runtime.store, run_id), definition)
             if misfit.problems or misfit.types:
                 raise compatibility.blocked(run_id, misfit)
 
@@ -170,21 +179,18 @@ class Claims:
         if definition.fingerprint == row.fingerprint and not row.reason.startswith(BLOCKED):
             return False
         with suppress(RunNotFoundError, StoreCorruptError), reading(row.run_id):
-            _, misfit = await self._judged(row, definition)
+            misfit = self._misfit(await load(self._runtime.store, row.run_id), definition)
             return bool(misfit.types) and not misfit.problems
         return False
 
-    async def _judged(
-        self, row: RunRow, definition: Definition
-    ) -> tuple[Recorded, compatibility.Misfit]:
-        """Load a run, and compare it with the code."""
-        run = await load(self._runtime.store, row.run_id)
-        return run, compatibility.misfit_of(
+    def _misfit(self, run: Recorded, definition: Definition) -> compatibility.Misfit:
+        """Compare a run with the code."""
+        return compatibility.misfit_of(
             run.tree,
             definition,
             run.events,
             self._registry.executors,
-            thorough=row.run_id in self._unreadable,
+            thorough=run.row.run_id in self._unreadable,
         )
 
     async def has_work(self, row: RunRow) -> bool:
@@ -200,30 +206,62 @@ class Claims:
     ) -> list[str]:
         taken: list[str] = []
         open_claims = {claim.run_id: claim.token for claim in claims}
+        self._runs.coming |= open_claims.keys()
         try:
-            for claim in claims:
+            for portion in _portions(claims):
                 if self._runtime.closing:
                     break
-                try:
-                    with reading(claim.run_id):
-                        await self._take_over(claim, accept_types=accept_types)
-                    taken.append(claim.run_id)
-                    del open_claims[claim.run_id]
-                except Exception as error:  # a run that breaks must not stop the others
-                    if await self._put_back(claim, error):
+                unfit: list[_Unfit] = []
+                for claim, woken, loaded in await self._found(portion, unfit):
+                    if self._runtime.closing:
+                        break
+                    try:
+                        with reading(claim.run_id):
+                            await self._take_over(claim, woken, loaded, accept_types=accept_types)
+                        taken.append(claim.run_id)
                         del open_claims[claim.run_id]
-                    if strict:
-                        raise
+                    except Exception as error:  # noqa: BLE001 - one must not stop the others
+                        unfit.append(_Unfit(claim, error, loaded))
+                for run_id in await self._put_back(unfit):
+                    del open_claims[run_id]
+                if strict and unfit:
+                    raise unfit[0].error
         finally:
+            self._runs.coming -= {claim.run_id for claim in claims}
             for run_id, token in open_claims.items():
                 self.drop(run_id, token)
         return taken
 
-    async def _take_over(self, claim: RunRow, *, accept_types: bool) -> None:
-        run_id = claim.run_id
-        row, run = claim, await self._runtime.asleep.wake(claim)
+    async def _found(
+        self, claims: Sequence[RunRow], unfit: list[_Unfit]
+    ) -> list[tuple[RunRow, RunState | None, Loaded | None]]:
+        """Return claimed runs with their state, if it is kept here, or with what is recorded.
+
+        Args:
+            claims: the runs.
+            unfit: takes those that the store failed.
+        """
+        woken: dict[str, RunState] = {}
+        loaded: dict[str, Loaded] = {}
+        try:
+            for claim in claims:
+                run = await self._runtime.asleep.wake(claim)
+                if run is not None:
+                    woken[claim.run_id] = run
+            unknown = [claim.run_id for claim in claims if claim.run_id not in woken]
+            if unknown:
+                loaded = await self._runtime.store.load_many(unknown)
+        except StoreError as error:
+            unfit += [_Unfit(claim, error, None) for claim in claims]
+            return []
+        return [(claim, woken.get(claim.run_id), loaded.get(claim.run_id)) for claim in claims]
+
+    async def _take_over(
+        self, claim: RunRow, run: RunState | None, loaded: Loaded | None, *, accept_types: bool
+    ) -> None:
+        run_id, row = claim.run_id, claim
         if run is None:
-            row, run = await self._replayed(claim, accept_types=accept_types)
+            row, run = await self._replayed(claim, loaded, accept_types=accept_types)
         mine = self._runs.drivers.get(run_id)
         if mine is not None:
             mine.broken(
@@ -235,16 +273,23 @@ class Claims:
         how = "begins on" if claim.started_at is None else "is continued by"
         logger.info("run %r %s %s", run_id, how, self._runtime.worker_id)
         driver = Driver(self._runtime, row, run, self._context.copy())
-        driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
+        if loaded is None:
+            driver.receive(await self._runtime.store.inbox(run_id, after=driver.mail.seen))
+        else:
+            driver.receive(loaded.messages)
         self._runs.resume(driver)
 
-    async def _replayed(self, claim: RunRow, *, accept_types: bool) -> tuple[RunRow, RunState]:
-        """Load a run and replay it; return its row from then on, too."""
+    async def _replayed(
+        self, claim: RunRow, loaded: Loaded | None, *, accept_types: bool
+    ) -> tuple[RunRow, RunState]:
+        """Replay a run; return its row from then on, too."""
         run_id = claim.run_id
         definition = self._registry.of_run(run_id, claim.workflow_id)
         if definition is None:
             raise compatibility.unknown(run_id, claim.workflow_id)
-        run, misfit = await self._judged(claim, definition)
+        # What could not be loaded with the others says why, when it is loaded alone.
+        run = await load(self._runtime.store, run_id) if loaded is None else recorded(loaded)
+        misfit = self._misfit(run, definition)
         if misfit.problems or (misfit.types and not accept_types):
             raise compatibility.blocked(run_id, misfit)
         self._unreadable.discard(run_id)
@@ -287,19 +332,37 @@ class Claims:
             self._unreadable.clear()
         self._unreadable.add(run_id)
 
-    async def _put_back(self, claim: RunRow, error: Exception) -> bool:
-        """Release a run that can't be run here, to be looked at later; return whether it was."""
-        if len(self._logged) > _LOGGED:
-            self._logged.clear()
-        if self._logged.get(claim.run_id) != str(error):
-            self._logged[claim.run_id] = str(error)  # once: the next look finds it again
-            logger.error("%s", error)
+    async def _put_back(self, unfit: Sequence[_Unfit]) -> list[str]:
+        """Release runs that can't be run here, to be looked at later; return those that were."""
+        if not unfit:
+            return []
+        for run_id, error in [(each.claim.run_id, each.error) for each in unfit]:
+            if len(self._logged) > _LOGGED:
+                self._logged.clear()
+            if self._logged.get(run_id) != str(error):
+                self._logged[run_id] = str(error)  # once: the next look finds it again
+                logger.error("%s", error)
+        # Accepted types may be recorded since they were claimed.
+        found = await self._runtime.store.get_runs([each.claim.run_id for each in unfit])
+        batch = [await self._as_put_back(each, found.get(each.claim.run_id)) for each in unfit]
+        written = await self._runtime.store.write(batch)
+        for each in unfit:
+            self._runtime.changed(each.claim.run_id)  # those who wait learn that it is blocked
+        return [
+            item.row.run_id
+            for item, answer in zip(batch, written, strict=True)
+            if answer is Written.OK
+        ]
+
+    async def _as_put_back(self, unfit: _Unfit, found: RunRow | None) -> Append:
+        """Return what releases a run, so that it is looked at later."""
+        before, error, loaded = unfit
+        before = before if found is None else structs.replace(before, seq=found.seq)
         transient = isinstance(error, StoreError) and not isinstance(error, StoreCorruptError)
-        before = claim
-        with suppress(StoreCorruptError):  # accepted types may be recorded since it was claimed
-            found = await self._runtime.store.get_run(before.run_id)
-            before = before if found is None else structs.replace(before, seq=found.seq)
-        mail = await self._runtime.store.inbox(before.run_id, after=before.seen)
+        if loaded is None:
+            mail = await self._runtime.store.inbox(before.run_id, after=before.seen)
+        else:
+            mail = [*loaded.messages]
         due_at = self._runtime.clock.now() + (RETRY if transient else _LOOK_AGAIN)
         seen = max((message.id for message in mail), default=before.seen)  # or it wakes it
         # An unknown workflow says nothing about other workers.
@@ -307,9 +370,7 @@ class Claims:
         blocked = known and isinstance(error, RunBlockedError)
         reason = f"{BLOCKED if blocked else ''}{error}"
         row = structs.replace(_released(before, due_at), reason=reason, seen=seen)
-        written = await self._runtime.store.write([Append(row, (), row.seq)])
-        self._runtime.changed(row.run_id)  # those who wait for it learn that it is blocked
-        return written == [Written.OK]
+        return Append(row, (), row.seq)
 
     async def release(self, delay: float) -> None:
         """Release the dropped runs, so that this worker or another one continues them.
@@ -317,19 +378,26 @@ class Claims:
         Args:
             delay: seconds until then.
         """
-        store, clock = self._runtime.store, self._runtime.clock
-        for run_id, dropped in list(self._dropped.items()):
-            try:
-                row = await store.get_run(run_id)
-            except StoreCorruptError:
-                row = None  # no worker can continue it
-            mine = row is not None and row.worker_id == self._runtime.worker_id
-            if row is not None and mine and row.token == dropped.token:
-                why = dropped.why
-                row = _released(row, clock.now() + (delay if why is None else _LOOK_AGAIN))
-                row = row if why is None else structs.replace(row, reason=f"{BLOCKED}{why}")
-                await store.write([Append(row, (), row.seq)])
-                self._runtime.changed(run_id)
+        every = list(self._dropped.items())
+        for start in range(0, len(every), _BATCH):
+            await self._release(every[start : start + _BATCH], delay)
+
+    async def _release(self, some: Sequence[tuple[str, _Dropped]], delay: float) -> None:
+        store, now = self._runtime.store, self._runtime.clock.now()
+        rows = await store.get_runs([run_id for run_id, _ in some])  # what is damaged stays ours
+        batch: list[Append] = []
+        for run_id, (token, why) in some:
+            row = rows.get(run_id)
+            if row is None or (row.worker_id, row.token) != (self._runtime.worker_id, token):
+                continue
+            row = _released(row, now + (delay if why is None else _LOOK_AGAIN))
+            row = row if why is None else structs.replace(row, reason=f"{BLOCKED}{why}")
+            batch.append(Append(row, (), row.seq))
+        if batch:
+            await store.write(batch)
+        for item in batch:
+            self._runtime.changed(item.row.run_id)
+        for run_id, dropped in some:
             if self._dropped.get(run_id) == dropped:
                 del self._dropped[run_id]
 
@@ -391,6 +459,20 @@ class Claims:
         observers = self._runtime.observers
         if observers is not None and row.status.terminal:
             observers.cancelled(row)
+
+
+def _portions(claims: list[RunRow]) -> Iterator[list[RunRow]]:
+    """Yield claimed runs, so many at a time that what is recorded of them fits in memory."""
+    portion: list[RunRow] = []
+    size = 0
+    for claim in claims:
+        if portion and size + claim.seq > _EVENTS:
+            yield portion
+            portion, size = [], 0
+        portion.append(claim)
+        size += claim.seq
+    if portion:
+        yield portion
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

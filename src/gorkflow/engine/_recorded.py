@@ -95,6 +95,15 @@ async def load(store: RunReader, run_id: str) -> Recorded:
     loaded = await store.load(run_id)
     if loaded is None:
         raise RunNotFoundError(run_id)
+    return recorded(loaded)
+
+
+def recorded(loaded: Loaded) -> Recorded:
+    """Return the record in what was loaded.
+
+    Raises:
+        StoreCorruptError: If it can't be read.
+    """
     return Recorded(loaded.row, tree_of(loaded), loaded.tree, loaded.events)
 
 

@@ -79,6 +79,8 @@ class Runs:
         """Runs that the lease stopped, to be continued here if no other worker has them."""
         self.followed: set[str] = set()
         """Runs to be taken over as soon as their workers are gone."""
+        self.coming: set[str] = set()
+        """Runs that are being taken over."""
         self._early: list[Message] = []
         self._cleaning: set[asyncio.Task[None]] = set()  # of handlers that outlive their runs
         self._arrivals = itertools.count()
@@ -229,11 +231,13 @@ class Runs:
         Raises:
             StoreError: If the store failed.
         """
-        for run_id, driver in list(self.drivers.items()):
+        store, mine = self._runtime.store, [*self.drivers.items()]
+        rows = await store.get_runs([run_id for run_id, driver in mine if driver.created.is_set])
+        for run_id, driver in mine:
             if not driver.created.is_set:
                 continue
             try:
-                row = await self._runtime.store.get_run(run_id)
+                row = rows.get(run_id) or await store.get_run(run_id)
             except StoreCorruptError as error:
                 driver.broken(error)  # no worker can run it; the others are no worse for it
                 continue
@@ -258,8 +262,8 @@ class Runs:
             driver = self.drivers.get(message.run_id)
             if driver is not None:
                 driver.receive((message,))
-            elif message not in again:
-                self._early.append(message)  # its run is just being taken over: once more, then
+            elif message.run_id in self.coming or message not in again:
+                self._early.append(message)  # its run was claimed: once more, when it is here
 
     # ---- closing --------------------------------------------------------------------------
 

@@ -124,16 +124,19 @@ class Worker:
 
     async def _resting(self) -> list[str]:
         """Return the runs that were suspended here, have not ended, and run nowhere."""
-        found: list[str] = []
-        for number, run_id in enumerate(self.runs.resting):
-            row = None
-            if number < _MOST_LOOKED_UP:
-                with contextlib.suppress(StoreError):
-                    row = await self.runtime.store.get_run(run_id)
-                if row is None or row.status.terminal or row.worker_id is not None:
-                    continue
-            found.append(run_id)
-        return found
+        resting = [*self.runs.resting]
+        looked_up, rest = resting[:_MOST_LOOKED_UP], resting[_MOST_LOOKED_UP:]
+        if not looked_up:
+            return []
+        rows: dict[str, RunRow] = {}
+        with contextlib.suppress(StoreError):
+            rows = await self.runtime.store.get_runs(looked_up)
+        left = [
+            run_id
+            for run_id, row in rows.items()
+            if not row.status.terminal and row.worker_id is None
+        ]
+        return left + rest
 
     def hurry(self, grace: float) -> None:
         """Schedule nothing more, and shorten what is left of the grace to this many seconds."""
@@ -414,9 +417,14 @@ class Worker:
             once: whether to forget those, too, that another worker has.
             rouse: whether to take also those that have nothing to do now.
         """
-        for run_id in wanted - (set() if once else self.runs.drivers.keys()):
+        run_ids = [*(wanted - (set() if once else self.runs.drivers.keys()))]
+        if not run_ids:
+            return
+        store = self.runtime.store
+        rows = await store.get_runs(run_ids)
+        for run_id in run_ids:
             try:
-                row = await self.runtime.store.get_run(run_id)
+                row = rows.get(run_id) or await store.get_run(run_id)
                 over = row is None or row.status.terminal
                 if row is not None and not over and (rouse or await self.claims.has_work(row)):
                     await self.claims.recover(None, run_id)
