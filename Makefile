@@ -9,6 +9,8 @@ BIN   := .venv/bin
 READY := .venv/.ready
 # Three workers for two cores: half of the time, tests wait for processes and leases.
 TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
+# Tests of what is written, not of what it does, belong to `make check`.
+WRITTEN := tests/typing $(addprefix tests/project/test_,$(addsuffix .py,circles files glossary main_path names sizes words))
 
 .PHONY: help setup demo test test-all values check format images bench soak clean
 
@@ -17,7 +19,7 @@ help:
 	@echo "make test      the tests, in three to four minutes"
 	@echo "make test-all  the same, at length"
 	@echo "make values    the tests of values, with the lowest and the newest pydantic"
-	@echo "make check     format, lint, types, layers, sizes"
+	@echo "make check     format, lint, types, layers, sizes, words"
 	@echo "make format    write the format that check wants"
 	@echo "make images    take the pictures of the pages again (needs chromium)"
 	@echo "make bench     measure against the floor"
@@ -39,7 +41,7 @@ demo: $(READY)
 	$(BIN)/python examples/folder_report.py "$$FOLDER"
 
 test: $(READY)
-	$(TESTS)
+	$(TESTS) $(addprefix --ignore=,$(WRITTEN))
 
 test-all: $(READY)
 	GORKFLOW_TEST_SIZE=full $(TESTS) --timeout 3600
@@ -53,7 +55,7 @@ check: $(READY)
 	$(BIN)/mypy src
 	$(BIN)/basedpyright --pythonpath $(BIN)/python src
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/project/test_sizes.py tests/project/test_files.py
+	$(BIN)/python -m pytest -n 2 $(WRITTEN)
 
 format: $(READY)
 	$(BIN)/ruff format .

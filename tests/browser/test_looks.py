@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -16,11 +17,13 @@ from tests.browser import axe
 from tests.browser.conftest import visitor
 from tests.browser.site import serving
 
+FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     url = f"sqlite:{tmp_path_factory.mktemp('demo')}/demo.db"
-    make_history(url, now=time.time(), runs=200)  # the engine here goes on from there
+    make_history(url, now=time.time(), runs=120)  # the engine here goes on from there
     with serving(url, WORKFLOWS) as site:
         yield site
 
@@ -83,7 +86,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit, latest, page):
     visit.go(address(page, latest))
     width = visit.page.evaluate("document.documentElement.scrollWidth")
     assert width <= 390
-    assert axe.violations(visit.page) == []
+    if FULL:
+        assert axe.violations(visit.page) == []
 
 
 def test_the_pages_need_nothing_of_others():

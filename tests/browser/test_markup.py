@@ -102,6 +102,7 @@ def test_all_payloads_at_once(visit):
     assert not [text for text in as_json if text[:40] not in shown]  # there, as they were written
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("part", range(3))
 def test_each_payload_in_its_own_run(visit, part):
     """Tags, resources and messages, in lists and on pages; and whatever an address may say."""
@@ -159,7 +160,7 @@ def test_a_reason_of_a_cancel(visit):
 def test_odd_addresses(visit):
     """Nothing that is typed after the host is more than text."""
     visit.seen.allowed += ["404", "400"]
-    for text in PAYLOADS[:20]:
+    for text in PAYLOADS[:8]:
         for prefix in ("/runs/", "/workflows/", "/"):
             answer = visit.page.goto(visit.site.url + prefix + quote(text, safe=""))
             assert answer is not None

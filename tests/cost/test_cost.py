@@ -83,10 +83,10 @@ def calls_per_step(url: str, workflow: Workflow[Any, Any], steps: int) -> float:
 @pytest.mark.parametrize(
     ("shape", "sizes"),
     [
-        (block, (100, 2_000)),
-        (sequence, (20, 400)),
-        (mapping, (100, 2_000)),
-        (writing, (100, 2_000)),
+        (block, (100, 1_000)),
+        (sequence, (20, 200)),
+        (mapping, (100, 1_000)),
+        (writing, (100, 1_000)),
     ],
     ids=["block", "sequence", "map", "state"],
 )

@@ -14,7 +14,7 @@ from gorkflow.store import Level
 from gorkflow.testing import VirtualEngine, in_virtual_time
 
 NOW = 1_700_000_000.0
-RUNS = 500
+RUNS = 250
 
 
 @pytest.fixture(scope="module")

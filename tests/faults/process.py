@@ -50,7 +50,7 @@ class Campaign:
     def run(self, kills: int) -> None:
         scene = self.scene
         # On a busy machine many come before anything has happened; those prove little.
-        while self.kills < kills or (self._next_run() < kills and self.kills < 3 * kills):
+        while self.kills < kills or (self._next_run() < kills and self.kills < 5 * kills):
             self._session()
             if self.kills % 10 == 0 and scene.has_schema():
                 scene.database()

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts import pages
+
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "gorkflow"
 
@@ -33,3 +35,14 @@ def name(path: Path) -> str:
 def is_generated(text: str) -> bool:
     """Tell whether a Python file says in its first line that a script wrote it."""
     return text.partition("\n")[0].startswith("# generated")
+
+
+PAGES = [*ROOT.glob("README.md"), *files(".md", under=ROOT / "docs")]
+"""The pages that people read."""
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows."""
+    for block in pages.blocks(page.read_text()):
+        if block.file:
+            (folder / block.file).write_text(block.code)

@@ -1,16 +1,15 @@
-"""Every Python block in README.md and docs/ runs, and has the types that it says.
+"""Every Python block in README.md and docs/ runs.
 
 The blocks of a page run in order, in one module, in an empty folder, with `await` allowed at the
 top level. A block after the comment `<!-- file: NAME -->` is a file of its own, which is there when
 the others run. One after `<!-- no-run: why -->` is left out.
 
-A line with the comment `# rejected` is one that type checkers reject.
+tests/typing judges their types. Type checkers reject a line with the comment `# rejected`.
 """
 
 import ast
 import asyncio
 import inspect
-import json
 import linecache
 import re
 import subprocess
@@ -18,14 +17,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
 
 import pytest
 
 from scripts import pages
-from tests.project.repository import ROOT, files, name
+from tests.project.repository import PAGES, ROOT, name, write_files
 
-PAGES = [*ROOT.glob("README.md"), *files(".md", under=ROOT / "docs")]
 PROGRAMS = [ROOT / "README.md", pages.TUTORIAL]
 """Pages that are programs: what stands in their text blocks is printed."""
 
@@ -48,13 +45,6 @@ def show_source(page: Path) -> None:
     text = page.read_text()
     lines = pages.program(text).splitlines(keepends=True)
     linecache.cache[str(page)] = (len(text), None, lines, str(page))
-
-
-def write_files(page: Path, folder: Path) -> None:
-    """Write the files that a page shows."""
-    for block in pages.blocks(page.read_text()):
-        if block.file:
-            (folder / block.file).write_text(block.code)
 
 
 def run(page: Path) -> None:
@@ -207,80 +197,3 @@ def test_the_notebook_prints_what_the_tutorial_shows_each_time(tmp_path: Path):
         )
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(printed(pages.TUTORIAL), done.stdout), done.stdout
-
-
-# ---- types --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with each page as a module, and each file that pages show."""
-    folder = tmp_path_factory.mktemp("typed")
-    for page in PAGES:
-        if pages.program(page.read_text()).strip():
-            module = page.stem.lower().replace("-", "_")
-            (folder / f"page_{module}.py").write_text(pages.program(page.read_text()))
-        write_files(page, folder)
-    return folder
-
-
-def check_types(found: list[tuple[str, int, str]], folder: Path) -> None:
-    """Compare the errors of a type checker with the lines that are marked as such."""
-    marked = {
-        (path.name, number)
-        for path in folder.glob("*.py")
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if "# rejected" in line
-    }
-    # Pages may await at the top level, as a notebook does.
-    errors = {
-        (file, line): text
-        for file, line, text in found
-        if not re.search("outside (of )?(async )?function|only within async function", text)
-    }
-    assert not {place: text for place, text in errors.items() if place not in marked}
-    assert marked <= errors.keys()
-
-
-@pytest.mark.slow
-def test_pages_are_typed_says_mypy(typed: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
-    done = subprocess.run(
-        [*command, "--cache-dir", str(tmp_path), *map(str, typed.glob("*.py"))],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={"MYPYPATH": str(ROOT / "src"), "PATH": ""},
-    )
-    found = re.findall(r"^(\S+?):(\d+): error: (.*)$", done.stdout, re.MULTILINE)
-    assert found, done.stdout + done.stderr
-    check_types([(Path(path).name, int(line), text) for path, line, text in found], typed)
-
-
-@pytest.mark.slow
-def test_pages_are_typed_says_pyright(typed: Path, tmp_path: Path):
-    settings = {
-        "include": [str(typed)],
-        "extraPaths": [str(ROOT / "src")],
-        "typeCheckingMode": "strict",
-        "pythonVersion": "3.11",
-    }
-    project = tmp_path / "pyrightconfig.json"
-    project.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
-    done = subprocess.run(
-        [*command, "--outputjson", "-p", str(project)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    report: list[dict[str, Any]] = json.loads(done.stdout)["generalDiagnostics"]
-    found = [
-        (Path(item["file"]).name, item["range"]["start"]["line"] + 1, item["message"])
-        for item in report
-        if item["severity"] == "error"
-    ]
-    assert found, done.stdout
-    check_types(found, typed)

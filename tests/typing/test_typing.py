@@ -1,4 +1,8 @@
-"""Both type checkers report an error on each line marked ``# error``, and on no other."""
+"""What users write has the types that we say: mypy and pyright report what is marked, and no more.
+
+Judged are `typing_tests/`, where a line with ``# error`` must not type-check, and the Python blocks
+of README.md and docs/, where ``# rejected`` marks such a line.
+"""
 
 import importlib.util
 import json
@@ -6,70 +10,100 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
+from scripts import pages
+from tests.project.repository import PAGES, ROOT, name, write_files
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
-FILES = sorted((ROOT / "typing_tests").glob("*.py"))
-MARK = "# error"
+MARK = re.compile("# (error|rejected)")
+AWAITS = re.compile(r"outside (of )?(async )?function|only within async function")
+"""Pages may await at the top level, as a notebook does."""
 
 
-def marked_lines() -> set[str]:
-    return {
-        f"{path.name}:{number}"
-        for path in FILES
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if MARK in line
-    }
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with each of the typing tests, each page as a module, and their files."""
+    folder = tmp_path_factory.mktemp("typed")
+    for page in PAGES:
+        if pages.program(page.read_text()).strip():
+            module = re.sub(r"\W", "_", name(page).lower())
+            (folder / f"page_{module}.py").write_text(pages.program(page.read_text()))
+        write_files(page, folder)
+    for path in (ROOT / "typing_tests").glob("*.py"):
+        assert not (folder / path.name).exists(), f"a page has a file {path.name}, too"
+        copy(path, folder)
+    return folder
 
 
-def compare(found: dict[str, str]) -> None:
-    marked = marked_lines()
-    unexpected = {place: text for place, text in found.items() if place not in marked}
-    assert not unexpected
-    assert not marked - found.keys(), "these lines must not type-check, but do"
-
-
-def run(command: list[str]) -> str:
-    search = os.pathsep.join([str(ROOT / "src"), str(ROOT / "typing_tests")])
-    environment = {**os.environ, "MYPYPATH": search, "NO_COLOR": "1"}
-    assert find_spec(command[2]), f"{command[2]} is missing: pip install -e '.[dev]'"
+def run(folder: Path, command: list[str]) -> str:
+    assert find_spec(command[0]), f"{command[0]} is missing: pip install -e '.[dev]'"
+    search = os.pathsep.join([str(ROOT / "src"), str(folder)])
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": search, "NO_COLOR": "1"},
     ).stdout
 
 
-def test_mypy_agrees_with_the_marks(tmp_path: Path):
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
-    output = run([*command, "--cache-dir", str(tmp_path), *map(str, FILES)])
-    errors = re.findall(r"^(\S+?):(\d+): error: (.*)$", output, re.MULTILINE)
-    assert errors, output
-    compare({f"{Path(path).name}:{line}": text for path, line, text in errors})
+def mypy(folder: Path, cache: Path) -> list[tuple[str, int, str]]:
+    """Return the errors that mypy reports: file, line, text."""
+    command = ["mypy", "--strict", "--no-error-summary", "--cache-dir", str(cache)]
+    output = run(folder, [*command, *sorted(map(str, folder.glob("*.py")))])
+    found = re.findall(r"^(\S+?):(\d+): error: (.*)$", output, re.MULTILINE)
+    assert found, output
+    return [(Path(path).name, int(line), text) for path, line, text in found]
 
 
-def test_pyright_agrees_with_the_marks(tmp_path: Path):
+def pyright(folder: Path, cache: Path) -> list[tuple[str, int, str]]:
+    """Return the errors that pyright reports: file, line, text."""
     settings = {
-        "include": [str(ROOT / "typing_tests")],
-        "extraPaths": [str(ROOT / "src"), str(ROOT / "typing_tests")],
+        "include": [str(folder)],
+        "extraPaths": [str(ROOT / "src"), str(folder)],
         "typeCheckingMode": "strict",
         "pythonVersion": "3.11",
     }
-    project = tmp_path / "pyrightconfig.json"
+    project = cache / "pyrightconfig.json"
     project.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
-    output = run([*command, "--outputjson", "-p", str(project)])
-    report = json.loads(output)["generalDiagnostics"]
-    found = {
-        f"{Path(item['file']).name}:{item['range']['start']['line'] + 1}": item["message"]
-        for item in report
+    output = run(
+        folder,
+        ["basedpyright", "--pythonpath", sys.executable, "--outputjson", "-p", str(project)],
+    )
+    found = [
+        (Path(item["file"]).name, item["range"]["start"]["line"] + 1, item["message"])
+        for item in json.loads(output)["generalDiagnostics"]
         if item["severity"] == "error"
-    }
+    ]
     assert found, output
-    compare(found)
+    return found
+
+
+@pytest.mark.parametrize("checker", [mypy, pyright])
+def test_it_agrees_with_the_marks(
+    checker: Callable[[Path, Path], list[tuple[str, int, str]]], folder: Path, tmp_path: Path
+) -> None:
+    marked = {
+        (path.name, number)
+        for path in folder.glob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if MARK.search(line)
+    }
+    errors = {
+        (file, line): text
+        for file, line, text in checker(folder, tmp_path)
+        if not (file.startswith("page_") and AWAITS.search(text))
+    }
+    assert not {place: text for place, text in errors.items() if place not in marked}
+    assert not marked - errors.keys(), "these lines must not type-check, but do"
 
 
 def test_the_overloads_are_as_generated():
