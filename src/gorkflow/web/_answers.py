@@ -77,10 +77,13 @@ class Rejected(HTTPException):
         headers: Mapping[str, str] | None = None,
         asks_token: bool = False,
         title: str = "",
+        repeat: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(status, error, dict(headers or {}))
         self.title = title or _TITLES.get(status, "Something went wrong")
         """The title of a page that says so."""
+        self.repeat = dict(repeat or {})
+        """More for the body of the same request sent again, so that it is done once."""
         self.problems = problems
         """Places in what was sent, and what is wrong with each."""
         self.asks_token = asks_token
@@ -155,7 +158,9 @@ def rejection(scope: Scope, why: Rejected) -> Response:
             headers=why.headers,
         )
     problems = [{"path": path, "message": said} for path, said in why.problems]
-    body = {"status": status, "error": error, "problems": problems}
+    body: dict[str, Any] = {"status": status, "error": error, "problems": problems}
+    if why.repeat:
+        body["repeat"] = why.repeat
     return json_answer(body, status, why.headers)
 
 

@@ -27,6 +27,10 @@ _ERROR = {
                 "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "repeat": {
+            "type": "object",
+            "description": "Add it to the body after a 503, so that it is done once.",
+        },
     },
 }
 _MEANINGS = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +19,10 @@ from gorkflow.engine._json import to_json
 from gorkflow.web._answers import Rejected, json_answer
 from gorkflow.web.site import Site
 
+logger = logging.getLogger("gorkflow.web")
+
+PATIENCE = 5.0
+"""Seconds that a client waits for a change to be recorded."""
 _AT = re.compile(r" - at `\$(?P<path>.*)`$")
 
 
@@ -33,6 +40,9 @@ class Asked:
     """An instance of the operation's ``query``."""
     body: Any
     """An instance of its ``body``."""
+    repeat: dict[str, Any] = field(default_factory=dict[str, Any])
+    """More for the body of the same request sent again, so that it is done once; the operation
+    says it. Empty: it knows no such thing."""
 
     def part(self, name: str) -> str:
         """Return a part of the address, such as ``run_id``."""
@@ -56,6 +66,8 @@ class Operation:
     query: Any = Nothing
     body: Any = Nothing
     status: int = 200
+    may_repeat: bool = True
+    """Whether the same request sent twice changes no more than sent once."""
     fails: tuple[int, ...] = ()
     """The statuses of rejections, beside those of the gate."""
 
@@ -64,12 +76,56 @@ class Operation:
 
         async def endpoint(request: Request) -> Response:
             asked = Asked(site, request, self._query(request), await self._body(request))
-            found = await self.do(asked)
+            found = await self._done(asked)
             if isinstance(found, Response):
                 return found
             return json_answer(to_json(found), self.status)
 
         return Route(f"/api{self.path}", endpoint, methods=[self.method], name=self.name)
+
+    async def _done(self, asked: Asked) -> Any:
+        """Do it; what changes something is not waited for longer than clients are patient.
+
+        It is not stopped half done then, but ends later.
+
+        Raises:
+            Rejected: If it takes longer.
+        """
+        if self.method == "GET":
+            return await self.do(asked)
+        task = asyncio.ensure_future(self.do(asked))
+        try:
+            await asyncio.wait({task}, timeout=PATIENCE)
+        finally:
+            if not task.done():
+                asked.site.late.add(task)
+                task.add_done_callback(partial(self._over, asked.site))
+        if task.done():
+            return task.result()
+        raise Rejected(
+            503,
+            f"the store {asked.site.store_name!r} has not recorded this yet: another program holds "
+            f"its lock ({asked.site.store_name}.write), or the disk is slow; {self._advice(asked)}",
+            headers={"Retry-After": f"{PATIENCE:.0f}"},
+            repeat=asked.repeat,
+        )
+
+    def _advice(self, asked: Asked) -> str:
+        if asked.repeat:
+            more = ", ".join(f"{name}={value}" for name, value in asked.repeat.items())
+            return f"send it again with {more}, and it is done once"
+        if self.may_repeat:
+            return "send it again: to do it twice changes no more than once"
+        return "it may still be done, so look before you send it again"
+
+    def _over(self, site: Site, task: asyncio.Future[Any]) -> None:
+        """Note how a request ended that was answered before."""
+        site.late.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
+            logger.warning("%s failed after it was answered with 503: %s", self.name, error)
+        else:
+            logger.info("%s was done after it was answered with 503", self.name)
 
     def _query(self, request: Request) -> Any:
         fields = {field.name: field for field in msgspec.structs.fields(self.query)}

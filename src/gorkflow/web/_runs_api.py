@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -23,7 +23,7 @@ from gorkflow.engine._json import (
 )
 from gorkflow.engine._reads import with_reports
 from gorkflow.engine._recorded import Recorded, load
-from gorkflow.engine._start import run_id_of
+from gorkflow.engine._start import new_id, run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
 from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
@@ -332,6 +332,8 @@ class Start(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: msgspec.Raw = field(default_factory=msgspec.Raw)
     """As the workflow's type; its JSON schema is that of the workflow."""
     run_id: str | None = None
+    if_exists: Literal["raise", "return"] = "raise"
+    """For an id that is taken: ``return`` that run, if it has the same workflow and input."""
     resource_id: str | None = None
     tags: dict[str, str] | None = None
     timeout: float | None = None
@@ -355,7 +357,8 @@ async def start_run(asked: Asked) -> Started:
     handle = await asked.site.engine.start(
         workflow,
         input_of(workflow.input, body.input),
-        run_id=body.run_id,
+        run_id=_id_of_new(asked),
+        if_exists=body.if_exists,
         resource_id=body.resource_id,
         tags=body.tags,
         timeout=body.timeout,
@@ -365,6 +368,14 @@ async def start_run(asked: Asked) -> Started:
         state=body.state,
     )
     return Started(run_id=handle.run_id)
+
+
+def _id_of_new(asked: Asked) -> str:
+    """Return the id of the run that is asked for; who sends the same again has to name it."""
+    given: str | None = asked.body.run_id
+    run_id = new_id(asked.site.now) if given is None else given
+    asked.repeat.update(run_id=run_id, if_exists="return")
+    return run_id
 
 
 def input_of(annotation: Any, given: msgspec.Raw) -> Any:
@@ -413,6 +424,8 @@ class Rerun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another input: then nothing of the old run is kept."""
     run_id: str | None = None
     """The id of the new run."""
+    if_exists: Literal["raise", "return"] = "raise"
+    """For an id that is taken: ``return`` that run, if it repeats the same run, too."""
     accept_types: bool = False
 
 
@@ -421,7 +434,11 @@ async def rerun(asked: Asked) -> Started:
     engine, origin = asked.site.engine, asked.part("run_id")
     if not bytes(body.input):
         handle = await engine.rerun(
-            origin, body.from_step, run_id=body.run_id, accept_types=body.accept_types
+            origin,
+            body.from_step,
+            run_id=_id_of_new(asked),
+            if_exists=body.if_exists,
+            accept_types=body.accept_types,
         )
         return Started(run_id=handle.run_id)
     if body.from_step is not None:
@@ -433,7 +450,8 @@ async def rerun(asked: Asked) -> Started:
     handle = await engine.start(
         workflow,
         input_of(workflow.input, body.input),
-        run_id=body.run_id,
+        run_id=_id_of_new(asked),
+        if_exists=body.if_exists,
         resource_id=row.resource_id,
         tags=dict(row.tags),
         priority=row.priority,
@@ -522,7 +540,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _run("GET", "/signals", "list_signals", "List the signals that it waits for.", list_signals,
          Signals),
     _run("POST", "/signals/{name}", "send_signal", "Send a signal into a run.", send_signal,
-         Accepted, body=Payload, status=202, fails=(409, 422)),
+         Accepted, body=Payload, status=202, fails=(409, 422), may_repeat=False),
     _run("POST", "/cancel", "cancel_run", "Cancel a run.", cancel_run, Accepted, body=Cancel,
          status=202, fails=(422,)),
     _run("POST", "/rerun", "rerun", "Repeat a run that has ended.", rerun, Started, body=Rerun,

@@ -117,7 +117,7 @@ OPERATIONS: tuple[Operation, ...] = (
               Schedule),
     _schedule(
         "POST", "/run", "run_schedule", "Start a run of it now.", run_schedule, RunsStarted,
-        status=201, fails=(409, 422),
+        status=201, fails=(409, 422), may_repeat=False,
     ),
     _schedule(
         "POST", "/backfill", "backfill", "Start runs for due times that have passed.", backfill,

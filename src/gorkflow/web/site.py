@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gorkflow.web._access import Access
 from gorkflow.web._open_streams import OpenStreams
@@ -23,6 +24,8 @@ class Site:
     """The rules for who may read and who may change."""
     streams: OpenStreams = field(default_factory=OpenStreams)
     """The streams that are open."""
+    late: set[asyncio.Future[Any]] = field(default_factory=set[asyncio.Future[Any]])
+    """Changes that were answered with 503, and are still to be recorded."""
 
     @property
     def max_payload(self) -> int:

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
 from gorkflow.stores._lane import WouldWait
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._files import WriteLock
-from gorkflow.stores.sqlite._schema import create, version_of
+from gorkflow.stores.sqlite._schema import SCHEMA, create, version_of
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
@@ -90,6 +90,20 @@ class Settings:
     """Seconds."""
     wal_limit: int
     """Bytes above which the write-ahead log is checkpointed."""
+    inode: tuple[int, int] | None = None
+    """Device and inode of the file that was opened."""
+
+    def check_in_place(self) -> None:
+        """Check that the file is still the one that was opened.
+
+        Raises:
+            StoreUnavailableError: If it is not.
+        """
+        if _inode(self.path) != self.inode:
+            raise StoreUnavailableError(
+                f"the store {str(self.path)!r} was deleted or replaced while it was open; restore "
+                "it, then open the store again"
+            )
 
     def connect(self) -> sqlite3.Connection:
         """Return a new connection; one thread at a time may use it.
@@ -97,7 +111,9 @@ class Settings:
         Raises:
             StoreUnavailableError: If the file is gone; SQLite would silently start an empty one.
         """
-        if not self.path.exists():
+        if self.inode is not None:
+            self.check_in_place()
+        elif not self.path.exists():
             raise StoreUnavailableError(f"the store {str(self.path)!r} is gone; restore it")
         db = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
@@ -115,8 +131,10 @@ class Settings:
         return db
 
 
-def prepare(settings: Settings) -> None:
-    """Make the file if there is none. The lock keeps others from opening it meanwhile.
+def prepare(settings: Settings) -> Settings:
+    """Make the file if there is none, and return the settings for it.
+
+    The lock keeps others from opening it meanwhile.
 
     Raises:
         StoreUnavailableError: If it can't be made, or belongs to another program.
@@ -130,6 +148,7 @@ def prepare(settings: Settings) -> None:
         try:
             with lock.held(settings.busy_timeout):
                 _files.create(settings.path)
+            return replace(settings, inode=_inode(settings.path))
         finally:
             lock.close()
 
@@ -142,14 +161,21 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._path = str(settings.path)
         with translated(self._path):
+            self._settings = settings
             self._db = settings.connect()
             self._db.execute("PRAGMA query_only = ON")
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do the work within one snapshot of the database."""
+        """Do the work within one snapshot of the database.
+
+        Raises:
+            StoreError: If its file can't be read, is another one now, or has another schema.
+        """
         with translated(self._path):
+            self._settings.check_in_place()
             try:
                 self._db.execute("BEGIN")
+                _check_version(self._db, self._path)
                 result = work(self._db)
                 self._db.execute("COMMIT")
             except sqlite3.Error:
@@ -199,7 +225,6 @@ class Writer:
                 raise
 
     def _open(self) -> None:
-        self._inode = _inode(self._settings.path)
         self._db = self._settings.connect()
         try:
             (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
@@ -263,9 +288,10 @@ class Writer:
         """
         timeout = self._settings.busy_timeout if wait else None
         with translated(self._path), self._lock.held(timeout), self._syncing(synced=synced):
-            self._check_in_place()
+            self._settings.check_in_place()
             try:
                 self._begin(wait=wait)
+                _check_version(self._db, self._path)
                 before = None if is_written else self._data_version()
                 result = work(self._db)
             except BaseException:
@@ -301,13 +327,6 @@ class Writer:
         finally:
             if not self.broken:
                 self._db.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
-
-    def _check_in_place(self) -> None:
-        if _inode(self._settings.path) != self._inode:
-            raise StoreUnavailableError(
-                f"the store {self._path!r} was deleted or replaced while it was open; restore "
-                "it, then open the store again"
-            )
 
     def _data_version(self) -> int:
         """Return a number that changes with each commit of another connection."""
@@ -378,6 +397,17 @@ class Writer:
         self._sibling.close()
         self._db.close()
         self._lock.close()
+
+
+def _check_version(db: sqlite3.Connection, path: str) -> None:
+    """Check that the schema is still the one of this code: a newer one may have changed it.
+
+    Raises:
+        StoreVersionError: If it is not.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA:
+        version_of(db, path)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

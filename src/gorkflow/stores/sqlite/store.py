@@ -131,7 +131,7 @@ class SqliteStore:
         if self._home is not None:
             return
         settings = await asyncio.to_thread(self._settings)
-        await asyncio.to_thread(prepare, settings)
+        settings = await asyncio.to_thread(prepare, settings)
         home = _Home(settings)
         try:
             await home.writer.run(lambda _: None)

@@ -173,7 +173,8 @@ document.addEventListener("submit", async (event) => {
   for (const each of form.querySelectorAll(".problem")) each.textContent = "";
   for (const button of buttons) button.disabled = true;
   try {
-    const body = form.dataset.method === "DELETE" ? undefined : write(read(form));
+    const again = JSON.parse(form.dataset.repeat ?? "{}");  // it may have been done meanwhile
+    const body = form.dataset.method === "DELETE" ? undefined : write({ ...read(form), ...again });
     const answer = await fetch(form.dataset.send, {
       method: form.dataset.method || "POST",
       headers: { "Content-Type": "application/json", "X-Gorkflow": "1", Accept: "application/json" },
@@ -181,7 +182,9 @@ document.addEventListener("submit", async (event) => {
       body,
     });
     const told = await answer.json().catch(() => ({}));
+    delete form.dataset.repeat;
     if (!answer.ok) {
+      if (told.repeat) form.dataset.repeat = JSON.stringify(told.repeat);
       for (const { path, message } of told.problems ?? []) {
         const field = [...form.querySelectorAll("[data-of]")].find((each) => JSON.parse(each.dataset.of).join(".") === path);
         if (field) field.textContent = message;
