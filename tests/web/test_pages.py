@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from gorkflow import Engine, RunFailedError, RunFilter, Workflow, step
+from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import app
 
 from .tools import CHANGES, LOCAL, Place, approved, client, doubling, failing, review, site
@@ -95,6 +96,46 @@ def test_a_list_is_read_page_by_page() -> None:
             seen += re.findall(r"run-\d{3}", found.words)
             address = next((link for link in found.links() if "cursor=" in link), None)
         assert sorted(seen) == [f"run-{number:03}" for number in range(120)]
+
+    run(test)
+
+
+@pytest.mark.parametrize("asked", ["needle", "box"])
+def test_a_search_that_stopped_early_goes_on(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setattr(MemoryStore, "_most_read", 20)
+
+    async def test(place: Place) -> None:
+        await place.engine.start(doubling, 1, run_id="needle")
+        for number in range(60):
+            await place.engine.start(doubling, 1, run_id=f"box-of-{number:02}", resource_id="box")
+        for number in range(60):
+            await place.engine.start(doubling, 1, run_id=f"run-{number:02}", resource_id="other")
+        wanted = ["needle"] if asked == "needle" else [f"box-of-{at:02}" for at in range(60)]
+        seen: list[str] = []
+        address: str | None = f"/?q={asked}"
+        while address is not None:
+            found = await page(place, address)
+            seen += re.findall(r"needle|box-of-\d\d|run-\d\d", found.words)
+            address = next((link for link in found.links() if "cursor=" in link), None)
+            if address is not None and not seen:
+                assert "Searched back to" in found.words
+        assert sorted({each for each in seen if each in wanted}) == wanted
+        assert not [each for each in seen if each.startswith("run")]
+
+    run(test)
+
+
+def test_a_search_for_a_resource_goes_on_behind_the_ids() -> None:
+    async def test(place: Place) -> None:
+        for number in range(60):
+            await place.engine.start(doubling, 1, run_id=f"run-{number:02}", resource_id="box")
+        seen: list[str] = []
+        address: str | None = "/?q=box"
+        while address is not None:
+            found = await page(place, address)
+            seen += re.findall(r"run-\d\d", found.words)
+            address = next((link for link in found.links() if "cursor=" in link), None)
+        assert sorted(seen) == [f"run-{number:02}" for number in range(60)]
 
     run(test)
 

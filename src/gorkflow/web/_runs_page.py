@@ -60,12 +60,12 @@ async def show(visit: Visit) -> dict[str, Any]:
         "urls": visit.url,
         "live": "" if query.get("cursor") else visit.url("api", "events"),
         "rows": [],
-        "next_cursor": None,
+        "next_url": "",
         "searched_to": None,
         "problem": "",
     }
     try:
-        found = await _found(visit)
+        found, by = await _found(visit)
     except ValueError as error:
         return {**shown, "problem": str(error)}
     glances = [await _glance(visit, row) for row in found]
@@ -73,13 +73,14 @@ async def show(visit: Visit) -> dict[str, Any]:
     return {
         **shown,
         "rows": rows,
-        "next_cursor": found.next_cursor,
+        "next_url": found.next_cursor
+        and visit.url.again(visit.path, query, **by, cursor=found.next_cursor),
         "searched_to": found.searched_to,
     }
 
 
-async def _found(visit: Visit) -> Any:
-    """Return the rows that the page lists."""
+async def _found(visit: Visit) -> tuple[Any, dict[str, str]]:
+    """Return the rows that the page lists, and how the query of its next page differs."""
     query = visit.query
     asked = query.get("q", "").strip()
     tag = query.get("tag", "")
@@ -99,16 +100,16 @@ async def _found(visit: Visit) -> Any:
     }
     store = visit.engine.store
     if not asked:
-        return await store.list_runs(RunFilter(**filters))
+        return await store.list_runs(RunFilter(**filters)), {}
     if "=" in asked:
         name, value = asked.split("=", 1)
         filters["tags"] = {**filters["tags"], name: value}
-        return await store.list_runs(RunFilter(**filters))
+        return await store.list_runs(RunFilter(**filters)), {}
     by_id = await store.list_runs(RunFilter(**filters, id_prefix=asked))
-    if by_id or filters["resource_id"]:
-        return by_id
-    filters["resource_id"] = asked
-    return await store.list_runs(RunFilter(**filters))
+    if by_id or by_id.next_cursor or filters["resource_id"]:  # there may be more of these
+        return by_id, {}
+    filters |= {"resource_id": asked, "cursor": None}  # it was a place among the ids
+    return await store.list_runs(RunFilter(**filters)), {"q": "", "resource": asked}
 
 
 async def _chips(visit: Visit) -> list[Chip]:
