@@ -90,6 +90,19 @@ class Rejected(HTTPException):
         """Whether a page lets the visitor type one."""
 
 
+def places_in(name: str, error: errors.StepValueError) -> tuple[tuple[str, str], ...]:
+    """Return the places of a value that are not valid, and what is wrong with each.
+
+    Args:
+        name: the key of the value in what was sent.
+        error: the judgement of the value.
+    """
+    return tuple(
+        (f"{name}{'' if not path or path[0] == '[' else '.'}{path}", said)
+        for path, said in error.problems
+    )
+
+
 def json_answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return JSON data as an answer."""
     return Response(

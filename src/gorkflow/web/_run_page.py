@@ -22,6 +22,7 @@ from gorkflow.model import Report, RunStatus, StepExecution, StepStatus, instant
 from gorkflow.web._bars import chart
 from gorkflow.web._forms import Field, fields_of
 from gorkflow.web._runs_page import note_of, progress_of
+from gorkflow.web._signals import schema_of
 from gorkflow.web._view import RunView, Waiting
 
 if TYPE_CHECKING:
@@ -211,9 +212,7 @@ class _Page:
         )
 
     def _wait(self, wait: Waiting) -> Wait:
-        definition = self.visit.definitions.get(self.run.workflow_id)
-        known: Mapping[str, Any] = {} if definition is None else definition.signals
-        schema = codec_of(known[wait.signal]).schema() if wait.signal in known else None
+        schema = schema_of(self.visit.engine, self.view.recorded.tree, wait.signal)
         return Wait(wait.path, wait.signal, wait.since, fields_of("payload", schema))
 
     def _fields(self) -> tuple[Field, ...]:

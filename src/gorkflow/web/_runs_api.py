@@ -29,7 +29,7 @@ from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
 from gorkflow.model import LogLine, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import ReportRow
-from gorkflow.web._answers import Rejected
+from gorkflow.web._answers import Rejected, places_in
 from gorkflow.web._drawing import drawing
 from gorkflow.web._operations import Asked, Operation
 from gorkflow.web._signals import Waiting, payload_of, waiting
@@ -390,10 +390,7 @@ def input_of(annotation: Any, given: msgspec.Raw) -> Any:
     try:
         return codec_of(annotation).decode_lax(data)
     except StepValueError as error:
-        problems = tuple(
-            (f"input{'' if not path or path[0] == '[' else '.'}{path}", said)
-            for path, said in error.problems
-        )
+        problems = places_in("input", error)
         raise Rejected(422, f"the input is not valid: {error}", problems=problems) from None
 
 

@@ -11,9 +11,9 @@ from gorkflow.codec import codec_of, read_json
 from gorkflow.engine._json import Record
 from gorkflow.engine.client import Client
 from gorkflow.errors import GorkflowError, StepValueError
-from gorkflow.flow import WaitSpec, template_of, walk
+from gorkflow.flow import WaitSpec, WorkflowSpec, template_of, walk
 from gorkflow.model import StepStatus
-from gorkflow.web._answers import Rejected
+from gorkflow.web._answers import Rejected, places_in
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ def waiting(engine: Client, found: Record) -> Iterator[Waiting]:
         yield Waiting(
             name=name,
             paths=tuple(path for path in live if template_of(path) in templates),
-            json_schema=_schema(engine, found, name),
+            json_schema=schema_of(engine, found.tree, name),
         )
 
 
@@ -49,31 +49,30 @@ def payload_of(engine: Client, found: Record, name: str, data: bytes) -> Any:
     Raises:
         Rejected: If it does not fit; it names the places.
     """
-    known = _type(engine, found, name)
+    known = _type(engine, found.tree, name)
     try:
         return read_json(data) if known is None else codec_of(known[0]).decode_lax(data)
     except StepValueError as error:
-        problems = tuple(
-            (f"payload{'' if not path or path[0] == '[' else '.'}{path}", said)
-            for path, said in error.problems
-        )
+        problems = places_in("payload", error)
         raise Rejected(422, f"the payload is not valid: {error}", problems=problems) from None
 
 
-def _schema(engine: Client, found: Record, name: str) -> dict[str, Any] | None:
-    known = _type(engine, found, name)
+def schema_of(engine: Client, tree: WorkflowSpec, name: str) -> dict[str, Any] | None:
+    """Return the JSON schema of a signal's payload.
+
+    ``None``: this code does not have the type that the run was started with.
+    """
+    known = _type(engine, tree, name)
     return None if known is None else codec_of(known[0]).schema()
 
 
-def _type(engine: Client, found: Record, name: str) -> tuple[Any] | None:
+def _type(engine: Client, tree: WorkflowSpec, name: str) -> tuple[Any] | None:
     """Return the type of a signal as this code has it, if the run was started with that type."""
     wanted = {
-        node.schema
-        for _, node in walk(found.tree)
-        if isinstance(node, WaitSpec) and node.signal == name
+        node.schema for _, node in walk(tree) if isinstance(node, WaitSpec) and node.signal == name
     }
     for workflow in engine.workflows:
-        if workflow.id != found.run.workflow_id:
+        if workflow.id != tree.id:
             continue
         try:
             signals = workflow.compile(engine.defaults).signals
