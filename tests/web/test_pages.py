@@ -10,11 +10,23 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gorkflow import Engine, RunFailedError, RunFilter, Workflow, step
+from gorkflow import Client, Engine, RunFailedError, RunFilter, Signal, Workflow, step
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import app
 
-from .tools import CHANGES, LOCAL, Place, approved, client, doubling, failing, review, site
+from .tools import (
+    CHANGES,
+    LOCAL,
+    TOKEN,
+    Place,
+    approved,
+    client,
+    double,
+    doubling,
+    failing,
+    review,
+    site,
+)
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\x1b[31m\u202e{{7*7}}"
 
@@ -202,6 +214,25 @@ def test_a_wait_has_a_form_of_its_type() -> None:
             assert "read only" in html
 
     run(test)
+
+
+def test_a_wait_of_another_type_than_the_code_has_is_asked_for_as_json() -> None:
+    async def main() -> None:
+        store = MemoryStore()
+        async with Engine(store, workflows=[review]) as engine:
+            await engine.start(review, 1, run_id="r1")
+            async for event in engine.events("r1"):
+                if event.kind == "wait_opened":
+                    break
+            other = Workflow("review", input=int).then(double).wait_for(Signal("approved", int))
+            renewed = Client(store, workflows=[other])
+            async with renewed, client(app(renewed, token=TOKEN), headers=CHANGES) as visitor:
+                shown = (await visitor.get("/runs/r1")).text
+                assert '<textarea id="signal-approved-payload"' in shown
+                signals = (await visitor.get("/api/runs/r1/signals")).json()["signals"]
+                assert signals[0]["json_schema"] is None
+
+    asyncio.run(main())
 
 
 def test_a_forecast_is_said_in_a_sentence() -> None:

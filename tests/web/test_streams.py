@@ -21,7 +21,13 @@ class Reader:
     """One open stream, read as a browser reads it."""
 
     def __init__(
-        self, asgi: Any, path: str, query: str, headers: list[tuple[bytes, bytes]]
+        self,
+        asgi: Any,
+        path: str,
+        query: str,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        peer: str = "127.0.0.1",
     ) -> None:
         self.status = 0
         self.text = ""
@@ -30,7 +36,7 @@ class Reader:
         self.scope = {
             "type": "http", "method": "GET", "path": path, "root_path": "", "scheme": "http",
             "raw_path": path.encode(), "query_string": query.encode(), "http_version": "1.1",
-            "headers": [(b"host", b"127.0.0.1"), *headers], "client": ("127.0.0.1", 1),
+            "headers": [(b"host", b"127.0.0.1"), *headers], "client": (peer, 1),
             "server": ("127.0.0.1", 8765),
         }  # fmt: skip
         self.task = asyncio.ensure_future(asgi(self.scope, self._receive, self._send))
@@ -182,8 +188,26 @@ async def test_a_client_has_only_so_many(monkeypatch):
             async with reading(it, "/api/events") as third:
                 await asyncio.wait_for(third.task, 10)
             assert (third.status, "too many" in third.text) == (429, True)
+            headers = [(b"accept", b"text/event-stream")]
+            source = Reader(it.app, "/api/events", "", headers)  # it would give up after a 429
+            await asyncio.wait_for(source.task, 10)
+            [(_, kind, data)] = source.events
+            assert (source.status, kind) == (200, "busy")
+            assert f"retry: {data['retry_after']}000\n" in source.text
+            assert 10 <= data["retry_after"] <= 30
         async with reading(it, "/api/events") as fourth:
             await until(lambda: fourth.status == 200)
+
+
+@in_loop
+async def test_a_team_behind_a_proxy_has_streams_for_all_and_the_server_bounds_them(monkeypatch):
+    assert _open_streams.MOST_OF_CLIENT >= 200
+    monkeypatch.setattr(_open_streams, "MOST", 1)
+    async with site() as it, reading(it, "/api/events"):
+        await until(lambda: len(streams_of(it)))
+        other = Reader(it.app, "/api/events", "", [], peer="127.0.0.2")
+        await asyncio.wait_for(other.task, 10)
+        assert other.status == 429
 
 
 @in_loop

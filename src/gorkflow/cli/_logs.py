@@ -16,8 +16,6 @@ from gorkflow.engine import _json
 from gorkflow.engine.client import Client
 from gorkflow.flow import id_at, template_of
 from gorkflow.model import LogLine
-from gorkflow.redaction import Redaction
-from gorkflow.store import Store
 
 _PAGE = 1000
 
@@ -48,13 +46,11 @@ async def _show(
         run_id = await find_run(client.store, given)
         if step is not None:
             await _check_step(client, run_id, step)
-        secrets = _Secrets(client.store, run_id)
         lines = client.follow_logs(run_id) if follow else _all(client, run_id)
-        async for line in lines:
-            if step in (None, line.path, id_at(line.path), template_of(line.path)):
-                found = True
-                shown = await secrets.hidden(line)
-                put(_json_text(shown) if as_json else _text(shown))
+        wanted = (line async for line in lines if step is None or _is_of(line, step))
+        async for line in _json.without_secrets(client.store, run_id, wanted):
+            found = True
+            put(_json_text(line) if as_json else _text(line))
     if not found and not as_json:
         say(f"run {run_id} has no log lines" + (f" of {one_line(step)!r}" if step else ""))
 
@@ -68,6 +64,10 @@ async def _all(client: Client, run_id: str) -> AsyncIterator[LogLine]:
         after = page[-1].id
 
 
+def _is_of(line: LogLine, step: str) -> bool:
+    return step in (line.path, id_at(line.path), template_of(line.path))
+
+
 async def _check_step(client: Client, run_id: str, step: str) -> None:
     """Check that a run has such a step.
 
@@ -79,24 +79,6 @@ async def _check_step(client: Client, run_id: str, step: str) -> None:
     if step not in known:
         hint = did_you_mean(step, sorted(each.path for each in steps))
         raise CliError(f"run {run_id} has no step {step!r}; {hint}", ExitCode.NOT_FOUND)
-
-
-class _Secrets:
-    """Leaves the secrets of a run out of its lines."""
-
-    def __init__(self, store: Store, run_id: str) -> None:
-        self._store = store
-        self._run_id = run_id
-        self._seq = -1
-        self._redaction = Redaction()
-
-    async def hidden(self, line: LogLine) -> LogLine:
-        """Return a line without the secrets that the run has recorded by now."""
-        row = await self._store.get_run(self._run_id)
-        if row is not None and row.seq != self._seq:
-            self._redaction = await _json.redaction_of(self._store, self._run_id)
-            self._seq = row.seq
-        return self._redaction.shown(line)
 
 
 def _json_text(line: LogLine) -> str:

@@ -5,7 +5,7 @@ All views of a run read it here, so that none shows a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -19,7 +19,7 @@ from gorkflow.engine._recorded import Recorded, load, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.history import History
-from gorkflow.model import Run, StepExecution, instant
+from gorkflow.model import LogLine, Run, StepExecution, instant
 from gorkflow.redaction import Redaction
 from gorkflow.store import ReportRow, RunReader
 
@@ -97,6 +97,28 @@ async def redaction_of(reader: RunReader, run_id: str) -> Redaction:
         StoreCorruptError: If its record is damaged.
     """
     return (await load(reader, run_id)).redaction()
+
+
+async def without_secrets(
+    reader: RunReader, run_id: str, lines: AsyncIterator[LogLine]
+) -> AsyncIterator[LogLine]:
+    """Yield lines of a run's log without the secrets that the run has recorded by then.
+
+    Give it only the lines that are wanted: each costs a look at the run.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+        StoreCorruptError: If its record is damaged.
+    """
+    found = await load(reader, run_id)
+    redaction, seq = found.redaction(), found.row.seq
+    async for line in lines:
+        while events := await reader.read_events(run_id, after=seq):
+            for event in events:
+                with reading(run_id, [event]):
+                    redaction.learn(event)
+            seq = events[-1].seq
+        yield redaction.shown(line)
 
 
 def values_of(found: Recorded, redaction: Redaction) -> Shown:

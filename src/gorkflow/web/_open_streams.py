@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
-MOST = 256
-MOST_OF_CLIENT = 32
+MOST = 512
+"""The streams of all clients: each takes a file of the process, and many systems allow 1,024."""
+MOST_OF_CLIENT = 256
+"""The streams of one address, which may be a proxy with a team behind it."""
 
 
 class TooManyStreams(Exception):  # noqa: N818 - an answer of the site: 429

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +14,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from gorkflow.engine._json import event_json, redaction_of, to_json
-from gorkflow.engine._recorded import load
+from gorkflow.engine._json import event_json, redaction_of, to_json, without_secrets
 from gorkflow.engine._start import run_id_of
 from gorkflow.errors import EngineClosedError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Event
 from gorkflow.model import Report
 from gorkflow.web._answers import Rejected
+from gorkflow.web._open_streams import TooManyStreams
 from gorkflow.web.site import Site
 
 BEAT = 15.0
 """Seconds between signs of life on a silent stream."""
-_FORM = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+_LATER = (10, 30)
+"""Seconds, at least and at most, after which a client comes again that found no room."""
+_HEAD = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +63,37 @@ class Stream(Response):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
-        with self._site.streams.opened(self._client):
-            headers = [(name.lower().encode(), text.encode()) for name, text in _FORM.items()]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            try:
-                if scope["method"] != "HEAD":
-                    await self._send(receive, send)
-            finally:
-                close = getattr(self._events, "aclose", None)
-                if close is not None:
-                    await close()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        """Send the events.
+
+        Raises:
+            TooManyStreams: If there are too many, and the client does not come again by itself.
+        """
+        try:
+            with self._site.streams.opened(self._client):
+                await self._answer(scope, receive, send)
+        except TooManyStreams:
+            if b"text/event-stream" not in dict(scope["headers"]).get(b"accept", b""):
+                raise
+            await self._put_off(send)
+
+    async def _put_off(self, send: Send) -> None:
+        """Have an ``EventSource`` come again: after an error it never would."""
+        later = random.randint(*_LATER)
+        busy = Sent({"retry_after": later}, kind="busy").encode()
+        await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
+        await send(_part(f"retry: {later * 1000}\n\n".encode() + busy))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
+        try:
+            if scope["method"] != "HEAD":
+                await self._send(receive, send)
+        finally:
+            close = getattr(self._events, "aclose", None)
+            if close is not None:
+                await close()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, receive: Receive, send: Send) -> None:
         ends: set[asyncio.Future[Any]] = {
@@ -133,15 +158,9 @@ async def of_run(site: Site, run_id: str, after: int) -> AsyncIterator[Sent]:
 
 async def of_log(site: Site, run_id: str, path: str | None, after: int) -> AsyncIterator[Sent]:
     """Yield the log of a run, or of one step, until the run has ended, without its secrets."""
-    store = site.engine.store
-    run = await load(store, run_id)
-    redaction, seq = run.redaction(), run.row.seq
-    async for line in site.engine.follow_logs(run_id, path, after=after):
-        while events := await store.read_events(run_id, after=seq):
-            for event in events:
-                redaction.learn(event)
-            seq = events[-1].seq
-        yield Sent(to_json(redaction.shown(line)), id=str(line.id))
+    lines = site.engine.follow_logs(run_id, path, after=after)
+    async for line in without_secrets(site.engine.store, run_id, lines):
+        yield Sent(to_json(line), id=str(line.id))
     yield Sent({"run_id": run_id}, kind="end")
 
 

@@ -87,17 +87,31 @@ function soon() {
   }, Math.max(150, next - Date.now()));
 }
 let stream = null;
+let waits = 0; // seconds before it is tried again
 function listen() {
   const url = main.dataset.live;
   const from = url?.split("?")[0];
   if (stream && stream.from === from) return;
   stream?.source.close();
+  clearTimeout(stream?.again);
   stream = null;
   if (!url) return;
   const source = new EventSource(url, { withCredentials: true });
-  for (const kind of ["message", "event", "progress", "log", "end"]) source.addEventListener(kind, soon);
+  for (const kind of ["message", "event", "progress", "log", "end", "busy"]) source.addEventListener(kind, soon);
   for (const kind of ["end", "damaged"]) source.addEventListener(kind, () => source.close());
-  stream = { source, from };
+  const own = stream = { source, from, again: 0 };
+  source.addEventListener("open", () => { waits = 0; });
+  // A browser comes back by itself, but not where the answer was an error: then ask for the page meanwhile.
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED || stream !== own) return;
+    waits = Math.min(60, 2 * waits || 2);
+    own.again = setTimeout(() => {
+      if (stream !== own) return;
+      stream = null;
+      soon();
+      listen();
+    }, waits * (0.5 + Math.random()) * 1000);
+  });
 }
 new MutationObserver(listen).observe(main, { attributes: true, attributeFilter: ["data-live"] });
 document.addEventListener("visibilitychange", () => { if (main.dataset.live) soon(); });
