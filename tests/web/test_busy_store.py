@@ -97,7 +97,7 @@ def newer(path: Path) -> None:
     ids=["deleted", "moved", "replaced", "newer"],
 )
 @in_loop
-async def test_a_store_that_is_another_one_now_is_not_served(path, harm, named):
+async def test_a_store_that_is_another_one_now_is_not_served(path, harm, named, monkeypatch):
     async with site(f"sqlite:{path}") as it:
         await it.engine.wait(await start(it, run_id="r1"))
         harm(path)
@@ -106,6 +106,7 @@ async def test_a_store_that_is_another_one_now_is_not_served(path, harm, named):
             assert found.status_code == 503, address
             assert "'runs.db'" in found.json()["error"]
             assert named in found.json()["error"]
+        monkeypatch.setattr(_operations, "PATIENCE", 0.2)
         changed = await it.local.post("/api/runs", json={"workflow_id": "doubling", "input": 4})
         assert (changed.status_code, named in changed.text) == (503, True)
         assert str(path.parent) not in changed.text

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gorkflow.engine._json import to_json
-from gorkflow.web._answers import Rejected, json_answer
+from gorkflow.errors import StoreError
+from gorkflow.web._answers import Rejected, json_answer, rejected_by
 from gorkflow.web.site import Site
 
 logger = logging.getLogger("gorkflow.web")
@@ -104,10 +105,23 @@ class Operation:
             return task.result()
         raise Rejected(
             503,
-            f"the store {asked.site.store_name!r} has not recorded this yet: another program holds "
-            f"its lock ({asked.site.store_name}.write), or the disk is slow; {self._advice(asked)}",
+            f"{await self._obstacle(asked.site)}; {self._advice(asked)}",
             headers={"Retry-After": f"{PATIENCE:.0f}"},
             repeat=asked.repeat,
+        )
+
+    async def _obstacle(self, site: Site) -> str:
+        """Return why the store may not have recorded a change yet."""
+        try:
+            async with asyncio.timeout(1.0):
+                await site.engine.store.get_run("")
+        except StoreError as error:
+            return rejected_by(error).detail
+        except TimeoutError:
+            return f"the store {site.store_name!r} does not answer"
+        return (
+            f"the store {site.store_name!r} has not recorded this yet: another program holds its "
+            f"lock ({site.store_name}.write), or the disk is slow"
         )
 
     def _advice(self, asked: Asked) -> str:
