@@ -335,7 +335,7 @@ def _texts_of_bytes(text: Any) -> Iterator[str]:
 
 
 def _forms(leaf: str | float) -> set[str]:
-    """Return how a secret may stand in a text: as it is, quoted, or in a URL; and each line."""
+    """Return how a secret may stand in a text: as it is, quoted, encoded; and each line."""
     from urllib.parse import quote, quote_plus  # slow to load, and few runs have secrets
 
     text = leaf if isinstance(leaf, str) else repr(leaf)
@@ -349,7 +349,24 @@ def _forms(leaf: str | float) -> set[str]:
         forms |= {quoted for form in forms for quoted in _quoted(form)}
     lines = {line.strip() for line in text.splitlines()} - {text.strip()}
     found = {form for form in forms if len(form.strip()) >= SHORTEST}
-    return found | {line for line in lines if len(line) >= _LINE}
+    return found | {line for line in lines if len(line) >= _LINE} | _in_base64(text)
+
+
+def _in_base64(text: str) -> set[str]:
+    """Return what a secret looks like within a longer text that is encoded in base64.
+
+    Three bytes become four characters, so there are three ways. The characters at both ends that
+    depend on the bytes around it are left out. So a short secret has hardly any.
+    """
+    from base64 import b64encode  # few runs have secrets
+
+    data = text.encode(errors="replace")
+    found: set[str] = set()
+    for before, first in enumerate((0, 2, 3)) if len(data) >= _LINE else ():
+        whole = (before + len(data)) * 8 // 6
+        form = b64encode(bytes(before) + data).decode()[first:whole]
+        found |= {form, form.replace("+", "-").replace("/", "_")}
+    return found
 
 
 def _quoted(text: str) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The redaction: which texts it leaves out, in which forms, and how it meets a cut."""
 
 import json
+from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gorkflow.events import StepCompleted, StepFailed
@@ -51,6 +52,21 @@ def test_secret_is_found_in_any_form(form: str):
     assert MASK in shown
     assert "sesame" not in shown
     assert "gleich" not in shown
+
+
+@given(st.binary(max_size=5), st.text(min_size=8), st.binary(max_size=5))
+@example(b"user:", "hunter2-hunter2", b"")
+def test_secret_is_found_within_base64(before: bytes, secret: str, after: bytes):
+    data = before + secret.encode() + after
+    for encoded in (b64encode(data).decode(), urlsafe_b64encode(data).decode()):
+        shown = knowing(secret).text(f"Basic {encoded}.")
+        kept = len(shown.replace(MASK, "")) - len("Basic .")
+        assert MASK in shown
+        assert kept <= len(encoded) - len(secret.encode()) * 8 // 6 + 2
+
+
+def test_little_text_is_no_secret_in_base64():
+    assert knowing("hunter2").text(f"Basic {b64encode(b'hunter').decode()}") == "Basic aHVudGVy"
 
 
 @given(texts, st.text(), st.text())
