@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gorkflow import Client, Engine, RunFailedError, RunFilter, Signal, Workflow, step
+from gorkflow import Client, Engine, RunFailedError, RunFilter, Signal, StepContext, Workflow, step
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import app
 
@@ -181,6 +181,42 @@ def test_a_live_timeline_has_what_is_to_come() -> None:
         words = "".join((await page(place, f"/runs/{handle.run_id}")).words.split())
         assert "approved:suspended" in words
         assert "publish:pending" in words
+
+    run(test)
+
+
+def test_what_a_run_waits_for_is_said_once() -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        words = (await page(place, "/runs/waits-1")).words
+        assert words.count("aits for signal") == 1
+        assert re.search(r"Waits for signal “approved” for \d+ (s|min)", words)
+
+    run(test)
+
+
+def test_the_progress_of_a_step_has_a_bar() -> None:
+    async def test(place: Place) -> None:
+        is_seen = asyncio.Event()
+
+        @step
+        async def crawl(ctx: StepContext, number: int) -> int:
+            ctx.progress(number, 100, "going")
+            await is_seen.wait()
+            return number
+
+        flow = Workflow("crawling", input=int).then(crawl)
+        handle = await place.engine.start(flow, 25)
+        while not await place.engine.store.reports(handle.run_id):
+            await asyncio.sleep(0)
+        for tab in ("", "?tab=steps"):
+            found = await page(place, f"/runs/{handle.run_id}{tab}")
+            meters = [each["aria-label"] for _, each in found.tags if each.get("class") == "meter"]
+            assert meters == ["25 of 100 going"]
+            done = [each["width"] for _, each in found.tags if each.get("class") == "done"]
+            assert done == ["25.0%"]
+        is_seen.set()
+        await handle.result()
 
     run(test)
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from itertools import pairwise
+from typing import Any
 
 import pytest
+from msgspec import structs
 
-from gorkflow import Engine, RunNotFoundError, Signal, StepStatus, Workflow, step
-from gorkflow.web._view import Views
+from gorkflow import Engine, RunNotFoundError, RunStatus, Signal, StepStatus, Workflow, step
+from gorkflow.insight.explain import Explanation, Phase, Row, Span
+from gorkflow.web._bars import BarRow, chart
+from gorkflow.web._view import RunView, Views
 
 
 def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
@@ -100,3 +106,136 @@ async def test_a_run_that_ended_is_read_once() -> None:
         assert await views.of(handle.run_id) is first
         with pytest.raises(RunNotFoundError):
             await views.of("no-such-run")
+
+
+@step
+def count(found: Any) -> Any:
+    return 1
+
+
+@step
+def end(found: Any) -> Any:
+    return found
+
+
+@step
+def last(found: Any) -> Any:
+    return found
+
+
+def within(workflow_id: str, *steps: Any) -> Workflow[Any, Any]:
+    flow: Workflow[Any, Any] = Workflow(workflow_id, input=Any)
+    for each in steps:
+        flow = flow.then(each)
+    return flow
+
+
+halted: Workflow[Any, Any] = Workflow("halted", input=Any).wait_for(approved, id="halt")
+begun = Workflow("begun", input=Any).then(end).then(within("load", halted, count)).then(last)
+to_come = (
+    Workflow("to_come", input=Any)
+    .wait_for(approved, id="halt")
+    .then(within("outer", within("inner", count), end))
+    .then(last)
+)
+side_by_side = (
+    Workflow("side_by_side", input=Any)
+    .parallel(within("left", halted, count), within("right", count), id="both", max_concurrency=1)
+    .then(last)
+)
+
+
+async def halted_view(engine: Engine, flow: Workflow[Any, Any]) -> RunView:
+    handle = await engine.start(flow, 3)
+    async for event in engine.events(handle.run_id):
+        if event.kind == "wait_opened":
+            break
+    return await Views(engine.store).of(handle.run_id)
+
+
+def drawn(view: RunView) -> list[BarRow]:
+    return list(chart(view.explanation(time.time()), view.rows()).rows)
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [
+        (begun, ["end", "load", " halted", "  halt", " count", "last"]),
+        (to_come, ["halt", "outer", " inner", "  count", " end", "last"]),
+        (
+            side_by_side,
+            ["block both", " left", "  halted", "   halt", "  count", " right", "  count", "last"],
+        ),
+    ],
+    ids=["begun", "to_come", "side_by_side"],
+)
+def test_nodes_to_come_stand_where_they_will_run(
+    flow: Workflow[Any, Any], expected: list[str]
+) -> None:
+    async def main() -> None:
+        async with Engine("memory:") as engine:
+            view = await halted_view(engine, flow)
+            assert [" " * row.depth + row.label for row in drawn(view)] == expected
+
+    asyncio.run(main())
+
+
+@in_a_loop
+async def test_a_timeline_counts_what_has_no_row() -> None:
+    flow = Workflow("long", input=int).wait_for(approved)
+    for number in range(50):
+        flow = flow.then(count.bind(f"count-{number}"))
+    async with Engine("memory:") as engine:
+        view = await halted_view(engine, flow)
+        found = chart(view.explanation(time.time()), view.rows())
+    assert [row.path for row in found.rows] == ["approved", *(f"count-{n}" for n in range(30))]
+    assert found.to_come == 20
+
+
+def waited(seconds: float) -> Explanation:
+    """Return a run that worked for 2 s, waited, and worked for 2 s."""
+    rows = tuple(
+        Row(path=path, kind=kind, depth=0, status=StepStatus.COMPLETED, began=began, ended=ended,
+            spans=(Span(path, phase, began, ended),))
+        for path, kind, phase, began, ended in (
+            ("first", "step", Phase.RUNNING, 0.0, 2.0),
+            ("night", "wait", Phase.WAITING, 2.0, 2.0 + seconds),
+            ("second", "step", Phase.RUNNING, 2.0 + seconds, 4.0 + seconds),
+        )
+    )  # fmt: skip
+    return Explanation(
+        run_id="r", workflow_id="w", status=RunStatus.COMPLETED, seconds=4.0 + seconds, rows=rows,
+        critical=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [3.0, 61.0, 4_380.0, 1e6])
+def test_the_labels_of_an_axis_keep_apart(seconds: float) -> None:
+    found = chart(waited(seconds))
+    for room, ticks in (
+        (0.11, found.ticks),
+        (0.34, [tick for tick in found.ticks if tick.is_main]),
+    ):
+        places = [float(tick.left.rstrip("%")) / 100 for tick in ticks]
+        assert len(places) > 1
+        assert all(after - before > room - 1e-3 for before, after in pairwise(places))
+    assert found.ticks[0].anchor == "start"
+
+
+def test_what_is_cut_out_of_the_axis_is_said() -> None:
+    assert chart(waited(4_380.0)).is_cut == "cut out: 1 h 13 min in which nothing ran"
+    assert not chart(waited(3.0)).is_cut
+
+
+@pytest.mark.parametrize("took", [0.0, 1e-6, 0.001])
+def test_a_step_that_took_no_time_has_a_bar(took: float) -> None:
+    spans = (Span("tiny", Phase.QUEUED, 0.0, took), Span("tiny", Phase.RUNNING, took, 2 * took))
+    tiny = Row(
+        path="tiny", kind="step", depth=0, status=StepStatus.COMPLETED, began=0.0, ended=2 * took,
+        spans=spans if took else (),
+    )  # fmt: skip
+    long = waited(3.0)
+    rows = chart(structs.replace(long, rows=(tiny, *long.rows))).rows
+    [bar] = rows[0].bars
+    assert (bar.kind, bar.is_line) == ("completed", False)
+    assert float(bar.width.rstrip("%")) >= 0.5

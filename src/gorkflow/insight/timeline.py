@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from math import floor, log10
 from typing import NamedTuple
 
-from gorkflow._text import cleaned, cut, span_of
+from gorkflow._text import cleaned, cut, listed, span_of
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
 from gorkflow.insight.svg import picture, plain
 from gorkflow.insight.svg import text as words
@@ -20,6 +20,8 @@ _MOST = 12
 """Branches of one block that are shown."""
 _MARKED = frozenset({"block", "map", "loop", "choice"})
 """Kinds of nodes whose ids begin with a mark, unless the user gave them one."""
+_WORKS = frozenset({"step", "undo"})
+_ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED})
 _IDLE = frozenset({Phase.WAITING, Phase.INTERRUPTED, Phase.BACK_OFF})
 _CUT = 1.0
 """An idle stretch is cut if it is longer than this part of all the time that is not idle."""
@@ -84,6 +86,26 @@ class Axis:
                     found.append(at)
                     number += 1
         return found
+
+    def apart(self, ticks: Iterable[float], least: float) -> list[float]:
+        """Return those of some times that leave room for their labels.
+
+        Args:
+            ticks: The times, in order.
+            least: The part of the drawing that is between two of them.
+        """
+        found: list[float] = []
+        for at in ticks:
+            if not found or self.place(at) - self.place(found[-1]) >= least:
+                found.append(at)
+        return found
+
+    def cut_out(self) -> str:
+        """Return in words which stretches are cut out; empty: none."""
+        cuts = [span_of(each.ended - each.began) for each in self.stretches if each.is_cut]
+        if not cuts:
+            return ""
+        return f"cut out: {listed(cuts)} in which nothing ran"
 
 
 def _round(seconds: float) -> float:
@@ -211,8 +233,8 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
         result.append(
             f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip()
         )
-    cut = [each.ended - each.began for each in axis.stretches if each.is_cut]
-    return result + [f"cut out: {span_of(seconds)} in which nothing ran" for seconds in cut]
+    left_out = axis.cut_out()
+    return [*result, left_out] if left_out else result
 
 
 def _paint(bar: list[str], axis: Axis, span: Span) -> None:
@@ -313,10 +335,17 @@ class _Picture:
             self.parts.append(f'<path class="critical" d="M{x:.1f} {middle + 9}H{end:.1f}"/>')
 
 
+def spans_of(row: Row) -> tuple[Span, ...]:
+    """Return the stretches to draw of a row: a step that took no time has one, too."""
+    took_none = row.kind in _WORKS and row.status in _ENDED and not row.spans
+    none = Span(row.path, Phase.RUNNING, row.began, row.ended, failed=row.status == "failed")
+    return (none,) if took_none else row.spans
+
+
 def kind_of(row: Row, span: Span) -> str:
     """Return the kind of a bar: the phase, or how its attempt ended."""
     if span.phase is not Phase.RUNNING:
         return span.phase.value
     if span.failed:
         return "failed"
-    return row.status.value if span is row.spans[-1] or row.status != "failed" else "cancelled"
+    return row.status.value if span.ended >= row.ended or row.status != "failed" else "cancelled"

@@ -41,6 +41,7 @@ def make_environment() -> jinja2.Environment:
         "clock": clock,
         "cut": cut,
         "drawing": Markup,
+        "lasting": lasting,
         "moment": moment,
         "span": span_of,
         "value": value_text,
@@ -74,6 +75,11 @@ def ago(at: datetime, now: float) -> Markup:
     seconds = now - at.timestamp()
     words = f"in {_rough(-seconds)}" if seconds < -0.5 else f"{_rough(seconds)} ago"
     return _time(at, words, "")
+
+
+def lasting(since: datetime, now: float) -> Markup:
+    """Return how long something lasts that began at a time."""
+    return _time(since, _rough(now - since.timestamp()), "")
 
 
 def _rough(seconds: float) -> str:

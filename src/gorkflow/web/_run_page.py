@@ -18,7 +18,7 @@ from gorkflow.insight.explain import Explanation, Phase, Row
 from gorkflow.insight.timeline import label_of
 from gorkflow.insight.whatif import Changes, whatif
 from gorkflow.listing import RunFilter
-from gorkflow.model import Report, RunStatus, StepExecution, StepStatus, instant
+from gorkflow.model import Report, RunStatus, StepExecution, instant
 from gorkflow.web._bars import chart
 from gorkflow.web._forms import Field, fields_of
 from gorkflow.web._runs_page import note_of, progress_of
@@ -85,7 +85,7 @@ class Told(NamedTuple):
 
     words: str
     width: str
-    """The part that is done, in percent."""
+    """The part that is done, in percent; empty: it is not known."""
 
 
 class Took(NamedTuple):
@@ -193,7 +193,9 @@ class _Page:
             kind = "failed" if run.status is RunStatus.FAILED else ""
             return Say(f"The run {_ENDED[run.status]}.", note_of(self.view) or run.reason, kind)
         if not self.over and (note := note_of(self.view)):
-            said = f"It {note}." if note.startswith(("waits", "sleeps")) else note
+            if self.view.waits():
+                return None  # each has a card
+            said = f"It {note}." if note.startswith("sleeps") else note
             return Say(said, "", "suspended")
         blocks = [
             each
@@ -231,10 +233,7 @@ class _Page:
     # ---- the tabs -------------------------------------------------------------------------
 
     def _timeline(self) -> dict[str, Any]:
-        known = {row.path for row in self.found.rows}
-        rows = () if self.over else self.view.rows()
-        coming = (row for row in rows if row.status is StepStatus.PENDING and row.path not in known)
-        return {"chart": chart(self.found, coming)}
+        return {"chart": chart(self.found, () if self.over else self.view.rows())}
 
     def _flow(self) -> dict[str, Any]:
         drawn = picture.svg(self.view.tree, self.view.listed(), style=False)
@@ -301,7 +300,9 @@ class _Page:
 
 def _told(report: Report) -> Told:
     done = f"{report.done:g}" + ("" if report.total is None else f" of {report.total:g}")
-    return Told(f"{done} {report.message}".strip(), f"{report.share or 0.0:.1%}")
+    return Told(
+        f"{done} {report.message}".strip(), "" if report.share is None else f"{report.share:.1%}"
+    )
 
 
 def _took(row: Row) -> Took:
