@@ -21,7 +21,11 @@ from typing import Any
 
 from gorkflow.listing import MOST_READ, RunFilter
 from gorkflow.model import RunStatus, instant
-from gorkflow.stores.sqlite import _lists, _schema
+from gorkflow.stores._sql import lists
+from gorkflow.stores._sql.database import Database
+from gorkflow.stores.sqlite import _schema
+from gorkflow.stores.sqlite._database import SqliteDatabase
+from gorkflow.stores.sqlite._files import WorkerLocks
 
 START = 1_700_000_000.0
 TIMES = 5
@@ -30,10 +34,10 @@ RARE = 5
 """The number of runs that have the rare tag."""
 
 
-class Counted(_lists._Search):
+class Counted(lists._Search):
     """A search that counts the rows that it passes by."""
 
-    def __init__(self, db: sqlite3.Connection, asked: RunFilter) -> None:
+    def __init__(self, db: Database, asked: RunFilter) -> None:
         super().__init__(db, asked)
         self.passed = 0
 
@@ -42,18 +46,18 @@ class Counted(_lists._Search):
         return super()._nth(along, before, skip)
 
     def read(self, stretch: Any, most: int) -> Any:
-        alone = _lists._Search(self._db, RunFilter())
+        alone = lists._Search(self._db, RunFilter())
         alone._values = self._values
         for part in stretch.along.parts:
             along = stretch.along._replace(parts=[part])
             found = super().read(stretch._replace(along=along), most)
-            end = stretch.end if len(found) < most else _lists._place(found[-1])
+            end = stretch.end if len(found) < most else lists._place(found[-1])
             passed = alone.count(stretch._replace(along=along, end=end), sys.maxsize)
             self.passed += passed * (1 + self._tests(stretch.along))
         return super().read(stretch, most)
 
 
-def rows_passed(db: sqlite3.Connection, asked: RunFilter, most: int = MOST_READ) -> int:
+def rows_passed(db: Database, asked: RunFilter, most: int = MOST_READ) -> int:
     """Return how many rows of tables and indexes a page passes by, at most."""
     search = Counted(db, asked)
     found = 0
@@ -171,14 +175,15 @@ def main() -> None:
         print(f"{runs:,} runs; a page has 50; the best of {TIMES} is shown\n")
         print("| filter | runs | rows read | page, ms | count | count, ms |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            db = SqliteDatabase(connection, WorkerLocks(path))
             for name, given in filters(runs).items():
                 _report(db, name, RunFilter(**given))
 
 
-def _report(db: sqlite3.Connection, name: str, asked: RunFilter) -> None:
-    page, page_ms = _timed(lambda: _lists.list_runs(db, asked))
-    count, count_ms = _timed(lambda: _lists.count_runs(db, asked, 10_000))
+def _report(db: Database, name: str, asked: RunFilter) -> None:
+    page, page_ms = _timed(lambda: lists.list_runs(db, asked))
+    count, count_ms = _timed(lambda: lists.count_runs(db, asked, 10_000))
     early = "" if page.searched_to is None else ", ended early"
     print(
         f"| {name} | {len(page)}{early} | {rows_passed(db, asked):,} | {page_ms:.1f} | {count} "

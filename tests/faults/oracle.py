@@ -17,7 +17,9 @@ from gorkflow.machine import replay
 from gorkflow.machine.history import read
 from gorkflow.model import RunStatus
 from gorkflow.store import Loaded
-from gorkflow.stores.sqlite import _reads
+from gorkflow.stores._sql import reads
+from gorkflow.stores.sqlite._database import SqliteDatabase
+from gorkflow.stores.sqlite._files import WorkerLocks
 from tests.faults.ledger import Line
 
 Place = tuple[str, str]
@@ -40,7 +42,8 @@ class Database:
                 "SELECT COUNT(*) FROM events WHERE run <> 0 AND run NOT IN (SELECT key FROM runs)"
             ).fetchone()
             for (run_id,) in db.execute("SELECT run_id FROM runs ORDER BY created_at").fetchall():
-                loaded = _reads.load(db, run_id)
+                database = SqliteDatabase(db, WorkerLocks(self.path))
+                loaded = reads.load(database, run_id)
                 assert loaded is not None
                 self.runs[run_id] = loaded
         return self

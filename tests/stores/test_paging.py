@@ -13,8 +13,9 @@ import pytest
 
 from gorkflow.listing import RunFilter
 from gorkflow.model import instant
+from gorkflow.stores._sql import lists
 from gorkflow.stores.memory import MemoryStore
-from gorkflow.stores.sqlite import SqliteStore, _lists
+from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance.listing import a_filter, a_history, meets
 
 
@@ -45,7 +46,7 @@ async def pages_of(store, query):
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_paging_returns_each_run_of_a_filter_once(path, monkeypatch, kind, seed, most):
     rng = random.Random(f"{seed} {most}")
-    monkeypatch.setattr(_lists, "_FEW", rng.choice([0, 5, 1000]))
+    monkeypatch.setattr(lists, "_FEW", rng.choice([0, 5, 1000]))
 
     async def work():
         store = MemoryStore() if kind == "memory" else SqliteStore(path, synchronous="normal")

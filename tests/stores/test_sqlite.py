@@ -8,7 +8,8 @@ import pytest
 
 from gorkflow.listing import RunFilter
 from gorkflow.store import Store
-from gorkflow.stores.sqlite import SqliteStore, _lists
+from gorkflow.stores._sql import lists
+from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import T0, StoreConformance, new_run
 from gorkflow.testing.conformance.listing import Listing
 
@@ -29,7 +30,7 @@ class TestPagesThatEndEarly(Listing):
     def _place(self, tmp_path: Path, monkeypatch, request) -> None:
         self.path = tmp_path / "runs.db"
         monkeypatch.setattr(SqliteStore, "_most_read", request.param)
-        monkeypatch.setattr(_lists, "_FEW", 3)
+        monkeypatch.setattr(lists, "_FEW", 3)
 
     def make_store(self) -> Store:
         return SqliteStore(self.path)

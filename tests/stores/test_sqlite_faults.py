@@ -32,7 +32,8 @@ from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus, instant
 from gorkflow.store import Append, LineRow, Written
 from gorkflow.stores import open_store
-from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _lists, _schema
+from gorkflow.stores._sql import lists
+from gorkflow.stores.sqlite import SqliteStore, _connections, _files, _schema
 from gorkflow.stores.sqlite._files import WorkerLocks, WriteLock
 from gorkflow.testing.conformance import (
     LEASE,
@@ -1044,7 +1045,7 @@ def test_claim_and_list_walk_along_an_index(path):
         ("count_ids", "(run_id>? AND run_id<?)", {"id_from": "a", "id_to": "b", "limit": 9}),
         ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
-        ("list_event_sizes", "(run=?)", ("r",)),
+        ("list_event_sizes", "(run=?)", {"run_id": "r", "limit": 9}),
         ("list_messages", "(run=? AND rowid>?)", {"run_id": "r", "after": 3}),
     ):
         steps = plan(path, _schema.query(name), values)
@@ -1141,10 +1142,11 @@ def test_threads_end_with_the_store(path):
 
 def test_a_log_is_read_and_deleted_along_an_index(path):
     with_store(path, nothing)
-    row = LineRow("r", T0, "a", 1, 1, T0, 20, "")._asdict() | {"after": 0, "limit": 5}
-    asked = dict.fromkeys(("list_lines", "list_lines_of_path", "upsert_line"), row)
-    asked |= {"list_reports": ("r",), "list_line_sizes": ("r",), "delete_lines": (1,)}
-    found = {name: plan(path, _schema.query(name), values) for name, values in asked.items()}
+    values = LineRow("r", T0, "a", 1, 1, T0, 20, "")._asdict() | {"after": 0, "limit": 5}
+    values |= {"key": 1, "upto": 5}
+    names = ("list_lines", "list_lines_of_path", "upsert_line", "list_reports", "list_line_sizes")
+    names += ("delete_lines", "delete_first_lines", "delete_first_events")
+    found = {name: plan(path, _schema.query(name), values) for name in names}
     assert not [name for name, text in found.items() if "SCAN" in text]
     assert "log_lines_by_run (run=? AND rowid>?)" in found["list_lines"]
     assert "TEMP B-TREE" not in found["list_lines"]
@@ -1163,7 +1165,7 @@ def cost(path, name, values):
     with closing(sqlite3.connect(path)) as db:
         db.execute("SELECT 1 FROM runs LIMIT 0")  # reads the schema, which is no part of the query
         db.set_progress_handler(count, 100)
-        db.execute(_schema.with_filters(_schema.query(name), []), values).fetchall()
+        db.execute(lists.with_filters(_schema.query(name), []), values).fetchall()
     return steps
 
 
@@ -1237,9 +1239,9 @@ def test_runs_that_ended_long_ago_are_found_without_passing_by_the_others(path):
             return 0
 
         def counted(db):
-            db.set_progress_handler(count, 100)
-            found = _lists.list_runs(db, query)
-            db.set_progress_handler(None, 0)
+            db.connection.set_progress_handler(count, 100)
+            found = lists.list_runs(db, query)
+            db.connection.set_progress_handler(None, 0)
             return found
 
         page = await store._home.read(counted)

@@ -12,9 +12,10 @@ import pytest
 from bench.lists import build, filters, rows_passed
 from gorkflow.listing import RunFilter
 from gorkflow.model import instant
-from gorkflow.stores.sqlite import _lists
+from gorkflow.stores._sql import lists
+from gorkflow.stores.sqlite._database import SqliteDatabase
 from gorkflow.testing.conformance import T0
-from tests.stores.tools import with_store
+from tests.stores.tools import database, with_store
 
 RUNS = 20_000
 
@@ -54,7 +55,7 @@ def cost(path, **filters):
     ticks = []
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.set_progress_handler(lambda: ticks.append(1), 100)
-        found = _lists.list_runs(db, RunFilter(**filters))
+        found = lists.list_runs(database(db), RunFilter(**filters))
     return len(ticks), len(found)
 
 
@@ -115,13 +116,13 @@ def large(tmp_path_factory):
     path = tmp_path_factory.mktemp("large") / "runs.db"
     build(path, LARGE)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        yield db
+        yield database(db)
 
 
 @pytest.mark.parametrize("asked", filters(LARGE).values(), ids=filters(LARGE))
 def test_a_page_reads_at_most_ten_thousand_rows(large, asked):
     assert rows_passed(large, RunFilter(**asked)) <= 10_000
-    page = _lists.list_runs(large, RunFilter(**asked))
+    page = lists.list_runs(large, RunFilter(**asked))
     assert len(page) == 50 or page.searched_to is not None or page.next_cursor is None
 
 
@@ -138,19 +139,22 @@ def test_no_set_of_filters_reads_more_than_ten_thousand_rows(large):
 def test_every_statement_of_a_list_walks_along_an_index(large, monkeypatch):
     """None sorts, and none passes by runs that an index could leave out."""
     seen = {}
-    rows = _lists.rows
+    select = SqliteDatabase.select
 
     def noted(db, statement, values):
-        seen[statement] = values
-        return rows(db, statement, values)
+        if "runs" in statement:
+            seen[statement] = values
+        return select(db, statement, values)
 
-    monkeypatch.setattr(_lists, "rows", noted)
+    monkeypatch.setattr(SqliteDatabase, "select", noted)
     for asked in chosen():
-        _lists.list_runs(large, asked)
-        _lists.count_runs(large, asked, 500)
+        lists.list_runs(large, asked)
+        lists.count_runs(large, asked, 500)
     assert len(seen) > 100
     for statement, values in seen.items():
-        steps = [row[3] for row in large.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+        steps = [
+            row[3] for row in large.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
         plan = " | ".join(steps)
         assert "TEMP B-TREE" not in plan, (statement, plan)
         walked = [step for step in steps if re.match(r"\w+ (runs|run_tags|run_waits)\b", step)]

@@ -14,6 +14,7 @@ import pytest
 from gorkflow.errors import StoreError
 from gorkflow.model import RunStatus
 from gorkflow.store import Append, Copyable, Inspectable, Level, LineRow, ReportRow, Written
+from gorkflow.stores._sql import deleting
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import (
     SqliteStore,
@@ -418,7 +419,7 @@ def test_a_run_that_a_living_worker_carries_is_not_discarded(path):
 def test_a_deletion_that_was_interrupted_can_be_finished(path):
     async def test(store):
         await ended_run(store, "large", 12_000)
-        assert await store._home.write(lambda db: _maintenance.shorten(db, "large"))
+        assert await store._home.write(lambda db: deleting.shorten(db, "large"))
         row = await store.get_run("large")
         assert row is not None
         assert row.status is RunStatus.COMPLETED
@@ -437,7 +438,7 @@ def test_runs_are_deleted_together_as_far_as_they_fit(path):
     async def test(store):
         for run_id, events in (("a", 2000), ("b", 2000), ("c", 2000), ("d", 9000), ("e", 5)):
             await ended_run(store, run_id, events)
-        portions = await store._home.read(lambda db: _maintenance.portions(db, list("abcdex")))
+        portions = await store._home.read(lambda db: deleting.portions(db, list("abcdex")))
         assert portions == [["a", "b"], ["c"], ["d"], ["e", "x"]]
 
     with_store(path, test, synchronous="normal")
@@ -460,10 +461,10 @@ def test_a_definition_that_is_used_again_meanwhile_stays(path):
         await store.write([new_run("a"), new_run("b", fingerprint="f2")])
         await store.write([finish(run_row("a")), finish(run_row("b", fingerprint="f2"))])
         await store.delete_runs(["a", "b"])
-        unused = await store._home.read(_maintenance.unused_definitions)
+        unused = await store._home.read(deleting.unused_definitions)
         assert sorted(unused.fingerprints) == ["f1", "f2"]
         await store.write([new_run("c")])  # takes the key that `a` had
-        await store._home.write(lambda db: _maintenance.delete_definitions(db, unused))
+        await store._home.write(lambda db: deleting.delete_definitions(db, unused))
         assert await store.load("c") is not None
 
     with_store(path, test)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 from gorkflow.stores.sqlite import SqliteStore
+from gorkflow.stores.sqlite._database import SqliteDatabase
+from gorkflow.stores.sqlite._files import WorkerLocks
 
 
 @asynccontextmanager
@@ -30,3 +33,8 @@ def with_store(path, test, **options):
 def sql(path, statement, *values):
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         return db.execute(statement, values).fetchall()
+
+
+def database(connection):
+    """Return what the code of all dialects sees of a connection, without any worker."""
+    return SqliteDatabase(connection, WorkerLocks(Path("none.workers")))

@@ -7,22 +7,30 @@ Ours are done while a sibling holds the write transaction, which keeps others fr
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreCorruptError, StoreError, StoreUnavailableError
-from gorkflow.stores._lane import WouldWait
-from gorkflow.stores.sqlite import _files
-from gorkflow.stores.sqlite._files import WriteLock
+from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
+from gorkflow.stores._lane import Lane, WouldWait
+from gorkflow.stores.sqlite import _files, _writes
+from gorkflow.stores.sqlite._database import SqliteDatabase
+from gorkflow.stores.sqlite._files import WorkerLocks, WriteLock
 from gorkflow.stores.sqlite._schema import SCHEMA, create, version_of
 
 _logger = logging.getLogger("gorkflow.store")
+P = ParamSpec("P")
 T = TypeVar("T")
+_READERS = 2
 _UNSTORABLE = (UnicodeError, OverflowError)
 """Raised by ``sqlite3`` for a lone surrogate, and for an integer of more than 64 bits."""
 _OLDEST = (3, 37)
@@ -90,6 +98,7 @@ class Settings:
     """Seconds."""
     wal_limit: int
     """Bytes above which the write-ahead log is checkpointed."""
+    locks: WorkerLocks
     inode: tuple[int, int] | None = None
     """Device and inode of the file that was opened."""
 
@@ -164,8 +173,9 @@ class Reader:
             self._settings = settings
             self._db = settings.connect()
             self._db.execute("PRAGMA query_only = ON")
+        self._database = SqliteDatabase(self._db, settings.locks)
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[SqliteDatabase], T]) -> T:
         """Do the work within one snapshot of the database.
 
         Raises:
@@ -176,7 +186,7 @@ class Reader:
             try:
                 self._db.execute("BEGIN")
                 _check_version(self._db, self._path)
-                result = work(self._db)
+                result = work(self._database)
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 self.broken = True
@@ -226,6 +236,7 @@ class Writer:
 
     def _open(self) -> None:
         self._db = self._settings.connect()
+        self._database = SqliteDatabase(self._db, self._settings.locks)
         try:
             (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
             if mode != "wal":
@@ -267,8 +278,8 @@ class Writer:
 
     def write(
         self,
-        work: Callable[[sqlite3.Connection], T],
-        is_written: Callable[[T, sqlite3.Connection], bool] | None = None,
+        work: Callable[[SqliteDatabase], T],
+        is_written: Callable[[T, SqliteDatabase], bool] | None = None,
         *,
         wait: bool = True,
         synced: bool = True,
@@ -293,7 +304,7 @@ class Writer:
                 self._begin(wait=wait)
                 _check_version(self._db, self._path)
                 before = None if is_written else self._data_version()
-                result = work(self._db)
+                result = work(self._database)
             except BaseException:
                 self._roll_back()
                 raise
@@ -306,7 +317,7 @@ class Writer:
                 self._roll_back()
                 self._db.close()
                 if not (
-                    is_written(result, self._sibling)
+                    is_written(result, SqliteDatabase(self._sibling, self._settings.locks))
                     if is_written
                     else self._data_version() != before
                 ):
@@ -408,6 +419,86 @@ def _check_version(db: sqlite3.Connection, path: str) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA:
         version_of(db, path)
+
+
+class Connections:
+    """The connections of an open store: a lane that writes, and one that reads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.locks = settings.locks
+        self.writer = Lane("sqlite-writer", partial(Writer, settings))
+        self.reader = Lane("sqlite-reader", partial(Reader, settings), count=_READERS)
+
+    def append(self, batch: Sequence[Transition], *, block: bool) -> asyncio.Future[list[Written]]:
+        write = partial(
+            Writer.write,
+            work=partial(_writes.write, batch=batch),
+            is_written=partial(_writes.is_written, batch),
+        )
+        here = partial(write, wait=False) if block else None
+        return self.writer.run(write, here=here)
+
+    def post(self, message: Message) -> asyncio.Future[bool]:
+        return self.write(_writes.post, message)
+
+    def register(self, worker: Worker) -> asyncio.Future[None]:
+        return self.writer.run(partial(self._register, worker))
+
+    def unregister(self, worker_id: str) -> asyncio.Future[None]:
+        return self.writer.run(partial(self._unregister, worker_id))
+
+    def heartbeat(self, worker_id: str, times: Timekeeper, after: str) -> asyncio.Future[Heartbeat]:
+        return self.write(_writes.heartbeat, worker_id, times, after)
+
+    def claim(self, worker_id: str, **wanted: Any) -> asyncio.Future[list[RunRow]]:
+        return self.write(_writes.claim, worker_id, **wanted)
+
+    def write(
+        self,
+        work: Callable[Concatenate[SqliteDatabase, P], T],
+        /,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> asyncio.Future[T]:
+        return self.writer.run(lambda writer: writer.write(lambda db: work(db, *args, **options)))
+
+    def note(
+        self,
+        work: Callable[Concatenate[SqliteDatabase, P], T],
+        /,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> asyncio.Future[T]:
+        return self.writer.run(
+            lambda writer: writer.write(lambda db: work(db, *args, **options), synced=False)
+        )
+
+    def read(
+        self,
+        work: Callable[Concatenate[SqliteDatabase, P], T],
+        /,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> asyncio.Future[T]:
+        return self.reader.run(lambda reader: reader.read(lambda db: work(db, *args, **options)))
+
+    def close(self) -> None:
+        # The writer last: who closes the last connection also moves the log into the database.
+        self.reader.stop()
+        self.writer.stop()
+        self.locks.close()
+
+    def _register(self, worker: Worker, writer: Writer) -> None:
+        try:
+            writer.write(partial(_writes.register, worker=worker))
+        except BaseException:
+            self.locks.drop(worker.worker_id)
+            raise
+
+    def _unregister(self, worker_id: str, writer: Writer) -> None:
+        writer.write(partial(_writes.unregister, worker_id=worker_id))
+        self.locks.drop(worker_id)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

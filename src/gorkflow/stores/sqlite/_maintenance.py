@@ -1,149 +1,25 @@
-"""The upkeep of a database: deletion, in short transactions, and backups."""
+"""The backups of a database, and its free room."""
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
-from gorkflow.clock import Moment
-from gorkflow.errors import StoreCorruptError, StoreError
+from gorkflow.errors import StoreError
 from gorkflow.stores.sqlite import _files
 from gorkflow.stores.sqlite._connections import Reader
-from gorkflow.stores.sqlite._files import WorkerLocks
-from gorkflow.stores.sqlite._reads import run_row, worker_alive
-from gorkflow.stores.sqlite._schema import query, rows
+from gorkflow.stores.sqlite._database import SqliteDatabase
 
-_BYTES = 8 * 1024 * 1024
-_ROWS = 5000
-"""Freed in one transaction: some 50 ms. Each page of a large payload has to be looked at."""
-_KINDS = ("line", "event")
-"""The kinds of rows of which a run may have very many."""
 _PRINT = "SELECT (SELECT COUNT(*) FROM runs), (SELECT TOTAL(id) FROM events)"
 """Two numbers that differ from one moment of the database to another."""
 
 
-def portions(db: sqlite3.Connection, run_ids: Sequence[str]) -> list[list[str]]:
-    """Return the runs, in lists that one transaction may delete."""
-    found: list[list[str]] = []
-    room = _ROWS, _BYTES
-    for run_id in run_ids:
-        sizes = [
-            size
-            for kind in _KINDS
-            for _, size in db.execute(query(f"list_{kind}_sizes"), (run_id,))
-        ]
-        room = room[0] - len(sizes), room[1] - sum(sizes)
-        if not found or min(room) < 0:
-            found.append([])
-            room = _ROWS - len(sizes), _BYTES - sum(sizes)
-        found[-1].append(run_id)
-    return found
-
-
-def shorten(db: sqlite3.Connection, run_id: str) -> bool:
-    """Delete the first log lines, or events, of an ended run that is too large to go at once.
-
-    Returns:
-        Whether it still is. To be interrupted leaves a run that lacks events, and can be deleted.
-    """
-    for kind in _KINDS:
-        found = db.execute(query(f"list_{kind}_sizes"), (run_id,))
-        first = list(_within(found))
-        more = found.fetchone() is not None
-        found.close()
-        if more:
-            db.executemany(query(f"delete_{kind}"), [(number,) for number in first])
-            return True
-    return False
-
-
-def _within(found: Iterator[tuple[int, int]]) -> Iterable[int]:
-    """Return the ids of as many rows as may go in one transaction, and at least one."""
-    count = size = 0
-    for number, length in found:
-        yield number
-        count, size = count + 1, size + length
-        if count >= _ROWS or size >= _BYTES:
-            return
-
-
-def give_up(db: sqlite3.Connection, locks: WorkerLocks, run_id: str, now: float) -> bool:
-    """Record a run in any state as cancelled, so that it can be deleted like others.
-
-    Returns:
-        Whether it was: not one that a living worker owns.
-    """
-    found = rows(db, query("get_run"), (run_id,))
-    if not found:
-        return False
-    key, owner = found[0][0], found[0][14]
-    for worker in rows(db, query("list_workers")):
-        if worker[0] == owner and worker_alive(worker, locks, Moment(now)):
-            return False
-    try:
-        run_row(found[0])
-    except StoreCorruptError:
-        db.execute(query("forget_names"), {"key": key})
-        db.execute(query("delete_tags_of_run"), (key,))
-        db.execute(query("delete_waits_of_run"), (key,))
-    db.execute(query("give_up_run"), {"key": key, "now": now})
-    return True
-
-
-def delete_runs(db: sqlite3.Connection, run_ids: Sequence[str]) -> int:
-    return sum(_delete_run(db, run_id) for run_id in run_ids)
-
-
-def _delete_run(db: sqlite3.Connection, run_id: str) -> bool:
-    found = db.execute(query("delete_run"), (run_id,)).fetchall()
-    for key, created_at, tags, waits_for in found:
-        db.execute(query("delete_events"), (key,))
-        db.execute(query("keep_highest_id"), (key,))
-        db.execute(query("delete_messages"), (key,))
-        db.execute(query("delete_reports"), (key,))
-        db.execute(query("delete_lines"), (key,))
-        db.execute(query("delete_hook_calls_of_run"), (key,))
-        db.executemany(
-            query("delete_tag"),
-            [(name, value, created_at, run_id) for name, value in json.loads(tags)],
-        )
-        db.executemany(
-            query("delete_wait"), [(name, created_at, run_id) for name in json.loads(waits_for)]
-        )
-    return bool(found)
-
-
-class Unused(NamedTuple):
-    """The definitions without a run at one moment."""
-
-    fingerprints: list[str]
-    last_event: int
-    """The id of the latest event then."""
-
-
-def unused_definitions(db: sqlite3.Connection) -> Unused:
-    """Return the definitions that no run has. Reads all runs: let no caller wait for it."""
-    found = [name for (name,) in db.execute(query("find_unused_definitions"))]
-    (last_event,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM events").fetchone()
-    return Unused(found, last_event)
-
-
-def delete_definitions(db: sqlite3.Connection, unused: Unused) -> None:
-    """Drop those of the definitions that are still unused."""
-    for name in unused.fingerprints:
-        values = {"fingerprint": name, "last_event": unused.last_event}
-        db.execute(query("delete_definition"), values)
-
-
-def free_bytes(db: sqlite3.Connection) -> int:
+def free_bytes(db: SqliteDatabase) -> int:
     """Return how much room in the file waits for new rows."""
-    (pages,) = db.execute("PRAGMA freelist_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
+    [(pages,)] = db.select("PRAGMA freelist_count", {})
+    [(size,)] = db.select("PRAGMA page_size", {})
     return int(pages) * int(size)
 
 
@@ -161,7 +37,7 @@ def backup(reader: Reader, path: str) -> int:
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         _files.create(partial)
-        expected = reader.read(lambda db: _copy(db, partial))
+        expected = reader.read(lambda db: _copy(db.connection, partial))
         _verify(partial, expected)
         _put_in_place(partial, target)
     except (sqlite3.Error, OSError) as error:

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Iterable
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any
 
 from gorkflow.errors import StoreUnavailableError, StoreVersionError
+from gorkflow.stores._sql.database import query as _query
 
-_HERE = files("gorkflow.stores.sqlite")
 _APPLICATION = 0x676F726B
 """``gork``: the mark of our files among SQLite databases."""
 SCHEMA = 8
 """The version of tables and records. Raise it when either changes."""
 
 
-@cache
-def query(name: str) -> str:
-    """Return the statement in ``queries/<name>.sql``."""
-    return _HERE.joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
-
-
-def rows(db: sqlite3.Connection, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
-    """Return all rows that a statement reads: a cursor left half read would hold its snapshot.
-
-    A text that is not UTF-8 comes with lone surrogates, since it must not hide the other rows.
-    """
-    try:
-        return db.execute(statement, values).fetchall()
-    except sqlite3.OperationalError as error:
-        if "UTF-8" not in str(error):
-            raise
-    db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-    try:
-        return db.execute(statement, values).fetchall()
-    finally:
-        db.text_factory = str
+query = partial(_query, dialect="sqlite")
+"""Returns the statement of a name."""
 
 
 @cache
@@ -51,7 +29,11 @@ def repeated(name: str, rows: int) -> str:
 @cache
 def statements() -> tuple[str, ...]:
     """Return the statements that make the schema."""
-    return tuple(_statements(_HERE.joinpath("schema.sql").read_text(encoding="utf-8")))
+    return tuple(
+        _statements(
+            files("gorkflow.stores.sqlite").joinpath("schema.sql").read_text(encoding="utf-8")
+        )
+    )
 
 
 def _statements(text: str) -> list[str]:
@@ -115,13 +97,3 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
             "records this one can't read; name another file"
         )
     return SCHEMA
-
-
-def with_filters(statement: str, filters: Iterable[str]) -> str:
-    """Return a listing statement with more conditions at its mark."""
-    return re.sub(r"/\* and: the filters \*/", "".join(f"AND {f} " for f in filters), statement)
-
-
-def counting(statement: str) -> str:
-    """Return the statement that counts what a listing statement would read."""
-    return f"SELECT COUNT(*) FROM ({statement.replace('SELECT runs.*', 'SELECT 1')})"  # noqa: S608

@@ -1,2 +1,2 @@
 DELETE FROM events
-WHERE run IN (0, ?) AND id < (SELECT MAX(id) FROM events)
+WHERE run IN (0, :key) AND id < (SELECT MAX(id) FROM events)

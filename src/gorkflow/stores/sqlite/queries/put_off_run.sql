@@ -1,3 +1,3 @@
 UPDATE runs
-SET due_at = ?
-WHERE key = ?
+SET due_at = :due_at
+WHERE key = :key

@@ -1,2 +1,2 @@
 INSERT OR REPLACE INTO workers (worker_id, started_at, seen_at, lease, host, pid, machine)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+VALUES (:worker_id, :started_at, :seen_at, :lease, :host, :pid, :machine)

@@ -1,0 +1,1 @@
+"""One store in an SQL database, for all dialects."""

@@ -1,0 +1,2 @@
+DELETE FROM log_lines
+WHERE run = :key AND id <= :upto

@@ -1,0 +1,2 @@
+DELETE FROM hook_calls
+WHERE run = :key

@@ -1,0 +1,2 @@
+DELETE FROM limit_leases
+WHERE name = :name AND worker_id = :worker_id

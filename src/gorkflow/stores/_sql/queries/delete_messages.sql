@@ -1,0 +1,2 @@
+DELETE FROM inbox
+WHERE run = :key

@@ -1,0 +1,2 @@
+DELETE FROM workers
+WHERE worker_id = :worker_id

@@ -1,0 +1,3 @@
+SELECT tree
+FROM definitions
+WHERE fingerprint = :fingerprint

@@ -1,0 +1,3 @@
+SELECT definition, defined_at, starts
+FROM limits
+WHERE name = :name

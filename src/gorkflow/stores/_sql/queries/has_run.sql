@@ -1,0 +1,3 @@
+SELECT 1
+FROM runs
+WHERE run_id = :run_id

@@ -1,0 +1,3 @@
+SELECT name
+FROM limit_leases
+WHERE worker_id = :worker_id

@@ -1,2 +1,0 @@
-DELETE FROM hook_calls
-WHERE run = ?

@@ -1,2 +1,0 @@
-DELETE FROM limit_leases
-WHERE name = ? AND worker_id = ?

@@ -1,2 +1,0 @@
-DELETE FROM limit_leases
-WHERE worker_id = ?

@@ -1,2 +1,0 @@
-DELETE FROM log_lines
-WHERE id = ?

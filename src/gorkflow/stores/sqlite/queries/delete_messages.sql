@@ -1,2 +1,0 @@
-DELETE FROM inbox
-WHERE run = ?

@@ -1,2 +1,0 @@
-DELETE FROM schedules
-WHERE schedule_id = ?

@@ -1,2 +1,0 @@
-DELETE FROM run_waits
-WHERE signal = ? AND created_at = ? AND run_id = ?

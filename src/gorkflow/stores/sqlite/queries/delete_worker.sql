@@ -1,2 +1,0 @@
-DELETE FROM workers
-WHERE worker_id = ?

@@ -1,3 +1,0 @@
-SELECT tree
-FROM definitions
-WHERE fingerprint = ?

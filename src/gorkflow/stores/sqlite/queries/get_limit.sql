@@ -1,3 +1,0 @@
-SELECT definition, defined_at, starts
-FROM limits
-WHERE name = ?

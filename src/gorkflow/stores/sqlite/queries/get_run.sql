@@ -1,3 +1,0 @@
-SELECT runs.*
-FROM summaries AS runs
-WHERE runs.run_id = ?

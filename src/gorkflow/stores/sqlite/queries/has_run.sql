@@ -1,3 +1,0 @@
-SELECT 1
-FROM runs
-WHERE run_id = ?

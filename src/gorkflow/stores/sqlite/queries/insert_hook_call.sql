@@ -1,2 +1,0 @@
-INSERT INTO hook_calls (run, hook, workflow_id, ended_at, due_at)
-VALUES (?, ?, ?, ?, ?)

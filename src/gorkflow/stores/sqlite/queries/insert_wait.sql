@@ -1,2 +1,0 @@
-INSERT INTO run_waits (signal, created_at, run_id, run)
-VALUES (?, ?, ?, ?)

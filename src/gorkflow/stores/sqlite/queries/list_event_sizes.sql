@@ -1,5 +1,0 @@
--- The length of a payload is in its row's header: nothing of it is read.
-SELECT events.id, LENGTH(events.body) + COALESCE(LENGTH(events.payload), 0)
-FROM runs CROSS JOIN events ON events.run = runs.key
-WHERE runs.run_id = ? AND runs.status NOT IN ('pending', 'running', 'suspended')
-ORDER BY events.seq

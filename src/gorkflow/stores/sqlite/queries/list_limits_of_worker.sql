@@ -1,3 +1,0 @@
-SELECT name
-FROM limit_leases
-WHERE worker_id = ?

@@ -1,2 +1,0 @@
-INSERT OR REPLACE INTO limits (name, definition, defined_at, starts)
-VALUES (?, ?, ?, ?)

@@ -1,2 +1,0 @@
-INSERT OR REPLACE INTO limit_leases (name, worker_id, held, since, asked_at, unbegun, let_in_at)
-VALUES (?, ?, ?, ?, ?, ?, ?)
