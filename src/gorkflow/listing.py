@@ -263,50 +263,70 @@ def page_bounds(query: RunFilter) -> tuple[tuple[float, str], tuple[float, str]]
     return start, OLDEST if query.created_after is None else (query.created_after.timestamp(), "")
 
 
-def feed_cursor(position: int) -> str:
-    """Return the cursor after the event at this position."""
-    return _encode(["events", position])
+def feed_cursor(*place: int) -> str:
+    """Return the cursor after the event at this place, which is one number or several."""
+    return _encode(["events", *place])
 
 
-def feed_position(cursor: str) -> int:
-    """Return the position that a cursor of ``read_all_events`` stands for; empty: 0.
+def feed_place(cursor: str, numbers: int = 1) -> tuple[int, ...]:
+    """Return the place that a cursor of ``read_all_events`` stands for; empty: zeros.
+
+    Args:
+        cursor: what was given.
+        numbers: how many numbers a place has.
 
     Raises:
         ValueError: If the cursor is not from ``read_all_events``.
     """
-    if not cursor:
-        return 0
-    match _decode(cursor):
-        case ["events", int() as position]:
-            return position
-        case _:
-            raise ValueError(
-                f"after={brief(cursor)} is not a cursor of events; give one that came with some, "
-                "or ''"
-            )
+    return _place(cursor, "events", numbers, "cursor of events; give one that came with some")
 
 
-def mail_cursor(position: int) -> str:
-    """Return the cursor after the message at this position."""
-    return _encode(["mail", position])
+def feed_position(cursor: str) -> int:
+    """Return the one number of the place that a cursor of ``read_all_events`` stands for.
+
+    Raises:
+        ValueError: If the cursor is not from ``read_all_events``.
+    """
+    return feed_place(cursor)[0]
 
 
-def mail_position(cursor: str) -> int:
-    """Return the position that the cursor of a heartbeat stands for; empty: 0.
+def mail_cursor(*place: int) -> str:
+    """Return the cursor after the message at this place."""
+    return _encode(["mail", *place])
+
+
+def mail_place(cursor: str, numbers: int = 1) -> tuple[int, ...]:
+    """Return the place that the cursor of a heartbeat stands for; empty: zeros.
+
+    Args:
+        cursor: what was given.
+        numbers: how many numbers a place has.
 
     Raises:
         ValueError: If the cursor is not of a heartbeat.
     """
+    return _place(cursor, "mail", numbers, "cursor of a heartbeat; give one that came with it")
+
+
+def mail_position(cursor: str) -> int:
+    """Return the one number of the place that the cursor of a heartbeat stands for.
+
+    Raises:
+        ValueError: If the cursor is not of a heartbeat.
+    """
+    return mail_place(cursor)[0]
+
+
+def _place(cursor: str, kind: str, numbers: int, wanted: str) -> tuple[int, ...]:
     if not cursor:
-        return 0
+        return (0,) * numbers
     match _decode(cursor):
-        case ["mail", int() as position]:
-            return position
+        case [str() as found, *place] if (
+            found == kind and len(place) == numbers and all(type(n) is int for n in place)
+        ):
+            return tuple(place)
         case _:
-            raise ValueError(
-                f"after={brief(cursor)} is not a cursor of a heartbeat; give one that came with "
-                "it, or ''"
-            )
+            raise ValueError(f"after={brief(cursor)} is not a {wanted}, or ''")
 
 
 def _encode(parts: list[Any]) -> str:

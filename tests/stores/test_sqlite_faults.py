@@ -1043,7 +1043,7 @@ def test_claim_and_list_walk_along_an_index(path):
         ("list_workflows", "runs_by_workflow", {"after": "", "limit": 9}),
         ("count_owned", "INDEX runs_owned", {}),
         ("count_ids", "(run_id>? AND run_id<?)", {"id_from": "a", "id_to": "b", "limit": 9}),
-        ("find_occupant", "runs_occupying", {"resource_id": "x", "exclusive": 1}),
+        ("find_occupants", "runs_occupying", {"resource_id": "x"}),
         ("list_worker_messages", "INTEGER PRIMARY KEY (rowid>?)", {"worker_id": "w", "after": 3}),
         ("list_event_sizes", "(run=?)", {"run_id": "r", "limit": 9}),
         ("list_messages", "(run=? AND rowid>?)", {"run_id": "r", "after": 3}),

@@ -9,12 +9,15 @@ import pytest
 from gorkflow.stores._sql.database import for_psycopg, query
 from tests.project.repository import SRC
 
+SQLITE = "gorkflow.stores.sqlite"
+OTHER = "gorkflow.stores.memory"
+"""Has no statements of its own."""
 NAMES = sorted(path.stem for path in (SRC / "stores" / "_sql" / "queries").glob("*.sql"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_values_have_names_and_hints_to_sqlite_are_left_out(name):
-    text = query(name, "sqlite")
+    text = query(name, SQLITE)
     adapted = for_psycopg(text)
     assert sorted(re.findall(r"%\((\w+)\)s", adapted)) == sorted(re.findall(r":(\w+)", text))
     assert not re.search(r"\?|INDEXED|CROSS|[^:]:\w|\+\w+\.", adapted)
@@ -29,8 +32,8 @@ def test_an_addition_and_a_cast_stay():
 
 
 def test_the_statement_of_a_dialect_wins():
-    assert "runs_owned" in query("release_runs", "sqlite")
-    assert query("release_runs", "sqlite") == query("release_runs", "other")
-    assert "machine" in query("list_workers", "sqlite")
+    assert "runs_owned" in query("release_runs", SQLITE)
+    assert query("release_runs", SQLITE) == query("release_runs", OTHER)
+    assert "machine" in query("list_workers", SQLITE)
     with pytest.raises(FileNotFoundError):
-        query("list_workers", "other")
+        query("list_workers", OTHER)

@@ -43,10 +43,10 @@ class Database(Protocol):
 
 @cache
 def query(name: str, dialect: str) -> str:
-    """Return the statement in ``queries/<name>.sql`` of a dialect, or else of all."""
+    """Return the statement in ``queries/<name>.sql`` of a dialect's package, or else of all."""
     own, shared = (
-        files("gorkflow.stores").joinpath(package, "queries", f"{name}.sql")
-        for package in (dialect, "_sql")
+        files(package).joinpath("queries", f"{name}.sql")
+        for package in (dialect, "gorkflow.stores._sql")
     )
     return (own if own.is_file() else shared).read_text(encoding="utf-8")
 

@@ -181,12 +181,12 @@ class Places:
                 return
             yield run_id
 
-    def occupied(self, run: Run) -> bool:
-        """Whether a live run keeps this new one from its resource."""
-        others = self.resources.get(run.written.resource_id or "", {})
-        if run.written.resource_id is None or not others:
-            return False
-        return run.written.exclusive or any(other.written.exclusive for other in others.values())
+    def occupants(self, resource_id: str | None) -> dict[str, bool]:
+        """Return a resource, if live runs have it, and whether one of these is exclusive."""
+        if resource_id is None or resource_id not in self.resources:
+            return {}
+        others = self.resources[resource_id].values()
+        return {resource_id: any(other.written.exclusive for other in others)}
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ from gorkflow.store import (
     Written,
     calls_of,
 )
+from gorkflow.stores._new_runs import judge
 from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
 _logger = logging.getLogger("gorkflow.store")
@@ -137,11 +138,11 @@ class MemoryStore:
 
     def _create(self, new: NewRun) -> Written:
         run_id = new.row.run_id
-        if run_id in self._runs:
-            return Written.DUPLICATE
+        occupants = self._places.occupants(new.row.resource_id)
+        (answer,) = judge([new.row], self._runs, occupants)
+        if answer is not Written.OK:
+            return answer
         run = Run(new.row, new.events)
-        if self._places.occupied(run):
-            return Written.OCCUPIED
         self._trees.setdefault(new.row.fingerprint, new.tree)
         self._runs[run_id] = run
         self._ages.add(run.age)

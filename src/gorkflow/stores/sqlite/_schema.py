@@ -15,7 +15,7 @@ SCHEMA = 8
 """The version of tables and records. Raise it when either changes."""
 
 
-query = partial(_query, dialect="sqlite")
+query = partial(_query, dialect="gorkflow.stores.sqlite")
 """Returns the statement of a name."""
 
 

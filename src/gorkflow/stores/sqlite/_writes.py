@@ -24,6 +24,7 @@ from gorkflow.store import (
     Worker,
     Written,
 )
+from gorkflow.stores._new_runs import judge
 from gorkflow.stores._sql import hooks, limits
 from gorkflow.stores._sql.reads import get_run
 from gorkflow.stores._sql.rows import NO_NAMES, names, origin, readable_runs, state
@@ -91,8 +92,10 @@ class _Batch:
 
     def _create(self, new: NewRun) -> Written:
         db, row = self._db, new.row
-        if row.resource_id is not None and _occupied(self._database, row):
-            return Written.OCCUPIED
+        if row.resource_id is not None:
+            (answer,) = self._judge(row, row.resource_id)
+            if answer is not Written.OK:
+                return answer
         inserted = db.execute(query("insert_run"), (*origin(row), *state(row), row.seq))
         if not inserted.rowcount:
             return Written.DUPLICATE
@@ -110,6 +113,13 @@ class _Batch:
             hooks.record(self._database, key, row)
         self._add(key, new)
         return Written.OK
+
+    def _judge(self, row: RunRow, resource_id: str) -> list[Written]:
+        occupants: dict[str, bool] = dict(
+            self._database.rows("find_occupants", resource_id=resource_id)
+        )
+        exists = occupants and self._database.rows("has_run", run_id=row.run_id)
+        return judge([row], {row.run_id} if exists else (), occupants)
 
     def _append(self, item: Append) -> Written:
         db, row = self._db, item.row
@@ -167,13 +177,6 @@ def _replace_waits(
 def _insert_waits(db: SqliteDatabase, key: int, created_at: float, row: RunRow) -> None:
     place = {"created_at": created_at, "run_id": row.run_id, "key": key}
     db.change_each("insert_wait", [place | {"signal": name} for name in row.waits_for])
-
-
-def _occupied(db: SqliteDatabase, row: RunRow) -> bool:
-    """Whether a live run keeps this new one from its resource."""
-    wanted = {"resource_id": row.resource_id, "exclusive": row.exclusive}
-    # That it exists already says more.
-    return bool(db.rows("find_occupant", **wanted)) and not db.rows("has_run", run_id=row.run_id)
 
 
 def register(db: SqliteDatabase, worker: Worker) -> None:
