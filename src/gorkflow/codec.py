@@ -256,6 +256,11 @@ class Codec:
         assert self.kind
         return self._judge.schema()
 
+    def form(self) -> dict[str, Any]:
+        """Return the JSON schema of what ``typed`` returns, and ``decode_lax`` takes."""
+        assert self.kind
+        return self._judge.schema(by_alias=self._judge.has_one_alias)
+
     def digest(self) -> str:
         """Return a short fingerprint of the shape: annotations whose records read alike have one.
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, computed_field
 
 from gorkflow import Secret
 from gorkflow.codec import codec_of
@@ -201,6 +201,40 @@ def test_a_secret_is_typed_anew() -> None:
 def test_a_secret_default_is_not_shown() -> None:
     assert "1234" not in json.dumps(codec_of(Login).schema())
     assert not fields(Login)["input.pin"].required
+
+
+class Parcel(BaseModel):
+    """Read under other names than it is written."""
+
+    user_id: int = Field(default=0, validation_alias="userId", serialization_alias="user")
+    weight: float = Field(default=1.0, validation_alias=AliasPath("weights", 0))
+    tag: str = Field(default="none", validation_alias=AliasChoices("Tag", "label"))
+    plain: str = Field(default="", alias="Plain")
+
+
+def test_a_value_that_is_shown_under_any_alias_is_the_one_that_is_sent() -> None:
+    codec = codec_of(Parcel)
+    parcel = Parcel.model_validate({"userId": 7, "weights": [2.5], "label": "x", "Plain": "y"})
+    data = codec.encode(parcel)
+    shown = fields_of("input", codec.form(), codec.typed(data))
+    values = {field.label: field.value for field in shown if field.type != "whole"}
+    assert values == {"user_id": "7", "weight": "2.5", "tag": "x", "plain": "y"}
+    started = fields_of("input", codec.form())
+    sent, by_default = sent_by_a_browser([shown, started])
+    assert codec.decode_lax(sent) == parcel
+    assert codec.decode_lax(by_default) == Parcel()
+
+
+def test_a_form_has_the_aliases_that_programs_use() -> None:
+    assert list(codec_of(Aliased).form()["properties"]) == ["userId"]
+
+
+class Aliased(BaseModel):
+    user_id: int = Field(alias="userId")
+
+    @computed_field
+    def twice(self) -> int:
+        return 2 * self.user_id
 
 
 def test_an_unknown_type_is_typed_as_json() -> None:

@@ -271,6 +271,25 @@ def test_a_wait_of_another_type_than_the_code_has_is_asked_for_as_json() -> None
     asyncio.run(main())
 
 
+def test_only_the_page_that_repeats_a_run_has_its_input_in_full() -> None:
+    async def test(place: Place) -> None:
+        long = "x" * 500_000
+        echoing = Workflow("echoing", input=str).then(echo)
+        await (await place.engine.start(echoing, long, run_id="r1")).result()
+        for tab in ("", "flow", "steps", "events", "explain"):
+            shown = (await place.local.get(f"/runs/r1?tab={tab}")).text
+            assert len(shown) < 100_000, tab
+            assert 'href="/runs/r1/rerun' in shown
+        assert long in (await place.local.get("/runs/r1/rerun")).text
+        await place.engine.start(review, 4, run_id="lives")
+        assert "has not ended" in (await place.local.get("/runs/lives/rerun")).text
+        async with client(place.app) as reader:
+            assert "read only" in (shown := (await reader.get("/runs/r1/rerun")).text)
+            assert long not in shown
+
+    run(test)
+
+
 def test_a_forecast_is_said_in_a_sentence() -> None:
     async def test(place: Place) -> None:
         await some_runs(place.engine)

@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
 from gorkflow.values.secret import without_defaults
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pydantic
     from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
@@ -131,11 +133,23 @@ class Judge:
 
     def dump(self, value: Any) -> Any:
         """Return plain data that is, as JSON, what ``json`` takes; raises what pydantic does."""
-        return self.adapter.dump_python(value, mode="json", by_alias=True, round_trip=True)
+        return self.adapter.dump_python(
+            value, mode="json", by_alias=self.has_one_alias, round_trip=True
+        )
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, *, by_alias: bool = True) -> dict[str, Any]:
         """Return the JSON schema of what ``json`` takes; a part without one may be anything."""
-        return without_defaults(self.adapter.json_schema(schema_generator=_lenient_schemas()))
+        return without_defaults(
+            self.adapter.json_schema(by_alias=by_alias, schema_generator=_lenient_schemas())
+        )
+
+    @cached_property
+    def has_one_alias(self) -> bool:
+        """Whether each field is written under the name that it is read by."""
+        written = self.adapter.json_schema(
+            mode="serialization", schema_generator=_lenient_schemas()
+        )
+        return set(_keys(self.schema())) <= set(_keys(written))
 
     def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
@@ -196,6 +210,20 @@ class OwnJudge(Judge):
             return self._kind.load(super().json(data), Reading())
         except Misfit as misfit:
             raise refusal(misfit) from None
+
+
+def _keys(schema: object) -> Iterator[str]:
+    """Yield the names of all properties in a JSON schema."""
+    if isinstance(schema, dict):
+        found = cast("dict[str, object]", schema)
+        properties = found.get("properties")
+        if isinstance(properties, dict):
+            yield from cast("dict[str, object]", properties)
+        for part in found.values():
+            yield from _keys(part)
+    elif isinstance(schema, list):
+        for part in cast("list[object]", schema):
+            yield from _keys(part)
 
 
 @cache

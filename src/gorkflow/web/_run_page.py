@@ -49,6 +49,8 @@ _ENOUGH = 3
 _ENDED = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
 _SHOWN_ASIDE = frozenset({"kind", "run_id", "seq", "at", "path"})
 """The facts of an event that have columns of their own."""
+_SAID = 2000
+"""Characters of an error at the head; the page of its step has all."""
 _CHOICES = 500
 """Paths from which a form lets a rerun begin."""
 
@@ -104,6 +106,15 @@ async def show(visit: Visit) -> dict[str, Any]:
     return await _Page(visit, await visit.views.of(visit.part["run_id"])).show()
 
 
+async def show_rerun(visit: Visit) -> dict[str, Any]:
+    """Return what the page shows that repeats a run: it alone has the input in full.
+
+    Raises:
+        RunNotFoundError: If there is no such run.
+    """
+    return _Page(visit, await visit.views.of(visit.part["run_id"])).rerun()
+
+
 class _Page:
     def __init__(self, visit: Visit, view: RunView) -> None:
         self.visit = visit
@@ -148,11 +159,18 @@ class _Page:
             "step": step,
             "block": "",
             "page": 0,
-            "begins": self._begins() if self.over else [],
-            "startable": run.workflow_id in visit.definitions,
-            "fields": self._fields() if self.over and visit.may_change else (),
+            "can_begin": self.over and chosen in self._begins(),
             **tabs[tab](),
             **(await self._panel(step) if step else {}),
+        }
+
+    def rerun(self) -> dict[str, Any]:
+        asks = self.over and self.visit.may_change
+        return {
+            "run": self.run,
+            "chosen": self.query["step"],
+            "begins": self._begins() if asks else [],
+            "fields": self._fields() if asks else (),
         }
 
     # ---- the head -------------------------------------------------------------------------
@@ -191,7 +209,8 @@ class _Page:
         run, found = self.run, self.found
         if run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
             kind = "failed" if run.status is RunStatus.FAILED else ""
-            return Say(f"The run {_ENDED[run.status]}.", note_of(self.view) or run.reason, kind)
+            why = cut(note_of(self.view) or run.reason, _SAID)
+            return Say(f"The run {_ENDED[run.status]}.", why, kind)
         if not self.over and (note := note_of(self.view)):
             if self.view.waits():
                 return None  # each has a card
@@ -223,7 +242,7 @@ class _Page:
         if definition is None or definition.input is None:
             return ()
         codec = codec_of(definition.input)
-        return fields_of("input", codec.schema(), self.view.typed_input(codec))
+        return fields_of("input", codec.form(), self.view.typed_input(codec))
 
     def _begins(self) -> list[str]:
         """Return where a rerun may begin again: at the nodes that began."""

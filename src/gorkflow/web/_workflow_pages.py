@@ -143,7 +143,7 @@ async def show_form(visit: Visit) -> dict[str, Any]:
             f"the code of workflow {workflow_id!r} is not known here; name it: "
             "gorkflow web checkout.py",
         )
-    schema = None if definition.input is None else codec_of(definition.input).schema()
+    schema = None if definition.input is None else codec_of(definition.input).form()
     fields = () if schema is None else fields_of("input", schema)
     return {"workflow_id": workflow_id, "fields": fields}
 

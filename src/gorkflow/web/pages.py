@@ -26,6 +26,7 @@ Page = Callable[[Visit], Awaitable[dict[str, Any]]]
 _PAGES: tuple[tuple[str, str, str, Page], ...] = (  # its address, template, part of the site, view
     ("/", "runs.html", "", _runs_page.show),
     ("/runs/{run_id}", "run.html", "", _run_page.show),
+    ("/runs/{run_id}/rerun", "rerun.html", "", _run_page.show_rerun),
     ("/workflows", "workflows.html", "workflows", _workflow_pages.show_all),
     ("/workflows/{workflow_id}", "workflow.html", "workflows", _workflow_pages.show),
     ("/workflows/{workflow_id}/start", "start.html", "workflows", _workflow_pages.show_form),
