@@ -3,7 +3,7 @@
 Each secret has a word in it that stands nowhere else, so that a view which shows any part of one is
 found, in whatever way it quotes.
 
-Sizes: 2 types; 100 with ``GORKFLOW_TEST_SIZE=full``.
+Sizes: 2 types; 40 with ``GORKFLOW_TEST_SIZE=full``.
 """
 
 from __future__ import annotations
@@ -338,7 +338,7 @@ class Kept(logging.Handler):
 @pytest.mark.timeout(3_600 if FULL else 240)
 @given(sample=samples)
 @settings(
-    max_examples=100 if FULL else 2,
+    max_examples=40 if FULL else 2,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,
