@@ -180,7 +180,7 @@ def test_text_of_users_is_only_text(keys, name):
             assert not [key for key in element.attrib if key.startswith("on") or "href" in key]
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", bundle[SVG])
     tree = result.run.drawing.args[0].tree
-    found = explain(result.run.run_id, tree, result.events)
+    found = explain(result.run.run_id, tree, result.events, now=0.0)
     words = found._repr_mimebundle_()[MARKDOWN]
     assert "<" not in words
     assert "](" not in words

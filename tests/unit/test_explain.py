@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from gorkflow.insight.explain import explain
+from gorkflow import Workflow, step, testing
+from gorkflow.insight.explain import Explanation, explain
+from gorkflow.insight.overview import overview
 from tests.machine.generate import random_tree
 from tests.machine.simulation import RUN, WEATHERS, Simulation
 
@@ -17,7 +19,7 @@ def test_the_parts_add_up_to_the_duration(seed: int) -> None:
     tree = random_tree(rng)
     simulation = Simulation(rng, tree, WEATHERS[seed % len(WEATHERS)])
     simulation.run()
-    found = explain(RUN, tree, simulation.history)
+    found = explain(RUN, tree, simulation.history, now=0.0)
     assert sum(found.time.values()) == pytest.approx(found.seconds, abs=1e-4)
     at = 0.0
     for span in found.critical:
@@ -31,3 +33,23 @@ def test_the_parts_add_up_to_the_duration(seed: int) -> None:
         for branch in block.branches:
             assert branch.slack is None or branch.slack >= 0
             assert block.began <= branch.began <= branch.ended <= block.ended
+
+
+def test_steps_that_took_no_time_count_as_runs() -> None:
+    @step
+    async def noted(number: int) -> int:
+        return number
+
+    workflow = Workflow("quick", input=int).then(noted)
+
+    async def run() -> list[Explanation]:
+        async with testing.VirtualEngine() as engine:
+            handles = [await engine.start(workflow, number) for number in range(3)]
+            for handle in handles:
+                await handle.result()
+            return [await engine.explain(handle.run_id) for handle in handles]
+
+    runs = testing.in_virtual_time(run())
+    assert [row.ran for each in runs for row in each.rows] == [0.0, 0.0, 0.0]
+    (usual,) = overview("quick", runs).steps
+    assert (usual.path, usual.count, usual.p50) == ("noted", 3, 0.0)

@@ -25,7 +25,7 @@ def recorded(workflow: Workflow[int, Any], items: int = 12, **options: Any) -> R
 
 
 def explained(run: Recorded) -> Explanation:
-    return explain(run.row.run_id, run.tree, run.events)
+    return explain(run.row.run_id, run.tree, run.events, now=0.0)
 
 
 def forecast(run: Recorded, **changes: Any) -> Explanation:

@@ -32,7 +32,7 @@ def a_simulation(seed: int) -> Simulation:
 @pytest.mark.parametrize("seed", range(40))
 def test_each_part_of_a_run_is_drawn_and_said(seed: int) -> None:
     simulation = a_simulation(seed)
-    found = explain(RUN, simulation.tree, simulation.history)
+    found = explain(RUN, simulation.tree, simulation.history, now=0.0)
     flow = ET.fromstring(picture.svg(simulation.tree))
     shown = {each.text for each in flow.iter(f"{SVG}text")}
     steps = [node for _, node in walk(simulation.tree) if isinstance(node, StepSpec)]
@@ -85,7 +85,7 @@ def test_a_short_wait_is_not_cut() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_times_keep_their_order_on_the_axis(seed: int) -> None:
     simulation = a_simulation(seed)
-    found = explain(RUN, simulation.tree, simulation.history)
+    found = explain(RUN, simulation.tree, simulation.history, now=0.0)
     axis = timeline.Axis(found)
     times = sorted({at for row in found.rows for at in (row.began, row.ended)})
     places = [axis.place(at) for at in times]

@@ -88,7 +88,7 @@ def a_run(seed: int, tree: Callable[[WorkflowSpec], bool] = lambda _: True) -> A
 @pytest.mark.parametrize("seed", range(100))
 def test_without_changes_it_is_the_run_itself(seed: int) -> None:
     tree, events = a_run(seed)
-    was = explain(RUN, tree, events)
+    was = explain(RUN, tree, events, now=0.0)
     found = whatif(RUN, tree, events, Changes())
     assert was.time.get(Phase.ENGINE, 0.0) == pytest.approx(0.0, abs=1e-6)
     assert found.status == was.status
@@ -117,7 +117,7 @@ def test_slack_may_be_saved_for_nothing() -> None:
     tried = 0
     for seed in range(600):
         tree, events = a_run(seed, is_unbounded)
-        was = explain(RUN, tree, events)
+        was = explain(RUN, tree, events, now=0.0)
         for path, work, slack in loose(was, tree):
             saved = min(slack, work) * 0.9
             changes = Changes(scale={path: 1 - saved / work})

@@ -294,7 +294,7 @@ def test_a_forecast_is_said_in_a_sentence() -> None:
     async def test(place: Place) -> None:
         await some_runs(place.engine)
         query = "tab=explain&scale_step=double&scale_factor=0.5"
-        assert "would take" in (await page(place, f"/runs/done-1?{query}")).words
+        assert "Its forecast is" in (await page(place, f"/runs/done-1?{query}")).words
         wrong = (await page(place, "/runs/done-1?tab=explain&max_concurrency=x")).words
         assert "must be a whole number" in wrong
 

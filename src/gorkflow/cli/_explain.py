@@ -12,6 +12,7 @@ from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
+from gorkflow.clock import SystemClock
 from gorkflow.engine import _json
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.insight import account, timeline
@@ -91,7 +92,7 @@ async def _completed(store: str | None, workflow: str, limit: int) -> list[Expla
 
 def _account(run: Recorded) -> Explanation:
     with run.reading():
-        return explain(run.row.run_id, run.tree, run.events)
+        return explain(run.row.run_id, run.tree, run.events, now=SystemClock().now())
 
 
 # ---- whatif -----------------------------------------------------------------------------------
@@ -129,7 +130,11 @@ def _read_factors(
 @click.option(
     "--slots", type=click.IntRange(1), metavar="N", help="The most steps of the engine at a time."
 )
-@click.option("--without-retries", is_flag=True, help="Let each step succeed at once.")
+@click.option(
+    "--without-retries",
+    is_flag=True,
+    help="Let each step have its last attempt only: a step that failed in all still fails.",
+)
 @click.option(
     "--scale", multiple=True, callback=_read_factors, metavar="STEP=FACTOR",
     help="Let a step take this part of its time; repeatable.",
@@ -151,16 +156,23 @@ def whatif_command(
         async with opened(store) as reader:
             return await load(reader, await find_run(reader, given))
 
-    run = asyncio.run(look())
     changes = Changes(
         max_concurrency=max_concurrency, slots=slots, without_retries=without_retries, scale=scale
     )
+    if changes == Changes():
+        raise CliError(
+            "name a rule to change: --max-concurrency N, --slots N, --without-retries, or "
+            "--scale STEP=FACTOR"
+        )
+    run = asyncio.run(look())
     try:
-        found = whatif(run.row.run_id, run.tree, run.events, changes)
+        same, found = (
+            whatif(run.row.run_id, run.tree, run.events, each) for each in (Changes(), changes)
+        )
     except ValueError as error:
         raise CliError(str(error)) from None
     write = account.markdown if markdown else table
-    lines = [account.compared(_account(run), found), "", *account.account(found, write)[2:]]
+    lines = [account.compared(_account(run), same, found), "", *account.account(found, write)[2:]]
     _show(found, lines, as_json=as_json)
 
 

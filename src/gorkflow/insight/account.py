@@ -9,11 +9,13 @@ from operator import attrgetter
 from gorkflow._text import cleaned, span_of
 from gorkflow.insight.explain import Block, Branch, Explanation, Phase, Span
 from gorkflow.insight.overview import Overview, Usual
+from gorkflow.model import RunStatus
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
 """Given a head and rows, returns the lines of a table."""
 _WORTH_IT = 0.005
 """The part of a duration from which on a kind of time is worth a word."""
+_INSTANT = "It took no time."
 _MOST = 10
 """Branches of a block that are listed; the slowest of thousands say enough."""
 
@@ -34,8 +36,10 @@ def account(found: Explanation, table: Table) -> list[str]:
     """
     title = f"{found.workflow_id} {found.run_id}: {found.status.value}"
     lines = [f"{title}, {span_of(found.seconds)}", ""]
+    if _kept_all(found):
+        return [*lines, "All results were kept from the run that it repeats."]
     if not found.critical:
-        return [*lines, "It has not begun."]
+        return [*lines, "It has not begun." if found.status is RunStatus.PENDING else _INSTANT]
     lines += ["Critical path", "", *_critical(found, table), ""]
     lines += [f"Time on it: {_shares(found.time, found.seconds)}", ""]
     for block in found.blocks:
@@ -43,14 +47,38 @@ def account(found: Explanation, table: Table) -> list[str]:
     return lines[:-1]
 
 
-def compared(was: Explanation, found: Explanation) -> str:
-    """Return the line that compares a forecast with its run."""
-    if not was.seconds:
-        return f"The run would take {span_of(found.seconds)}."
-    change = found.seconds / was.seconds - 1
-    more = "more" if change > 0 else "less"
-    by = "as long" if abs(change) < 0.005 else f"{abs(change):.0%} {more}"
-    return f"The run took {span_of(was.seconds)}, and would take {span_of(found.seconds)}: {by}."
+def _kept_all(found: Explanation) -> bool:
+    """Return whether a run took all results from the one that it repeats, and did nothing else."""
+    is_new = (
+        row.attempts or any(s.phase is not Phase.ENGINE for s in row.spans) for row in found.rows
+    )
+    return any(row.kept for row in found.rows) and not any(is_new)
+
+
+def compared(was: Explanation, same: Explanation, found: Explanation) -> str:
+    """Return the line that compares a forecast with that of the recorded rules.
+
+    Args:
+        was: The run as recorded.
+        same: Its forecast without a change: what a forecast leaves out is missing in both.
+        found: Its forecast under other rules.
+    """
+    said = (
+        f"The run took {span_of(was.seconds)}. Its forecast is {span_of(same.seconds)} under the "
+        f"recorded rules, and {span_of(found.seconds)} under these: {_change(same, found)}."
+    )
+    if found.status is not RunStatus.COMPLETED:
+        still = "still " if found.status is was.status else ""
+        end = "fails" if found.status is RunStatus.FAILED else "is cancelled"
+        return f"{said} The run {still}{end}."
+    return said if was.status is found.status else f"{said} The run completes."
+
+
+def _change(same: Explanation, found: Explanation) -> str:
+    change = found.seconds / same.seconds - 1 if same.seconds else float(found.seconds > 0)
+    if abs(change) < _WORTH_IT:
+        return "as long"
+    return f"{abs(change):.0%} {'more' if change > 0 else 'less'}"
 
 
 def _critical(found: Explanation, table: Table) -> list[str]:

@@ -106,7 +106,12 @@ class Row(Struct, frozen=True, kw_only=True):
     ended: float
     """When it ended, or until now."""
     spans: tuple[Span, ...] = ()
-    """The time of a step, sleep or wait, without gaps; empty for other nodes."""
+    """The time of a step, sleep or wait, without gaps; empty for other nodes, and if it took
+    none."""
+    attempts: int = 0
+    """The attempts of a step that began."""
+    kept: bool = False
+    """True: its result was kept from the run that this one repeats."""
 
     @property
     def ran(self) -> float:
@@ -220,7 +225,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], *, now: float | None = None
+    run_id: str, tree: WorkflowSpec, events: Sequence[ev.Event], *, now: float
 ) -> Explanation:
     """Return where the time of a run went.
 
@@ -229,7 +234,7 @@ def explain(
         tree: The flow tree that it executes.
         events: All its events, in order.
         now: For a run that has not ended: the time up to which it is explained, in seconds since
-            the epoch; by default that of its latest event.
+            the epoch. A run that has ended is explained up to its end.
 
     Raises:
         HistoryError: If the events contradict the tree, or each other.
@@ -237,7 +242,7 @@ def explain(
     return explained(Timed(run_id, tree, events), now=now)
 
 
-def explained(timed: Timed, *, now: float | None = None) -> Explanation:
+def explained(timed: Timed, *, now: float) -> Explanation:
     """Return where the time of a run went; as ``explain``.
 
     Args:
@@ -294,14 +299,14 @@ class _Part(NamedTuple):
 class _Account:
     """Walks over the tree. Times are seconds since the run began."""
 
-    def __init__(self, timed: Timed, now: float | None) -> None:
+    def __init__(self, timed: Timed, now: float) -> None:
         self.history = timed.history
         self.blocks: dict[str, Block] = {}
         self.rows: list[Row] = []
         self._depth = -1
         machine = self.history.machine
         until = machine.passed(machine.at)
-        if now is not None and not machine.status.terminal:
+        if not machine.status.terminal:
             until = max(until, machine.passed(now))
         self.has_begun = timed.start is not None
         self.start = start = until if timed.start is None else timed.start
@@ -321,13 +326,17 @@ class _Account:
         return Explanation(
             run_id=self.history.machine.run_id,
             workflow_id=self.history.tree.id,
-            status=self.history.machine.status,
+            status=self._run_status(),
             seconds=self.until,
             critical=tuple(spans),
             time=by_phase(spans),
             blocks=tuple(self.blocks[row.path] for row in self.rows if row.path in self.blocks),
             rows=tuple(row for row in self.rows if row.path),
         )
+
+    def _run_status(self) -> RunStatus:
+        machine = self.history.machine
+        return RunStatus.SUSPENDED if machine.is_waiting else machine.status
 
     def _undo(self, began: float) -> list[Span]:
         """Return the critical path of the undo steps."""
@@ -362,6 +371,7 @@ class _Account:
     def _add_row(
         self, path: str, kind: str, began: float, ended: float, spans: Iterable[Span] = ()
     ) -> None:
+        record = self.history.record(path)
         self.rows.append(
             Row(
                 path=path,
@@ -371,6 +381,8 @@ class _Account:
                 began=began,
                 ended=ended,
                 spans=tuple(spans),
+                attempts=len(record.attempts) + record.open,
+                kept=record.kept,
             )
         )
 

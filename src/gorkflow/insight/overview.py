@@ -89,7 +89,7 @@ def overview(workflow_id: str, found: Iterable[Explanation]) -> Overview:
     time = dict.fromkeys(Phase, 0.0)
     for run in runs:
         for row in run.rows:
-            if row.kind == "step" and row.spans:
+            if row.kind == "step" and row.attempts:
                 steps[template_of(row.path)].append(row.ran)
         for block in run.blocks:
             blocks[template_of(block.path)].append(block)

@@ -102,7 +102,7 @@ def whatif(
             raise ValueError(f"workflow {tree.id!r} has no step {name!r}; {hint}")
     changed = tree if changes.max_concurrency is None else _bounded(tree, changes.max_concurrency)
     forecast = Forecast(run_id, changed, _Recorded(events), changes)
-    return explain(run_id, changed, forecast.run())
+    return explain(run_id, changed, forecast.run(), now=forecast.now)
 
 
 def _bounded(tree: WorkflowSpec, most: int) -> WorkflowSpec:

@@ -285,8 +285,11 @@ class _Page:
             changes = _changes(self.query)
             if changes is not None and self.over:
                 run = self.view.recorded
-                other = whatif(run.row.run_id, run.tree, run.events, changes)
-                forecast = compared(self.found, other)
+                same, other = (
+                    whatif(run.row.run_id, run.tree, run.events, each)
+                    for each in (Changes(), changes)
+                )
+                forecast = compared(self.found, same, other)
         except ValueError as error:
             problem = str(error)
         nodes = (node for _, node in walk(self.view.tree))

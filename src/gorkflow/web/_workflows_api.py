@@ -157,7 +157,8 @@ async def overview_of(site: Site, workflow_id: str, limit: int) -> Overview:
     for row in await store.list_runs(query):
         try:
             run = await load(store, row.run_id)
-            found.append(await asyncio.to_thread(_explained, run))
+            now = site.now
+            found.append(await asyncio.to_thread(_explained, run, now))
         except (
             RunNotFoundError,
             StoreCorruptError,
@@ -169,9 +170,9 @@ async def overview_of(site: Site, workflow_id: str, limit: int) -> Overview:
     return overview(workflow_id, found)
 
 
-def _explained(run: Recorded) -> Explanation:
+def _explained(run: Recorded, now: float) -> Explanation:
     with run.reading():
-        return explain(run.row.run_id, run.tree, run.events)
+        return explain(run.row.run_id, run.tree, run.events, now=now)
 
 
 async def draw_workflow(asked: Asked) -> Response:
