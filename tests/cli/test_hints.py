@@ -1,10 +1,11 @@
 """The commands that answers advise look into the store that was looked into."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from gorkflow import Engine
+from gorkflow import Engine, Signal, Workflow
 from gorkflow.store import Message
 from gorkflow.stores.sqlite import SqliteStore
 from tests.cli.conftest import Invoke
@@ -79,13 +80,48 @@ def test_schedules_are_about_the_same_store(invoke: Invoke):
         (("runs", "show", "x"), "`gorkflow runs list"),
         (("schedule", "next", "x"), "`gorkflow schedule list"),
         (("runs", "list", "--cursor", "x"), "`gorkflow runs list"),
+        (("explain", "--workflow", "x"), "`gorkflow runs list"),
     ],
 )
 def test_errors_advise_the_same_store(invoke: Invoke, command: tuple[str, ...], advised: str):
     invoke("run", "flows.py:failing", *GIVEN)
     group, *rest = command
+    if group == "explain":
+        return  # it is in no group
     assert f"{advised} {NAMED}`" in invoke(*command, *GIVEN).stderr
     assert f"{advised} {NAMED}`" in invoke(group, *GIVEN, *rest).stderr
+
+
+async def waiting(signal: Signal[Any], run_id: str) -> None:
+    """Leave a run that waits for a signal."""
+    workflow = Workflow("waiting", input=int).wait_for(signal)
+    async with Engine(STORE) as engine:
+        handle = await engine.start(workflow, 1, run_id=run_id)
+        while (await engine.steps(handle.run_id))[0].reason == "":
+            await asyncio.sleep(0)
+
+
+def test_a_signal_is_sent_to_the_same_store_with_what_its_type_needs(invoke: Invoke):
+    asyncio.run(waiting(Signal("go", bool), "r1"))
+    asyncio.run(waiting(Signal("rest", None), "r2"))
+    needs = f"  send it: gorkflow runs send r1 go --payload JSON {NAMED}"
+    assert needs in invoke("runs", "show", "r1", *GIVEN).stdout.splitlines()
+    nothing = f"  send it: gorkflow runs send r2 rest {NAMED}"
+    assert nothing in invoke("runs", "show", "r2", *GIVEN).stdout.splitlines()
+
+
+def test_a_payload_that_was_sent_in_vain_is_shown(invoke: Invoke):
+    asyncio.run(waiting(Signal("go", bool), "r"))
+    invoke("runs", "send", "r", "go", "--payload", '"perhaps"', *GIVEN)
+    said = "1 payload was sent and not taken: "
+    assert f"{said}no worker is alive to take it" in invoke("runs", "show", "r", *GIVEN).stdout
+
+    async def shown() -> str:
+        workflow = Workflow("waiting", input=int).wait_for(Signal("go", bool))
+        async with Engine(STORE, workflows=[workflow]):
+            return (await asyncio.to_thread(invoke, "runs", "show", "r", *GIVEN)).stdout
+
+    assert f"{said}its worker rejects what does not fit" in asyncio.run(shown())
 
 
 def test_nothing_is_named_where_none_was_given(invoke: Invoke):

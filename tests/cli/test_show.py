@@ -99,4 +99,4 @@ def test_a_wait_says_how_to_send_its_signal(invoke: Invoke, flow: str):
     lines = invoke("runs", "show", "r").stdout.splitlines()
     (at,) = [n for n, line in enumerate(lines) if line.endswith("waits for signal 'go'")]
     assert lines[at].startswith("go    suspended")
-    assert lines[at + 1] == "  send it: gorkflow runs send r go"
+    assert lines[at + 1] == "  send it: gorkflow runs send r go --payload JSON"

@@ -111,6 +111,11 @@ class Group(Command, click.Group):
         """
         try:
             return super().invoke(ctx)
+        except CliError as error:
+            from gorkflow.cli._target import in_same_store
+
+            vars(error)["message"] = in_same_store(error.message, ctx.meta.get(STORE))
+            raise
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from gorkflow.cli._app import (
 )
 from gorkflow.cli._output import CliError, json_text, moment, one_line, put, say, table
 from gorkflow.cli._standing import is_left, living_workers, took
-from gorkflow.cli._target import opened, same_store
+from gorkflow.cli._target import opened
 from gorkflow.engine import _json
 from gorkflow.engine._reads import summary_of
 from gorkflow.listing import Page, RunFilter
@@ -108,8 +108,7 @@ async def _page(query: RunFilter, store: str | None) -> tuple[Page[RunRow], set[
             return await reader.list_runs(query), await living_workers(reader)
         except ValueError:  # all else was checked as it was typed
             raise CliError(
-                f"--cursor {query.cursor!r} is none; `gorkflow runs list{same_store(store)}` "
-                "names it below a page"
+                f"--cursor {query.cursor!r} is none; `gorkflow runs list` names it below a page"
             ) from None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -31,9 +32,10 @@ from gorkflow.cli._output import (
 from gorkflow.cli._run import failure_lines
 from gorkflow.cli._standing import is_left, living_workers, took
 from gorkflow.cli._target import opened, same_store
+from gorkflow.codec import codec_of
 from gorkflow.engine import _json
 from gorkflow.errors import SHOWN, shown
-from gorkflow.flow import template_of, undone_path
+from gorkflow.flow import WaitSpec, template_of, undone_path, walk
 from gorkflow.model import Attempt, Failure, Report, Run, RunStatus, StepExecution, StepStatus
 
 _WIDTH = 100
@@ -46,6 +48,8 @@ _ODD = 20
 """The others of them that are shown."""
 _LONG = 0.1
 """Seconds in a queue that are worth a word."""
+_NOTHING = codec_of(None).digest()
+"""The schema of a signal whose payload is null."""
 _FINE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.CANCELLED,
                    StepStatus.PENDING})  # fmt: skip
 
@@ -68,12 +72,14 @@ def show_command(
     It needs no code of the workflow. Lines are cut to the width of the terminal.
     """
 
-    async def look() -> tuple[_json.Record, set[str]]:
+    async def look() -> tuple[_json.Record, set[str], Counter[str]]:
         async with opened(store) as reader:
             run_id = await find_run(reader, given)
-            return await _json.record(reader, run_id), await living_workers(reader)
+            unread = await reader.inbox(run_id)
+            sent = Counter(each.body for each in unread if each.kind == "signal")
+            return await _json.record(reader, run_id), await living_workers(reader), sent
 
-    found, living = asyncio.run(look())
+    found, living, sent = asyncio.run(look())
     if as_json:
         put(json_text(found.to_json(events=events), short=None))
         return
@@ -82,7 +88,8 @@ def show_command(
         note = (
             f"no worker runs it: gorkflow runs resume {found.run.run_id} TARGET{same_store(store)}"
         )
-    page = _Page(found, None if full else shutil.get_terminal_size((_WIDTH, 24)).columns)
+    columns = None if full else shutil.get_terminal_size((_WIDTH, 24)).columns
+    page = _Page(found, columns, _Signals(found, sent, same_store(store), carried=bool(living)))
     parts = [page.facts(note), page.steps(), *page.failures(whole=tracebacks)]
     if events:
         parts.append(_events(found.events))
@@ -95,11 +102,13 @@ class _Page:
     Args:
         found: the run.
         columns: the width to cut lines to; ``None``: cut nothing, and leave out nothing.
+        signals: those that it waits for.
     """
 
-    def __init__(self, found: _json.Record, columns: int | None) -> None:
+    def __init__(self, found: _json.Record, columns: int | None, signals: _Signals) -> None:
         self.found = found
         self.columns = columns
+        self.signals = signals
 
     # ---- the run --------------------------------------------------------------------------
 
@@ -145,18 +154,13 @@ class _Page:
 
     def steps(self) -> list[str]:
         """Return a table of the steps, with lines below each."""
-        signals = {
-            event.path: event.signal
-            for event in self.found.events
-            if isinstance(event, ev.WaitOpened)
-        }
         some, left_out = self._worth(self.found.steps)
         head = ("STEP", "STATUS", "ATTEMPT", "STARTED", "TOOK")
         rows = table(head, (_row(step) for step in some))
         wide = max(map(width, rows))
         lines = [self._cut(f"{rows[0]:<{wide}}  NOTE")]
         for step, row in zip(some, rows[1:], strict=True):
-            lines += self._step(step, row, wide, signals.get(step.path))
+            lines += self._step(step, row, wide)
             if step.path in left_out:
                 lines.append(self._cut(f"  {left_out[step.path]}"))
         return lines
@@ -180,14 +184,13 @@ class _Page:
                 hidden.setdefault(template, Counter())[step.status] += 1
         return some, {last[template]: _left_out(count) for template, count in hidden.items()}
 
-    def _step(self, step: StepExecution, row: str, wide: int, signal: str | None) -> list[str]:
+    def _step(self, step: StepExecution, row: str, wide: int) -> list[str]:
         note = _note(step)
         line = f"{row}{' ' * (wide - width(row))}  {note}" if note else row
         lines = [line]
         if note and self.columns is not None and width(line) > self.columns:
             lines = [row, f"  {note}"]
-        if step.status is StepStatus.SUSPENDED and signal is not None:
-            lines.append(f"  send it: gorkflow runs send {step.run_id} {one_line(signal)}")
+        lines += self.signals.about(step)
         several = isinstance(step.input, tuple)
         given = cast("tuple[object, ...]", step.input if several else (step.input,))
         if any(each is not None for each in given):
@@ -228,6 +231,43 @@ class _Page:
                 lines.append(f"  … {len(found) - _ODD:,} more; --full shows them")
             parts.append(lines)
         return parts
+
+
+class _Signals:
+    """The signals that a run waits for.
+
+    Args:
+        found: the run.
+        sent: the number of signals that were sent and not taken, by name.
+        where: the option that names the store.
+        carried: whether any worker is alive.
+    """
+
+    def __init__(
+        self, found: _json.Record, sent: Mapping[str, int], where: str, *, carried: bool
+    ) -> None:
+        self.waits = {path: node for path, node in walk(found.tree) if isinstance(node, WaitSpec)}
+        self.sent = sent
+        self.carried = carried
+        self.where = where
+
+    def about(self, step: StepExecution) -> Iterator[str]:
+        """Yield what a wait that is live waits for, and what was sent in vain."""
+        wait = self.waits.get(template_of(step.path))
+        if wait is None or step.status is not StepStatus.SUSPENDED:
+            return
+        number = self.sent.get(wait.signal, 0)
+        if number:
+            why = (
+                "its worker rejects what does not fit, and its log says why"
+                if self.carried
+                else "no worker is alive to take it"
+            )
+            payloads = "1 payload was" if number == 1 else f"{number:,} payloads were"
+            yield f"  {payloads} sent and not taken: {why}"
+        payload = "" if wait.schema == _NOTHING else " --payload JSON"
+        signal = one_line(shlex.quote(wait.signal))
+        yield f"  send it: gorkflow runs send {step.run_id} {signal}{payload}{self.where}"
 
 
 def _named(name: str, text: str) -> str:

@@ -255,7 +255,9 @@ def _brief(error: BaseException) -> str:
 
 # ---- the store --------------------------------------------------------------------------------
 
-_ADVISED = re.compile(r"\bgorkflow (runs|db|schedule|worker)\b[^`\n]*(?=`|$)", re.MULTILINE)
+_ADVISED = re.compile(
+    r"\bgorkflow (runs|db|schedule|worker|explain|doctor)\b[^`\n]*(?=`|$)", re.MULTILINE
+)
 """In backticks, or at the end of a line."""
 
 
@@ -270,7 +272,8 @@ def same_store(url: str | None) -> str:
 
 def in_same_store(text: str, url: str | None) -> str:
     """Return advice of those who know no command line, with its commands about the same store."""
-    return _ADVISED.sub(lambda found: found[0] + same_store(url), text)
+    more = same_store(url)
+    return _ADVISED.sub(lambda each: each[0] + ("" if "--store" in each[0] else more), text)
 
 
 @contextmanager
