@@ -89,7 +89,7 @@ def show_command(
             f"no worker runs it: gorkflow runs resume {found.run.run_id} TARGET{same_store(store)}"
         )
     columns = None if full else shutil.get_terminal_size((_WIDTH, 24)).columns
-    page = _Page(found, columns, _Signals(found, sent, same_store(store), carried=bool(living)))
+    page = _Page(found, columns, _Signals(found, sent, same_store(store), alive=bool(living)))
     parts = [page.facts(note), page.steps(), *page.failures(whole=tracebacks)]
     if events:
         parts.append(_events(found.events))
@@ -240,15 +240,15 @@ class _Signals:
         found: the run.
         sent: the number of signals that were sent and not taken, by name.
         where: the option that names the store.
-        carried: whether any worker is alive.
+        alive: whether any worker is alive.
     """
 
     def __init__(
-        self, found: _json.Record, sent: Mapping[str, int], where: str, *, carried: bool
+        self, found: _json.Record, sent: Mapping[str, int], where: str, *, alive: bool
     ) -> None:
         self.waits = {path: node for path, node in walk(found.tree) if isinstance(node, WaitSpec)}
         self.sent = sent
-        self.carried = carried
+        self.alive = alive
         self.where = where
 
     def about(self, step: StepExecution) -> Iterator[str]:
@@ -260,7 +260,7 @@ class _Signals:
         if number:
             why = (
                 "its worker rejects what does not fit, and its log says why"
-                if self.carried
+                if self.alive
                 else "no worker is alive to take it"
             )
             payloads = "1 payload was" if number == 1 else f"{number:,} payloads were"
