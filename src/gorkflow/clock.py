@@ -16,6 +16,8 @@ JUMP = 1.0
 """Seconds by which the time of day may be off between two looks: it is slewed, not set."""
 _STOPPED = 0.1  # seconds between two readings from which on they don't belong together
 _LOOK = 10.0  # seconds between looks at the time of day
+ASK = 10.0
+"""Seconds after which who has no heartbeat asks a store again for its time."""
 _background: ContextVar[bool] = ContextVar("gorkflow_background", default=False)
 
 
@@ -94,13 +96,17 @@ class SystemClock:
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop when ``due`` has come."""
-        return _Alarm(due, callback)
+        return _Alarm(due, callback, _time_of_day)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back in the running loop after ``delay`` seconds."""
         import asyncio  # as below
 
         return asyncio.get_running_loop().call_later(max(0.0, delay), callback)
+
+
+def _time_of_day() -> float:
+    return time.time()
 
 
 class _Alarm:
@@ -110,18 +116,21 @@ class _Alarm:
     set; so a long wait is cut into short ones, and the time looked at in between.
     """
 
-    __slots__ = ("_callback", "_due", "_handle", "_loop")
+    __slots__ = ("_callback", "_due", "_handle", "_loop", "_now")
 
-    def __init__(self, due: float, callback: Callable[[], object]) -> None:
+    def __init__(
+        self, due: float, callback: Callable[[], object], now: Callable[[], float]
+    ) -> None:
         import asyncio  # slow to load, and processes for steps have no timers
 
         self._due = due
         self._callback = callback
+        self._now = now
         self._loop = asyncio.get_running_loop()
         self._look()
 
     def _look(self) -> None:
-        delay = self._due - time.time()
+        delay = self._due - self._now()
         if delay <= _LOOK:
             self._handle = self._loop.call_later(max(0.0, delay), self._callback)
         else:
@@ -129,6 +138,85 @@ class _Alarm:
 
     def cancel(self) -> None:
         self._handle.cancel()
+
+
+class HasClock(Protocol):
+    """A store that may have a clock."""
+
+    async def clock(self) -> float | None:
+        """Return the time by it, in seconds since the epoch; ``None``: it has none."""
+        ...
+
+
+class StoreClock:
+    """The clock of a store that hosts share; the system's, while the store has none.
+
+    The clocks of hosts differ. So the store is asked now and then; in between, its time runs like
+    the clock of this machine that is never set, and runs also while the machine sleeps.
+    """
+
+    monotonic = staticmethod(time.monotonic)
+    """Return the system's monotonic time, in seconds."""
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+        """How far the store's time is ahead of ``_running``."""
+        self.now: Callable[[], float] = SystemClock.now
+        """Returns the time of day, in seconds since the epoch."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is the store's."""
+        return self._ahead is not None
+
+    async def ask(self, store: HasClock) -> None:
+        """Ask the store for its time.
+
+        Raises:
+            StoreError: If the store failed.
+        """
+        before = _running()
+        at = await store.clock()
+        if at is None:
+            return
+        after = _running()
+        ahead = at - (before + after) / 2
+        # The answer may have taken all of that time, or none: what it can't tell is left as it is.
+        if self._ahead is None or abs(ahead - self._ahead) > (after - before) / 2:
+            self._ahead = ahead
+            self.now = self._now
+
+    def _now(self) -> float:
+        assert self._ahead is not None  # it was asked for
+        return _running() + self._ahead
+
+    def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call back in the running loop when ``due`` has come."""
+        return _Alarm(due, callback, self.now)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call back in the running loop after ``delay`` seconds."""
+        return SystemClock().call_later(delay, callback)
+
+
+def _boot_time() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+_running = _boot_time if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+
+
+async def time_of(store: HasClock) -> float:
+    """Return the time by the clock of a store; by the system's, if it has none.
+
+    Returns:
+        Seconds since the epoch.
+
+    Raises:
+        StoreError: If the store failed.
+    """
+    at = await store.clock()
+    return SystemClock.now() if at is None else at
 
 
 @contextmanager
@@ -191,6 +279,16 @@ class Times:
         day, passed = self._read()
         self._note(day - passed, passed)
         return day
+
+    async def ask(self, store: HasClock) -> None:
+        """Ask a store for its time, if that is what is read.
+
+        Raises:
+            StoreError: If the store failed.
+        """
+        clock = self._clock
+        if isinstance(clock, StoreClock) and clock.is_shared:
+            await clock.ask(store)
 
     def call_at(self, due: float, callback: Callable[[], object]) -> TimerHandle:
         """Call back when the time of day ``due`` has come."""

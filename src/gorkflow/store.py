@@ -2,9 +2,10 @@
 
 A store moves rows and holds leases. It judges nothing: no retry, join or status rule lives here.
 All methods but ``write`` are coroutines; a store may do its work in threads. All instants are
-floats, seconds since the epoch, and come from the caller. A ``Timekeeper`` judges who is alive, who
-may start and what is due, where nothing is waited for any more: in the transaction that writes. A
-store whose own database is the clock ignores it.
+floats, seconds since the epoch, and come from the caller. A store that hosts share has a clock,
+from which the caller takes them. A ``Timekeeper`` judges who is alive, who may start and what is
+due, where nothing is waited for any more: in the transaction that writes. A store with a clock may
+ask that instead.
 """
 
 from __future__ import annotations
@@ -386,6 +387,17 @@ class RunReader(Protocol):
         """
         ...
 
+    async def clock(self) -> float | None:
+        """Return the time by the store's own clock; ``None``: it has none, the caller's is used.
+
+        All workers of a store must judge leases and due times by one clock. A store that hosts
+        share has it.
+
+        Returns:
+            Seconds since the epoch.
+        """
+        ...
+
     async def workers(self, *, now: float | None = None) -> list[Worker]:
         """Return the workers that the store believes alive.
 
@@ -452,17 +464,6 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         If the store sees a process die, by a lock that the system frees, the lease does not matter.
         A sign of life that is gone for everybody, or whose connection just broke, does not prove a
         death.
-        """
-        ...
-
-    async def clock(self) -> float | None:
-        """Return the time by the store's own clock; ``None``: it has none, the caller's is used.
-
-        All workers of a store must judge leases and due times by one clock. A store that hosts
-        share has it.
-
-        Returns:
-            Seconds since the epoch.
         """
         ...
 

@@ -22,7 +22,7 @@ from gorkflow.cli._app import (
 )
 from gorkflow.cli._output import CliError, ExitCode, clean, json_text, put, say
 from gorkflow.cli._target import check_exists, in_same_store, naming_source, opened
-from gorkflow.clock import SystemClock
+from gorkflow.clock import time_of
 from gorkflow.engine import _maintenance
 from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import StoreCorruptError
@@ -75,7 +75,7 @@ def prune_command(
 
     async def work() -> str:
         async with _kept(store) as (rows, keeper):
-            now = SystemClock().now()
+            now = await time_of(rows)
             query = _maintenance.ended(age, now=now, workflow_id=workflow, status=statuses)
             if dry_run:
                 found = sum([len(batch) async for batch in _maintenance.batches(rows, query)])

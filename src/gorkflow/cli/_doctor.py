@@ -13,7 +13,7 @@ from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._db import inspectable, show_findings
 from gorkflow.cli._output import one_line
 from gorkflow.cli._target import check_exists
-from gorkflow.clock import SystemClock
+from gorkflow.clock import SystemClock, time_of
 from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import GorkflowError, StoreError
 from gorkflow.hooks import HookCall
@@ -51,12 +51,12 @@ def doctor_command(ctx: click.Context, *, store: str | None, as_json: bool) -> N
 
     async def work() -> list[Finding]:
         rows = check_exists(store)
-        now = SystemClock().now()
-        found, opens = await inspectable(rows).examine(now)
+        found, opens = await inspectable(rows).examine(SystemClock().now())
         if not opens:
             return list(found)
         try:
             await rows.open()
+            now = await time_of(rows)
             more = [*(await _of_runs(rows, now)), *(await _of_schedules(rows, now))]
             more += _told_of_hooks(await rows.hook_calls(limit=_CALLS), now)
             more += await _of_damage(rows, {each.about for each in found})

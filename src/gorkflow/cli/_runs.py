@@ -24,7 +24,7 @@ from gorkflow.cli._output import (
 )
 from gorkflow.cli._standing import living_workers
 from gorkflow.cli._target import check_exists, opened, read_payload, same_store
-from gorkflow.clock import SystemClock
+from gorkflow.clock import SystemClock, time_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.model import UNDOING, RunStatus
@@ -181,7 +181,7 @@ def delete_command(*, given: tuple[str, ...], force: bool, store: str | None) ->
     async def work() -> int:
         async with opened(store) as rows:
             keeper = inspectable(rows)
-            now = SystemClock().now()
+            now = await time_of(rows)
             alive = {worker.worker_id for worker in await rows.workers(now=now)}
             run_ids = [await find_run(rows, each) for each in given]
             troubles = {each: await _trouble(rows, each, alive, where) for each in run_ids}

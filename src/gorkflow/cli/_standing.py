@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from gorkflow._text import span_of
-from gorkflow.clock import SystemClock
+from gorkflow.clock import SystemClock, time_of
 from gorkflow.model import Run, RunStatus
 from gorkflow.store import RunReader
 
 
 async def living_workers(reader: RunReader) -> set[str]:
     """Return the ids of the workers that are alive."""
-    return {worker.worker_id for worker in await reader.workers(now=SystemClock().now())}
+    now = await time_of(reader)
+    return {worker.worker_id for worker in await reader.workers(now=now)}
 
 
 def is_left(run: Run, living: set[str]) -> bool:

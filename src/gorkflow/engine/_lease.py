@@ -234,6 +234,7 @@ class Lease:
         return asked
 
     async def _beat_once(self) -> bool:
+        await self._clock.ask(self._store)
         asked = self._now()
         beat = await self._store.heartbeat(self._worker_id, self._clock, after=self._mail_cursor)
         self._hangs = False

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gorkflow._durations import LONGEST
 from gorkflow._text import brief, did_you_mean
-from gorkflow.clock import Clock, SystemClock
+from gorkflow.clock import Clock, StoreClock
 from gorkflow.engine._executors import checked
 from gorkflow.engine._observer import Observers, Telemetry, observers_of
 from gorkflow.language.options import defaults_problems, hook_problems
@@ -141,7 +141,7 @@ def clock_of(clock: Clock | None) -> Clock:
         TypeError: If it is not a clock.
     """
     if clock is None:
-        return SystemClock()
+        return StoreClock()
     if isinstance(clock, type):
         raise TypeError(f"clock must be an object, not the class {brief(clock)}; call it")
     names = ("now", "monotonic", "call_at", "call_later")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from gorkflow.clock import Clock
+from gorkflow.clock import ASK, Clock, StoreClock, background
 from gorkflow.engine import _maintenance, _schedules, _signals
 from gorkflow.engine._executors import Executors
 from gorkflow.engine._observer import Telemetry
@@ -48,6 +49,7 @@ from gorkflow.errors import (
     InputInvalidError,
     RunNotFoundError,
     ScheduleNotFoundError,
+    StoreError,
 )
 from gorkflow.language.options import text_problems
 from gorkflow.model import Outcome, RunStatus
@@ -96,7 +98,7 @@ class Client(ClientReader):
             added.
         defaults: options for steps and workflows that don't set them; as of the worker.
         max_payload: bytes that one value may have as JSON.
-        clock: where the time comes from; ``None``: the system's clock.
+        clock: where the time comes from; ``None``: the clock of the store, or else the system's.
         telemetry: as of ``Engine``: a run that is started here belongs to the current trace.
 
     Raises:
@@ -211,6 +213,11 @@ class Client(ClientReader):
 
     async def _open(self) -> None:
         await self._shared.enter()
+        try:
+            await self._look_at_its_clock()
+        except BaseException:
+            await self._shared.leave()
+            raise
         drivers: dict[str, Driver] = {}
         self._reads.open(drivers)
         runs = self._settings.max_concurrent_runs
@@ -225,12 +232,27 @@ class Client(ClientReader):
         try:
             if self._executes:
                 await worker.open()
+            elif isinstance(self._clock, StoreClock) and self._clock.is_shared:
+                worker.runtime.spawn(self._keep_time())
         except BaseException:
             await self._close(worker, 0.0)
             raise
         if self._leaving:  # aclose() may be cancelled by now, and its grace with it
             await self._close(worker, float("inf"))
             raise EngineClosedError(f"the {self._name} was closed while it was being opened")
+
+    async def _look_at_its_clock(self) -> None:
+        """Take the time from the store, if it has a clock and the caller gave none."""
+        if isinstance(self._clock, StoreClock):
+            await self._clock.ask(self.store)
+
+    async def _keep_time(self) -> None:
+        """Look at the store's clock again and again: a client has no heartbeat to do so."""
+        while True:
+            with background():
+                await asyncio.sleep(ASK)
+            with contextlib.suppress(StoreError):
+                await self._look_at_its_clock()
 
     def _make_runtime(self, drivers: dict[str, Driver]) -> Runtime:
         return runtime_of(

@@ -69,7 +69,7 @@ class Engine(Client):
             keeps 1,000 lines of 2 KiB.
         recover: continue unfinished runs that no live engine has. ``False``: run only the runs
             that are started here, or named to ``recover``.
-        clock: where the time comes from; ``None``: the system's clock.
+        clock: where the time comes from; ``None``: the clock of the store, or else the system's.
         telemetry: who watches: one object of ``gorkflow.telemetry``, such as ``OpenTelemetry()``,
             or several; ``None``: no one.
         on_end: a function that is called with each ``Run`` that has ended, of any workflow, plain
