@@ -151,8 +151,8 @@ class HasClock(Protocol):
 class StoreClock:
     """The clock of a store that hosts share; the system's, while the store has none.
 
-    The clocks of hosts differ. So the store is asked now and then; in between, its time runs like
-    the clock of this machine that is never set, and runs also while the machine sleeps.
+    The clocks of hosts differ, so the store is asked now and then. In between, its time runs like
+    that clock of this machine that is never set. It runs also while the machine sleeps.
     """
 
     monotonic = staticmethod(time.monotonic)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar, TypeVar
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from gorkflow.store import (
     NewRun,
     RunRow,
     Store,
+    Transition,
     Worker,
     Written,
 )
@@ -31,6 +33,8 @@ T = TypeVar("T")
 T0 = 1_700_000_000.25
 """The instant at which most of it happens, in seconds since the epoch."""
 LEASE = 30.0
+MANY = 8
+"""The stores of a test of several."""
 OK, DUPLICATE, FENCED = Written.OK, Written.DUPLICATE, Written.FENCED
 OCCUPIED = Written.OCCUPIED
 
@@ -223,14 +227,30 @@ def names(claims: Sequence[RunRow]) -> list[str]:
     return [claim.run_id for claim in claims]
 
 
+async def decided(store: Store, item: Transition) -> Written:
+    """Write one item; again, while the store can't decide about it."""
+    while True:
+        [answer] = await store.write([item])
+        if answer is not Written.UNDECIDED:
+            return answer
+
+
 class Conformance:
-    """Gives an open store to each test with a parameter ``store``."""
+    """Gives an open store to each test with a parameter ``store``; several to one with ``stores``.
+
+    Several stores are of one place, as in several processes: their calls meet in the place itself,
+    not in the one writer of a store.
+    """
 
     def __init_subclass__(cls) -> None:
-        """Make each test that asks for a ``store`` one that pytest can run as it is."""
+        """Make each test that asks for ``store`` or ``stores`` one that pytest runs as it is."""
         for name, test in list(vars(cls).items()):
-            if inspect.iscoroutinefunction(test) and "store" in inspect.signature(test).parameters:
-                setattr(cls, name, _with_store(test))
+            if inspect.iscoroutinefunction(test):
+                asked = inspect.signature(test).parameters
+                if "store" in asked:
+                    setattr(cls, name, _with_store(test))
+                elif "stores" in asked:
+                    setattr(cls, name, _with_stores(test))
 
     durable: ClassVar[bool] = True
     """True: a new store on the same place has the recorded rows."""
@@ -241,6 +261,15 @@ class Conformance:
         Within one test each call returns a store of the same place; each test has a fresh one.
         """
         raise NotImplementedError
+
+    def make_stores(self, count: int) -> list[Store]:
+        """Return stores of the same place, as of several processes: each with its own connections.
+
+        One that is not ``durable`` has its place within itself: then all are the same.
+        """
+        if not self.durable:
+            return [self.make_store()] * count
+        return [self.make_store() for _ in range(count)]
 
     def check(self, test: Callable[[Store], Awaitable[None]]) -> None:
         """Run a test with an open store."""
@@ -254,6 +283,30 @@ class Conformance:
                 await store.close()
 
         asyncio.run(run())
+
+    def check_many(self, test: Callable[[list[Store]], Awaitable[None]]) -> None:
+        """Run a test with ``MANY`` open stores of one place."""
+
+        async def run() -> None:
+            stores = self.make_stores(MANY)
+            async with AsyncExitStack() as opened:
+                for store in stores:
+                    await store.open()
+                    opened.push_async_callback(store.close)
+                await test(stores)
+
+        asyncio.run(run())
+
+
+def _with_stores(
+    test: Callable[[Any, list[Store]], Awaitable[None]],
+) -> Callable[[Conformance], None]:
+    def run(self: Conformance) -> None:
+        self.check_many(functools.partial(test, self))
+
+    run.__name__ = run.__qualname__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run
 
 
 def _with_store(test: Callable[[Any, Store], Awaitable[None]]) -> Callable[[Conformance], None]:

@@ -59,12 +59,22 @@ class Limiting(Conformance):
         other = await take(store, "w2", want(2, TWO), held={"two": 1})
         assert other.counts == (1,)
 
-    async def test_workers_that_ask_at_once_share_what_there_is(self, store: Store) -> None:
-        for number in range(5):
+    async def test_workers_that_ask_at_once_share_what_there_is(self, stores: list[Store]) -> None:
+        for number, store in enumerate(stores):
             await store.register(worker(f"w{number}"))
-        wide = Limit("wide", concurrency=12)
+        for turn in range(3):
+            wide = Limit(f"wide{turn}", concurrency=12)
+            grants = await asyncio.gather(
+                *(take(each, f"w{number}", want(5, wide)) for number, each in enumerate(stores))
+            )
+            assert sum(grant.counts[0] for grant in grants) == 12
+
+    async def test_so_they_do_with_a_rate(self, stores: list[Store]) -> None:
+        for number, store in enumerate(stores):
+            await store.register(worker(f"w{number}"))
+        fast = Limit("fast", rate=12, per=60.0)
         grants = await asyncio.gather(
-            *(take(store, f"w{number}", want(5, wide)) for number in range(5))
+            *(take(each, f"w{number}", want(5, fast)) for number, each in enumerate(stores))
         )
         assert sum(grant.counts[0] for grant in grants) == 12
 

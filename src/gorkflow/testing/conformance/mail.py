@@ -162,13 +162,42 @@ class Mail(Conformance):
         assert await store.write([replace(step_forward(run_row()), consumed=(kept.id,))]) == [OK]
         assert await store.inbox("other") == [kept]
 
-    async def test_of_two_that_consume_a_message_one_wins(self, store: Store) -> None:
-        await store.write([new_run()])
-        await store.post(signal())
-        [sent] = await store.inbox("r")
+    async def test_of_several_that_consume_a_message_one_wins(self, stores: list[Store]) -> None:
+        await stores[0].write([new_run()])
+        await stores[0].post(signal())
+        [sent] = await stores[0].inbox("r")
         use = replace(step_forward(run_row()), consumed=(sent.id,))
-        results = await asyncio.gather(*(store.write([use]) for _ in range(4)))
-        assert sorted(results) == [[FENCED]] * 3 + [[OK]]
+        results = await asyncio.gather(*(store.write([use]) for store in stores))
+        assert sorted(results) == [[FENCED]] * 7 + [[OK]]
+
+    async def test_no_message_is_missed_while_several_post(self, stores: list[Store]) -> None:
+        """Its owner looks again and again meanwhile, always from the latest cursor."""
+        owner, *others = stores
+        await owner.register(worker())
+        await owner.write([new_run(run_id, worker_id="w1", token=1) for run_id in "ab"])
+        seen: dict[str, list[int]] = {"a": [], "b": []}
+        cursor = ""
+        posting = asyncio.gather(
+            *(
+                store.post(message("ab"[turn % 2], f"{number}-{turn}"))
+                for number, store in enumerate(others)
+                for turn in range(6)
+            )
+        )
+        done = False
+        while not done:
+            done = posting.done()  # and one look more
+            beat = await owner.heartbeat("w1", Moment(T0), after=cursor)
+            cursor = beat.cursor
+            for each in beat.messages:
+                latest = seen[each.run_id][-1:]
+                if [each.id] > latest:  # others came before
+                    seen[each.run_id].append(each.id)
+            await asyncio.sleep(0)  # it may never wait
+        assert await posting == [True] * 42
+        for run_id, ids in seen.items():
+            assert ids == [each.id for each in await owner.inbox(run_id)]
+            assert len(ids) == 21
 
     async def test_mail_of_an_ended_run_stays_until_it_is_deleted(self, store: Store) -> None:
         await store.write([new_run()])

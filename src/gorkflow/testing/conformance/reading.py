@@ -124,6 +124,28 @@ class Reading(Conformance):
         again, _ = await store.read_all_events()
         assert again[:5] == first
 
+    async def test_the_feed_misses_nothing_while_several_write(self, stores: list[Store]) -> None:
+        reader, *others = stores
+
+        async def write(store: Store, run_id: str) -> None:
+            await store.write([new_run(run_id)])
+            for seq in range(1, 8):
+                assert await store.write([step_forward(run_row(run_id, seq=seq))]) == [OK]
+
+        writing = asyncio.gather(*(write(store, f"r{n}") for n, store in enumerate(others)))
+        read: list[ev.Event] = []
+        cursor = ""
+        async with asyncio.timeout(20):
+            while len(read) < 8 * len(others):
+                events, cursor = await reader.read_all_events(after=cursor, limit=5)
+                read += events
+                await asyncio.sleep(0)  # it may never wait
+        await writing
+        assert len(read) == 8 * len(others)
+        assert (await reader.read_all_events())[0] == read
+        for number in range(len(others)):
+            assert [event.seq for event in read if event.run_id == f"r{number}"] == [*range(1, 9)]
+
     async def test_all_events_can_be_read_in_parts(self, store: Store) -> None:
         await store.write([new_run("a"), new_run("b")])
         await store.write([step_forward(run_row("b"), 5), step_forward(run_row("a"), 3)])

@@ -12,16 +12,18 @@ from gorkflow.clock import Moment
 from gorkflow.errors import StoreError
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, NewRun, RunReader, Store, Transition
+from gorkflow.store import Append, NewRun, RunReader, Store, Transition, Written
 from gorkflow.testing.conformance.base import (
     DUPLICATE,
     EVENTS,
     FENCED,
+    MANY,
     OK,
     PAYLOADS,
     T0,
     Conformance,
     completed,
+    decided,
     finish,
     ids,
     new_run,
@@ -134,9 +136,31 @@ class Writing(Conformance):
         await store.write([new_run(tags=(("env", "prod"),))])
         assert await ids(store.list_runs(RunFilter(tags={"env": "prod"}))) == []
 
-    async def test_concurrent_creates_make_one_run(self, store: Store) -> None:
-        results = await asyncio.gather(*(store.write([new_run()]) for _ in range(8)))
-        assert sorted(results) == [[DUPLICATE]] * 7 + [[OK]]
+    async def test_concurrent_creates_make_one_run(self, stores: list[Store]) -> None:
+        for turn in range(5):
+            new = new_run(f"r{turn}")
+            results = await asyncio.gather(*(decided(store, new) for store in stores))
+            assert sorted(results) == [DUPLICATE] * 7 + [OK]
+            assert len(await stores[0].read_events(f"r{turn}")) == 1
+
+    async def test_batches_of_creates_in_any_order_keep_none_waiting(
+        self, stores: list[Store]
+    ) -> None:
+        """Each has the same runs, and each begins with another one."""
+        new = [new_run(f"r{number}") for number in range(MANY)]
+
+        async def create(store: Store, turn: int) -> int:
+            items = [*new[turn:], *new[:turn]]
+            answers = await store.write(items)
+            again = [
+                await decided(store, item)
+                for item, answer in zip(items, answers, strict=True)
+                if answer is Written.UNDECIDED
+            ]
+            return [*answers, *again].count(OK)
+
+        made = await asyncio.gather(*(create(store, n) for n, store in enumerate(stores)))
+        assert sum(made) == MANY
 
     async def test_ids_may_be_any_text(self, store: Store) -> None:
         for run_id in ("a b", "%41", "x'y\"z", "\u00fc\U0001f600", "a" * 500, "a/b?c#d"):
@@ -293,8 +317,23 @@ class Writing(Conformance):
         found = rows["new"]
         assert (found.created_at, found.worker_id, found.token) == (T0 + 0.125, "w1", 1)
 
-    async def test_of_concurrent_appends_one_wins(self, store: Store) -> None:
-        await store.write([new_run()])
-        results = await asyncio.gather(*(store.write([step_forward(run_row())]) for _ in range(8)))
-        assert sorted(results) == [[FENCED]] * 7 + [[OK]]
-        assert len(await store.read_events("r")) == 2
+    async def test_of_concurrent_appends_one_wins(self, stores: list[Store]) -> None:
+        await stores[0].write([new_run()])
+        row = run_row()
+        for seq in range(1, 6):
+            item = step_forward(replace(row, seq=seq))
+            results = await asyncio.gather(*(store.write([item]) for store in stores))
+            assert sorted(results) == [[FENCED]] * 7 + [[OK]]
+            assert len(await stores[-1].read_events("r")) == seq + 1
+
+    async def test_batches_of_appends_in_any_order_keep_none_waiting(
+        self, stores: list[Store]
+    ) -> None:
+        await stores[0].write([new_run(f"r{number}") for number in range(MANY)])
+        items = [step_forward(run_row(f"r{number}")) for number in range(MANY)]
+        answers = await asyncio.gather(
+            *(store.write([*items[n:], *items[:n]]) for n, store in enumerate(stores))
+        )
+        assert sum(each.count(OK) for each in answers) == MANY
+        events, _ = await stores[0].read_all_events()
+        assert len(events) == 2 * MANY
