@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -41,7 +40,6 @@ class Database(Protocol):
         ...
 
 
-@cache
 def query(name: str, dialect: str) -> str:
     """Return the statement in ``queries/<name>.sql`` of a dialect's package, or else of all."""
     own, shared = (

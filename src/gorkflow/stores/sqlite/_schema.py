@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 
 from gorkflow.errors import StoreUnavailableError, StoreVersionError
@@ -15,8 +15,10 @@ SCHEMA = 8
 """The version of tables and records. Raise it when either changes."""
 
 
-query = partial(_query, dialect="gorkflow.stores.sqlite")
-"""Returns the statement of a name."""
+@cache
+def query(name: str) -> str:
+    """Return the statement of a name."""
+    return _query(name, "gorkflow.stores.sqlite")
 
 
 @cache
