@@ -57,6 +57,7 @@ PAGES = {
     "events": "/runs/{import completed}?tab=events",
     "explain": "/runs/{checkout completed}?tab=explain",
     "data": "/runs/{research completed}?tab=data",
+    "rerun": "/runs/{checkout completed}/rerun",
     "waits": "/runs/{checkout suspended}",
     "workflows": "/workflows",
     "workflow": "/workflows/checkout",

@@ -65,6 +65,7 @@ def pages_of(run_id, step):
         run,
         *(f"{run}?tab={tab}" for tab in ("flow", "steps", "events", "explain", "data")),
         f"{run}?step={quote(step)}",
+        f"{run}/rerun?step={quote(step)}",
     ]
 
 

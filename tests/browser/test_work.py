@@ -194,6 +194,52 @@ def tab_to(page, is_there):
     raise AssertionError("no such link on the way")
 
 
+def test_the_page_comes_back_where_its_stream_was_rejected(visit):
+    """A browser never asks again for a stream that was answered with an error."""
+    page = visit.page
+    visit.seen.allowed.append("503")
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=503, body="busy")
+        else:
+            route.continue_()
+
+    page.route("**/api/events*", answer)
+    visit.go("/")
+    if len(asked) < 2:
+        page.wait_for_event("request", lambda request: "/api/events" in request.url)
+    started(visit.site, shipping, Order(10), "r10")
+    expect(page.get_by_role("row", name=re.compile("r10"))).to_contain_text("completed")
+
+
+def test_a_start_that_may_be_done_already_is_sent_again_as_the_same_run(visit):
+    page = visit.page
+    visit.seen.allowed.append("503")
+    repeat = {"run_id": "r11", "if_exists": "return"}
+    bodies = []
+
+    def answer(route):
+        bodies.append(route.request.post_data_json)
+        if len(bodies) == 1:
+            answered = {"status": 503, "error": "come again", "problems": [], "repeat": repeat}
+            route.fulfill(status=503, json=answered)
+        else:
+            route.continue_()
+
+    page.route("**/api/runs", answer)
+    visit.go("/workflows/shipping/start")
+    page.get_by_label("id", exact=True).fill("11")
+    page.get_by_label("country").select_option("DE")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("come again")).to_be_visible()
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/runs/r11")
+    assert bodies[1] == {**bodies[0], **repeat}
+
+
 def test_log_out_and_in_again(visit):
     page = visit.page
     expect(page.get_by_text("read only")).to_have_count(0)
