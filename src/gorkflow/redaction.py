@@ -29,6 +29,8 @@ MASK: Final = "•••"
 SHORTEST: Final = 4
 """Characters from which on a secret is looked for in texts: a shorter one is in many by chance."""
 _LINE = 8  # the same for one line of a secret: a key is a text of many
+_PIECE = 256  # characters of a secret that are looked for at once: of a longer one, its pieces are
+_FEW = 100  # secrets that are looked for one by one before a text is read through
 _LONG = 1_000  # characters of a text that may have been cut where it ends
 _LONGEST = 16_000  # those of a traceback: of a longer one the end is kept
 _CUT = "…"
@@ -51,17 +53,21 @@ class Redaction:
         {'token': '•••', 'pin': 1}
     """
 
-    __slots__ = ("_forms", "_found", "_numbers", "_sorted", "_starts")
+    __slots__ = ("_ends", "_forms", "_found", "_numbers", "_reversed", "_sorted", "_starts")
 
     def __init__(self) -> None:
         self._found = False
         self._numbers: set[str] = set()
         self._forms: set[str] = set()
-        """The texts to look for."""
+        """The texts to look for. None is long, so that no place of a text is compared with much."""
         self._starts: dict[str, list[int]] = {}
         """Their lengths by their first characters, the largest first."""
+        self._ends: set[str] = set()
+        """Their last characters."""
         self._sorted: list[str] = []
         """The texts in order, as far as they were needed so."""
+        self._reversed: list[str] = []
+        """The same of the texts read from their ends."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to leave out."""
@@ -108,11 +114,13 @@ class Redaction:
         if not isinstance(leaf, str):
             self._numbers.add(repr(leaf))
         for form in _forms(leaf):
-            self._forms.add(form)
-            start = form[:SHORTEST]
-            known = self._starts.get(start, [])
-            if len(form) not in known:
-                self._starts[start] = sorted([*known, len(form)], reverse=True)
+            for piece in _pieces(form):
+                self._forms.add(piece)
+                self._ends.add(piece[-SHORTEST:])
+                start = piece[:SHORTEST]
+                known = self._starts.get(start, [])
+                if len(piece) not in known:
+                    self._starts[start] = sorted([*known, len(piece)], reverse=True)
 
     # ---- what views show ------------------------------------------------------------------
 
@@ -120,7 +128,8 @@ class Redaction:
         """Return a text without secrets."""
         if _HEAD in text:
             text = _without_records(text)
-        if _begins(text) or any(start in text for start in tuple(self._starts)):
+        starts = tuple(self._starts)
+        if len(starts) > _FEW or _begins(text) or any(start in text for start in starts):
             return _masked(text, self._parts(text))
         return text
 
@@ -201,12 +210,24 @@ class Redaction:
                 size = next(whole, 0) or self._cut(text, at, lengths[0])
                 if size:
                     yield at, at + size
-        for at in _begins(text):  # within one, maybe
-            for form in tuple(forms):
-                sizes = range(len(form) - 1, SHORTEST - 1, -1)
-                size = next((size for size in sizes if text.startswith(form[-size:], at)), 0)
-                if size:
-                    yield at, at + size
+        begins = _begins(text)
+        if not begins:
+            return
+        last = range(len(text) - SHORTEST + 1)
+        ends = [at + SHORTEST for at in last if text[at : at + SHORTEST] in self._ends]
+        for begin in begins:  # within one, maybe
+            first = bisect.bisect_left(ends, begin + SHORTEST)
+            after = bisect.bisect_right(ends, begin + _PIECE)
+            parts = (end for end in reversed(ends[first:after]) if self._is_end(text[begin:end]))
+            end = next(parts, 0)
+            if end:
+                yield begin, end
+
+    def _is_end(self, part: str) -> bool:
+        """Return whether a secret ends with a text."""
+        if len(self._reversed) < len(self._forms):
+            self._reversed = sorted(form[::-1] for form in tuple(self._forms))
+        return _begins_one(self._reversed, part[::-1])
 
     def _cut(self, text: str, at: int, longest: int) -> int:
         """Return how much of a secret that was cut stands at a place; 0: nothing."""
@@ -219,9 +240,7 @@ class Redaction:
             return 0
         if len(self._sorted) < len(self._forms):
             self._sorted = sorted(self._forms)
-        place = bisect.bisect_left(self._sorted, head)
-        after = self._sorted[place : place + 1]
-        return len(head) if after and after[0].startswith(head) else 0
+        return len(head) if _begins_one(self._sorted, head) else 0
 
 
 def view_of(data: bytes | str) -> Any:
@@ -243,6 +262,12 @@ def _begins(text: str) -> list[int]:
         return []
     found = [match.end() for match in re.finditer(_MIDDLE, text)]
     return [0, *found] if len(text) >= _LONGEST else found
+
+
+def _begins_one(texts: list[str], head: str) -> bool:
+    """Return whether one of these texts, which are in order, begins with another one."""
+    place = bisect.bisect_left(texts, head)
+    return any(text.startswith(head) for text in texts[place : place + 1])
 
 
 def _mask(_: object) -> str:
@@ -268,7 +293,7 @@ def _without_records(text: str) -> str:
         found += [text[done:at], f'"{MASK}"']
         try:
             done = _decoder.raw_decode(text, at)[1]
-        except ValueError:  # it was cut
+        except (ValueError, RecursionError):  # it was cut, or is none
             cut = text.find(_CUT, at)
             done = len(text) if cut < 0 else cut
     return "".join([*found, text[done:]])
@@ -367,6 +392,13 @@ def _in_base64(text: str) -> set[str]:
         form = b64encode(bytes(before) + data).decode()[first:whole]
         found |= {form, form.replace("+", "-").replace("/", "_")}
     return found
+
+
+def _pieces(form: str) -> Iterator[str]:
+    """Yield the pieces of a text; they overlap, so that a cut leaves no part between them."""
+    last = max(0, len(form) - _PIECE)
+    for at in (*range(0, last, _PIECE - SHORTEST), last):
+        yield form[at : at + _PIECE]
 
 
 def _quoted(text: str) -> tuple[str, ...]:

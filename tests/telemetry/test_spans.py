@@ -33,6 +33,7 @@ from gorkflow import (
     testing,
 )
 from gorkflow.model import RunStatus
+from gorkflow.redaction import Redaction
 from gorkflow.telemetry import OpenTelemetry
 from tests.engine.support import die, in_loop, until
 from tests.project.repository import ROOT
@@ -614,6 +615,11 @@ async def logs_in(login: Login) -> int:
     raise ValueError(f"can't log in with {login.token}")
 
 
+@step
+async def is_known(login: Login) -> bool:
+    return login.token == "hunter2"
+
+
 @in_loop
 async def test_secrets_are_in_no_span():
     seen = Recorder()
@@ -627,6 +633,28 @@ async def test_secrets_are_in_no_span():
     for span in seen.spans:
         assert "hunter2" not in span.to_json()
     assert "can't log in with •••" in str(seen.one("run login").status.description)
+
+
+@in_loop
+async def test_an_error_of_the_redaction_reaches_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def shown(_: Redaction, item: Any) -> Any:
+        if isinstance(item, tuple):  # events, for observers alone
+            raise RuntimeError("the redaction is broken")
+        return item
+
+    monkeypatch.setattr(Redaction, "shown", shown)
+    seen = Recorder()
+    flow = Workflow("login", input=Login).then(is_known)
+    async with Engine("memory:", telemetry=seen.telemetry) as engine:
+        for _ in range(2):
+            assert await engine.run(flow, Login(token="hunter2")) is True
+    assert [span.name for span in seen.spans] == ["run login", "run login"], "they ended"
+    assert "hunter2" not in caplog.text
+    told = [each for each in caplog.records if "the runs continue" in each.getMessage()]
+    assert len(told) == 1
+    assert "the redaction is broken" in caplog.text
 
 
 # ---- the tracebacks, the providers, the failures -----------------------------------------------

@@ -2,6 +2,9 @@
 
 import json
 from base64 import b64encode, urlsafe_b64encode
+
+
+from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -205,3 +208,65 @@ def test_many_secrets_are_found_in_time_that_does_not_multiply():
     redaction = knowing(*[f"token-{number:05}" for number in range(20_000)])
     text = " ".join(f"token-{number:05}" for number in range(0, 20_000, 100))
     assert redaction.text(text) == " ".join([MASK] * 200)
+
+
+class Counted(str):  # noqa: SLOT000 - it counts
+    """A text that counts the characters which are read of it."""
+
+    read = 0
+
+    def __getitem__(self, key: object) -> str:
+        part = super().__getitem__(key)  # type: ignore[index]
+        self.read += len(part)
+        return part
+
+    def startswith(self, prefix: str, *args: int) -> bool:  # type: ignore[override]
+        self.read += len(prefix)
+        return super().startswith(prefix, *args)
+
+
+def alike(size: int) -> tuple[str, str]:
+    return "a" * size, "a" * size
+
+
+def all_but_the_end(size: int) -> tuple[str, str]:
+    return "a" * size + "b", "a" * size
+
+
+def cut_often(size: int) -> tuple[str, str]:
+    return "ab … " * (size // 5), "ab … c" * (size // 6)
+
+
+def without_a_beginning(size: int) -> tuple[str, str]:
+    key = "".join(f"{number:x}," for number in range(size))
+    return key[:size], f"{key[size // 2 : size]} {'x' * 16_000}"
+
+
+@pytest.mark.parametrize("case", [alike, all_but_the_end, cut_often, without_a_beginning])
+def test_long_secret_and_text_cost_as_much_as_they_are_long(
+    case: Callable[[int], tuple[str, str]],
+) -> None:
+    read: list[int] = []
+    for size in (3_000, 12_000):
+        secret, given_text = case(size)
+        text = Counted(given_text)
+        knowing(secret).text(text)
+        read.append(text.read)
+    assert read[1] < 6 * read[0], "a text of four times the size"
+
+
+def test_long_secret_is_found_whole_cut_and_in_part():
+    secret = "".join(f"{number:x}," for number in range(2_000))
+    redaction = knowing(secret)
+    assert redaction.text(f"key {secret} end") == f"key {MASK} end"
+    for size in (4, 252, 253, 255, 256, 257, 260, 504, 1_000):
+        shown = redaction.text(f"key '{secret[:size]}… end")
+        assert shown == f"key '{MASK}… end", size
+        tail = redaction.text(secret[-size:] + " " + "x" * 16_000)
+        assert tail == MASK + " " + "x" * 16_000, size
+    assert MASK in redaction.text(f"a part: {secret[700:1_700]}")
+
+
+def test_text_that_looks_like_nested_secrets_is_left_out():
+    redaction = knowing("hunter2")
+    assert redaction.text("a " + '{"$":"secret","$v":' * 20_000) == f'a "{MASK}"'

@@ -1,7 +1,7 @@
 """The observer of an engine: it sees what is recorded, and never changes it.
 
 An engine without observers pays an ``if`` in a few places. An observer that raises is logged once,
-and fails no run.
+and fails no run. The same holds for the redaction of what it would see.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ class Activations:
 
     def recorded(self, row: RunRow, events: Sequence[Event], redaction: Redaction | None) -> None:
         if redaction is not None:
-            row, events = _without(redaction, row), redaction.shown(tuple(events))
+            shown = self._guard(_without_secrets, redaction, row, events)
+            if shown is None:
+                return
+            row, events = shown
         for part in self._parts:
             self._guard(part.recorded, row, events)
 
@@ -166,13 +169,18 @@ class Activations:
 
     def left(self, row: RunRow, at: float, redaction: Redaction | None) -> None:
         if redaction is not None:
-            row = _without(redaction, row)
+            shown = self._guard(_without_secrets, redaction, row, ())
+            # An activation that began has to end, so it is told even if nothing can be said.
+            row = structs.replace(row, reason="") if shown is None else shown[0]
         for part in self._parts:
             self._guard(part.left, row, at)
 
 
-def _without(redaction: Redaction, row: RunRow) -> RunRow:
-    return structs.replace(row, reason=redaction.text(row.reason))
+def _without_secrets(
+    redaction: Redaction, row: RunRow, events: Sequence[Event]
+) -> tuple[RunRow, Sequence[Event]]:
+    row = structs.replace(row, reason=redaction.text(row.reason))
+    return row, redaction.shown(tuple(events))
 
 
 class Observers:
