@@ -76,15 +76,22 @@ def build(path: Path, runs: int) -> None:
         db.execute("BEGIN")
         for statement in _schema.statements():
             db.execute(statement)
-        db.executemany(
-            "INSERT INTO runs (key, run_id, workflow_id, status, created_at, finished_at, "
-            "resource_id, tags, waits_for, workflow_version, fingerprint, reason, token, seq) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, '[]', ?, '1', 'f', '', 0, 1)",
-            _runs(runs),
-        )
-        db.executemany("INSERT INTO run_tags VALUES (?, ?, ?, ?, ?)", _tags(runs))
-        db.executemany("INSERT INTO run_waits VALUES (?, ?, ?, ?)", _waits(runs))
+        fill(db, runs)
         db.execute("COMMIT")
+
+
+def fill(db: sqlite3.Connection, runs: int, first: int = 0) -> None:
+    """Write the runs into a store, whose keys begin with this one."""
+    db.executemany(
+        "INSERT INTO runs (key, run_id, workflow_id, status, created_at, finished_at, "
+        "resource_id, tags, waits_for, workflow_version, fingerprint, reason, token, seq) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, '[]', ?, '1', 'f', '', 0, 1)",
+        ((first + key, *rest) for key, *rest in _runs(runs)),
+    )
+    tags = ((*rest, first + key) for *rest, key in _tags(runs))
+    db.executemany("INSERT INTO run_tags VALUES (?, ?, ?, ?, ?)", tags)
+    waits = ((*rest, first + key) for *rest, key in _waits(runs))
+    db.executemany("INSERT INTO run_waits VALUES (?, ?, ?, ?)", waits)
 
 
 def _runs(runs: int) -> Iterator[tuple[Any, ...]]:

@@ -4,6 +4,10 @@ import gc
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None)  # other work on the machine is no failure
+settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -93,7 +93,7 @@ class Redaction:
 
     def learn(self, event: Event) -> None:
         """Learn the secrets that an event records; the logs of threads may read meanwhile."""
-        for data in _records_of(event):
+        for data in records_of(event):
             if has_mark(data):
                 self.learn_record(data)
 
@@ -304,10 +304,10 @@ def _without_records(text: str) -> str:
 
 def has_secrets(event: Event) -> bool:
     """Return whether an event records a secret."""
-    return any(map(has_mark, _records_of(event)))
+    return any(map(has_mark, records_of(event)))
 
 
-def _records_of(event: Event) -> Iterator[bytes | str]:
+def records_of(event: Event) -> Iterator[bytes | str]:
     """Yield the records that an event brings: of values, and of writes into the state."""
     match event:
         case StepCompleted(output=data) | ResultKept(output=data) | RunCreated(input=data):

@@ -1,12 +1,14 @@
 """What an engine or a client says of the whole store: counts, latest runs, limits, workers."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gorkflow import Client, Engine, Limit, RunCount, RunFilter, Workflow, step
+from gorkflow.insight import Changes, explain, whatif
 
 from .support import Gate, in_loop, until
 
@@ -117,3 +119,26 @@ async def test_workers_are_those_that_live_with_the_runs_that_they_own(store: An
             assert [each.runs for each in await client.workers()] == [0]
     async with Client(store) as client:
         assert await client.workers() == []
+
+
+@in_loop
+async def test_an_explanation_leaves_the_event_loop_free(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+
+    def watched(function: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return function(*args, **options)
+
+        return call
+
+    monkeypatch.setattr(explain, "explain", watched(explain.explain))
+    monkeypatch.setattr(whatif, "whatif", watched(whatif.whatif))
+    async with Engine(store) as engine:
+        await engine.run(doubling, 1, run_id="one")
+        assert (await engine.explain("one")).status == "completed"
+        assert (await engine.explain("one", Changes(without_retries=True))).status == "completed"
+    assert threads
+    assert threading.current_thread().name not in threads

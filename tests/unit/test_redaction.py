@@ -2,8 +2,6 @@
 
 import json
 from base64 import b64encode, urlsafe_b64encode
-
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote, quote_plus, urlencode

@@ -1,4 +1,4 @@
-"""The view of a run: rows in pages, a glance, waits; and the views that are kept."""
+"""The view of a run: rows in parts, a glance, waits; and the views that are kept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ reviewed = Workflow("reviewed", input=int).then(numbers).wait_for(approved)
 
 
 @in_a_loop
-async def test_a_large_block_shows_what_failed_and_the_rest_page_by_page() -> None:
+async def test_a_large_block_shows_what_failed_and_the_rest_part_by_part() -> None:
     async with Engine("memory:") as engine:
         handle = await engine.start(many, 450)
         await handle.result()
@@ -54,18 +54,18 @@ async def test_a_large_block_shows_what_failed_and_the_rest_page_by_page() -> No
     few = view.rows()
     block = next(row for row in few if row.kind == "map")
     assert dict(block.counts) == {"failed": 5, "completed": 445}
-    assert block.pages == 3
+    assert block.parts == 3
     shown = [row for row in few if row.path.startswith("root[")]
     assert len(shown) == 12
     assert {row.path for row in shown if row.status is StepStatus.FAILED} == {
         f"root[{number}]" for number in (7, 107, 207, 307, 407)
     }
-    pages = [
-        [row.path for row in view.rows(block.path, page) if row.path.startswith("root[")]
-        for page in range(block.pages)
+    parts = [
+        [row.path for row in view.rows(block.path, part) if row.path.startswith("root[")]
+        for part in range(block.parts)
     ]
-    assert [len(page) for page in pages] == [200, 200, 50]
-    assert [path for page in pages for path in page] == [f"root[{number}]" for number in range(450)]
+    assert [len(part) for part in parts] == [200, 200, 50]
+    assert [path for part in parts for path in part] == [f"root[{number}]" for number in range(450)]
 
 
 @in_a_loop

@@ -140,13 +140,8 @@ class Reads:
 
     async def explain(self, run_id: str, changes: Changes | None, now: float) -> Explanation:
         """Return where the time of a run went, or would go under other rules."""
-        from gorkflow.insight.explain import explain  # few need it
-        from gorkflow.insight.whatif import whatif
-
-        run, _ = await self._load(run_id)
-        with run.reading():
-            found = explain(run_id, run.tree, run.events, now=now)
-        return found if changes is None else whatif(run_id, run.tree, run.events, changes)
+        run = await self._recorded(run_id)
+        return await asyncio.to_thread(_explained, run, changes, now)
 
     async def list_runs(self, query: RunFilter) -> Page[Run]:
         """Return one page of runs."""
@@ -429,9 +424,12 @@ class Reads:
             raise RunNotFoundError(run_id)
         return row
 
-    async def _load(self, run_id: str) -> tuple[Recorded, Shown]:
+    async def _recorded(self, run_id: str) -> Recorded:
         with self._asking():
-            run = await load(self._store, run_id)
+            return await load(self._store, run_id)
+
+    async def _load(self, run_id: str) -> tuple[Recorded, Shown]:
+        run = await self._recorded(run_id)
         definition = self._registry.of_run(run_id, run.row.workflow_id)
         return run, Shown(run.values(definition))
 
@@ -465,6 +463,15 @@ class Reads:
             if not waiting:
                 self._waiting.pop(run_id, None)
                 self._latest.pop(run_id, None)
+
+
+def _explained(run: Recorded, changes: Changes | None, now: float) -> Explanation:
+    from gorkflow.insight.explain import explain  # few need it
+    from gorkflow.insight.whatif import whatif
+
+    with run.reading():
+        found = explain(run.row.run_id, run.tree, run.events, now=now)
+    return found if changes is None else whatif(run.row.run_id, run.tree, run.events, changes)
 
 
 def _drawn_run(run: Recorded, now: float, shown: str) -> Bundle:

@@ -80,7 +80,7 @@ class Operation:
             found = await self._done(asked)
             if isinstance(found, Response):
                 return found
-            return json_answer(to_json(found), self.status)
+            return await site.views.apart(_answer, found, self.status)
 
         return Route(f"/api{self.path}", endpoint, methods=[self.method], name=self.name)
 
@@ -170,6 +170,10 @@ class Operation:
             raise Rejected(400, f"the body is not JSON: {error}") from None
         except RecursionError:
             raise Rejected(400, "the body is nested too deep") from None
+
+
+def _answer(found: Any, status: int) -> Response:
+    return json_answer(to_json(found), status)
 
 
 def _misfit(error: Exception, status: int) -> Rejected:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from gorkflow._text import cleaned, cut, span_of
 from gorkflow.engine._json import to_json
-from gorkflow.model import instant
+from gorkflow.model import Failure, instant
 
 _LONG = 200_000
 """Characters of a value that a page shows."""
@@ -41,6 +41,7 @@ def make_environment() -> jinja2.Environment:
         "clock": clock,
         "cut": cut,
         "drawing": Markup,
+        "kind": kind_of,
         "lasting": lasting,
         "moment": moment,
         "span": span_of,
@@ -58,6 +59,11 @@ def value_text(value: object) -> str:
 def brief_value(value: object, most: int = 90) -> str:
     """Return a value as JSON on one line."""
     return cut(json.dumps(to_json(value), ensure_ascii=False, default=str), most)
+
+
+def kind_of(failure: Failure) -> str:
+    """Return the kind of a failure in one word: the class of the exception, or the code."""
+    return failure.type.rpartition(".")[2] or failure.code.value
 
 
 def moment(at: datetime) -> Markup:

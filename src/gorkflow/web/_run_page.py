@@ -16,18 +16,19 @@ from gorkflow.insight import picture
 from gorkflow.insight.account import compared
 from gorkflow.insight.explain import Explanation, Phase, Row
 from gorkflow.insight.timeline import label_of
-from gorkflow.insight.whatif import Changes, whatif
+from gorkflow.insight.whatif import Changes
 from gorkflow.listing import RunFilter
-from gorkflow.model import Report, RunStatus, StepExecution, instant
+from gorkflow.model import LogLine, Report, RunStatus, StepExecution, instant
 from gorkflow.web._bars import chart
 from gorkflow.web._forms import Field, fields_of
 from gorkflow.web._runs_page import note_of, progress_of
 from gorkflow.web._signals import schema_of
-from gorkflow.web._view import RunView, Waiting
+from gorkflow.web._view import OpenWait, RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from gorkflow.store import ReportRow, RunRow
     from gorkflow.web._visit import Visit
 
 _TABS = (
@@ -39,7 +40,7 @@ _TABS = (
     ("data", "Input and state"),
 )
 _EVENTS = 200
-"""Events on a page."""
+"""Events that are shown at a time."""
 _TYPICAL = 50
 """Earlier runs that say how long a run usually takes."""
 _WORTH_IT = 0.005
@@ -103,7 +104,30 @@ async def show(visit: Visit) -> dict[str, Any]:
     Raises:
         RunNotFoundError: If there is no such run.
     """
-    return await _Page(visit, await visit.views.of(visit.part["run_id"])).show()
+    engine = visit.engine
+    view = await visit.views.of(visit.part["run_id"])
+    row, chosen = view.row, visit.query["step"]
+    typical = RunFilter(workflow_id=row.workflow_id, status=RunStatus.COMPLETED, limit=_TYPICAL)
+    beside = _Beside(
+        await engine.store.list_runs(typical),
+        () if row.status.terminal else await engine.store.reports(row.run_id),
+        await engine.logs(row.run_id, chosen) if chosen else (),
+    )
+    return await visit.views.apart(_shown, visit, view, beside)
+
+
+class _Beside(NamedTuple):
+    """The facts of a page that are not in the record of its run."""
+
+    typical: Sequence[RunRow] = ()
+    """Earlier runs that say how long it usually takes."""
+    reports: Sequence[ReportRow] = ()
+    logs: Sequence[LogLine] = ()
+    """Those of the chosen step."""
+
+
+def _shown(visit: Visit, view: RunView, beside: _Beside) -> dict[str, Any]:
+    return _Page(visit, view, beside).show()
 
 
 async def show_rerun(visit: Visit) -> dict[str, Any]:
@@ -112,27 +136,25 @@ async def show_rerun(visit: Visit) -> dict[str, Any]:
     Raises:
         RunNotFoundError: If there is no such run.
     """
-    return _Page(visit, await visit.views.of(visit.part["run_id"])).rerun()
+    view = await visit.views.of(visit.part["run_id"])
+    return await visit.views.apart(lambda: _Page(visit, view, _Beside()).rerun())
 
 
 class _Page:
-    def __init__(self, visit: Visit, view: RunView) -> None:
+    def __init__(self, visit: Visit, view: RunView, beside: _Beside) -> None:
         self.visit = visit
         self.query = visit.query
         self.view = view
+        self.beside = beside
         self.run = view.run
         self.over = view.run.status.terminal
         self.found: Explanation = view.explanation(visit.now)
-        self.reports: dict[str, Told] = {}
+        rows = view.redaction.shown(beside.reports)
+        self.reports = {row.path: _told(report_of(row)) for row in rows}
         """The latest progress reports of what runs, by path."""
 
-    async def show(self) -> dict[str, Any]:
+    def show(self) -> dict[str, Any]:
         visit, run = self.visit, self.run
-        if not self.over:
-            rows = await visit.engine.store.reports(run.run_id)
-            self.reports = {
-                row.path: _told(report_of(row)) for row in self.view.redaction.shown(rows)
-            }
         tab = self.query["tab"] if self.query["tab"] in dict(_TABS) else "timeline"
         chosen = self.query["step"]
         step = self.view.step(chosen) if chosen else None
@@ -148,7 +170,7 @@ class _Page:
             "run": run,
             "tab": tab,
             "tabs": _TABS,
-            "facts": [*self._facts(), *await self._typical()],
+            "facts": [*self._facts(), *self._typical()],
             "say": self._say(),
             "waits": [] if self.over else list(map(self._wait, self.view.waits())),
             "live": ""
@@ -158,10 +180,10 @@ class _Page:
             "chosen": chosen,
             "step": step,
             "block": "",
-            "page": 0,
+            "part": 0,
             "can_begin": self.over and chosen in self._begins(),
             **tabs[tab](),
-            **(await self._panel(step) if step else {}),
+            **(self._panel(step) if step else {}),
         }
 
     def rerun(self) -> dict[str, Any]:
@@ -192,14 +214,12 @@ class _Page:
             )
         return facts
 
-    async def _typical(self) -> list[tuple[str, str]]:
+    def _typical(self) -> list[tuple[str, str]]:
         """Return how long runs of the workflow usually take."""
-        query = RunFilter(
-            workflow_id=self.run.workflow_id, status=RunStatus.COMPLETED, limit=_TYPICAL
-        )
-        rows = await self.visit.engine.store.list_runs(query)
         took = [
-            row.finished_at - row.started_at for row in rows if row.finished_at and row.started_at
+            row.finished_at - row.started_at
+            for row in self.beside.typical
+            if row.finished_at and row.started_at
         ]
         if len(took) < _ENOUGH:
             return []
@@ -224,7 +244,7 @@ class _Page:
         block = max(blocks, key=lambda each: each.lead, default=None)
         if block is None or block.lead < 0.01 * found.seconds:
             return None
-        tries = len(self.view.history.record(block.critical).attempts)
+        tries = self.view.tries(block.critical)
         again = f" It took {tries} attempts." if tries > 1 else ""
         name = label_of(block.path, block.kind)
         return Say(
@@ -232,13 +252,13 @@ class _Page:
             f"by {span_of(block.lead)}, of {span_of(found.seconds)} in all.{again}",
         )
 
-    def _wait(self, wait: Waiting) -> Wait:
-        schema = schema_of(self.visit.engine, self.view.recorded.tree, wait.signal)
+    def _wait(self, wait: OpenWait) -> Wait:
+        schema = schema_of(self.visit.site, self.view, wait.signal)
         return Wait(wait.path, wait.signal, wait.since, fields_of("payload", schema))
 
     def _fields(self) -> tuple[Field, ...]:
         """Return the fields for another input."""
-        definition = self.visit.definitions.get(self.run.workflow_id)
+        definition = self.visit.site.definition(self.run.workflow_id)
         if definition is None or definition.input is None:
             return ()
         codec = codec_of(definition.input)
@@ -259,9 +279,9 @@ class _Page:
         return {"picture": drawn}
 
     def _steps(self) -> dict[str, Any]:
-        block, page = self.query["block"], self.visit.number("page")
+        block, part = self.query["block"], self.visit.number("part")
         took = {row.path: row.ended - row.began for row in self.found.rows}
-        return {"rows": self.view.rows(block, page), "took": took, "block": block, "page": page}
+        return {"rows": self.view.rows(block, part), "took": took, "block": block, "part": part}
 
     def _events(self) -> dict[str, Any]:
         after = self.visit.number("after")
@@ -284,11 +304,7 @@ class _Page:
         try:
             changes = _changes(self.query)
             if changes is not None and self.over:
-                run = self.view.recorded
-                same, other = (
-                    whatif(run.row.run_id, run.tree, run.events, each)
-                    for each in (Changes(), changes)
-                )
+                same, other = map(self.view.forecast, (Changes(), changes))
                 forecast = compared(self.found, same, other)
         except ValueError as error:
             problem = str(error)
@@ -308,7 +324,7 @@ class _Page:
 
     # ---- one step -------------------------------------------------------------------------
 
-    async def _panel(self, step: StepExecution) -> dict[str, Any]:
+    def _panel(self, step: StepExecution) -> dict[str, Any]:
         spec = self.view.spec(step.path)
         row = next((row for row in self.found.rows if row.path == step.path), None)
         return {
@@ -316,7 +332,7 @@ class _Page:
             "most_attempts": 0 if spec is None else spec.retry.retries + 1,
             "took_by": None if row is None or not row.spans else _took(row),
             "progress": self.reports.get(step.path),
-            "logs": self.view.redaction.shown(await self.visit.engine.logs(step.run_id, step.path)),
+            "logs": self.view.redaction.shown(self.beside.logs),
         }
 
 

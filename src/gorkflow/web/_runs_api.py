@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,27 +11,20 @@ from msgspec import Meta, Struct, field
 from starlette.responses import Response
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._json import (
-    Record,
-    event_json,
-    record_of,
-    redaction_of,
-    run_shown,
-    summary_json,
-    values_of,
-)
-from gorkflow.engine._reads import with_reports
-from gorkflow.engine._recorded import Recorded, load
+from gorkflow.engine._json import event_json, summary_json
 from gorkflow.engine._start import new_id, run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
+from gorkflow.events import Event
 from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
 from gorkflow.model import LogLine, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.redaction import Redaction
 from gorkflow.store import ReportRow
 from gorkflow.web._answers import Rejected, places_in
 from gorkflow.web._drawing import drawing
 from gorkflow.web._operations import Asked, Operation
 from gorkflow.web._signals import Waiting, payload_of, waiting
+from gorkflow.web._view import RunView
 from gorkflow.web._workflows_api import known_workflow
 
 Few = Annotated[int, Meta(ge=1, le=1000)]
@@ -144,32 +136,20 @@ def filter_of(query: RunQuery) -> RunFilter:
     return found
 
 
-async def recorded(asked: Asked) -> Recorded:
-    """Return the record of the run that is asked for."""
-    return await load(asked.site.engine.store, run_id_of(asked.part("run_id")))
+async def view_of(asked: Asked) -> RunView:
+    """Return the view of the run that is asked for."""
+    return await asked.site.views.of(run_id_of(asked.part("run_id")))
 
 
-async def record(asked: Asked) -> Record:
-    """Return what that record says. A thread does it: of a large run, it takes its time."""
-    found = await recorded(asked)
-    return await asyncio.to_thread(record_of, found, await _reports(asked, found))
-
-
-async def _reports(asked: Asked, found: Recorded) -> Sequence[ReportRow]:
+async def _reports(asked: Asked, view: RunView) -> Sequence[ReportRow]:
     """Return what running steps of a run reported."""
-    row = found.row
+    row = view.row
     return () if row.status.terminal else await asked.site.engine.store.reports(row.run_id)
 
 
 async def show_run(asked: Asked) -> Run:
-    return await asyncio.to_thread(_run_of, await recorded(asked))
-
-
-def _run_of(found: Recorded) -> Run:
-    """Return a run without making its steps."""
-    redaction = found.redaction()
-    with found.reading():
-        return run_shown(found, found.history(), values_of(found, redaction), redaction)
+    view = await view_of(asked)
+    return await asked.site.views.apart(lambda: view.run)
 
 
 class StepQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,29 +172,20 @@ class StepPage(Struct, frozen=True, kw_only=True):
 
 async def list_steps(asked: Asked) -> dict[str, Any]:
     query: StepQuery = asked.query
-    found = (await record(asked)).steps
+    view = await view_of(asked)
+    found = await asked.site.views.apart(view.steps, await _reports(asked, view))
     if query.status:
         found = [step for step in found if step.status in query.status]
     return {"steps": found[query.after : query.after + query.limit], "total": len(found)}
 
 
 async def show_step(asked: Asked) -> StepExecution:
-    found = await recorded(asked)
-    reports = await _reports(asked, found)
-    step = await asyncio.to_thread(_step_of, found, asked.part("path"), reports)
+    view = await view_of(asked)
+    reports = await _reports(asked, view)
+    step = await asked.site.views.apart(view.step, asked.part("path"), reports)
     if step is None:
         raise Rejected(404, "this run has no step at this path")
     return step
-
-
-def _step_of(found: Recorded, path: str, reports: Sequence[ReportRow]) -> StepExecution | None:
-    """Return a step without making the others."""
-    redaction = found.redaction()
-    with found.reading():
-        step = found.history().execution(path, values_of(found, redaction))
-        if step is None:
-            return None
-        return redaction.shown(with_reports([step], reports)[0])
 
 
 class EventQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -244,10 +215,14 @@ class History(Struct, frozen=True, kw_only=True):
 async def show_history(asked: Asked) -> dict[str, Any]:
     query: EventQuery = asked.query
     run_id = run_id_of(asked.part("run_id"))
-    store = asked.site.engine.store
-    redaction = await redaction_of(store, run_id)
+    views, store = asked.site.views, asked.site.engine.store
     found = await store.read_events(run_id, after=query.after, limit=query.limit)
-    return {"events": [event_json(redaction.shown(event)) for event in found]}
+    redaction = await views.redaction(run_id)
+    return {"events": await views.apart(_events, found, redaction)}
+
+
+def _events(found: Sequence[Event], redaction: Redaction) -> list[dict[str, Any]]:
+    return [event_json(redaction.shown(event)) for event in found]
 
 
 class LogQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,15 +245,16 @@ async def show_log(asked: Asked) -> Log:
     query: LogQuery = asked.query
     run_id = asked.part("run_id")
     lines = await asked.site.engine.logs(run_id, query.path, after=query.after, limit=query.limit)
-    redaction = await redaction_of(asked.site.engine.store, run_id)
-    return Log(lines=tuple(map(redaction.shown, lines)))
+    redaction = await asked.site.views.redaction(run_id)
+    return Log(lines=await asked.site.views.apart(redaction.shown, tuple(lines)))
 
 
 # ---- explain ------------------------------------------------------------------------------------
 
 
 async def explain_run(asked: Asked) -> Explanation:
-    return await asked.site.engine.explain(asked.part("run_id"))
+    view = await view_of(asked)
+    return await asked.site.views.apart(view.explanation, asked.site.now)
 
 
 class ForecastQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -307,19 +283,18 @@ async def forecast_run(asked: Asked) -> Explanation:
         scale=scale,
     )
     try:
-        return await asked.site.engine.explain(asked.part("run_id"), changes)
+        return await asked.site.views.apart((await view_of(asked)).forecast, changes)
     except ValueError as error:
         raise Rejected(409, str(error)) from None
 
 
 async def draw_timeline(asked: Asked) -> Response:
-    found = await asked.site.engine.explain(asked.part("run_id"))
-    return drawing(await asyncio.to_thread(timeline.svg, found))
+    return drawing(await asked.site.views.apart(timeline.svg, await explain_run(asked)))
 
 
 async def draw_flow(asked: Asked) -> Response:
-    found = await record(asked)
-    return drawing(await asyncio.to_thread(picture.svg, found.tree, found.steps))
+    view = await view_of(asked)
+    return drawing(await asked.site.views.apart(lambda: picture.svg(view.tree, view.listed())))
 
 
 # ---- change -------------------------------------------------------------------------------------
@@ -471,15 +446,15 @@ class Signals(Struct, frozen=True, kw_only=True):
 
 
 async def list_signals(asked: Asked) -> Signals:
-    found = await record(asked)
-    return Signals(signals=tuple(waiting(asked.site.engine, found)))
+    view = await view_of(asked)
+    found = await asked.site.views.apart(lambda: tuple(waiting(asked.site, view)))
+    return Signals(signals=found)
 
 
 async def send_signal(asked: Asked) -> Accepted:
     run_id, name = asked.part("run_id"), asked.part("name")
-    found = await record(asked)
     given = bytes(asked.body.payload) or b"null"
-    payload = payload_of(asked.site.engine, found, name, given)
+    payload = payload_of(asked.site, await view_of(asked), name, given)
     await asked.site.engine.send(run_id, name, payload)
     return Accepted(run_id=run_id)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow.engine._reads import summary_of
-from gorkflow.errors import RunNotFoundError, StoreCorruptError
+from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
 from gorkflow.listing import RunFilter
 from gorkflow.model import Failure, Run, RunStatus, instant
-from gorkflow.web._render import brief_value
+from gorkflow.web._render import brief_value, kind_of
 from gorkflow.web._view import RunView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gorkflow.store import RunRow
     from gorkflow.web._visit import Visit
 
@@ -56,7 +58,7 @@ async def show(visit: Visit) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "chips": await _chips(visit),
         "filters": [(name, query[name]) for name in _FILTERS if name in query],
-        "workflows": sorted(visit.definitions),
+        "workflows": sorted(each.id for each in visit.engine.workflows),
         "urls": visit.url,
         "live": "" if query.get("cursor") else visit.url("api", "events"),
         "rows": [],
@@ -68,11 +70,10 @@ async def show(visit: Visit) -> dict[str, Any]:
         found, by = await _found(visit)
     except ValueError as error:
         return {**shown, "problem": str(error)}
-    glances = [await _glance(visit, row) for row in found]
-    rows = [each for each in glances if each is not None]
+    views = [(row, await _view(visit, row)) for row in found]
     return {
         **shown,
-        "rows": rows,
+        "rows": await visit.views.apart(_glances, visit, views),
         "next_url": found.next_cursor
         and visit.url.again(visit.path, query, **by, cursor=found.next_cursor),
         "searched_to": found.searched_to,
@@ -127,12 +128,28 @@ async def _chips(visit: Visit) -> list[Chip]:
     return [*chips, Chip("Last 24 h", url, lately)]
 
 
-async def _glance(visit: Visit, row: RunRow) -> Glance | None:
-    """Return a run at a glance; ``None``: it was removed meanwhile."""
+async def _view(visit: Visit, row: RunRow) -> RunView | GorkflowError | None:
+    """Return a view for the list, or why there is none; ``None``: the run is too long."""
     try:
-        return _seen(visit, row, await visit.views.brief(row))
-    except RunNotFoundError:
-        return None
+        return await visit.views.brief(row)
+    except (RunNotFoundError, StoreCorruptError) as error:
+        return error
+
+
+def _glances(
+    visit: Visit, views: Sequence[tuple[RunRow, RunView | GorkflowError | None]]
+) -> list[Glance]:
+    """Return runs at a glance, without those that were removed meanwhile."""
+    return [
+        _glance(visit, row, view) for row, view in views if not isinstance(view, RunNotFoundError)
+    ]
+
+
+def _glance(visit: Visit, row: RunRow, view: RunView | GorkflowError | None) -> Glance:
+    try:
+        if isinstance(view, GorkflowError):
+            raise view
+        return _seen(visit, row, view)
     except StoreCorruptError as error:
         return Glance(summary_of(row), "", [], "damaged", None, str(error), "bad")
 
@@ -162,9 +179,8 @@ def progress_of(view: RunView) -> str:
 
 
 def _failure(failure: Failure) -> str:
-    kind = failure.type.rpartition(".")[2] or failure.code.value
     tries = f" (attempt {failure.attempt})" if failure.attempt > 1 else ""
-    return f"{failure.path or 'the run'}: {kind}: {failure.message}{tries}"
+    return f"{failure.path or 'the run'}: {kind_of(failure)}: {failure.message}{tries}"
 
 
 def note_of(view: RunView) -> str:

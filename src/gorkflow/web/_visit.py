@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gorkflow.web._gate import RIGHTS
 from gorkflow.web._render import Addresses
-from gorkflow.web._view import Views
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gorkflow.definition import Definition
     from gorkflow.web._gate import Rights
     from gorkflow.web.site import Site
 
@@ -30,14 +27,13 @@ class Visit:
 
     Args:
         site: what all routes share.
-        views: the runs.
         request: the request.
     """
 
-    def __init__(self, site: Site, views: Views, request: Request) -> None:
+    def __init__(self, site: Site, request: Request) -> None:
         self.site = site
         self.engine = site.engine
-        self.views = views
+        self.views = site.views
         self.query = Query((name, value) for name, value in request.query_params.items() if value)
         self.part: dict[str, str] = request.path_params
         self.url = Addresses(request.scope.get("root_path", ""))
@@ -54,11 +50,6 @@ class Visit:
         """Return a whole number of the query, from 0; 0 where there is none."""
         text = self.query.get(name, "")
         return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-    @cached_property
-    def definitions(self) -> dict[str, Definition]:
-        """The known workflows by id, compiled."""
-        return {each.id: each.compile(self.engine.defaults) for each in self.engine.workflows}
 
     def context(self) -> dict[str, Any]:
         """Return what every template has."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from starlette.exceptions import HTTPException
-
 from gorkflow._text import span_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._reads import summary_of
-from gorkflow.engine._recorded import tree_from
 from gorkflow.flow import WorkflowSpec, template_of, walk
 from gorkflow.insight import picture
 from gorkflow.listing import RunFilter
 from gorkflow.model import Run, RunStatus, StepStatus
 from gorkflow.web._forms import fields_of
 from gorkflow.web._view import RunView, in_common, worst
+from gorkflow.web._workflows_api import known_workflow, tree_of, workflow_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +26,6 @@ _LATEST = 200
 """Runs that durations and the failure rate are made of."""
 _GRID = 30
 """Runs that stand side by side."""
-_READ = 60_000
-"""Events that a page reads of them, at most."""
 _STEPS = 40
 """Rows of the grid."""
 _CELL, _NAME, _TOP, _TALL = 22, 170, 34, 26
@@ -78,44 +74,37 @@ class Grid(NamedTuple):
 
 async def show_all(visit: Visit) -> dict[str, Any]:
     """Return what the page of all workflows shows."""
-    ids = sorted({*visit.definitions, *(run.workflow_id for run in await _newest(visit))})
     cards: list[Card] = []
-    for workflow_id in ids:
+    for workflow_id in await workflow_ids(visit.site):
         query = RunFilter(workflow_id=workflow_id, limit=20)
         rows = list(await visit.engine.store.list_runs(query))
         latest = [summary_of(row) for row in reversed(rows)]
-        cards.append(
-            Card(workflow_id, workflow_id in visit.definitions, latest, _percentile(rows, 50))
-        )
+        is_known = visit.site.workflow(workflow_id) is not None
+        cards.append(Card(workflow_id, is_known, latest, _percentile(rows, 50)))
     return {"cards": sorted(cards, key=lambda card: not card.latest)}  # those with runs first
-
-
-async def _newest(visit: Visit) -> list[Run]:
-    """Return the newest run of each workflow that has any."""
-    found: list[Run] = []
-    while more := await visit.engine.latest_runs(after=found[-1].workflow_id if found else ""):
-        found += more
-    return found
 
 
 async def show(visit: Visit) -> dict[str, Any]:
     """Return what the page of a workflow shows.
 
     Raises:
-        HTTPException: If there is neither code nor a run of it.
+        Rejected: If there is neither code nor a run of it.
     """
     workflow_id = visit.part["workflow_id"]
-    store = visit.engine.store
+    tree = await tree_of(visit.site, workflow_id)
     query = RunFilter(workflow_id=workflow_id, limit=_LATEST)
-    rows = list(await store.list_runs(query))
-    definition = visit.definitions.get(workflow_id)
-    if definition is None and not rows:
-        raise HTTPException(404, f"there is no workflow {workflow_id!r} here, and no run of one")
-    found = await visit.views.of_all(rows[:_GRID], _READ)
-    tree = definition.tree if definition is not None else await _tree(visit, rows[0])
+    rows = list(await visit.engine.store.list_runs(query))
+    found = await visit.views.of_all(rows[:_GRID])
+    return await visit.views.apart(_shown, visit, tree, rows, found)
+
+
+def _shown(
+    visit: Visit, tree: WorkflowSpec, rows: Sequence[RunRow], found: Sequence[RunView]
+) -> dict[str, Any]:
+    workflow_id = visit.part["workflow_id"]
     return {
         "workflow_id": workflow_id,
-        "is_known": definition is not None,
+        "is_known": visit.site.workflow(workflow_id) is not None,
         "version": tree.version,
         "summary": _summary(rows),
         "picture": picture.svg(tree, style=False),
@@ -125,24 +114,14 @@ async def show(visit: Visit) -> dict[str, Any]:
     }
 
 
-async def _tree(visit: Visit, row: RunRow) -> WorkflowSpec:
-    return tree_from(row.run_id, await visit.engine.store.get_tree(row.fingerprint))
-
-
 async def show_form(visit: Visit) -> dict[str, Any]:
     """Return what the page shows that starts a run.
 
     Raises:
-        HTTPException: If the code of the workflow is not known here.
+        Rejected: If the code of the workflow is not here.
     """
     workflow_id = visit.part["workflow_id"]
-    definition = visit.definitions.get(workflow_id)
-    if definition is None:
-        raise HTTPException(
-            404,
-            f"the code of workflow {workflow_id!r} is not known here; name it: "
-            "gorkflow web checkout.py",
-        )
+    definition = known_workflow(visit.site, workflow_id).compile(visit.engine.defaults)
     schema = None if definition.input is None else codec_of(definition.input).form()
     fields = () if schema is None else fields_of("input", schema)
     return {"workflow_id": workflow_id, "fields": fields}

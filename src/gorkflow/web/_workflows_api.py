@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from gorkflow.codec import codec_of
-from gorkflow.engine._recorded import Recorded, load, tree_from
-from gorkflow.errors import HistoryError, RunNotFoundError, StoreCorruptError
+from gorkflow.engine._recorded import tree_from
 from gorkflow.flow import WorkflowSpec
-from gorkflow.insight import Explanation, picture
-from gorkflow.insight.explain import explain
-from gorkflow.insight.overview import Overview, overview
+from gorkflow.insight import picture
+from gorkflow.insight.overview import Overview
 from gorkflow.listing import RunFilter
 from gorkflow.model import RunStatus
 from gorkflow.web._answers import Rejected
 from gorkflow.web._drawing import drawing
 from gorkflow.web._operations import Asked, Operation
+from gorkflow.web._view import in_common
 from gorkflow.web.site import Site
 from gorkflow.workflow import Workflow
 
@@ -60,14 +58,14 @@ def known_workflow(site: Site, workflow_id: str) -> Workflow[Any, Any]:
     Raises:
         Rejected: If it is not.
     """
-    for workflow in site.engine.workflows:
-        if workflow.id == workflow_id:
-            return workflow
-    raise Rejected(
-        404,
-        f"the code of workflow {workflow_id!r} is not here; start the page with it: gorkflow web "
-        "TARGET",
-    )
+    workflow = site.workflow(workflow_id)
+    if workflow is None:
+        raise Rejected(
+            404,
+            f"the code of workflow {workflow_id!r} is not here; start the page with it: gorkflow "
+            "web TARGET",
+        )
+    return workflow
 
 
 async def workflow_ids(site: Site) -> list[str]:
@@ -99,15 +97,13 @@ async def facts(site: Site, workflow_id: str) -> WorkflowFacts:
     Raises:
         Rejected: If there is none.
     """
-    try:
-        workflow = known_workflow(site, workflow_id)
-    except Rejected:
+    definition = site.definition(workflow_id)
+    if definition is None:
         tree = await tree_of(site, workflow_id)
         return WorkflowFacts(
             workflow_id=workflow_id, can_start=False, version=tree.version, takes_input=None,
             input_schema=None, signals={},
         )  # fmt: skip
-    definition = workflow.compile(site.engine.defaults)
     takes = definition.input is not None
     return WorkflowFacts(
         workflow_id=workflow_id,
@@ -125,9 +121,9 @@ async def tree_of(site: Site, workflow_id: str) -> WorkflowSpec:
     Raises:
         Rejected: If there is neither.
     """
-    for workflow in site.engine.workflows:
-        if workflow.id == workflow_id:
-            return workflow.compile(site.engine.defaults).tree
+    definition = site.definition(workflow_id)
+    if definition is not None:
+        return definition.tree
     store = site.engine.store
     for row in await store.list_runs(RunFilter(workflow_id=workflow_id, limit=1)):
         return tree_from(row.run_id, await store.get_tree(row.fingerprint))
@@ -138,7 +134,7 @@ class OverviewQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The runs of an overview."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    """The latest completed ones."""
+    """The latest completed ones. Fewer are read if these have many events: see ``run.count``."""
 
 
 async def show_overview(asked: Asked) -> Overview:
@@ -151,32 +147,17 @@ async def overview_of(site: Site, workflow_id: str, limit: int) -> Overview:
     Raises:
         Rejected: If there are none.
     """
-    store = site.engine.store
     query = RunFilter(workflow_id=workflow_id, status=RunStatus.COMPLETED, limit=limit)
-    found: list[Explanation] = []
-    for row in await store.list_runs(query):
-        try:
-            run = await load(store, row.run_id)
-            now = site.now
-            found.append(await asyncio.to_thread(_explained, run, now))
-        except (
-            RunNotFoundError,
-            StoreCorruptError,
-            HistoryError,
-        ):  # it was removed meanwhile, or is damaged
-            continue
-    if not found:
+    views = await site.views.of_all(list(await site.engine.store.list_runs(query)))
+    found = await site.views.apart(in_common, workflow_id, views, site.now)
+    if found is None:
         raise Rejected(404, f"workflow {workflow_id!r} has no completed run yet")
-    return overview(workflow_id, found)
-
-
-def _explained(run: Recorded, now: float) -> Explanation:
-    with run.reading():
-        return explain(run.row.run_id, run.tree, run.events, now=now)
+    return found
 
 
 async def draw_workflow(asked: Asked) -> Response:
-    return drawing(picture.svg(await tree_of(asked.site, asked.part("workflow_id"))))
+    tree = await tree_of(asked.site, asked.part("workflow_id"))
+    return drawing(await asked.site.views.apart(picture.svg, tree))
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from gorkflow.web import _run_page, _runs_page, _upkeep_pages, _workflow_pages
 from gorkflow.web._render import make_environment
-from gorkflow.web._view import Views
 from gorkflow.web._visit import Visit
 
 if TYPE_CHECKING:
@@ -46,15 +45,14 @@ _FILES = {
 def routes(site: Site) -> list[BaseRoute]:
     """Return the routes of the pages, and of the files that they need."""
     environment = make_environment()
-    views = Views(site.engine.store)
 
     def route(address: str, template: str, here: str, page: Page) -> Route:
         drawn = environment.get_template(template)
 
         async def answer(request: Request) -> Response:
-            visit = Visit(site, views, request)
-            shown = await page(visit)
-            return HTMLResponse(drawn.render(**visit.context(), here=here, **shown))
+            visit = Visit(site, request)
+            shown = {**visit.context(), "here": here, **await page(visit)}
+            return HTMLResponse(await site.views.apart(drawn.render, shown))
 
         return Route(address, answer, methods=["GET"])
 

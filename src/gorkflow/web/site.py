@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow.web._access import Access
 from gorkflow.web._open_streams import OpenStreams
+from gorkflow.web._view import Views
 
 if TYPE_CHECKING:
+    from gorkflow.definition import Definition
     from gorkflow.engine.client import Client
+    from gorkflow.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,21 @@ class Site:
     """The streams that are open."""
     late: set[asyncio.Future[Any]] = field(default_factory=set[asyncio.Future[Any]])
     """Changes that were answered with 503, and are still to be recorded."""
+    views: Views = field(init=False)
+    """The runs as they are shown, and the threads that do it."""
+
+    def __post_init__(self) -> None:
+        """Keep the views of the runs of the engine's store."""
+        object.__setattr__(self, "views", Views(self.engine.store))
+
+    def workflow(self, workflow_id: str) -> Workflow[Any, Any] | None:
+        """Return a workflow whose code is here; ``None``: it is not."""
+        return next((each for each in self.engine.workflows if each.id == workflow_id), None)
+
+    def definition(self, workflow_id: str) -> Definition | None:
+        """Return the definition of a workflow whose code is here; ``None``: it is not."""
+        workflow = self.workflow(workflow_id)
+        return None if workflow is None else workflow.compile(self.engine.defaults)
 
     @property
     def max_payload(self) -> int:

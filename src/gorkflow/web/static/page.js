@@ -52,7 +52,7 @@ function replace(fresh) {
   }
   for (const part of parts) {
     const next = others.get(part.dataset.part);
-    if (busy(part) || part.dataset.hash === next.dataset.hash && part.innerHTML === next.innerHTML) continue;
+    if (busy(part) || part.innerHTML === next.innerHTML) continue;
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
     const scrolled = [...part.querySelectorAll("[data-scroll]")].map((each) => each.scrollTop);
     part.replaceChildren(...next.childNodes);
@@ -230,7 +230,6 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   for (const open of document.querySelectorAll("details.menu[open]")) if (!open.contains(event.target)) open.removeAttribute("open");
 });
-document.addEventListener("change", (event) => { if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit(); });
 
 localize(document);
 letScroll();

@@ -1,0 +1,210 @@
+"""Views are made and shown in threads, shared by those who want them, and kept within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jinja2
+import pytest
+
+from gorkflow import (
+    Engine,
+    RunFailedError,
+    RunFilter,
+    Workflow,
+    step,
+)
+from gorkflow.insight import overview, picture, timeline
+from gorkflow.web import _bars, _operations, _run_page, _view
+from gorkflow.web._view import Views
+
+from .test_view import approved, in_a_loop, many, reviewed
+from .tools import doubling, failing, site
+
+# ---- threads ------------------------------------------------------------------------------------
+
+WORK = (
+    (_view, "Timed"),
+    (_view, "explained"),
+    (_view, "whatif"),
+    (_view, "run_shown"),
+    (_view.RunView, "listed"),
+    (_view.RunView, "steps"),
+    (overview, "overview"),
+    (_run_page, "chart"),
+    (picture, "svg"),
+    (timeline, "svg"),
+    (jinja2.Template, "render"),
+    (_operations, "to_json"),
+)
+"""What takes its time of a large run, or of many."""
+ADDRESSES = (
+    "/",
+    "/workflows",
+    "/workflows/doubling",
+    *(f"/runs/one?tab={tab}" for tab in ("timeline", "flow", "steps", "events", "explain", "data")),
+    "/runs/one?tab=explain&max_concurrency=1",
+    "/api/runs",
+    "/api/runs/one",
+    *(f"/api/runs/one/{it}" for it in ("steps", "steps/double", "history", "logs", "explain")),
+    "/api/runs/one/whatif?max_concurrency=1",
+    "/api/runs/one/timeline.svg",
+    "/api/runs/one/flow.svg",
+    "/api/runs/one/signals",
+    "/api/workflows/doubling/overview",
+    "/api/workflows/doubling/flow.svg",
+)
+
+
+def watch(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, called: Callable[[], None]
+) -> None:
+    """Call a function as well, each time that another one is called."""
+    before = getattr(owner, name)
+
+    def call(*args: Any, **options: Any) -> Any:
+        called()
+        return before(*args, **options)
+
+    for module in (owner, _view, _bars) if owner is _view else (owner,):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, call)
+
+
+def test_nothing_that_takes_its_time_is_done_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[str]] = {}
+    for owner, name in WORK:
+        which = f"{owner.__name__}.{name}"
+        seen = threads.setdefault(which, set[str]())
+        watch(monkeypatch, owner, name, lambda seen=seen: seen.add(threading.current_thread().name))
+
+    @in_a_loop
+    async def main() -> None:
+        async with site() as place:
+            await place.engine.run(doubling, 21, run_id="one")
+            with pytest.raises(RunFailedError):
+                await place.engine.run(failing, 21)
+            for address in ADDRESSES:
+                answer = await place.local.get(address)
+                assert answer.status_code == 200, (address, answer.text)
+
+    main()
+    assert not [which for which, seen in threads.items() if not seen], "each was called"
+    here = threading.current_thread().name
+    assert not [which for which, seen in threads.items() if here in seen]
+
+
+def test_viewers_of_a_run_share_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    replays: list[int] = []
+    watch(monkeypatch, _view, "Timed", lambda: replays.append(1))
+
+    @in_a_loop
+    async def main() -> None:
+        async with Engine("memory:") as engine:
+            handle = await engine.start(many, 450)
+            await handle.result()
+            views = Views(engine.store)
+            viewers = [asyncio.create_task(views.of(handle.run_id)) for _ in range(5)]
+            await asyncio.sleep(0)
+            viewers[0].cancel()
+            found = await asyncio.gather(*viewers, return_exceptions=True)
+            assert isinstance(found[0], asyncio.CancelledError), "it left"
+            assert len(set(map(id, found[1:]))) == 1
+
+    main()
+    assert len(replays) == 1
+
+
+def test_a_viewer_gets_no_view_from_before_it_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert may_end.wait(20)
+
+    watch(monkeypatch, _view, "Timed", hold)
+
+    @in_a_loop
+    async def main() -> None:
+        async with Engine("memory:") as engine:
+            handle = await engine.start(reviewed, 3)
+            async for event in engine.events(handle.run_id):
+                if event.kind == "wait_opened":
+                    break
+            views = Views(engine.store)
+            early = asyncio.create_task(views.of(handle.run_id))
+            await asyncio.to_thread(begun.wait, 20)
+            await handle.send(approved, True)
+            await handle.result()
+            late = asyncio.create_task(views.of(handle.run_id))
+            await asyncio.sleep(0)
+            may_end.set()
+            assert not (await early).run.status.terminal
+            assert (await late).run.status.terminal
+
+    main()
+
+
+@in_a_loop
+async def test_a_live_run_is_explained_once_a_second() -> None:
+    async with Engine("memory:") as engine:
+        handle = await engine.start(reviewed, 3)
+        async for event in engine.events(handle.run_id):
+            if event.kind == "wait_opened":
+                break
+        view = await Views(engine.store).of(handle.run_id)
+        now = view.row.created_at + 100
+        first = view.explanation(now)
+        assert view.explanation(now + 0.5) is first
+        assert view.explanation(now + 1.5).seconds == pytest.approx(first.seconds + 1.5)
+
+
+# ---- what is kept, and read of many -------------------------------------------------------------
+
+
+@step
+def text(size: int) -> str:
+    return "a" * size
+
+
+texts = Workflow("texts", input=int).then(text)
+
+
+@in_a_loop
+async def test_views_are_kept_up_to_their_bytes() -> None:
+    async with Engine("memory:") as engine:
+        for size, run_id in ((10, "small"), (40_000, "first"), (40_000, "second"), (10**6, "huge")):
+            await engine.run(texts, size, run_id=run_id)
+        views = Views(engine.store, 200_000)
+        small, first = await views.of("small"), await views.of("first")
+        assert first.size > 80_000 > small.size
+        assert await views.of("first") is first
+        assert await views.of("small") is small
+        await views.of("second")
+        assert await views.of("small") is small
+        assert await views.of("first") is first
+        await views.of("second")
+        third = await views.of("huge")
+        assert await views.of("huge") is not third, "alone it is more than what is kept"
+
+
+def test_runs_are_read_together_up_to_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    @in_a_loop
+    async def main() -> None:
+        async with site() as place:
+            for number in range(5):
+                await (await place.engine.start(doubling, number)).result()
+            rows = list(await place.engine.store.list_runs(RunFilter()))
+            monkeypatch.setattr(_view, "_READ", 3 * rows[0].seq)
+            assert len(await Views(place.engine.store).of_all(rows)) == 3
+            found = (await place.local.get("/api/workflows/doubling/overview")).json()
+            assert found["run"]["count"] == 3
+            page = await place.local.get("/workflows/doubling", headers={"accept": "text/html"})
+            assert "Of the latest 3 completed runs" in page.text
+            monkeypatch.setattr(_view, "_READ", 1)
+            assert len(await Views(place.engine.store).of_all(rows)) == 1
+
+    main()
