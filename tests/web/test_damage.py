@@ -137,7 +137,7 @@ def test_a_result_that_does_not_fit_its_type_is_not_damaged(tmp_path: Path) -> N
 
 
 def test_a_file_is_named_without_its_folder() -> None:
-    error = StoreUnavailableError("the store '/home/ann/x y/runs.db' is gone; restore it")
+    error = StoreUnavailableError("the store '/srv/x y/runs.db' is gone; restore it")
     found = rejected_by(error)
     assert (found.status_code, found.detail) == (503, "the store 'runs.db' is gone; restore it")
 
