@@ -60,12 +60,12 @@ def test_an_interval_knows_no_time_zone(invoke: Invoke):
 def test_no_password_of_a_store_is_shown(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ):
-    url = "postgresql://bob:s3cr3t@db/x"
+    url = "postgresql://bob:s3cr3t@127.0.0.1:1/x"
     given = invoke(*command, "--store", url)
     monkeypatch.setenv("GORKFLOW_STORE", url)
     for result in (given, invoke(*command)):
-        assert result.exit_code == 3
-        assert "bob:***@db" in result.output
+        assert result.exit_code == (1 if command == ["doctor"] else 3)
+        assert "bob@127.0.0.1:1/x" in result.output
         assert "s3cr3t" not in result.output
 
 

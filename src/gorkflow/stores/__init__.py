@@ -13,12 +13,14 @@ from gorkflow.store import Copyable, Inspectable, RunReader, Store
 
 if TYPE_CHECKING:
     from gorkflow.stores.memory import MemoryStore
+    from gorkflow.stores.postgres import PostgresStore
     from gorkflow.stores.sqlite import SqliteStore
 
 __all__ = [
     "Copyable",
     "Inspectable",
     "MemoryStore",
+    "PostgresStore",
     "RunReader",
     "SqliteStore",
     "Store",
@@ -26,8 +28,8 @@ __all__ = [
     "without_secrets",
 ]
 
-_PASSWORD = re.compile(r"^(?!(?:sqlite|memory):)((?:[^:/?]*:(?://)?)?[^:/?]*):.*@", re.DOTALL)
-_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*")
+_PASSWORD = re.compile(r"^(?!(?:sqlite|memory):)((?:[^:/?]*:(?://)?)?[^:/?]*):(?!//).*@", re.DOTALL)
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key|url)[^=&]*=)[^&]*")
 
 
 def without_secrets(url: str) -> str:
@@ -48,6 +50,8 @@ def open_store(url: str | PathLike[str]) -> Store:
     * ``sqlite:PATH`` or ``sqlite:///ABSOLUTE/PATH``: a file. Options: ``synchronous`` (``full`` or
       ``normal``) and ``busy_timeout`` (seconds), as in ``sqlite:runs.db?synchronous=normal``.
       Nothing in the path needs escaping.
+    * ``postgresql://USER@HOST/DATABASE``: a server, with ``pip install 'gorkflow[postgres]'``.
+      Options: those of libpq, ``schema``, ``pooled=1`` and ``session_url``.
     * ``runs.db``, ``folder/runs.db``: that file, as with ``sqlite:`` before it. A text needs a dot
       or slash to be a path; a ``Path`` is one anyway.
 
@@ -73,9 +77,10 @@ def open_store(url: str | PathLike[str]) -> Store:
     if _PATH.search(url) and not _SCHEME.match(url):
         return _sqlite(url, *_split(url))
     hint = f"; for that file write {'sqlite:' + shown!r}" if not colon else ""
-    if scheme in {"postgresql", "postgres"}:
-        hint = "; postgresql is planned"
-    raise StoreError(f"{shown!r} names no known store; write 'memory:' or 'sqlite:PATH'{hint}")
+    raise StoreError(
+        f"{shown!r} names no known store; write 'memory:', 'sqlite:PATH' or "
+        f"'postgresql://USER@HOST/DATABASE'{hint}"
+    )
 
 
 # Imported when asked for, so that a process loads only the store that it uses.
@@ -90,6 +95,8 @@ def __getattr__(name: str) -> Any:
         from gorkflow.stores.sqlite import SqliteStore
 
         return SqliteStore
+    if name == "PostgresStore":
+        return _postgres_store()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -121,11 +128,40 @@ def _sqlite(url: str, path: str, given: dict[str, str]) -> Store:
     return SqliteStore(path, **options)
 
 
+def _postgres(url: str, path: str, given: dict[str, str]) -> Store:
+    from urllib.parse import urlencode
+
+    own: dict[str, Callable[[str], Any]] = {"schema": str, "pooled": _yes_or_no, "session_url": str}
+    options = _convert(url, {name: text for name, text in given.items() if name in own}, own)
+    rest = urlencode({name: text for name, text in given.items() if name not in own})
+    return _postgres_store()(f"postgresql:{path}{'?' if rest else ''}{rest}", **options)
+
+
+def _postgres_store() -> type[PostgresStore]:
+    try:
+        from gorkflow.stores.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "psycopg":
+            raise
+        raise StoreError(
+            "a store in PostgreSQL needs psycopg: pip install 'gorkflow[postgres]'"
+        ) from error
+    return PostgresStore
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise ValueError("it is 0 or 1")
+    return text == "1"
+
+
 _PATH = re.compile(r"[./\\]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:")  # one letter is a drive
 
 _SCHEMES: dict[str, Callable[[str, str, dict[str, str]], Store]] = {
     "memory": _memory,
+    "postgres": _postgres,
+    "postgresql": _postgres,
     "sqlite": _sqlite,
 }
 

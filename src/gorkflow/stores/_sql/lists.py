@@ -172,7 +172,7 @@ class _Search:
         ]  # fmt: skip
         tests = [f"+{each}" for each in found]
         if statuses is not None:
-            tests.append(f"({' OR '.join(f'+{text}' for text in texts) or '0'})")
+            tests.append(f"({' OR '.join(f'+{text}' for text in texts) or 'FALSE'})")
         yield _Condition(parts=[[*found, text] for text in texts], test=" AND ".join(tests))
 
     def _filter(self, column: str, relation: str, value: object, mark: str = "") -> str:

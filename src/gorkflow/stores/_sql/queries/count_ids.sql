@@ -4,4 +4,4 @@ FROM (
     FROM runs
     WHERE run_id >= :id_from AND run_id < :id_to
     LIMIT :limit
-)
+) AS found

@@ -1,0 +1,117 @@
+"""The lanes of an open store: one for transitions, one for other changes, one for reads."""
+
+from __future__ import annotations
+
+import os
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from gorkflow.clock import Timekeeper
+from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
+from gorkflow.stores._lane import Lane
+from gorkflow.stores.postgres import _mail, _owning, _writes
+from gorkflow.stores.postgres._connections import Db, Settings
+from gorkflow.stores.postgres._link import Link
+from gorkflow.stores.postgres._liveness import Watch
+from gorkflow.stores.postgres._session import Session
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Lanes:
+    """All that an open store holds.
+
+    Args:
+        settings: of the store.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        watch = Watch()
+        self.session = Session(settings)
+        self.appends = Lane("postgres-appends", partial(Link, settings, watch))
+        self.changes = Lane("postgres-changes", partial(Link, settings, watch))
+        self.reads = Lane("postgres-reads", partial(Link, settings, watch, keeps=False))
+
+    def append(self, batch: Sequence[Transition], /, *, block: bool) -> Future[list[Written]]:
+        def write(link: Link) -> list[Written]:
+            return link.write(batch)
+
+        # What waits for somebody's new run must not keep runs that are live from going on.
+        lane = self.changes if any(map(_writes.is_new, batch)) else self.appends
+        return lane.run(write, here=write if block else None)
+
+    def post(self, message: Message, /) -> Future[bool]:
+        return self.write(_mail.post, message)
+
+    def register(self, worker: Worker, /) -> Future[None]:
+        return self.changes.run(partial(_register, session=self.session, worker=worker))
+
+    def unregister(self, worker_id: str, /) -> Future[None]:
+        return self.changes.run(partial(_unregister, session=self.session, worker_id=worker_id))
+
+    def heartbeat(self, worker_id: str, times: Timekeeper, after: str, /) -> Future[Heartbeat]:
+        beat = partial(_owning.heartbeat, worker_id=worker_id, times=times, after=after)
+        return self.changes.run(lambda link: link.do(beat))
+
+    def claim(
+        self,
+        worker_id: str,
+        /,
+        *,
+        times: Timekeeper,
+        ahead: float,
+        workflow_ids: Sequence[str] | None,
+        run_id: str | None,
+        limit: int,
+    ) -> Future[list[RunRow]]:
+        return self.write(
+            _owning.claim,
+            worker_id,
+            times=times,
+            ahead=ahead,
+            workflow_ids=workflow_ids,
+            run_id=run_id,
+            limit=limit,
+        )
+
+    def write(
+        self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
+    ) -> Future[T]:
+        return self.changes.run(lambda link: link.change(lambda db: work(db, *args, **options)))
+
+    def note(
+        self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
+    ) -> Future[T]:
+        return self.changes.run(
+            lambda link: link.change(lambda db: work(db, *args, **options), synced=False)
+        )
+
+    def read(
+        self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
+    ) -> Future[T]:
+        return self.reads.run(lambda link: link.read(lambda db: work(db, *args, **options)))
+
+    def close(self) -> None:
+        """Finish what was begun, and close the connections. Blocks."""
+        self.reads.stop()
+        self.appends.stop()
+        self.changes.stop()
+        self.session.close()
+
+
+def _register(link: Link, session: Session, worker: Worker) -> None:
+    slot = session.take(worker.worker_id)
+    try:
+        link.change(partial(_owning.register, worker=worker, slot=slot))
+    except BaseException:
+        session.drop(worker.worker_id)
+        raise
+
+
+def _unregister(link: Link, session: Session, worker_id: str) -> None:
+    link.change(partial(_owning.unregister, worker_id=worker_id))
+    session.drop(worker_id)

@@ -1,0 +1,147 @@
+"""The link of a lane to its database: a connection that is made anew when it broke."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import psycopg
+
+from gorkflow.store import Transition, Written
+from gorkflow.stores.postgres import _schema, _writes
+from gorkflow.stores.postgres._connections import (
+    Db,
+    LaterError,
+    Settings,
+    is_passing,
+    translated,
+)
+from gorkflow.stores.postgres._liveness import Watch
+
+_logger = logging.getLogger("gorkflow.store")
+T = TypeVar("T")
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_TRIES = 2
+"""Times that a call is made: a connection may have broken while it was idle."""
+
+
+class Link:
+    """A connection, made anew when it broke.
+
+    Args:
+        settings: of the store.
+        watch: of the store.
+        keeps: whether it writes.
+    """
+
+    untidy = False
+
+    def __init__(self, settings: Settings, watch: Watch, *, keeps: bool = True) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._keeps = keeps
+        self._db = self._connect()
+
+    def _connect(self) -> Db:
+        with translated(self._settings):
+            db = Db(self._settings, self._watch, keeps=self._keeps)
+            try:
+                _schema.prepare(db)
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    @property
+    def broken(self) -> bool:
+        return self._db.broken
+
+    def _again(self, error: psycopg.Error, tries: int) -> None:
+        """Connect anew, if the same may succeed then.
+
+        Raises:
+            Exception: If it may not: the error.
+        """
+        if not is_passing(error) or tries >= _TRIES:
+            raise error
+        if self._db.broken:
+            self._db.close()
+            self._db = self._connect()
+
+    def read(self, work: Callable[[Db], T]) -> T:
+        """Read as of one moment; again, if the connection broke."""
+        return self.do(lambda db: _within(db, _SNAPSHOT, work))
+
+    def do(self, work: Callable[[Db], T]) -> T:
+        """Do what may be done twice, and begins its own transactions."""
+        tries = 0
+        with translated(self._settings):
+            while True:
+                tries += 1
+                try:
+                    return work(self._db)
+                except psycopg.Error as error:
+                    self._again(error, tries)
+
+    def change(self, work: Callable[[Db], T], *, synced: bool = True) -> T:
+        """Do the work in one transaction, durable on return.
+
+        Raises:
+            StoreUnavailableError: If nothing of it was recorded.
+        """
+        tries = 0
+        with translated(self._settings):
+            while True:
+                tries += 1
+                done: list[tuple[T, str | None]] = []
+                try:
+                    self._change(work, done, synced=synced)
+                except psycopg.Error as error:
+                    self._again(error, tries)
+                    if not done or not self._was_committed(done[0][1]):
+                        continue
+                return done[0][0]
+
+    def _change(
+        self, work: Callable[[Db], T], done: list[tuple[T, str | None]], *, synced: bool
+    ) -> None:
+        """Do it once. Append the result and the number of the transaction before the commit."""
+        begin = "BEGIN" if synced else "BEGIN; SET LOCAL synchronous_commit = off"
+        with self._db.transaction(begin):
+            result = work(self._db)
+            [(number,)] = self._db.select("SELECT pg_current_xact_id_if_assigned()::text")
+            done.append((result, number))
+
+    def _was_committed(self, number: str | None) -> bool:
+        if number is None:
+            return True  # there was nothing to commit
+        [(status,)] = self._db.select("SELECT pg_xact_status(:number::xid8)", {"number": number})
+        return bool(status == "committed")
+
+    def write(self, batch: Sequence[Transition]) -> list[Written]:
+        """Write transitions; one that would wait for another program's transaction is undecided."""
+        try:
+            with translated(self._settings):
+                return _writes.write(self._db, batch)
+        except LaterError:
+            return [self._write_alone(item) for item in batch]
+
+    def _write_alone(self, item: Transition) -> Written:
+        try:
+            with translated(self._settings):
+                return _writes.write(self._db, [item])[0]
+        except LaterError:
+            return Written.UNDECIDED
+
+    def tidy(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def _within(db: Db, begin: str, work: Callable[[Db], T]) -> T:
+    with db.transaction(begin):
+        return work(db)

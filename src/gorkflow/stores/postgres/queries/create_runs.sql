@@ -1,0 +1,81 @@
+-- The lock keeps those out who drop definitions that no run has.
+WITH item AS MATERIALIZED (
+    SELECT *
+    FROM
+        unnest(
+            :ord, :run_id, :workflow_id, :workflow_version, :fingerprint, :resource_id, :tags,
+            :created_at, :token, :priority, :exclusive, :after, :status, :reason, :started_at,
+            :finished_at, :due_at, :worker_id, :seen, :orphaned, :trace, :waits_for, :hooks
+        ) AS item (
+            ord, run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at,
+            token, priority, exclusive, after, status, reason, started_at, finished_at, due_at,
+            worker_id, seen, orphaned, trace, waits_for, hooks
+        )
+),
+defined AS (
+    INSERT INTO definitions (fingerprint, tree)
+    SELECT tree.fingerprint, tree.tree
+    FROM
+        pg_advisory_xact_lock_shared(:lock::integer, 1),
+        unnest(:d_fingerprint, :d_tree) AS tree (fingerprint, tree)
+    ORDER BY tree.fingerprint
+    ON CONFLICT DO NOTHING
+),
+inserted AS (
+    INSERT INTO runs (
+        run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
+        priority, exclusive, seq, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        orphaned, trace, waits_for, hooks, wake_at
+    )
+    SELECT
+        run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
+        priority, exclusive, after, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        orphaned, trace, waits_for, hooks, wake_at(status, worker_id, due_at, 0, seen)
+    FROM item
+    ORDER BY run_id
+    ON CONFLICT (run_id) DO NOTHING
+    RETURNING key, run_id
+),
+made AS MATERIALIZED (
+    SELECT inserted.key, item.ord, item.run_id, item.created_at, item.after
+    FROM inserted JOIN item ON item.run_id = inserted.run_id
+),
+tagged AS (
+    INSERT INTO run_tags (name, value, created_at, run_id, run)
+    SELECT tag.name, tag.value, made.created_at, made.run_id, made.key
+    FROM
+        unnest(:t_ord, :t_name, :t_value) AS tag (ord, name, value)
+        JOIN made ON made.ord = tag.ord
+),
+waits AS (
+    INSERT INTO run_waits (signal, created_at, run_id, run)
+    SELECT wait.signal, made.created_at, made.run_id, made.key
+    FROM unnest(:w_ord, :w_signal) AS wait (ord, signal) JOIN made ON made.ord = wait.ord
+),
+called AS (
+    INSERT INTO hook_calls (run, hook, workflow_id, ended_at, due_at)
+    SELECT made.key, call.hook, call.workflow_id, call.ended_at, call.due_at
+    FROM
+        unnest(:h_ord, :h_hook, :h_workflow, :h_ended, :h_due)
+            AS call (ord, hook, workflow_id, ended_at, due_at)
+        JOIN made ON made.ord = call.ord
+),
+written AS (
+    INSERT INTO events (run, seq, kind, path, at, body, payload)
+    SELECT made.key, event.seq, event.kind, event.path, event.at, event.body, event.payload
+    FROM
+        unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
+            AS event (ord, seq, kind, path, at, body, payload)
+        JOIN made ON made.ord = event.ord
+),
+fed AS (
+    INSERT INTO feed (era, tx, runs, firsts, lasts)
+    SELECT
+        :era, pg_current_xact_id(), array_agg(key ORDER BY ord), array_agg(1 ORDER BY ord),
+        array_agg(after ORDER BY ord)
+    FROM made
+    WHERE after > 0
+    HAVING count(*) > 0
+)
+SELECT ord
+FROM made

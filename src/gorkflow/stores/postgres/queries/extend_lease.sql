@@ -1,0 +1,3 @@
+UPDATE workers
+SET seen_at = :now
+WHERE worker_id = :worker_id

@@ -1,0 +1,4 @@
+SELECT key
+FROM runs
+WHERE run_id = ANY(:run_ids)
+ORDER BY key

@@ -1,0 +1,3 @@
+SELECT fingerprint, tree
+FROM definitions
+WHERE fingerprint = ANY(:fingerprints)

@@ -1,0 +1,3 @@
+SELECT runs.*
+FROM summaries AS runs
+WHERE runs.run_id = ANY(:run_ids)

@@ -1,0 +1,6 @@
+SELECT
+    schedule_id, workflow_id, cron, every, timezone, input, catch_up, overlap, tags, priority,
+    created_at, paused, next_due, revision
+FROM schedules
+WHERE NOT paused AND next_due <= :due_by
+ORDER BY schedule_id

@@ -1,0 +1,3 @@
+UPDATE runs
+SET wake_at = :at
+WHERE key = :key

@@ -1,0 +1,14 @@
+-- All of them, also those that are just being written.
+WITH free AS MATERIALIZED (
+    SELECT key
+    FROM runs
+    WHERE worker_id = :worker_id AND status IN ('pending', 'running', 'suspended')
+    ORDER BY run_id
+    FOR NO KEY UPDATE
+)
+UPDATE runs
+SET
+    worker_id = NULL, orphaned = orphaned OR :died,
+    wake_at = wake_at(status, NULL, due_at, mailed, seen)
+FROM free
+WHERE runs.key = free.key

@@ -1,0 +1,14 @@
+-- Not those that are just being written: the next claim sees to them.
+WITH free AS MATERIALIZED (
+    SELECT key
+    FROM runs
+    WHERE worker_id = :worker_id AND status IN ('pending', 'running', 'suspended')
+    ORDER BY run_id
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE runs
+SET
+    worker_id = NULL, orphaned = orphaned OR :died,
+    wake_at = wake_at(status, NULL, due_at, mailed, seen)
+FROM free
+WHERE runs.key = free.key
