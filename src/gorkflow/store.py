@@ -10,7 +10,7 @@ ask that instead.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -619,6 +619,50 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         Reports, log lines and hook calls that are due belong to them, too.
         """
         ...
+
+
+class HintKind(StrEnum):
+    """The kind of a hint: where to look."""
+
+    QUEUED = "queued"
+    """A run of this workflow may be claimable."""
+    MAIL = "mail"
+    """There may be a message for a run of this worker."""
+    ENDED = "ended"
+    """This run may have ended."""
+
+
+Hinted = Callable[[HintKind, str], object]
+"""Takes hints: the kind, and the id of the workflow, worker or run."""
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """A store that says when it is worth to look, before those who look now and then come by.
+
+    A hint may be late, wrong, doubled or missing. So it only ever wakes a look.
+
+    Example:
+        >>> from gorkflow import stores
+        >>> isinstance(stores.open_store("memory:"), stores.Hinting)
+        True
+    """
+
+    def hints(self, call: Hinted) -> Callable[[], object]:
+        """Have a function called with each hint, from any thread; return what ends that.
+
+        Args:
+            call: returns soon, and does not raise.
+        """
+        ...
+
+
+def hints_of(row: RunRow) -> Iterator[tuple[HintKind, str]]:
+    """Yield the hints that a summary leads to which was just written."""
+    if row.status.terminal:
+        yield HintKind.ENDED, row.run_id
+    elif row.worker_id is None and row.due_at is None and row.status is not RunStatus.SUSPENDED:
+        yield HintKind.QUEUED, row.workflow_id
 
 
 class Level(StrEnum):

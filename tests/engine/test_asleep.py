@@ -88,8 +88,8 @@ class Counted:
         self.fences = False
 
     def __getattr__(self, name: str) -> Any:
-        if name.endswith("_now"):
-            raise AttributeError(name)  # else nothing that is written comes by here
+        if name.endswith("_now") or name == "hints":
+            raise AttributeError(name)  # else nothing that is written comes by here, or all at once
         return getattr(self._store, name)
 
     async def close(self) -> None:

@@ -122,6 +122,10 @@ class Lease:
         self._waiting.append(call)
         self._wake.set()
 
+    def renew_soon(self) -> None:
+        """Don't wait for the next heartbeat, since it brings messages."""
+        self._wake.set()
+
     def _clock_was_set(self) -> None:
         """Renew by the new time, and report that to the holder. May be called from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed

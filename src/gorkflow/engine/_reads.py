@@ -115,6 +115,10 @@ class Reads:
             for event in (*self._waiting.get(run_id, ()), *self._waiting.get(_ANY, ())):
                 event.set()
 
+    def awaits(self, run_id: str) -> bool:
+        """Return whether a caller waits for a run. May be called from any thread."""
+        return run_id in self._waiting
+
     def open(self, drivers: Mapping[str, Driver]) -> None:
         """Answer: the store is open.
 

@@ -23,6 +23,7 @@ from gorkflow.errors import (
     StoreError,
 )
 from gorkflow.events import CancelRequested
+from gorkflow.store import HintKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -370,6 +371,23 @@ class Worker:
             await self._take_what_fits(workflow_ids)
         except StoreError as error:
             logger.warning("could not look for unfinished runs; trying again later: %s", error)
+
+    # ---- hints ----------------------------------------------------------------------------
+
+    def wants(self, kind: HintKind, name: str) -> bool:
+        """Return whether it would look for what a hint is about. May be called from any thread."""
+        if kind is HintKind.MAIL:
+            return name == self.runtime.worker_id
+        return kind is HintKind.QUEUED and self.runtime.recovers and name in self._watched
+
+    def look(self, kind: HintKind) -> None:
+        """Look now, since a hint says that there may be something."""
+        if kind is HintKind.MAIL:
+            self.lease.renew_soon()
+        elif self.runs.room():
+            self._wake.set()
+        else:
+            self.claims.left_some = True  # it looks when there is room
 
     # ---- what others leave ----------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from weakref import WeakKeyDictionary
 from gorkflow.clock import ASK, Clock, StoreClock, background
 from gorkflow.engine import _maintenance, _schedules, _signals
 from gorkflow.engine._executors import Executors
+from gorkflow.engine._hints import take_hints
 from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._patience import Patience
 from gorkflow.engine._reader import ClientReader
@@ -229,6 +229,7 @@ class Client(ClientReader):
             get_run=self.get_run,
         )
         self._worker = worker
+        self._end_hints = take_hints(self.store, self._reads, worker)
         try:
             if self._executes:
                 await worker.open()
@@ -251,7 +252,7 @@ class Client(ClientReader):
         while True:
             with background():
                 await asyncio.sleep(ASK)
-            with contextlib.suppress(StoreError):
+            with suppress(StoreError):
                 await self._look_at_its_clock()
 
     def _make_runtime(self, drivers: dict[str, Driver]) -> Runtime:
@@ -302,6 +303,7 @@ class Client(ClientReader):
         try:
             await worker.close(grace)
         finally:
+            self._end_hints()
             self._worker = None
             self._reads.close()
             await self._shared.leave()

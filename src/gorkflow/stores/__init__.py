@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gorkflow._text import brief, did_you_mean
 from gorkflow.errors import StoreError
-from gorkflow.store import Copyable, Inspectable, RunReader, Store
+from gorkflow.store import Copyable, Hinting, Inspectable, RunReader, Store
 
 if TYPE_CHECKING:
     from gorkflow.stores.memory import MemoryStore
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Copyable",
+    "Hinting",
     "Inspectable",
     "MemoryStore",
     "PostgresStore",

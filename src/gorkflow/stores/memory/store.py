@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nsmallest
 from operator import attrgetter
 
@@ -35,6 +35,7 @@ from gorkflow.store import (
     Append,
     AttemptId,
     Heartbeat,
+    Hinted,
     LineRow,
     Loaded,
     Message,
@@ -46,6 +47,7 @@ from gorkflow.store import (
     Written,
     calls_of,
 )
+from gorkflow.stores._hints import Hints
 from gorkflow.stores._new_runs import judge
 from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
@@ -88,6 +90,7 @@ class MemoryStore:
             raise StoreError(f"keep_ended is a number of runs, 0 or more, not {brief(keep_ended)}")
         self.keep_ended = keep_ended
         self._open = False
+        self._hints = Hints()
         self._clear()
 
     def _clear(self) -> None:
@@ -106,6 +109,9 @@ class MemoryStore:
         self._workers: dict[str, Worker] = {}
         self._books: dict[str, Book] = {}
         self._schedules: dict[str, ScheduleRow] = {}
+
+    def hints(self, call: Hinted) -> Callable[[], object]:
+        return self._hints.add(call)
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self._runs)} runs>"
@@ -151,6 +157,7 @@ class MemoryStore:
             self._end(run)
         else:
             self._places.enter(run)
+            self._hints.written(new.row)
         return Written.OK
 
     def _append(self, item: Append) -> Written:
@@ -187,9 +194,11 @@ class MemoryStore:
             self._places.remove(run)
             run.row = row
             self._places.add(run)
+            self._hints.written(row)
 
     def _end(self, run: Run) -> None:
         row = run.written
+        self._hints.written(row)
         if row.hooks:
             run.calls = {call.hook: call for call in calls_of(row)}
             self._called[row.run_id] = run
@@ -335,6 +344,7 @@ class MemoryStore:
         self._mailed[self._posted] = run
         run.mail[self._posted] = message._replace(id=self._posted)
         self._places.mail_changed(run)
+        self._hints.mailed(run.written)
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[Message]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gorkflow.clock import Moment
 from gorkflow.model import RunStatus
-from gorkflow.store import Append, Store
+from gorkflow.store import Append, Hinting, HintKind, Store
 from gorkflow.testing.conformance.base import (
     DUPLICATE,
     FENCED,
@@ -320,6 +320,38 @@ class Owning(Conformance):
         beat = await store.heartbeat("nobody", Moment(T0))
         assert not beat.alive
         assert beat.messages == ()
+
+    # Hints
+
+    async def test_hints_say_where_it_is_worth_to_look(self, store: Store) -> None:
+        if not isinstance(store, Hinting):
+            return
+        hinted: set[tuple[HintKind, str]] = set()
+
+        async def hints(*wanted: tuple[HintKind, str]) -> None:
+            async with asyncio.timeout(20):
+                while not hinted.issuperset(wanted):  # noqa: ASYNC110 - from any thread
+                    await asyncio.sleep(0.001)
+            hinted.clear()
+
+        end = store.hints(lambda kind, name: hinted.add((kind, name)))
+        await register(store, "w1")
+        await store.write([new_run("a"), new_run("b")])
+        await hints((HintKind.QUEUED, "shop"))
+        [claim, other] = await store.claim("w1", times=Moment(T0))
+        await store.post(message("a"))
+        await hints((HintKind.MAIL, "w1"))
+        rests = step_forward(claim, status=SUSPENDED, worker_id=None)
+        assert await store.write([rests]) == [OK]
+        await store.post(message("a"))
+        await hints((HintKind.QUEUED, "shop"))
+        assert await store.write([step_forward(other, worker_id=None)]) == [OK]
+        await hints((HintKind.QUEUED, "shop"))
+        await store.write([finish(rests.row)])
+        await hints((HintKind.ENDED, "a"))
+        end()
+        await store.write([new_run("c")])
+        assert not hinted
 
     # Priority
 
