@@ -208,3 +208,28 @@ def test_runs_are_read_together_up_to_their_events(monkeypatch: pytest.MonkeyPat
             assert len(await Views(place.engine.store).of_all(rows)) == 1
 
     main()
+
+
+def test_a_list_reads_its_runs_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def noting(name: str, had: Any) -> Any:
+        async def noted(*args: Any) -> Any:
+            asked.append(name)
+            return await had(*args)
+
+        return noted
+
+    @in_a_loop
+    async def main() -> None:
+        async with site() as place:
+            for number in range(5):
+                await (await place.engine.start(doubling, number)).result()
+            kind = type(place.engine.store)
+            for name in ("load", "load_many"):
+                monkeypatch.setattr(kind, name, noting(name, getattr(kind, name)))
+            for _ in range(2):
+                await place.local.get("/", headers={"accept": "text/html"})
+
+    main()
+    assert asked == ["load_many"]

@@ -70,7 +70,7 @@ async def show(visit: Visit) -> dict[str, Any]:
         found, by = await _found(visit)
     except ValueError as error:
         return {**shown, "problem": str(error)}
-    views = [(row, await _view(visit, row)) for row in found]
+    views = list(zip(found, await visit.views.brief(list(found)), strict=True))
     return {
         **shown,
         "rows": await visit.views.apart(_glances, visit, views),
@@ -126,14 +126,6 @@ async def _chips(visit: Visit) -> list[Chip]:
     lately = query.get("since") == "24h"
     url = again(visit.path, query, since="" if lately else "24h", cursor="")
     return [*chips, Chip("Last 24 h", url, lately)]
-
-
-async def _view(visit: Visit, row: RunRow) -> RunView | GorkflowError | None:
-    """Return a view for the list, or why there is none; ``None``: the run is too long."""
-    try:
-        return await visit.views.brief(row)
-    except (RunNotFoundError, StoreCorruptError) as error:
-        return error
 
 
 def _glances(

@@ -10,8 +10,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import accumulate
 from threading import RLock
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -19,8 +20,8 @@ from gorkflow import events as ev
 from gorkflow.codec import Codec
 from gorkflow.engine._json import run_shown, values_of
 from gorkflow.engine._reads import with_reports
-from gorkflow.engine._recorded import Recorded, load
-from gorkflow.errors import RunNotFoundError, StoreCorruptError
+from gorkflow.engine._recorded import Recorded, load, recorded
+from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
 from gorkflow.events import Ended
 from gorkflow.flow import BlockSpec, Place, StepSpec, WorkflowSpec
 from gorkflow.insight import overview
@@ -30,7 +31,7 @@ from gorkflow.insight.whatif import Changes, whatif
 from gorkflow.machine.history import History, left_by
 from gorkflow.model import Run, RunStatus, StepExecution, StepStatus
 from gorkflow.redaction import Redaction, records_of
-from gorkflow.store import ReportRow, RunReader, RunRow
+from gorkflow.store import Loaded, ReportRow, RunReader, RunRow
 from gorkflow.values.secret import has_mark
 
 _FEW = 12
@@ -382,7 +383,7 @@ class Views:
 
     async def _of(self, row: RunRow) -> RunView:
         kept = self._drop(row.run_id)
-        if kept is not None and kept.row == row:
+        if kept is not None and (kept.row == row or kept.row.seq > row.seq):
             self._keep(kept)
             return kept
         while True:
@@ -424,26 +425,39 @@ class Views:
 
         Runs that are damaged, or were removed meanwhile, are left out.
         """
-        found: list[RunView] = []
-        most = _READ
-        for number, row in enumerate(rows):
-            most -= row.seq
-            if most < 0 and number:
-                break
-            try:
-                found.append(await self._of(row))
-            except (RunNotFoundError, StoreCorruptError):
-                continue
-        return found
+        read = list(accumulate(row.seq for row in rows))
+        rows = [row for row, all_of in zip(rows, read, strict=True) if all_of <= _READ] or rows[:1]
+        await self._read(rows)
+        found = [await self._of_listed(row) for row in rows]
+        return [view for view in found if isinstance(view, RunView)]
 
-    async def brief(self, row: RunRow) -> RunView | None:
-        """Return the view of a run in a list; ``None``: it is too long to read for that.
+    async def brief(self, rows: Sequence[RunRow]) -> list[RunView | GorkflowError | None]:
+        """Return the views of runs for a list, or why there is none: ``None``: it is too long."""
+        await self._read([row for row in rows if row.seq <= _LONG])
+        return [None if row.seq > _LONG else await self._of_listed(row) for row in rows]
 
-        Raises:
-            RunNotFoundError: If it was removed meanwhile.
-            StoreCorruptError: If its record is damaged.
-        """
-        return None if row.seq > _LONG else await self._of(row)
+    async def _of_listed(self, row: RunRow) -> RunView | GorkflowError:
+        try:
+            return await self._of(row)
+        except (RunNotFoundError, StoreCorruptError) as error:
+            return error
+
+    async def _read(self, rows: Sequence[RunRow]) -> None:
+        """Read the runs that have no view yet, all together; damaged ones are left out."""
+        missing = [row.run_id for row in rows if row.run_id not in self._kept]
+        if missing:
+            loaded = await self._store.load_many(missing)
+            for view in await self.apart(_views_of, loaded.values()):
+                self._drop(view.row.run_id)
+                self._keep(view)
+
+
+def _views_of(loaded: Iterable[Loaded]) -> list[RunView]:
+    found: list[RunView] = []
+    for each in loaded:
+        with suppress(StoreCorruptError):
+            found.append(RunView(recorded(each)))
+    return found
 
 
 def in_common(workflow_id: str, found: Sequence[RunView], now: float) -> overview.Overview | None:
