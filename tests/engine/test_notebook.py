@@ -158,7 +158,7 @@ _NASTY = st.sampled_from(
     ]
 )
 _TEXT = st.one_of(_NASTY, st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
-_TAGS = {"svg", "g", "rect", "path", "text", "title", "style"}
+_TAGS = {"svg", "circle", "g", "rect", "path", "text", "title", "style"}
 
 
 @settings(deadline=None)

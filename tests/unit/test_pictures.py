@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import random
 import xml.etree.ElementTree as ET
+from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 
 from gorkflow.cli._output import table
-from gorkflow.flow import StepSpec, WorkflowSpec, walk
+from gorkflow.flow import (
+    ArmSpec,
+    ChoiceSpec,
+    MapSpec,
+    ParallelSpec,
+    StepSpec,
+    WorkflowSpec,
+    walk,
+)
 from gorkflow.insight import picture, timeline
 from gorkflow.insight.account import account, markdown, summary
 from gorkflow.insight.explain import Explanation, Phase, Row, Span, explain
@@ -19,6 +29,13 @@ from tests.machine.generate import random_tree
 from tests.machine.simulation import RUN, WEATHERS, Simulation
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+class Listed(NamedTuple):
+    path: str
+    status: StepStatus
+
+
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e&amp;\"'"
 
 
@@ -73,8 +90,56 @@ def test_a_long_wait_is_cut_out_of_the_axis() -> None:
     assert axis.place(36_010) == pytest.approx(1.0)
     assert axis.place(5) == pytest.approx(0.475)
     assert axis.place(36_005) == pytest.approx(0.525)
-    assert "10 h cut" in timeline.svg(found)
+    drawn = timeline.svg(found)
+    assert "cut out: 10 h in which nothing ran" in drawn
+    assert ">waits<" in drawn
+    assert ">back-off<" not in drawn
     assert "cut out: 10 h in which nothing ran" in timeline.text(found)[-1]
+
+
+def test_a_bar_says_how_long_it_took_where_there_is_room() -> None:
+    found = waits(
+        ("all", 0, 60, Phase.RUNNING), ("a", 0, 2, Phase.RUNNING), ("z", 57, 60, Phase.RUNNING)
+    )
+    texts = ET.fromstring(timeline.svg(found)).iter(f"{SVG}text")
+    beside = {each.text: each.attrib["text-anchor"] for each in texts}
+    assert beside["2 s"] == "start"
+    assert beside["3 s"] == "end"
+
+
+@pytest.mark.parametrize("seconds", [6.0, 4_380.0])
+def test_the_labels_of_an_axis_do_not_touch(seconds: float) -> None:
+    found = waits(
+        ("a", 0, 2, Phase.RUNNING),
+        ("night", 2, seconds, Phase.WAITING),
+        ("b", seconds, seconds + 2.1, Phase.RUNNING),
+    )
+    drawn = ET.fromstring(timeline.svg(found))
+    foot = max(float(each.attrib["y"]) for each in drawn.iter(f"{SVG}text") if each.text == "0 s")
+    labels = [each for each in drawn.iter(f"{SVG}text") if float(each.attrib["y"]) == foot]
+    places = [float(each.attrib["x"]) for each in labels]
+    assert len(places) > 2
+    assert all(after - before >= 69 for before, after in pairwise(places))
+
+
+def test_a_flow_leads_from_a_dot_to_a_ring() -> None:
+    """Also where it begins with a loop, or ends with a map: no line comes from nowhere."""
+    body = StepSpec(id="s", name="s")
+    ask = ChoiceSpec(id="ask", arms=(ArmSpec(condition="is_large", node=body),))
+    for node in (body, ask, MapSpec(id="m", body=body), ParallelSpec(id="p", branches=(body,))):
+        drawn = picture.svg(WorkflowSpec(id="w", nodes=(node,)))
+        circles = [each.attrib["class"] for each in ET.fromstring(drawn).iter(f"{SVG}circle")]
+        assert circles == ["end", "end", "ring"]
+        assert "continue" not in drawn
+
+
+def test_the_legend_of_a_flow_names_what_it_shows() -> None:
+    tree = WorkflowSpec(id="w", nodes=(StepSpec(id="a", name="a"), StepSpec(id="b", name="b")))
+    steps = [Listed("a", StepStatus.COMPLETED), Listed("b", StepStatus.FAILED)]
+    words = [each.text for each in ET.fromstring(picture.svg(tree, steps)).iter(f"{SVG}text")]
+    assert words == ["a", "b", "completed", "failed"]
+    words = [each.text for each in ET.fromstring(picture.svg(tree)).iter(f"{SVG}text")]
+    assert words == ["a", "b"]
 
 
 def test_a_short_wait_is_not_cut() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,12 +14,11 @@ from gorkflow.insight import account, diagram, timeline
 from gorkflow.insight import picture as flow
 from gorkflow.insight.explain import Explanation, explain
 from gorkflow.insight.overview import Overview
-from gorkflow.insight.svg import picture, text
+from gorkflow.insight.svg import picture, size_of, text
 from gorkflow.model import StepExecution
 from gorkflow.workflow import Workflow
 
 _SVG, _MARKDOWN, _PLAIN = "image/svg+xml", "text/markdown", "text/plain"
-_SIZE = re.compile(r'<svg [^>]* width="(\d+)" height="(\d+)"')
 _TOP, _GAP = 30, 12  # pixels: of the title, and between two pictures
 _WIDTH = 960  # pixels that a timeline has at least
 
@@ -53,7 +51,7 @@ def run(
     found = explain(events[0].run_id, tree, events, now=now)
     title = f"{found.workflow_id} {found.run_id}: {found.status.value}, {span_of(found.seconds)}"
     drawn = flow.svg(tree, steps)
-    width = max(_WIDTH, _size(drawn)[0])
+    width = max(_WIDTH, size_of(drawn)[0])
     return {_SVG: _stacked(title, [drawn, timeline.svg(found, width=width)]), _PLAIN: shown}
 
 
@@ -77,14 +75,7 @@ def _stacked(title: str, pictures: Sequence[str]) -> str:
     parts = [text(14, 20, title)]
     width, top = 28 + 8 * len(title), _TOP
     for each in pictures:
-        across, down = _size(each)
+        across, down = size_of(each)
         parts.append(f'<g transform="translate(0 {top})">{each}</g>')
         width, top = max(width, across), top + down + _GAP
     return picture("notebook", title, (width, top), parts, style=True)
-
-
-def _size(svg: str) -> tuple[int, int]:
-    """Return the width and the height of a picture, in pixels."""
-    found = _SIZE.match(svg)
-    assert found is not None  # `svg.picture` made it
-    return int(found[1]), int(found[2])

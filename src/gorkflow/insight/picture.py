@@ -20,7 +20,7 @@ from gorkflow.flow import (
 )
 from gorkflow.insight.diagram import note
 from gorkflow.insight.layout import layout
-from gorkflow.insight.svg import picture, plain, text
+from gorkflow.insight.svg import legend, picture, plain, text
 from gorkflow.model import StepStatus
 
 _WORST = (
@@ -35,6 +35,10 @@ _WORST = (
 )
 """The statuses in the order in which one of them stands for all items of a map."""
 _HEIGHT, _LETTER, _PAD, _ACROSS, _DOWN = 36.0, 7.4, 14.0, 44.0, 14.0
+_END = 28.0
+"""Pixels from where the flow begins or ends to its first or last node."""
+_LEGEND = 280.0
+"""Pixels that the legend has at least."""
 _MOST = 8
 """Branches of a block that are drawn; the rest is a number."""
 
@@ -77,9 +81,14 @@ def svg(tree: WorkflowSpec, steps: Iterable[Standing] = (), *, style: bool = Tru
     statuses: dict[str, Counter[StepStatus]] = {}
     for step in steps:
         statuses.setdefault(template_of(step.path), Counter())[step.status] += 1
-    drawn = _Picture(statuses).sequence(Place("", tree))
-    size = drawn.width + 2 * _PAD, drawn.height + 2 * _PAD
-    parts = [drawn.at(_PAD, _PAD)]
+    drawn = _between_ends(_Picture(statuses).sequence(Place("", tree)))
+    height = drawn.height + 2 * _PAD
+    found = [each for each in StepStatus if any(counted[each] for counted in statuses.values())]
+    entries = [(_stripe(each), each.value) for each in found]
+    room = max(drawn.width, _LEGEND) if entries else drawn.width
+    words, more = legend(entries, (_PAD, height), room)
+    size = room + 2 * _PAD, height + more
+    parts = [drawn.at(_PAD, _PAD), *words]
     return picture("flow", f"the flow of {tree.id}", size, parts, style=style)
 
 
@@ -155,7 +164,7 @@ class _Picture:
         if len(children) > _MOST:
             drawn.append(_words(f"… {len(children) - _MOST:,} more"))
         elif len(labels) > len(children):  # nothing is done otherwise
-            drawn.append(_words("continue"))
+            drawn.append(_line(max(each.width for each in drawn)))
         spread = layout([(each.width, each.height) for each in drawn], [], across=0, down=_DOWN)
         room = max([_ACROSS, *(len(label) * 5.6 + 16 for label in labels.values())])
         top = 24.0 if title else 12.0
@@ -177,7 +186,8 @@ class _Picture:
                 each.at(left, top + y),
             ]
             if label := labels.get(number):
-                parts.append(text(left - 6, at - 6, cut(label, 60), "soft", "end"))
+                beside = at + 14 if at > middle else at - 6  # where its curve is not
+                parts.append(text(left - 6, beside, cut(label, 60), "soft", "end"))
         return _Drawn(width, height, middle, parts)
 
     def boxed(self, place: Place, title: str) -> _Drawn:
@@ -198,6 +208,29 @@ class _Picture:
             inner.at(left, 24),
         ]
         return _Drawn(width, height, middle, parts)
+
+
+def _between_ends(flow: _Drawn) -> _Drawn:
+    """Return a flow between a dot where it begins and a ring where it ends."""
+    middle = flow.middle
+    left, right = _END, _END + flow.width
+    parts = [
+        f'<circle class="end" cx="4" cy="{middle:.1f}" r="4"/>',
+        _edge(8, middle, left, middle),
+        flow.at(left, 0),
+        _edge(right, middle, right + _END - 9, middle),
+        f'<circle class="end" cx="{right + _END - 4.5:.1f}" cy="{middle:.1f}" r="2"/>',
+        f'<circle class="ring" cx="{right + _END - 4.5:.1f}" cy="{middle:.1f}" r="4.5"/>',
+    ]
+    return _Drawn(flow.width + 2 * _END, flow.height, middle, parts)
+
+
+def _stripe(status: StepStatus) -> str:
+    return f'<rect class="{status.value}" x="6" width="6" height="10" rx="2.5"/>'
+
+
+def _line(width: float) -> _Drawn:
+    return _Drawn(width, 20.0, 10.0, [_edge(0, 10, width, 10)])
 
 
 def _words(words: str) -> _Drawn:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gorkflow._text import cleaned, cut, listed, span_of
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
-from gorkflow.insight.svg import picture, plain
+from gorkflow.insight.svg import legend, picture, plain
 from gorkflow.insight.svg import text as words
 from gorkflow.model import StepStatus
 
@@ -20,6 +20,7 @@ _MOST = 12
 """Branches of one block that are shown."""
 _MARKED = frozenset({"block", "map", "loop", "choice"})
 """Kinds of nodes whose ids begin with a mark, unless the user gave them one."""
+_PAUSES = frozenset({"sleep", "wait"})
 _WORKS = frozenset({"step", "undo"})
 _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED})
 _IDLE = frozenset({Phase.WAITING, Phase.INTERRUPTED, Phase.BACK_OFF})
@@ -251,6 +252,23 @@ def _paint(bar: list[str], axis: Axis, span: Span) -> None:
 # ---- SVG --------------------------------------------------------------------------------------
 
 _WIDTH, _ROW, _FOOT = 960, 26, 30
+_LEAST, _TICK = 4.0, 70.0
+"""Pixels: the least width of a bar, and the room of a label of the axis."""
+MEANINGS = {
+    "completed": "ran",
+    "running": "runs",
+    "failed": "failed attempt",
+    "cancelled": "cancelled",
+    "waiting": "waits",
+    "queued": "queued",
+    "limit": "limit",
+    "back-off": "back-off",
+    "interrupted": "interrupted",
+    "engine": "engine",
+    "critical": "critical path",
+}
+"""The meaning of each kind of bar and line."""
+_LINES = frozenset({"queued", "limit", "back-off", "interrupted", "engine", "critical"})
 
 
 def svg(found: Explanation, *, width: int = _WIDTH, style: bool = True) -> str:
@@ -284,15 +302,30 @@ class _Picture:
         self._axis()
         for number, line in enumerate(self.rows):
             self._row(number * _ROW, line)
+        more = self._legend()
         title = f"timeline of run {self.found.run_id}"
-        return picture("timeline", title, (self.width, self.height), self.parts, style=style)
+        size = self.width, self.height + more
+        return picture("timeline", title, size, self.parts, style=style)
+
+    def _legend(self) -> float:
+        """Add what the shapes mean that were drawn, and return how high that is."""
+        drawn = "".join(self.parts)
+        entries = [
+            (_shape(kind), meaning) for kind, meaning in MEANINGS.items() if f'"{kind}"' in drawn
+        ]
+        if left_out := self.axis.cut_out():
+            entries.append(('<rect class="cut" width="18" height="10"/>', left_out))
+        parts, height = legend(entries, (10, self.height + 2), self.width - 20)
+        self.parts += parts
+        return height + 6 if parts else 0.0
 
     def _axis(self) -> None:
         bottom = self.height - _FOOT + 4
-        for at in self.axis.ticks(max(2, (self.width - self.left) // 110)):
+        ticks = self.axis.ticks(max(2, (self.width - self.left) // 110))
+        for at in self.axis.apart(ticks, _TICK / (self.width - self.left - 16)):
             x = self.x(at)
             self.parts.append(f'<path class="grid" d="M{x:.1f} 0V{bottom}"/>')
-            anchor = "middle" if at else "start"
+            anchor = "start" if not at else "end" if x > self.width - 40 else "middle"
             self.parts.append(words(x, bottom + 16, span_of(at), "soft", anchor))
         for each in self.axis.stretches:
             if each.is_cut:
@@ -300,22 +333,32 @@ class _Picture:
                 self.parts.append(
                     f'<rect class="cut" x="{x:.1f}" y="0" width="{end - x:.1f}" height="{bottom}"/>'
                 )
-                label = f"{span_of(each.ended - each.began)} cut"
-                self.parts.append(words((x + end) / 2, bottom + 16, label, "soft", "middle"))
 
     def _row(self, top: float, line: Line) -> None:
         row = line.row
         middle = top + _ROW / 2
         indent = 10 + 14 * row.depth
-        if row.spans:
+        spans = spans_of(row)
+        if spans:
             self.parts.append(
-                f'<rect class="{row.status.value}" x="{indent}" y="{middle - 4}" width="8" '
+                f'<rect class="{status_of(row)}" x="{indent}" y="{middle - 4}" width="8" '
                 'height="8" rx="2"/>'
             )
-        label, kind = cut(_label(line), 30), "" if row.spans else "soft"
+        label, kind = cut(_label(line), 30), "" if spans else "soft"
         self.parts.append(words(indent + 15, middle + 4, label, kind))
-        for span in row.spans:
+        for span in spans:
             self._span(middle, row, span)
+        if spans:
+            self._took(middle + 4, row, self.x(spans[0].began), self.x(spans[-1].ended))
+
+    def _took(self, y: float, row: Row, x: float, end: float) -> None:
+        """Write the duration beside the bars of a row, where there is room."""
+        took = span_of(row.ended - row.began)
+        room = 10 + 7 * len(took)
+        if max(end, x + _LEAST) + room <= self.width:
+            self.parts.append(words(max(end, x + _LEAST) + 6, y, took, "soft"))
+        elif x - room >= self.left:
+            self.parts.append(words(x - 6, y, took, "soft", "end"))
 
     def _span(self, middle: float, row: Row, span: Span) -> None:
         x, end = self.x(span.began), self.x(span.ended)
@@ -325,14 +368,23 @@ class _Picture:
         if span.phase in {Phase.RUNNING, Phase.WAITING}:
             shape = (
                 f'<rect class="{kind_of(row, span)}" x="{x:.1f}" y="{middle - 7}" '
-                f'width="{max(1.0, end - x):.1f}" height="13" rx="2">'
+                f'width="{max(_LEAST, end - x):.1f}" height="13" rx="2">'
             )
             self.parts.append(f"{shape}<title>{title}</title></rect>")
-        elif end - x >= 1:
+        elif end - x >= _LEAST:
             line = f'<path class="{span.phase.value}" d="M{x:.1f} {middle}H{end:.1f}">'
             self.parts.append(f"{line}<title>{title}</title></path>")
-        if (span.path, span.phase, span.attempt) in self.critical and end - x >= 0.5:
+        if (span.path, span.phase, span.attempt) in self.critical and (
+            end - x >= _LEAST or span.phase is Phase.RUNNING
+        ):
+            end = max(end, x + _LEAST)
             self.parts.append(f'<path class="critical" d="M{x:.1f} {middle + 9}H{end:.1f}"/>')
+
+
+def _shape(kind: str) -> str:
+    if kind in _LINES:
+        return f'<path class="{kind}" d="M0 5H18"/>'
+    return f'<rect class="{kind}" width="18" height="10" rx="2"/>'
 
 
 def spans_of(row: Row) -> tuple[Span, ...]:
@@ -340,6 +392,13 @@ def spans_of(row: Row) -> tuple[Span, ...]:
     took_none = row.kind in _WORKS and row.status in _ENDED and not row.spans
     none = Span(row.path, Phase.RUNNING, row.began, row.ended, failed=row.status == "failed")
     return (none,) if took_none else row.spans
+
+
+def status_of(row: Row) -> str:
+    """Return how a node stands; one that only waits is suspended."""
+    if row.kind in _PAUSES and not row.status.terminal:
+        return StepStatus.SUSPENDED.value
+    return row.status.value
 
 
 def kind_of(row: Row, span: Span) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from gorkflow._text import span_of
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
-from gorkflow.insight.timeline import Axis, kind_of, label_of, lines, spans_of
+from gorkflow.insight.timeline import Axis, kind_of, label_of, lines, spans_of, status_of
 from gorkflow.model import StepStatus
 from gorkflow.web._view import StepRow
 
@@ -20,8 +20,7 @@ _ROOM = 0.15
 """The part of the axis that the duration beside a bar needs."""
 _WIDE, _NARROW = 0.11, 0.34
 """The part of the axis between two marks, on a wide screen and on a phone."""
-_PAUSES = frozenset({"sleep", "wait"})
-_LISTED = frozenset({"step", "undo", *_PAUSES})
+_LISTED = frozenset({"step", "undo", "sleep", "wait"})
 """Kinds of nodes that have a status of their own."""
 _BARS = frozenset({Phase.RUNNING, Phase.WAITING})
 """Phases that are drawn as bars; the others are lines."""
@@ -167,7 +166,7 @@ class _Drawing:
                     path=line.row.path,
                     label=label_of(line.row.path, line.row.kind),
                     depth=line.row.depth,
-                    status=_status(line.row) if line.row.kind in _LISTED else "",
+                    status=status_of(line.row) if line.row.kind in _LISTED else "",
                     hidden=line.hidden,
                     bars=tuple(self._bars(line.row)),
                     took=self._beside(line.row),
@@ -228,12 +227,6 @@ class _Drawing:
             is_critical=(span.path, span.phase, span.attempt) in self._critical,
             grows=live and not self._found.status.terminal,
         )
-
-
-def _status(row: Row) -> str:
-    if row.kind in _PAUSES and not row.status.terminal:
-        return StepStatus.SUSPENDED.value
-    return row.status.value
 
 
 def _percent(part: float) -> str:

@@ -13,10 +13,15 @@ from markupsafe import Markup
 
 from gorkflow._text import cleaned, cut, span_of
 from gorkflow.engine._json import to_json
+from gorkflow.insight.svg import size_of
 from gorkflow.model import Failure, instant
 
 _LONG = 200_000
 """Characters of a value that a page shows."""
+
+
+_READABLE = 0.72
+"""The part of its size to which a drawing may shrink."""
 
 
 def _shown(value: object) -> object:
@@ -40,7 +45,7 @@ def make_environment() -> jinja2.Environment:
         "brief": brief_value,
         "clock": clock,
         "cut": cut,
-        "drawing": Markup,
+        "fitted": fitted,
         "kind": kind_of,
         "lasting": lasting,
         "moment": moment,
@@ -81,6 +86,16 @@ def ago(at: datetime, now: float) -> Markup:
     seconds = now - at.timestamp()
     words = f"in {_rough(-seconds)}" if seconds < -0.5 else f"{_rough(seconds)} ago"
     return _time(at, words, "")
+
+
+def fitted(drawn: str) -> Markup:
+    """Return one of our drawings so that it shrinks to fit, as long as it can be read.
+
+    An empty picture beside it has the least width; a box around both takes what the page has.
+    """
+    least = round(_READABLE * size_of(drawn)[0])
+    strut = f'<svg class="strut" aria-hidden="true" width="{least}" height="0"></svg>'
+    return Markup(f'<div class="fit">{strut}{drawn}</div>')  # noqa: S704 - its text is escaped
 
 
 def lasting(since: datetime, now: float) -> Markup:
