@@ -248,6 +248,6 @@ def test_log_out_and_in_again(visit):
     assert page.get_by_role("button", name="Log out").count() == 0
     page.get_by_role("link", name="Log in").click()
     page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Open").click()
+    page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
     expect(page.get_by_text("read only")).to_have_count(0)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from gorkflow import Client, Engine, RunFailedError, RunFilter, Signal, StepContext, Workflow, step
+from gorkflow import (
+    Client,
+    Engine,
+    Limit,
+    RunFailedError,
+    RunFilter,
+    Signal,
+    StepContext,
+    Workflow,
+    step,
+)
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import app
 
@@ -410,5 +424,128 @@ def test_pages_of_a_store_without_code_show_plain_values() -> None:
                 assert "Start" not in (await local.get("/workflows/doubling")).text
                 assert (await local.get("/workflows/doubling/start")).status_code == 404
                 assert len(await reader.list_runs(RunFilter())) == 1
+
+    asyncio.run(main())
+
+
+def test_a_message_with_a_text_of_users_is_safe() -> None:
+    async def test(place: Place) -> None:
+        address = "/workflows/" + quote("<b>\u202e`x")
+        html = (await place.local.get(address, headers={"accept": "text/html"})).text
+        assert "<b>" not in html
+        assert "\u202e" not in html
+
+    run(test)
+
+
+@pytest.mark.parametrize("address", ["/runs/none", "/workflows/none", "/nothing", "/?token=wrong"])
+def test_what_is_wrong_is_said_in_the_frame_of_the_site(address: str) -> None:
+    async def test(place: Place) -> None:
+        status = 401 if "token" in address else 404
+        found = await page(place, address, status=status)
+        assert "brand" in [each.get("class") for _, each in found.tags]
+        assert ("/workflows" in found.links()) == (status == 404)
+        assert "`" not in found.words
+        html = (await place.local.get(address, headers={"accept": "text/html"})).text
+        [said] = re.findall(r"</h1>\s*<p>(.*?)</p>", html)
+        assert said[0].isupper()
+        assert said.endswith(".")
+
+    run(test)
+
+
+def test_a_login_has_the_look_of_the_site() -> None:
+    async def test(place: Place) -> None:
+        answer = await place.local.get("/login")
+        [style] = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert f"sha256-{digest}" in answer.headers["content-security-policy"]
+        assert ".top .brand" in style
+
+    run(test)
+
+
+def test_events_show_times_and_no_raw_numbers() -> None:
+    flow = Workflow("sleepy", input=int).sleep(3600)
+
+    async def test(place: Place) -> None:
+        handle = await place.engine.start(flow, 1)
+        async for event in place.engine.events(handle.run_id):
+            if event.kind == "timer_set":
+                break
+        words = (await page(place, f"/runs/{handle.run_id}?tab=events")).words
+        assert re.search(r"due=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", words)
+        assert not re.search(r"=\d{9,}", words)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (Limit("a", rate=120, per=60), "120 per minute"),
+        (Limit("a", rate=0.5, per=1), "0.5 per second"),
+        (Limit("a", concurrency=2, rate=3000, per=90), "2 at a time, 3,000 per 1 min 30 s"),
+    ],
+    ids=["minute", "second", "other"],
+)
+def test_a_limit_reads_as_people_say_it(limit: Limit, words: str) -> None:
+    @step(limits=(limit,))
+    def used(number: int) -> int:
+        return number
+
+    async def test(place: Place) -> None:
+        await place.engine.run(Workflow("limited", input=int).then(used), 1)
+        assert words in (await page(place, "/limits")).words
+
+    run(test)
+
+
+def test_a_part_stands_with_the_workflow_that_uses_it() -> None:
+    part = Workflow("half", input=int).then(double)
+    whole = Workflow("whole", input=int).then(part)
+
+    async def main() -> None:
+        async with (
+            Engine("memory:", workflows=[part, whole]) as engine,
+            client(app(engine), headers={"accept": "text/html"}) as local,
+        ):
+
+            async def cards() -> list[str | None]:
+                found = Page((await local.get("/workflows")).text)
+                assert "/workflows/half" in found.links()
+                return [each.get("aria-label") for tag, each in found.tags if tag == "section"]
+
+            assert await cards() == ["whole"]
+            await engine.run(part, 1)
+            assert await cards() == ["half", "whole"]
+
+    asyncio.run(main())
+
+
+def test_completed_runs_are_counted_among_those_that_ended() -> None:
+    async def test(place: Place) -> None:
+        for run_id in ("r1", "r2"):
+            handle = await place.engine.start(review, 5, run_id=run_id)
+            async for event in place.engine.events(handle.run_id):
+                if event.kind == "wait_opened":
+                    break
+        await place.engine.send("r1", approved, True)
+        await place.engine.handle("r1").outcome()
+        words = (await page(place, "/workflows/review")).words
+        assert "100.0%completed, of the last 1 run that ended" in words
+
+    run(test)
+
+
+def test_a_page_that_may_not_change_has_the_whole_command(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site(f"sqlite:{tmp_path}/my runs.db") as place:
+            await some_runs(place.engine)
+            async with client(place.app, headers={"accept": "text/html"}) as reader:
+                words = Page((await reader.get("/runs/waits-1")).text).words
+        command = "gorkflow runs send waits-1 approved --payload JSON --store 'sqlite:my runs.db'"
+        assert command in words
+        assert str(tmp_path) not in words
 
     asyncio.run(main())

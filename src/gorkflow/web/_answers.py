@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import logging
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
@@ -19,15 +20,13 @@ from starlette.types import Scope
 from gorkflow import errors
 from gorkflow._text import is_utf8
 from gorkflow.web._open_streams import TooManyStreams
+from gorkflow.web._render import Addresses, make_environment
 
 logger = logging.getLogger("gorkflow.web")
 
-STYLE = (
-    ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}"
-    "body{max-width:34rem;margin:15vh auto;padding:0 1.5rem}"
-    "h1{font-size:1.25rem}input,button{font:inherit;padding:.4rem .6rem}"
-)
-"""The style of these few pages, which need no other file: the gate may keep that closed."""
+STYLE = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
+"""The style of the site, within these pages: the gate may keep its file closed."""
+_template = make_environment().get_template("message.html")
 _TITLES = {
     400: "That can't be understood",
     401: "A token is needed",
@@ -191,17 +190,14 @@ def _page(
     asks_token: bool,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    root = html.escape(scope.get("root_path", ""))
-    form = (
-        f'<form method="post" action="{root}/login"><label>Token <input name="token" '
-        'type="password" autocomplete="current-password" required autofocus></label> '
-        "<button>Open</button></form>"
-    )
-    text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style><main><h1>{title}</h1><p>{html.escape(said)}</p>"
-        f'{form if asks_token else ""}<p><a href="{root}/">All runs</a></p></main></html>'
+    text = _template.render(
+        url=Addresses(scope.get("root_path", "")),
+        here=None,
+        query={"q": ""},
+        title=title,
+        said=said,
+        asks_token=asks_token,
+        style=Markup(STYLE),  # noqa: S704 - our own file
     )
     return HTMLResponse(text, status, {**(headers or {}), "Content-Security-Policy": policy(STYLE)})
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gorkflow._text import cleaned, cut, span_of
 from gorkflow.engine._json import to_json
@@ -41,6 +41,7 @@ def make_environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "ago": ago,
+        "amount": amount,
         "at": instant,
         "brief": brief_value,
         "clock": clock,
@@ -49,11 +50,35 @@ def make_environment() -> jinja2.Environment:
         "kind": kind_of,
         "lasting": lasting,
         "moment": moment,
+        "per": per,
         "span": span_of,
+        "told": told,
         "value": value_text,
     }
     environment.filters.update(filters)
     return environment
+
+
+def amount(number: float) -> str:
+    """Return a number without digits that say nothing."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,g}"
+
+
+def per(seconds: float | timedelta) -> str:
+    """Return a period in words: ``minute``, ``30 s``."""
+    length = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+    units = {1: "second", 60: "minute", 3_600: "hour", 86_400: "day"}
+    return units.get(int(length)) or span_of(length) if length == int(length) else span_of(length)
+
+
+def told(message: str) -> Markup:
+    """Return a message as sentences; what stands between backticks is code."""
+    words = cleaned(message[:1].upper() + message[1:])
+    words += "" if words.endswith((".", "!", "?")) else "."
+    parts = words.split("`")
+    code = Markup("<code>{}</code>")
+    shown = (code.format(each) if number % 2 else each for number, each in enumerate(parts))
+    return Markup().join(shown) if len(parts) % 2 else escape(words)
 
 
 def value_text(value: object) -> str:
@@ -73,7 +98,7 @@ def kind_of(failure: Failure) -> str:
 
 def moment(at: datetime) -> Markup:
     """Return a time with its date. The script turns it into that of the reader's zone."""
-    return _time(at, f"{at:%Y-%m-%d %H:%M} UTC", "moment")
+    return _time(at, f"{at:%Y-%m-%d %H:%M:%S} UTC", "moment")
 
 
 def clock(at: datetime) -> Markup:

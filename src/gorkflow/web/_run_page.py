@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from markupsafe import Markup
+
 from gorkflow import events as ev
-from gorkflow._text import cut, span_of
+from gorkflow._text import cleaned, cut, span_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._json import event_json
 from gorkflow.engine._reads import report_of
@@ -21,9 +24,11 @@ from gorkflow.listing import RunFilter
 from gorkflow.model import LogLine, Report, RunStatus, StepExecution, instant
 from gorkflow.web._bars import chart
 from gorkflow.web._forms import Field, fields_of
+from gorkflow.web._render import moment
 from gorkflow.web._runs_page import note_of, progress_of
 from gorkflow.web._signals import schema_of
 from gorkflow.web._view import OpenWait, RunView
+from gorkflow.web.site import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +55,8 @@ _ENOUGH = 3
 _ENDED = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
 _SHOWN_ASIDE = frozenset({"kind", "run_id", "seq", "at", "path"})
 """The facts of an event that have columns of their own."""
+_TIMES = frozenset({"due", "ready_at", "retry_at", "began_at", "ended_at", "deadline"})
+"""The facts of an event that are instants."""
 _SAID = 2000
 """Characters of an error at the head; the page of its step has all."""
 _CHOICES = 500
@@ -71,6 +78,8 @@ class Wait(NamedTuple):
     signal: str
     since: float
     fields: tuple[Field, ...]
+    command: str
+    """The command that sends it from the folder of the store; empty: there is none."""
 
 
 class Part(NamedTuple):
@@ -202,7 +211,7 @@ class _Page:
         facts: list[tuple[str, str]] = []
         if run.started_at is not None:
             facts.append((span_of(self.found.seconds), "took" if run.finished_at else "until now"))
-            facts.append((f"{run.started_at:%Y-%m-%d %H:%M:%S}", "started, UTC"))
+            facts.append((moment(run.started_at), "started"))
         handled = sum(each.handled for each in run.failures)
         about = f"{handled} failed, handled" if handled else "ended or were skipped"
         facts.append((progress_of(self.view), about))
@@ -254,7 +263,16 @@ class _Page:
 
     def _wait(self, wait: OpenWait) -> Wait:
         schema = schema_of(self.visit.site, self.view, wait.signal)
-        return Wait(wait.path, wait.signal, wait.since, fields_of("payload", schema))
+        fields = fields_of("payload", schema)
+        return Wait(wait.path, wait.signal, wait.since, fields, self._command(wait.signal))
+
+    def _command(self, signal: str) -> str:
+        """Return the command that sends a signal; empty: the store is not in a file."""
+        site = self.visit.site
+        if site.store_name == MEMORY:
+            return ""
+        words = ("gorkflow", "runs", "send", self.run.run_id, signal, "--payload", "JSON")
+        return shlex.join((*words, "--store", f"sqlite:{site.store_name}"))
 
     def _fields(self) -> tuple[Field, ...]:
         """Return the fields for another input."""
@@ -356,14 +374,18 @@ def _took(row: Row) -> Took:
     return Took(total, ", ".join(parts) if len(parts) > 1 else "")
 
 
-def _facts_of(event: ev.Event) -> str:
+def _facts_of(event: ev.Event) -> Markup:
     """Return what an event says beside its time and place."""
-    parts: list[str] = []
+    parts: list[Markup] = []
     for name, value in event_json(event).items():
         if name not in _SHOWN_ASIDE and value not in (None, "", [], {}):
-            text = json.dumps(value, ensure_ascii=False, default=str)
-            parts.append(f"{name}={cut(text, 200)}")
-    return " ".join(parts)
+            if name in _TIMES and isinstance(value, int | float):
+                shown: str = moment(instant(value))
+            else:
+                text = json.dumps(value, ensure_ascii=False, default=str)
+                shown = cut(cleaned(text), 200)
+            parts.append(Markup("{}={}").format(name, shown))
+    return Markup(" ").join(parts)
 
 
 def _parts(found: Explanation) -> list[Part]:

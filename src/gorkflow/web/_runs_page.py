@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _LIMIT = 50
 _STATUSES = (
     ("running", "Running", (RunStatus.RUNNING, RunStatus.PENDING)),
-    ("waiting", "Waiting", (RunStatus.SUSPENDED,)),
+    ("suspended", "Suspended", (RunStatus.SUSPENDED,)),
     ("failed", "Failed", (RunStatus.FAILED,)),
     ("completed", "Completed", (RunStatus.COMPLETED,)),
     ("cancelled", "Cancelled", (RunStatus.CANCELLED,)),
 )
-_COUNTED = frozenset({"running", "waiting"})
+_COUNTED = frozenset({"running", "suspended"})
 """Statuses of which there are few, so that to count them costs little."""
 _FILTERS = ("workflow", "tag", "resource", "waiting_for")
 

@@ -33,12 +33,14 @@ _CELL, _NAME, _TOP, _TALL = 22, 170, 34, 26
 
 
 class Card(NamedTuple):
-    """A workflow in the list of all."""
+    """A workflow in the list of all. One that is only a part of others has no card."""
 
     workflow_id: str
     is_known: bool
     latest: Sequence[Run]
     median: str
+    parts: list[str]
+    """The known workflows within it that have no runs of their own."""
 
 
 class Summary(NamedTuple):
@@ -74,14 +76,33 @@ class Grid(NamedTuple):
 
 async def show_all(visit: Visit) -> dict[str, Any]:
     """Return what the page of all workflows shows."""
-    cards: list[Card] = []
+    latest: dict[str, list[RunRow]] = {}
     for workflow_id in await workflow_ids(visit.site):
         query = RunFilter(workflow_id=workflow_id, limit=20)
-        rows = list(await visit.engine.store.list_runs(query))
-        latest = [summary_of(row) for row in reversed(rows)]
-        is_known = visit.site.workflow(workflow_id) is not None
-        cards.append(Card(workflow_id, is_known, latest, _percentile(rows, 50)))
+        latest[workflow_id] = list(await visit.engine.store.list_runs(query))
+    parts = _parts(visit, {each for each, rows in latest.items() if not rows})
+    cards = [
+        Card(
+            workflow_id=workflow_id,
+            is_known=visit.site.workflow(workflow_id) is not None,
+            latest=[summary_of(row) for row in reversed(rows)],
+            median=_percentile(rows, 50),
+            parts=parts.get(workflow_id, []),
+        )
+        for workflow_id, rows in latest.items()
+        if not any(workflow_id in inside for inside in parts.values())
+    ]
     return {"cards": sorted(cards, key=lambda card: not card.latest)}  # those with runs first
+
+
+def _parts(visit: Visit, unused: set[str]) -> dict[str, list[str]]:
+    """Return which of some workflows are inside each of those that are known."""
+    found: dict[str, list[str]] = {}
+    for workflow in visit.engine.workflows:
+        nodes = (node for _, node in walk(workflow.compile(visit.engine.defaults).tree))
+        names = {node.name or node.id for node in nodes if isinstance(node, WorkflowSpec)}
+        found[workflow.id] = sorted(names & unused - {workflow.id})
+    return found
 
 
 async def show(visit: Visit) -> dict[str, Any]:
@@ -131,7 +152,7 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
     ended = [row for row in rows if row.status.terminal]
     done = sum(row.status is RunStatus.COMPLETED for row in ended)
     return Summary(
-        runs=len(rows),
+        runs=len(ended),
         completed=f"{done / len(ended):.1%}" if ended else "",
         p50=_percentile(rows, 50),
         p95=_percentile(rows, 95),

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gorkflow.workflow import Workflow
 
 
+MEMORY = "memory"
+"""The name of a store that is not in a file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """The things that all routes of one app share."""
@@ -59,7 +63,7 @@ class Site:
     def store_name(self) -> str:
         """The name of the store, to show."""
         path = getattr(self.engine.store, "path", None)
-        return os.path.basename(path) if isinstance(path, str) else "memory"  # noqa: PTH119
+        return os.path.basename(path) if isinstance(path, str) else MEMORY  # noqa: PTH119
 
     @property
     def runs_steps(self) -> bool:

@@ -3,12 +3,15 @@
 const main = document.querySelector("main");
 
 // ---- times of the reader's own zone --------------------------------------------------------
+const two = (number) => String(number).padStart(2, "0");
+const day = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+const clock = (at) => [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
 function localize(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     time.title = at.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
-    if (time.dataset.show === "clock") time.textContent = at.toLocaleTimeString(undefined, { hour12: false });
-    if (time.dataset.show === "moment") time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    if (time.dataset.show === "clock") time.textContent = clock(at);
+    if (time.dataset.show === "moment") time.textContent = `${day(at)} ${clock(at)}`;
   }
 }
 
