@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import click
 
@@ -148,6 +148,42 @@ def backup_command(*, path: str, store: str | None) -> None:
 
     size = asyncio.run(work())
     say(f"backed up to {path}: {size / 1e6:,.1f} MB, verified")
+
+
+@runtime_checkable
+class _Scripted(Protocol):
+    """A store on a server, whose tables another user may have to make."""
+
+    def schema_sql(self) -> str:
+        """Return the SQL that makes them."""
+        ...
+
+
+@db_command.command("migrate", example=("gorkflow db migrate --print-sql > gorkflow.sql",))
+@click.option(
+    "--print-sql", is_flag=True,
+    help="Only print the SQL that makes the tables in an empty database.",
+)  # fmt: skip
+@store_option
+def migrate_command(*, print_sql: bool, store: str | None) -> None:
+    """Bring the tables of a store up to date, as the first engine otherwise does.
+
+    On a server that may need the rights of another user: run it as that user, or have the SQL run.
+    """
+    rows = check_exists(store)
+    if not print_sql:
+        asyncio.run(_open_once(rows, store))
+        say(f"{rows!r} is up to date")
+    elif isinstance(rows, _Scripted):
+        put(rows.schema_sql())
+    else:
+        raise CliError(f"{rows!r} needs no SQL: the first engine makes the file")
+
+
+async def _open_once(rows: Store, store: str | None) -> None:
+    with naming_source(store):
+        await rows.open()
+    await rows.close()
 
 
 def inspectable(store: Store) -> Inspectable:

@@ -22,7 +22,7 @@ from gorkflow.store import (
     RunRow,
 )
 from gorkflow.stores._sql.store import LaneStore
-from gorkflow.stores.postgres import _checks, _limits, _notes, _owning, _reads, _tidying
+from gorkflow.stores.postgres import _checks, _limits, _notes, _owning, _reads, _schema, _tidying
 from gorkflow.stores.postgres._connections import settings_of
 from gorkflow.stores.postgres._lanes import Lanes
 
@@ -69,6 +69,10 @@ class PostgresStore(LaneStore[Lanes]):
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._settings.shown!r}, schema {self._settings.schema!r}>"
+
+    def schema_sql(self) -> str:
+        """Return the SQL that makes the tables in an empty database, for a user who may run it."""
+        return _schema.script(self._settings.schema)
 
     async def _connected(self) -> Lanes:
         home = Lanes(self._settings)
