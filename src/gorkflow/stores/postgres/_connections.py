@@ -39,6 +39,7 @@ _SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
+_LOCAL = {"enable_seqscan": "off", "jit": "off"}
 _KEEPALIVES = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -93,8 +94,7 @@ class Settings:
                     connection.prepare_threshold = None
                 else:
                     connection.prepare_threshold = 1
-                    wait = f"'{self.patience * 1000:.0f}ms'"
-                    settings = {**_SETTINGS, "lock_timeout": wait}
+                    settings = {**_SETTINGS, "lock_timeout": self.lock_timeout}
                     texts = [f"SET {name} = {value}" for name, value in settings.items()]
                     connection.execute("; ".join(texts).encode())
                 _arrays.prepare(connection, keeps=keeps)
@@ -102,6 +102,11 @@ class Settings:
                 connection.close()
                 raise
         return connection
+
+    @property
+    def lock_timeout(self) -> str:
+        """The patience, as the server takes it."""
+        return f"'{self.patience * 1000:.0f}ms'"
 
     @staticmethod
     def _defaults(address: str) -> dict[str, Any]:
@@ -256,6 +261,11 @@ class Db:
         self.connection = settings.connect(keeps=keeps, session=session)
         self._cursor = self.connection.cursor(binary=True)
         self._is_guarded = False
+        self._local = ""
+        if settings.pooled and not session:
+            # Behind a pooler, nothing that is set outlives a transaction.
+            local = {**_LOCAL, "lock_timeout": settings.lock_timeout}
+            self._local = "".join(f"SET LOCAL {name} = {value}; " for name, value in local.items())
         self.state = State(1, 0)
         """Known once the schema was looked at."""
 
@@ -308,9 +318,14 @@ class Db:
         return self.state.number + place
 
     @contextmanager
-    def transaction(self, begin: str = "BEGIN") -> Generator[None, None, None]:
-        """Do what is in here in one transaction."""
-        self.connection.execute(begin.encode())
+    def transaction(self, kind: str = "", settings: str = "") -> Generator[None, None, None]:
+        """Do what is in here in one transaction.
+
+        Args:
+            kind: its characteristics.
+            settings: statements that set something for it.
+        """
+        self.connection.execute(f"BEGIN {kind}; {self._local}{settings}".encode())
         try:
             yield
         except BaseException:

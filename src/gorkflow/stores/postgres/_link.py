@@ -21,7 +21,9 @@ from gorkflow.stores.postgres._liveness import Watch
 
 _logger = logging.getLogger("gorkflow.store")
 T = TypeVar("T")
-_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_PATIENT = "SET LOCAL lock_timeout = '2s'"
+_UNSYNCED = f"{_PATIENT}; SET LOCAL synchronous_commit = off"
 _TRIES = 2
 """Times that a call is made: a connection may have broken while it was idle."""
 
@@ -107,8 +109,7 @@ class Link:
         self, work: Callable[[Db], T], done: list[tuple[T, str | None]], *, synced: bool
     ) -> None:
         """Do it once. Append the result and the number of the transaction before the commit."""
-        begin = "BEGIN" if synced else "BEGIN; SET LOCAL synchronous_commit = off"
-        with self._db.transaction(begin):
+        with self._db.transaction(settings=_PATIENT if synced else _UNSYNCED):
             result = work(self._db)
             [(number,)] = self._db.select("SELECT pg_current_xact_id_if_assigned()::text")
             done.append((result, number))

@@ -52,6 +52,8 @@ class Watch:
     """The looks of one store at the workers: it remembers since when a lock has been free."""
 
     def __init__(self) -> None:
+        self.own: set[str] = set()
+        """The workers that registered with this store: it is certain that they live."""
         self._suspected: dict[str, _Suspicion] = {}
         self._lock = threading.Lock()  # several lanes look
 

@@ -17,6 +17,7 @@ from gorkflow.stores.postgres._limits import forget_limits, lock
 from gorkflow.stores.postgres._liveness import WorkerState
 from gorkflow.stores.postgres._session import Slot
 
+_DAY = 86_400.0
 _DAMAGED = 5.0  # seconds until a run that can't be read is looked at again
 NUMBERS = 2
 """Era and transaction: the place of a cursor of messages."""
@@ -37,16 +38,20 @@ def register(db: Db, worker: Worker, slot: Slot) -> None:
     if before is not None and before.is_held and before.slot not in slot.own:
         raise StoreError(f"the worker id {name!r} is taken by a living process; give each its own")
     for other, state in states.items():
-        if not state.is_held and abs(worker.seen_at - state.worker.seen_at) > state.worker.lease:
+        rest = _DAY if not state.slot else 0.0  # without a lock, one may only be late
+        age = abs(worker.seen_at - state.worker.seen_at)
+        if not state.is_held and age > state.worker.lease + rest:
             db.change("delete_worker", worker_id=other)
-    if before is None or before.slot not in slot.own:
+    if not (before and (before.slot in slot.own or name in db.watch.own)):
         # A dead process of this name may have left runs, which would now look as if carried by us.
         _release_all(db, name, died=True)
         forget_limits(db, name)
     db.change("upsert_worker", **worker._asdict(), slot=slot.number, server=slot.server)
+    db.watch.own.add(name)
 
 
 def unregister(db: Db, worker_id: str) -> None:
+    db.watch.own.discard(worker_id)
     db.change("delete_worker", worker_id=worker_id)
     _release_all(db, worker_id, died=False)
     forget_limits(db, worker_id)
@@ -71,7 +76,7 @@ def heartbeat(db: Db, worker_id: str, times: Timekeeper, after: str) -> Heartbea
     now = times.now()
     if abs(now - seen_at) * _BEATS >= lease:
         # To lose one to the loss of power is harmless.
-        with db.transaction("BEGIN; SET LOCAL synchronous_commit = off"):
+        with db.transaction(settings="SET LOCAL synchronous_commit = off"):
             db.change("extend_lease", worker_id=worker_id, now=now)
     first = first if era == db.state.era else 0
     messages = db.rows("list_worker_messages", worker_id=worker_id, after=str(first))
@@ -131,10 +136,5 @@ def _release_the_dead(db: Db, times: Timekeeper, claimer: str) -> None:
             continue  # the claimer is alive, though its lease may have ended
         state = states.get(owner)
         if state is None or not db.watch.is_alive(state, times):
-            died = not _is_seen(state)
-            db.change("release_runs", worker_id=owner, died=died)
-
-
-def _is_seen(state: WorkerState | None) -> bool:
-    """Whether it is certain that the worker's process lives."""
-    return state is not None and state.is_held
+            is_seen = owner in db.watch.own or (state is not None and state.is_held)
+            db.change("release_runs", worker_id=owner, died=not is_seen)

@@ -48,7 +48,7 @@ def prepare(db: Db) -> None:
         return
     # By a hash: two schemas that share one only wait for each other.
     schema = db.settings.schema
-    with db.transaction("BEGIN; SET LOCAL lock_timeout = '60s'"):
+    with db.transaction(settings="SET LOCAL lock_timeout = '60s'"):
         db.select(
             "SELECT pg_advisory_xact_lock(:lock::integer, :schema::integer)",
             {"lock": _LOCK, "schema": hashed(schema)},

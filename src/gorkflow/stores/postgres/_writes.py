@@ -67,7 +67,7 @@ def _write_alone(db: Db, item: Transition) -> Written:
 
 def _write(db: Db, batch: Sequence[Transition]) -> list[Written]:
     waves = [_Wave(items) for items in _waves(batch)]
-    if len(waves) == 1 and waves[0].is_one_statement:
+    if len(waves) == 1 and waves[0].is_one_statement and not db.settings.pooled:
         return waves[0].write(db)
     with db.transaction():
         return [written for wave in waves for written in wave.write(db)]
