@@ -241,6 +241,11 @@ async def test_the_patience_of_a_caller_ends(
         with pytest.raises(StoreUnavailableError, match="the server restarts"):
             await client.start(THREE, 1)
         assert "the store does not answer; trying again: the server restarts" in caplog.messages
+    store.fails.clear()
+    async with Engine(store) as engine:  # its lease holds, but who asks need not know
+        store.fails["get_run"] = 10**6
+        with pytest.raises(StoreUnavailableError, match="the server restarts"):
+            await asyncio.wait_for(engine.handle("r").result(), 10)
 
 
 # ---- what is undecided --------------------------------------------------------------------------

@@ -164,7 +164,8 @@ class Committer:
         result = _result(answer)
         if isinstance(result, StoreUnavailableError):
             send = partial(self._write_again, batch.items)
-            self._writing = self._loop.create_task(self._patience.again(send, result))
+            again = self._patience.again(send, result, lasts=self._patience.holds)
+            self._writing = self._loop.create_task(again)
             self._writing.add_done_callback(partial(self._written, batch, last=True))
         else:
             self._settle(batch, result)
@@ -217,7 +218,7 @@ class Committer:
                 for run in batch.runs:
                     run.broken(results)
                 return
-            for run, item, written in zip(*batch[:2], results, strict=True):
+            for run, item, written in zip(batch.runs, batch.items, results, strict=True):
                 if written is Written.UNDECIDED and not self._hurries:
                     self._undecided[run] = item
                     self._loop.call_later(_UNDECIDED, self._ask_again, run)

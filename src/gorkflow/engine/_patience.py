@@ -37,7 +37,7 @@ class Patience:
         self._clock = clock
         self._away = False
         self.holds: Callable[[], bool] = _never
-        """Returns whether to continue after these seconds: no other worker can own our runs."""
+        """Returns whether no other worker can own our runs: what they did is sent until then."""
 
     def with_(self, store: Store) -> Store:
         """Return the store with patience: what a caller asks of it is asked again."""
@@ -56,8 +56,19 @@ class Patience:
         except StoreUnavailableError as error:
             return await self.again(partial(method, *args, **options), error)
 
-    async def again(self, call: Callable[[], Awaitable[T]], error: StoreUnavailableError) -> T:
+    async def again(
+        self,
+        call: Callable[[], Awaitable[T]],
+        error: StoreUnavailableError,
+        *,
+        lasts: Callable[[], bool] | None = None,
+    ) -> T:
         """Make a call again that has just failed with this error.
+
+        Args:
+            call: makes it.
+            error: the error.
+            lasts: says whether to continue when it has been made again for ``SECONDS``.
 
         Raises:
             StoreUnavailableError: If it took too long.
@@ -67,7 +78,7 @@ class Patience:
         if not self._away:  # once for all who ask
             self._away = True
             logger.warning("the store does not answer; trying again: %s", error)
-        while self._clock.monotonic() < until or self.holds():
+        while self._clock.monotonic() < until or (lasts is not None and lasts()):
             with background():
                 await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST)
