@@ -131,7 +131,7 @@ def lasting(since: datetime, now: float) -> Markup:
 def _rough(seconds: float) -> str:
     """Return a duration in one unit."""
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    unit, size = next((each for each in units if seconds >= each[1]), ("s", 1))
+    unit, size = next((each for each in units if seconds >= 0.995 * each[1]), ("s", 1))
     return f"{max(seconds, 0) / size:.0f} {unit}"
 
 
