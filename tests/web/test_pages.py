@@ -25,8 +25,10 @@ from gorkflow import (
     Workflow,
     step,
 )
+from gorkflow.model import instant
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import app
+from gorkflow.web._render import ago
 
 from .tools import (
     CHANGES,
@@ -549,3 +551,18 @@ def test_a_page_that_may_not_change_has_the_whole_command(tmp_path: Path) -> Non
         assert str(tmp_path) not in words
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3_599, "1 h ago"),
+        (3_500, "58 min ago"),
+        (59.9, "1 min ago"),
+        (86_300, "1 d ago"),
+        (5, "5 s ago"),
+        (-3_599, "in 1 h"),
+    ],
+)
+def test_a_time_reads_in_one_unit_that_is_not_full(seconds: float, words: str) -> None:
+    assert f">{words}<" in ago(instant(1e9), 1e9 + seconds)
