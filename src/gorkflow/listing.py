@@ -18,7 +18,7 @@ MOST_COUNTED = 10_000
 """A count of runs ends there, by default."""
 _MOST = 1_000_000_000
 """A longer page is cut to that: no store holds so many, and SQLite counts in 64 bits."""
-_TEXTS = ("workflow_id", "resource_id", "waiting_for", "id_prefix", "cursor")
+_TEXTS = ("workflow_id", "resource_id", "queue", "waiting_for", "id_prefix", "cursor")
 _INSTANTS = ("created_after", "created_before", "finished_after", "finished_before")
 
 
@@ -44,6 +44,7 @@ class RunFilter:
     status: RunStatus | str | Iterable[RunStatus | str] | None = None
     """One, or several; the text ``"failed"`` means the status of that name."""
     resource_id: str | None = None
+    queue: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Every one of these must be on the run."""
     waiting_for: str | None = None

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
+DEFAULT_QUEUE = "default"
+"""The queue of runs that name none, and of workers that name none."""
 
 
 class GorkflowError(Exception):
@@ -409,6 +411,8 @@ class Run:
     """The names of the signals that it waits for now, sorted."""
     worker_id: str | None = None
     """The worker that holds it."""
+    queue: str = DEFAULT_QUEUE
+    """The queue whose workers run it."""
     origin: str | None = None
     """The run that it repeats, if it is a rerun."""
     from_step: str | None = None
@@ -450,6 +454,10 @@ class LiveWorker:
     """Seconds after ``seen_at`` for which the others believe it alive."""
     runs: int
     """The number of runs that it owns."""
+    concurrency: int | None = None
+    """The number of runs that it has at a time, at most; ``None``: no limit."""
+    queues: tuple[str, ...] = ()
+    """The queues whose runs it takes, sorted; empty: it takes no runs of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

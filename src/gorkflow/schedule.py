@@ -329,6 +329,8 @@ class ScheduleRow(Struct, frozen=True, kw_only=True):
     tags: tuple[tuple[str, str], ...] = ()
     """Sorted by name."""
     priority: int = 0
+    queue: str = ""
+    """The queue of each run; empty: that of the workflow."""
     created_at: Seconds
     paused: bool = False
     next_due: Seconds

@@ -21,7 +21,7 @@ from gorkflow.events import Event, Seconds
 from gorkflow.hooks import Hook, HookCall, HookStore
 from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
 from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
-from gorkflow.model import RunStatus
+from gorkflow.model import DEFAULT_QUEUE, RunStatus
 from gorkflow.schedule import ScheduleStore
 
 
@@ -67,6 +67,8 @@ class RunRow(Struct, frozen=True, kw_only=True):
     hooks: int = 0
     """The hooks to call when the run has ended: ``Hook`` names the bits. The transition that ends
     the run makes these calls due, from ``finished_at``."""
+    queue: str = DEFAULT_QUEUE
+    """Only workers that name this queue claim the run."""
 
 
 def calls_of(row: RunRow) -> list[HookCall]:
@@ -111,8 +113,8 @@ class Append(Struct, frozen=True):
     row: RunRow
     """The new summary, except for its ``seq``, which follows from the events. ``row.token`` is the
     token of the claim. ``row.worker_id`` ``None`` releases the run in the same transaction. The
-    fields fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``)
-    are not written again."""
+    fields fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``,
+    ``queue``) are not written again."""
     events: Sequence[Event]
     """In order, without gaps; may be empty, to change only the summary."""
     expected_seq: int
@@ -232,6 +234,10 @@ class Worker(NamedTuple):
     """Seconds after ``seen_at`` for which the others believe it alive."""
     host: str = ""
     pid: int = 0
+    concurrency: int | None = None
+    """The number of runs that it has at a time, at most; ``None``: no limit."""
+    queues: tuple[str, ...] = ()
+    """The queues whose runs it takes, sorted."""
 
 
 class Heartbeat(NamedTuple):
@@ -413,6 +419,13 @@ class RunReader(Protocol):
         """
         ...
 
+    async def waiting_queues(self) -> list[str]:
+        """Return the queues of the runs that a worker may claim now, or once they are due.
+
+        In the order of their names. Costs what the queues are, not what their runs are.
+        """
+        ...
+
     async def limits(self, *, now: float) -> list[LimitUse]:
         """Return what is known of each named limit, in the order of their names.
 
@@ -521,6 +534,7 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
+        queues: Mapping[str, int | None] | None = None,
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunRow]:
@@ -534,7 +548,12 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         The highest ``priority`` first; of one priority, the oldest (``created_at``, then
         ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. The
         other runs and places of dead workers are released, as by ``unregister``. The cost grows
-        with runs that are due or have fresh mail, not with sleeping runs or other workflows.
+        with runs that are due or have fresh mail, not with sleeping runs, other workflows or other
+        queues.
+
+        A queue may have a bound: the number of its live runs that all workers together own, at
+        most. One call may find fewer runs than there are, since runs beyond a bound take up its
+        ``limit``; the next call passes by the queues that are full.
 
         All runs taken from an owner become ``orphaned``, unless the store sees that the owner
         lives: it was frozen, or too slow.
@@ -544,6 +563,8 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
             times: judges what is due, and who is alive.
             ahead: seconds; runs that are due within them count as due.
             workflow_ids: only runs of these workflows; ``None``: of any.
+            queues: only runs of these queues, each with its bound; ``None`` as a bound: there is
+                none. ``None`` in all: runs of any queue.
             run_id: only this run, whether or not it has something to do.
             limit: at most so many.
         """

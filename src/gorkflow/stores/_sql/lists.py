@@ -112,7 +112,7 @@ class _Search:
         self._db = db
         self._values: dict[str, Any] = {}
         self.start, self.end = page_bounds(asked)
-        self._rest = [*self._ended(asked)]
+        self._rest = [*self._without_an_index(asked)]
         self._few: _Condition | None = None
         self._looked_at = 0
         if asked.id_prefix is not None:
@@ -123,11 +123,13 @@ class _Search:
 
     # ---- the conditions
 
-    def _ended(self, asked: RunFilter) -> Iterator[str]:
+    def _without_an_index(self, asked: RunFilter) -> Iterator[str]:
         if asked.finished_after is not None:
             yield self._filter("finished_at", ">=", asked.finished_after.timestamp(), "_after")
         if asked.finished_before is not None:
             yield self._filter("finished_at", "<", asked.finished_before.timestamp(), "_before")
+        if asked.queue is not None:
+            yield f"+{self._filter('queue', '=', asked.queue)}"
 
     def _look_at_ids(self, prefix: str) -> None:
         ids = {"id_from": prefix, "id_to": f"{prefix}\U0010ffff"}

@@ -13,7 +13,7 @@ from gorkflow.journal import Row, from_row
 from gorkflow.listing import feed_cursor, feed_position
 from gorkflow.store import LineRow, Loaded, Message, ReportRow, RunRow, Worker
 from gorkflow.stores._sql.database import Database
-from gorkflow.stores._sql.rows import readable, run_row
+from gorkflow.stores._sql.rows import readable, run_row, worker_of
 
 T = TypeVar("T")
 
@@ -103,8 +103,16 @@ def logs(db: Database, run_id: str, path: str | None, after: int, limit: int) ->
 def workers(db: Database, now: float | None) -> list[Worker]:
     times = None if now is None else Moment(now)
     found = [row for row in db.rows("list_workers") if db.alive(row, times)]
-    return [Worker._make(row[: len(Worker._fields)]) for row in found]
+    return [worker_of(row[: len(Worker._fields)]) for row in found]
 
 
 def owned(db: Database) -> dict[str, int]:
     return dict(db.rows("count_owned"))
+
+
+def owned_by_queue(db: Database) -> dict[str, int]:
+    return dict(db.rows("count_owned_by_queue"))
+
+
+def waiting_queues(db: Database) -> list[str]:
+    return [name for (name,) in db.rows("list_waiting_queues")]

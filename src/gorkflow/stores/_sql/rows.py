@@ -13,7 +13,7 @@ from gorkflow._durations import LONGEST
 from gorkflow.errors import StoreCorruptError
 from gorkflow.hooks import HookCall
 from gorkflow.schedule import ScheduleRow
-from gorkflow.store import RunRow
+from gorkflow.store import RunRow, Worker
 from gorkflow.stores._sql.database import Row
 
 _logger = logging.getLogger("gorkflow.store")
@@ -73,6 +73,21 @@ def schedule_row(values: Row) -> ScheduleRow:
     return row
 
 
+def worker_of(values: Row) -> Worker:
+    """Return the worker in a row; of one whose queues can't be read, no queues."""
+    worker = Worker._make(values)
+    try:
+        queues = convert(json.loads(values[-1]), tuple[str, ...])
+    except UNREADABLE:
+        queues = ()
+    return worker._replace(queues=queues)
+
+
+def worker_columns(worker: Worker) -> dict[str, object]:
+    """Return the columns of a worker, by name."""
+    return worker._asdict() | {"queues": names(worker.queues)}
+
+
 def hook_call(values: Row) -> HookCall:
     """Return the hook call in a row.
 
@@ -114,6 +129,7 @@ def origin(row: RunRow) -> list[Any]:
         row.token,
         row.priority,
         int(row.exclusive),  # of a bool, sqlite3 would ask around for somebody who knows it
+        row.queue,
     ]
 
 

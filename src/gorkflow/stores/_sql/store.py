@@ -66,6 +66,7 @@ class Home(Protocol):
         times: Timekeeper,
         ahead: float,
         workflow_ids: Sequence[str] | None,
+        queues: Mapping[str, int | None] | None,
         run_id: str | None,
         limit: int,
     ) -> Awaitable[list[RunRow]]: ...
@@ -205,6 +206,7 @@ class LaneStore(ABC, Generic[H]):
         times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
+        queues: Mapping[str, int | None] | None = None,
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunRow]:
@@ -213,6 +215,7 @@ class LaneStore(ABC, Generic[H]):
             times=times,
             ahead=ahead,
             workflow_ids=workflow_ids,
+            queues=queues,
             run_id=run_id,
             limit=limit,
         )
@@ -292,6 +295,9 @@ class LaneStore(ABC, Generic[H]):
 
     async def owned(self) -> dict[str, int]:
         return await self._opened().read(reads.owned)
+
+    async def waiting_queues(self) -> list[str]:
+        return await self._opened().read(reads.waiting_queues)
 
     async def limits(self, *, now: float) -> list[LimitUse]:
         return await self._opened().read(limits.uses, now)

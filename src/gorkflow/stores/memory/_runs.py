@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, islice, takewhile
@@ -180,6 +181,10 @@ class Places:
             if due > now:
                 return
             yield run_id
+
+    def owned_by_queue(self) -> dict[str, int]:
+        """Return how many live runs of each queue have an owner."""
+        return Counter(run.written.queue for runs in self.owned.values() for run in runs.values())
 
     def occupants(self, resource_id: str | None) -> dict[str, bool]:
         """Return a resource, if live runs have it, and whether one of these is exclusive."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nsmallest
+from math import inf
 from operator import attrgetter
 
 from msgspec.structs import replace
@@ -49,6 +50,7 @@ from gorkflow.store import (
 )
 from gorkflow.stores._hints import Hints
 from gorkflow.stores._new_runs import judge
+from gorkflow.stores._room import Room
 from gorkflow.stores.memory._runs import Ages, Feed, Notes, Places, Run
 
 _logger = logging.getLogger("gorkflow.store")
@@ -57,7 +59,7 @@ MOST_CALLED = 10_000
 """Ended runs that are kept because a hook call of them is due."""
 _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
-    "priority", "exclusive",
+    "priority", "exclusive", "queue",
 )  # fmt: skip
 """The part of a run that never changes."""
 _origin = attrgetter(*_ORIGIN)
@@ -288,6 +290,7 @@ class MemoryStore:
         times: Timekeeper,
         ahead: float = 0.0,
         workflow_ids: Sequence[str] | None = None,
+        queues: Mapping[str, int | None] | None = None,
         run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunRow]:
@@ -297,13 +300,17 @@ class MemoryStore:
             if owner != worker_id and not self._alive(owner, times):
                 # Those who registered are of this process: they live, at least as long as we do.
                 self._release(owner, died=owner not in self._workers)
+        room = Room(queues, self._places.owned_by_queue)
         free = (
             run
             for run in self._candidates(times.now() + ahead, run_id)
-            if workflow_ids is None or run.written.workflow_id in workflow_ids
+            if (workflow_ids is None or run.written.workflow_id in workflow_ids)
+            and room.has(run.written.queue)
         )
         claims: list[RunRow] = []
         for run in nsmallest(limit, free, key=lambda run: run.turn):
+            if not room.take(run.written.queue):
+                continue
             row = replace(run.row, worker_id=worker_id, token=run.row.token + 1)
             self._set_row(run, row)
             claims.append(row)
@@ -572,6 +579,10 @@ class MemoryStore:
         self._check_open()
         return {name: len(runs) for name, runs in self._places.owned.items()}
 
+    async def waiting_queues(self) -> list[str]:
+        self._check_open()
+        return sorted({run.written.queue for run in self._candidates(inf, None)})
+
     async def limits(self, *, now: float) -> list[LimitUse]:
         self._check_open()
         times = Moment(now)
@@ -591,6 +602,7 @@ def _matches(query: RunFilter, run: Run) -> bool:
         (query.workflow_id is None or row.workflow_id == query.workflow_id)
         and (allowed is None or row.status in allowed)
         and (query.resource_id is None or row.resource_id == query.resource_id)
+        and (query.queue is None or row.queue == query.queue)
         and (query.created_after is None or row.created_at >= query.created_after.timestamp())
         and (query.created_before is None or row.created_at < query.created_before.timestamp())
         and (not query.wants_ended or _ended_within(row, query))

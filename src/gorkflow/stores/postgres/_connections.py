@@ -185,6 +185,8 @@ class Lock(IntEnum):
     """For who keeps notes of a run, or deletes it; numbered by a part of its key."""
     LIMIT = 5
     """For who uses a named limit; numbered by a hash of its name."""
+    QUEUE = 6
+    """For who claims runs of a queue with a bound; numbered by a hash of its name."""
 
 
 LOCKS = len(Lock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -65,6 +65,7 @@ class Lanes:
         times: Timekeeper,
         ahead: float,
         workflow_ids: Sequence[str] | None,
+        queues: Mapping[str, int | None] | None,
         run_id: str | None,
         limit: int,
     ) -> Future[list[RunRow]]:
@@ -74,6 +75,7 @@ class Lanes:
             times=times,
             ahead=ahead,
             workflow_ids=workflow_ids,
+            queues=queues,
             run_id=run_id,
             limit=limit,
         )

@@ -14,6 +14,7 @@ from gorkflow._durations import LONGEST
 from gorkflow.clock import Timekeeper
 from gorkflow.store import Worker
 from gorkflow.stores._sql.database import Row
+from gorkflow.stores._sql.rows import worker_of
 
 GRACE = 1.5
 """Seconds that a living worker has to take a lock again after its session broke."""
@@ -36,7 +37,7 @@ class WorkerState(NamedTuple):
     @staticmethod
     def of(row: Row) -> WorkerState:
         """Return the worker of a row."""
-        return WorkerState(Worker._make(row[:_FIELDS]), *row[_FIELDS:])
+        return WorkerState(worker_of(row[:_FIELDS]), *row[_FIELDS:])
 
 
 class _Suspicion(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -10,7 +11,9 @@ from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.listing import mail_cursor, mail_place
 from gorkflow.store import Heartbeat, Message, RunRow, Worker
-from gorkflow.stores._sql.rows import readable_runs
+from gorkflow.stores._room import Room
+from gorkflow.stores._sql.reads import owned_by_queue, waiting_queues
+from gorkflow.stores._sql.rows import readable_runs, worker_columns
 from gorkflow.stores.postgres._arrays import Ints, Texts
 from gorkflow.stores.postgres._connections import Db, Lock
 from gorkflow.stores.postgres._limits import forget_limits, lock
@@ -46,7 +49,7 @@ def register(db: Db, worker: Worker, slot: Slot) -> None:
         # A dead process of this name may have left runs, which would now look as if carried by us.
         _release_all(db, name, died=True)
         forget_limits(db, name)
-    db.change("upsert_worker", **worker._asdict(), slot=slot.number, server=slot.server)
+    db.change("upsert_worker", **worker_columns(worker), slot=slot.number, server=slot.server)
     db.watch.own.add(name)
 
 
@@ -94,17 +97,26 @@ def claim(
     times: Timekeeper,
     ahead: float,
     workflow_ids: Sequence[str] | None,
+    queues: Mapping[str, int | None] | None,
     run_id: str | None,
     limit: int,
 ) -> list[RunRow]:
     _release_the_dead(db, times, worker_id)
     now = times.now()
+    bounded = [name for name, bound in (queues or {}).items() if bound is not None]
+    lock(db, Lock.QUEUE, bounded)  # two claims at the same time would count the same runs
+    room = Room(queues, partial(owned_by_queue, db))
     if run_id is not None:
         found = db.rows("find_unowned_run", run_id=run_id)
     else:
         db.change("promote_runs", due_by=now + ahead)
         known = _workflows(db) if workflow_ids is None else sorted(set(workflow_ids))
-        found = db.rows("find_claimable_runs", workflow_ids=Texts(known), limit=max(limit, 0))
+        found = db.rows(
+            "find_claimable_runs",
+            workflow_ids=Texts(known),
+            queues=Texts(waiting_queues(db) if room.queues is None else room.queues),
+            limit=max(limit, 0),
+        )
     readable = dict(readable_runs(found))
     for key, *_ in found:
         if key not in readable and run_id is None:
@@ -113,7 +125,7 @@ def claim(
     taken = {
         key: replace(row, worker_id=worker_id, token=row.token + 1)
         for key, row in [*readable.items()][: max(limit, 0)]
-        if workflow_ids is None or row.workflow_id in workflow_ids
+        if (workflow_ids is None or row.workflow_id in workflow_ids) and room.take(row.queue)
     }
     if taken:
         db.change("claim_runs", worker_id=worker_id, keys=Ints(taken))

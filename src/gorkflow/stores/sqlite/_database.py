@@ -57,7 +57,7 @@ class SqliteDatabase:
 
     def alive(self, worker: Row, times: Timekeeper | None, /) -> bool:
         """Whether a worker lives: within its lease, and not seen to be dead."""
-        worker_id, _, seen_at, lease, _, _, where = worker
+        worker_id, _, seen_at, lease, *_, where = worker
         if not 0 <= lease <= LONGEST:
             return False  # a damaged row: nobody has a lease like that, and it would last for ever
         if times is not None and not times.alive(seen_at, lease):

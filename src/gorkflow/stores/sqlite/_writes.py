@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from msgspec.structs import replace
@@ -25,9 +26,18 @@ from gorkflow.store import (
     Written,
 )
 from gorkflow.stores._new_runs import judge
+from gorkflow.stores._room import Room
 from gorkflow.stores._sql import hooks, limits
-from gorkflow.stores._sql.reads import get_run
-from gorkflow.stores._sql.rows import NO_NAMES, names, origin, readable_runs, state
+from gorkflow.stores._sql.reads import get_run, owned_by_queue, waiting_queues
+from gorkflow.stores._sql.rows import (
+    NO_NAMES,
+    names,
+    origin,
+    readable_runs,
+    state,
+    worker_columns,
+    worker_of,
+)
 from gorkflow.stores.sqlite._database import SqliteDatabase
 from gorkflow.stores.sqlite._schema import query, repeated
 
@@ -190,7 +200,7 @@ def register(db: SqliteDatabase, worker: Worker) -> None:
         # A dead process of this name may have left runs, which would now look as if carried by us.
         _release(db, worker.worker_id, died=True)
         limits.forget_worker(db, worker.worker_id)
-    db.change("upsert_worker", **worker._asdict(), machine=locks.machine)
+    db.change("upsert_worker", **worker_columns(worker), machine=locks.machine)
 
 
 def unregister(db: SqliteDatabase, worker_id: str) -> None:
@@ -206,7 +216,7 @@ def _release(db: SqliteDatabase, worker_id: str, *, died: bool) -> None:
 def heartbeat(db: SqliteDatabase, worker_id: str, times: Timekeeper, after: str) -> Heartbeat:
     position = mail_position(after)
     found = db.rows("get_worker", worker_id=worker_id)
-    worker = Worker._make(found[0][:-1]) if found else None
+    worker = worker_of(found[0][:-1]) if found else None
     if worker is None or not times.alive(worker.seen_at, worker.lease):
         return Heartbeat(alive=False)
     db.change("extend_lease", worker_id=worker_id, now=times.now())
@@ -225,11 +235,13 @@ def claim(
     times: Timekeeper,
     ahead: float,
     workflow_ids: Sequence[str] | None,
+    queues: Mapping[str, int | None] | None,
     run_id: str | None,
     limit: int,
 ) -> list[RunRow]:
     _release_the_dead(db, times, worker_id)
     now = times.now()
+    room = Room(queues, partial(owned_by_queue, db))
     if run_id is not None:
         found = db.rows("get_run", run_id=run_id)
     else:
@@ -237,6 +249,7 @@ def claim(
         found = db.rows(
             "find_claimable_runs",
             workflow_ids=json.dumps(known),
+            queues=json.dumps(waiting_queues(db) if room.queues is None else room.queues),
             due_by=now + ahead,
             limit=max(limit, 0),
         )
@@ -251,6 +264,8 @@ def claim(
         if row.worker_id is not None or row.status.terminal or len(claims) >= limit:
             continue
         if workflow_ids is not None and row.workflow_id not in workflow_ids:
+            continue
+        if not room.take(row.queue):
             continue
         db.change("claim_run", worker_id=worker_id, key=key)
         claims.append(replace(row, worker_id=worker_id, token=row.token + 1))

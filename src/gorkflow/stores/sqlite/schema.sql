@@ -36,7 +36,9 @@ CREATE TABLE runs (
     -- The names of the signals that it waits for now, as JSON.
     waits_for        TEXT NOT NULL DEFAULT '[]',
     -- What is to be called when it has ended, as bits.
-    hooks            INTEGER NOT NULL DEFAULT 0
+    hooks            INTEGER NOT NULL DEFAULT 0,
+    -- Only workers that name it claim the run.
+    queue            TEXT NOT NULL DEFAULT 'default'
 ) STRICT;
 
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
@@ -51,17 +53,17 @@ CREATE INDEX runs_by_resource ON runs (resource_id, created_at, run_id)
 WHERE resource_id IS NOT NULL;
 
 -- One index for all of this made a claim pass by every run that slept, or that nobody here knows.
-CREATE INDEX runs_owned ON runs (worker_id)
+CREATE INDEX runs_owned ON runs (worker_id, queue)
 WHERE worker_id IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
-CREATE INDEX runs_ready ON runs (workflow_id, priority DESC, created_at, run_id)
+CREATE INDEX runs_ready ON runs (queue, workflow_id, priority DESC, created_at, run_id)
 WHERE worker_id IS NULL AND due_at IS NULL AND status IN ('pending', 'running');
 
-CREATE INDEX runs_asleep ON runs (workflow_id, due_at, priority, created_at, run_id)
+CREATE INDEX runs_asleep ON runs (queue, workflow_id, due_at, priority, created_at, run_id)
 WHERE
     worker_id IS NULL AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
-CREATE INDEX runs_mailed ON runs (workflow_id, priority DESC, created_at, run_id)
+CREATE INDEX runs_mailed ON runs (queue, workflow_id, priority DESC, created_at, run_id)
 WHERE worker_id IS NULL AND mailed > seen AND status IN ('pending', 'running', 'suspended');
 
 CREATE INDEX runs_occupying ON runs (resource_id, exclusive)
@@ -111,7 +113,7 @@ SELECT
     MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
         AS seq,
     runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned,
-    runs.trace, runs.waits_for, runs.hooks
+    runs.trace, runs.waits_for, runs.hooks, runs.queue
 FROM runs;
 
 CREATE TABLE inbox (
@@ -169,15 +171,18 @@ CREATE TABLE hook_calls (
 
 CREATE INDEX hook_calls_by_due ON hook_calls (hook, workflow_id, due_at);
 
--- `machine` says where the worker's lock file tells the truth about its death.
+-- `queues`: their names, as JSON. `machine` says where the worker's lock file tells the truth about
+-- its death.
 CREATE TABLE workers (
-    worker_id  TEXT NOT NULL PRIMARY KEY,
-    started_at REAL NOT NULL,
-    seen_at    REAL NOT NULL,
-    lease      REAL NOT NULL,
-    host       TEXT NOT NULL,
-    pid        INTEGER NOT NULL,
-    machine    TEXT NOT NULL
+    worker_id   TEXT NOT NULL PRIMARY KEY,
+    started_at  REAL NOT NULL,
+    seen_at     REAL NOT NULL,
+    lease       REAL NOT NULL,
+    host        TEXT NOT NULL,
+    pid         INTEGER NOT NULL,
+    concurrency INTEGER,
+    queues      TEXT NOT NULL,
+    machine     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- A lease at a limit is of a worker, not of a step: it costs the same for thousands, and what the
@@ -219,6 +224,7 @@ CREATE TABLE schedules (
     overlap     TEXT NOT NULL,
     tags        TEXT NOT NULL,
     priority    INTEGER NOT NULL,
+    queue       TEXT NOT NULL,
     created_at  REAL NOT NULL,
     paused      INTEGER NOT NULL,
     next_due    REAL NOT NULL,

@@ -112,7 +112,16 @@ class Listing(Conformance):
 
     async def test_what_is_none_restricts_nothing(self, store: Store) -> None:
         await a_history(store, random.Random(7))
-        names = ("workflow_id", "status", "resource_id", "tags", "created_after", "limit", "cursor")
+        names = (
+            "workflow_id",
+            "status",
+            "resource_id",
+            "queue",
+            "tags",
+            "created_after",
+            "limit",
+            "cursor",
+        )
         unset: dict[str, Any] = dict.fromkeys(names)
         assert list(await store.list_runs(RunFilter(**unset))) == list(
             await store.list_runs(RunFilter())
@@ -186,6 +195,7 @@ async def a_history(store: Store, rng: random.Random) -> list[RunRow]:
             "created_at": T0 + number // 3,
             "workflow_id": rng.choice("xxy"),
             "resource_id": rng.choice([None, "cart", "desk"]),
+            "queue": rng.choice(["default", "gpu"]),
             "tags": tuple(sorted(tags.items())),
             "status": rng.choice(_LIVE),
             "waits_for": tuple(sorted(rng.sample(["paid", "shipped"], rng.choice([0, 0, 1, 2])))),
@@ -215,6 +225,7 @@ def a_filter(rng: random.Random) -> dict[str, Any]:
         "workflow_id": rng.choice(["x", "y", "z"]),
         "status": rng.choice(forms),
         "resource_id": rng.choice(["cart", "desk", "none"]),
+        "queue": rng.choice(["default", "gpu", "none"]),
         "tags": rng.choice([{"all": "x"}, {"t": "1"}, {"all": "x", "t": "2"}, {"no": "no"}]),
         "created_after": instant(T0 + rng.randint(-2, 20)),
         "created_before": instant(T0 + rng.randint(0, 22)),
@@ -236,6 +247,7 @@ def meets(row: RunRow, asked: dict[str, Any]) -> bool:
             statuses is None
             or row.status in ([statuses] if isinstance(statuses, str) else statuses),
             asked.get("resource_id") in {None, row.resource_id},
+            asked.get("queue") in {None, row.queue},
             asked.get("tags", {}).items() <= dict(row.tags).items(),
             "created_after" not in asked or instant(row.created_at) >= asked["created_after"],
             "created_before" not in asked or instant(row.created_at) < asked["created_before"],

@@ -20,6 +20,7 @@ _FULL = ScheduleRow(
     overlap="skip",
     tags=(("a", "1"), ("b", "\U0001f600")),
     priority=-7,
+    queue="gpu",
     created_at=T0,
     paused=True,
     next_due=T0 + 100,

@@ -1,9 +1,9 @@
 INSERT INTO schedules (
-    schedule_id, workflow_id, cron, every, timezone, input, catch_up, overlap, tags, priority,
+    schedule_id, workflow_id, cron, every, timezone, input, catch_up, overlap, tags, priority, queue,
     created_at, paused, next_due, revision
 )
 VALUES (
     :schedule_id, :workflow_id, :cron, :every, :timezone, :input, :catch_up, :overlap, :tags, :priority,
-    :created_at, :paused, :next_due, :revision
+    :queue, :created_at, :paused, :next_due, :revision
 )
 ON CONFLICT DO NOTHING

@@ -1,5 +1,5 @@
 SELECT
-    schedule_id, workflow_id, cron, every, timezone, input, catch_up, overlap, tags, priority,
+    schedule_id, workflow_id, cron, every, timezone, input, catch_up, overlap, tags, priority, queue,
     created_at, paused, next_due, revision
 FROM schedules
 ORDER BY schedule_id

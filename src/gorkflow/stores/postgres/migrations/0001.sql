@@ -28,6 +28,8 @@ CREATE TABLE runs (
     waits_for        text NOT NULL,
     -- What is to be called when it has ended, as bits.
     hooks            integer NOT NULL,
+    -- Only workers that name it claim the run.
+    queue            text COLLATE "C" NOT NULL,
     -- The latest of its messages that nothing made use of yet; 0: there is none.
     mailed           bigint NOT NULL DEFAULT 0,
     -- When a worker may claim it: 0 is now, NULL is never.
@@ -45,13 +47,16 @@ CREATE INDEX runs_by_workflow ON runs (workflow_id, status, created_at, run_id);
 CREATE INDEX runs_by_resource ON runs (resource_id, created_at, run_id)
 WHERE resource_id IS NOT NULL;
 
-CREATE INDEX runs_owned ON runs (worker_id)
+CREATE INDEX runs_owned ON runs (worker_id, queue)
 WHERE worker_id IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
-CREATE INDEX runs_ready ON runs (workflow_id, priority DESC, created_at, run_id)
+CREATE INDEX runs_ready ON runs (queue, workflow_id, priority DESC, created_at, run_id)
 WHERE wake_at = 0;
 
 CREATE INDEX runs_asleep ON runs (wake_at)
+WHERE wake_at > 0;
+
+CREATE INDEX runs_asleep_by_queue ON runs (queue)
 WHERE wake_at > 0;
 
 CREATE INDEX runs_occupying ON runs (resource_id, exclusive)
@@ -184,17 +189,20 @@ CREATE TABLE hook_calls (
 
 CREATE INDEX hook_calls_by_due ON hook_calls (hook, workflow_id, due_at);
 
+-- `queues`: their names, as JSON.
 -- `slot` is the number of the lock that the worker's session holds; 0: it has none. The session is
 -- named by its process and by when the server and it began.
 CREATE TABLE workers (
-    worker_id  text COLLATE "C" PRIMARY KEY,
-    started_at float8 NOT NULL,
-    seen_at    float8 NOT NULL,
-    lease      float8 NOT NULL,
-    host       text NOT NULL,
-    pid        bigint NOT NULL,
-    slot       integer NOT NULL,
-    server     text NOT NULL
+    worker_id   text COLLATE "C" PRIMARY KEY,
+    started_at  float8 NOT NULL,
+    seen_at     float8 NOT NULL,
+    lease       float8 NOT NULL,
+    host        text NOT NULL,
+    pid         bigint NOT NULL,
+    concurrency bigint,
+    queues      text NOT NULL,
+    slot        integer NOT NULL,
+    server      text NOT NULL
 ) WITH (fillfactor = 50);
 
 CREATE SEQUENCE worker_slots AS integer CYCLE;
@@ -238,6 +246,7 @@ CREATE TABLE schedules (
     overlap     text NOT NULL,
     tags        text NOT NULL,
     priority    bigint NOT NULL,
+    queue       text NOT NULL,
     created_at  float8 NOT NULL,
     paused      boolean NOT NULL,
     next_due    float8 NOT NULL,
@@ -258,5 +267,5 @@ CREATE VIEW summaries AS
 SELECT
     key, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
     created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive, seen,
-    orphaned, trace, waits_for, hooks
+    orphaned, trace, waits_for, hooks, queue
 FROM runs;

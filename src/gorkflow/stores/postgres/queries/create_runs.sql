@@ -4,11 +4,11 @@ WITH item AS MATERIALIZED (
     FROM
         unnest(
             :ord, :run_id, :workflow_id, :workflow_version, :fingerprint, :resource_id, :tags,
-            :created_at, :token, :priority, :exclusive, :after, :status, :reason, :started_at,
+            :created_at, :token, :priority, :exclusive, :queue, :after, :status, :reason, :started_at,
             :finished_at, :due_at, :worker_id, :seen, :orphaned, :trace, :waits_for, :hooks
         ) AS item (
             ord, run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at,
-            token, priority, exclusive, after, status, reason, started_at, finished_at, due_at,
+            token, priority, exclusive, queue, after, status, reason, started_at, finished_at, due_at,
             worker_id, seen, orphaned, trace, waits_for, hooks
         )
 ),
@@ -24,12 +24,12 @@ defined AS (
 inserted AS (
     INSERT INTO runs (
         run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
-        priority, exclusive, seq, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        priority, exclusive, queue, seq, status, reason, started_at, finished_at, due_at, worker_id, seen,
         orphaned, trace, waits_for, hooks, wake_at
     )
     SELECT
         run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
-        priority, exclusive, after, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        priority, exclusive, queue, after, status, reason, started_at, finished_at, due_at, worker_id, seen,
         orphaned, trace, waits_for, hooks, wake_at(status, worker_id, due_at, 0, seen)
     FROM item
     ORDER BY run_id

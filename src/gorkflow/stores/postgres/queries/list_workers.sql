@@ -8,7 +8,7 @@ WITH held AS MATERIALIZED (
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT
-    worker_id, started_at, seen_at, lease, host, pid, slot,
+    worker_id, started_at, seen_at, lease, host, pid, concurrency, queues, slot,
     slot > 0 AND slot::bigint IN (SELECT objid::bigint FROM held),
     server = pg_postmaster_start_time()::text,
     extract(EPOCH FROM clock_timestamp())::float8

@@ -1,14 +1,17 @@
--- For each workflow three short walks along an index, rather than one over every run that sleeps:
+-- For each workflow of each queue three short walks along an index, rather than one over every run that sleeps:
 -- runs that wait for nothing, runs that are due, runs with fresh mail.
 SELECT runs.*
-FROM json_each(:workflow_ids) AS known CROSS JOIN summaries AS runs
+FROM
+    json_each(:queues) AS served CROSS JOIN json_each(:workflow_ids) AS known CROSS JOIN
+    summaries AS runs
 WHERE runs.key IN (
     SELECT key
     FROM (
         SELECT key
         FROM runs INDEXED BY runs_ready
         WHERE
-            workflow_id = known.value AND worker_id IS NULL AND due_at IS NULL
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            AND due_at IS NULL
             AND status IN ('pending', 'running')
         ORDER BY priority DESC, created_at, run_id
         LIMIT :limit
@@ -19,7 +22,8 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_asleep
         WHERE
-            workflow_id = known.value AND worker_id IS NULL AND due_at <= :due_by
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            AND due_at <= :due_by
             AND status IN ('pending', 'running', 'suspended')
         ORDER BY priority DESC, created_at, run_id
         LIMIT :limit
@@ -30,7 +34,8 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_mailed
         WHERE
-            workflow_id = known.value AND worker_id IS NULL AND mailed > seen
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            AND mailed > seen
             AND status IN ('pending', 'running', 'suspended')
             -- It may have been consumed meanwhile.
             AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = runs.key AND inbox.id > runs.seen)

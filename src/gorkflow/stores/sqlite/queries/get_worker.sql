@@ -1,3 +1,3 @@
-SELECT worker_id, started_at, seen_at, lease, host, pid, machine
+SELECT worker_id, started_at, seen_at, lease, host, pid, concurrency, queues, machine
 FROM workers
 WHERE worker_id = :worker_id
