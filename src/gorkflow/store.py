@@ -548,8 +548,8 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         The highest ``priority`` first; of one priority, the oldest (``created_at``, then
         ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. The
         other runs and places of dead workers are released, as by ``unregister``. The cost grows
-        with runs that are due or have fresh mail, not with sleeping runs, other workflows or other
-        queues.
+        with runs that are due or have fresh mail. Sleeping runs, other workflows and other queues
+        cost nothing.
 
         A queue may have a bound: the number of its live runs that all workers together own, at
         most. One call may find fewer runs than there are, since runs beyond a bound take up its
