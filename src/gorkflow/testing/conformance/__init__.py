@@ -18,6 +18,7 @@ for part in (
     "mail",
     "notes",
     "owning",
+    "queues",
     "reading",
     "schedules",
     "writing",
@@ -46,6 +47,7 @@ from gorkflow.testing.conformance.listing import Listing
 from gorkflow.testing.conformance.mail import Mail
 from gorkflow.testing.conformance.notes import Noting
 from gorkflow.testing.conformance.owning import Owning
+from gorkflow.testing.conformance.queues import Queues
 from gorkflow.testing.conformance.reading import Reading
 from gorkflow.testing.conformance.schedules import Schedules
 from gorkflow.testing.conformance.writing import Writing
@@ -67,7 +69,9 @@ __all__ = [
 ]
 
 
-class StoreConformance(Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules, Hooks):
+class StoreConformance(
+    Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules, Hooks, Queues
+):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 
     Set ``durable = False`` for a store that forgets its runs when it is closed.
