@@ -47,6 +47,11 @@ def span_of(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number of things: ``1 run``, ``1,000 runs``; ``many`` if an ``s`` is not enough."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def listed(items: Sequence[str], most: int = 5, total: int | None = None) -> str:
     """Return ``a, b and 3 more``; the ``total`` may exceed the items given."""
     shown = items[:most]

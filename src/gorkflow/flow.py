@@ -311,6 +311,23 @@ _ITEM = re.compile(r"\[[^\[\]/#]+\]")
 _ITERATION = re.compile(r"#[1-9][0-9]*")
 
 
+_KINDS = {"&": "parallel", "*": "map of", "@": "loop of", "?": "choice"}
+"""The words for the marks that begin the ids of nodes without a name of their own."""
+
+
+def spoken(path: str) -> str:
+    """Return a path as people call it: ``map of fetch`` for ``*fetch``.
+
+    Example:
+        >>> spoken("shipping/*fetch"), spoken("fetch[2]"), spoken("@poll/check")
+        ('shipping/map of fetch', 'fetch[2]', 'poll/check')
+    """
+    around, slash, name = path.rpartition("/")
+    parts = [part.lstrip("".join(_KINDS)) for part in around.split("/")]
+    kind = _KINDS.get(name[:1])
+    return "/".join(parts) + slash + (name if kind is None else f"{kind} {name[1:]}")
+
+
 def item_mark(index: int, keys: Sequence[str] | None) -> str:
     """Return what the path of a map's body ends with for one item."""
     return f"[{index if keys is None else keys[index]}]"

@@ -203,11 +203,25 @@ def _checked(text: str) -> str:
         if name in _RANGES:
             low, high = _RANGES[name]
             what += f": it goes from {low} to {high}, in steps of 1 or more"
+        if _is_past_its_month(text.split()):
+            raise InputInvalidError(f"cron {text!r} is never due: there is no such date") from None
         raise InputInvalidError(
-            f"cron {text!r} is not valid, or names a day that never comes ({what}); the fields are "
-            "minute hour day-of-month month day-of-week, such as '0 3 * * *'"
+            f"cron {text!r} is not valid ({what}). Its fields are minute hour day-of-month month "
+            "day-of-week, such as '0 3 * * *'"
         ) from None
     return " ".join(text.split())
+
+
+def _is_past_its_month(fields: list[str]) -> bool:
+    """Return whether a cron expression is valid but for a day that its months don't have."""
+    from cronsim import CronSim, CronSimError
+
+    try:
+        CronSim(" ".join((*fields[:3], "*", fields[4])), _EPOCH)
+        CronSim(" ".join((*fields[:2], "*", *fields[3:])), _EPOCH)
+    except (CronSimError, ValueError):
+        return False
+    return True
 
 
 def _check_steps(text: str) -> None:

@@ -81,3 +81,8 @@ def test_bad_values_are_usage_errors(invoke: Invoke, args: tuple[str, ...], word
     result = invoke(*args)
     assert words in result.stderr
     assert result.exit_code == 2
+
+
+def test_a_payload_that_is_not_json_is_said_once(invoke):
+    said = invoke("runs", "send", "r", "go", "--payload", "[1,").stderr
+    assert said.startswith("Error: --payload: it is not JSON: ")

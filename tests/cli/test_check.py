@@ -43,7 +43,7 @@ def test_all_workflows_of_a_file_are_checked(invoke: Invoke):
     result = invoke("check", "advised.py")
     assert result.exit_code == 1
     first, second, third = result.stdout.splitlines()
-    assert first.startswith("pushing: info: nothing bounds how long a run may take, since 'push'")
+    assert first.startswith("pushing: info: 'push' may take any time, and so may a run")
     assert first.endswith(" [unbounded]")
     assert second.startswith("pushing/push: warning: step 'push' calls step 'pull' (line ")
     assert second.endswith(" [step-in-step]")

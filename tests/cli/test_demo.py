@@ -83,4 +83,4 @@ def test_without_the_extra_it_says_how_to_get_it(invoke, monkeypatch):
     monkeypatch.setattr("gorkflow.cli._demo.find_spec", lambda _: None)
     done = invoke("demo", "--runs", "60")
     assert done.exit_code == 0, done.output
-    assert "gorkflow[web]" in done.stdout
+    assert "pip install '.[web]' in the clone" in done.stdout

@@ -128,19 +128,19 @@ def test_doctor_tells_of_calls_that_are_late_or_failed(hooked: Invoke) -> None:
     assert of_hooks(hooked) == []
     ended("fresh", ago=1)
     (fine,) = of_hooks(hooked)
-    assert (fine["level"], fine["text"]) == ("ok", "1 calls due: 0 late, 0 that failed before")
+    assert (fine["level"], fine["text"]) == ("ok", "1 call due: 0 late, 0 that failed before")
     ended("old", "older", ago=100)
     ended("other", ago=100, workflow_id="shop")
     fine, *late = of_hooks(hooked)
     assert fine["text"] == "4 calls due: 3 late, 0 that failed before"
     assert [each["level"] for each in late] == ["problem", "problem"]
-    assert "2 calls for runs of workflow 'doubling' are late, the first for 1 min 4" in " ".join(
+    assert "2 calls late for runs of workflow 'doubling', the first by 1 min 4" in " ".join(
         each["text"] for each in late
     )
     hooked("run", "hooked.py:doubling", "--run-id", "bad", "--input", "13")
-    failed = [each for each in of_hooks(hooked) if "failed 1 times" in each["text"]]
+    failed = [each for each in of_hooks(hooked) if "failed 1 time," in each["text"]]
     assert [each["level"] for each in failed] == ["warning"]
-    assert "the one of run bad failed 1 times" in failed[0]["text"]
+    assert "the one of run bad failed 1 time," in failed[0]["text"]
     assert "ConnectionError: the pager is down" in failed[0]["text"]
 
 

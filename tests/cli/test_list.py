@@ -118,3 +118,11 @@ def test_a_list_that_ended_early_says_how_far_back_it_searched(
     assert body["runs"] == []
     assert body["next_cursor"]
     assert body["searched_to"].startswith("20")
+
+
+def test_the_reason_comes_first_and_the_tags_last(invoke: Invoke):
+    assert invoke("run", "flows.py:failing", "--tag", "channel=web").exit_code == 1
+    (_, line) = invoke("runs", "list").stdout.splitlines()
+    note = re.split(r" {2,}", line)[-1]
+    assert re.match(r"\w+: [A-Z]\w+Error: ", note), note
+    assert note.endswith(("; channel=web", "…")), note

@@ -257,3 +257,34 @@ def test_the_help_has_its_words_without_docstrings(tmp_path: Path):
             for flags in ([], ["-OO"])
         ]  # fmt: skip
         assert shown[0] == shown[1]
+
+
+LOGS = """
+from gorkflow import StepContext, Workflow, step
+
+@step
+async def talk(ctx: StepContext, number: int) -> int:
+    ctx.logger.info("hello")
+    return number
+
+async def alert(run) -> None:
+    raise OSError("no mail today")
+
+talking = Workflow("talking", input=int, on_end=alert).then(talk)
+"""
+
+
+def test_the_lines_of_a_step_follow_its_begin(folder: Path):
+    (folder / "talking.py").write_text(LOGS)
+    done = gorkflow_in(folder, "run", "talking.py", "--input", "1", "--run-id", "r")
+    lines = [line.partition(" ")[2] for line in done.stderr.splitlines()]
+    begun = lines.index("talk started")
+    assert lines.index("run r of talking started") < begun < lines.index("talk: hello")
+
+
+def test_a_failed_hook_is_told_once_with_how_it_goes_on(folder: Path):
+    (folder / "talking.py").write_text(LOGS)
+    done = gorkflow_in(folder, "run", "talking.py", "--input", "1", "--run-id", "r")
+    assert "is called again in" not in done.stderr
+    assert "OSError: no mail today" in done.stderr
+    assert "a worker calls it again:\n  gorkflow worker talking.py" in done.stderr

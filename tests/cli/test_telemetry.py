@@ -111,7 +111,8 @@ def test_without_the_extra_the_worker_says_how_to_get_it(
         cwd=place, env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    wanted = f"Error: this needs the package {package}; run pip install 'gorkflow[{extra}]'\n"
+    how = f"run pip install '.[{extra}]' in the clone of gorkflow"
+    wanted = f"Error: this needs the package {package}; {how}\n"
     assert done.stderr == wanted
 
 

@@ -42,7 +42,7 @@ def test_no_line_of_the_tree_is_wider_than_the_terminal(folder: Path, columns: i
         assert re.fullmatch(r"✗ failing +T", tree[0])
         assert tree[3].startswith("│  └─ ✗ bad")
     else:
-        assert re.match(r"✗ failing      1/3  T  1 failed", tree[0])
+        assert re.match(r"✗ failing      2/3  T  1 failed", tree[0])
         assert re.match(r"│  └─ ✗ bad  T  NonRetry", tree[3])
         assert re.fullmatch(r"└─ ⊘ total +not reached", tree[4])
     assert not COLOUR.search(shown.raw)
@@ -82,7 +82,7 @@ def test_texts_of_two_lines_are_shown_on_one(folder: Path):
     )
     shown = on_terminal(folder, "run", "odd.py", columns=200)
     assert shown.code == 1
-    assert re.fullmatch(r"✗ one two  0/1 +\d+ ms  1 failed  \S+", shown.last_tree[0])
+    assert re.fullmatch(r"✗ one two  1/1 +\d+ ms  1 failed  \S+", shown.last_tree[0])
     assert re.match(r"└─ ✗ odd  .* ValueError: no 12:00:00 run r9 completed", shown.last_tree[1])
     assert not any(line.startswith("12:00:00") for line in shown.lines)
     assert "\x1b[2J" not in shown.raw

@@ -211,11 +211,11 @@ def test_a_map_counts_what_became_of_its_items():
     feed.run("it[2]")
     feed.fail("it[0]")
     found = drawn(feed.board, columns=140)
-    assert "1/5" in found[1]
+    assert "2/5" in found[1]
     assert "draining: 1 running attempt finishes (it[2]); 1 of 5 failed (it[0])" in found[1]
     assert "draining: 1 running attempt finishes" in found[0]
     feed.complete("it[2]")
-    assert drawn(feed.board)[1].endswith("2/5  0 s  1 failed  2 cancelled  it[0]: no")
+    assert drawn(feed.board)[1].endswith("3/5  0 s  1 failed  2 cancelled  it[0]: no")
 
 
 BAR = {2: "╍╍╍╍╍╍╍╍┈┈┈┈┈┈┈┈┈┈┈┈"}

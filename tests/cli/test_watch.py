@@ -54,7 +54,7 @@ def test_ctrl_c_leaves_the_run_alone(place: Path):
         watching.interrupt()
         assert watching.wait() == 130
         lines = watching.screen.lines
-        assert "Error: stopped watching; run a is left alone, watch it again with" in lines
+        assert "stopped watching; run a is left alone, watch it again with" in lines
         assert "  gorkflow runs watch a --store sqlite:runs.db" in lines
         assert watching.raw.count("\x1b[?25l") == watching.raw.count("\x1b[?25h") == 1
         (place / "go").touch()

@@ -189,7 +189,7 @@ def test_text_of_users_is_only_text(keys, name):
 def test_a_block_keeps_the_name_that_it_was_given():
     named = Workflow("named", input=int).parallel(double, double.options(id="twice"), id="ask")
     plain = Workflow("plain", input=int).parallel(double, double.options(id="twice"))
-    for flow_, name in ((named, "block ask"), (plain, "block double")):
+    for flow_, name in ((named, "parallel ask"), (plain, "parallel double")):
         result = testing.run_sync(flow_, 3)
         assert name in texts(result.run._repr_mimebundle_()[SVG])
 

@@ -555,7 +555,7 @@ async def test_upcoming_times_are_known() -> None:
         ({}, "but was given neither"),
         ({"cron": "0 3 * * *", "every": timedelta(hours=1)}, "but was given both"),
         ({"cron": "0 3 * *"}, "five fields"),
-        ({"cron": "0 0 31 2 *"}, "bad day-of-month"),
+        ({"cron": "0 0 31 2 *"}, "is never due: there is no such date"),
         ({"cron": "0 3 * * *", "timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
         ({"cron": "0 3 * * *", "timezone": None}, "timezone must be a name"),
         ({"every": timedelta(hours=1), "timezone": "Mars/Base"}, "no time zone"),

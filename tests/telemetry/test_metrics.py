@@ -182,5 +182,6 @@ except ModuleNotFoundError as error:
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
-    wanted = f"this needs the package {package}; run pip install 'gorkflow[{extra}]' {package}\n"
+    how = f"run pip install '.[{extra}]' in the clone of gorkflow"
+    wanted = f"this needs the package {package}; {how} {package}\n"
     assert done.stdout == wanted

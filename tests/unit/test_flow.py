@@ -15,6 +15,7 @@ from gorkflow.flow import (
     TimeSpec,
     WaitSpec,
     WorkflowSpec,
+    spoken,
 )
 from gorkflow.policy import Join, RetryPolicy
 
@@ -105,3 +106,21 @@ def test_paths_follow_workflows_only():
 def test_what_is_no_tree_is_a_value_error(text: str):
     with pytest.raises(ValueError, match=r"not a flow tree|Expecting"):
         flow.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "called"),
+    [
+        ("fetch", "fetch"),
+        ("*fetch", "map of fetch"),
+        ("shipping/*fetch", "shipping/map of fetch"),
+        ("@think", "loop of think"),
+        ("@think/judge", "think/judge"),
+        ("&index", "parallel index"),
+        ("?gift", "choice gift"),
+        ("fetch[2]", "fetch[2]"),
+        ("", ""),
+    ],
+)
+def test_a_path_in_words(path: str, called: str):
+    assert spoken(path) == called

@@ -94,7 +94,8 @@ def test_a_long_wait_is_cut_out_of_the_axis() -> None:
     assert "cut out: 10 h in which nothing ran" in drawn
     assert ">waits<" in drawn
     assert ">back-off<" not in drawn
-    assert "cut out: 10 h in which nothing ran" in timeline.text(found)[-1]
+    assert "cut out: 10 h in which nothing ran" in timeline.text(found)[-2]
+    assert timeline.text(found)[-1] == "█ ran, ~ waited, * critical path"
 
 
 def test_a_bar_says_how_long_it_took_where_there_is_room() -> None:

@@ -226,7 +226,8 @@ def test_seldom_rules_are_found_years_ahead() -> None:
         ("*/0 * * * *", "bad minute"),
         (f"{'1' * 150} * * * *", "bad minute"),
         ("1" * 5_000, "five fields"),
-        ("0 0 30 2 *", "bad day-of-month"),
+        ("0 0 30 2 *", "is never due: there is no such date"),
+        ("0 0 32 2 *", "bad day-of-month: it goes from 1 to 31"),
         (5, "five fields"),
     ],
 )

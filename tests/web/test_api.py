@@ -143,6 +143,7 @@ MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/runs/none/timeline.svg", None, 404, "no run"),
     ("GET", "/api/runs/none/events", None, 404, "no run"),
     ("GET", "/api/runs?status=odd", None, 400, "status[0]"),
+    ("GET", "/api/runs?status=odd", None, 400, "it is one of pending, running, suspended,"),
     ("GET", "/api/runs?tag=odd", None, 400, "NAME=VALUE"),
     ("GET", "/api/runs?limit=x", None, 400, "limit"),
     ("GET", "/api/runs?limit=1001", None, 400, "limit"),

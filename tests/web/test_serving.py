@@ -198,7 +198,7 @@ gorkflow.cli.main()
         timeout=60,
         check=False,
     )
-    assert (found.returncode, "pip install 'gorkflow[web]'" in found.stderr) == (2, True)
+    assert (found.returncode, "pip install '.[web]'" in found.stderr) == (2, True)
 
 
 # ---- slow clients -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import click
 
+from gorkflow._text import counted
 from gorkflow.cli._app import (
     CONTEXT,
     Group,
@@ -79,11 +80,11 @@ def prune_command(
             query = _maintenance.ended(age, now=now, workflow_id=workflow, status=statuses)
             if dry_run:
                 found = sum([len(batch) async for batch in _maintenance.batches(rows, query)])
-                return f"{counted(found)} would be deleted"
+                return f"{counted(found, 'run')} would be deleted"
             deleted = await _maintenance.delete(rows, query)
             free = await keeper.tidy()
             room = f"{free / 1e6:,.1f} MB of the file are free for new ones"
-            return f"{counted(deleted)} deleted; {room}"
+            return f"{counted(deleted, 'run')} deleted; {room}"
 
     say(asyncio.run(work()))
 
@@ -120,7 +121,7 @@ def check_command(ctx: click.Context, *, store: str | None, as_json: bool) -> No
 
     found, runs = asyncio.run(work())
     if not found:
-        found = [Finding(Level.OK, "store", f"{counted(runs)} checked, nothing is damaged")]
+        found = [Finding(Level.OK, "store", f"{counted(runs, 'run')} checked, nothing is damaged")]
     ctx.exit(show_findings(found, store, as_json=as_json, runs=runs))
 
 
@@ -203,11 +204,6 @@ def inspectable(store: Store) -> Inspectable:
 async def _kept(url: str | None) -> AsyncGenerator[tuple[Store, Inspectable]]:
     async with opened(url) as store:
         yield store, inspectable(store)
-
-
-def counted(count: int) -> str:
-    """Return a number of runs in words."""
-    return f"{count:,} run" if count == 1 else f"{count:,} runs"
 
 
 # ---- findings ---------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def demo_command(
     """Make a store with the runs of a week, serve its page, and show what to try on it.
 
     The runs are of five workflows: a shop, a report, pictures, an agent and an import. The engine
-    runs them in virtual time. A store that has the runs already is left as it is. While the page is
-    served, new runs start every few seconds. Ctrl-C stops it.
+    runs them in virtual time, which takes up to a minute. A store that has the runs already is left
+    as it is. While the page is served, new runs start every few seconds. Ctrl-C stops it.
 
     The default of --store is sqlite:.gorkflow/demo.db here, so the runs of others are left alone.
     """
@@ -77,7 +77,7 @@ def demo_command(
             page = WantedPage(targets=[_FLOWS], store=url, port=port, opens=opens, grace=0.0)
             ctx.exit(show(page, partial(_busy, seed=seed)))
         if not no_web:
-            put("\nThe page needs an extra: pip install 'gorkflow[web]'")
+            put("\nThe page needs an extra: run pip install '.[web]' in the clone of gorkflow")
         run = f"gorkflow worker {_FLOWS}{same_store(url)}"
         put(f"\nNothing runs now. `{run}` continues the runs, and starts those that are due.")
 
@@ -85,13 +85,19 @@ def demo_command(
 def _make(url: str, runs: int, seed: int) -> None:
     clock = SystemClock()
     began = clock.monotonic()
+    label = f"running {runs:,} runs of {DAYS} days; this takes up to a minute"
+    draws = sys.stderr.isatty()
     with (
         _without_collector(),
-        click.progressbar(
-            length=runs, label=f"running {runs:,} runs of {DAYS} days", file=sys.stderr
-        ) as bar,
+        click.progressbar(length=runs, label=label, file=sys.stderr) as bar,
     ):
-        make_history(url, now=clock.now(), runs=runs, seed=seed, report=lambda _: bar.update(1))
+
+        def report(number: int) -> None:
+            bar.update(1)
+            if not draws and number % max(1, runs // 4) == 0:
+                say(f"{number:,} of {runs:,} runs")
+
+        make_history(url, now=clock.now(), runs=runs, seed=seed, report=report)
     say(f"made {runs:,} runs in {clock.monotonic() - began:.0f} s")
 
 

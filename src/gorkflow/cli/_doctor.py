@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from gorkflow._text import listed, span_of
+from gorkflow._text import counted, listed, span_of
 from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._db import inspectable, show_findings
 from gorkflow.cli._output import one_line
@@ -191,7 +191,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         )  # fmt: skip
     if ward.blocked.count > _SHOWN:
         yield Finding(
-            Level.PROBLEM, "blocked", f"{ward.blocked.count - _SHOWN:,} more runs",
+            Level.PROBLEM, "blocked", counted(ward.blocked.count - _SHOWN, "more run"),
             "see the notes in `gorkflow runs list`",
         )  # fmt: skip
 
@@ -256,16 +256,16 @@ def _told_of_hooks(calls: list[HookCall], now: float) -> Iterator[Finding]:
         return
     late = [call for call in calls if call.due_at < now - _LATE]
     failed = [call for call in calls if call.error]
-    more = " or more" if len(calls) == _CALLS else ""
+    due = f"{len(calls):,} or more calls" if len(calls) == _CALLS else counted(len(calls), "call")
     yield Finding(
         Level.OK, "hooks",
-        f"{len(calls):,}{more} calls due: {len(late):,} late, {len(failed):,} that failed before",
+        f"{due} due: {len(late):,} late, {len(failed):,} that failed before",
     )  # fmt: skip
     if failed:
         worst = max(failed, key=lambda call: call.tries)
         yield Finding(
             Level.WARNING, "hook",
-            f"the one of run {worst.run_id} failed {worst.tries:,} times, at last with "
+            f"the one of run {worst.run_id} failed {counted(worst.tries, 'time')}, at last with "
             f"{one_line(worst.error)[:_REASON]}",
             "correct the hook and restart the workers; they call it again until it returns",
         )  # fmt: skip
@@ -274,8 +274,8 @@ def _told_of_hooks(calls: list[HookCall], now: float) -> Iterator[Finding]:
         names = listed([call.run_id for call in group[:_SHOWN]], _SHOWN, len(group))
         yield Finding(
             Level.PROBLEM, "hook",
-            f"{len(group):,} calls for runs of workflow {workflow_id!r} are late, the first for "
-            f"{span_of(now - group[0].due_at)}: {names}",
+            f"{counted(len(group), 'call')} late for runs of workflow {workflow_id!r}, the first "
+            f"by {span_of(now - group[0].due_at)}: {names}",
             "no living worker knows that workflow and has the hook; start one: "
             "`gorkflow worker TARGET`",
         )  # fmt: skip

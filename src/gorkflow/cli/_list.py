@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 
 import click
@@ -27,6 +28,8 @@ from gorkflow.store import RunRow
 
 _NOTE = 60  # characters
 _SIGNALS = 3
+_MODULE = re.compile(r"(?<=: )(?:[^\W\d]\w*\.)+(?=[^\W\d]\w*: )")
+"""The module of an exception in the reason of a run: its class says enough."""
 
 
 @click.command(
@@ -115,7 +118,8 @@ async def _page(query: RunFilter, store: str | None) -> tuple[Page[RunRow], set[
 def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
     left = "no worker runs it" if is_left(run, alive) else ""
-    note = "; ".join(part for part in (left, waiting(run), tags, one_line(run.reason)) if part)
+    reason = _MODULE.sub("", one_line(run.reason), count=1)
+    note = "; ".join(part for part in (left, waiting(run), reason, tags) if part)
     return (
         run.run_id,
         run.workflow_id,

@@ -58,11 +58,21 @@ class _Line:
     numbers: str = ""
     took: str = ""
     rest: list[Text] = field(default_factory=list[Text])
+    whole: Text | None = None
+    """The end of the last column: a part of it would be of no use."""
 
     @property
     def more(self) -> Text:
         """Return the last column."""
         return Text("  ").join(self.rest)
+
+    def within(self, columns: int) -> Text:
+        """Return the last column as far as there is room."""
+        if self.whole is not None:
+            more = Text("  ").join((*self.rest, self.whole))
+            if more.cell_len <= columns:
+                return more
+        return self.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ class _Columns:
         name = max(line.name.cell_len for line in lines)
         numbers = max(_with_gap(line.numbers) for line in lines)
         took = max(_with_gap(line.took) for line in lines)
-        rest = max(line.more.cell_len for line in lines)
+        rest = max(line.within(room).cell_len for line in lines)
         if room - numbers - took < min(name, _NAME_BESIDE_ALL):
             numbers = 0
         if room - took < min(name, _LEAST_NAME):
@@ -147,6 +157,10 @@ class LiveTree:
         self._make_room()
         self._console.print(Text(clean(line)), soft_wrap=True)
 
+    def say_of(self, path: str, line: str) -> None:
+        """Show a line of a step above the tree."""
+        self.say(line)
+
     async def _tick(self, live: Live) -> None:
         while True:
             self._make_room()
@@ -179,7 +193,7 @@ class LiveTree:
 
     def _joined(self, line: _Line, columns: _Columns, room: int) -> Text:
         whole = Text(no_wrap=True, overflow="ellipsis", end="\n")
-        if not (line.numbers or line.took or line.rest):  # nothing beside it
+        if not (line.numbers or line.took or line.rest or line.whole):  # nothing beside it
             whole.append_text(self._cut(line.name, room))
             return whole
         name = self._cut(line.name, columns.name)
@@ -188,9 +202,9 @@ class LiveTree:
         for text, wide in ((line.numbers, columns.numbers), (line.took, columns.took)):
             if wide:
                 self._add(whole, text.rjust(wide), "dim" if text is line.took else "")
-        if columns.rest and line.rest:
+        if columns.rest and (more := line.within(columns.rest)):
             whole.append(" " * _GAP)
-            whole.append_text(self._cut(line.more, columns.rest))
+            whole.append_text(self._cut(more, columns.rest))
         whole.rstrip()
         return whole
 
@@ -216,6 +230,8 @@ class LiveTree:
         line.numbers = _numbers(item, state)
         line.took = _took(board, item, state, now)
         line.rest = list(self._remarks(board, item, state, now, style))
+        if item is board.root:
+            line.whole = self._text(one_line(board.run_id), "dim")
         return line
 
     def _mark(self, state: StepStatus, now: float) -> str:
@@ -247,7 +263,6 @@ class LiveTree:
             left = _left(board, now)
             if left:
                 yield self._text(left, "")
-            yield self._text(one_line(board.run_id), "dim")
 
     def _bar(self, *parts: tuple[float, str, str]) -> Text:
         """Return a bar.
@@ -303,13 +318,16 @@ _WIDE = 50  # columns, from which on there is room for bars
 _VERY_WIDE = 90  # for long ones
 
 
+_ENDED = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
+
+
 def _numbers(item: Item, state: StepStatus) -> str:
-    """Return how many of what is inside are done, of how many."""
+    """Return how many of what is inside have ended, of how many."""
     numbers = item.numbers
     total = numbers.total()
     if not total or state is StepStatus.SKIPPED or isinstance(item.spec, LoopSpec):
         return ""
-    done = numbers[StepStatus.COMPLETED] + numbers[StepStatus.SKIPPED]
+    done = sum(numbers[status] for status in _ENDED)
     more = "+" if item.may_grow else ""
     return f"{done:,}/{total:,}{more}"
 

@@ -15,7 +15,7 @@ from gorkflow._text import listed, span_of
 from gorkflow.cli._board import Board, finishing
 from gorkflow.cli._output import clean, clock, one_line, say
 from gorkflow.engine._recorded import load
-from gorkflow.engine._runs import LEFT_RUNS
+from gorkflow.engine._runs import FAILED_HOOK, LEFT_RUNS
 from gorkflow.flow import template_of
 from gorkflow.listing import RunFilter
 from gorkflow.model import Failure, Report, RunStatus, StepStatus
@@ -40,6 +40,10 @@ class View(Protocol):
 
     def say(self, line: str) -> None:
         """Show a line."""
+        ...
+
+    def say_of(self, path: str, line: str) -> None:
+        """Show a line that a step of the run wrote."""
         ...
 
 
@@ -70,15 +74,48 @@ class Quiet:
         """Show a line."""
         say(clean(line))
 
+    def say_of(self, path: str, line: str) -> None:
+        """Show a line that a step of the run wrote."""
+        self.say(line)
+
 
 class Lines(Quiet):
     """Shows a line for each thing that happens."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+        """The paths of steps whose begin was shown."""
+        self._early: dict[str, list[str]] = {}
+        """The lines of steps whose begin was not, by path: a step may be quicker than the news."""
+
+    @contextmanager
+    def showing(self, board: Board) -> Generator[None]:
+        """Show nothing but what happens, and at the end the lines that were left."""
+        try:
+            yield
+        finally:
+            for path in [*self._early]:
+                self._begin(path)
 
     def fed(self, board: Board, event: ev.Event) -> None:
         """Show the event, unless it is one that only the engine cares about."""
         happened = in_words(board, event)
         if happened:
             self.say(f"{clock(event.at)} {happened}")
+        if isinstance(event, ev.StepScheduled):
+            self._begin(event.path)
+
+    def say_of(self, path: str, line: str) -> None:
+        """Show a line of a step, once it was shown that the step began."""
+        if path in self._begun:
+            self.say(line)
+        else:
+            self._early.setdefault(path, []).append(line)
+
+    def _begin(self, path: str) -> None:
+        self._begun.add(path)
+        for line in self._early.pop(path, ()):
+            self.say(line)
 
 
 _PAST = 20  # runs that say how long such a run usually takes
@@ -230,10 +267,19 @@ class LogLines(logging.Handler):
             return
         if record.levelno < logging.WARNING and step_of(record) is None:
             return
+        if hasattr(record, FAILED_HOOK):  # so it does here: nothing calls it again in this process
+            if record.exc_info:
+                self._view.say(logging.Formatter().formatException(record.exc_info))
+            return
         try:
             level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
             where, text = self._where(record), self.format(record)
-            self._view.say(f"{clock(record.created)} {level}{where}{text}")
+            line = f"{clock(record.created)} {level}{where}{text}"
+            found = step_of(record)
+            if found is None or found[0] != self._run_id:
+                self._view.say(line)
+            else:
+                self._view.say_of(found[1], line)
         except Exception:  # noqa: BLE001 - as logging wants it
             self.handleError(record)
 

@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from gorkflow._text import counted
 from gorkflow.cli import _list, _logs, _run, _show, _watch
 from gorkflow.cli._app import (
     CONTEXT,
@@ -13,7 +14,7 @@ from gorkflow.cli._app import (
     group_store_option,
     store_option,
 )
-from gorkflow.cli._db import counted, inspectable
+from gorkflow.cli._db import inspectable
 from gorkflow.cli._diff import diff_command
 from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import (
@@ -202,7 +203,7 @@ def delete_command(*, given: tuple[str, ...], force: bool, store: str | None) ->
             await keeper.tidy()
             return len(troubles)
 
-    say(f"{counted(asyncio.run(work()))} deleted")
+    say(f"{counted(asyncio.run(work()), 'run')} deleted")
 
 
 async def _trouble(store: Store, run_id: str, alive: set[str], where: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from gorkflow._text import span_of
 from gorkflow.cli._app import (
     CONTEXT,
     Group,
@@ -158,14 +159,15 @@ def next_command(*, schedule_id: str, count: int, store: str | None, as_json: bo
     found = {each.id: each for each in asyncio.run(_schedules(store))}.get(schedule_id)
     if found is None:
         raise ScheduleNotFoundError(schedule_id)
-    times = [each.isoformat() for each in found.upcoming(count)]
+    due = found.upcoming(count)
     if as_json:
+        times = [each.isoformat() for each in due]
         put(json_text({"id": found.id, "paused": found.paused, "due": times}, short=None))
         return
     if found.paused:
         again = f"gorkflow schedule resume {shlex.quote(schedule_id)}{same_store(store)}"
         say(f"it is paused; continue it with `{again}`")
-    put("\n".join(times))
+    put("\n".join(map(_shown, due)))
 
 
 @schedule_command.command("pause", example=("gorkflow schedule pause report",))
@@ -217,6 +219,12 @@ def _shown(at: datetime) -> str:
     return at.isoformat(" ")
 
 
+def _rule(schedule: Schedule) -> str:
+    if schedule.every is None:
+        return schedule.cron or ""
+    return f"every {span_of(schedule.every.total_seconds())}"
+
+
 def _row(schedule: Schedule) -> tuple[str, ...]:
     note = ""
     if not schedule.paused and schedule.next_due.timestamp() < SystemClock().now() - PATIENCE:
@@ -224,7 +232,7 @@ def _row(schedule: Schedule) -> tuple[str, ...]:
     return (
         schedule.id,
         schedule.workflow_id,
-        schedule.cron or f"every {schedule.every}",
+        _rule(schedule),
         schedule.timezone if schedule.cron else "",
         "paused" if schedule.paused else _shown(schedule.next_due),
         note,

@@ -349,7 +349,8 @@ def _attempts(step: StepExecution) -> Iterator[str]:
 
 def _report(report: Report) -> str:
     total = "" if report.total is None else f" of {report.total:,.10g}"
-    return one_line(f"{report.done:,.10g}{total}  {report.message}")
+    said = f", {report.message}" if report.message else ""
+    return one_line(f"{report.done:,.10g}{total}{said}")
 
 
 def _said(failure: Failure) -> str:

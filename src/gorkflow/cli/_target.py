@@ -404,7 +404,7 @@ def read_payload(text: str | None) -> Any:
             hint = "\nA text needs its own quotes: --payload '\"text\"'"
         elif "'" in text:
             hint = "\nJSON wants double quotes: --payload '{\"id\": 7}'"
-        raise CliError(f"--payload is not JSON: {error}{hint}") from None
+        raise CliError(f"--payload: {error}{hint}") from None
 
 
 def read_state(text: str | None) -> dict[str, Any] | None:

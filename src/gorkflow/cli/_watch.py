@@ -9,7 +9,7 @@ import click
 from gorkflow.cli._app import Command, json_option, store_option, traceback_option
 from gorkflow.cli._board import Board
 from gorkflow.cli._named import find_run, run_argument
-from gorkflow.cli._output import CliError, ExitCode, one_line
+from gorkflow.cli._output import ExitCode, one_line, say
 from gorkflow.cli._progress import View, board_of, show_events, view_for
 from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
 from gorkflow.cli._standing import is_left, living_workers
@@ -18,7 +18,7 @@ from gorkflow.engine import _json
 from gorkflow.engine._reads import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError
-from gorkflow.model import BLOCKED, Run
+from gorkflow.model import BLOCKED, Run, RunStatus
 from gorkflow.store import Store
 
 _LOOK_EVERY = 1.0  # seconds between looks at who runs it
@@ -45,11 +45,11 @@ def watch_command(
     except KeyboardInterrupt:
         run_id = wanted.run_id or given
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
-        raise CliError(
+        say(
             f"stopped watching; run {run_id} is left alone, watch it again with\n"
-            f"  gorkflow runs watch {run_id}{same_store(store)}",
-            code,
-        ) from None
+            f"  gorkflow runs watch {run_id}{same_store(store)}"
+        )
+        ctx.exit(code)
     ctx.exit(report(wanted, found))
 
 
@@ -91,4 +91,6 @@ def _trouble(run: Run, living: set[str]) -> str:
     """Return why the run does not continue; empty: it does, or waits for its time."""
     if run.reason.startswith(BLOCKED):
         return one_line(run.reason)
+    if run.status is RunStatus.SUSPENDED and not living:
+        return "no worker is alive to continue it"
     return "no worker runs it" if is_left(run, living) else ""

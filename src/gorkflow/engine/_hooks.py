@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gorkflow.engine._recorded import load
 from gorkflow.engine._results import exc_info
-from gorkflow.engine._runs import LEFT_RUNS
+from gorkflow.engine._runs import FAILED_HOOK, LEFT_RUNS
 from gorkflow.engine._threads import Functions, NoThreadError
 from gorkflow.errors import RunNotFoundError, StoreCorruptError, StoreError
 from gorkflow.hooks import Hook
@@ -310,6 +310,7 @@ class Hooks:
             "the hook %s failed for run %r (try %d), and is called again in %.0f s: %s",
             name, call.run_id, call.tries, delay, text,
             exc_info=exc_info(error) if call.tries == 1 and not redaction else None,
+            extra={FAILED_HOOK: call.run_id},
         )  # fmt: skip
         due_at = self._runtime.clock.now() + delay
         return await self._again(replace(call, error=text), due_at)

@@ -28,6 +28,8 @@ PENDING = RunStatus.PENDING
 LEFT = "the engine was closed before the run ended; recover() it"
 LEFT_RUNS = "left_runs"
 """The field of the log records about what is left when an engine closes: the ids of the runs."""
+FAILED_HOOK = "failed_hook"
+"""The field of the log records about a call that is to be made again: the id of its run."""
 _POLL = 0.02  # seconds between looks at whether everything has come to rest
 _SUSPECT = 3  # dead workers in a row from which on a run may be what kills them
 _PROBATION = 60.0  # seconds after which a suspect that did no harm lets the next one in

@@ -216,8 +216,8 @@ class Inbox:
             except ValueInvalidError as error:
                 # It stays in the store, to be looked at; the run waits on for a better one.
                 logger.error(  # noqa: TRY400 - not ours: the sender's mistake
-                    "run %r: signal %r (message %d) is rejected, because its payload is not what "
-                    "%r waits for: %s",
+                    "run %r: signal %r (message %d) is rejected. Its payload is not what %r waits "
+                    "for: %s",
                     self._machine.run_id,
                     name,
                     message.id,

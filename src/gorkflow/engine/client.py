@@ -768,7 +768,7 @@ class Client(ClientReader):
             input: the input of each run.
             id: of the schedule: up to 150 letters, digits and ``_.:=+-``.
             cron: the rule: minute, hour, day of month, month, day of week. Needs
-                ``gorkflow[schedule]``. Give this or ``every``.
+                the extra ``schedule``. Give this or ``every``.
             every: the interval in seconds, whole ones; the first run starts after one interval.
             timezone: whose clocks the rule goes by, a name like ``Europe/Berlin``.
             catch_up: due times that passed while no worker ran: ``"skip"`` them, start a run for

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from gorkflow._text import cleaned, span_of
+from gorkflow._text import cleaned, counted, span_of
+from gorkflow.flow import spoken
 from gorkflow.insight.explain import Block, Branch, Explanation, Phase, Span
 from gorkflow.insight.overview import Overview, Usual
+from gorkflow.insight.timeline import label_of
 from gorkflow.model import RunStatus
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
@@ -87,7 +89,7 @@ def _critical(found: Explanation, table: Table) -> list[str]:
         spans = list(group)
         seconds = sum(span.seconds for span in spans)
         share = _share(seconds, found.seconds)
-        rows.append((path or "(the run)", _parts(spans), span_of(seconds), share))
+        rows.append((spoken(path) or "(the run)", _parts(spans), span_of(seconds), share))
     return table(("STEP", "SPENT", "TOOK", "SHARE"), rows)
 
 
@@ -116,12 +118,14 @@ def _share(part: float, whole: float) -> str:
 
 
 def _block(block: Block, table: Table) -> list[str]:
-    name = block.path.rpartition("/")[2].lstrip("&*")  # one given by the user has no mark
-    title = f"{block.kind} {name}: {len(block.branches):,} branches, {span_of(block.seconds)}"
-    lines = [f"{title}, {block.efficiency:.0%} of it spent at work"]
+    name = label_of(block.path, block.kind)
+    branches = counted(len(block.branches), "branch", "branches")
+    who = "it" if len(block.branches) == 1 else "they"
+    title = f"{name}: {branches}, {span_of(block.seconds)}"
+    lines = [f"{title}; {who} worked {block.efficiency:.0%} of that time"]
     if block.critical and len(block.branches) > 1:
-        by = f" by {span_of(block.lead)}" if block.lead > 0 else ""
-        lines.append(f"{block.critical} held it back{by}.")
+        by = f", {span_of(block.lead)} after the others" if block.lead > 0 else ""
+        lines.append(f"{spoken(block.critical)} ended last{by}.")
     shown = sorted(block.branches, key=lambda each: each.began - each.ended)[:_MOST]
     kept = {branch.path for branch in shown}
     lines += ["", *table(("BRANCH", "BEGAN", "TOOK", "WORK", "SLACK"), [
@@ -135,7 +139,7 @@ def _block(block: Block, table: Table) -> list[str]:
 def _branch(branch: Branch) -> tuple[str, ...]:
     slack = "cancelled" if branch.slack is None else span_of(branch.slack)
     took = span_of(branch.ended - branch.began)
-    return branch.path, f"+{span_of(branch.began)}", took, span_of(branch.work), slack
+    return spoken(branch.path), f"+{span_of(branch.began)}", took, span_of(branch.work), slack
 
 
 def summary(found: Overview, table: Table) -> list[str]:
@@ -148,12 +152,12 @@ def summary(found: Overview, table: Table) -> list[str]:
     worth = [(phase, share) for phase, share in found.time.items() if share >= _WORTH_IT]
     times = ", ".join(f"{phase.value} {share:.0%}" for phase, share in worth)
     lines = [
-        f"{found.workflow_id}: {found.run.count:,} runs, {_usual(found.run)}",
+        f"{found.workflow_id}: {counted(found.run.count, 'run')}, {_usual(found.run)}",
         f"Time on the critical paths: {times}",
         "",
         *table(
             ("STEP", "RUNS", "P50", "P95"),
-            [(s.path, f"{s.count:,}", span_of(s.p50), span_of(s.p95)) for s in found.steps],
+            [(spoken(s.path), f"{s.count:,}", span_of(s.p50), span_of(s.p95)) for s in found.steps],
         ),
     ]
     if found.holders:

@@ -32,6 +32,7 @@ from gorkflow.flow import (
     StepSpec,
     WaitSpec,
     WorkflowSpec,
+    spoken,
     undo_path,
 )
 from gorkflow.language.functions import steps_called_by, unrecorded
@@ -176,8 +177,8 @@ def _of_durations(root: Place) -> Iterator[Advice]:
         yield Advice(
             "unbounded",
             "",
-            f"nothing bounds how long a run may take, since {_named(endless)} may take any "
-            f"time: give {'it' if len(endless) == 1 else 'them'} a timeout=, or the workflow: "
+            f"{_named(endless)} may take any time, and so may a run. Give "
+            f"{'it' if len(endless) == 1 else 'them'} a timeout=, or the workflow: "
             f"Workflow({root.spec.id!r}, timeout=…)",
             "info",
         )
@@ -420,7 +421,7 @@ def _calls(place: Place, name: str) -> _Calls:
 
 def _named(paths: Iterable[str]) -> str:
     """Return paths as a list in words, the first few of many."""
-    return listed(list(map(repr, dict.fromkeys(paths))))
+    return listed([repr(spoken(path)) for path in dict.fromkeys(paths)])
 
 
 def _in_words(seconds: float) -> str:

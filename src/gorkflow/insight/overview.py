@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean, quantiles
 
 from gorkflow._notebook import Bundle, drawn
-from gorkflow._text import span_of
-from gorkflow.flow import template_of
+from gorkflow._text import counted, span_of
+from gorkflow.flow import spoken, template_of
 from gorkflow.insight.explain import Block, Explanation, Phase
 
 
@@ -48,7 +48,8 @@ class Holder:
     def __str__(self) -> str:
         """Return it as a sentence."""
         return (
-            f"branch {self.branch} held the block back in {self.share:.0%} of {self.runs:,} runs; "
+            f"{spoken(self.branch)} ended last in {self.share:.0%} of "
+            f"{counted(self.runs, 'run')} of {spoken(self.block)}; "
             f"splitting it in two would save about {span_of(self.saves)} ({self.saves_share:.0%})"
         )
 

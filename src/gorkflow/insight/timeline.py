@@ -186,10 +186,11 @@ def label_of(path: str, kind: str) -> str:
 
     Args:
         path: Its path.
-        kind: As in ``Row.kind``.
+        kind: As in ``Row.kind``. A block is called ``parallel``, as in the code.
     """
     name = path.rpartition("/")[2] or path
-    return f"{kind} {name.lstrip('&*@?')}" if kind in _MARKED else name
+    word = "parallel" if kind == "block" else kind
+    return f"{word} {name.lstrip('&*@?')}" if kind in _MARKED else name
 
 
 def _label(line: Line) -> str:
@@ -235,7 +236,17 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
             f"{name[:left]:<{left}} {''.join(bar)} {took:>9} {'*' if on_path else ''}".rstrip()
         )
     left_out = axis.cut_out()
-    return [*result, left_out] if left_out else result
+    if left_out:
+        result.append(left_out)
+    return [*result, *_legend("".join(result))]
+
+
+def _legend(drawn: str) -> list[str]:
+    """Return the line that explains the marks of a drawing."""
+    words = {"█": "ran", _FAILED: "failed", "░": "queued, or the engine", "▒": "waited for a limit",
+             "·": "back-off", "~": "waited", "?": "interrupted", "*": "critical path"}  # fmt: skip
+    used = [f"{mark} {word}" for mark, word in words.items() if mark in drawn]
+    return [", ".join(used)] if used else []
 
 
 def _paint(bar: list[str], axis: Axis, span: Span) -> None:

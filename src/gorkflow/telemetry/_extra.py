@@ -23,6 +23,7 @@ def imported(module: str, extra: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
         raise ModuleNotFoundError(
-            f"this needs the package {package}; run pip install 'gorkflow[{extra}]'",
+            f"this needs the package {package}; "
+            f"run pip install '.[{extra}]' in the clone of gorkflow",
             name=package,
         ) from error

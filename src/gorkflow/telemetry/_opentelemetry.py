@@ -25,7 +25,7 @@ class OpenTelemetry(Telemetry):
     attempt is the current span: in threads, processes and executors of yours, too. A run that is
     started inside a span belongs to its trace.
 
-    It needs ``pip install 'gorkflow[otel]'``, and providers that your program configures.
+    It needs ``pip install '.[otel]'`` in the clone, and providers that your program configures.
 
     Example:
         from opentelemetry.sdk.trace import TracerProvider

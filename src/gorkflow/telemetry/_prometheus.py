@@ -27,7 +27,7 @@ class Prometheus(Telemetry):
     """Metrics of runs for Prometheus: ``Engine(telemetry=Prometheus())``.
 
     The names are those of ``OpenTelemetry``, as Prometheus writes them. It needs
-    ``pip install 'gorkflow[prometheus]'``.
+    ``pip install '.[prometheus]'`` in the clone.
 
     Example:
         from prometheus_client import CollectorRegistry

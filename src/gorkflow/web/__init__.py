@@ -28,7 +28,8 @@ if not TYPE_CHECKING:  # else any name would do
             if package not in _EXTRA:
                 raise
             raise ModuleNotFoundError(
-                f"the page needs {package}: run pip install 'gorkflow[web]'", name=package
+                f"the page needs {package}: run pip install '.[web]' in the clone of gorkflow",
+                name=package,
             ) from None
         globals()[name] = found
         return found

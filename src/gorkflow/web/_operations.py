@@ -7,8 +7,9 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from starlette.requests import Request
@@ -153,7 +154,7 @@ class Operation:
         try:
             return msgspec.convert(given, self.query, strict=False)
         except (msgspec.ValidationError, ValueError) as error:
-            raise _misfit(error, 400) from None
+            raise _misfit(error, 400, self.query) from None
 
     async def _body(self, request: Request) -> Any:
         if self.method in {"GET", "DELETE"}:
@@ -165,7 +166,7 @@ class Operation:
         try:
             return msgspec.json.decode(data or b"{}", type=self.body)
         except msgspec.ValidationError as error:
-            raise _misfit(error, 422) from None
+            raise _misfit(error, 422, self.body) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Rejected(400, f"the body is not JSON: {error}") from None
         except RecursionError:
@@ -176,10 +177,23 @@ def _answer(found: Any, status: int) -> Response:
     return json_answer(to_json(found), status)
 
 
-def _misfit(error: Exception, status: int) -> Rejected:
+def _misfit(error: Exception, status: int, model: Any) -> Rejected:
     """Return the answer to data that does not fit its type."""
     text = str(error)
     found = _AT.search(text)
     path = found["path"].removeprefix(".") if found else ""
     said = text[: found.start()] if found else text
+    if said.startswith("Invalid enum value"):
+        said += _choices(model, path.partition("[")[0])
     return Rejected(status, f"{path}: {said}" if path else said, problems=((path, said),))
+
+
+def _choices(model: Any, name: str) -> str:
+    """Return the values that a field of an enum takes, as the end of a sentence; or nothing."""
+    types = [get_type_hints(model).get(name)]
+    while types:
+        one = types.pop()
+        if isinstance(one, type) and issubclass(one, Enum):
+            return f"; it is one of {', '.join(str(each.value) for each in one)}"
+        types += get_args(one)
+    return ""

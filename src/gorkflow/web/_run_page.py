@@ -14,7 +14,7 @@ from gorkflow._text import cleaned, cut, span_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._json import event_json
 from gorkflow.engine._reads import report_of
-from gorkflow.flow import undone_path, walk
+from gorkflow.flow import spoken, undone_path, walk
 from gorkflow.insight import picture
 from gorkflow.insight.account import compared
 from gorkflow.insight.explain import Explanation, Phase, Row
@@ -257,8 +257,8 @@ class _Page:
         again = f" It took {tries} attempts." if tries > 1 else ""
         name = label_of(block.path, block.kind)
         return Say(
-            f"{block.critical} held the {name} back",
-            f"by {span_of(block.lead)}, of {span_of(found.seconds)} in all.{again}",
+            f"{spoken(block.critical)} ended last in {name}",
+            f"{span_of(block.lead)} after the others, of {span_of(found.seconds)} in all.{again}",
         )
 
     def _wait(self, wait: OpenWait) -> Wait:

@@ -81,8 +81,8 @@ def _library(alive: int) -> Finding:
         return Finding(Level.OK, "sqlite", name)
     return Finding(
         Level.WARNING if alive > 1 else Level.INFO, "sqlite",
-        f"{name} has a rare fault that can damage a file that several processes write to; gorkflow "
-        "works around it, other programs don't",
+        f"{name} has a rare fault that can damage a file of several writers. "
+        "gorkflow works around it; other programs don't",
         "use a Python with SQLite 3.51.3 or newer, or let no other program write to the file",
     )  # fmt: skip
 

@@ -84,8 +84,8 @@ class SqliteStore(LaneStore[Connections]):
         _logger.info("runs are kept in %s", settings.path)
         if others and sqlite3.sqlite_version_info < _checks.SAFE_WAL:
             _logger.info(
-                "%s is shared with another process; SQLite %s has a rare fault there that gorkflow "
-                "works around, other programs that write to the file don't: use 3.51.3 or newer",
+                "%s is shared with another process, where SQLite %s has a rare fault. gorkflow "
+                "works around it; if other programs write to the file, use 3.51.3 or newer",
                 settings.path,
                 sqlite3.sqlite_version,
             )
