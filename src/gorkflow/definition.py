@@ -46,6 +46,8 @@ class Definition(Record, eq=True, frozen=True, kw_only=True):
     """Whether a setting or a default is a secret."""
     on_end: OnEnd | None = None
     """The hook of the workflow."""
+    queue: str | None = None
+    """The queue of its runs; ``None``: it names none."""
 
     def __post_init__(self) -> None:
         """Look for secrets once, not for each run."""
@@ -95,6 +97,7 @@ def compile_chain(chain: Chain[Any, Any], defaults: StepDefaults) -> tuple[Defin
         output=output,
         signals=chain.signals,
         on_end=chain.on_end,
+        queue=chain.queue,
         **asdict(record),
     )
     return definition, walk.problems

@@ -15,6 +15,17 @@ OnFailure = Literal["drain", "cancel"]
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+def queue_problems(name: object) -> list[str]:
+    """Return why this can't be the name of a queue."""
+    if isinstance(name, str) and ID_PATTERN.fullmatch(name):
+        return []
+    problem = (
+        "the name of a queue must be 1 to 100 letters, digits, '_', '.' or '-', and begin with a "
+        f"letter or digit, not {brief(name, 200)}"
+    )
+    return [problem]
+
+
 def number(what: str, given: object) -> float:
     """Return what was given; raise ``TypeError`` if it is not a number."""
     if isinstance(given, bool) or not isinstance(given, int | float):

@@ -39,6 +39,7 @@ from gorkflow.language.options import (
 from gorkflow.language.signature import is_inside, warn
 from gorkflow.language.typecheck import NOTHING, Element, Place, Value, Walk, ids_of, seen_of
 from gorkflow.node import In_contra, Node, Out_co
+from gorkflow.policy import queue_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,6 +99,8 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         timeout: Seconds (or a ``timedelta``) from when it is entered. By default, none.
         on_end: A function that is called with each ``Run`` of this workflow that has ended, plain
             or async. A worker calls it at least once, and again until it returns.
+        queue: The queue of its runs: only workers of that queue run them. ``None``: ``"default"``,
+            or that of the run whose step starts them. Inside another workflow it has no effect.
 
     Raises:
         WorkflowInvalidError: If one of these is not valid.
@@ -116,6 +119,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
         on_end: OnEnd | None = None,
+        queue: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -130,6 +134,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
         on_end: OnEnd | None = None,
+        queue: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -144,6 +149,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
         on_end: OnEnd | None = None,
+        queue: str | None = None,
     ) -> None: ...
     @suggesting_option
     def __init__(
@@ -158,6 +164,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
         defaults: StepDefaults | None = None,
         timeout: float | timedelta | None = None,
         on_end: OnEnd | None = None,
+        queue: str | None = None,
     ) -> None:
         problems = id_problems("workflow", id)
         if input is not None:
@@ -169,6 +176,8 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             problems += tag_problems(tags)
         if on_end is not None:
             problems += hook_problems(on_end)
+        if queue is not None:
+            problems += queue_problems(queue)
         problems += text_problems(name=name or "", description=description, version=version)
         if problems:
             raise WorkflowInvalidError(id if isinstance(id, str) else brief(id), problems)
@@ -183,6 +192,7 @@ class Workflow(FluentMethods[In_contra, Out_co]):
             defaults=MappingProxyType(merged({}, own)),
             timeout=seconds,
             on_end=on_end,
+            queue=queue,
             _compiled={},
             _growth=Growth(),
             **_without_elements(input),

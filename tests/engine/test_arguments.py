@@ -39,7 +39,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {
             "workflow": plain, "input": 1, "run_id": None, "if_exists": "raise", "tags": {},
             "resource_id": "r", "timeout": 5.0, "delay": 0, "priority": 0, "exclusive": False,
-            "state": {},
+            "state": {}, "queue": "default",
         },
     ),
     "run": (lambda e, **given: e.run(**given), {"workflow": plain, "input": 1}),
@@ -47,7 +47,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda e, **given: e.rerun(given.pop("origin"), given.pop("from_step"), **given),
         {
             "origin": "done", "from_step": "one", "workflow": plain, "run_id": None, "tags": {},
-            "timeout": 5.0, "delay": 0, "priority": 0, "state": {},
+            "timeout": 5.0, "delay": 0, "priority": 0, "state": {}, "queue": "default",
         },
     ),
     "send": (
@@ -81,6 +81,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {
             "workflow": plain, "input": 1, "id": "s", "every": 3600, "timezone": "UTC",
             "catch_up": "last", "overlap": "allow", "tags": {}, "priority": 0,
+            "queue": "default",
         },
     ),
     "schedule cron": (
@@ -226,6 +227,7 @@ STARTED: Mapping[str, tuple[Any, ...]] = {
     "timeout": (*NUMBER, True, 0),
     "delay": (*NUMBER, True, math.inf),
     "priority": (None, "1", 1.5, True, 10**7, math.nan),
+    "queue": (3, b"gpu", "", "two words", ["gpu"]),
     "exclusive": FLAG,
     "state": (*MAPPING, {"a": object()}),
 }
@@ -240,6 +242,7 @@ REJECTED: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any], Mapping[str,
             "max_concurrent_steps": COUNT,
             "max_threads": (*COUNT, None),
             "max_processes": COUNT,
+            "queues": (3, "gpu", [], {}, ["two words"], [3], {"gpu": 0}, {"gpu": True}),
             "executors": (3, "x", [], {"a": 1}, {"thread": ThreadPoolExecutor}, {1: None}),
             "lease": (*NUMBER, None, True, 0, math.inf),
             "recover": FLAG,

@@ -81,6 +81,10 @@ class Call:
         return self.owner.run_id
 
     @property
+    def queue(self) -> str:
+        return self.owner.row.queue
+
+    @property
     def context(self) -> Context:
         """The context variables of its run: who started that can be read from them."""
         return self.owner.context

@@ -31,7 +31,7 @@ from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gorkflow.definition import Definition
     from gorkflow.engine._registry import Registry
@@ -81,7 +81,8 @@ class Claims:
         self._logged: dict[str, str] = {}
         self._unreadable: set[str] = set()
         self.left_some = False
-        """``True``: the latest look left runs, for lack of room."""
+        """``True``: the latest look left runs, for lack of room. With a bounded queue, it may
+        have."""
 
     def drop(self, run_id: str, token: int, why: BaseException | None = None) -> None:
         """Have a run released that is ours in the store, but has no driver."""
@@ -94,6 +95,7 @@ class Claims:
         workflow_ids: list[str] | None,
         run_id: str | None = None,
         *,
+        queues: Mapping[str, int | None] | None = None,
         room: Callable[[], int] | None = None,
         accept_types: bool = False,
     ) -> list[str]:
@@ -105,6 +107,7 @@ class Claims:
         Args:
             workflow_ids: runs of these workflows; ``None``: of any.
             run_id: only this run, and raise if it can't be continued.
+            queues: runs of these queues, as of ``Store.claim``; ``None``: of any.
             room: how many may be taken now; ``None``: all.
             accept_types: whether to continue runs whose types don't fit.
         """
@@ -112,14 +115,16 @@ class Claims:
         seen: set[str] = set()
         while True:
             limit = _BATCH if room is None else min(_BATCH, room())
-            self.left_some = limit < 1
-            if self.left_some or self._runtime.closing:
+            is_bounded = any(bound is not None for bound in (queues or {}).values())
+            self.left_some = limit < 1 or is_bounded
+            if limit < 1 or self._runtime.closing:
                 return taken
             claims = await self._runtime.store.claim(
                 self._runtime.worker_id,
                 times=self._runtime.clock,
                 ahead=AHEAD,
                 workflow_ids=workflow_ids,
+                queues=queues,
                 run_id=run_id,
                 limit=limit,
             )
@@ -163,6 +168,8 @@ class Claims:
         row = await self._runtime.store.get_run(run_id)
         if row is None or row.status.terminal or row.worker_id is not None:
             return
+        if not self._runtime.serves(row.queue):
+            return
         definition = self._registry.of_run(run_id, row.workflow_id)
         if definition is None or definition.fingerprint == row.fingerprint:
             return
@@ -174,7 +181,7 @@ class Claims:
     async def _types_differ(self, row: RunRow) -> bool:
         """Return whether types that don't fit, and only they, block a run without an owner."""
         definition = self._registry.of_run(row.run_id, row.workflow_id)
-        if definition is None or row.worker_id is not None:
+        if definition is None or row.worker_id is not None or not self._runtime.serves(row.queue):
             return False
         if definition.fingerprint == row.fingerprint and not row.reason.startswith(BLOCKED):
             return False

@@ -14,7 +14,7 @@ from gorkflow.errors import EngineClosedError, StoreError
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gorkflow.clock import Times
     from gorkflow.store import Message, Store
@@ -76,6 +76,8 @@ class Lease:
         store: where the worker is registered.
         worker_id: its name.
         seconds: without a heartbeat, after which others may take its runs.
+        concurrency: the number of runs that it has at a time, at most.
+        queues: the queues whose runs it takes.
     """
 
     def __init__(
@@ -85,12 +87,17 @@ class Lease:
         store: Store,
         worker_id: str,
         seconds: float,
+        *,
+        concurrency: int | None,
+        queues: Iterable[str],
     ) -> None:
         self._loop = loop
         self._clock = clock
         self._store = store
         self._worker_id = worker_id
         self._seconds = seconds
+        self._concurrency = concurrency
+        self._queues = tuple(queues)
         self._holder: Holder | None = None
         self._mail_cursor = ""
         self._registered = False
@@ -232,6 +239,8 @@ class Lease:
                 lease=self._seconds,
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                concurrency=self._concurrency,
+                queues=self._queues,
             )
         )
         self._registered = True

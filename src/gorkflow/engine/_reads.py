@@ -183,6 +183,8 @@ class Reads:
                 seen_at=instant(each.seen_at),
                 lease=each.lease,
                 runs=owned.get(each.worker_id, 0),
+                concurrency=each.concurrency,
+                queues=each.queues,
             )
             for each in workers
         ]
@@ -553,6 +555,7 @@ def summary_of(row: RunRow) -> Run:
         due_at=instant_if(row.due_at),
         waits_for=row.waits_for,
         worker_id=row.worker_id,
+        queue=row.queue,
     )
 
 

@@ -122,6 +122,7 @@ def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOpti
         "resource_id": row.resource_id,
         "timeout": created.timeout,
         "priority": row.priority,
+        "queue": row.queue,
         "exclusive": row.exclusive,
     }
     chosen = {name: value for name, value in given.items() if value is not None}

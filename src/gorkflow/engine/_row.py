@@ -90,6 +90,7 @@ def summary(
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
         trace=trace,
         waits_for=waits_for,
+        queue=row.queue,
     )
 
 

@@ -17,7 +17,7 @@ from gorkflow.engine._threads import Functions
 from gorkflow.engine._watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sized
+    from collections.abc import Callable, Coroutine, Mapping, Sized
 
     from gorkflow.clock import Clock
     from gorkflow.engine._executors import Executors
@@ -46,6 +46,8 @@ class Runtime:
     functions: Functions
     admission: Admission
     worker_id: str
+    max_runs: int | None
+    """Runs that may be live here at a time."""
     deps: object
     lease_seconds: float
     """Seconds without a heartbeat after which others may take the runs."""
@@ -56,6 +58,8 @@ class Runtime:
     recovers: bool
     """Whether runs without an owner are claimed here. Then a run that only waits leaves the
     process: it is claimed when it is due."""
+    queues: Mapping[str, int | None]
+    """The queues whose runs are claimed here, each with its bound."""
     uniform: Callable[[float, float], float]
     """Draws the jitter of retries."""
     on_end: OnEnd | None
@@ -81,7 +85,15 @@ class Runtime:
         self.asleep = Asleep(self.store)
         self.watchdog = Watchdog(self.loop, self.clock)
         self.notes = Notes(self.loop, self.clock, self.store, self.changed)
-        self.lease = Lease(self.loop, self.clock, self.store, self.worker_id, self.lease_seconds)
+        self.lease = Lease(
+            self.loop,
+            self.clock,
+            self.store,
+            self.worker_id,
+            self.lease_seconds,
+            concurrency=self.max_runs,
+            queues=sorted(self.queues) if self.recovers else (),
+        )
         self.patience.holds = self._keeps_on
 
     def _keeps_on(self) -> bool:
@@ -94,6 +106,31 @@ class Runtime:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    def may_begin(self, queue: str, *, inside: bool) -> bool:
+        """Return whether a run that is started here may begin here, without a claim.
+
+        An engine that takes no runs of others has only its own: there it may be in any queue.
+
+        Args:
+            queue: the run's.
+            inside: whether a step starts it: then a bound does not matter, since the step waits.
+        """
+        if not self.recovers:
+            return True
+        return queue in self.queues and (inside or self.queues[queue] is None)
+
+    @property
+    def served(self) -> Mapping[str, int | None] | None:
+        """The queues whose runs this engine takes, each with its bound; ``None``: any.
+
+        One that takes no runs of others takes those that are named to it, in any queue.
+        """
+        return self.queues if self.recovers else None
+
+    def serves(self, queue: str) -> bool:
+        """Return whether runs of a queue are run here."""
+        return self.served is None or queue in self.served
 
     def strays(self) -> int:
         """Return how many threads outlive their attempts. From any thread."""
@@ -148,6 +185,7 @@ def runtime_of(
         functions=Functions(loop, executors.threads, settings.max_threads),
         admission=Admission(store, worker_id, times, *settings.room),
         worker_id=worker_id,
+        max_runs=settings.max_concurrent_runs,
         deps=settings.deps,
         max_payload=settings.max_payload,
         log_level=settings.log_level,
@@ -158,4 +196,5 @@ def runtime_of(
         closing=closing,
         lease_seconds=settings.lease,
         recovers=recovers,
+        queues=settings.queues,
     )

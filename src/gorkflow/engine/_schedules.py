@@ -20,6 +20,7 @@ from gorkflow.engine._start import (
     StartOptions,
     checked_input,
     checked_priority,
+    checked_queue,
     checked_tags,
     driver_for,
 )
@@ -145,6 +146,7 @@ def row_of(
     overlap: Overlap,
     tags: Mapping[str, str] | None,
     priority: int,
+    queue: str | None,
 ) -> ScheduleRow:
     """Return a new schedule; the arguments are those of ``Client.schedule``.
 
@@ -163,6 +165,7 @@ def row_of(
         overlap=_choice("overlap", overlap, get_args(Overlap)),
         tags=_tags(tags),
         priority=checked_priority(priority),
+        queue="" if queue is None else checked_queue(queue),
         created_at=now,
         next_due=0.0,
     )
@@ -295,6 +298,7 @@ def _driver(
         "run_id": run_id_of(row.schedule_id, at),
         "tags": {**dict(row.tags), TAG: row.schedule_id},
         "priority": row.priority,
+        "queue": row.queue or None,
         "delay": max(0.0, at - runtime.clock.now()),
     }
     if row.overlap == "skip":

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from logging import getLevelNamesMapping
 from os import PathLike
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,6 +19,8 @@ from gorkflow.clock import Clock, StoreClock
 from gorkflow.engine._executors import checked
 from gorkflow.engine._observer import Observers, Telemetry, observers_of
 from gorkflow.language.options import defaults_problems, hook_problems
+from gorkflow.model import DEFAULT_QUEUE
+from gorkflow.policy import queue_problems
 from gorkflow.stores import open_store
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ class Settings(Struct, kw_only=True):
     max_threads: int = 64
     max_processes: int | None = None
     executors: Mapping[str, Executor] = {}
+    queues: Mapping[str, int | None] = MappingProxyType({DEFAULT_QUEUE: None})
+    """The queues that are served, each with its bound."""
     lease: float = 30.0
     logs: bool | int | str = True
     on_end: OnEnd | None = None
@@ -94,6 +99,36 @@ class Settings(Struct, kw_only=True):
         self.executors = checked(self.executors)
         if self.telemetry is not None:
             self.observers = observers_of(self.telemetry)
+
+
+def served(queues: Mapping[str, int | None] | Iterable[str] | None) -> dict[str, int | None]:
+    """Return the queues of an engine, each with its bound.
+
+    Raises:
+        TypeError: If they are not names, or a bound is not a number.
+        ValueError: If a name or a bound is not valid, or there are none.
+    """
+    if queues is None:
+        return {DEFAULT_QUEUE: None}
+    if isinstance(queues, str) or not isinstance(queues, Iterable):
+        raise TypeError(
+            f"queues must be names in a list, or a dict of names and bounds, not {brief(queues)}"
+        )
+    found = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues)
+    if not found:
+        raise ValueError("queues names none; leave it out to serve the queue 'default'")
+    for name, bound in found.items():
+        if problems := queue_problems(name):
+            raise ValueError(f"queues: {problems[0]}")
+        if bound is None:
+            continue
+        if isinstance(bound, bool) or not isinstance(bound, int):
+            raise TypeError(
+                f"the bound of queue {name!r} must be a whole number, not {brief(bound)}"
+            )
+        if bound < 1:
+            raise ValueError(f"the bound of queue {name!r} must be at least 1, not {brief(bound)}")
+    return found
 
 
 def _check_logs(logs: object) -> None:

@@ -19,6 +19,7 @@ from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import NAP, Driver, Inbound
 from gorkflow.engine._row import hooks_of
 from gorkflow.engine._values import Values
+from gorkflow.engine._within import calling, queue_inside
 from gorkflow.errors import (
     DuplicateRunError,
     InputInvalidError,
@@ -27,6 +28,8 @@ from gorkflow.errors import (
 )
 from gorkflow.events import RunCreated
 from gorkflow.machine import Machine
+from gorkflow.model import DEFAULT_QUEUE
+from gorkflow.policy import queue_problems
 from gorkflow.state import initial
 from gorkflow.state_changes import same_writes
 from gorkflow.store import RunRow
@@ -49,6 +52,7 @@ class StartOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     delay: float | timedelta | None
     priority: int
+    queue: str | None
     exclusive: bool
     state: Mapping[str, Any] | None
 
@@ -139,8 +143,10 @@ def _row(
 ) -> RunRow:
     now = runtime.clock.now()
     delay = _delay(options.get("delay"))
+    queue = _queue(runtime, definition, options)
     # A run that begins late is left to any worker: this one may be gone by then.
     claimed = claimed and (delay <= NAP or not runtime.recovers)
+    claimed = claimed and runtime.may_begin(queue, inside=calling() is not None)
     return RunRow(
         run_id=_run_id(options.get("run_id"), now),
         workflow_id=definition.workflow_id,
@@ -156,6 +162,7 @@ def _row(
         worker_id=runtime.worker_id if claimed else None,
         token=1 if claimed else 0,
         hooks=hooks,
+        queue=queue,
     )
 
 
@@ -310,6 +317,26 @@ def checked_priority(priority: object) -> int:
             f"not {brief(priority)}"
         )
     return priority
+
+
+def _queue(runtime: Runtime, definition: Definition, options: StartOptions) -> str:
+    """Return the queue of a run: that of the start, the workflow, or the run that starts it."""
+    given = options.get("queue")
+    if given is not None:
+        return checked_queue(given)
+    return definition.queue or queue_inside(runtime.store) or DEFAULT_QUEUE
+
+
+def checked_queue(queue: object) -> str:
+    """Return the name of a queue.
+
+    Raises:
+        InputInvalidError: If it is not valid.
+    """
+    if problems := queue_problems(queue):
+        raise InputInvalidError(problems[0])
+    assert isinstance(queue, str)  # or it was a problem
+    return queue
 
 
 def _exclusive(options: StartOptions) -> bool:

@@ -52,6 +52,11 @@ class Caller(Protocol):
         ...
 
     @property
+    def queue(self) -> str:
+        """The queue of its run."""
+        ...
+
+    @property
     def context(self) -> Context:
         """The context variables of its run."""
         ...
@@ -104,6 +109,12 @@ def caller_in(context: Context) -> Caller | None:
 def calling() -> Caller | None:
     """Return the call whose function calls us; ``None``: other code does."""
     return _running(_caller.get())
+
+
+def queue_inside(store: Store) -> str | None:
+    """Return the queue of the run whose step calls us; ``None``: none does, of this store."""
+    caller = calling()
+    return caller.queue if caller is not None and _is_same(caller.store, store) else None
 
 
 def _running(found: weakref.ref[Caller] | None) -> Caller | None:

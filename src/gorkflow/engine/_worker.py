@@ -26,7 +26,7 @@ from gorkflow.events import CancelRequested
 from gorkflow.store import HintKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from gorkflow.engine._driver import Driver
     from gorkflow.engine._hooks import Hooks
@@ -219,6 +219,8 @@ class Worker:
         row = await self.runtime.store.get_run(run_id)
         if not self.runtime.recovers or self.runtime.closing or row is None:
             return False
+        if not self.runtime.serves(row.queue):
+            return False
         if self._registry.of_run(run_id, row.workflow_id) is None:
             return False
         await self.recover(run_id)
@@ -234,6 +236,8 @@ class Worker:
         if calling() is not None:
             self.let_in(driver.run_id)
         await self.runs.start(driver)
+        if driver.row.worker_id is None and driver.row.due_at is None:
+            self._wake.set()  # it was queued, maybe for us
 
     def let_in(self, run_id: str) -> None:
         """Have a run begin or continue though there is no room: a step has to do with it."""
@@ -306,7 +310,9 @@ class Worker:
         self._watched.update(workflow_ids)
         if not workflow_ids:
             return []
-        taken = await self.claims.recover(workflow_ids, accept_types=accept_types)
+        taken = await self.claims.recover(
+            workflow_ids, queues=self.runtime.served, accept_types=accept_types
+        )
         await self._look_for_calls(ahead=not self.runtime.recovers)
         return taken + (await self.claims.accept_types(workflow_ids) if accept_types else [])
 
@@ -324,7 +330,7 @@ class Worker:
     async def _take_what_fits(self, workflow_ids: list[str]) -> None:
         """Claim only what can run here now: what waits in the store, any worker may take."""
         if workflow_ids:
-            await self.claims.recover(workflow_ids, room=self.runs.room)
+            await self.claims.recover(workflow_ids, queues=self.runtime.served, room=self.runs.room)
 
     async def calls_left(self, run_id: str) -> list[HookCall]:
         """Wait until the hooks of a run were called, and return the calls that failed.
@@ -422,16 +428,26 @@ class Worker:
         if self.runtime.recovers:
             await self._scheduler.start_due(self._watched)
             await self._take_what_fits(list(self._watched))
-            await self._take(self.runs.inside, rouse=False)  # though there is no room for others
+            # Though there is no room for others, here or in their queues.
+            queues = dict[str, int | None].fromkeys(self.runtime.served or ())
+            await self._take(self.runs.inside, queues, rouse=False)
             await self._look_for_calls()
 
-    async def _take(self, wanted: set[str], *, once: bool = False, rouse: bool = True) -> None:
+    async def _take(
+        self,
+        wanted: set[str],
+        queues: Mapping[str, int | None] | None = None,
+        *,
+        once: bool = False,
+        rouse: bool = True,
+    ) -> None:
         """Take over the runs that are wanted; forget those that are over, or can't continue here.
 
         One that can't be read must not keep the others waiting.
 
         Args:
             wanted: the runs.
+            queues: those that are taken, as of ``Claims.recover``.
             once: whether to forget those, too, that another worker has.
             rouse: whether to take also those that have nothing to do now.
         """
@@ -445,7 +461,7 @@ class Worker:
                 row = rows.get(run_id) or await store.get_run(run_id)
                 over = row is None or row.status.terminal
                 if row is not None and not over and (rouse or await self.claims.has_work(row)):
-                    await self.claims.recover(None, run_id)
+                    await self.claims.recover(None, run_id, queues=queues)
                 over = over or once
             except (RunError, StoreError) as error:
                 over = _is_hopeless(run_id, error)

@@ -33,6 +33,7 @@ def run(
     timeout: float | timedelta | None = None,
     delay: float | timedelta | None = None,
     priority: int = 0,
+    queue: str | None = None,
     exclusive: bool = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out: ...
@@ -51,6 +52,7 @@ def run(
     timeout: float | timedelta | None = None,
     delay: float | timedelta | None = None,
     priority: int = 0,
+    queue: str | None = None,
     exclusive: bool = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out: ...
@@ -68,6 +70,7 @@ def run(
     timeout: float | timedelta | None = None,
     delay: float | timedelta | None = None,
     priority: int = 0,
+    queue: str | None = None,
     exclusive: bool = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out:
@@ -97,6 +100,7 @@ def run(
         tags: more to find it by.
         timeout: seconds that the run may take.
         delay: seconds until the run begins.
+        queue: as of ``Client.start``.
         priority: among runs that wait for a place.
         exclusive: reject the start while another live run has the ``resource_id``.
         state: what ``ctx.state`` begins with.
@@ -130,6 +134,7 @@ def run(
                 timeout=timeout,
                 delay=delay,
                 priority=priority,
+                queue=queue,
                 exclusive=exclusive,
                 state=state,
             )

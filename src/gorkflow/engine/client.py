@@ -342,6 +342,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
@@ -358,6 +359,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
@@ -373,6 +375,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]:
@@ -391,6 +394,9 @@ class Client(ClientReader):
                 workflow's own holds. ``None`` or ``math.inf``: only the workflow's own.
             delay: seconds until the run begins; it is recorded at once.
             priority: of runs that wait for a place, the one with the highest priority begins first.
+            queue: the queue whose workers run it, such as ``"gpu"``. ``None``: that of the
+                workflow; else that of the run whose step calls this; else ``"default"``. An engine
+                that does not serve the queue leaves the run to one that does.
             exclusive: reject the start while another live run has the ``resource_id``; and reject
                 other starts with it while this run lives.
             state: what ``ctx.state`` begins with.
@@ -416,6 +422,7 @@ class Client(ClientReader):
                 timeout=timeout,
                 delay=delay,
                 priority=priority,
+                queue=queue,
                 exclusive=exclusive,
                 state=state,
             )
@@ -455,6 +462,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int | None = None,
+        queue: str | None = None,
         exclusive: bool | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
@@ -473,6 +481,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int | None = None,
+        queue: str | None = None,
         exclusive: bool | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Any]: ...
@@ -490,6 +499,7 @@ class Client(ClientReader):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int | None = None,
+        queue: str | None = None,
         exclusive: bool | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Any]:
@@ -516,6 +526,7 @@ class Client(ClientReader):
             timeout: as of ``start``; ``None``: as the run that is repeated.
             delay: as of ``start``.
             priority: as of ``start``; ``None``: as the run that is repeated.
+            queue: as of ``start``; ``None``: as the run that is repeated.
             exclusive: as of ``start``; ``None``: as the run that is repeated.
             state: as of ``start``; ``None``: as the run that is repeated.
 
@@ -543,6 +554,7 @@ class Client(ClientReader):
             tags=tags,
             timeout=timeout,
             delay=delay,
+            queue=queue,
             state=state,
         )
         if priority is not None:
@@ -714,6 +726,7 @@ class Client(ClientReader):
         overlap: Overlap = "allow",
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
+        queue: str | None = None,
     ) -> Schedule: ...
     @overload
     async def schedule(
@@ -729,6 +742,7 @@ class Client(ClientReader):
         overlap: Overlap = "allow",
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
+        queue: str | None = None,
     ) -> Schedule: ...
     async def schedule(
         self,
@@ -743,6 +757,7 @@ class Client(ClientReader):
         overlap: Overlap = "allow",
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
+        queue: str | None = None,
     ) -> Schedule:
         """Start runs of a workflow by the clock. When this returns, the schedule is recorded.
 
@@ -777,6 +792,7 @@ class Client(ClientReader):
                 ``"allow"`` both.
             tags: of each run; added to the workflow's own.
             priority: of each run.
+            queue: of each run; ``None``: that of the workflow.
 
         Raises:
             InputInvalidError: If something is not valid; nothing was stored.
@@ -798,6 +814,7 @@ class Client(ClientReader):
             overlap=overlap,
             tags=tags,
             priority=priority,
+            queue=queue,
         )
         written = await _schedules.put(worker.runtime.asked, row)
         worker.watch_for(workflow.id)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, overload
 from gorkflow.clock import Clock
 from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._runs import LEFT_RUNS
-from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag
+from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag, served
 from gorkflow.engine._start import run_id_of
 from gorkflow.engine._within import check_limits
 from gorkflow.engine._worker import Worker
@@ -60,6 +60,9 @@ class Engine(Client):
             sync conditions and keys.
         max_processes: steps with ``executor="process"`` that may run at a time. ``None``: one per
             CPU.
+        queues: the names of the queues whose runs it takes; ``None``: ``["default"]``. A dict has
+            a bound for each: the runs of the queue that all workers have at a time, or ``None``.
+            Give all workers the same bounds.
         executors: where steps with ``executor="name"`` run, by name: any executor like those of
             ``concurrent.futures``. The engine does not shut them down.
         max_payload: bytes that one value may have as JSON.
@@ -77,7 +80,8 @@ class Engine(Client):
 
     Raises:
         ValueError: If a number is out of range, ``defaults`` has an unknown option, an executor
-            uses a reserved name, or there is no such level of ``logs``.
+            uses a reserved name, the name of a queue is not valid, or there is no such level of
+            ``logs``.
         TypeError: If an argument has the wrong type.
         WorkflowInvalidError: If two workflows have one id, or one does not work with the engine.
         StoreError: If the store's URL can't be understood.
@@ -97,6 +101,7 @@ class Engine(Client):
         max_concurrent_steps: int | None = None,
         max_threads: int = 64,
         max_processes: int | None = None,
+        queues: Mapping[str, int | None] | Iterable[str] | None = None,
         executors: Mapping[str, Executor] | None = None,
         max_payload: int = MAX_PAYLOAD,
         lease: float = 30.0,
@@ -115,6 +120,7 @@ class Engine(Client):
             max_concurrent_steps=max_concurrent_steps,
             max_threads=max_threads,
             max_processes=max_processes,
+            queues=served(queues),
             executors={} if executors is None else executors,
             lease=lease,
             logs=logs,
@@ -159,6 +165,7 @@ class Engine(Client):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out: ...
@@ -175,6 +182,7 @@ class Engine(Client):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out: ...
@@ -190,6 +198,7 @@ class Engine(Client):
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
         priority: int = 0,
+        queue: str | None = None,
         exclusive: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out:
@@ -208,6 +217,7 @@ class Engine(Client):
             timeout: as of ``start``; in seconds.
             delay: as of ``start``; in seconds.
             priority: as of ``start``.
+            queue: as of ``start``.
             exclusive: as of ``start``.
             state: as of ``start``.
 
@@ -229,6 +239,7 @@ class Engine(Client):
                 timeout=timeout,
                 delay=delay,
                 priority=priority,
+                queue=queue,
                 exclusive=exclusive,
                 state=state,
             )

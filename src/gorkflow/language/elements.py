@@ -107,6 +107,8 @@ class Chain(Node[In_contra, Out_co], Element):
     timeout: float | None
     on_end: OnEnd | None
     """The function that is called when a run of it has ended."""
+    queue: str | None
+    """The queue of its runs; ``None``: it names none."""
     elements: tuple[Element, ...]
     unresolved: Mapping[str, str]
     """Reads of nodes that are not inside: the id, and the step that reads it."""

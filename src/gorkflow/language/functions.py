@@ -168,7 +168,7 @@ def same_workflow(one: Definition, other: Definition) -> bool:
         return True
     # A lambda is called by its line, and may be written in two places.
     texts = [_LINE.sub("<lambda>", each.text) for each in (one, other)]
-    if texts[0] != texts[1] or one.tags != other.tags:
+    if texts[0] != texts[1] or (one.tags, one.queue) != (other.tags, other.queue):
         return False
     pairs = zip(functions_of(one), functions_of(other), strict=True)
     alike = all(same(mine[2], theirs[2]) for mine, theirs in pairs)
