@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gorkflow.clock import background
 from gorkflow.errors import EngineClosedError, StoreError
+from gorkflow.model import LiveWorker, instant
 from gorkflow.store import Worker
 
 if TYPE_CHECKING:
@@ -25,6 +26,26 @@ BEAT = 1.0
 """Seconds between heartbeats, at most: also how soon another process's cancel is seen."""
 _MARGIN = 1 / 6  # of the lease: what steps get to stop in before others may take their runs
 _CHANCE = 1 / 12  # of the lease: what a heartbeat gets at the least before steps are stopped
+
+
+def shown(worker: Worker, runs: int) -> LiveWorker:
+    """Return a worker as callers see it.
+
+    Args:
+        worker: as the store has it.
+        runs: the number of runs that it owns.
+    """
+    return LiveWorker(
+        worker_id=worker.worker_id,
+        host=worker.host,
+        pid=worker.pid,
+        started_at=instant(worker.started_at),
+        seen_at=instant(worker.seen_at),
+        lease=worker.lease,
+        runs=runs,
+        concurrency=worker.concurrency,
+        queues=worker.queues,
+    )
 
 
 class _Moment(NamedTuple):

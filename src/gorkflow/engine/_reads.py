@@ -16,6 +16,7 @@ from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
+from gorkflow.engine._lease import shown
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._values import INPUT, Values
 from gorkflow.engine._within import calling, check_limits, check_own, holds_limits, waiting
@@ -174,20 +175,7 @@ class Reads:
         with self._asking():
             workers = await self._store.workers(now=now)
             owned = await self._store.owned()
-        return [
-            LiveWorker(
-                worker_id=each.worker_id,
-                host=each.host,
-                pid=each.pid,
-                started_at=instant(each.started_at),
-                seen_at=instant(each.seen_at),
-                lease=each.lease,
-                runs=owned.get(each.worker_id, 0),
-                concurrency=each.concurrency,
-                queues=each.queues,
-            )
-            for each in workers
-        ]
+        return [shown(each, owned.get(each.worker_id, 0)) for each in workers]
 
     async def steps(self, run_id: str) -> list[StepExecution]:
         """Return all steps of a run."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gorkflow.errors import (
     DuplicateRunError,
     GorkflowError,
@@ -15,13 +17,14 @@ from gorkflow.errors import (
 )
 from gorkflow.hooks import Hook
 from gorkflow.model import UNDOING, RunStatus, StepStatus
-from gorkflow.store import RunRow, Written
+from gorkflow.store import Written
 
 if TYPE_CHECKING:
     from gorkflow.definition import Definition
     from gorkflow.engine._asleep import RunState
     from gorkflow.events import Ended
     from gorkflow.hooks import OnEnd
+    from gorkflow.store import RunRow
 
 logger = logging.getLogger("gorkflow.run")
 PENDING, RUNNING = RunStatus.PENDING, RunStatus.RUNNING
@@ -67,30 +70,19 @@ def summary(
     ended = machine.status.terminal
     begins = row.started_at is None and not ended and machine.status is not PENDING
     due_at = row.due_at if machine.status is PENDING else None
-    return RunRow(
-        run_id=row.run_id,
-        workflow_id=row.workflow_id,
-        workflow_version=row.workflow_version,
-        fingerprint=row.fingerprint,
+    return replace(
+        row,
         status=RunStatus.SUSPENDED if rests else machine.status,
         reason=_reason(run) if ended or machine.undoing is not None else "",
-        resource_id=row.resource_id,
-        tags=row.tags,
-        created_at=row.created_at,
         started_at=now if begins else row.started_at,
         finished_at=now if ended else None,
         due_at=machine.next_due() if rests else due_at,
         seq=machine.seq,
         worker_id=None if leaves or ended else row.worker_id,
-        token=row.token,
-        priority=row.priority,
-        exclusive=row.exclusive,
         seen=run.mail.seen if leaves else row.seen,
-        hooks=row.hooks,
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
         trace=trace,
         waits_for=waits_for,
-        queue=row.queue,
     )
 
 

@@ -415,17 +415,10 @@ class Client(ClientReader):
             if self.store.durable:
                 self._registry.name_unrecorded(definition)
             options = StartOptions(
-                run_id=run_id,
-                if_exists=if_exists,
-                resource_id=resource_id,
-                tags=tags,
-                timeout=timeout,
-                delay=delay,
-                priority=priority,
-                queue=queue,
-                exclusive=exclusive,
+                run_id=run_id, if_exists=if_exists, resource_id=resource_id, tags=tags,
+                timeout=timeout, delay=delay, priority=priority, queue=queue, exclusive=exclusive,
                 state=state,
-            )
+            )  # fmt: skip
             data = checked_input(definition, input, self._settings.max_payload)
             driver = driver_for(worker.runtime, definition, data, options, claimed=self._executes)
             return await self._begin(driver, if_exists)
@@ -548,15 +541,9 @@ class Client(ClientReader):
                 "Engine, or leave accept_types out"
             )
         options = StartOptions(
-            run_id=run_id,
-            if_exists=if_exists,
-            resource_id=resource_id,
-            tags=tags,
-            timeout=timeout,
-            delay=delay,
-            queue=queue,
-            state=state,
-        )
+            run_id=run_id, if_exists=if_exists, resource_id=resource_id, tags=tags,
+            timeout=timeout, delay=delay, queue=queue, state=state,
+        )  # fmt: skip
         if priority is not None:
             options["priority"] = priority
         if exclusive is not None:
