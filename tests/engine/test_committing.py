@@ -104,6 +104,7 @@ async def test_a_run_that_is_alone_is_recorded_before_start_lets_go() -> None:
         assert await returned.value.value.result() == 1
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_steps_that_never_suspend_take_a_turn_for_64_of_them(
     monkeypatch: pytest.MonkeyPatch,
@@ -127,6 +128,7 @@ async def test_steps_that_take_long_and_never_suspend_take_a_turn_each(
         assert turns.stop() >= 40
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_steps_that_suspend_take_a_turn_more_each() -> None:
     async with Engine("memory:") as engine:
@@ -167,6 +169,7 @@ async def test_eager_tasks_do_not_pile_up_on_the_stack() -> None:
         assert await engine.run(chain(length), 0) == length
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_so_do_steps_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_handlers, "LONGEST", 1_000.0)

@@ -142,6 +142,7 @@ async def outcome(engine: Engine, workflow: Workflow[Any, Any]) -> None:
     await (await engine.start(workflow, 1)).outcome()
 
 
+@pytest.mark.own_store
 @STORES
 @pytest.mark.parametrize("shape", SHAPES)
 @in_loop

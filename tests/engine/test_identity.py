@@ -512,6 +512,7 @@ UNRECORDED = {
 }
 
 
+@pytest.mark.own_store
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @in_loop
 async def test_what_no_run_records_is_named_once_where_the_store_outlives_the_process(

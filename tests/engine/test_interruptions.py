@@ -166,6 +166,7 @@ async def test_a_death_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         assert await counted(engine.store, "r") == [True, False, True, False, True]
 
 
+@pytest.mark.own_store
 @pytest.mark.parametrize("when", ["made", "opened"])
 @in_loop
 async def test_who_follows_a_run_takes_it_over_when_its_worker_dies(

@@ -40,6 +40,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in found]
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_runs_that_are_left_in_a_file_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

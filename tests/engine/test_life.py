@@ -350,6 +350,7 @@ async def test_a_store_that_fails_reaches_whoever_waits_and_the_run_can_be_recov
         assert [run.run_id for run in await engine.list_runs(RunFilter())] == ["r"]
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_a_damaged_run_is_left_and_the_others_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -447,6 +448,7 @@ async def test_the_time_of_a_step_is_its_own_not_that_of_the_record(url: str) ->
         assert slow.ran >= 0.05
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_runs_that_may_kill_their_worker_go_on_one_at_a_time(url: str) -> None:
     gates = [Gate() for _ in range(4)]

@@ -447,6 +447,7 @@ async def test_what_is_put_back_keeps_its_delay() -> None:
         assert (after.due_at, after.worker_id) == (before.due_at, None)
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_a_run_that_can_not_be_read_keeps_no_other_from_being_claimed(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"

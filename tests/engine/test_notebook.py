@@ -78,6 +78,7 @@ async def test_a_handle_draws_the_run_as_it_is_now(place, tmp_path):
         assert 'class="suspended"' not in ended
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_a_handle_of_a_closed_engine_looks_into_the_file(tmp_path):
     async with Engine(f"sqlite:{tmp_path}/runs.db") as engine:
@@ -88,6 +89,7 @@ async def test_a_handle_of_a_closed_engine_looks_into_the_file(tmp_path):
         assert (await client.get_run(handle.run_id)).output == 12
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_a_run_that_can_not_be_read_is_text(tmp_path):
     async with Engine("memory:") as engine:

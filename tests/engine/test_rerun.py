@@ -145,6 +145,7 @@ async def test_the_step_itself_may_be_given():
                 await engine.rerun(handle.run_id, wrong)
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_bytes_are_taken_over_as_they_were_recorded():
     async with Engine("memory:") as engine:

@@ -38,6 +38,7 @@ async def adds(number: int) -> int:
     return number + 1
 
 
+@pytest.mark.own_store
 @in_loop
 async def test_steps_that_never_suspend_share_a_task_which_has_the_name_of_each() -> None:
     seen: list[tuple[int, str]] = []

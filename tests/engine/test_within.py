@@ -285,6 +285,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.own_store
 @pytest.mark.parametrize("damaged", DAMAGE)
 @in_loop
 async def test_a_run_that_can_not_go_on_keeps_no_other_from_the_step_that_waits(

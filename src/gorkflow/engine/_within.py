@@ -250,8 +250,8 @@ def _held(store: Store) -> tuple[Counter[str], dict[str, tuple[str, str]]]:
 
 
 def _is_same(one: Store, other: Store) -> bool:
-    path = getattr(one, "path", None)
-    return one is other or (path is not None and path == getattr(other, "path", None))
+    name = getattr(one, "name", None)
+    return one is other or (name is not None and name == getattr(other, "name", None))
 
 
 def _limits_in(definition: Definition) -> Iterator[tuple[str, Limit]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -109,3 +111,11 @@ class Server:
     def close(self) -> None:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@cache
+def shared() -> Server:
+    """Return the server of this process, for tests that are about something else."""
+    made = Server()
+    atexit.register(made.close)
+    return made

@@ -100,14 +100,14 @@ class LaneStore(ABC, Generic[H]):
     """A store in a database. A dialect adds what it does in its own way: to append, to claim.
 
     Args:
-        name: the database, as errors name it.
+        name: the database, as errors name it. Stores of one name keep the same runs.
     """
 
     durable = True
     _most_read = MOST_READ
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._home: H | None = None
 
     @abstractmethod
@@ -139,10 +139,10 @@ class LaneStore(ABC, Generic[H]):
     def _opened(self) -> H:
         home = self._home
         if home is None:
-            raise StoreError(f"the store {self._name!r} is not open; call open() first")
+            raise StoreError(f"the store {self.name!r} is not open; call open() first")
         if home.pid != os.getpid():
             raise StoreError(
-                f"the store {self._name!r} was opened before this process was forked; open another "
+                f"the store {self.name!r} was opened before this process was forked; open another "
                 "one in here"
             )
         return home

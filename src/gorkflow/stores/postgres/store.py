@@ -65,7 +65,7 @@ class PostgresStore(LaneStore[Lanes]):
         if not isinstance(url, str):
             raise TypeError(f"url must be the address of a server, not {brief(url)}")
         self._settings = settings_of(url, schema=schema, pooled=pooled, session_url=session_url)
-        super().__init__(self._settings.shown)
+        super().__init__(f"{self._settings.shown}, schema {schema}")
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._settings.shown!r}, schema {self._settings.schema!r}>"
