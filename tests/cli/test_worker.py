@@ -126,6 +126,25 @@ def test_it_takes_what_is_queued_and_stops_when_told(place: Path) -> None:
     assert (other.status, other.worker_id) == ("pending", None)  # not its workflow: left, and seen
 
 
+def test_it_takes_the_runs_of_its_queues(place: Path) -> None:
+    (place / "go").touch()
+    queue(place, (HELD, "plain", "go"))
+    for run_id in ("mail", "gpu"):
+        started = gorkflow_in(
+            place, "start", "held.py", "--input", '"go"', "--run-id", run_id, "--queue", run_id,
+            "--store", "sqlite:runs.db",
+        )  # fmt: skip
+        assert started.stdout == f"{run_id}\n", started.stderr
+    with worker(place, "--queue", "gpu=1", "--queue", "mail") as process:
+        until(lambda: all(look(place, each).status == "completed" for each in ("gpu", "mail")))
+        process.send_signal(signal.SIGTERM)
+        code, said = stop(process)
+    assert code == 0
+    assert "runs held of queues gpu, mail; stop it with" in said
+    left = look(place, "plain")
+    assert (left.status, left.worker_id, left.queue) == ("pending", None, "default")
+
+
 def test_the_first_signal_lets_running_steps_finish(place: Path) -> None:
     queue(place, (HELD, "a", "go"))
     with worker(place) as process:

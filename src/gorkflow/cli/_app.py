@@ -21,6 +21,7 @@ from gorkflow._text import brief, is_utf8
 from gorkflow.cli._output import CliError, ExitCode, unwritten
 from gorkflow.clock import SystemClock
 from gorkflow.model import instant
+from gorkflow.policy import queue_problems
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 STORE = "gorkflow.store"
@@ -132,7 +133,9 @@ class _Root(Group):
     modules: ClassVar = {
         "run": ("_run", "Run a workflow and follow it to its end."),
         "runs": ("_runs", "List, show, compare, cancel, resume, repeat, delete runs."),
+        "start": ("_start", "Queue a run for a worker, and print its id."),
         "worker": ("_worker", "Run the queued runs of workflows, and those of dead workers."),
+        "workers": ("_workers", "List the workers that are alive, and what they serve."),
         "web": ("_web", "Show runs, workflows and schedules in the browser."),
         "schedule": ("_schedule", "Start runs by the clock."),
         "explain": ("_explain", "Show where the time of a run, or of many, went."),
@@ -286,6 +289,37 @@ def _read_tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) ->
                 f"tag {name!r} has two values, {tags[name]!r} and {value!r}; give it one"
             )
     return tags
+
+
+def read_queue(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
+    """Return the name of a queue.
+
+    Raises:
+        BadParameter: If no queue can have it.
+    """
+    if given is not None and (problems := queue_problems(given)):
+        raise click.BadParameter(problems[0])
+    return given
+
+
+def read_queues(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, int | None] | None:
+    """Return the queues of a worker, each with its bound; ``None``: none was given.
+
+    Raises:
+        BadParameter: If one is not ``NAME`` or ``NAME=N``, or was given twice.
+    """
+    queues: dict[str, int | None] = {}
+    for text in given:
+        name, equals, bound = text.partition("=")
+        read_queue(ctx, param, name)
+        if equals and (not bound.isdecimal() or int(bound) < 1):
+            raise click.BadParameter(f"{text!r} is not NAME or NAME=N with a number from 1")
+        if name in queues:
+            raise click.BadParameter(f"queue {name!r} was given twice; name it once")
+        queues[name] = int(bound) if equals else None
+    return queues or None
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import click
@@ -18,9 +18,9 @@ from gorkflow.engine._maintenance import damaged
 from gorkflow.errors import GorkflowError, StoreError
 from gorkflow.hooks import HookCall
 from gorkflow.listing import RunFilter
-from gorkflow.model import BLOCKED, UNDOING, RunStatus, instant
+from gorkflow.model import BLOCKED, DEFAULT_QUEUE, UNDOING, RunStatus, instant
 from gorkflow.schedule import ScheduleRow, mended
-from gorkflow.store import Finding, Level, RunReader, RunRow, Store
+from gorkflow.store import Finding, Level, RunReader, RunRow, Store, Worker
 
 _LATE = 10.0
 """Seconds after which a worker should have claimed a run: workers look every second."""
@@ -105,8 +105,10 @@ class _Ward:
     """No worker claims them, to undo what they did."""
     untaken: dict[str, _Group] = field(default_factory=dict[str, _Group])
     """No worker claims them; by workflow."""
+    unserved: dict[str, _Group] = field(default_factory=dict[str, _Group])
+    """No living worker serves their queue; by queue."""
 
-    def add(self, row: RunRow, alive: set[str], now: float) -> None:
+    def add(self, row: RunRow, alive: Mapping[str, Worker], now: float) -> None:
         """Put a live run where it belongs; most only count."""
         age = now - max(row.created_at, row.due_at or 0.0)
         # Where nobody is left to go on with what was begun, there is nothing to wait for.
@@ -117,6 +119,8 @@ class _Ward:
                 self.left.add(row, age)
         elif row.reason and not row.reason.startswith(UNDOING):
             self.blocked.add(row, now - row.created_at)
+        elif age > late and not _is_served(row, alive):
+            self.unserved.setdefault(row.queue, _Group()).add(row, age)
         elif row.status is RunStatus.SUSPENDED:
             if row.due_at is not None and age > late:
                 self.overdue.add(row, age)
@@ -126,12 +130,21 @@ class _Ward:
             self.untaken.setdefault(row.workflow_id, _Group()).add(row, age)
 
 
+def _is_served(row: RunRow, alive: Mapping[str, Worker]) -> bool:
+    """Return whether a living worker serves the queue of a run, or it has nothing to do now."""
+    if row.status is RunStatus.SUSPENDED and row.due_at is None:
+        return True
+    if not alive and row.queue == DEFAULT_QUEUE:
+        return True  # then no worker is what is missing
+    return any(row.queue in worker.queues for worker in alive.values())
+
+
 def _why(row: RunRow) -> str:
     return one_line(row.reason.removeprefix(BLOCKED))[:_REASON]
 
 
 async def _of_runs(store: RunReader, now: float) -> list[Finding]:
-    alive = {worker.worker_id for worker in await store.workers(now=now)}
+    alive = {worker.worker_id: worker for worker in await store.workers(now=now)}
     ward = _Ward()
     async for row in _live(store):
         ward.add(row, alive, now)
@@ -177,6 +190,7 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
             f"{span_of(group.oldest)}: {group.named}",
             f"{busy}; {start}",
         )  # fmt: skip
+    yield from _told_of_queues(ward.unserved)
     if ward.undoing.count:
         yield Finding(
             Level.PROBLEM, "undoing",
@@ -193,6 +207,17 @@ def _told(ward: _Ward, *, someone: bool) -> Iterator[Finding]:
         yield Finding(
             Level.PROBLEM, "blocked", counted(ward.blocked.count - _SHOWN, "more run"),
             "see the notes in `gorkflow runs list`",
+        )  # fmt: skip
+
+
+def _told_of_queues(unserved: Mapping[str, _Group]) -> Iterator[Finding]:
+    for queue, group in unserved.items():
+        yield Finding(
+            Level.PROBLEM, "queue",
+            f"{group.count:,} of queue {queue!r} wait for a worker, the first for "
+            f"{span_of(group.oldest)}: {group.named}",
+            "no living worker serves that queue; start one: "
+            f"`gorkflow worker TARGET --queue {queue}`",
         )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ _MODULE = re.compile(r"(?<=: )(?:[^\W\d]\w*\.)+(?=[^\W\d]\w*: )")
 @click.option("--workflow", metavar="ID", help="Only runs of this workflow.")
 @tags_option("Only with this tag.")
 @click.option("--resource", metavar="ID", help="Only runs about this, as `run --resource` said.")
+@click.option("--queue", metavar="NAME", help="Only runs of this queue.")
 @click.option("--waiting-for", metavar="SIGNAL", help="Only runs that wait for this signal now.")
 @click.option(
     "--since", metavar="AGE|DATE", callback=read_instant,
@@ -62,8 +63,8 @@ _MODULE = re.compile(r"(?<=: )(?:[^\W\d]\w*\.)+(?=[^\W\d]\w*: )")
 @json_option
 def list_command(
     *, status: tuple[str, ...], workflow: str | None, tags: dict[str, str], resource: str | None,
-    waiting_for: str | None, since: datetime | None, until: datetime | None, limit: int,
-    cursor: str | None, store: str | None, as_json: bool,
+    queue: str | None, waiting_for: str | None, since: datetime | None, until: datetime | None,
+    limit: int, cursor: str | None, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first."""
     try:
@@ -72,6 +73,7 @@ def list_command(
             status=[RunStatus(item) for item in status] or None,
             tags=tags,
             resource_id=resource,
+            queue=queue,
             waiting_for=waiting_for,
             created_after=since,
             created_before=until,

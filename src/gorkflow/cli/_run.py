@@ -38,13 +38,13 @@ from gorkflow.cli._output import (
     stdout_is_ours,
 )
 from gorkflow.cli._progress import LogLines, View, board_of, logging_to, show_events, view_for
+from gorkflow.cli._start import options_of, say_who_runs, start_options, taken
 from gorkflow.cli._target import (
     Target,
     check_exists,
     load,
     naming_source,
     read_input,
-    read_state,
     same_store,
 )
 from gorkflow.cli._telemetry import json_lines, log_format_option
@@ -92,36 +92,15 @@ class Wanted:
     ),
 )
 @click.argument("target")
-@click.option("--input", "input_text", metavar="JSON|@FILE|-", help="The input of the workflow.")
-@click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
-@click.option("--run-id", metavar="ID", help="The id of the run.  [default: a fresh one]")
-@click.option(
-    "--if-exists", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
-    help="For an id that is taken: fail, or follow the run that has it.",
-)  # fmt: skip
-@tags_option("To find it by.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long the run may take.")
-@click.option(
-    "--resource", metavar="ID", help="The id of the thing that the run is about, to find it by."
-)
-@click.option("--exclusive", is_flag=True, help="Only while no other live run has the --resource.")
-@click.option(
-    "--state",
-    "state_text",
-    metavar="JSON|@FILE|-",
-    help="The first content of ctx.state: an object.",
-)
-@click.option("--delay", type=float, metavar="SECONDS", help="When to begin.  [default: at once]")
+@start_options
 @store_option
 @json_option
 @traceback_option
 @log_format_option
 @click.pass_context
 def run_command(
-    ctx: click.Context, *, target: str, input_text: str | None, workflow: str | None,
-    run_id: str | None, if_exists: str, tags: dict[str, str], timeout: float | None,
-    resource: str | None, exclusive: bool, delay: float | None, state_text: str | None,
-    store: str | None, as_json: bool, tracebacks: bool, log_format: str,
+    ctx: click.Context, /, *, target: str, store: str | None, as_json: bool, tracebacks: bool,
+    log_format: str, **given: Any,
 ) -> None:  # fmt: skip
     """Run a workflow and follow it to its end.
 
@@ -131,30 +110,15 @@ def run_command(
     The output goes to standard output as JSON, everything else to standard error. Ctrl-C leaves the
     run to be continued with `gorkflow runs resume`.
     """
-    if input_text == state_text == "-":
-        raise click.UsageError(
-            "only one of --input and --state can be '-': standard input is read once; give the "
-            "other one as @FILE"
-        )
-    if exclusive and resource is None:
-        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
+    options = options_of(given)
     wanted = Wanted(
-        target=target, store=store, workflow=workflow, as_json=as_json, tracebacks=tracebacks,
-        logs_json=log_format == "json",
+        target=target, store=store, workflow=given["workflow"], as_json=as_json,
+        tracebacks=tracebacks, logs_json=log_format == "json",
     )  # fmt: skip
     # The id is chosen here, so that it can be shown though a step stops the program at once.
-    chosen = new_id(SystemClock().now()) if run_id is None else run_id
-    options: StartOptions = {
-        "run_id": chosen,
-        "if_exists": "return" if if_exists == "return" else "raise",
-        "tags": tags,
-        "timeout": timeout,
-        "resource_id": resource,
-        "exclusive": exclusive,
-        "delay": delay,
-        "state": read_state(state_text),
-    }
-    ctx.exit(_start(wanted, input_text, options, chosen))
+    given_id = given["run_id"]
+    options["run_id"] = chosen = new_id(SystemClock().now()) if given_id is None else given_id
+    ctx.exit(_start(wanted, given["input_text"], options, chosen))
 
 
 def _start(wanted: Wanted, input_text: str | None, options: StartOptions, run_id: str) -> ExitCode:
@@ -174,7 +138,8 @@ def _start(wanted: Wanted, input_text: str | None, options: StartOptions, run_id
         try:
             await engine.start(workflow, value, **options)
         except DuplicateRunError as error:
-            raise CliError(_taken(error, options), ExitCode.CONFLICT) from None
+            why = taken(error, options, "follow the run that has it")
+            raise CliError(why, ExitCode.CONFLICT) from None
         wanted.run_id = run_id
         if before is None:
             return 0
@@ -182,15 +147,6 @@ def _start(wanted: Wanted, input_text: str | None, options: StartOptions, run_id
         return before.seq
 
     return _run_to_its_end(wanted, prepare, begin)
-
-
-def _taken(error: DuplicateRunError, options: StartOptions) -> str:
-    if options.get("if_exists") == "return":  # then it says in what the runs differ
-        return str(error).replace("another run_id", "another --run-id")
-    return (
-        f"run {error.run_id!r} exists already; give another --run-id, or follow the run that has "
-        "it with --if-exists return"
-    )
 
 
 # ---- resume, rerun ----------------------------------------------------------------------------
@@ -323,11 +279,7 @@ def _queue_rerun(
     found = asyncio.run(ask())
     run = found.run
     put(json_text(found.to_json(), short=None) if as_json else run.run_id)
-    if run.status is RunStatus.PENDING:
-        say(
-            f"it waits for a worker that knows workflow {run.workflow_id!r}: "
-            f"gorkflow worker TARGET{same_store(store)}"
-        )
+    say_who_runs(run, store)
 
 
 def _taken_by(error: DuplicateRunError) -> str:

@@ -17,6 +17,7 @@ from gorkflow.cli._app import (
     group_store_option,
     json_option,
     read_age,
+    read_queue,
     store_option,
     tags_option,
 )
@@ -85,13 +86,18 @@ def _read_interval(ctx: click.Context, param: click.Parameter, given: Any) -> ti
 )  # fmt: skip
 @click.option("--id", "schedule_id", metavar="ID", help="[default: the workflow's]")
 @click.option("--workflow", metavar="ID", help="Which workflow, if TARGET has several.")
+@click.option(
+    "--queue", callback=read_queue, metavar="NAME",
+    help="The queue of each run.  [default: the workflow's]",
+)  # fmt: skip
 @tags_option("A tag of each run.")
 @store_option
 @json_option
 def add_command(
     *, target: str, cron: str | None, every: timedelta | None, timezone: str | None,
     input_text: str | None, catch_up: str, overlap: str, schedule_id: str | None,
-    workflow: str | None, tags: dict[str, str], store: str | None, as_json: bool,
+    workflow: str | None, tags: dict[str, str], queue: str | None, store: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Add a schedule, or change the one of this id.
 
@@ -121,6 +127,7 @@ def add_command(
                 catch_up=cast("Literal['skip', 'last', 'all']", catch_up),
                 overlap=cast("Literal['allow', 'skip']", overlap),
                 tags=tags,
+                queue=queue,
             )
 
     with naming_source(loaded.engine or store):

@@ -36,7 +36,16 @@ from gorkflow.codec import codec_of
 from gorkflow.engine import _json
 from gorkflow.errors import SHOWN, shown
 from gorkflow.flow import WaitSpec, template_of, undone_path, walk
-from gorkflow.model import Attempt, Failure, Report, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.model import (
+    DEFAULT_QUEUE,
+    Attempt,
+    Failure,
+    Report,
+    Run,
+    RunStatus,
+    StepExecution,
+    StepStatus,
+)
 
 _WIDTH = 100
 """Columns, where the output goes to no terminal."""
@@ -131,6 +140,7 @@ class _Page:
             "finished": moment(run.finished_at) + (f" ({whole})" if whole else ""),
             "due": moment(run.due_at),
             "worker": run.worker_id or "",
+            "queue": run.queue if run.queue != DEFAULT_QUEUE else "",
             "steps": f"{progress.done} of {progress.total} ended" if progress else "",
         }
         lines = [f"{name:<9} {one_line(value)}" for name, value in facts.items() if value]

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from gorkflow.cli._app import CONTEXT, Command, Seconds, store_option
+from gorkflow.cli._app import CONTEXT, Command, Seconds, read_queues, store_option
 from gorkflow.cli._leaving import run_in_loop
 from gorkflow.cli._output import CliError, ExitCode, say, stdout_is_ours
 from gorkflow.cli._progress import step_of
@@ -26,6 +26,7 @@ from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
+from gorkflow.model import DEFAULT_QUEUE
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
 
@@ -39,8 +40,10 @@ class Wanted:
     targets: Sequence[str]
     store: str | None
     """``None``: the engine's own default."""
-    max_runs: int | None = None
+    concurrency: int | None = None
     max_steps: int | None = None
+    queues: dict[str, int | None] | None = None
+    """Those to serve, each with its bound; ``None``: the engine's own default."""
     lease: float = 30.0
     grace: float = 30.0
     """Seconds that running steps get once a signal stops the worker."""
@@ -55,16 +58,23 @@ class Wanted:
     context_settings=CONTEXT,
     example=(
         "gorkflow worker shop.py",
-        "gorkflow worker shop.flows billing.flows --max-runs 100 --store sqlite:runs.db",
+        "gorkflow worker shop.flows billing.flows --concurrency 100 --store sqlite:runs.db",
+        "gorkflow worker shop.flows --queue gpu=2 --queue default",
     ),
 )
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
 @click.option(
-    "--max-runs", type=click.IntRange(1), metavar="N", help="Runs at a time.  [default: no limit]"
-)
+    "--concurrency", type=click.IntRange(1), metavar="N",
+    help="Runs at a time.  [default: no limit]",
+)  # fmt: skip
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N",
     help="Attempts at a time.  [default: no limit]",
+)  # fmt: skip
+@click.option(
+    "--queue", "queues", multiple=True, callback=read_queues, metavar="NAME[=N]",
+    help="Take the runs of this queue, N of them at a time over all workers; repeatable.  "
+    "[default: default]",
 )  # fmt: skip
 @click.option(
     "--lease", type=Seconds(1.0), default=30.0, show_default=True, metavar="SECONDS",
@@ -79,9 +89,9 @@ class Wanted:
 @log_format_option
 @click.pass_context
 def worker_command(
-    ctx: click.Context, *, targets: tuple[str, ...], max_runs: int | None, max_steps: int | None,
-    lease: float, grace: float, store: str | None, otel: bool, metrics_port: int | None,
-    metrics_host: str, log_format: str,
+    ctx: click.Context, *, targets: tuple[str, ...], concurrency: int | None, max_steps: int | None,
+    queues: dict[str, int | None] | None, lease: float, grace: float, store: str | None, otel: bool,
+    metrics_port: int | None, metrics_host: str, log_format: str,
 ) -> None:  # fmt: skip
     """Run the queued runs of workflows, and those that other workers left.
 
@@ -89,8 +99,8 @@ def worker_command(
     the worker after its running steps, a second one at once; no run is lost either way.
     """
     wanted = Wanted(
-        targets=targets, store=store, max_runs=max_runs, max_steps=max_steps, lease=lease,
-        grace=grace, as_json=log_format == "json",
+        targets=targets, store=store, concurrency=concurrency, max_steps=max_steps, queues=queues,
+        lease=lease, grace=grace, as_json=log_format == "json",
         watching=Watching(otel=otel, port=metrics_port, host=metrics_host),
     )  # fmt: skip
     ctx.exit(work(wanted))
@@ -133,8 +143,9 @@ def engine_of(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry])
         return Engine(
             wanted.store,
             workflows=_workflows(targets),
-            max_concurrent_runs=wanted.max_runs,
+            max_concurrent_runs=wanted.concurrency,
             max_concurrent_steps=wanted.max_steps,
+            queues=wanted.queues,
             lease=wanted.lease,
             telemetry=telemetry,
         )
@@ -142,8 +153,11 @@ def engine_of(wanted: Wanted, targets: list[Target], telemetry: list[Telemetry])
         raise CliError(
             f"{engines[0].text!r} brings an engine, which knows its workflows; name it alone"
         )
-    if wanted.store is not None or wanted.max_runs is not None or wanted.max_steps is not None:
-        raise CliError("the engine of TARGET brings its store and its limits; leave them out")
+    own = (wanted.store, wanted.concurrency, wanted.max_steps, wanted.queues)
+    if any(given is not None for given in own):
+        raise CliError(
+            "the engine of TARGET brings its store, its limits and its queues; leave them out"
+        )
     if telemetry:
         raise CliError(
             "the engine of TARGET brings its telemetry; leave out --otel and --metrics-port, and "
@@ -173,7 +187,9 @@ def _workflows(targets: list[Target]) -> list[Workflow[Any, Any]]:
 @asynccontextmanager
 async def _greeting(engine: Engine) -> AsyncGenerator[None]:
     known = ", ".join(sorted(item.id for item in engine.workflows))
-    say(f"worker {engine.worker_id} runs {known}; stop it with Ctrl-C or SIGTERM")
+    queues = ", ".join(engine.queues)
+    where = "" if queues == DEFAULT_QUEUE else f" of queue{'s' * (',' in queues)} {queues}"
+    say(f"worker {engine.worker_id} runs {known}{where}; stop it with Ctrl-C or SIGTERM")
     yield
 
 

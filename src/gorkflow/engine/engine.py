@@ -140,6 +140,11 @@ class Engine(Client):
         self._recovers = value
 
     @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues whose runs it takes, sorted; none if it takes no runs of others."""
+        return tuple(sorted(self._settings.queues)) if self._recovers else ()
+
+    @property
     def stray_threads(self) -> int:
         """The number of threads, and of calls on ``executors``, that outlive their attempts."""
         if self._worker is None:

@@ -68,6 +68,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     finished_at: str | None
     due_at: str | None
     worker_id: str | None
+    queue: str
     waits_for: tuple[str, ...]
     """The names of the signals that it waits for now."""
 
@@ -316,6 +317,8 @@ class Start(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delay: float | None = None
     """Seconds."""
     priority: int = 0
+    queue: str | None = None
+    """``null``: that of the workflow."""
     exclusive: bool = False
     state: dict[str, Any] | None = None
 
@@ -339,6 +342,7 @@ async def start_run(asked: Asked) -> Started:
         timeout=body.timeout,
         delay=body.delay,
         priority=body.priority,
+        queue=body.queue,
         exclusive=body.exclusive,
         state=body.state,
     )
@@ -427,6 +431,7 @@ async def rerun(asked: Asked) -> Started:
         resource_id=row.resource_id,
         tags=dict(row.tags),
         priority=row.priority,
+        queue=row.queue,
         exclusive=row.exclusive,
     )
     return Started(run_id=handle.run_id)
