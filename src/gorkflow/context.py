@@ -6,7 +6,17 @@ import logging
 import sys
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 from gorkflow._logs import REDACTION
 from gorkflow._text import brief, did_you_mean
@@ -18,7 +28,7 @@ from gorkflow.model import Cancelled, Completed, Failed, Outcome, Skipped, insta
 from gorkflow.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
     from datetime import datetime
 
     import typing_extensions
@@ -32,6 +42,7 @@ else:
 
 T = TypeVar("T")
 U = TypeVar("U")
+Ts = TypeVarTuple("Ts")
 
 _MAX_KEY = 200
 _READABLE = 120
@@ -71,6 +82,11 @@ class Host(Protocol):
     @property
     def redaction(self) -> Redaction | None:
         """It leaves the secrets of the run out of logs; ``None``: there are none."""
+        ...
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that one value may have as JSON."""
         ...
 
     def report(self, done: float, total: float | None, message: str) -> None:
@@ -226,6 +242,7 @@ class StepContext(Generic[Deps]):
         "_logger",
         "_scheduled_for",
         "_tags",
+        "_transactions",
         "attempt",
         "deadline",
         "deps",
@@ -258,6 +275,7 @@ class StepContext(Generic[Deps]):
         self._tags = tags
         self._scheduled_for = scheduled_for
         self._logger: _StepLogger | None = None
+        self._transactions: set[str] | None = None  # keys
         self.run_id = run_id
         self.workflow_id = workflow_id
         """The workflow of the run, also inside a nested workflow."""
@@ -380,6 +398,74 @@ class StepContext(Generic[Deps]):
             None if total is None else _number("total", total),
             clipped(_text("message", message)),
         )
+
+    @overload
+    def transaction(
+        self, db: object, work: Callable[[Any, *Ts], Coroutine[Any, Any, T]], /, *args: *Ts,
+        name: str = "",
+    ) -> Coroutine[Any, Any, T]: ...  # fmt: skip
+    @overload
+    def transaction(
+        self, db: object, work: Callable[[Any, *Ts], T], /, *args: *Ts, name: str = ""
+    ) -> T: ...
+    def transaction(
+        self, db: Any, work: Callable[..., Any], /, *args: object, name: str = ""
+    ) -> Any:
+        """Do work on a database of yours that commits with its result, exactly once.
+
+        The work runs in a transaction. Its result goes last into the table ``gorkflow_results`` of
+        that database, then both are committed. A later attempt of the step returns that result, and
+        does not call ``work`` again. If two attempts overlap, one of them is rolled back.
+
+        Args:
+            db: An SQLAlchemy ``Engine``, ``AsyncEngine``, ``sessionmaker`` or
+                ``async_sessionmaker``; a psycopg pool or ``postgresql://`` URL; the path of an
+                SQLite file; or a function that makes a connection.
+            work: The function. It gets a connection, or a session, and then ``args``. Its return
+                annotation says how its result is recorded, as for a step. It must not commit.
+            args: Its other arguments.
+            name: Needed if the step has several transactions; at most 40 characters.
+
+        Returns:
+            The result of ``work``, from this attempt or an earlier one. If ``work`` is async, a
+            coroutine that returns it.
+
+        Raises:
+            TypeError: If ``db`` or ``work`` is of the wrong kind, or only one of them is async.
+            ValueError: If this attempt has done a transaction of that name, or ``db`` is a text
+                that names no database.
+            ValueInvalidError: If the result can't be recorded; the work is then rolled back.
+            NonRetryableError: If ``work`` has ended the transaction by itself.
+            StepCancelledError: If the attempt was cancelled or timed out; it is rolled back.
+
+        Example:
+            import sqlite3
+            from gorkflow import StepContext, Workflow, run, step
+
+            def insert(db: sqlite3.Connection, name: str) -> int | None:
+                db.execute("CREATE TABLE IF NOT EXISTS guests (id integer PRIMARY KEY, name)")
+                return db.execute("INSERT INTO guests (name) VALUES (?)", [name]).lastrowid
+
+            @step
+            def register(ctx: StepContext, name: str) -> int | None:
+                return ctx.transaction("guests.db", insert, name)
+
+            flow = Workflow("guests", input=str).then(register)
+            assert run(flow, "Ada", store="memory:") == 1
+        """
+        from gorkflow.transaction import Transaction, key_of
+
+        if self._transactions is None:
+            self._transactions = set()
+        return Transaction(
+            db=db,
+            work=work,
+            args=args,
+            key=key_of(self.idempotency_key, name),
+            limit=self._host.max_payload,
+            check=self.raise_if_cancelled,
+            used=self._transactions,
+        ).run()
 
     @property
     def cancelled(self) -> bool:

@@ -473,3 +473,28 @@ def test_a_terminal_gets_marks_and_what_to_do(
         "\u2717 left: 1 owned by \ufffd[2J",
         "  \u2192 start a worker",
     ]
+
+
+def test_prepare_makes_the_table_of_transactions(invoke: Invoke, folder: Path):
+    for url in ("shop.db", f"sqlite:///{folder / 'shop.db'}"):
+        assert invoke("db", "prepare", url).stderr == "the table gorkflow_results is there\n"
+    with closing(sqlite3.connect(folder / "shop.db")) as db:
+        assert db.execute("SELECT * FROM gorkflow_results").fetchall() == []
+    assert invoke("db", "prepare", "--print-sql", "postgresql:///shop").stdout.startswith(
+        "CREATE TABLE gorkflow_results (key text PRIMARY KEY"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://127.0.0.1:1/shop", "the table gorkflow_results can't be made: connection"),
+        ("nothing://ann:secret@host/shop", "Can't load plugin"),
+        (":memory:", "':memory:' names no file"),
+    ],
+)
+def test_prepare_says_what_is_wrong(invoke: Invoke, url: str, message: str):
+    result = invoke("db", "prepare", url)
+    assert result.exit_code != 0
+    assert message in result.stderr
+    assert "secret" not in result.stderr

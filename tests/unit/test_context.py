@@ -46,6 +46,7 @@ class FakeHost:
     lines: list[tuple[int, str]] = field(default_factory=list)
     log_level: int = logging.INFO
     redaction: Redaction | None = None
+    max_payload: int = 1_000
     run_input: tuple[bytes | None, Codec | None] = (None, None)
 
     def outcome_of(self, node_id: str) -> Outcome[object] | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import click
 
+from gorkflow import transaction
 from gorkflow._text import counted
 from gorkflow.cli._app import (
     CONTEXT,
@@ -185,6 +186,27 @@ async def _open_once(rows: Store, store: str | None) -> None:
     with naming_source(store):
         await rows.open()
     await rows.close()
+
+
+@db_command.command("prepare", example=("gorkflow db prepare postgresql:///shop",))
+@click.argument("url")
+@click.option("--print-sql", is_flag=True, help="Only print the statement.")
+def prepare_command(*, url: str, print_sql: bool) -> None:
+    """Make the table for results of ctx.transaction in a database of yours.
+
+    URL is a URL of PostgreSQL or SQLAlchemy, or the path of an SQLite file. Steps make the table by
+    themselves, if their user may. A table that exists stays as it is.
+    """
+    try:
+        if print_sql:
+            put(transaction.statement(url))
+        else:
+            transaction.prepare(url)
+            say(f"the table {transaction.TABLE} is there")
+    except (ModuleNotFoundError, TypeError, ValueError) as error:
+        raise CliError(str(error)) from None
+    except Exception as error:
+        raise CliError(f"the table {transaction.TABLE} can't be made: {error}") from error
 
 
 def inspectable(store: Store) -> Inspectable:

@@ -525,6 +525,11 @@ class Attempt(Call):
         return self.owner.run.values.redaction
 
     @property
+    def max_payload(self) -> int:
+        """Bytes that one value may have as JSON."""
+        return self.owner.runtime.max_payload
+
+    @property
     def log_level(self) -> int:
         """The least level of the log lines that are kept."""
         return self.owner.runtime.log_level

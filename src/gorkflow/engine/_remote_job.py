@@ -397,6 +397,7 @@ class _Host:
         self._report = report
         self._log = log
         self.log_level = job.log_level
+        self.max_payload = job.max_payload
         self.made: State | None = None
         self.has_ended = False
         now = _clock.now()

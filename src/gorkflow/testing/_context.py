@@ -80,6 +80,8 @@ class _Host:
 
     redaction = None
 
+    max_payload = MAX_PAYLOAD
+
     log_level = 2**31
     """``FakeContext`` keeps the records by itself."""
 
