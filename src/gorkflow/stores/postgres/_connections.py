@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError, StoreUnavailableError
 from gorkflow.limits import NONE
+from gorkflow.store import HintKind
 from gorkflow.stores._sql.database import Row
 from gorkflow.stores.postgres import _arrays
 from gorkflow.stores.postgres._liveness import Watch, WorkerState
@@ -262,6 +263,8 @@ class Db:
         self.watch = watch
         self.connection = settings.connect(keeps=keeps, session=session)
         self._cursor = self.connection.cursor(binary=True)
+        self.hints: dict[tuple[HintKind, str], None] = {}
+        """Hints to send after the commit, each once."""
         self._is_guarded = False
         self._local = ""
         if settings.pooled and not session:

@@ -11,12 +11,21 @@ from typing import Concatenate, ParamSpec, TypeVar
 from gorkflow.clock import Timekeeper
 from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
 from gorkflow.stores._lane import Lane
-from gorkflow.stores.postgres import _mail, _owning, _writes
+from gorkflow.stores._sql import hooks, reads, schedules
+from gorkflow.stores.postgres import _mail, _owning, _reads, _writes
 from gorkflow.stores.postgres._connections import Db, Settings
 from gorkflow.stores.postgres._link import Link
 from gorkflow.stores.postgres._liveness import Watch
 from gorkflow.stores.postgres._session import Session
 
+_OF_ONE_STATEMENT: frozenset[object] = frozenset(
+    [
+        hooks.calls, reads.get_run, reads.get_tree, reads.inbox, reads.owned, reads.read_events,
+        reads.workers, schedules.schedules, _reads.clock, _reads.end_of_feed, _reads.get_runs,
+        _reads.logs, _reads.reports,
+    ]
+)  # fmt: skip
+"""Reads that need no transaction around them to be of one moment."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,9 +49,14 @@ class Lanes:
         def write(link: Link) -> list[Written]:
             return link.write(batch)
 
+        def write_here(link: Link) -> list[Written]:
+            written = link.write(batch)
+            link.tidy()  # else that waits for the next work of the thread
+            return written
+
         # What waits for somebody's new run must not keep runs that are live from going on.
         lane = self.changes if any(map(_writes.is_new, batch)) else self.appends
-        return lane.run(write, here=write if block else None)
+        return lane.run(write, here=write_here if block else None)
 
     def post(self, message: Message, /) -> Future[bool]:
         return self.write(_mail.post, message)
@@ -95,7 +109,12 @@ class Lanes:
     def read(
         self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
     ) -> Future[T]:
-        return self.reads.run(lambda link: link.read(lambda db: work(db, *args, **options)))
+        def read(db: Db) -> T:
+            return work(db, *args, **options)
+
+        if work in _OF_ONE_STATEMENT:
+            return self.reads.run(lambda link: link.do(read))
+        return self.reads.run(lambda link: link.read(read))
 
     def close(self) -> None:
         """Finish what was begun, and close the connections. Blocks."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import psycopg
 
-from gorkflow.store import Transition, Written
-from gorkflow.stores.postgres import _schema, _writes
+from gorkflow.store import Transition, Written, hints_of
+from gorkflow.stores.postgres import _hinting, _schema, _writes
 from gorkflow.stores.postgres._connections import (
     Db,
     LaterError,
@@ -36,8 +36,6 @@ class Link:
         watch: of the store.
         keeps: whether it writes.
     """
-
-    untidy = False
 
     def __init__(self, settings: Settings, watch: Watch, *, keeps: bool = True) -> None:
         self._settings = settings
@@ -124,9 +122,13 @@ class Link:
         """Write transitions; one that would wait for another program's transaction is undecided."""
         try:
             with translated(self._settings):
-                return _writes.write(self._db, batch)
+                answers = _writes.write(self._db, batch)
         except LaterError:
-            return [self._write_alone(item) for item in batch]
+            answers = [self._write_alone(item) for item in batch]
+        for item, written in zip(batch, answers, strict=True):
+            if written is Written.OK:
+                self._db.hints |= dict.fromkeys(hints_of(item.row))
+        return answers
 
     def _write_alone(self, item: Transition) -> Written:
         try:
@@ -135,8 +137,15 @@ class Link:
         except LaterError:
             return Written.UNDECIDED
 
+    @property
+    def untidy(self) -> bool:
+        return bool(self._db.hints)
+
     def tidy(self) -> None:
-        """Do nothing."""
+        """Send hints, apart from the writes: else the commits of all would take turns."""
+        hints, self._db.hints = self._db.hints, {}
+        with translated(self._settings):
+            _hinting.send(self._db, hints)
 
     def close(self) -> None:
         """Close the connection."""

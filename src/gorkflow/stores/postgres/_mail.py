@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from gorkflow.store import Message
+from gorkflow.store import HintKind, Message
 from gorkflow.stores.postgres._arrays import escaped
 from gorkflow.stores.postgres._connections import Db
 
 
 def post(db: Db, message: Message) -> bool:
     values = message._asdict() | {"body": escaped(message.body)}
-    return db.change("insert_message", **values) > 0
+    found = db.rows("insert_message", **values)
+    for workflow_id, worker_id in found:
+        if worker_id is None:
+            db.hints[HintKind.QUEUED, workflow_id] = None
+        else:
+            db.hints[HintKind.MAIL, worker_id] = None
+    return bool(found)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gorkflow.clock import Timekeeper
 from gorkflow.errors import StoreError
 from gorkflow.listing import mail_cursor, mail_place
-from gorkflow.store import Heartbeat, Message, RunRow, Worker
+from gorkflow.store import Heartbeat, HintKind, Message, RunRow, Worker
 from gorkflow.stores._room import Room
 from gorkflow.stores._sql.reads import owned_by_queue, waiting_queues
 from gorkflow.stores._sql.rows import readable_runs, worker_columns
@@ -61,7 +61,8 @@ def unregister(db: Db, worker_id: str) -> None:
 
 
 def _release_all(db: Db, worker_id: str, *, died: bool) -> None:
-    db.change("release_all_runs", worker_id=worker_id, died=died)
+    for (workflow_id,) in db.rows("release_all_runs", worker_id=worker_id, died=died):
+        db.hints[HintKind.QUEUED, workflow_id] = None
 
 
 def heartbeat(db: Db, worker_id: str, times: Timekeeper, after: str) -> Heartbeat:
@@ -70,10 +71,11 @@ def heartbeat(db: Db, worker_id: str, times: Timekeeper, after: str) -> Heartbea
     Messages of transactions that were open then, and of later ones, come again.
     """
     era, first = mail_place(after, NUMBERS)
-    found = db.rows("get_worker_state", worker_id=worker_id)
+    since = first if era == db.state.era else 0
+    found = db.rows("look_for_mail", worker_id=worker_id, after=str(since))
     if not found:
         return Heartbeat(alive=False)
-    [(seen_at, lease, oldest)] = found
+    seen_at, lease, oldest = found[0][:3]
     if not times.alive(seen_at, lease):
         return Heartbeat(alive=False)
     now = times.now()
@@ -81,13 +83,8 @@ def heartbeat(db: Db, worker_id: str, times: Timekeeper, after: str) -> Heartbea
         # To lose one to the loss of power is harmless.
         with db.transaction(settings="SET LOCAL synchronous_commit = off"):
             db.change("extend_lease", worker_id=worker_id, now=now)
-    first = first if era == db.state.era else 0
-    messages = db.rows("list_worker_messages", worker_id=worker_id, after=str(first))
-    return Heartbeat(
-        alive=True,
-        messages=tuple(Message._make(values) for values in messages),
-        cursor=mail_cursor(db.state.era, int(oldest)),
-    )
+    messages = tuple(Message._make(row[3:]) for row in found if row[3] is not None)
+    return Heartbeat(alive=True, messages=messages, cursor=mail_cursor(db.state.era, int(oldest)))
 
 
 def claim(
@@ -149,4 +146,5 @@ def _release_the_dead(db: Db, times: Timekeeper, claimer: str) -> None:
         state = states.get(owner)
         if state is None or not db.watch.is_alive(state, times):
             is_seen = owner in db.watch.own or (state is not None and state.is_held)
-            db.change("release_runs", worker_id=owner, died=not is_seen)
+            for (workflow_id,) in db.rows("release_runs", worker_id=owner, died=not is_seen):
+                db.hints[HintKind.QUEUED, workflow_id] = None

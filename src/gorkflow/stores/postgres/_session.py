@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import selectors
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 import psycopg
@@ -14,6 +13,7 @@ import psycopg
 from gorkflow.errors import StoreError
 from gorkflow.stores.postgres import _schema
 from gorkflow.stores.postgres._connections import Db, Lock, Settings, translated
+from gorkflow.stores.postgres._hinting import Listener, channel_of
 from gorkflow.stores.postgres._liveness import Watch
 
 _logger = logging.getLogger("gorkflow.store")
@@ -44,10 +44,10 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._on_hint: Callable[[str], object] | None = None
+        self.listener = Listener()
         self._has_one = not settings.pooled or settings.session_address is not None
         self._slots: dict[str, Slot] = {}
-        self._channel = ""
+        self._listens = False
         self._db: Db | None = None
         self._lock = threading.Lock()
         """Held by the one thread that uses the connection."""
@@ -80,21 +80,19 @@ class Session:
                 except psycopg.Error:
                     self._disconnect()  # which frees it as well
 
-    def listen(self, on_hint: Callable[[str], object]) -> None:
-        """Have hints come from now on.
-
-        Args:
-            on_hint: called with each, in the thread.
-        """
-        self._on_hint = on_hint
+    def listen(self) -> None:
+        """Have hints come from now on, or from when the server is there again."""
         if not self._has_one:
             return
-        with self._lock, translated(self._settings):
+        with self._lock:
+            if self._listens:
+                return
+            self._listens = True
             self._start()
-            db = self._connected()
-            if not self._channel:
-                self._channel = channel_of(db)
-                db.connection.execute(f'LISTEN "{self._channel}"'.encode())
+            try:
+                _listen(self._connected())
+            except (StoreError, psycopg.Error):
+                self._disconnect()  # the thread makes another one
 
     def close(self) -> None:
         """End the thread, and free all locks."""
@@ -114,7 +112,6 @@ class Session:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._connected()
             self._wake = os.pipe()
             self._thread = threading.Thread(
                 target=self._serve, name="gorkflow-postgres-session", daemon=True
@@ -128,9 +125,9 @@ class Session:
             db = Db(self._settings, Watch(), session=True)
             try:
                 _schema.prepare(db)
-                db.connection.add_notify_handler(lambda notify: self._hint(notify.payload))
-                if self._channel:
-                    db.connection.execute(f'LISTEN "{self._channel}"'.encode())
+                db.connection.add_notify_handler(lambda notify: self.listener.hear(notify.payload))
+                if self._listens:
+                    _listen(db)
                 for worker_id, before in self._slots.items():
                     slot = self._slots[worker_id] = self._take(db, before.own)
                     db.change(
@@ -146,10 +143,6 @@ class Session:
     def _take(db: Db, own: frozenset[int]) -> Slot:
         [(number, _, server)] = db.rows("take_slot", lock=db.lock_number(Lock.WORKER))
         return Slot(number, server, own | {number})
-
-    def _hint(self, text: str) -> None:
-        if self._on_hint is not None:
-            self._on_hint(text)
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
@@ -170,19 +163,21 @@ class Session:
         with self._lock, translated(self._settings):
             connection = self._connected().connection
         assert self._wake is not None  # the thread was started
-        select.select([connection.fileno(), self._wake[0]], [], [])
+        with selectors.DefaultSelector() as selector:
+            for each in (connection.fileno(), self._wake[0]):
+                selector.register(each, selectors.EVENT_READ)
+            selector.select()
         with self._lock:
             if self._stopped.is_set() or self._db is None:
                 return
             try:
                 connection.pgconn.consume_input()
                 while (notify := connection.pgconn.notifies()) is not None:
-                    self._hint(notify.extra.decode())
+                    self.listener.hear(notify.extra.decode())
             except psycopg.Error:
                 self._disconnect()
                 raise
 
 
-def channel_of(db: Db) -> str:
-    """Return the name under which hints of a store are sent."""
-    return f"gorkflow_{db.state.number}"
+def _listen(db: Db) -> None:
+    db.connection.execute(f"LISTEN {channel_of(db)}".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
@@ -16,6 +16,7 @@ from gorkflow.store import (
     Examination,
     Finding,
     Heartbeat,
+    Hinted,
     LineRow,
     Loaded,
     ReportRow,
@@ -123,6 +124,11 @@ class PostgresStore(LaneStore[Lanes]):
             unbegun=unbegun,
             began=began,
         )
+
+    def hints(self, call: Hinted) -> Callable[[], object]:
+        session = self._opened().session
+        session.listen()
+        return session.listener.add(call)
 
     # Reading
 

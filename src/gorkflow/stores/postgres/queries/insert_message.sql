@@ -14,7 +14,12 @@ mailed AS (
     SET mailed = given.id, wake_at = wake_at(status, worker_id, due_at, given.id, seen)
     FROM given
     WHERE runs.key = given.key
+    RETURNING runs.workflow_id, runs.worker_id
+),
+kept AS (
+    INSERT INTO inbox (id, tx, run, kind, body, at, payload)
+    SELECT id, pg_current_xact_id(), key, :kind, :body, :at::float8, :payload::bytea
+    FROM given
 )
-INSERT INTO inbox (id, tx, run, kind, body, at, payload)
-SELECT id, pg_current_xact_id(), key, :kind, :body, :at::float8, :payload::bytea
-FROM given
+SELECT workflow_id, worker_id
+FROM mailed

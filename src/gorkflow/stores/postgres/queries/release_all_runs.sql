@@ -5,10 +5,16 @@ WITH free AS MATERIALIZED (
     WHERE worker_id = :worker_id AND status IN ('pending', 'running', 'suspended')
     ORDER BY run_id
     FOR NO KEY UPDATE
+),
+released AS (
+    UPDATE runs
+    SET
+        worker_id = NULL, orphaned = orphaned OR :died,
+        wake_at = wake_at(status, NULL, due_at, mailed, seen)
+    FROM free
+    WHERE runs.key = free.key
+    RETURNING runs.workflow_id, runs.wake_at
 )
-UPDATE runs
-SET
-    worker_id = NULL, orphaned = orphaned OR :died,
-    wake_at = wake_at(status, NULL, due_at, mailed, seen)
-FROM free
-WHERE runs.key = free.key
+SELECT DISTINCT workflow_id
+FROM released
+WHERE wake_at = 0
