@@ -6,7 +6,7 @@ numbers would be another one than that with large numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct, pack
 from typing import Any, ClassVar
 
@@ -65,14 +65,19 @@ class _TextsDumper(_ColumnDumper):
     element = 25
 
     def items(self, column: Sequence[str | None]) -> bytes:
-        parts: list[bytes] = []
-        for text in column:
-            if text is None:
-                parts.append(_NULL)
-            else:
-                data = storable(text)
-                parts += (len(data).to_bytes(4), data)
-        return b"".join(parts)
+        return _items(None if text is None else storable(text) for text in column)
+
+
+class _FoundTextsDumper(_TextsDumper):
+    def items(self, column: Sequence[str | None]) -> bytes:
+        return _items(None if text is None else findable(text) for text in column)
+
+
+def _items(column: Iterable[bytes | None]) -> bytes:
+    parts: list[bytes] = []
+    for data in column:
+        parts += (_NULL,) if data is None else (len(data).to_bytes(4), data)
+    return b"".join(parts)
 
 
 class _BlobsDumper(_ColumnDumper):
@@ -80,10 +85,7 @@ class _BlobsDumper(_ColumnDumper):
     element = 17
 
     def items(self, column: Sequence[bytes | None]) -> bytes:
-        parts: list[bytes] = []
-        for data in column:
-            parts += (_NULL,) if data is None else (len(data).to_bytes(4), data)
-        return b"".join(parts)
+        return _items(column)
 
 
 class _IntsDumper(_ColumnDumper):
@@ -113,26 +115,26 @@ class _BoolsDumper(_ColumnDumper):
         return b"".join([b"\0\0\0\x01\x01" if yes else b"\0\0\0\x01\0" for yes in column])
 
 
-class _TextToKeep(StrBinaryDumper):
+class _TextDumper(StrBinaryDumper):
     def dump(self, obj: str) -> bytes:
-        return storable(obj)
-
-
-class _TextToFind(StrBinaryDumper):
-    def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", _NOWHERE).encode()
+        return findable(obj)
 
 
 def storable(text: str) -> bytes:
     """Return a text as it is sent.
 
     Raises:
-        ValueError: If it holds NUL, or a lone surrogate.
+        UnicodeError: If it holds NUL, or a lone surrogate.
     """
     data = text.encode()
     if b"\0" in data:
-        raise ValueError("PostgreSQL can't keep a text with the character NUL")
+        raise UnicodeError("PostgreSQL can't keep a text with the character NUL")
     return data
+
+
+def findable(text: str) -> bytes:
+    """Return a text as it is sent to find the same one: with NUL, there is none."""
+    return text.replace("\0", _NOWHERE).encode()
 
 
 def escaped(text: str) -> str:
@@ -147,11 +149,11 @@ def prepare(connection: Connection[Any], *, keeps: bool) -> None:
 
     Args:
         connection: the connection.
-        keeps: whether it writes: then a text that can't be kept is rejected; else it is not found.
+        keeps: whether it writes: then a column with a text that can't be kept is rejected.
     """
     adapters = connection.adapters
     for column, dumper in (
-        (Texts, _TextsDumper),
+        (Texts, _TextsDumper if keeps else _FoundTextsDumper),
         (Ints, _IntsDumper),
         (Floats, _FloatsDumper),
         (Bools, _BoolsDumper),
@@ -160,4 +162,4 @@ def prepare(connection: Connection[Any], *, keeps: bool) -> None:
         adapters.register_dumper(column, dumper)
     # One type for all, so that a statement is prepared once.
     adapters.register_dumper(int, Int8BinaryDumper)
-    adapters.register_dumper(str, _TextToKeep if keeps else _TextToFind)
+    adapters.register_dumper(str, _TextDumper)

@@ -49,6 +49,8 @@ _KEEPALIVES = {
 _PASSING = re.compile(
     "08|57P0|53|40001|40P01|25006"  # connection, shutdown, resources, conflicts, a demoted server
 )
+_KEEPING = ("insert_", "update_", "upsert_")
+"""Names of statements whose values are kept, and not only looked for."""
 _LATER = "55P03"
 """The state of a statement that would wait for a lock for too long."""
 _UNKEEPABLE = re.compile("22|54000|23")
@@ -265,6 +267,8 @@ class Db:
         self._cursor = self.connection.cursor(binary=True)
         self.hints: dict[tuple[HintKind, str], None] = {}
         """Hints to send after the commit, each once."""
+        self.defined: set[str] = set()
+        """Fingerprints of definitions that were kept already, unless they were deleted since."""
         self._is_guarded = False
         self._local = ""
         if settings.pooled and not session:
@@ -309,6 +313,10 @@ class Db:
             self._is_guarded = False
 
     def change(self, name: str, /, **values: object) -> int:
+        if name.startswith(_KEEPING):
+            for value in values.values():
+                if isinstance(value, str):
+                    _arrays.storable(value)
         return self._cursor.execute(statement(query(name), self.settings.schema), values).rowcount
 
     def change_each(self, name: str, values: Iterable[Mapping[str, object]], /) -> None:

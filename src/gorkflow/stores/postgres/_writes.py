@@ -35,6 +35,7 @@ _ORIGIN: dict[str, type[Column]] = {
 def write(db: Db, batch: Sequence[Transition]) -> list[Written]:
     """Create runs and record transitions. An item that can't be stored leaves the others alone."""
     try:
+        _define(db, [item for item in batch if isinstance(item, NewRun)])
         return _write(db, batch)
     except (ValueError, OverflowError):
         pass
@@ -44,6 +45,20 @@ def write(db: Db, batch: Sequence[Transition]) -> list[Written]:
     # So seldom that each may cost a transaction within the transaction.
     with db.transaction():
         return [_write_alone(db, item) for item in batch]
+
+
+def _define(db: Db, new: Sequence[NewRun]) -> None:
+    """Keep definitions that this connection has not seen yet.
+
+    By themselves: who creates a run of the same definition waits until this is committed.
+    """
+    trees = {item.row.fingerprint: item.tree for item in new}
+    unknown = trees.keys() - db.defined
+    if unknown:
+        values = {"d_fingerprint": Texts(unknown), "d_tree": Texts(trees[n] for n in unknown)}
+        with db.transaction():
+            db.change("define", **values)
+        db.defined |= unknown
 
 
 def is_new(item: Transition) -> bool:

@@ -6,9 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event
+from gorkflow.hooks import HookCall
 from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import feed_cursor, feed_place, mail_place
 from gorkflow.store import (
@@ -24,6 +27,7 @@ from gorkflow.store import (
 )
 from gorkflow.stores._sql.store import LaneStore
 from gorkflow.stores.postgres import _checks, _limits, _notes, _owning, _reads, _schema, _tidying
+from gorkflow.stores.postgres._arrays import escaped
 from gorkflow.stores.postgres._connections import settings_of
 from gorkflow.stores.postgres._lanes import Lanes
 
@@ -158,6 +162,11 @@ class PostgresStore(LaneStore[Lanes]):
         self, run_id: str, *, path: str | None = None, after: int = 0, limit: int = 1000
     ) -> list[LineRow]:
         return await self._opened().read(_reads.logs, run_id, path, after, max(limit, 0))
+
+    # Hook calls
+
+    async def put_hook_call(self, call: HookCall) -> bool:
+        return await super().put_hook_call(replace(call, error=escaped(call.error)))
 
     # Looking after it
 
