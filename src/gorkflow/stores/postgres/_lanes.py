@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -26,6 +27,8 @@ _OF_ONE_STATEMENT: frozenset[object] = frozenset(
     ]
 )  # fmt: skip
 """Reads that need no transaction around them to be of one moment."""
+_PATIENCE = 1.0
+"""Seconds for which a transition waits for another program that holds its run."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,7 +44,9 @@ class Lanes:
         self.pid = os.getpid()
         watch = Watch()
         self.session = Session(settings)
-        self.appends = Lane("postgres-appends", partial(Link, settings, watch))
+        # No program but a worker has a reason to hold a run.
+        patient = replace(settings, patience=_PATIENCE)
+        self.appends = Lane("postgres-appends", partial(Link, patient, watch))
         self.changes = Lane("postgres-changes", partial(Link, settings, watch))
         self.reads = Lane("postgres-reads", partial(Link, settings, watch, keeps=False))
 

@@ -14,6 +14,7 @@ from gorkflow.store import Store
 from gorkflow.testing.conformance.base import (
     OK,
     Conformance,
+    decided,
     finish,
     ids,
     message,
@@ -128,9 +129,9 @@ class Reading(Conformance):
         reader, *others = stores
 
         async def write(store: Store, run_id: str) -> None:
-            await store.write([new_run(run_id)])
+            assert await decided(store, new_run(run_id)) is OK
             for seq in range(1, 8):
-                assert await store.write([step_forward(run_row(run_id, seq=seq))]) == [OK]
+                assert await decided(store, step_forward(run_row(run_id, seq=seq))) is OK
 
         writing = asyncio.gather(*(write(store, f"r{n}") for n, store in enumerate(others)))
         read: list[ev.Event] = []
