@@ -267,6 +267,8 @@ class Db:
         self._cursor = self.connection.cursor(binary=True)
         self.hints: dict[tuple[HintKind, str], None] = {}
         """Hints to send after the commit, each once."""
+        self.transaction_number: str | None = None
+        """Set by who knows it, so that it is not asked for while a row is locked."""
         self.defined: set[str] = set()
         """Fingerprints of definitions that were kept already, unless they were deleted since."""
         self._is_guarded = False

@@ -108,8 +108,11 @@ class Link:
     ) -> None:
         """Do it once. Append the result and the number of the transaction before the commit."""
         with self._db.transaction(settings=_PATIENT if synced else _UNSYNCED):
+            self._db.transaction_number = None
             result = work(self._db)
-            [(number,)] = self._db.select("SELECT pg_current_xact_id_if_assigned()::text")
+            number = self._db.transaction_number
+            if number is None:
+                [(number,)] = self._db.select("SELECT pg_current_xact_id_if_assigned()::text")
             done.append((result, number))
 
     def _was_committed(self, number: str | None) -> bool:

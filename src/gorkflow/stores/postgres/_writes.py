@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -56,7 +57,7 @@ def _define(db: Db, new: Sequence[NewRun]) -> None:
     unknown = trees.keys() - db.defined
     if unknown:
         values = {"d_fingerprint": Texts(unknown), "d_tree": Texts(trees[n] for n in unknown)}
-        with db.transaction():
+        with db.transaction() if db.settings.pooled else nullcontext():
             db.change("define", **values)
         db.defined |= unknown
 

@@ -21,5 +21,5 @@ kept AS (
     SELECT id, pg_current_xact_id(), key, :kind, :body, :at::float8, :payload::bytea
     FROM given
 )
-SELECT workflow_id, worker_id
+SELECT workflow_id, worker_id, pg_current_xact_id()::text
 FROM mailed
