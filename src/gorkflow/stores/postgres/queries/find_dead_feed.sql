@@ -10,4 +10,4 @@ FROM (
     ORDER BY era, tx, id
     LIMIT :limit
 ) AS part
-ORDER BY era, tx, id
+ORDER BY part.era, part.tx, part.id
