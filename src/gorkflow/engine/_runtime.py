@@ -107,19 +107,6 @@ class Runtime:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def may_begin(self, queue: str, *, inside: bool) -> bool:
-        """Return whether a run that is started here may begin here, without a claim.
-
-        An engine that takes no runs of others has only its own: there it may be in any queue.
-
-        Args:
-            queue: the run's.
-            inside: whether a step starts it: then a bound does not matter, since the step waits.
-        """
-        if not self.recovers:
-            return True
-        return queue in self.queues and (inside or self.queues[queue] is None)
-
     @property
     def served(self) -> Mapping[str, int | None] | None:
         """The queues whose runs this engine takes, each with its bound; ``None``: any.

@@ -114,7 +114,8 @@ def served(queues: Mapping[str, int | None] | Iterable[str] | None) -> dict[str,
         raise TypeError(
             f"queues must be names in a list, or a dict of names and bounds, not {brief(queues)}"
         )
-    found = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues)
+    found: dict[str, int | None] = {}
+    found.update(queues if isinstance(queues, Mapping) else dict.fromkeys(queues))  # pyright: ignore[reportUnknownArgumentType]
     if not found:
         raise ValueError("queues names none; leave it out to serve the queue 'default'")
     for name, bound in found.items():

@@ -146,7 +146,7 @@ def _row(
     queue = _queue(runtime, definition, options)
     # A run that begins late is left to any worker: this one may be gone by then.
     claimed = claimed and (delay <= NAP or not runtime.recovers)
-    claimed = claimed and runtime.may_begin(queue, inside=calling() is not None)
+    claimed = claimed and _may_begin(runtime, queue)
     return RunRow(
         run_id=_run_id(options.get("run_id"), now),
         workflow_id=definition.workflow_id,
@@ -325,6 +325,14 @@ def _queue(runtime: Runtime, definition: Definition, options: StartOptions) -> s
     if given is not None:
         return checked_queue(given)
     return definition.queue or queue_inside(runtime.store) or DEFAULT_QUEUE
+
+
+def _may_begin(runtime: Runtime, queue: str) -> bool:
+    """Return whether a run that is started here may begin here, without a claim."""
+    if not runtime.recovers:
+        return True  # it has only its own, in any queue
+    inside = calling() is not None  # its step may wait for the run: then a bound does not matter
+    return queue in runtime.queues and (inside or runtime.queues[queue] is None)
 
 
 def checked_queue(queue: object) -> str:

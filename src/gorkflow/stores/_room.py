@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import inf
 
+from gorkflow.limits import NONE
+
 
 class Room:
     """How many more runs of each queue one claim may take.
@@ -20,7 +22,7 @@ class Room:
         self._room: dict[str, float] | None = None
         if queues is not None:
             is_bounded = any(bound is not None for bound in queues.values())
-            taken = owned() if is_bounded else {}
+            taken: Mapping[str, int] = owned() if is_bounded else NONE
             self._room = {
                 name: inf if bound is None else bound - taken.get(name, 0)
                 for name, bound in queues.items()

@@ -85,7 +85,9 @@ def worker_of(values: Row) -> Worker:
 
 def worker_columns(worker: Worker) -> dict[str, object]:
     """Return the columns of a worker, by name."""
-    return worker._asdict() | {"queues": names(worker.queues)}
+    columns: dict[str, object] = worker._asdict()
+    columns["queues"] = names(worker.queues)
+    return columns
 
 
 def hook_call(values: Row) -> HookCall:
