@@ -23,7 +23,7 @@ from gorkflow import (
     run,
     step,
 )
-from gorkflow.engine._within import calling
+from gorkflow.engine._within import awaited_inside, calling
 
 from .support import Gate, in_loop, until
 
@@ -362,6 +362,27 @@ async def test_a_limit_that_the_waiting_step_holds_is_named(how: str, tmp_path: 
         (failure,) = caught.value.failures
         assert failure.attempt == (2 if how == "deep" else 1)  # that of a run is any failure
         assert "holds limit 'guard' (1 at a time) while it waits" in failure.message
+
+
+@in_loop
+async def test_of_two_that_wait_the_last_one_finds_the_deadlock(tmp_path: Path) -> None:
+    needs = flow("needs", inner.options(limits=[GUARD]))
+    between = flow("between", step(id="mid")(by_engine(needs)))
+
+    @step(limits=[GUARD])
+    async def holds(ctx: Ctx, number: int) -> int:
+        engine: Engine = ctx.deps["engine"]
+        handle = await engine.start(between, number)
+        await until(lambda: awaited_inside(handle.run_id), "the wait inside")
+        return await handle.result()
+
+    deps: dict[str, Any] = {}
+    async with Engine(f"sqlite:{tmp_path}/runs.db", deps=deps) as engine:
+        deps["engine"] = engine
+        with pytest.raises(RunFailedError) as caught:
+            await engine.run(flow("outer", holds), 1)
+    (failure,) = caught.value.failures
+    assert "holds limit 'guard' (1 at a time) while it waits" in failure.message
 
 
 GO = Signal("go", int)

@@ -19,7 +19,14 @@ from gorkflow.codec import views
 from gorkflow.engine._lease import shown
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._values import INPUT, Values
-from gorkflow.engine._within import calling, check_limits, check_own, holds_limits, waiting
+from gorkflow.engine._within import (
+    awaited_inside,
+    calling,
+    check_limits,
+    check_own,
+    holds_limits,
+    waiting,
+)
 from gorkflow.errors import (
     EngineClosedError,
     LeaseLostError,
@@ -298,11 +305,12 @@ class Reads:
         if workflow_id is not None:
             await self.check_workflow(run_id, workflow_id)
         driver = worker.runs.drivers.get(run_id)
-        if calling() is not None and (driver is None or not driver.done.is_set):
-            check_own(run_id, self._place)
-            await self.check_limits(run_id)
-            worker.let_in(run_id)
         with waiting(run_id):
+            # Of two steps of one deadlock, the one that waits last finds the other.
+            if calling() is not None and (driver is None or not driver.done.is_set):
+                check_own(run_id, self._place)
+                await self.check_limits(run_id)
+                worker.let_in(run_id)
             while True:
                 driver = worker.runs.drivers.get(run_id)
                 if driver is not None:
@@ -401,6 +409,12 @@ class Reads:
         """
         if not holds_limits(self._place):
             return
+        found = [run_id]
+        for each in found:
+            found += [run for run in awaited_inside(each) if run not in found]
+            await self._check_limits(each)
+
+    async def _check_limits(self, run_id: str) -> None:
         try:
             with self._asking():
                 run = await load(self._store, run_id)

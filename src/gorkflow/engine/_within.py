@@ -18,6 +18,7 @@ import weakref
 from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from gorkflow.errors import DeadlockError
@@ -86,6 +87,9 @@ class Caller(Protocol):
 
 
 _caller: ContextVar[weakref.ref[Caller] | None] = ContextVar("gorkflow caller", default=None)
+_waiters: dict[str, set[Caller]] = {}
+"""The calls that wait for the end of a run, by their own run."""
+_lock = Lock()
 
 
 def context_of(caller: Caller) -> Context:
@@ -135,14 +139,31 @@ def waiting(run_id: str = "") -> Generator[None]:
         return
     is_own_task = caller.task is asyncio.current_task()
     if is_own_task:
-        caller.awaits = run_id
+        _awaits(caller, run_id)
     _in_its_loop(caller, _lend)
     try:
         yield
     finally:
         if is_own_task:
-            caller.awaits = ""
+            _awaits(caller, "")
         _in_its_loop(caller, _take_back)
+
+
+def _awaits(caller: Caller, run_id: str) -> None:
+    with _lock:  # steps in threads wait, too
+        caller.awaits = run_id
+        if run_id:
+            _waiters.setdefault(caller.run_id, set()).add(caller)
+        elif caller in (waiters := _waiters.get(caller.run_id, set())):
+            waiters.remove(caller)
+            if not waiters:
+                del _waiters[caller.run_id]
+
+
+def awaited_inside(run_id: str) -> list[str]:
+    """Return the runs whose end steps of a run wait for."""
+    with _lock:
+        return [caller.awaits for caller in _waiters.get(run_id, ())]
 
 
 def _lend(caller: Caller) -> None:
