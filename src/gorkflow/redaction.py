@@ -361,20 +361,32 @@ def _texts_of_bytes(text: Any) -> Iterator[str]:
 
 def _forms(leaf: str | float) -> set[str]:
     """Return how a secret may stand in a text: as it is, quoted, encoded; and each line."""
+    whole = leaf if isinstance(leaf, str) else repr(leaf)
+    texts = {whole, whole.strip()}  # programs strip what they read from files
+    forms = {form for text in texts for form in _encoded(text)}
+    for _ in range(2):  # a text that quotes it may be quoted again
+        forms |= {quoted for form in forms for quoted in _quoted(form)}
+    lines = {line.strip() for line in whole.splitlines()}
+    found = {form for form in forms if len(form.strip()) >= SHORTEST}
+    found |= {line for line in lines if len(line) >= _LINE}
+    return found.union(*map(_in_base64, texts))
+
+
+def _encoded(text: str) -> set[str]:
+    """Return how URLs and HTML have a text."""
+    from html import escape
     from urllib.parse import quote, quote_plus  # slow to load, and few runs have secrets
 
-    text = leaf if isinstance(leaf, str) else repr(leaf)
-    forms = {
+    in_html = escape(text)
+    return {
         text,
         quote(text, errors="replace"),
         quote(text, safe="", errors="replace"),
         quote_plus(text, errors="replace"),
+        escape(text, quote=False),
+        in_html,
+        in_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),  # as templates write it
     }
-    for _ in range(2):  # a text that quotes it may be quoted again
-        forms |= {quoted for form in forms for quoted in _quoted(form)}
-    lines = {line.strip() for line in text.splitlines()} - {text.strip()}
-    found = {form for form in forms if len(form.strip()) >= SHORTEST}
-    return found | {line for line in lines if len(line) >= _LINE} | _in_base64(text)
 
 
 def _in_base64(text: str) -> set[str]:

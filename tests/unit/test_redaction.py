@@ -4,11 +4,14 @@ import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from html import escape
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markupsafe import escape as in_template
 
 from gorkflow.events import StepCompleted, StepFailed
 from gorkflow.model import Failure, FailureCode
@@ -64,6 +67,20 @@ def test_secret_is_found_within_base64(before: bytes, secret: str, after: bytes)
         kept = len(shown.replace(MASK, "")) - len("Basic .")
         assert MASK in shown
         assert kept <= len(encoded) - len(secret.encode()) * 8 // 6 + 2
+
+
+@pytest.mark.parametrize("secret", ["hunter2+hunter2\n", "\r\n hunter2+hunter2", "hunter+2 \n"])
+def test_secret_is_found_without_the_blanks_around_it(secret: str):
+    text, basic = secret.strip(), f"user:{secret.strip()}"
+    shown = knowing(secret).text(f"{text} {quote_plus(text)} {b64encode(basic.encode()).decode()}")
+    assert shown.startswith(f"{MASK} {MASK} ")
+    assert shown.count(MASK) == 3
+
+
+@pytest.mark.parametrize("written", [escape, partial(escape, quote=False), in_template])
+def test_secret_is_found_in_html(written: Callable[[str], str]):
+    secret = "<a&b'c\"d>"
+    assert knowing(secret).text(f"<p>{written(secret)}</p>") == f"<p>{MASK}</p>"
 
 
 def test_little_text_is_no_secret_in_base64():
