@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, create_model
 
-from gorkflow import Engine, RunFailedError, Secret, Signal, StepContext, Workflow, step
+from gorkflow import Client, Engine, RunFailedError, Secret, Signal, StepContext, Workflow, step
 from gorkflow._logs import NAMES
 from gorkflow.model import FailureCode
 from gorkflow.redaction import MASK
@@ -142,6 +142,37 @@ async def test_log_and_summary_of_a_failure_have_none(log: Kept):
     assert f"PermissionError: the token '{MASK}' of ann is too old" in shown
     assert "raise PermissionError(reason)" in shown, "the lines of the step are there"
     assert TOKEN not in shown
+
+
+@in_loop
+async def test_reason_of_a_cancel_has_none_whoever_has_the_run(log: Kept, tmp_path: Path):
+    @step
+    def charge(login: Login) -> Login:
+        return login
+
+    @step
+    def refund(login: Login, charged: Login | None) -> None:
+        pass
+
+    go = Signal("go", bool)
+    flow = Workflow("waits", input=Login).wait_for(go)
+    undoing = Workflow("undone", input=Login).then(charge.undo(refund)).wait_for(go)
+    url, reason = f"sqlite:{tmp_path}/runs.db", f"{TOKEN} leaked"
+    async with Engine(url, workflows=[flow, undoing]) as engine:
+        for name, each in (("kept", flow), ("undone", undoing)):
+            await engine.start(each, LOGIN, run_id=name)
+            while (await engine.get_run(name)).status != "suspended":
+                await asyncio.sleep(0.002)
+        await engine.cancel("kept", reason=reason)
+    async with Client(url) as client:
+        await client.start(flow, LOGIN, run_id="new")
+        for name in ("new", "undone"):
+            await client.cancel(name, reason=reason)
+        reasons = {run.run_id: run.reason for run in await client.list_runs()}
+    assert reasons == {
+        "kept": f"{MASK} leaked", "new": f"{MASK} leaked", "undone": f"undoing: {MASK} leaked",
+    }  # fmt: skip
+    assert TOKEN not in log.text()
 
 
 @in_loop

@@ -27,7 +27,7 @@ from gorkflow import (
 )
 from gorkflow.model import instant
 from gorkflow.stores.memory import MemoryStore
-from gorkflow.web import app
+from gorkflow.web import _view, app
 from gorkflow.web._render import ago
 
 from .tools import (
@@ -566,3 +566,14 @@ def test_a_page_that_may_not_change_has_the_whole_command(tmp_path: Path) -> Non
 )
 def test_a_time_reads_in_one_unit_that_is_not_full(seconds: float, words: str) -> None:
     assert f">{words}<" in ago(instant(1e9), 1e9 + seconds)
+
+
+def test_a_failed_run_of_many_events_says_why_in_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_view, "_LONG", 1)
+
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        words = (await page(place, "/")).words
+        assert "ValueError: 4 <script>alert(1)</script>" in words
+
+    run(test)

@@ -437,11 +437,12 @@ class Claims:
         run_id = claim.run_id
         kept = await self._runtime.asleep.wake(claim)
         if kept is not None:
-            machine = kept.machine
+            machine, shown = kept.machine, kept.values.hidden(reason)
         else:
             run = await load(store, run_id)
             with reading(run_id):
                 machine = replay(run_id, run.tree, run.events)
+            shown = run.redaction().text(reason)  # lists of runs show it, and read no events
         seq = machine.seq
         undoing = machine.undoing is not None  # then it stands how the run ends
         now = max(self._runtime.clock.now(), machine.at)
@@ -453,7 +454,7 @@ class Claims:
             row = structs.replace(
                 row,
                 status=machine.status,
-                reason=reason if ended else f"{UNDOING}{reason}",
+                reason=shown if ended else f"{UNDOING}{shown}",
                 finished_at=now if ended else None,
                 due_at=None if ended else now,
                 waits_for=machine.waits_for,

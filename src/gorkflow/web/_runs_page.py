@@ -150,8 +150,8 @@ def _seen(visit: Visit, row: RunRow, view: RunView | None) -> Glance:
     run = summary_of(row)
     ended = row.finished_at or visit.now
     seconds = None if row.started_at is None else max(0.0, ended - row.started_at)
-    if view is None:  # its reason may have a secret, which only its events would tell
-        why = "open it to see why" if run.status is RunStatus.FAILED else ""
+    if view is None:
+        why = run.reason if run.status is RunStatus.FAILED or not run.status.terminal else ""
         return Glance(run, "", [], f"{row.seq:,} events", seconds, why, "soft")
     return Glance(
         run=run,
