@@ -88,6 +88,13 @@ def test_a_queue_is_no_part_of_the_definition() -> None:
 
 
 @in_loop
+async def test_a_workflow_within_another_has_no_say_in_the_queue() -> None:
+    flow = Workflow("outer", input=int).then(on_gpu)
+    async with Engine("memory:") as engine:
+        assert await engine.run(flow, 4) == 8
+
+
+@in_loop
 async def test_a_run_keeps_its_queue_when_the_workflow_moves() -> None:
     store = MemoryStore()
     moved = Workflow("on-gpu", input=int, queue="mail").then(double)
