@@ -544,21 +544,12 @@ def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
 def summary_of(row: RunRow) -> Run:
     """Return a run without what only its events say."""
     return Run(
-        run_id=row.run_id,
-        workflow_id=row.workflow_id,
-        workflow_version=row.workflow_version,
-        status=row.status,
-        reason=row.reason,
-        resource_id=row.resource_id,
-        tags=dict(row.tags),
-        created_at=instant(row.created_at),
-        started_at=instant_if(row.started_at),
-        finished_at=instant_if(row.finished_at),
-        due_at=instant_if(row.due_at),
-        waits_for=row.waits_for,
-        worker_id=row.worker_id,
-        queue=row.queue,
-    )
+        run_id=row.run_id, workflow_id=row.workflow_id, workflow_version=row.workflow_version,
+        status=row.status, reason=row.reason, resource_id=row.resource_id, tags=dict(row.tags),
+        created_at=instant(row.created_at), started_at=instant_if(row.started_at),
+        finished_at=instant_if(row.finished_at), due_at=instant_if(row.due_at),
+        waits_for=row.waits_for, worker_id=row.worker_id, queue=row.queue,
+    )  # fmt: skip
 
 
 class Shown:
