@@ -12,6 +12,7 @@ import pytest
 
 from gorkflow import Engine, RetryPolicy, RunFailedError, Signal, StepContext, Workflow, step
 from gorkflow.events import ClockSet
+from gorkflow.insight import Changes, Explanation, Phase
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing import VirtualEngine, VirtualLoop, in_virtual_time
@@ -210,6 +211,39 @@ def test_a_run_goes_on_elsewhere_by_the_time_that_was_set(jump: float) -> None:
     moves, took = in_virtual_time(main())
     assert moves == [pytest.approx(jump)]
     assert took == pytest.approx(90, abs=0.1)
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+@pytest.mark.parametrize("after", [10.0, 40.0, 80.0, 120.0])
+def test_an_explanation_and_a_forecast_take_no_notice(after: float, jump: float) -> None:
+    """The clock is set in an attempt, a back-off, a sleep, or the attempt behind these."""
+    workflow = (
+        slow.then(half_a_minute)
+        .then(flaky(1, BACK_OFF))
+        .sleep(60, id="nap")
+        .then(half_a_minute.bind("again"))
+    )
+
+    async def main() -> tuple[Explanation, Explanation, float]:
+        async with VirtualEngine() as engine:
+            set_after(after, jump)
+            handle = await engine.start(workflow, 1)
+            _, took = await passed(handle.result())
+            run_id = handle.run_id
+            return await engine.explain(run_id), await engine.explain(run_id, Changes()), took
+
+    found, forecast, took = in_virtual_time(main())
+    cut_short = after == 80.0 and jump > 0
+    slept = took - 80 if cut_short else 60
+    assert 29 < slept < 32 if cut_short else took == pytest.approx(140, abs=0.01)
+    for each, nap in ((found, slept), (forecast, 60)):
+        parts = {Phase.RUNNING: 60, Phase.BACK_OFF: 20, Phase.WAITING: nap}
+        assert {phase: each.time.get(phase) for phase in parts} == pytest.approx(parts, abs=0.01)
+        assert each.seconds == pytest.approx(80 + nap, abs=0.01)
+        assert sum(each.time.values()) == pytest.approx(each.seconds)
+        assert {row.path: row.ran for row in each.rows} == pytest.approx(
+            {"half_a_minute": 30, "fails": 0, "nap": 0, "again": 30}, abs=0.01
+        )
 
 
 async def _nothing() -> None:

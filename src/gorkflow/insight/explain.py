@@ -27,7 +27,8 @@ from gorkflow.flow import (
     WorkflowSpec,
     undo_path,
 )
-from gorkflow.machine.history import History
+from gorkflow.insight.steady import steady
+from gorkflow.machine.history import History, Record
 from gorkflow.model import RunStatus, StepStatus
 
 _GOES_ON = (StepStatus.COMPLETED, StepStatus.SKIPPED)
@@ -287,6 +288,18 @@ class Timed:
             elif isinstance(event, ev.UndoStarted) and self.undoing is None:
                 self.undoing = at
         history.complete()
+        known = steady(events)
+        self._records: dict[str, Record] | None = None
+        """The records on the clock of ``Machine.passed``; ``None``: those of the history."""
+        if known is not events:
+            self._records = {}
+            history.note_into(self._records, known)
+
+    def record(self, path: str) -> Record:
+        """Return what was recorded of a step, sleep or wait, on the clock of ``Machine.passed``."""
+        if self._records is None:
+            return self.history.record(path)
+        return self._records.get(path) or Record()
 
 
 class _Part(NamedTuple):
@@ -301,6 +314,7 @@ class _Account:
 
     def __init__(self, timed: Timed, now: float) -> None:
         self.history = timed.history
+        self.record = timed.record
         self.blocks: dict[str, Block] = {}
         self.rows: list[Row] = []
         self._depth = -1
@@ -343,12 +357,11 @@ class _Account:
         lanes: list[_Lane] = []
         parts: dict[str, list[Span]] = {}
         for path in map(undo_path, self.history.undoes):
-            record = self.history.record(path)
+            record = self.record(path)
             if record.scheduled_at is None:
                 continue
             first = record.attempts[0].ready_at if record.attempts else record.ready_at
-            since = self._at(self.history.machine.passed(first))
-            lane = _Lane(path, self._status(path), since, self._end(path))
+            lane = _Lane(path, self._status(path), self._at(first), self._end(path))
             lanes.append(lane)
             parts[path] = self._step(path, lane.began, lane.ended)
             self._add_row(path, "undo", lane.began, lane.ended, parts[path])
@@ -358,7 +371,7 @@ class _Account:
     # ---- nodes ----------------------------------------------------------------------------
 
     def _at(self, recorded: float) -> float:
-        """Return a recorded time, in seconds since the epoch, as seconds since the run began."""
+        """Return a time of a record as seconds since the run began."""
         return recorded - self.start
 
     def _end(self, path: str) -> float:
@@ -371,7 +384,7 @@ class _Account:
     def _add_row(
         self, path: str, kind: str, began: float, ended: float, spans: Iterable[Span] = ()
     ) -> None:
-        record = self.history.record(path)
+        record = self.record(path)
         self.rows.append(
             Row(
                 path=path,
@@ -410,13 +423,13 @@ class _Account:
         return part
 
     def _pause(self, path: str, began: float, ended: float) -> list[Span]:
-        record = self.history.record(path)
+        record = self.record(path)
         since = began if record.began_at is None else self._at(record.began_at)
         return _tiled([Span(path, Phase.WAITING, since, ended)], began, ended, path)
 
     def _step(self, path: str, began: float, ended: float) -> list[Span]:
         spans: list[Span] = []
-        record = self.history.record(path)
+        record = self.record(path)
 
         def spent(
             phase: Phase, since: float, until: float, number: int, *, failed: bool = False
@@ -542,7 +555,7 @@ class _Account:
 
     def _has_begun(self, place: Place) -> bool:
         inside = (path for path, _ in place.walk(self.history.marks))
-        records = map(self.history.record, inside)
+        records = map(self.record, inside)
         return any(
             each.scheduled_at is not None or each.finished_at is not None for each in records
         )

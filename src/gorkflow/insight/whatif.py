@@ -24,6 +24,7 @@ from gorkflow import events as ev
 from gorkflow._text import brief, did_you_mean
 from gorkflow.flow import WorkflowSpec, from_json, id_at, template_of, to_json, walk
 from gorkflow.insight.explain import Explanation, explain
+from gorkflow.insight.steady import steady
 from gorkflow.machine import (
     AskTime,
     AwaitSignal,
@@ -101,7 +102,7 @@ def whatif(
             hint = did_you_mean(name, sorted(known))
             raise ValueError(f"workflow {tree.id!r} has no step {name!r}; {hint}")
     changed = tree if changes.max_concurrency is None else _bounded(tree, changes.max_concurrency)
-    forecast = Forecast(run_id, changed, _Recorded(events), changes)
+    forecast = Forecast(run_id, changed, _Recorded(steady(events)), changes)
     return explain(run_id, changed, forecast.run(), now=forecast.now)
 
 
@@ -120,7 +121,11 @@ def _bounded(tree: WorkflowSpec, most: int) -> WorkflowSpec:
 
 
 class _Recorded:
-    """The durations and answers of a history, by path."""
+    """The durations and answers of a history, by path.
+
+    Args:
+        events: all its events, by a clock that was not set.
+    """
 
     def __init__(self, events: Sequence[ev.Event]) -> None:
         self.opening = [each for each in events if isinstance(each, ev.RunCreated | ev.ResultKept)]

@@ -324,14 +324,22 @@ class History:
 
     def record(self, path: str) -> Record:
         """Return what was recorded of a step, sleep or wait."""
-        records = self._records
-        for event in self._unread:
+        self.note_into(self._records, self._unread)
+        self._unread.clear()
+        return self._records.get(path) or _NOTHING
+
+    def note_into(self, records: dict[str, Record], events: Iterable[ev.Event]) -> None:
+        """Note what events say of each step, sleep and wait, in records by path.
+
+        Args:
+            records: takes it.
+            events: they were fed; their times may be given otherwise.
+        """
+        for event in events:
             record = records.get(event.path)
             if record is None:
                 record = records[event.path] = Record()
             record.take(event, self.ended.get(event.path))
-        self._unread.clear()
-        return records.get(path) or _NOTHING
 
     # ---- its nodes ------------------------------------------------------------------------
 
