@@ -40,9 +40,9 @@ def run(invoke: Invoke, run_id: str) -> None:
 def test_the_first_letters_name_a_run_wherever_an_id_goes(invoke: Invoke):
     run(invoke, "order-7")
     run(invoke, "other-1")
-    alone = ("explain", "whatif", "timeline")
+    alone = (("explain",), ("whatif", "--slots", "1"), ("timeline",))
     of_runs = ("show", "logs", "watch", "rerun")
-    for command in [*((name,) for name in alone), *(("runs", name) for name in of_runs)]:
+    for command in [*alone, *(("runs", name) for name in of_runs)]:
         result = invoke(*command, "ord")
         assert result.exit_code == 0, result.stderr
     assert "order-7" in invoke("explain", "ord").stdout
@@ -83,6 +83,17 @@ def test_letters_of_several_runs_name_none_and_list_them(invoke: Invoke, fill):
     assert newest.endswith(" ago")
     assert "order-7" in oldest
     assert "order-7" in invoke("runs", "list").stdout
+
+
+def test_letters_of_several_runs_name_none_where_pages_end_early(
+    invoke: Invoke, fill, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(SqliteStore, "_most_read", 3)
+    fill("order-7", *(f"x-{n}" for n in range(7)), "order-8", *(f"y-{n}" for n in range(4)))
+    result = invoke("runs", "delete", "order-")
+    assert result.exit_code == 2
+    assert "order-7" in result.stderr
+    assert "order-8" in result.stderr
 
 
 def test_of_many_runs_some_are_listed(invoke: Invoke, fill):

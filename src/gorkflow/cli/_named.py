@@ -81,11 +81,13 @@ async def find_run(reader: RunReader, given: str) -> str:
 
 
 async def _first(reader: RunReader, query: RunFilter) -> list[RunRow]:
-    """Return the first runs of a filter: a page may end early."""
+    """Return the first runs of a filter, as many as its limit: a page may end early."""
+    found: list[RunRow] = []
     while True:
         page = await reader.list_runs(query)
-        if page or page.next_cursor is None:
-            return [*page]
+        found += page
+        if len(found) >= query.limit or page.next_cursor is None:
+            return found[: query.limit]
         query = replace(query, cursor=page.next_cursor)
 
 
