@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import logging
 import subprocess
 import sys
@@ -107,10 +108,10 @@ async def test_hooks_get_each_run_that_has_ended_as_readers_get_it(
             await engine.run(flows[0], -2, run_id="bad")
         waiting = await engine.start(flows[1], 1, run_id="stopped")
         await waiting.cancel(reason="enough")
+        await until(lambda: len(own.runs) == len(every.runs) == 3)
         await none_due(engine)
         for hook in (own, every):
             found = {run.run_id: run for run in hook.runs}
-            assert len(hook.runs) == 3
             assert found["good"] == await engine.get_run("good")
             assert found["good"].output == 4
             assert found["bad"].status is RunStatus.FAILED
@@ -245,7 +246,7 @@ def test_a_failed_hook_is_called_again_later_and_later(caplog: pytest.LogCapture
             assert await engine.store.hook_calls() == []
 
     testing.in_virtual_time(run())
-    gaps = [b - a for a, b in zip(hook.times, hook.times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(hook.times)]
     assert len(gaps) == 12
     for number, gap in enumerate(gaps):
         longest = min(300.0, 2.0**number)
@@ -776,6 +777,45 @@ async def test_a_failing_store_loses_no_call(name: str, monkeypatch: pytest.Monk
         await engine.run(flow(hook), 1, run_id="r")
         await none_due(engine)
     assert set(hook.ids) == {"r"}
+
+
+@pytest.mark.parametrize("error", [StoreError("no network"), ZeroDivisionError("a bug")], ids=repr)
+def test_calls_back_off_from_a_store_that_fails(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook, tries = Told(), dict[str, list[float]]()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        async with testing.VirtualEngine() as engine:
+            put = engine.store.put_hook_call
+
+            async def fails(call: HookCall) -> bool:
+                tries.setdefault(call.run_id, []).append(loop.time())
+                if len(tries[call.run_id]) <= 12:
+                    raise error
+                return await put(call)
+
+            engine.store.put_hook_call = fails  # type: ignore[method-assign]
+            for number in range(5):
+                await engine.run(flow(hook), number)
+            while not hook.runs:
+                await asyncio.sleep(1)
+            told.extend(record.getMessage() for record in caplog.records)
+            while len(hook.runs) < 5:
+                await asyncio.sleep(1)
+
+    told: list[str] = []
+    testing.in_virtual_time(run())
+    assert len(tries) == 5
+    for times in tries.values():
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert len(gaps) == 12
+        for number, gap in enumerate(gaps):
+            longest = min(300.0, 2.0**number)
+            assert longest / 2 <= gap <= longest + 0.001
+    assert sum("could not be called, and will be in" in text for text in told) == 1
+    assert told.count("a hook could not be called") == isinstance(error, ZeroDivisionError)
 
 
 KILLED = """

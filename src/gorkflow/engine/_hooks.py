@@ -9,6 +9,7 @@ import heapq
 import inspect
 import itertools
 import logging
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,10 @@ class Hooks:
         self._known: set[tuple[str, Hook]] = set()
         """The calls in the queue, and those that are being made."""
         self._made: dict[tuple[str, Hook], asyncio.Task[HookCall | None]] = {}
+        self._missed: Counter[tuple[str, Hook]] = Counter()
+        """How often in a row calls of the queue could not be made, and their hooks had no part."""
+        self._has_complained = False
+        """Whether the log says so, since the last one that could."""
         self._looks: asyncio.Task[None] | None = None
         """Looks for calls that are not waited for here, in an engine that looks for no runs."""
         self._timer: TimerHandle | None = None
@@ -138,6 +143,7 @@ class Hooks:
             self._queue.remove(last)  # those that are due last wait in the store
             heapq.heapify(self._queue)
             self._known.discard(last[2].key)
+            self._missed.pop(last[2].key, None)
         self._known.add(call.key)
         heapq.heappush(self._queue, (call.due_at, next(self._numbers), call))
 
@@ -185,7 +191,9 @@ class Hooks:
         del self._made[call.key]
         self._known.discard(call.key)
         again = None if task.cancelled() else task.result()
-        if again is not None:
+        if again is None:
+            self._missed.pop(call.key, None)
+        else:
             self._wait_for(again)
         self._make_due()
 
@@ -201,19 +209,24 @@ class Hooks:
         except StoreError as error:
             why: object = error
         except Exception as error:
-            logger.exception("a hook could not be called")
+            if not self._has_complained:
+                logger.exception("a hook could not be called")
             why = repr(error)
         return replace(call, due_at=self._later(call, why))
 
     def _later(self, call: HookCall, why: object) -> float:
-        """Say why a hook could not be called; return when it is to be."""
-        delay = self._delay(call.tries + 1)
-        logger.warning(
-            "a hook of run %r could not be called, and will be in %.0f s: %s",
-            call.run_id,
-            delay,
-            why,
-        )
+        """Say why a hook could not be called, once for all; return when it is to be."""
+        self._missed[call.key] += 1
+        delay = self._delay(call.tries + self._missed[call.key])
+        if not self._has_complained:
+            self._has_complained = True
+            logger.warning(
+                "a hook of run %r could not be called, and will be in %.0f s: %s; this is not said "
+                "again until a hook is called",
+                call.run_id,
+                delay,
+                why,
+            )
         return self._runtime.clock.now() + delay
 
     async def _take(self, call: HookCall) -> HookCall | None:
@@ -253,6 +266,8 @@ class Hooks:
         if isinstance(failed, NoThreadError):  # it did not begin
             untried = replace(taken, tries=taken.tries - 1)
             return await self._again(untried, self._later(untried, failed))
+        self._missed.pop(taken.key, None)
+        self._has_complained = False
         if failed is not None:
             return await self._failed(taken, hook, failed)
         await self._runtime.store.drop_hook_call(taken)
