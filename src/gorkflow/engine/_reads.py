@@ -16,17 +16,10 @@ from gorkflow._notebook import Bundle, drawn
 from gorkflow._text import brief
 from gorkflow.clock import background
 from gorkflow.codec import views
+from gorkflow.engine import _within
 from gorkflow.engine._lease import shown
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.engine._values import INPUT, Values
-from gorkflow.engine._within import (
-    awaited_inside,
-    calling,
-    check_limits,
-    check_own,
-    holds_limits,
-    waiting,
-)
 from gorkflow.errors import (
     EngineClosedError,
     LeaseLostError,
@@ -216,7 +209,7 @@ class Reads:
                 elif ended is not None and not 0 <= now() - ended < _LAST:
                     return
                 else:
-                    with waiting():
+                    with _within.waiting():
                         delay = await _sleep(woken, delay, self._patience)
 
     async def events(
@@ -264,7 +257,7 @@ class Reads:
                     if not checked:
                         await self.check_limits(run_id)
                         checked = True
-                    with waiting():  # not around the yield: there the step works
+                    with _within.waiting():  # not around the yield: there the step works
                         delay = await _sleep(woken, delay, self._patience)
 
     async def feed(self, after: str) -> AsyncIterator[tuple[list[Event], str]]:
@@ -305,10 +298,10 @@ class Reads:
         if workflow_id is not None:
             await self.check_workflow(run_id, workflow_id)
         driver = worker.runs.drivers.get(run_id)
-        with waiting(run_id):
+        with _within.waiting(run_id):
             # Of two steps of one deadlock, the one that waits last finds the other.
-            if calling() is not None and (driver is None or not driver.done.is_set):
-                check_own(run_id, self._place)
+            if _within.calling() is not None and (driver is None or not driver.done.is_set):
+                _within.check_own(run_id, self._place)
                 await self.check_limits(run_id)
                 worker.let_in(run_id)
             while True:
@@ -407,11 +400,11 @@ class Reads:
         Raises:
             DeadlockError: If it does, wherever the run is.
         """
-        if not holds_limits(self._place):
+        if not _within.holds_limits(self._place):
             return
         found = [run_id]
         for each in found:
-            found += [run for run in awaited_inside(each) if run not in found]
+            found += [run for run in _within.awaited_inside(each) if run not in found]
             await self._check_limits(each)
 
     async def _check_limits(self, run_id: str) -> None:
@@ -424,7 +417,7 @@ class Reads:
         if definition is not None and not run.row.status.terminal:
             with run.reading():
                 begins = run.history().reach().begins
-                check_limits(definition, run_id, self._place, begins)
+                _within.check_limits(definition, run_id, self._place, begins)
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)
