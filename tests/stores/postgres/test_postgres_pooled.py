@@ -62,6 +62,14 @@ class TestBehindAPooler(Writing, Owning, Mail, Limiting):
     def make_store(self) -> Store:
         return open_store(self.url)
 
+    async def test_hints_say_where_it_is_worth_to_look(self, store: Store) -> None:
+        """They need a session: without one, each looks once a second."""
+        hinted: list[object] = []
+        end = store.hints(lambda kind, name: hinted.append((kind, name)))
+        await store.write([new_run()])
+        end()
+        assert hinted == []
+
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_only_a_direct_connection_has_a_lock(server, schema, direct):

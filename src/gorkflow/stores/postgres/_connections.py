@@ -27,11 +27,19 @@ from gorkflow.stores.postgres._sql import query, statement
 _logger = logging.getLogger("gorkflow.store")
 _SCHEME = re.compile(r"postgres(ql)?://")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_SETTINGS = {
-    # A plan that was made while a table was small would read all of it for ever.
+_PLANS = {
+    # A plan that was made while a table was small would read all of it for as long as it is kept.
+    # So rows are found one by one along an index, and to pass by rows of an index costs much.
     "enable_seqscan": "off",
-    "plan_cache_mode": "force_generic_plan",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "random_page_cost": "1",
+    "cpu_index_tuple_cost": "1",
     "jit": "off",
+}
+_SETTINGS = {
+    **_PLANS,
+    "plan_cache_mode": "force_generic_plan",
     "default_transaction_isolation": "'read committed'",
     # A program that hangs within a transaction lets go of what others wait for.
     "idle_in_transaction_session_timeout": "'60s'",
@@ -40,7 +48,6 @@ _SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
-_LOCAL = {"enable_seqscan": "off", "jit": "off"}
 _KEEPALIVES = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -275,7 +282,7 @@ class Db:
         self._local = ""
         if settings.pooled and not session:
             # Behind a pooler, nothing that is set outlives a transaction.
-            local = {**_LOCAL, "lock_timeout": settings.lock_timeout}
+            local = {**_PLANS, "lock_timeout": settings.lock_timeout}
             self._local = "".join(f"SET LOCAL {name} = {value}; " for name, value in local.items())
         self.state = State(1, 0)
         """Known once the schema was looked at."""

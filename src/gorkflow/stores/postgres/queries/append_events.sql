@@ -5,12 +5,16 @@ WITH item AS MATERIALIZED (
 ),
 locked AS MATERIALIZED (
     SELECT item.ord, item.before, item.after, runs.key
-    FROM item JOIN runs ON runs.run_id = item.run_id
-    WHERE
-        runs.seq = item.before AND runs.token = item.token
-        AND runs.status IN ('pending', 'running', 'suspended')
-    ORDER BY runs.run_id
-    FOR NO KEY UPDATE OF runs
+    FROM
+        (SELECT * FROM item ORDER BY run_id) AS item
+        JOIN LATERAL (
+            SELECT key
+            FROM runs
+            WHERE
+                runs.run_id = item.run_id AND runs.seq = item.before AND runs.token = item.token
+                AND runs.status IN ('pending', 'running', 'suspended')
+            FOR NO KEY UPDATE
+        ) AS runs ON TRUE
 ),
 moved AS (
     UPDATE runs
@@ -18,13 +22,21 @@ moved AS (
     FROM locked
     WHERE runs.key = locked.key
 ),
+-- By its place in the batch: to join them would compare each event with each run.
+keys AS MATERIALIZED (
+    SELECT jsonb_object_agg(ord::text, key) AS of
+    FROM locked
+),
 written AS (
     INSERT INTO events (run, seq, kind, path, at, body, payload)
-    SELECT locked.key, event.seq, event.kind, event.path, event.at, event.body, event.payload
+    SELECT
+        (keys.of ->> event.ord::text)::bigint, event.seq, event.kind, event.path, event.at,
+        event.body, event.payload
     FROM
-        unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
+        keys
+        JOIN unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
             AS event (ord, seq, kind, path, at, body, payload)
-        JOIN locked ON locked.ord = event.ord
+            ON keys.of ? event.ord::text
 ),
 fed AS (
     INSERT INTO feed (era, tx, runs, firsts, lasts)

@@ -37,8 +37,12 @@ inserted AS (
     RETURNING key, run_id
 ),
 made AS MATERIALIZED (
-    SELECT inserted.key, item.ord, item.run_id, item.created_at, item.after
-    FROM inserted JOIN item ON item.run_id = inserted.run_id
+    SELECT
+        (inserted.keys ->> item.run_id)::bigint AS key, item.ord, item.run_id, item.created_at,
+        item.after
+    FROM
+        (SELECT jsonb_object_agg(run_id, key) AS keys FROM inserted) AS inserted
+        JOIN item ON inserted.keys ? item.run_id
 ),
 tagged AS (
     INSERT INTO run_tags (name, value, created_at, run_id, run)
@@ -60,13 +64,21 @@ called AS (
             AS call (ord, hook, workflow_id, ended_at, due_at)
         JOIN made ON made.ord = call.ord
 ),
+-- By its place in the batch: to join them would compare each event with each run.
+keys AS MATERIALIZED (
+    SELECT jsonb_object_agg(ord::text, key) AS of
+    FROM made
+),
 written AS (
     INSERT INTO events (run, seq, kind, path, at, body, payload)
-    SELECT made.key, event.seq, event.kind, event.path, event.at, event.body, event.payload
+    SELECT
+        (keys.of ->> event.ord::text)::bigint, event.seq, event.kind, event.path, event.at,
+        event.body, event.payload
     FROM
-        unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
+        keys
+        JOIN unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
             AS event (ord, seq, kind, path, at, body, payload)
-        JOIN made ON made.ord = event.ord
+            ON keys.of ? event.ord::text
 ),
 fed AS (
     INSERT INTO feed (era, tx, runs, firsts, lasts)

@@ -1,4 +1,3 @@
 SELECT key
 FROM runs
 WHERE run_id = ANY(:run_ids)
-ORDER BY key
