@@ -16,7 +16,7 @@ from gorkflow.errors import (
     UnreadableError,
     ValueInvalidError,
 )
-from gorkflow.values.judge import at, invalid, refusal, text_of, too_large
+from gorkflow.values.judge import at, refusal, text_of, too_large
 from gorkflow.values.kind import (
     DEEP,
     Kind,
@@ -32,7 +32,7 @@ from gorkflow.values.kind import (
     too_deep,
 )
 from gorkflow.values.records import lost, plain, surrogate_in, tame
-from gorkflow.values.secret import HEAD, bare
+from gorkflow.values.secret import HEAD, bare, hidden_record, holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +77,7 @@ class Codec:
             if is_open:
                 kind = _open_kind()
             try:
-                self._judge = Judge(Any if is_open else self.annotation)
+                self._judge = Judge(Any if is_open else self.annotation, kind)
             except StepValueError:
                 self._judge = OwnJudge(kind)
         except NotDefinedYet:
@@ -130,12 +130,7 @@ class Codec:
         except StepValueError as error:
             if HEAD not in data:
                 raise
-            from gorkflow.redaction import Redaction
-
-            redaction = Redaction.of_record(data)
-            refused = StepValueError(redaction.text(str(error)))
-            refused.problems = redaction.shown(error.problems)
-            raise refused from None
+            raise _masked(error, data) from None
 
     def accept(self, value: Any, limit: int | None = None) -> bytes:
         """Return the record of a value from a caller: a dict may stand for a model."""
@@ -198,7 +193,8 @@ class Codec:
             try:  # as plain data: whoever wrote it did not know the type
                 value = self._judge.json(self._to_json(view(data)))
             except BaseException as other:  # noqa: BLE001 - `invalid` raises what is no verdict
-                raise invalid(other) from error
+                refused = self._without_secrets(self._judge.invalid(other), view(data))
+                raise refused from error
             place = lost(read_json(data), read_json(self.encode(value)))
             if place is not None and str(error).startswith(place := place.removeprefix(".")):
                 raise
@@ -226,8 +222,9 @@ class Codec:
         assert self.kind
         try:
             return self._judge.json(data, strict=None)
-        except BaseException as error:
-            raise invalid(error) from error
+        except BaseException as error:  # noqa: BLE001 - `invalid` raises what is no verdict
+            refused = self._without_secrets(self._judge.invalid(error), _parsed(data))
+            raise refused from self._judge.cause(error)
 
     def typed(self, data: bytes) -> Any:
         """Return the plain data that a person would type, so that ``decode_lax`` takes it.
@@ -245,8 +242,19 @@ class Codec:
 
     def validate(self, value: Any) -> Any:
         """Return the value as the annotation has it: an instance stays, a dict becomes a model."""
-        assert self.kind
-        return self._judge.validate(value)
+        kind = self.kind
+        try:
+            return self._judge.validate(value)
+        except StepValueError as error:
+            if not holds_secret(kind):
+                raise
+            raise self._without_secrets(error, value) from None
+
+    def _without_secrets(self, error: StepValueError, value: Any) -> StepValueError:
+        """Return the error about a value without the secrets that this has, fit or not."""
+        if not holds_secret(self.kind):
+            return error
+        return _masked(error, hidden_record(self.kind, value))
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of what ``decode_lax`` takes, of draft 2020-12.
@@ -347,6 +355,24 @@ def read_json(data: bytes | str) -> Any:
         return from_json(data)
     except ValueError as error:
         raise _not_json(error) from None
+
+
+def _masked(error: StepValueError, data: bytes | str) -> StepValueError:
+    """Return the error without the secrets in a record."""
+    from gorkflow.redaction import Redaction  # few values hold secrets
+
+    redaction = Redaction.of_record(data)
+    refused = StepValueError(redaction.text(str(error)))
+    refused.problems = redaction.shown(error.problems)
+    return refused
+
+
+def _parsed(data: bytes | str) -> Any:
+    """Return what JSON says; if it is none, the text."""
+    try:
+        return read_json(data)
+    except StepValueError:
+        return data
 
 
 def _not_json(error: ValueError) -> StepValueError:

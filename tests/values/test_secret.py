@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import traceback
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -239,8 +240,58 @@ def quoting(value: str) -> str:
 
 def test_refusal_of_a_validator_does_not_show_it():
     checked = Annotated[str, pydantic.AfterValidator(quoting), Secret]
-    with pytest.raises(StepValueError, match=f"{MASK} is too short"):
+    with pytest.raises(StepValueError, match="the secret does not fit"):
         codec_of(checked).encode(TEXT)
+
+
+class Key(BaseModel):
+    token: Annotated[str, Field(alias="Token"), Secret] = "default-hunter2"
+    names: Annotated[dict[str, int], Secret] = {}
+    choice: Annotated[Literal["choice-hunter2", "other-hunter2"], Secret] = "choice-hunter2"
+    is_bad: bool = False
+
+    @pydantic.field_validator("token")
+    @classmethod
+    def refuse(cls, value: str) -> str:
+        return quoting(value) if value.startswith("bad") else value
+
+    @pydantic.model_validator(mode="after")
+    def refuse_all(self) -> "Key":
+        return self if not self.is_bad else self.model_validate(quoting(self.token))
+
+
+class Keys(BaseModel):
+    keys: list[Key] = []
+    key: Key | Other | None = None
+    by_name: dict[str, Key] = {}
+    texts: list[Annotated[str, Field(pattern="^hunter2"), Secret]] = []
+    pair: Pair | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"keys": [{"Token": "bad-hunter2"}]}, "keys[0].Token: the secret does not fit"),
+        ({"keys": [{"choice": "my-hunter2"}]}, "keys[0].choice: the secret does not fit"),
+        ({"keys": [{"names": {"hunter2": "x"}}]}, "keys[0].names: "),
+        ({"keys": [{"Token": 12345678}]}, "keys[0].Token: Input should be a valid string, not int"),
+        ({"keys": [{"is_bad": True}]}, f"keys[0]: Value error, {MASK} is too short"),
+        ({"by_name": {"Token": {"is_bad": True, "Token": "x-hunter2"}}}, f"error, {MASK} is"),
+        ({"key": {"Token": "bad-hunter2"}}, "Key].Token: the secret does not fit"),
+        ({"texts": ["my-hunter2"]}, "texts[0]: the secret does not fit"),
+        ({"pair": ["n", 12345678]}, "Input should be a valid string"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_refusal_within_a_model_does_not_show_it(value: Any, problem: str):
+    codec = codec_of(Keys)
+    for call in (codec.accept, lambda value: codec.decode_lax(json.dumps(value))):
+        with pytest.raises(StepValueError) as caught:
+            call(value)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert problem in str(caught.value)
+        assert not [word for word in ("hunter2", "12345678") if word in shown]
+        assert "hunter2" not in str(caught.value.problems)
 
 
 def test_schema_says_that_it_is_to_be_hidden():

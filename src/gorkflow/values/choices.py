@@ -146,6 +146,8 @@ class Literal(Kind):
 class Union(Kind):
     """One of several kinds: the first that takes the value as it is, else one that converts it."""
 
+    is_choice = True
+
     def __init__(self, members: Sequence[Kind], text: str) -> None:
         self.members = tuple(members)
         self.text = text
@@ -349,6 +351,8 @@ def _cls_of(kind: Kind) -> set[Any]:
 
 class Later(Kind):
     """Stands for a kind that is still being made: a type that holds others of its type."""
+
+    is_choice = True
 
     def __init__(self) -> None:
         self.target: Kind | None = None

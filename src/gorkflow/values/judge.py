@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gorkflow.errors import EncodingError, PayloadTooLargeError, StepValueError
 from gorkflow.values.kind import Kind, Misfit, Reading, Writing, too_deep
-from gorkflow.values.secret import without_defaults
+from gorkflow.values.secret import (
+    hidden_part,
+    holds_secret,
+    without_defaults,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 _MAX_PROBLEMS = 5
 _MAX_TEXT = 300
 _MAX_PLACE = 100
+_SAFE = frozenset({"missing", "extra_forbidden", "unexpected_keyword_argument", "json_invalid"})
+"""Problems that pydantic words without the value."""
 
 
 def at(misfit: Misfit) -> str:
@@ -42,7 +48,7 @@ def too_large(limit: int, size: int | None = None) -> PayloadTooLargeError:
     )
 
 
-def invalid(error: BaseException) -> StepValueError:
+def _invalid(error: BaseException, kind: Kind | None) -> StepValueError:
     """Return the error that says what pydantic, or a validator, said about a value."""
     import pydantic
 
@@ -56,7 +62,7 @@ def invalid(error: BaseException) -> StepValueError:
         details = error.errors(include_url=False, include_context=False)
     except Exception:  # noqa: BLE001 - a custom error whose message can't be made
         return StepValueError("a validator's error could not be shown")
-    problems = [(_place(item["loc"]), short(_said(item))) for item in details[:_MAX_PROBLEMS]]
+    problems = [_problem(item, kind) for item in details[:_MAX_PROBLEMS]]
     lines = [f"{place}: {said}" if place else said for place, said in problems]
     if len(details) > _MAX_PROBLEMS:
         lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
@@ -68,6 +74,16 @@ def invalid(error: BaseException) -> StepValueError:
 def is_verdict(error: BaseException) -> bool:
     """Return whether an error is about the value, rather than a wish to stop the program."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _problem(problem: Any, kind: Kind | None) -> tuple[str, str]:
+    """Return the place of a problem, and what pydantic says of it."""
+    loc, type_ = problem["loc"], problem["type"]
+    part = None if kind is None or type_ in _SAFE else hidden_part(kind, loc)
+    said = short(_said(problem))
+    if part is None:
+        return _place(loc), said
+    return _place(loc[:part]), said if type_.endswith("_type") else "the secret does not fit"
 
 
 def _said(problem: Any) -> str:
@@ -120,8 +136,23 @@ class Judge:
     If ``arbitrary``, pydantic takes values of a class that it does not know as they are.
     """
 
-    def __init__(self, annotation: Any, *, arbitrary: bool = False) -> None:
+    def __init__(
+        self, annotation: Any, kind: Kind | None = None, *, arbitrary: bool = False
+    ) -> None:
         self.adapter = _adapter_of(annotation, arbitrary=arbitrary)
+        self.kind = kind
+        """Says where secrets are."""
+
+    def invalid(self, error: BaseException) -> StepValueError:
+        """Return the error that says what pydantic, or a validator, said about a value.
+
+        It says nothing of the value where a secret stands. A text about what is around may.
+        """
+        return _invalid(error, self.kind)
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Return what to show as the cause of that error: what pydantic says quotes the value."""
+        return None if holds_secret(self.kind) else error
 
     def python(self, value: Any) -> Any:
         """Return what pydantic makes of a value, strictly; raises what pydantic does."""
@@ -158,7 +189,7 @@ class Judge:
         try:
             return self.python(value)
         except BaseException as error:  # noqa: BLE001 - `invalid` raises what is no verdict
-            first = invalid(error)
+            first = self.invalid(error)
         # A dict given for a model holds what JSON would, so it is judged as JSON, which is strict
         # about numbers and strings but knows how to make a model.
         try:
@@ -168,8 +199,8 @@ class Judge:
             raise first from None
         try:
             return self.json(data)
-        except BaseException as error:
-            raise invalid(error) from error
+        except BaseException as error:  # noqa: BLE001 - as above
+            raise self.invalid(error) from self.cause(error)
 
     def check(self, *values: Any) -> None:
         """Check the constraints of a value, in any of the forms that it has."""
@@ -178,7 +209,7 @@ class Judge:
             try:
                 self.python(value)
             except BaseException as error:  # noqa: BLE001 - `invalid` raises what is no verdict
-                refused = refused or invalid(error)
+                refused = refused or self.invalid(error)
             else:
                 return
         assert refused is not None
@@ -195,7 +226,7 @@ class OwnJudge(Judge):
     """Validates values of an annotation that pydantic can't make anything of, and we can."""
 
     def __init__(self, kind: Kind) -> None:
-        super().__init__(object)
+        super().__init__(object, kind)
         self._kind = kind
 
     def python(self, value: Any) -> Any:

@@ -229,6 +229,7 @@ class Kind:
         has_fields: whether it is of classes with fields.
         is_named: whether its records name a class, which may be one of several in a union.
         is_hidden: whether its values are secrets.
+        is_choice: whether its parts are what a value may be, rather than what it holds.
         natives: the exact types whose values are their own record under this kind.
         labels: what names its records: a type of JSON, or what stands under ``"$"``.
         classes: the exact types that it takes; ``None``: it has to be tried.
@@ -239,6 +240,7 @@ class Kind:
     has_fields: ClassVar[bool] = False
     is_named: ClassVar[bool] = False
     is_hidden: ClassVar[bool] = False
+    is_choice: ClassVar[bool] = False
     natives: frozenset[type] = frozenset()
     labels: frozenset[str] = frozenset()
     classes: frozenset[type] | None = None

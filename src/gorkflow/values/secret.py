@@ -8,7 +8,9 @@ the tree to leave it out.
 # pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
 from gorkflow.values.kind import (
@@ -122,6 +124,118 @@ def _silent(misfit: Misfit, kind: Kind) -> Misfit:
     """Return a misfit of a secret, whose reason may quote it, in other words."""
     what = kind.label or "what its annotation says"
     return Misfit(f"the secret is not {what}, and is not shown", unsayable=misfit.unsayable)
+
+
+# ---- what a validator says -----------------------------------------------------------------------
+
+
+def hidden_part(kind: Kind, loc: Sequence[int | str]) -> int | None:
+    """Return how much of a place, as pydantic says it, leads to a secret; ``None``: it does not."""
+    found = _choices([kind])
+    for at, part in enumerate((*loc, None)):
+        if any(each.is_hidden for each in found):
+            return at
+        found = _choices(_inside(found, part)) or found
+    return None
+
+
+def _inside(kinds: list[Kind], part: int | str | None) -> Iterable[Kind | None]:
+    """Yield what a part of a place may lead to: a key, an index, or the name of a choice."""
+    for kind in kinds:
+        for place, field in enumerate(_fields(kind)):
+            if part in _names(kind, field.name) or (place == part and issubclass(kind.cls, tuple)):
+                yield field.kind
+        if not _fields(kind):
+            yield from (kind, *kinds) if kind.is_choice else kind.parts()
+
+
+def _choices(kinds: Iterable[Kind | None]) -> list[Kind]:
+    """Return kinds, and all that they choose from or stand for."""
+    found: dict[int, Kind] = {}
+    rest = list(kinds)
+    while rest:
+        kind = rest.pop()
+        if kind is not None and id(kind) not in found:
+            found[id(kind)] = kind
+            if getattr(kind.cls, "__pydantic_root_model__", False):
+                rest += [field.kind for field in _fields(kind)]
+            elif kind.is_choice:
+                rest += kind.parts()
+    return list(found.values())
+
+
+def hidden_record(kind: Kind, value: Any) -> str:
+    """Return the record of a secret: all that a value, fit or not, has where secrets may stand.
+
+    The defaults of secrets belong to it.
+    """
+    return json.dumps({MARK: SECRET, VALUE: list(_hidden_values(kind, value, frozenset()))})
+
+
+def _hidden_values(
+    kind: Kind | None, value: Any, seen: frozenset[tuple[int, int]]
+) -> Iterable[str]:
+    if kind is None or not holds_secret(kind) or (id(kind), id(value)) in seen:
+        return
+    seen |= {(id(kind), id(value))}
+    if kind.is_hidden or not _parts(value):
+        yield from _texts(value)  # a validator may make a part of what has none
+    elif _fields(kind):
+        yield from _of_fields(kind, value, seen)
+    else:
+        items = [value] if kind.is_choice else _parts(value).values()
+        for each in kind.parts():
+            for item in items:
+                yield from _hidden_values(each, item, seen)
+
+
+def _of_fields(kind: Kind, value: Any, seen: frozenset[tuple[int, int]]) -> Iterable[str]:
+    known = {name: field.kind for field in _fields(kind) for name in _names(kind, field.name)}
+    for key, item in _parts(value).items():
+        # Nobody knows what is not a field; it may be meant for a secret.
+        yield from _hidden_values(known[key], item, seen) if key in known else _texts(item)
+    for field in _fields(kind):
+        with contextlib.suppress(Exception):  # a factory is anybody's code
+            default = field.default and field.default({})
+            yield from _hidden_values(field.kind, default, seen)
+
+
+def _parts(value: Any) -> Mapping[Any, Any]:
+    """Return what a value consists of, by key, index or attribute."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        names: Any = getattr(value, "_fields", None) or range(len(value))
+        return dict(zip(names, value, strict=False))
+    return getattr(value, "__dict__", {})
+
+
+def _texts(value: Any) -> Iterable[str]:
+    parts = _parts(value)
+    for item in parts.values():
+        yield from _texts(item)
+    if isinstance(value, bytes):
+        yield value.decode(errors="replace")
+    elif value is not None and not parts and not isinstance(value, bool):
+        yield str(value)
+
+
+def _fields(kind: Kind) -> Sequence[Any]:
+    return getattr(kind, "fields", ())
+
+
+def _names(kind: Kind, name: str) -> set[Any]:
+    """Return all names that callers may give a field."""
+    info: Any = getattr(kind.cls, "__pydantic_fields__", {}).get(name)
+    found = {name}
+    aliases = [getattr(info, "alias", None), getattr(info, "validation_alias", None)]
+    while aliases:
+        alias = aliases.pop()
+        if isinstance(alias, str):
+            found.add(alias)
+        elif alias is not None:  # one of several, or a path
+            aliases += getattr(alias, "choices", None) or alias.path[:1]
+    return found
 
 
 # ---- schemas -------------------------------------------------------------------------------------
