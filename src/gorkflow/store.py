@@ -11,8 +11,8 @@ ask that instead.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from enum import IntEnum, StrEnum
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -23,6 +23,17 @@ from gorkflow.limits import NONE, LimitGrant, LimitRequest, LimitUse
 from gorkflow.listing import MOST_COUNTED, Page, RunCount, RunFilter
 from gorkflow.model import DEFAULT_QUEUE, RunStatus
 from gorkflow.schedule import ScheduleStore
+
+
+class Line(IntEnum):
+    """The place of a run in the line of its resource."""
+
+    NONE = 0
+    """It was not started with ``exclusive="wait"``."""
+    WAITS = 1
+    """Earlier runs have the resource: a look for work does not find it, though it has mail."""
+    TURN = 2
+    """It has the resource."""
 
 
 class RunRow(Struct, frozen=True, kw_only=True):
@@ -54,7 +65,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     priority: int = 0
     """A run of a higher one is claimed first."""
     exclusive: bool = False
-    """Whether no other live run may have the same ``resource_id``."""
+    """Whether no other live run may have the same ``resource_id``, unless it waits in line."""
     seen: int = 0
     """The id of the latest message that its owner knew of when it suspended the run: only a later
     one wakes it before it is due."""
@@ -69,6 +80,19 @@ class RunRow(Struct, frozen=True, kw_only=True):
     the run makes these calls due, from ``finished_at``."""
     queue: str = DEFAULT_QUEUE
     """Only workers that name this queue claim the run."""
+    line: Line = Line.NONE
+    """Only a claim changes it, and only from ``WAITS`` to ``TURN``. A run with a line is
+    ``exclusive``, too."""
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it waits for its turn."""
+        return self.line is Line.WAITS and not self.status.terminal
+
+    @property
+    def asked_exclusive(self) -> bool | Literal["wait"]:
+        """The option ``exclusive`` of its start."""
+        return "wait" if self.line else self.exclusive
 
 
 def calls_of(row: RunRow) -> list[HookCall]:
@@ -114,7 +138,7 @@ class Append(Struct, frozen=True):
     """The new summary, except for its ``seq``, which follows from the events. ``row.token`` is the
     token of the claim. ``row.worker_id`` ``None`` releases the run in the same transaction. The
     fields fixed at creation (ids, fingerprint, tags, ``created_at``, ``priority``, ``exclusive``,
-    ``queue``) are not written again."""
+    ``queue``) and ``line`` are not written again."""
     events: Sequence[Event]
     """In order, without gaps; may be empty, to change only the summary."""
     expected_seq: int
@@ -144,7 +168,7 @@ class Written(StrEnum):
     """A new run: a run of this id exists."""
     OCCUPIED = "occupied"
     """A new run: another live run has the same ``resource_id``, and one of the two is
-    ``exclusive``."""
+    ``exclusive``. A run that waits in line is never ``OCCUPIED``, but keeps others out."""
     UNDECIDED = "undecided"
     """A new run: whether it is one of these depends on a transaction that another program has open.
     It is to be sent again, after a while."""
@@ -544,6 +568,11 @@ class Store(RunReader, ScheduleStore, HookStore, Protocol):
         ``due_at`` is not after now; or it is ``None`` and the run not suspended; or there is a
         message for it with an id above its ``seen``. Else a sleeping run could be cancelled only
         once it wakes.
+
+        First, it gives turns: a run whose ``line`` is ``WAITS`` gets its ``TURN``. That is
+        the oldest (``created_at``, then ``run_id``), where all live runs of its ``resource_id``
+        wait. At no moment do two have their turn. Until then, only its
+        ``run_id`` finds it. This costs what the resources are that runs wait for.
 
         The highest ``priority`` first; of one priority, the oldest (``created_at``, then
         ``run_id``). Atomic: of several workers that claim at the same time, one gets a run. The

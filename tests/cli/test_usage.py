@@ -14,10 +14,23 @@ def test_standard_input_is_for_one_option(invoke: Invoke):
     assert "only one of --input and --state can be '-'" in result.stderr
 
 
-def test_an_exclusive_run_needs_a_resource(invoke: Invoke):
-    result = invoke("run", "flows.py:tallied", "--input", "7", "--exclusive")
+@pytest.mark.parametrize("flag", ["--exclusive", "--in-line"])
+def test_an_exclusive_run_needs_a_resource(invoke: Invoke, flag: str):
+    result = invoke("run", "flows.py:tallied", "--input", "7", flag)
     assert result.exit_code == 2
-    assert "--exclusive needs --resource ID" in result.stderr
+    assert f"{flag} needs --resource ID" in result.stderr
+
+
+def test_a_run_fails_or_waits_for_its_resource_and_not_both(invoke: Invoke):
+    options = ("--resource", "r", "--exclusive", "--in-line")
+    result = invoke("run", "flows.py:tallied", "--input", "7", *options)
+    assert result.exit_code == 2
+    assert "--exclusive fails where --in-line waits" in result.stderr
+
+
+def test_a_run_begins_when_its_resource_is_free(invoke: Invoke):
+    options = ("--resource", "r", "--in-line", "--store", "sqlite:line.db")
+    assert invoke("run", "flows.py:tallied", "--input", "7", *options).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -564,7 +564,7 @@ async def test_one_live_run_has_an_exclusive_resource(store: Any) -> None:
         ({"priority": 1.5}, "priority must be a whole number"),
         ({"priority": True}, "priority must be a whole number"),
         ({"exclusive": True}, "exclusive needs a resource_id"),
-        ({"exclusive": 1, "resource_id": "x"}, "exclusive must be True or False"),
+        ({"exclusive": 1, "resource_id": "x"}, "exclusive must be True, False or 'wait', not 1"),
     ],
 )
 @in_loop

@@ -15,7 +15,7 @@ from gorkflow.listing import RunFilter, mail_cursor
 from gorkflow.model import RunStatus, instant
 from gorkflow.policy import Limit
 from gorkflow.schedule import ScheduleRow
-from gorkflow.store import AttemptId, LineRow, ReportRow
+from gorkflow.store import AttemptId, Line, LineRow, ReportRow
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.testing.conformance import (
@@ -48,6 +48,7 @@ def operation(rng, now):
         finished_at=now,
     )
     consuming = replace(step_forward(row), consumed=[rng.randint(1, 60) for _ in range(5)])
+    line = rng.choice([Line.NONE, Line.NONE, Line.WAITS])
     new = new_run(
         run_id,
         created_at=rng.choice([T0, now]),
@@ -55,8 +56,9 @@ def operation(rng, now):
         tags=(("t", rng.choice("12")),),
         due_at=rng.choice([None, now + 5]),
         priority=rng.randint(-1, 1),
-        resource_id=rng.choice([None, "cart"]),
-        exclusive=rng.random() < 0.3,
+        resource_id=rng.choice([None, "cart"]) if line is Line.NONE else "cart",
+        exclusive=bool(line) or rng.random() < 0.3,
+        line=line,
         status=rng.choice([RunStatus.PENDING, RunStatus.SUSPENDED]),
     )
     workflows = rng.choice([None, ["x"], ["x", "y"]])

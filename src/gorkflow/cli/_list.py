@@ -21,7 +21,7 @@ from gorkflow.cli._output import CliError, json_text, moment, one_line, put, say
 from gorkflow.cli._standing import is_left, living_workers, took
 from gorkflow.cli._target import opened
 from gorkflow.engine import _json
-from gorkflow.engine._reads import summary_of
+from gorkflow.engine._row import summary_of
 from gorkflow.listing import Page, RunFilter
 from gorkflow.model import Run, RunStatus
 from gorkflow.store import RunRow

@@ -49,6 +49,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--exclusive", is_flag=True, help="Only while no other live run has the --resource."
     ),
     click.option(
+        "--in-line", is_flag=True, help="Begin when no earlier live run has the --resource."
+    ),
+    click.option(
         "--state", "state_text", metavar="JSON|@FILE|-",
         help="The first content of ctx.state: an object.",
     ),
@@ -87,15 +90,18 @@ def options_of(given: dict[str, Any]) -> StartOptions:
             "only one of --input and --state can be '-': standard input is read once; give the "
             "other one as @FILE"
         )
-    if given["exclusive"] and given["resource"] is None:
-        raise click.UsageError("--exclusive needs --resource ID: what the run has for itself")
+    if given["exclusive"] and given["in_line"]:
+        raise click.UsageError("--exclusive fails where --in-line waits; give one of the two")
+    if (given["exclusive"] or given["in_line"]) and given["resource"] is None:
+        flag = "--in-line" if given["in_line"] else "--exclusive"
+        raise click.UsageError(f"{flag} needs --resource ID: what the run has for itself")
     return {
         "run_id": given["run_id"],
         "if_exists": "return" if given["if_exists"] == "return" else "raise",
         "tags": given["tags"],
         "timeout": given["timeout"],
         "resource_id": given["resource"],
-        "exclusive": given["exclusive"],
+        "exclusive": "wait" if given["in_line"] else given["exclusive"],
         "delay": given["delay"],
         "queue": given["queue"],
         "priority": given["priority"],

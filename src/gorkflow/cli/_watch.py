@@ -15,7 +15,7 @@ from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
 from gorkflow.cli._standing import is_left, living_workers
 from gorkflow.cli._target import check_exists, naming_source, same_store
 from gorkflow.engine import _json
-from gorkflow.engine._reads import summary_of
+from gorkflow.engine._row import summary_of
 from gorkflow.engine.client import Client
 from gorkflow.errors import RunNotFoundError
 from gorkflow.model import BLOCKED, Run, RunStatus

@@ -13,7 +13,7 @@ from msgspec import structs
 from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import Driver
-from gorkflow.engine._recorded import Recorded, load, reading, recorded
+from gorkflow.engine._recorded import LIVE, Recorded, load, reading, recorded
 from gorkflow.engine._row import hooks_of
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
@@ -45,7 +45,6 @@ logger = logging.getLogger("gorkflow.engine")
 _LOOK_AGAIN = 5.0  # seconds until a run that can't continue is looked at again, by others too
 AHEAD = 2.0
 """Seconds before it is due that a run is claimed, so that it wakes in time, however many do."""
-_LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
 _BATCH = 100  # runs claimed, loaded or released in one go
 _EVENTS = 5_000  # that are loaded in one go, unless one run has more
 _LOGGED = 1000  # messages about blocked runs that are not repeated
@@ -146,7 +145,7 @@ class Claims:
         """
         store, taken = self._runtime.store, list[str]()
         for workflow_id in workflow_ids:
-            query: RunFilter | None = RunFilter(workflow_id=workflow_id, status=_LIVE)
+            query: RunFilter | None = RunFilter(workflow_id=workflow_id, status=LIVE)
             while query is not None:
                 page = await store.list_runs(query)
                 cursor = page.next_cursor
@@ -212,6 +211,7 @@ class Claims:
         self, claims: list[RunRow], *, strict: bool, accept_types: bool
     ) -> list[str]:
         taken: list[str] = []
+        claims = self._in_turn(claims)
         open_claims = {claim.run_id: claim.token for claim in claims}
         self._runs.coming |= open_claims.keys()
         try:
@@ -238,6 +238,13 @@ class Claims:
             for run_id, token in open_claims.items():
                 self.drop(run_id, token)
         return taken
+
+    def _in_turn(self, claims: list[RunRow]) -> list[RunRow]:
+        """Return the claimed runs that may run; one that waits in line was claimed by its id."""
+        for claim in claims:
+            if claim.is_in_line:
+                self.drop(claim.run_id, claim.token)
+        return [claim for claim in claims if not claim.is_in_line]
 
     async def _found(
         self, claims: Sequence[RunRow], unfit: list[_Unfit]

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gorkflow.codec import view
 from gorkflow.engine._reads import Shown, redacted, with_reports
-from gorkflow.engine._recorded import Recorded, load, reading
+from gorkflow.engine._recorded import Recorded, load, placed, reading
 from gorkflow.events import Event
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.history import History
@@ -53,7 +53,7 @@ async def record(reader: RunReader, run_id: str) -> Record:
         RunNotFoundError: If there is no such run.
         StoreCorruptError: If its record is damaged.
     """
-    found = await load(reader, run_id)
+    found = await placed(reader, await load(reader, run_id))
     return record_of(found, () if found.row.status.terminal else await reader.reports(run_id))
 
 

@@ -18,7 +18,8 @@ from gorkflow.clock import background
 from gorkflow.codec import views
 from gorkflow.engine import _within
 from gorkflow.engine._lease import shown
-from gorkflow.engine._recorded import Recorded, load
+from gorkflow.engine._recorded import Recorded, load, placed
+from gorkflow.engine._row import summary_of
 from gorkflow.engine._values import INPUT, Values
 from gorkflow.errors import (
     EngineClosedError,
@@ -139,6 +140,8 @@ class Reads:
     async def get_run(self, run_id: str, now: float) -> Run:
         """Return a run in full."""
         run, shown = await self._load(run_id)
+        with self._asking():
+            run = await placed(self._store, run)
         with run.reading():
             found = run_of(run.row, run.history(), run.created, shown)
         return replace(found, drawing=partial(_drawn_run, run, now))
@@ -400,6 +403,8 @@ class Reads:
         Raises:
             DeadlockError: If it does, wherever the run is.
         """
+        with self._asking():
+            await _within.check_line(self._place, run_id)
         if not _within.holds_limits(self._place):
             return
         found = [run_id]
@@ -532,17 +537,6 @@ def run_of(row: RunRow, history: History, first: Event, reader: Reader) -> Run:
         from_step=None if created is None else created.from_step,
         scheduled_for=None if created is None else instant_if(created.scheduled_for),
     )
-
-
-def summary_of(row: RunRow) -> Run:
-    """Return a run without what only its events say."""
-    return Run(
-        run_id=row.run_id, workflow_id=row.workflow_id, workflow_version=row.workflow_version,
-        status=row.status, reason=row.reason, resource_id=row.resource_id, tags=dict(row.tags),
-        created_at=instant(row.created_at), started_at=instant_if(row.started_at),
-        finished_at=instant_if(row.finished_at), due_at=instant_if(row.due_at),
-        waits_for=row.waits_for, worker_id=row.worker_id, queue=row.queue,
-    )  # fmt: skip
 
 
 class Shown:

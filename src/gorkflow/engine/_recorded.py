@@ -23,7 +23,9 @@ from gorkflow.errors import (
 )
 from gorkflow.events import Event, RunCreated
 from gorkflow.flow import WorkflowSpec, defaults_of, fingerprint, from_json
+from gorkflow.listing import RunFilter, page_cursor
 from gorkflow.machine.history import History, read
+from gorkflow.model import RunStatus
 from gorkflow.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from gorkflow.store import Loaded, RunReader, RunRow
 
 logger = logging.getLogger("gorkflow.engine")
+LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED)
+"""The statuses of a run that has not ended."""
 
 
 class Recorded(Struct, eq=False):
@@ -96,6 +100,24 @@ async def load(store: RunReader, run_id: str) -> Recorded:
     if loaded is None:
         raise RunNotFoundError(run_id)
     return recorded(loaded)
+
+
+async def placed(store: RunReader, run: Recorded) -> Recorded:
+    """Return a run; if it waits in line, its reason names the run before it."""
+    row = run.row
+    if not row.is_in_line:
+        return run
+    query = RunFilter(
+        resource_id=row.resource_id,
+        status=LIVE,
+        cursor=page_cursor(row.created_at, row.run_id),
+        limit=1,
+    )
+    before = [*await store.list_runs(query)]
+    if before:
+        reason = f"waits for run {before[0].run_id!r} of resource {row.resource_id!r}"
+        run = replace(run, row=replace(row, reason=reason))
+    return run
 
 
 def recorded(loaded: Loaded) -> Recorded:

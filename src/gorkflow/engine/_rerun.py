@@ -123,7 +123,7 @@ def _options(row: RunRow, created: RunCreated, given: StartOptions) -> StartOpti
         "timeout": created.timeout,
         "priority": row.priority,
         "queue": row.queue,
-        "exclusive": row.exclusive,
+        "exclusive": row.asked_exclusive,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     return cast("StartOptions", {**same, **chosen})

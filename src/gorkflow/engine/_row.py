@@ -16,7 +16,7 @@ from gorkflow.errors import (
     StoreUnavailableError,
 )
 from gorkflow.hooks import Hook
-from gorkflow.model import UNDOING, RunStatus, StepStatus
+from gorkflow.model import UNDOING, Run, RunStatus, StepStatus, instant, instant_if
 from gorkflow.store import Written
 
 if TYPE_CHECKING:
@@ -83,6 +83,26 @@ def summary(
         orphaned=row.orphaned and not begun,  # then that was recorded, or there was nothing
         trace=trace,
         waits_for=waits_for,
+    )
+
+
+def summary_of(row: RunRow) -> Run:
+    """Return a run without what only its events say."""
+    return Run(
+        run_id=row.run_id,
+        workflow_id=row.workflow_id,
+        workflow_version=row.workflow_version,
+        status=row.status,
+        reason=row.reason or (f"waits for resource {row.resource_id!r}" if row.is_in_line else ""),
+        resource_id=row.resource_id,
+        tags=dict(row.tags),
+        created_at=instant(row.created_at),
+        started_at=instant_if(row.started_at),
+        finished_at=instant_if(row.finished_at),
+        due_at=instant_if(row.due_at),
+        waits_for=row.waits_for,
+        worker_id=row.worker_id,
+        queue=row.queue,
     )
 
 

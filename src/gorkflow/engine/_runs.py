@@ -50,6 +50,7 @@ class Runs:
         over: called with the row of a run that has ended, if hooks are to be called.
         dropped: called with a run that this engine abandoned though the store has it as ours.
         room: called when a run has left and none that waits here took its place.
+        freed: called when a run has ended that others may wait for, in line for its resource.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Runs:
         over: Callable[[RunRow], None],
         dropped: Callable[[Driver], None],
         room: Callable[[], None],
+        freed: Callable[[], None],
     ) -> None:
         self.drivers = drivers
         self._runtime = runtime
@@ -70,6 +72,7 @@ class Runs:
         self._over = over
         self._dropped = dropped
         self._room = room
+        self._freed = freed
         self._live: set[str] = set()
         self.inside: set[str] = set()
         """Runs that steps started or wait for: they need no place of their own."""
@@ -211,6 +214,8 @@ class Runs:
         why = driver.done.result()
         if driver.machine.status.terminal:
             self.inside.discard(driver.run_id)
+            if driver.row.resource_id is not None:
+                self._freed()
         elif why is None:
             self.resting[driver.run_id] = None
         elif isinstance(why, EngineClosedError) and driver.opening is None:

@@ -32,7 +32,7 @@ from gorkflow.model import DEFAULT_QUEUE
 from gorkflow.policy import queue_problems
 from gorkflow.state import initial
 from gorkflow.state_changes import same_writes
-from gorkflow.store import RunRow
+from gorkflow.store import Line, RunRow
 from gorkflow.values.secret import is_marked
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class StartOptions(TypedDict, total=False):
     delay: float | timedelta | None
     priority: int
     queue: str | None
-    exclusive: bool
+    exclusive: bool | Literal["wait"]
     state: Mapping[str, Any] | None
 
 
@@ -147,6 +147,8 @@ def _row(
     # A run that begins late is left to any worker: this one may be gone by then.
     claimed = claimed and (delay <= NAP or not runtime.recovers)
     claimed = claimed and _may_begin(runtime, queue)
+    exclusive = _exclusive(options)
+    claimed = claimed and exclusive != "wait"  # a claim gives it its turn
     return RunRow(
         run_id=_run_id(options.get("run_id"), now),
         workflow_id=definition.workflow_id,
@@ -157,7 +159,8 @@ def _row(
         created_at=now,
         due_at=now + delay if delay else None,
         priority=checked_priority(options.get("priority", 0)),
-        exclusive=_exclusive(options),
+        exclusive=bool(exclusive),
+        line=Line.WAITS if exclusive == "wait" else Line.NONE,
         seq=0,
         worker_id=runtime.worker_id if claimed else None,
         token=1 if claimed else 0,
@@ -347,10 +350,10 @@ def checked_queue(queue: object) -> str:
     return queue
 
 
-def _exclusive(options: StartOptions) -> bool:
+def _exclusive(options: StartOptions) -> bool | Literal["wait"]:
     exclusive = options.get("exclusive", False)
-    if not isinstance(exclusive, bool):
-        raise InputInvalidError(f"exclusive must be True or False, not {brief(exclusive)}")
+    if not isinstance(exclusive, bool) and exclusive != "wait":
+        raise InputInvalidError(f"exclusive must be True, False or 'wait', not {brief(exclusive)}")
     if exclusive and options.get("resource_id") is None:
         raise InputInvalidError(
             "exclusive needs a resource_id: the thing that the run has for itself"

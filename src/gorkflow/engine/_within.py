@@ -270,6 +270,42 @@ def _held(store: Store) -> tuple[Counter[str], dict[str, tuple[str, str]]]:
     return held, holders
 
 
+async def check_line(store: Store, run_id: str | None, resource_id: str | None = None) -> None:
+    """Check that a step which waits for a run in line is not of a run that has the resource.
+
+    Args:
+        store: where the run is.
+        run_id: the run; ``None``: it is about to be started.
+        resource_id: the resource that such a run waits for.
+
+    Raises:
+        DeadlockError: If it is, or a step that waits for its run is.
+    """
+    steps: dict[str, str] = {}
+    caller = calling()
+    while caller is not None:
+        if _is_same(caller.store, store):
+            steps[caller.run_id] = caller.path
+        caller = _running(caller.context.get(_caller))
+        if caller is not None and not caller.waits:
+            break  # it will end by itself
+    if not steps:
+        return
+    if run_id is not None:
+        waiting = await store.get_run(run_id)
+        if waiting is None or not waiting.is_in_line:
+            return
+        resource_id = waiting.resource_id
+    for row in (await store.get_runs([*steps])).values():
+        if row.resource_id == resource_id and not row.status.terminal:
+            run = "another run" if run_id is None else f"run {run_id!r}"
+            raise DeadlockError(
+                f"step {steps[row.run_id]!r} of run {row.run_id!r} waits for {run}, which waits "
+                f"until that run has freed the resource {resource_id!r}: neither would ever "
+                "continue; start it without waiting for it, or with another resource_id"
+            )
+
+
 def _is_same(one: Store, other: Store) -> bool:
     name = getattr(one, "name", None)
     return one is other or (name is not None and name == getattr(other, "name", None))

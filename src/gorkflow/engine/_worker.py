@@ -73,6 +73,7 @@ class Worker:
             over=self._over,
             dropped=self._dropped,
             room=self._look_for_more,
+            freed=self._look_again,
         )
         self.lease = runtime.lease
         self.claims = Claims(runtime, registry, self.runs)
@@ -238,6 +239,8 @@ class Worker:
         await self.runs.start(driver)
         if driver.row.worker_id is None and driver.row.due_at is None:
             self._wake.set()  # it was queued, maybe for us
+        if driver.row.is_in_line and self._is_worker and not self.runtime.recovers:
+            self.runs.followed.add(driver.run_id)  # no other look gives it its turn
 
     def let_in(self, run_id: str) -> None:
         """Have a run begin or continue though there is no room: a step has to do with it."""
@@ -369,6 +372,11 @@ class Worker:
     def _look_for_more(self) -> None:
         """Don't wait for the next heartbeat: there is room for a run that may be queued."""
         if self.runtime.recovers and self.claims.left_some:
+            self._wake.set()
+
+    def _look_again(self) -> None:
+        """Don't wait for the next heartbeat: a run may have its turn."""
+        if not self.runtime.closing:
             self._wake.set()
 
     async def _recover_quietly(self, workflow_ids: list[str]) -> None:

@@ -34,7 +34,7 @@ def run(
     delay: float | timedelta | None = None,
     priority: int = 0,
     queue: str | None = None,
-    exclusive: bool = False,
+    exclusive: bool | Literal["wait"] = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out: ...
 @overload
@@ -53,7 +53,7 @@ def run(
     delay: float | timedelta | None = None,
     priority: int = 0,
     queue: str | None = None,
-    exclusive: bool = False,
+    exclusive: bool | Literal["wait"] = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out: ...
 def run(
@@ -71,7 +71,7 @@ def run(
     delay: float | timedelta | None = None,
     priority: int = 0,
     queue: str | None = None,
-    exclusive: bool = False,
+    exclusive: bool | Literal["wait"] = False,
     state: Mapping[str, Any] | None = None,
 ) -> Out:
     """Run a workflow, wait until it has ended, and return its output.
@@ -102,7 +102,8 @@ def run(
         delay: seconds until the run begins.
         queue: as of ``Client.start``.
         priority: among runs that wait for a place.
-        exclusive: reject the start while another live run has the ``resource_id``.
+        exclusive: ``True``: reject the start while another live run has the ``resource_id``;
+            ``"wait"``: begin when no earlier live run has it.
         state: what ``ctx.state`` begins with.
 
     Raises:

@@ -343,7 +343,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
     @overload
@@ -360,7 +360,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
     async def start(
@@ -376,7 +376,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]:
         """Start a run. When this returns, the run is recorded and will not be lost.
@@ -397,8 +397,10 @@ class Client(ClientReader):
             queue: the queue whose workers run it, such as ``"gpu"``. ``None``: that of the
                 workflow; else that of the run whose step calls this; else ``"default"``. An engine
                 that does not serve the queue leaves the run to one that does.
-            exclusive: reject the start while another live run has the ``resource_id``; and reject
-                other starts with it while this run lives.
+            exclusive: ``True``: reject the start while another live run has the
+                ``resource_id``; and reject other starts with it while this run lives. ``"wait"``:
+                begin when no earlier live run has it; other starts that do not wait are rejected
+                until this run has ended.
             state: what ``ctx.state`` begins with.
 
         Raises:
@@ -456,7 +458,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int | None = None,
         queue: str | None = None,
-        exclusive: bool | None = None,
+        exclusive: bool | Literal["wait"] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Out]: ...
     @overload
@@ -475,7 +477,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int | None = None,
         queue: str | None = None,
-        exclusive: bool | None = None,
+        exclusive: bool | Literal["wait"] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Any]: ...
     async def rerun(
@@ -493,7 +495,7 @@ class Client(ClientReader):
         delay: float | timedelta | None = None,
         priority: int | None = None,
         queue: str | None = None,
-        exclusive: bool | None = None,
+        exclusive: bool | Literal["wait"] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> RunHandle[Any]:
         """Repeat a run that has ended, as a new run that keeps what need not be done again.

@@ -15,7 +15,7 @@ from gorkflow.engine._observer import Telemetry
 from gorkflow.engine._runs import LEFT_RUNS
 from gorkflow.engine._settings import MAX_PAYLOAD, Settings, check_flag, served
 from gorkflow.engine._start import run_id_of
-from gorkflow.engine._within import check_limits
+from gorkflow.engine._within import check_limits, check_line
 from gorkflow.engine._worker import Worker
 from gorkflow.engine.client import Client
 from gorkflow.engine.handle import FRAMELESS
@@ -171,7 +171,7 @@ class Engine(Client):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out: ...
     @overload
@@ -188,7 +188,7 @@ class Engine(Client):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out: ...
     async def run(
@@ -204,7 +204,7 @@ class Engine(Client):
         delay: float | timedelta | None = None,
         priority: int = 0,
         queue: str | None = None,
-        exclusive: bool = False,
+        exclusive: bool | Literal["wait"] = False,
         state: Mapping[str, Any] | None = None,
     ) -> Out:
         """Start a run, wait until it has ended, and return its output.
@@ -234,6 +234,8 @@ class Engine(Client):
         """
         with FRAMELESS:
             check_limits(self._registry.add(workflow), run_id, self.store)
+            if exclusive == "wait":
+                await check_line(self.store, None, resource_id)
             handle = await self.start(
                 workflow,
                 input,

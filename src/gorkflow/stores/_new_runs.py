@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from gorkflow.store import RunRow, Written
+from gorkflow.store import Line, RunRow, Written
 
 
 def judge(
@@ -25,7 +25,7 @@ def judge(
         other = None if resource is None else occupied.get(resource)
         if row.run_id in existing or row.run_id in made:
             answers.append(Written.DUPLICATE)  # that it exists says more
-        elif other is not None and (row.exclusive or other):
+        elif other is not None and row.line is Line.NONE and (row.exclusive or other):
             answers.append(Written.OCCUPIED)
         else:
             answers.append(Written.OK)

@@ -319,7 +319,7 @@ class Start(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: int = 0
     queue: str | None = None
     """``null``: that of the workflow."""
-    exclusive: bool = False
+    exclusive: bool | Literal["wait"] = False
     state: dict[str, Any] | None = None
 
 
@@ -432,7 +432,7 @@ async def rerun(asked: Asked) -> Started:
         tags=dict(row.tags),
         priority=row.priority,
         queue=row.queue,
-        exclusive=row.exclusive,
+        exclusive=row.asked_exclusive,
     )
     return Started(run_id=handle.run_id)
 

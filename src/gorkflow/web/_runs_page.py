@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gorkflow.engine._reads import summary_of
+from gorkflow.engine._row import summary_of
 from gorkflow.errors import GorkflowError, RunNotFoundError, StoreCorruptError
 from gorkflow.listing import RunFilter
 from gorkflow.model import Failure, Run, RunStatus, instant

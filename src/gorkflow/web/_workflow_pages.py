@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow._text import span_of
 from gorkflow.codec import codec_of
-from gorkflow.engine._reads import summary_of
+from gorkflow.engine._row import summary_of
 from gorkflow.flow import WorkflowSpec, template_of, walk
 from gorkflow.insight import picture
 from gorkflow.listing import RunFilter

@@ -132,6 +132,7 @@ def origin(row: RunRow) -> list[Any]:
         row.priority,
         int(row.exclusive),  # of a bool, sqlite3 would ask around for somebody who knows it
         row.queue,
+        row.line.value,
     ]
 
 

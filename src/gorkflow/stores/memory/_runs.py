@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gorkflow.events import Event
 from gorkflow.hooks import Hook, HookCall
 from gorkflow.model import RunStatus
-from gorkflow.store import AttemptId, LineRow, Message, ReportRow, RunRow
+from gorkflow.store import AttemptId, Line, LineRow, Message, ReportRow, RunRow
 
 
 class Notes:
@@ -129,6 +129,8 @@ class Places:
     """Unowned, with a due time: that and the id, the earliest first."""
     mailed: dict[str, Run] = field(default_factory=dict[str, Run])
     """Unowned, with fresh mail; these are ready, asleep, or in neither of them."""
+    lines: dict[str, dict[str, Run]] = field(default_factory=dict[str, dict[str, Run]])
+    """Unowned, and waiting for a resource: by that, then by run. These are nowhere else."""
     resources: dict[str, dict[str, Run]] = field(default_factory=dict[str, dict[str, Run]])
     """By resource, then by run, with an owner or without."""
 
@@ -150,6 +152,9 @@ class Places:
         if row.worker_id is not None:
             self.owned.setdefault(row.worker_id, {})[row.run_id] = run
             return
+        if row.line is Line.WAITS:
+            self.lines.setdefault(row.resource_id or "", {})[row.run_id] = run
+            return
         if row.due_at is not None:
             insort(self.asleep, (row.due_at, row.run_id))
         elif row.status is not RunStatus.SUSPENDED:
@@ -163,6 +168,9 @@ class Places:
         if row.worker_id is not None:
             _drop(self.owned, row.worker_id, row.run_id)
             return
+        if row.line is Line.WAITS:
+            _drop(self.lines, row.resource_id or "", row.run_id)
+            return
         if row.due_at is not None:
             del self.asleep[bisect_left(self.asleep, (row.due_at, row.run_id))]
         self.ready.pop(row.run_id, None)
@@ -170,7 +178,8 @@ class Places:
 
     def mail_changed(self, run: Run) -> None:
         """Note that an unowned run has, or no longer has, fresh mail."""
-        if run.written.worker_id is None and run.has_fresh_mail:
+        row = run.written
+        if row.worker_id is None and row.line is not Line.WAITS and run.has_fresh_mail:
             self.mailed[run.written.run_id] = run
         else:
             self.mailed.pop(run.written.run_id, None)
@@ -185,6 +194,15 @@ class Places:
     def owned_by_queue(self) -> dict[str, int]:
         """Return how many live runs of each queue have an owner."""
         return Counter(run.written.queue for runs in self.owned.values() for run in runs.values())
+
+    def turns(self) -> list[tuple[Run, RunRow]]:
+        """Return the runs whose turn it is now, with what their rows become."""
+        found: list[Run] = []
+        for resource_id in self.lines:
+            live = self.resources[resource_id].values()
+            if all(run.written.line is Line.WAITS for run in live):
+                found.append(min(live, key=lambda run: run.age))
+        return [(run, replace(run.row, line=Line.TURN)) for run in found]
 
     def occupants(self, resource_id: str | None) -> dict[str, bool]:
         """Return a resource, if live runs have it, and whether one of these is exclusive."""

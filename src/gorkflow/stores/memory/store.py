@@ -59,9 +59,9 @@ MOST_CALLED = 10_000
 """Ended runs that are kept because a hook call of them is due."""
 _ORIGIN = (
     "workflow_id", "workflow_version", "fingerprint", "resource_id", "tags", "created_at",
-    "priority", "exclusive", "queue",
+    "priority", "exclusive", "queue", "line",
 )  # fmt: skip
-"""The part of a run that never changes."""
+"""The part of a run that no append changes."""
 _origin = attrgetter(*_ORIGIN)
 
 
@@ -300,6 +300,8 @@ class MemoryStore:
             if owner != worker_id and not self._alive(owner, times):
                 # Those who registered are of this process: they live, at least as long as we do.
                 self._release(owner, died=owner not in self._workers)
+        for run, row in self._places.turns():
+            self._set_row(run, row)
         room = Room(queues, self._places.owned_by_queue)
         free = (
             run
@@ -529,9 +531,7 @@ class MemoryStore:
     async def load(self, run_id: str) -> Loaded | None:
         self._check_open()
         run = self._runs.get(run_id)
-        if run is None:
-            return None
-        return self._loaded(run)
+        return None if run is None else self._loaded(run)
 
     async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
         self._check_open()

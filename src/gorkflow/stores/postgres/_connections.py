@@ -197,6 +197,8 @@ class Lock(IntEnum):
     """For who uses a named limit; numbered by a hash of its name."""
     QUEUE = 6
     """For who claims runs of a queue with a bound; numbered by a hash of its name."""
+    TURN = 7
+    """For who gives runs their turn at a resource; one for all resources."""
 
 
 LOCKS = len(Lock)

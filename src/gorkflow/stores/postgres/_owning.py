@@ -100,6 +100,9 @@ def claim(
 ) -> list[RunRow]:
     _release_the_dead(db, times, worker_id)
     now = times.now()
+    [(is_ours,)] = db.rows("lock_turns", lock=db.lock_number(Lock.TURN))
+    if is_ours:  # else somebody gives them just now
+        db.change("give_turns")
     bounded = [name for name, bound in (queues or {}).items() if bound is not None]
     lock(db, Lock.QUEUE, bounded)  # two claims at the same time would count the same runs
     room = Room(queues, partial(owned_by_queue, db))

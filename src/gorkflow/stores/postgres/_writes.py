@@ -28,7 +28,7 @@ _STATE: dict[str, type[Column]] = {
 _ORIGIN: dict[str, type[Column]] = {
     "run_id": Texts, "workflow_id": Texts, "workflow_version": Texts, "fingerprint": Texts,
     "resource_id": Texts, "tags": Texts, "created_at": Floats, "token": Ints, "priority": Ints,
-    "exclusive": Bools, "queue": Texts,
+    "exclusive": Bools, "queue": Texts, "line": Ints,
 }  # fmt: skip
 """Those that never change."""
 

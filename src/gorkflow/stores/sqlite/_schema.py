@@ -11,7 +11,7 @@ from gorkflow.stores._sql.database import query as _query
 
 _APPLICATION = 0x676F726B
 """``gork``: the mark of our files among SQLite databases."""
-SCHEMA = 9
+SCHEMA = 10
 """The version of tables and records. Raise it when either changes."""
 
 

@@ -240,6 +240,7 @@ def claim(
     limit: int,
 ) -> list[RunRow]:
     _release_the_dead(db, times, worker_id)
+    db.change("give_turns")
     now = times.now()
     room = Room(queues, partial(owned_by_queue, db))
     if run_id is not None:

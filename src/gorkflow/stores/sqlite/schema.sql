@@ -38,7 +38,9 @@ CREATE TABLE runs (
     -- What is to be called when it has ended, as bits.
     hooks            INTEGER NOT NULL DEFAULT 0,
     -- Only workers that name it claim the run.
-    queue            TEXT NOT NULL DEFAULT 'default'
+    queue            TEXT NOT NULL DEFAULT 'default',
+    -- 1: it waits for its resource; 2: it waited, and has it; 0: it never waits.
+    line             INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
@@ -57,16 +59,19 @@ CREATE INDEX runs_owned ON runs (worker_id, queue)
 WHERE worker_id IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
 CREATE INDEX runs_ready ON runs (queue, workflow_id, priority DESC, created_at, run_id)
-WHERE worker_id IS NULL AND due_at IS NULL AND status IN ('pending', 'running');
+WHERE worker_id IS NULL AND line <> 1 AND due_at IS NULL AND status IN ('pending', 'running');
 
 CREATE INDEX runs_asleep ON runs (queue, workflow_id, due_at, priority, created_at, run_id)
 WHERE
-    worker_id IS NULL AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended');
+    worker_id IS NULL AND line <> 1 AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
 CREATE INDEX runs_mailed ON runs (queue, workflow_id, priority DESC, created_at, run_id)
-WHERE worker_id IS NULL AND mailed > seen AND status IN ('pending', 'running', 'suspended');
+WHERE worker_id IS NULL AND line <> 1 AND mailed > seen AND status IN ('pending', 'running', 'suspended');
 
-CREATE INDEX runs_occupying ON runs (resource_id, exclusive)
+CREATE INDEX runs_in_line ON runs (resource_id, created_at, run_id)
+WHERE line = 1 AND status IN ('pending', 'running', 'suspended');
+
+CREATE INDEX runs_occupying ON runs (resource_id, line, exclusive)
 WHERE resource_id IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
 -- The age is repeated here so that a page of tagged runs is read in order from the key alone.
@@ -113,7 +118,7 @@ SELECT
     MAX(runs.seq, COALESCE((SELECT MAX(events.seq) FROM events WHERE events.run = runs.key), 0))
         AS seq,
     runs.worker_id, runs.token, runs.priority, runs.exclusive, runs.seen, runs.orphaned,
-    runs.trace, runs.waits_for, runs.hooks, runs.queue
+    runs.trace, runs.waits_for, runs.hooks, runs.queue, runs.line
 FROM runs;
 
 CREATE TABLE inbox (

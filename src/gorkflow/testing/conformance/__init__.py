@@ -43,6 +43,7 @@ from gorkflow.testing.conformance.base import (
 )
 from gorkflow.testing.conformance.hooks import Hooks
 from gorkflow.testing.conformance.limits import Limiting
+from gorkflow.testing.conformance.lines import Lines
 from gorkflow.testing.conformance.listing import Listing
 from gorkflow.testing.conformance.mail import Mail
 from gorkflow.testing.conformance.notes import Noting
@@ -70,7 +71,7 @@ __all__ = [
 
 
 class StoreConformance(
-    Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules, Hooks, Queues
+    Writing, Owning, Limiting, Mail, Noting, Reading, Listing, Schedules, Hooks, Queues, Lines
 ):
     """The contract of every store, as tests. Subclass it, and define ``make_store``.
 

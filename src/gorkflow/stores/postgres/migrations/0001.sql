@@ -30,6 +30,8 @@ CREATE TABLE runs (
     hooks            integer NOT NULL,
     -- Only workers that name it claim the run.
     queue            text COLLATE "C" NOT NULL,
+    -- 1: it waits for its resource; 2: it waited, and has it; 0: it never waits.
+    line             smallint NOT NULL,
     -- The latest of its messages that nothing made use of yet; 0: there is none.
     mailed           bigint NOT NULL DEFAULT 0,
     -- When a worker may claim it: 0 is now, NULL is never.
@@ -59,15 +61,21 @@ WHERE wake_at > 0;
 CREATE INDEX runs_asleep_by_queue ON runs (queue)
 WHERE wake_at > 0;
 
-CREATE INDEX runs_occupying ON runs (resource_id, exclusive)
+CREATE INDEX runs_in_line ON runs (resource_id, created_at, run_id)
+WHERE line = 1 AND status IN ('pending', 'running', 'suspended');
+
+CREATE INDEX runs_occupying ON runs (resource_id, line, exclusive)
 WHERE resource_id IS NOT NULL AND status IN ('pending', 'running', 'suspended');
 
 -- When a worker may claim a run, by what its row says.
-CREATE FUNCTION wake_at(status text, worker_id text, due_at float8, mailed bigint, seen bigint)
+CREATE FUNCTION wake_at(
+    status text, worker_id text, due_at float8, mailed bigint, seen bigint, line bigint
+)
 RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN worker_id IS NOT NULL OR status NOT IN ('pending', 'running', 'suspended') THEN NULL
+    WHEN line = 1 THEN NULL
     WHEN mailed > seen THEN 0
     WHEN due_at IS NOT NULL THEN greatest(due_at, 0)
     WHEN status = 'suspended' THEN NULL
@@ -267,5 +275,5 @@ CREATE VIEW summaries AS
 SELECT
     key, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
     created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive, seen,
-    orphaned, trace, waits_for, hooks, queue
+    orphaned, trace, waits_for, hooks, queue, line
 FROM runs;

@@ -14,11 +14,11 @@ WITH item AS MATERIALIZED (
 locked AS MATERIALIZED (
     SELECT
         item.*, item.consumed::bigint[] AS used, runs.key, runs.created_at, runs.mailed,
-        runs.waits_for AS waited_for
+        runs.line, runs.waits_for AS waited_for
     FROM
         (SELECT * FROM item ORDER BY run_id) AS item
         JOIN LATERAL (
-            SELECT key, created_at, mailed, waits_for
+            SELECT key, created_at, mailed, line, waits_for
             FROM runs
             WHERE
                 runs.run_id = item.run_id AND runs.seq = item.before AND runs.token = item.token
@@ -47,7 +47,7 @@ moved AS (
     SET
         seq = used.after, mailed = used.left_over,
         wake_at = wake_at(
-            runs.status, runs.worker_id, runs.due_at, used.left_over, runs.seen
+            runs.status, runs.worker_id, runs.due_at, used.left_over, runs.seen, runs.line
         )
     FROM used
     WHERE runs.key = used.key AND NOT used.changed
@@ -59,7 +59,9 @@ changed AS (
         started_at = used.started_at, finished_at = used.finished_at, due_at = used.due_at,
         worker_id = used.worker_id, seen = used.seen, orphaned = used.orphaned, trace = used.trace,
         waits_for = used.waits_for, hooks = used.hooks,
-        wake_at = wake_at(used.status, used.worker_id, used.due_at, used.left_over, used.seen)
+        wake_at = wake_at(
+            used.status, used.worker_id, used.due_at, used.left_over, used.seen, used.line
+        )
     FROM used
     WHERE runs.key = used.key AND used.changed
 ),

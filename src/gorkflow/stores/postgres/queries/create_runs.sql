@@ -4,11 +4,11 @@ WITH item AS MATERIALIZED (
     FROM
         unnest(
             :ord, :run_id, :workflow_id, :workflow_version, :fingerprint, :resource_id, :tags,
-            :created_at, :token, :priority, :exclusive, :queue, :after, :status, :reason, :started_at,
+            :created_at, :token, :priority, :exclusive, :queue, :line, :after, :status, :reason, :started_at,
             :finished_at, :due_at, :worker_id, :seen, :orphaned, :trace, :waits_for, :hooks
         ) AS item (
             ord, run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at,
-            token, priority, exclusive, queue, after, status, reason, started_at, finished_at, due_at,
+            token, priority, exclusive, queue, line, after, status, reason, started_at, finished_at, due_at,
             worker_id, seen, orphaned, trace, waits_for, hooks
         )
 ),
@@ -24,13 +24,13 @@ defined AS (
 inserted AS (
     INSERT INTO runs (
         run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
-        priority, exclusive, queue, seq, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        priority, exclusive, queue, line, seq, status, reason, started_at, finished_at, due_at, worker_id, seen,
         orphaned, trace, waits_for, hooks, wake_at
     )
     SELECT
         run_id, workflow_id, workflow_version, fingerprint, resource_id, tags, created_at, token,
-        priority, exclusive, queue, after, status, reason, started_at, finished_at, due_at, worker_id, seen,
-        orphaned, trace, waits_for, hooks, wake_at(status, worker_id, due_at, 0, seen)
+        priority, exclusive, queue, line, after, status, reason, started_at, finished_at, due_at, worker_id, seen,
+        orphaned, trace, waits_for, hooks, wake_at(status, worker_id, due_at, 0, seen, line)
     FROM item
     ORDER BY run_id
     ON CONFLICT (run_id) DO NOTHING

@@ -7,7 +7,7 @@ FROM
     SELECT
         key, run_id, workflow_id, workflow_version, fingerprint, status, reason, resource_id, tags,
         created_at, started_at, finished_at, due_at, seq, worker_id, token, priority, exclusive,
-        seen, orphaned, trace, waits_for, hooks, queue
+        seen, orphaned, trace, waits_for, hooks, queue, line
     FROM runs
     WHERE
         runs.queue = served.queue AND runs.workflow_id = known.workflow_id AND runs.wake_at = 0

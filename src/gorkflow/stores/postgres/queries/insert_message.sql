@@ -11,7 +11,7 @@ given AS MATERIALIZED (
 ),
 mailed AS (
     UPDATE runs
-    SET mailed = given.id, wake_at = wake_at(status, worker_id, due_at, given.id, seen)
+    SET mailed = given.id, wake_at = wake_at(status, worker_id, due_at, given.id, seen, line)
     FROM given
     WHERE runs.key = given.key
     RETURNING runs.workflow_id, runs.worker_id

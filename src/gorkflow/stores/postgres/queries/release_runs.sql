@@ -10,7 +10,7 @@ released AS (
     UPDATE runs
     SET
         worker_id = NULL, orphaned = orphaned OR :died,
-        wake_at = wake_at(status, NULL, due_at, mailed, seen)
+        wake_at = wake_at(status, NULL, due_at, mailed, seen, line)
     FROM free
     WHERE runs.key = free.key
     RETURNING runs.workflow_id, runs.wake_at

@@ -10,7 +10,7 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_ready
         WHERE
-            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL AND line <> 1
             AND due_at IS NULL
             AND status IN ('pending', 'running')
         ORDER BY priority DESC, created_at, run_id
@@ -22,7 +22,7 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_asleep
         WHERE
-            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL AND line <> 1
             AND due_at <= :due_by
             AND status IN ('pending', 'running', 'suspended')
         ORDER BY priority DESC, created_at, run_id
@@ -34,7 +34,7 @@ WHERE runs.key IN (
         SELECT key
         FROM runs INDEXED BY runs_mailed
         WHERE
-            queue = served.value AND workflow_id = known.value AND worker_id IS NULL
+            queue = served.value AND workflow_id = known.value AND worker_id IS NULL AND line <> 1
             AND mailed > seen
             AND status IN ('pending', 'running', 'suspended')
             -- It may have been consumed meanwhile.

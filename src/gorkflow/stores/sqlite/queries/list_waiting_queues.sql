@@ -4,15 +4,15 @@ WITH RECURSIVE queues (name) AS (
     FROM (
         SELECT MIN(queue) AS name
         FROM runs INDEXED BY runs_ready
-        WHERE queue > '' AND worker_id IS NULL AND due_at IS NULL AND status IN ('pending', 'running')
+        WHERE queue > '' AND worker_id IS NULL AND line <> 1 AND due_at IS NULL AND status IN ('pending', 'running')
         UNION ALL
         SELECT MIN(queue) AS name
         FROM runs INDEXED BY runs_asleep
-        WHERE queue > '' AND worker_id IS NULL AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended')
+        WHERE queue > '' AND worker_id IS NULL AND line <> 1 AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended')
         UNION ALL
         SELECT MIN(queue) AS name
         FROM runs INDEXED BY runs_mailed
-        WHERE queue > '' AND worker_id IS NULL AND mailed > seen AND status IN ('pending', 'running', 'suspended')
+        WHERE queue > '' AND worker_id IS NULL AND line <> 1 AND mailed > seen AND status IN ('pending', 'running', 'suspended')
     )
     UNION ALL
     SELECT (
@@ -20,15 +20,15 @@ WITH RECURSIVE queues (name) AS (
         FROM (
             SELECT MIN(queue) AS name
             FROM runs INDEXED BY runs_ready
-            WHERE queue > queues.name AND worker_id IS NULL AND due_at IS NULL AND status IN ('pending', 'running')
+            WHERE queue > queues.name AND worker_id IS NULL AND line <> 1 AND due_at IS NULL AND status IN ('pending', 'running')
             UNION ALL
             SELECT MIN(queue) AS name
             FROM runs INDEXED BY runs_asleep
-            WHERE queue > queues.name AND worker_id IS NULL AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended')
+            WHERE queue > queues.name AND worker_id IS NULL AND line <> 1 AND due_at IS NOT NULL AND status IN ('pending', 'running', 'suspended')
             UNION ALL
             SELECT MIN(queue) AS name
             FROM runs INDEXED BY runs_mailed
-            WHERE queue > queues.name AND worker_id IS NULL AND mailed > seen AND status IN ('pending', 'running', 'suspended')
+            WHERE queue > queues.name AND worker_id IS NULL AND line <> 1 AND mailed > seen AND status IN ('pending', 'running', 'suspended')
         )
     )
     FROM queues
