@@ -252,11 +252,13 @@ async def test_the_lines_of_a_step_that_failed_are_kept() -> None:
         assert lines[1].level_name == "ERROR"
 
 
+@pytest.mark.parametrize("early", [["begins"], []], ids=["noted", "silent"])
 @in_loop
-async def test_a_thread_that_outlives_its_attempt_still_logs() -> None:
+async def test_a_thread_that_outlives_its_attempt_still_logs(early: list[str]) -> None:
     @step(timeout=0.05)
     def slow(ctx: StepContext) -> int:
-        ctx.logger.info("begins")
+        for text in early:
+            ctx.logger.info(text)
         gates["a"].wait()
         ctx.progress(1)
         ctx.logger.info("late")
@@ -267,7 +269,7 @@ async def test_a_thread_that_outlives_its_attempt_still_logs() -> None:
         assert (await handle.outcome()).status == "failed"
         gates["a"].open()
         await until(lambda: not engine.stray_threads)
-        assert said(await handle.logs()) == ["begins", "late"]
+        assert said(await handle.logs()) == [*early, "late"]
         assert await engine.store.reports(handle.run_id) == []
 
 
@@ -464,7 +466,7 @@ async def test_who_reads_a_log_has_no_other_run_written(monkeypatch: pytest.Monk
 async def test_the_last_lines_of_a_deleted_run_are_not_of_the_next_one(tmp_path: Path) -> None:
     talks = threading.Event()
 
-    @step(timeout=0.01)
+    @step(timeout=0.1)  # it begins before that is over, or no thread would be left
     def lasts(ctx: StepContext) -> int:
         talks.wait(20)
         ctx.logger.info("late")
@@ -526,8 +528,10 @@ async def test_an_engine_closes_though_they_can_not_be_kept() -> None:
 
 
 @in_loop
-async def test_what_waits_for_a_broken_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_notes, "_MOST_HELD", 20)
+async def test_what_waits_for_a_broken_store_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_notes, "_MOST_HELD", 60)
     store = Watched()
     store.error = StoreError("the disk is full")
     gates["a"].open()
@@ -538,7 +542,17 @@ async def test_what_waits_for_a_broken_store_is_bounded(monkeypatch: pytest.Monk
         store.error = None
         await engine.run(LOADING, 3, run_id="last")
         assert said(await engine.logs("last")) == ["loads 3 pages", "done"]
-        assert said(await engine.logs("5")) == []
+        assert said(await engine.logs("5")) == ["… 2 more"]
+        assert said(await engine.logs("0")) == ["loads 3 pages", "done"]  # it was being written
+        kept = [said(await engine.logs(str(number))) for number in range(50)]
+        lost = kept.count(["… 2 more"])
+        assert kept.count(["loads 3 pages", "done"]) == 50 - lost
+        await engine._opened().runtime.notes.flush()
+        assert f"lost {2 * lost} lines of the logs of steps while the store failed" in caplog.text
+        store.error = StoreError("the disk is full")
+        await engine.run(LOADING, 3, run_id="again")
+        await engine._opened().runtime.notes.flush()
+    assert caplog.text.count("could not keep progress and logs") == 2
 
 
 # The end

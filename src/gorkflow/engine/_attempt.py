@@ -556,6 +556,8 @@ class Attempt(Call):
             which = AttemptId(run.run_id, run.created_at, self.path, self.attempt)
             made = self.owner.runtime.notes.of(which)
             notes = vars(self).setdefault("_notes", made)  # threads of the step may come at once
+            if self._decided:
+                notes.has_ended = True  # only a thread that was left behind comes so late
         return notes
 
 

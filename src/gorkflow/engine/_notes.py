@@ -47,8 +47,8 @@ class _Batch(NamedTuple):
 class AttemptNotes:
     """The notes of one attempt. Its handler may add to them from any thread."""
 
-    __slots__ = ("_notes", "_numbers", "_said", "due", "has_ended", "id", "is_awaited", "left_out",
-                 "lines", "report", "reported")  # fmt: skip
+    __slots__ = ("_lost", "_notes", "_numbers", "_said", "due", "has_ended", "id", "is_awaited",
+                 "left_out", "lines", "report", "reported")  # fmt: skip
 
     def __init__(self, notes: Notes, attempt: AttemptId) -> None:
         self._notes = notes
@@ -56,8 +56,10 @@ class AttemptNotes:
         self._numbers = itertools.count(1)
         self.left_out = 0
         """Lines that were too many."""
+        self._lost = 0
+        """Lines that had no room while the store failed."""
         self._said = 0
-        """How many of them the store knows of."""
+        """How many of both the store knows of."""
         self.report: ReportRow | None = None
         """The latest, if it is not written."""
         self.lines: deque[LineRow] = deque()
@@ -97,7 +99,7 @@ class AttemptNotes:
         """Write what is left soon: the attempt has ended."""
         self.has_ended = True
         self.due = 0.0
-        if self.reported or self.lines or self.left_out > self._said:
+        if self.reported or self.lines or self._missing > self._said:
             self._notes.wake(self)
         else:
             self._notes.forget(self)
@@ -108,8 +110,8 @@ class AttemptNotes:
         self.is_awaited = False
         while self.lines:
             batch.lines.append(self.lines.popleft())
-        if self.left_out > self._said:
-            self._said = self.left_out
+        if self._missing > self._said:
+            self._said = self._missing
             row = LineRow(
                 *self.id, MOST_LINES + 1, self._notes.now(), logging.INFO, f"… {self._said:,} more"
             )
@@ -121,6 +123,19 @@ class AttemptNotes:
         elif report is not None:
             self.reported = True
             batch.reports.append(report)
+
+    def lose_lines(self) -> int:
+        """Drop the lines that are not written; return how many these were."""
+        count = 0
+        while self.lines:
+            self.lines.popleft()
+            count += 1
+        self._lost += count
+        return count
+
+    @property
+    def _missing(self) -> int:
+        return self.left_out + self._lost
 
     def _wake(self) -> None:
         if not self.is_awaited:
@@ -161,6 +176,8 @@ class Notes:
         self._failed: _Batch | None = None
         """The write that failed, to be tried again."""
         self._has_complained = False
+        self._lost = 0
+        """Lines that had no room since the store began to fail."""
         self._closed = False
 
     def of(self, attempt: AttemptId) -> AttemptNotes:
@@ -250,6 +267,7 @@ class Notes:
             pause = EVERY
         else:
             self._failed = None
+            self._recover()
             pause = _PAUSE
             written = {row.run_id for row in batch.reports} | {row.run_id for row in batch.lines}
             for run_id in written:
@@ -279,8 +297,19 @@ class Notes:
             self._has_complained = True
             logger.warning(
                 "could not keep progress and logs of steps: %s. The runs continue; it will be "
-                "tried again, and this is not said again",
+                "tried again, and this is not said again until it has worked",
                 error,
+            )
+
+    def _recover(self) -> None:
+        """Say what was lost while the store failed."""
+        self._has_complained = False
+        lost, self._lost = self._lost, 0
+        if lost:
+            logger.warning(
+                "lost %d line%s of the logs of steps while the store failed",
+                lost,
+                "" if lost == 1 else "s",
             )
 
     def _forget_oldest(self) -> None:
@@ -288,7 +317,11 @@ class Notes:
         for notes in list(self._waiting):
             if held <= _MOST_HELD:
                 return
-            held -= 1 + len(notes.lines)
-            notes.lines.clear()
-            if notes.has_ended:
-                del self._waiting[notes]
+            lost = notes.lose_lines()
+            self._lost += lost
+            held -= lost
+        for notes in [notes for notes in self._waiting if notes.has_ended]:
+            if held <= _MOST_HELD:
+                return
+            del self._waiting[notes]
+            held -= 1
