@@ -378,6 +378,7 @@ async def test_a_run_whose_process_died_continues_its_trace(tmp_path: Path):
         ("long", "waits", "interrupted"): 1,
         ("long", "waits", "completed"): 1,
     }
+    assert two.metric("gorkflow.retries") == {}
 
 
 @in_loop

@@ -65,7 +65,11 @@ QUEUED = Instrument(
     "s", ("workflow", "step"), _SECONDS,
 )  # fmt: skip
 RETRIES = Instrument(
-    "gorkflow.retries", "counter", "Attempts after a failed one.", "{attempt}", ("workflow", "step")
+    "gorkflow.retries",
+    "counter",
+    "Failed attempts that another one follows.",
+    "{attempt}",
+    ("workflow", "step"),
 )
 STEPS_RUNNING = Instrument(
     "gorkflow.steps.running", "gauge", "Attempts that run now.", "{attempt}", ("workflow",)
@@ -152,6 +156,7 @@ class Measured(Activation):
         self._ready.clear()
 
     def recorded(self, row: RunRow, events: Sequence[ev.Event]) -> None:
+        withdrawn = {event.failure for event in events if isinstance(event, ev.StepCancelled)}
         for event in events:
             match event:
                 case ev.StepScheduled():
@@ -160,6 +165,8 @@ class Measured(Activation):
                     self._ended(event, "completed", event.began_at, event.ended_at)
                 case ev.StepFailed():
                     self._ended(event, "failed", event.began_at, event.ended_at)
+                    if event.retry_at is not None and event.seq not in withdrawn:
+                        self._meter.add(RETRIES, 1, self._workflow, template_of(event.path))
                 case ev.StepCancelled():
                     self._ended(event, "cancelled", None, None)
                 case ev.StepInterrupted():
@@ -175,8 +182,6 @@ class Measured(Activation):
     def _scheduled(self, event: ev.StepScheduled) -> None:
         self._ready[event.path, event.attempt] = event.ready_at
         self._meter.add(STEPS_RUNNING, 1, self._workflow)
-        if event.attempt > 1:
-            self._meter.add(RETRIES, 1, self._workflow, template_of(event.path))
 
     def _ended(
         self,
