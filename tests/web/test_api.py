@@ -276,7 +276,9 @@ async def test_a_signal_is_judged_by_its_type():
 @in_loop
 async def test_a_rerun_from_a_step_and_one_with_another_input():
     async with site() as it:
-        first = await start(it, tags={"a": "b"}, resource_id="res")
+        state = {"seen": [1, {"b": 0.5}], "note": "é"}
+        options: Any = {"tags": {"a": "b"}, "resource_id": "res", "timeout": 50, "state": state}
+        first = (await it.engine.start(doubling, 21, **options)).run_id
         await it.engine.wait(first)
         again = await it.local.post(f"/api/runs/{first}/rerun", json={"from_step": "double"})
         assert again.status_code == 201
@@ -287,6 +289,9 @@ async def test_a_rerun_from_a_step_and_one_with_another_input():
         await it.engine.wait(run_id)
         run = await it.engine.get_run(run_id)
         assert (run.input, run.output, run.tags, run.resource_id) == (4, 8, {"a": "b"}, "res")
+        assert run.state == state
+        created: Any = await it.engine.store.read_events(run_id, limit=1)
+        assert created[0].timeout == 50
 
 
 @in_loop

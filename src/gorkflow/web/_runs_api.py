@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from gorkflow.codec import codec_of
 from gorkflow.engine._json import event_json, summary_json
 from gorkflow.engine._start import new_id, run_id_of
 from gorkflow.errors import RunNotEndedError, RunNotFoundError, StepValueError
-from gorkflow.events import Event
+from gorkflow.events import Event, RunCreated
 from gorkflow.insight import Changes, Explanation, picture, timeline
 from gorkflow.listing import RunFilter, page_start
 from gorkflow.model import LogLine, Run, RunStatus, StepExecution, StepStatus
@@ -423,6 +424,8 @@ async def rerun(asked: Asked) -> Started:
     if row is None:
         raise RunNotFoundError(origin)
     workflow = known_workflow(asked.site, row.workflow_id)
+    [created] = await engine.store.read_events(row.run_id, limit=1)
+    assert isinstance(created, RunCreated)
     handle = await engine.start(
         workflow,
         input_of(workflow.input, body.input),
@@ -430,6 +433,8 @@ async def rerun(asked: Asked) -> Started:
         if_exists=body.if_exists,
         resource_id=row.resource_id,
         tags=dict(row.tags),
+        timeout=created.timeout,
+        state={write.key: json.loads(write.text) for write in created.state},
         priority=row.priority,
         queue=row.queue,
         exclusive=row.asked_exclusive,
