@@ -248,6 +248,22 @@ async def test_the_patience_of_a_caller_ends(
             await asyncio.wait_for(engine.handle("r").result(), 10)
 
 
+@in_loop
+async def test_a_worker_says_once_that_its_store_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_lease, "BEAT", 0.01)
+    store = Away()
+    async with Engine(store, workflows=[WAITS]):
+        store.fails["heartbeat"] = 10**6
+        await until(lambda: store.fails["heartbeat"] < 10**6 - 9, "ten heartbeats")
+        assert [line for line in caplog.messages if "store" in line or "heartbeat" in line] == [
+            "the store does not answer; trying again: the server restarts"
+        ]
+        store.fails.clear()
+        await until(lambda: "the store answers again" in caplog.messages, "its answer")
+
+
 # ---- what is undecided --------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -200,6 +200,14 @@ class Takes:
     def one(self, run: Run, more: int = 1) -> None: ...
 
 
+def yields(run: Run, more: int = 0) -> Iterator[int]:
+    yield more
+
+
+async def yields_later(run: Run) -> AsyncIterator[int]:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("hook", "why"),
     [
@@ -209,6 +217,9 @@ class Takes:
         (Takes().none, r"one argument, the run, but none takes \(\)"),
         (Takes().two, "one argument, the run, but two takes"),
         (lambda run, more: None, "one argument, the run"),
+        (yields, "yields is a generator; leave out its yield"),
+        (yields_later, "yields_later is a generator"),
+        (functools.partial(yields, more=1), "is a generator"),
     ],
 )
 def test_what_cannot_be_a_hook_is_rejected_at_once(hook: Any, why: str) -> None:

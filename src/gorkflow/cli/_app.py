@@ -18,7 +18,7 @@ import click
 
 from gorkflow import errors
 from gorkflow._text import brief, is_utf8
-from gorkflow.cli._output import CliError, ExitCode, unwritten
+from gorkflow.cli._output import CliError, ExitCode, unwritten, write_what_can_be
 from gorkflow.clock import SystemClock
 from gorkflow.model import instant
 from gorkflow.policy import queue_problems
@@ -147,6 +147,11 @@ class _Root(Group):
         "doctor": ("_doctor", "Report how the store, its workers and its runs are."),
         "demo": ("_demo", "Make a store full of runs, to try all of this on."),
     }
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command, with streams that take all that it writes."""
+        write_what_can_be()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order of the help."""

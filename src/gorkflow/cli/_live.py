@@ -20,7 +20,7 @@ from rich.text import Text
 from gorkflow import events as ev
 from gorkflow._text import listed, span_of
 from gorkflow.cli._board import ACTIVE, Board, Item, finishing
-from gorkflow.cli._output import clean, one_line
+from gorkflow.cli._output import PLAIN, clean, has_characters, one_line
 from gorkflow.cli._rows import Row, rows
 from gorkflow.clock import Clock, SystemClock
 from gorkflow.flow import LoopSpec, MapSpec
@@ -44,9 +44,6 @@ _SHAPES = {
 }
 _TURNING = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _ASCII_TURNING = "|/-\\"
-_ASCII = str.maketrans(
-    {"├": "|", "│": "|", "└": "`", "─": "-", "…": "~", "━": "#", "╍": "=", "┈": "."}
-)
 _SOON = 10.0  # seconds, below which a part of one counts as one
 
 
@@ -125,7 +122,7 @@ class LiveTree:
         self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._clock = clock or SystemClock()
         self._styled = not os.environ.get("NO_COLOR")
-        self._unicode = self._console.encoding.startswith("utf")
+        self._unicode = has_characters(self._console.encoding)
         self._still = False
         self._drawn_widths: list[int] = []
         self._size = self._console.size
@@ -310,7 +307,7 @@ class LiveTree:
         return found
 
     def _add(self, line: Text, text: str, style: str) -> None:
-        text = text if self._unicode else text.translate(_ASCII)
+        text = text if self._unicode else text.translate(PLAIN)
         line.append(text, style if self._styled else "")
 
 

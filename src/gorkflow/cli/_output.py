@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -11,8 +12,9 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from enum import IntEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
@@ -20,6 +22,8 @@ from gorkflow._text import cleaned, is_shown
 
 _SHORT_JSON = 80
 clean = cleaned
+PLAIN: Final = str.maketrans("├│└─…━╍┈•·→↻✓✗⊘○●◌█▓▒░≤", "||`-~#=.*->~+x-.*z#x%:<")
+"""ASCII for the characters that we draw with, each as wide as the other."""
 
 
 class ExitCode(IntEnum):
@@ -53,6 +57,30 @@ class CliError(click.ClickException):
 
 
 # ---- streams ----------------------------------------------------------------------------------
+
+
+def write_what_can_be() -> None:
+    """Have the streams write ASCII in the place of characters that their encodings don't have."""
+    codecs.register_error("gorkflow.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not has_characters(stream.encoding):
+            stream.reconfigure(errors="gorkflow.plain")
+
+
+def has_characters(encoding: str) -> bool:
+    """Return whether an encoding has the characters that we draw with."""
+    try:
+        "".join(map(chr, PLAIN)).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return ASCII for what can't be encoded, and where to continue."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def put(text: str, *, nl: bool = True) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
@@ -53,10 +53,17 @@ from gorkflow.engine import _json
 from gorkflow.engine._start import StartOptions, new_id
 from gorkflow.engine.client import Client
 from gorkflow.engine.engine import Engine
-from gorkflow.errors import SHOWN, DuplicateRunError, RunNotFoundError, shown
+from gorkflow.errors import (
+    SHOWN,
+    DuplicateRunError,
+    RunNotFoundError,
+    StoreUnavailableError,
+    shown,
+)
+from gorkflow.events import Event
 from gorkflow.flow import undone_path
 from gorkflow.hooks import Hook
-from gorkflow.model import Failure, Run, RunStatus, StepExecution, StepStatus
+from gorkflow.model import Failure, Report, Run, RunStatus, StepExecution, StepStatus
 from gorkflow.store import RunRow
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.workflow import Workflow
@@ -365,6 +372,8 @@ def _run_to_its_end(
         what = "terminated" if wanted.terminated else "interrupted"
         code = ExitCode.TERMINATED if wanted.terminated else ExitCode.INTERRUPTED
         raise CliError(_what_now(wanted, what), code) from None
+    except StoreUnavailableError as error:
+        raise CliError(_what_now(wanted, str(error)), ExitCode.STORE) from None
     except SystemExit as error:
         what = f"a step stopped the program: SystemExit({error.code!r})"
         raise CliError(_what_now(wanted, what), ExitCode.RUN_FAILED) from None
@@ -427,9 +436,9 @@ async def _watched(follower: _Follower, board: Board, seen: int) -> None:
     engine = follower.engine
 
     # An engine that loses the run says so to those who wait, and to nobody who only looks.
-    found = engine.events(board.run_id, after=seen, progress=True)
+    found = _events(engine, board.run_id, seen)
     watching = asyncio.ensure_future(show_events(found, board, follower.view))
-    waiting = asyncio.ensure_future(engine.wait(board.run_id))
+    waiting = asyncio.ensure_future(_end(engine, board.run_id))
     try:
         await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_EXCEPTION)
         for task in (waiting, watching):
@@ -442,6 +451,38 @@ async def _watched(follower: _Follower, board: Board, seen: int) -> None:
         for task in (watching, waiting):
             if not task.cancelled():
                 task.exception()  # one was raised; the other has been seen, too
+
+
+async def _events(engine: Engine, run_id: str, after: int) -> AsyncIterator[Event | Report]:
+    """Iterate over the run's events and reports, however long the store is away."""
+    while True:
+        try:
+            async for found in engine.events(run_id, after=after, progress=True):
+                if not isinstance(found, Report):
+                    after = found.seq
+                yield found
+        except StoreUnavailableError:
+            if not _holds(engine):
+                raise
+        else:
+            return
+
+
+async def _end(engine: Engine, run_id: str) -> None:
+    """Wait for the end of the run, however long the store is away."""
+    while True:
+        try:
+            await engine.wait(run_id)
+        except StoreUnavailableError:
+            if not _holds(engine):
+                raise
+        else:
+            return
+
+
+def _holds(engine: Engine) -> bool:
+    """Return whether no other worker can take the run."""
+    return engine._opened().lease.holds()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def _what_now(wanted: Wanted, what: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from gorkflow.clock import Times
+    from gorkflow.engine._patience import Patience
     from gorkflow.store import Message, Store
 
 logger = logging.getLogger("gorkflow.engine")
@@ -97,6 +98,7 @@ class Lease:
         store: where the worker is registered.
         worker_id: its name.
         seconds: without a heartbeat, after which others may take its runs.
+        patience: says when the store is away.
         concurrency: the number of runs that it has at a time, at most.
         queues: the queues whose runs it takes.
     """
@@ -109,6 +111,7 @@ class Lease:
         worker_id: str,
         seconds: float,
         *,
+        patience: Patience,
         concurrency: int | None,
         queues: Iterable[str],
     ) -> None:
@@ -117,6 +120,7 @@ class Lease:
         self._store = store
         self._worker_id = worker_id
         self._seconds = seconds
+        self._patience = patience
         self._concurrency = concurrency
         self._queues = tuple(queues)
         self._holder: Holder | None = None
@@ -195,7 +199,7 @@ class Lease:
                 await self.renew()
             except StoreError as error:
                 self._failed = True
-                logger.warning("the heartbeat failed; trying again: %s", error)
+                self._patience.note_away(error, "heartbeat")
             except Exception:  # of any kind: without a heartbeat, others take over our runs
                 self._failed = True
                 logger.exception("the heartbeat failed; trying again")
@@ -272,6 +276,7 @@ class Lease:
         asked = self._now()
         beat = await self._store.heartbeat(self._worker_id, self._clock, after=self._mail_cursor)
         self._hangs = False
+        self._patience.note_answer("heartbeat")
         assert self._holder is not None  # or it was never taken
         self._holder.deliver(beat.messages)
         if not beat.alive:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gorkflow.clock import Clock
+    from gorkflow.errors import StoreError
     from gorkflow.store import Store
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ SECONDS = 10.0
 """How long a call is made again at the least."""
 _FIRST, _LONGEST = 0.05, 1.0
 """Seconds between two tries: at the beginning, and in the end."""
+_CALLERS = "callers"
 
 
 class Patience:
@@ -35,9 +37,23 @@ class Patience:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._away = False
+        self._away: set[str] = set()
+        """Those who were not answered."""
         self.holds: Callable[[], bool] = _never
         """Returns whether no other worker can own our runs: what they did is sent until then."""
+
+    def note_away(self, error: StoreError, asks: str = _CALLERS) -> None:
+        """Log that the store does not answer: once for all who ask, until all are answered."""
+        if not self._away:
+            logger.warning("the store does not answer; trying again: %s", error)
+        self._away.add(asks)
+
+    def note_answer(self, asks: str = _CALLERS) -> None:
+        """Log that the store answers, if it was away for these and for no others."""
+        if asks in self._away:
+            self._away.discard(asks)
+            if not self._away:
+                logger.warning("the store answers again")
 
     def with_(self, store: Store) -> Store:
         """Return the store with patience: what a caller asks of it is asked again."""
@@ -75,9 +91,7 @@ class Patience:
         """
         until = self._clock.monotonic() + SECONDS
         delay = _FIRST
-        if not self._away:  # once for all who ask
-            self._away = True
-            logger.warning("the store does not answer; trying again: %s", error)
+        self.note_away(error)
         while self._clock.monotonic() < until or (lasts is not None and lasts()):
             with background():
                 await asyncio.sleep(delay)
@@ -87,9 +101,7 @@ class Patience:
             except StoreUnavailableError as later:
                 error = later
             else:
-                if self._away:
-                    self._away = False
-                    logger.warning("the store answers again")
+                self.note_answer()
                 return result
         raise error
 

@@ -91,6 +91,7 @@ class Runtime:
             self.store,
             self.worker_id,
             self.lease_seconds,
+            patience=self.patience,
             concurrency=self.max_runs,
             queues=sorted(self.queues) if self.recovers else (),
         )

@@ -384,7 +384,7 @@ class Worker:
             await self.lease.ensure()
             await self._take_what_fits(workflow_ids)
         except StoreError as error:
-            logger.warning("could not look for unfinished runs; trying again later: %s", error)
+            self.runtime.patience.note_away(error, "work")
 
     # ---- hints ----------------------------------------------------------------------------
 
@@ -417,8 +417,9 @@ class Worker:
             self._wake.clear()
             try:
                 await self._look()
+                self.runtime.patience.note_answer("work")
             except StoreError as error:
-                logger.warning("could not look for work; trying again: %s", error)
+                self.runtime.patience.note_away(error, "work")
             except Exception:
                 logger.exception("could not look for work; trying again")
 

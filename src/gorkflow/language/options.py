@@ -153,6 +153,10 @@ def hook_problems(hook: Any) -> list[str]:
         return [f"on_end takes a plain function, not a step; leave out @step above {hook.id!r}"]
     if not callable(hook):
         return [f"on_end takes a function of a run, not {brief(hook)}"]
+    inner = (inspect.unwrap(hook), type(hook).__call__)
+    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in inner):
+        name = getattr(hook, "__name__", None) or type(hook).__name__
+        return [f"on_end calls its function, but {name} is a generator; leave out its yield"]
     try:
         signature = inspect.signature(hook)
     except (TypeError, ValueError):
