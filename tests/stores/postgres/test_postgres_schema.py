@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -169,3 +171,22 @@ def test_a_store_opens_again_where_it_was(url):
             return await store.get_run("r")
 
     assert asyncio.run(run()) == run_row()
+
+
+_WITHOUT = """
+import sys
+import gorkflow
+from gorkflow.stores import open_store
+
+assert "psycopg" not in sys.modules
+sys.modules["psycopg"] = None
+try:
+    open_store("postgresql://ann@127.0.0.1/runs")
+except gorkflow.StoreError as error:
+    print(error)
+"""
+
+
+def test_without_psycopg_the_extra_is_named():
+    told = subprocess.run([sys.executable, "-c", _WITHOUT], capture_output=True, check=True)
+    assert b"pip install 'gorkflow[postgres]'" in told.stdout
