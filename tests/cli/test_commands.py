@@ -13,6 +13,7 @@ import pytest
 from gorkflow.engine.engine import Engine
 from gorkflow.signal import Signal
 from gorkflow.step import step
+from gorkflow.stores.sqlite import SqliteStore
 from gorkflow.workflow import Workflow
 from tests.cli.conftest import Invoke
 
@@ -179,14 +180,23 @@ def test_list_filters_pages_and_aligns(invoke: Invoke):
     assert invoke("runs", "list", "--workflow", "none").stderr == "no runs\n"
 
 
-def test_list_says_when_what_waits_is_due(invoke: Invoke):
+def test_list_says_when_what_waits_is_due_by_the_clock_of_the_store(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+):
     async def main():
         async with Engine(STORE) as engine:
             await engine.start(as_patient(), run_id="r1", delay=3600)
             return (await engine.get_run("r1")).due_at
 
+    async def two_hours_ahead(_: SqliteStore) -> float:
+        return time.time() + 7200
+
     due = asyncio.run(main()).astimezone()
     assert invoke("runs", "list").stdout.rstrip().endswith(f"due {due:%Y-%m-%d %H:%M:%S}")
+    assert "no worker runs it" not in invoke("runs", "show", "r1").stdout
+    monkeypatch.setattr(SqliteStore, "clock", two_hours_ahead)
+    assert "no worker runs it" in invoke("runs", "list").stdout
+    assert "no worker runs it" in invoke("runs", "show", "r1").stdout
 
 
 def test_show_needs_no_code(invoke: Invoke, folder: Path):

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from gorkflow import Engine, Signal, Workflow
-from gorkflow.clock import SystemClock
+from gorkflow.stores.sqlite import SqliteStore
 
 FLOW = """
 from gorkflow import Workflow, step
@@ -96,7 +96,7 @@ def test_a_failed_run_fails_without_retries_too(folder, invoke):
     assert found.endswith(" The run still fails.")
 
 
-def test_a_waiting_run_goes_until_now(invoke, monkeypatch):
+def test_a_waiting_run_goes_until_now_by_the_clock_of_the_store(invoke, monkeypatch):
     async def start() -> None:
         waiting = Workflow("waiting", input=int).wait_for(Signal("go", bool))
         async with Engine("sqlite:.gorkflow/runs.db") as engine:
@@ -104,8 +104,11 @@ def test_a_waiting_run_goes_until_now(invoke, monkeypatch):
             while (await engine.steps(handle.run_id))[0].reason == "":
                 await asyncio.sleep(0)
 
+    async def ahead(_: SqliteStore) -> float:
+        return time.time() + 78 * 60
+
     asyncio.run(start())
-    monkeypatch.setattr(SystemClock, "now", lambda _: time.time() + 78 * 60)
+    monkeypatch.setattr(SqliteStore, "clock", ahead)
     found = invoke("explain", "w")
     assert found.exit_code == 0, found.stderr
     title, *lines = found.stdout.splitlines()

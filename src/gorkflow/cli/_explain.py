@@ -12,7 +12,7 @@ from gorkflow.cli._app import CONTEXT, Command, json_option, store_option
 from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import CliError, ExitCode, json_text, put, show_picture, table
 from gorkflow.cli._target import opened
-from gorkflow.clock import SystemClock
+from gorkflow.clock import time_of
 from gorkflow.engine import _json
 from gorkflow.engine._recorded import Recorded, load
 from gorkflow.insight import account, timeline
@@ -79,20 +79,21 @@ def _show(found: object, lines: Sequence[str], *, as_json: bool) -> None:
 
 async def _explained(store: str | None, given: str) -> Explanation:
     async with opened(store) as reader:
-        return _account(await load(reader, await find_run(reader, given)))
+        run = await load(reader, await find_run(reader, given))
+        return _account(run, await time_of(reader))
 
 
 async def _completed(store: str | None, workflow: str, limit: int) -> list[Explanation]:
     """Return the explanations of the latest completed runs of a workflow."""
     query = RunFilter(workflow_id=workflow, status=[RunStatus.COMPLETED], limit=limit)
     async with opened(store) as reader:
-        rows = await reader.list_runs(query)
-        return [_account(await load(reader, row.run_id)) for row in rows]
+        rows, now = await reader.list_runs(query), await time_of(reader)
+        return [_account(await load(reader, row.run_id), now) for row in rows]
 
 
-def _account(run: Recorded) -> Explanation:
+def _account(run: Recorded, now: float) -> Explanation:
     with run.reading():
-        return explain(run.row.run_id, run.tree, run.events, now=SystemClock().now())
+        return explain(run.row.run_id, run.tree, run.events, now=now)
 
 
 # ---- whatif -----------------------------------------------------------------------------------
@@ -172,7 +173,8 @@ def whatif_command(
     except ValueError as error:
         raise CliError(str(error)) from None
     write = account.markdown if markdown else table
-    lines = [account.compared(_account(run), same, found), "", *account.account(found, write)[2:]]
+    was = _account(run, run.events[-1].at)  # it has ended
+    lines = [account.compared(was, same, found), "", *account.account(found, write)[2:]]
     _show(found, lines, as_json=as_json)
 
 

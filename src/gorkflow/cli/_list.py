@@ -18,7 +18,7 @@ from gorkflow.cli._app import (
     tags_option,
 )
 from gorkflow.cli._output import CliError, json_text, moment, one_line, put, say, table
-from gorkflow.cli._standing import is_left, living_workers, took
+from gorkflow.cli._standing import Living, is_left, living_workers, took
 from gorkflow.cli._target import opened
 from gorkflow.engine import _json
 from gorkflow.engine._row import summary_of
@@ -107,7 +107,7 @@ def list_command(
         say("no runs")
 
 
-async def _page(query: RunFilter, store: str | None) -> tuple[Page[RunRow], set[str]]:
+async def _page(query: RunFilter, store: str | None) -> tuple[Page[RunRow], Living]:
     async with opened(store) as reader:
         try:
             return await reader.list_runs(query), await living_workers(reader)
@@ -117,7 +117,7 @@ async def _page(query: RunFilter, store: str | None) -> tuple[Page[RunRow], set[
             ) from None
 
 
-def _row(run: Run, alive: set[str]) -> tuple[str, ...]:
+def _row(run: Run, alive: Living) -> tuple[str, ...]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
     left = "no worker runs it" if is_left(run, alive) else ""
     reason = _MODULE.sub("", one_line(run.reason), count=1)

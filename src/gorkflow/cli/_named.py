@@ -14,7 +14,7 @@ from gorkflow._text import span_of
 from gorkflow.cli._app import STORE
 from gorkflow.cli._output import CliError, ExitCode
 from gorkflow.cli._target import opened
-from gorkflow.clock import SystemClock
+from gorkflow.clock import time_of
 from gorkflow.errors import RunNotFoundError, StoreCorruptError
 from gorkflow.listing import RunFilter
 from gorkflow.store import RunReader, RunRow
@@ -71,7 +71,7 @@ async def find_run(reader: RunReader, given: str) -> str:
         raise RunNotFoundError(given)
     if len(found) > 1:
         count = await reader.count_runs(RunFilter(id_prefix=given))
-        now = SystemClock().now()
+        now = await time_of(reader)
         raise CliError(
             f"{given!r} begins the ids of {count} runs; write more of it:\n"
             + "\n".join(_candidate(row, now) for row in found)

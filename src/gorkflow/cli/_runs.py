@@ -86,7 +86,8 @@ def cancel_command(*, given: str, reason: str, store: str | None) -> None:
             clock = SystemClock()
             until = clock.monotonic() + _PATIENCE
             while True:
-                row, alive = await engine.store.get_run(run_id), await living_workers(engine.store)
+                row = await engine.store.get_run(run_id)
+                alive = (await living_workers(engine.store)).ids
                 if row is None or row.status.terminal or clock.monotonic() > until:
                     return run_id, before, row, alive
                 if _is_undoing(row) and not (asks and row.worker_id in alive):

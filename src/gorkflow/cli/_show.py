@@ -30,7 +30,7 @@ from gorkflow.cli._output import (
     width,
 )
 from gorkflow.cli._run import failure_lines
-from gorkflow.cli._standing import is_left, living_workers, took
+from gorkflow.cli._standing import Living, is_left, living_workers, took
 from gorkflow.cli._target import opened, same_store
 from gorkflow.codec import codec_of
 from gorkflow.engine import _json
@@ -81,7 +81,7 @@ def show_command(
     It needs no code of the workflow. Lines are cut to the width of the terminal.
     """
 
-    async def look() -> tuple[_json.Record, set[str], Counter[str]]:
+    async def look() -> tuple[_json.Record, Living, Counter[str]]:
         async with opened(store) as reader:
             run_id = await find_run(reader, given)
             unread = await reader.inbox(run_id)
@@ -98,7 +98,7 @@ def show_command(
             f"no worker runs it: gorkflow runs resume {found.run.run_id} TARGET{same_store(store)}"
         )
     columns = None if full else shutil.get_terminal_size((_WIDTH, 24)).columns
-    page = _Page(found, columns, _Signals(found, sent, same_store(store), alive=bool(living)))
+    page = _Page(found, columns, _Signals(found, sent, same_store(store), alive=bool(living.ids)))
     parts = [page.facts(note), page.steps(), *page.failures(whole=tracebacks)]
     if events:
         parts.append(_events(found.events))

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from gorkflow._text import span_of
-from gorkflow.clock import SystemClock, time_of
+from gorkflow.clock import time_of
 from gorkflow.model import Run, RunStatus
 from gorkflow.store import RunReader
 
 
-async def living_workers(reader: RunReader) -> set[str]:
-    """Return the ids of the workers that are alive."""
+class Living(NamedTuple):
+    """The workers that are alive at a moment."""
+
+    ids: set[str]
+    now: float
+    """The moment, by the clock of the store."""
+
+
+async def living_workers(reader: RunReader) -> Living:
+    """Return the workers that are alive."""
     now = await time_of(reader)
-    return {worker.worker_id for worker in await reader.workers(now=now)}
+    return Living({worker.worker_id for worker in await reader.workers(now=now)}, now)
 
 
-def is_left(run: Run, living: set[str]) -> bool:
+def is_left(run: Run, living: Living) -> bool:
     """Return whether a run could continue, but no living worker runs it.
 
     Args:
         run: the run.
-        living: the ids of the workers that are alive.
+        living: the workers that are alive.
     """
     waits = run.status in {RunStatus.PENDING, RunStatus.RUNNING}
-    delayed = run.due_at is not None and run.due_at.timestamp() > SystemClock().now()
-    return waits and not delayed and run.worker_id not in living
+    delayed = run.due_at is not None and run.due_at.timestamp() > living.now
+    return waits and not delayed and run.worker_id not in living.ids
 
 
 def took(started: datetime | None, finished: datetime | None) -> str:

@@ -12,7 +12,7 @@ from gorkflow.cli._named import find_run, run_argument
 from gorkflow.cli._output import ExitCode, one_line, say
 from gorkflow.cli._progress import View, board_of, show_events, view_for
 from gorkflow.cli._run import Wanted, report, stopped_by_sigterm
-from gorkflow.cli._standing import is_left, living_workers
+from gorkflow.cli._standing import Living, is_left, living_workers
 from gorkflow.cli._target import check_exists, naming_source, same_store
 from gorkflow.engine import _json
 from gorkflow.engine._row import summary_of
@@ -87,10 +87,10 @@ async def _attend(store: Store, board: Board, view: View, url: str | None) -> No
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _trouble(run: Run, living: set[str]) -> str:
+def _trouble(run: Run, living: Living) -> str:
     """Return why the run does not continue; empty: it does, or waits for its time."""
     if run.reason.startswith(BLOCKED):
         return one_line(run.reason)
-    if run.status is RunStatus.SUSPENDED and not living:
+    if run.status is RunStatus.SUSPENDED and not living.ids:
         return "no worker is alive to continue it"
     return "no worker runs it" if is_left(run, living) else ""
