@@ -71,6 +71,7 @@ def pyright(folder: Path, cache: Path) -> list[tuple[str, int, str]]:
         "extraPaths": [str(ROOT / "src"), str(folder)],
         "typeCheckingMode": "strict",
         "pythonVersion": "3.11",
+        "reportDuplicateImport": False,  # each program of a page says what it imports
     }
     project = cache / "pyrightconfig.json"
     project.write_text(json.dumps(settings))
