@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import subprocess
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, make_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,12 +41,14 @@ from gorkflow import (
 )
 from gorkflow._logs import NAMES
 from gorkflow.cli._app import cli
+from gorkflow.engine._json import record
 from gorkflow.redaction import MASK
 from gorkflow.web import app
 from gorkflow.web.api import OPERATIONS
 from tests.cli.tools import COMMAND, environment, on_terminal
 
-from .tools import CHANGES, TOKEN, client
+from .tools import CHANGES, TOKEN, Place, client
+from .tools import site as web_site
 
 FULL = os.environ.get("GORKFLOW_TEST_SIZE") == "full"
 WORD = "Zq"
@@ -421,3 +424,73 @@ def test_run_command_shows_none(tmp_path: Path):
     result = on_terminal(tmp_path, "run", "flows.py:failing", "--input", '"Zqabcdef"')
     check("the live tree", result.raw + result.stdout)
     assert MASK in result.raw
+
+
+async def from_json(place: Place) -> str:
+    return repr((await record(place.engine.store, "r1")).steps)
+
+
+def from_site(address: str) -> Callable[[Place], Awaitable[str]]:
+    async def ask(place: Place) -> str:
+        return (await place.local.get(address)).text
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(from_json, id="command line"),
+        *(
+            pytest.param(from_site(f"/{address}"), id=address)
+            for address in (
+                "runs/r1?step=tell",
+                "runs/r1?tab=steps",
+                "api/runs/r1/steps",
+                "api/runs/r1/steps/tell",
+            )
+        ),
+    ],
+)
+def test_view_has_no_secret_that_came_while_it_was_made(
+    shown: Callable[[Place], Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+):
+    """A step makes a secret, and another one tells it, after the view has read the record."""
+    is_read, is_over = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def make(number: int) -> Annotated[str, Secret]:
+        await is_read.wait()
+        return "Zqabcdef"
+
+    @step
+    async def tell(ctx: StepContext, number: int) -> None:
+        await is_read.wait()
+        ctx.progress(1, 2, "with Zqabcdef")
+        ctx.logger.info("with Zqabcdef")
+        await is_over.wait()
+
+    flow = Workflow("telling", input=int).parallel(make, tell)
+
+    async def main() -> None:
+        async with web_site() as place:
+            store = place.engine.store
+            handle = await place.engine.start(flow, 1, run_id="r1")
+            while len(await store.read_events("r1")) < 4:
+                await asyncio.sleep(0)
+            had = type(store).load
+
+            async def load(*args: Any) -> Any:
+                found = await had(*args)
+                is_read.set()
+                while not (await store.reports("r1") and await store.logs("r1")):
+                    await asyncio.sleep(0)
+                return found
+
+            monkeypatch.setattr(type(store), "load", load)
+            check("the view", await shown(place))
+            monkeypatch.undo()
+            is_over.set()
+            await handle.result()
+
+    asyncio.run(main())

@@ -16,7 +16,7 @@ from msgspec import Struct
 from gorkflow.codec import view
 from gorkflow.engine._reads import Shown, redacted, with_reports
 from gorkflow.engine._recorded import Recorded, load, placed, reading
-from gorkflow.events import Event
+from gorkflow.events import Event, RunFinished
 from gorkflow.flow import WorkflowSpec
 from gorkflow.machine.history import History
 from gorkflow.model import LogLine, Run, StepExecution, instant
@@ -53,8 +53,8 @@ async def record(reader: RunReader, run_id: str) -> Record:
         RunNotFoundError: If there is no such run.
         StoreCorruptError: If its record is damaged.
     """
-    found = await placed(reader, await load(reader, run_id))
-    return record_of(found, () if found.row.status.terminal else await reader.reports(run_id))
+    reports = await reader.reports(run_id)  # first: a secret in one is in a later record
+    return record_of(await placed(reader, await load(reader, run_id)), reports)
 
 
 def record_of(found: Recorded, reports: Sequence[ReportRow] = ()) -> Record:
@@ -104,20 +104,23 @@ async def without_secrets(
 ) -> AsyncIterator[LogLine]:
     """Yield lines of a run's log without the secrets that the run has recorded by then.
 
-    Give it only the lines that are wanted: each costs a look at the run.
+    Give it only the lines that are wanted: each costs a look at a run that is live.
 
     Raises:
         RunNotFoundError: If there is no such run.
         StoreCorruptError: If its record is damaged.
     """
     found = await load(reader, run_id)
-    redaction, seq = found.redaction(), found.row.seq
+    redaction, last = found.redaction(), found.events[-1]
     async for line in lines:
-        while events := await reader.read_events(run_id, after=seq):
+        while not isinstance(last, RunFinished):
+            events = await reader.read_events(run_id, after=last.seq)
+            if not events:
+                break
             for event in events:
                 with reading(run_id, [event]):
                     redaction.learn(event)
-            seq = events[-1].seq
+            last = events[-1]
         yield redaction.shown(line)
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from gorkflow import events as ev
-from gorkflow._text import cleaned, cut, span_of
+from gorkflow._text import brief, cleaned, cut, span_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._json import event_json
 from gorkflow.engine._reads import report_of
+from gorkflow.engine._start import run_id_of
 from gorkflow.flow import spoken, undone_path, walk
 from gorkflow.insight import picture
 from gorkflow.insight.account import compared
@@ -113,14 +114,16 @@ async def show(visit: Visit) -> dict[str, Any]:
     Raises:
         RunNotFoundError: If there is no such run.
     """
-    engine = visit.engine
-    view = await visit.views.of(visit.part["run_id"])
-    row, chosen = view.row, visit.query["step"]
+    engine, chosen = visit.engine, visit.query["step"]
+    run_id = run_id_of(visit.part["run_id"])
+    # Before the record: then that has all secrets which may be in them.
+    reports = await engine.store.reports(run_id)
+    logs = await engine.logs(run_id, chosen) if chosen else ()
+    view = await visit.views.of(run_id)
+    row = view.row
     typical = RunFilter(workflow_id=row.workflow_id, status=RunStatus.COMPLETED, limit=_TYPICAL)
     beside = _Beside(
-        await engine.store.list_runs(typical),
-        () if row.status.terminal else await engine.store.reports(row.run_id),
-        await engine.logs(row.run_id, chosen) if chosen else (),
+        await engine.store.list_runs(typical), () if row.status.terminal else reports, logs
     )
     return await visit.views.apart(_shown, visit, view, beside)
 

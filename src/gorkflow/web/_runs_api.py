@@ -143,10 +143,13 @@ async def view_of(asked: Asked) -> RunView:
     return await asked.site.views.of(run_id_of(asked.part("run_id")))
 
 
-async def _reports(asked: Asked, view: RunView) -> Sequence[ReportRow]:
-    """Return what running steps of a run reported."""
-    row = view.row
-    return () if row.status.terminal else await asked.site.engine.store.reports(row.run_id)
+async def _with_reports(asked: Asked) -> tuple[RunView, Sequence[ReportRow]]:
+    """Return the view of a run, and what its steps reported.
+
+    That is read first: then the view has learned all secrets that may be in it.
+    """
+    reports = await asked.site.engine.store.reports(run_id_of(asked.part("run_id")))
+    return await view_of(asked), reports
 
 
 async def show_run(asked: Asked) -> Run:
@@ -174,16 +177,15 @@ class StepPage(Struct, frozen=True, kw_only=True):
 
 async def list_steps(asked: Asked) -> dict[str, Any]:
     query: StepQuery = asked.query
-    view = await view_of(asked)
-    found = await asked.site.views.apart(view.steps, await _reports(asked, view))
+    view, reports = await _with_reports(asked)
+    found = await asked.site.views.apart(view.steps, reports)
     if query.status:
         found = [step for step in found if step.status in query.status]
     return {"steps": found[query.after : query.after + query.limit], "total": len(found)}
 
 
 async def show_step(asked: Asked) -> StepExecution:
-    view = await view_of(asked)
-    reports = await _reports(asked, view)
+    view, reports = await _with_reports(asked)
     step = await asked.site.views.apart(view.step, asked.part("path"), reports)
     if step is None:
         raise Rejected(404, "this run has no step at this path")
