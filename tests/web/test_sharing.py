@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import jinja2
@@ -14,10 +14,13 @@ from gorkflow import (
     Engine,
     RunFailedError,
     RunFilter,
+    StepContext,
     Workflow,
     step,
 )
+from gorkflow.engine._json import without_secrets
 from gorkflow.insight import overview, picture, timeline
+from gorkflow.model import LogLine, RunStatus
 from gorkflow.web import _bars, _operations, _run_page, _view
 from gorkflow.web._view import Views
 
@@ -233,3 +236,66 @@ def test_a_list_reads_its_runs_together(monkeypatch: pytest.MonkeyPatch) -> None
 
     main()
     assert asked == ["load_many"]
+
+
+@in_a_loop
+async def test_runs_of_a_list_that_changed_are_read_together() -> None:
+    async with Engine("memory:") as engine:
+        for number in range(3):
+            await engine.start(reviewed, number)
+        views, filters = Views(engine.store), RunFilter(status=RunStatus.SUSPENDED)
+        while len(rows := await engine.store.list_runs(filters)) < 3:
+            await asyncio.sleep(0)
+        assert len(await views.of_all(list(rows))) == 3
+        for row in rows:
+            await engine.send(row.run_id, "approved", True)
+            await engine.wait(row.run_id)
+        views._store = Together(engine.store)
+        found = await views.of_all(list(await engine.store.list_runs(RunFilter())))
+        assert [each.run.status for each in found] == [RunStatus.COMPLETED] * 3
+
+
+class Together:
+    """A store that reads runs only together."""
+
+    def __init__(self, store: Any) -> None:
+        self.load_many = store.load_many
+
+
+@in_a_loop
+async def test_a_removed_run_does_not_stand_for_another_one_with_its_id() -> None:
+    async with Engine("memory:") as engine:
+        views = Views(engine.store)
+        await engine.run(many, 3, run_id="r")
+        assert (await views.of("r")).run.workflow_id == "many"
+        assert await engine.store.delete_runs(["r"]) == 1
+        await engine.run(doubling, 21, run_id="r")
+        assert (await views.of("r")).run.workflow_id == "doubling"
+
+
+@step
+def tell(ctx: StepContext, lines: int) -> None:
+    for number in range(lines):
+        ctx.logger.info("line %d", number)
+
+
+@in_a_loop
+async def test_the_log_of_a_run_that_ended_costs_one_look_at_its_record() -> None:
+    async with Engine("memory:") as engine:
+        await engine.run(Workflow("telling", input=int).then(tell), 3, run_id="r")
+        store: Any = OnlyLoads(engine.store)
+        lines = each(await engine.logs("r"))
+        found = [line.text async for line in without_secrets(store, "r", lines)]
+        assert found == ["line 0", "line 1", "line 2"]
+
+
+async def each(lines: list[LogLine]) -> AsyncIterator[LogLine]:
+    for line in lines:
+        yield line
+
+
+class OnlyLoads:
+    """A store that reads whole records."""
+
+    def __init__(self, store: Any) -> None:
+        self.load = store.load

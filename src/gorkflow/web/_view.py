@@ -383,7 +383,7 @@ class Views:
 
     async def _of(self, row: RunRow) -> RunView:
         kept = self._drop(row.run_id)
-        if kept is not None and (kept.row == row or kept.row.seq > row.seq):
+        if kept is not None and _is_current(kept, row):
             self._keep(kept)
             return kept
         while True:
@@ -394,7 +394,7 @@ class Views:
                 self._coming[row.run_id] = coming
                 coming.add_done_callback(partial(self._made, row.run_id))
             view = await asyncio.shield(coming)  # another visitor may wait for it, too
-            if is_mine or view.row.seq >= row.seq:
+            if is_mine or _is_current(view, row):
                 return view
 
     async def _make(self, run_id: str) -> RunView:
@@ -443,13 +443,20 @@ class Views:
             return error
 
     async def _read(self, rows: Sequence[RunRow]) -> None:
-        """Read the runs that have no view yet, all together; damaged ones are left out."""
-        missing = [row.run_id for row in rows if row.run_id not in self._kept]
+        """Read the runs without a current view, all together; damaged ones are left out."""
+        kept = [(row, self._kept.get(row.run_id)) for row in rows]
+        missing = [row.run_id for row, view in kept if view is None or not _is_current(view, row)]
         if missing:
             loaded = await self._store.load_many(missing)
             for view in await self.apart(_views_of, loaded.values()):
                 self._drop(view.row.run_id)
                 self._keep(view)
+
+
+def _is_current(view: RunView, row: RunRow) -> bool:
+    """Return whether a view shows what a row says, or more; not if another run had the id."""
+    seen = view.row
+    return seen == row or (seen.created_at == row.created_at and seen.seq > row.seq)
 
 
 def _views_of(loaded: Iterable[Loaded]) -> list[RunView]:
