@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 
 from gorkflow import Client
 from gorkflow.web import app
-from gorkflow.web._access import is_loopback, split_host
+from gorkflow.web._access import cookie_of, is_loopback, split_host
 from gorkflow.web._gate import Gate
 from tests.engine.support import in_loop
 from tests.web.tools import CHANGES, HOST, LOCAL, READ_TOKEN, TOKEN, ask, client, site
@@ -122,7 +122,11 @@ async def test_without_a_token_this_machine_reads_and_nobody_changes():
 @in_loop
 async def test_a_proxy_on_this_machine_is_not_this_machine():
     async with site() as it, client(it.app) as visitor:
-        for name in ("forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-proto", "via"):
+        names = (
+            "forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-proto", "via", "client-ip",
+            "cf-connecting-ip", "true-client-ip", "x-client-ip", "fastly-client-ip", "cdn-loop",
+        )  # fmt: skip
+        for name in names:
             assert (await visitor.get("/api/runs", headers={name: "x"})).status_code == 401
         assert (await ask(it.app, "/api/runs", version="1.0"))[0] == 401
 
@@ -366,6 +370,17 @@ async def test_a_cookie_of_another_server_is_no_token():
         name = it.app._access.cookie
         async with client(it.app, f"http://{HOST}", cookies={name: TOKEN}) as browser:
             assert (await browser.get("/api/runs")).status_code == 401
+
+
+@pytest.mark.parametrize("other", ['prefs={"theme":"dark"}', "a b=c", "x[]=1", "odd", "=", 'q="'])
+@in_loop
+async def test_an_odd_cookie_beside_it_logs_nobody_out(other):
+    async with site(hosts=["127.0.0.1", HOST]) as it:
+        access = it.app._access
+        own = f"{access.cookie}={cookie_of(TOKEN)}"
+        for cookies in ([f"{other}; {own}"], [f"{own}; {other}"], [other, own], [own, other]):
+            headers = [(b"cookie", each.encode()) for each in cookies]
+            assert (await ask(it.app, "/api/runs", headers=headers))[0] == 200, cookies
 
 
 @in_loop

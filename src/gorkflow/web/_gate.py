@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from starlette.datastructures import MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,7 +23,12 @@ HEADER = "x-gorkflow"
 RIGHTS = "gorkflow.rights"
 """The key of a scope that has the rights of the request, for pages."""
 _SAFE = frozenset({"GET", "HEAD"})
-_FORWARDED = (b"forwarded", b"x-forwarded", b"x-real-ip", b"via")
+_FORWARDED = (
+    b"forwarded", b"x-forwarded", b"x-original-", b"x-real-ip", b"via", b"cdn-loop", b"cf-",
+    b"true-client-ip", b"client-ip", b"x-client-ip", b"x-cluster-client-ip", b"proxy-client-ip",
+    b"wl-proxy-", b"fastly-", b"fly-", b"x-amzn-", b"x-appengine-", b"x-arr-", b"x-azure-",
+    b"x-envoy-", b"x-remote-", b"x-vercel-",
+)  # fmt: skip
 """How the names of headers begin that proxies add."""
 _OUTER = frozenset({"app", "router", "route", "endpoint", "path_params"})
 """The keys that an app around this one leaves in the scope."""
@@ -214,11 +219,9 @@ def _level(access: Access, headers: dict[str, str]) -> Level:
         if level is Level.NONE:
             raise _unknown_token()
         return level
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(access.cookie)
-    except CookieError:
-        return Level.NONE
-    return Level.NONE if cookie is None else access.of_cookie(cookie.value)
+    # As browsers read it: the standard library drops all cookies if one is odd.
+    cookie = cookie_parser(headers.get("cookie", "")).get(access.cookie)
+    return Level.NONE if cookie is None else access.of_cookie(cookie)
 
 
 def _is_local(scope: Scope, headers: dict[str, str]) -> bool:
@@ -268,7 +271,8 @@ def _headers(scope: Scope) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        between = "; " if key == "cookie" else ", "
+        found[key] = f"{found[key]}{between}{text}" if key in found else text
     return found
 
 
