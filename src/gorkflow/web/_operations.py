@@ -120,9 +120,10 @@ class Operation:
             return rejected_by(error).detail
         except TimeoutError:
             return f"the store {site.store_name!r} does not answer"
+        lock = f"holds its lock ({site.lock})" if site.lock else "is writing to it"
         return (
-            f"the store {site.store_name!r} has not recorded this yet: another program holds its "
-            f"lock ({site.store_name}.write), or the disk is slow"
+            f"the store {site.store_name!r} has not recorded this yet: another program {lock}, or "
+            "the disk is slow"
         )
 
     def _advice(self, asked: Asked) -> str:

@@ -29,7 +29,6 @@ from gorkflow.web._render import moment
 from gorkflow.web._runs_page import note_of, progress_of
 from gorkflow.web._signals import schema_of
 from gorkflow.web._view import OpenWait, RunView
-from gorkflow.web.site import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +79,7 @@ class Wait(NamedTuple):
     since: float
     fields: tuple[Field, ...]
     command: str
-    """The command that sends it from the folder of the store; empty: there is none."""
+    """The command that sends it, of a file from its folder; empty: there is none."""
 
 
 class Part(NamedTuple):
@@ -270,12 +269,12 @@ class _Page:
         return Wait(wait.path, wait.signal, wait.since, fields, self._command(wait.signal))
 
     def _command(self, signal: str) -> str:
-        """Return the command that sends a signal; empty: the store is not in a file."""
+        """Return the command that sends a signal; empty: the store is only in memory."""
         site = self.visit.site
-        if site.store_name == MEMORY:
+        if not site.store_url:
             return ""
         words = ("gorkflow", "runs", "send", self.run.run_id, signal, "--payload", "JSON")
-        return shlex.join((*words, "--store", f"sqlite:{site.store_name}"))
+        return shlex.join((*words, "--store", site.store_url))
 
     def _fields(self) -> tuple[Field, ...]:
         """Return the fields for another input."""

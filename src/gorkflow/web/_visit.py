@@ -61,6 +61,7 @@ class Visit:
             "has_token": self.has_token,
             "can_log_in": self.can_log_in,
             "store": self.site.store_name,
+            "is_file": bool(self.site.lock),
             "now": self.now,
             "new_run": self.url("runs") + "/{run_id}",
         }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MEMORY = "memory"
-"""The name of a store that is not in a file."""
+"""The name of a store that is in no database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,21 @@ class Site:
     @property
     def store_name(self) -> str:
         """The name of the store, to show."""
-        path = getattr(self.engine.store, "path", None)
-        return os.path.basename(path) if isinstance(path, str) else MEMORY  # noqa: PTH119
+        return self._file or getattr(self.engine.store, "name", MEMORY)
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store without a password, of a file as in its folder; empty: none."""
+        return f"sqlite:{self._file}" if self._file else getattr(self.engine.store, "url", "")
+
+    @property
+    def lock(self) -> str:
+        """The file whose lock those hold that write to the store; empty: it is not in a file."""
+        return self._file and f"{self._file}.write"
+
+    @property
+    def _file(self) -> str:
+        return os.path.basename(getattr(self.engine.store, "path", ""))  # noqa: PTH119
 
     @property
     def runs_steps(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -71,6 +72,12 @@ class PostgresStore(LaneStore[Lanes]):
             raise TypeError(f"url must be the address of a server, not {brief(url)}")
         self._settings = settings_of(url, schema=schema, pooled=pooled, session_url=session_url)
         super().__init__(f"{self._settings.shown}, schema {schema}")
+
+    @property
+    def url(self) -> str:
+        """The address as it may be shown: with the schema, and without the password."""
+        schema = self._settings.schema
+        return self._settings.shown + ("" if schema == "gorkflow" else f"?schema={quote(schema)}")
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._settings.shown!r}, schema {self._settings.schema!r}>"
