@@ -241,7 +241,7 @@ def page_start(query: RunFilter) -> tuple[float, str]:
     if query.cursor is None:
         return NEWEST
     match _decode(query.cursor):
-        case ["runs", float() as created_at, str() as run_id]:
+        case ["runs", float() as created_at, str() as run_id] if is_utf8(run_id):
             return created_at, run_id
         case _:
             raise ValueError(
@@ -323,11 +323,15 @@ def _place(cursor: str, kind: str, numbers: int, wanted: str) -> tuple[int, ...]
         return (0,) * numbers
     match _decode(cursor):
         case [str() as found, *place] if (
-            found == kind and len(place) == numbers and all(type(n) is int for n in place)
+            found == kind and len(place) == numbers and all(map(_is_place, place))
         ):
             return tuple(place)
         case _:
             raise ValueError(f"after={brief(cursor)} is not a {wanted}, or ''")
+
+
+def _is_place(given: Any) -> bool:
+    return type(given) is int and -(2**63) <= given < 2**63  # stores count in 64 bits
 
 
 def _encode(parts: list[Any]) -> str:

@@ -6,12 +6,16 @@ Whatever a page may read at most: how early pages end must make no difference.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gorkflow.listing import RunFilter
+from gorkflow.listing import RunFilter, feed_place, mail_place, page_start
 from gorkflow.model import instant
 from gorkflow.stores._sql import lists
 from gorkflow.stores.memory import MemoryStore
@@ -65,3 +69,19 @@ def test_paging_returns_each_run_of_a_filter_once(path, monkeypatch, kind, seed,
         await store.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("start", "parts"),
+    [
+        (lambda cursor: page_start(RunFilter(cursor=cursor)), ["runs", 1.0, "\ud800"]),
+        (feed_place, ["events", 2**63]),
+        (feed_place, ["events", -(2**63) - 1]),
+        (mail_place, ["mail", 10**400]),
+    ],
+)
+def test_a_cursor_that_no_store_can_take_is_rejected(
+    start: Callable[[str], Any], parts: list[Any]
+) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        start(urlsafe_b64encode(json.dumps(parts).encode()).decode())

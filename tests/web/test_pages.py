@@ -28,7 +28,9 @@ from gorkflow import (
 from gorkflow.model import instant
 from gorkflow.stores.memory import MemoryStore
 from gorkflow.web import _view, app
+from gorkflow.web._access import rules
 from gorkflow.web._render import ago
+from gorkflow.web.site import Site
 
 from .tools import (
     CHANGES,
@@ -577,3 +579,37 @@ def test_a_failed_run_of_many_events_says_why_in_the_list(monkeypatch: pytest.Mo
         assert "ValueError: 4 <script>alert(1)</script>" in words
 
     run(test)
+
+
+@pytest.mark.parametrize("name", ["max_concurrency=", "scale_step=double&scale_factor=x"])
+def test_a_number_that_is_too_long_is_named(name: str) -> None:
+    async def test(place: Place) -> None:
+        await some_runs(place.engine)
+        found = await page(place, f"/runs/done-1?tab=explain&{name}{'9' * 5_000}")
+        assert "must be a" in found.words
+        assert "9" * 500 not in found.words
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "url"),
+    [
+        ("memory:", "memory", ""),
+        ("sqlite:some/runs.db", "runs.db", "sqlite:runs.db"),
+        (
+            "postgresql://ann:secret@db/shop?sslmode=require",
+            "postgresql://ann@db/shop, schema gorkflow",
+            "postgresql://ann@db/shop",
+        ),
+        (
+            "postgresql://ann:secret@db/shop?schema=other",
+            "postgresql://ann@db/shop, schema other",
+            "postgresql://ann@db/shop?schema=other",
+        ),
+    ],
+)
+def test_a_store_has_a_name_and_the_url_for_commands(given: str, name: str, url: str) -> None:
+    access = rules(token=None, read_token=None, hosts=["localhost"], read_only=True)
+    found = Site(engine=Client(given), access=access)
+    assert (found.store_name, found.store_url) == (name, url)

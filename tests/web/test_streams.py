@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from gorkflow.engine._json import event_json
 from gorkflow.web import _open_streams, streams
+from gorkflow.web.site import Site
 from tests.engine.support import in_loop, until
 from tests.web.test_api import start, waiting_run
 from tests.web.tools import Place, reported, site
@@ -244,3 +246,25 @@ def streams_of(it: Place) -> _open_streams.OpenStreams:
     """Return the open streams of a site."""
     [route] = [route for route in it.app._inner.routes if route.name == "stream_all"]
     return route.endpoint.__closure__[0].cell_contents.streams
+
+
+@in_loop
+async def test_a_client_that_leaves_at_once_leaves_nothing_behind():
+    async def events() -> AsyncIterator[streams.Sent]:
+        await asyncio.Event().wait()
+        yield streams.Sent({})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("it left")
+
+    async with site() as it:
+        await start(it)  # so that all that the engine does has begun
+        before = asyncio.all_tasks()
+        scope = {"type": "http", "method": "GET", "headers": [], "client": ("127.0.0.1", 1)}
+        answer = streams.Stream(
+            Site(engine=it.engine, access=it.app._access), Request(scope), events()
+        )
+        with pytest.raises(OSError, match="it left"):
+            await answer(scope, asyncio.Event().wait, send)
+        assert not [task for task in asyncio.all_tasks() - before if "_next" in repr(task)]

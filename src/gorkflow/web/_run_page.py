@@ -414,8 +414,10 @@ def _changes(query: Mapping[str, str]) -> Changes | None:
     if not (most or step or once):
         return None
     scale = {step: _number(factor or "1", "the factor")} if step else {}
-    if most and not most.isdecimal():
-        raise ValueError(f"the number of branches must be a whole number, not {most!r}")
+    if most and not (most.isdecimal() and len(most) < 10):
+        raise ValueError(
+            f"the number of branches must be a whole number of up to 9 digits, not {brief(most)}"
+        )
     return Changes(max_concurrency=int(most) if most else None, without_retries=once, scale=scale)
 
 
@@ -423,4 +425,4 @@ def _number(text: str, name: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{name} must be a number, not {text!r}") from None
+        raise ValueError(f"{name} must be a number, not {brief(text)}") from None

@@ -101,8 +101,8 @@ class Stream(Response):
             asyncio.ensure_future(self._site.streams.closing.wait()),
         }
         coming = asyncio.ensure_future(_next(self._events))
-        await send(_part(b"retry: 2000\n\n"))
         try:
+            await send(_part(b"retry: 2000\n\n"))
             while True:
                 await asyncio.wait(
                     {*ends, coming}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED
