@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
 from msgspec import structs
 
 from gorkflow import Engine, RunNotFoundError, RunStatus, Signal, StepStatus, Workflow, step
+from gorkflow.insight import picture
 from gorkflow.insight.explain import Explanation, Phase, Row, Span
 from gorkflow.web._bars import BarRow, chart
-from gorkflow.web._view import RunView, Views
+from gorkflow.web._view import Listed, RunView, Views, worst
 
 
 def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
@@ -164,7 +166,16 @@ def drawn(view: RunView) -> list[BarRow]:
         (to_come, ["halt", "outer", " inner", "  count", " end", "last"]),
         (
             side_by_side,
-            ["block both", " left", "  halted", "   halt", "  count", " right", "  count", "last"],
+            [
+                "parallel both",
+                " left",
+                "  halted",
+                "   halt",
+                "  count",
+                " right",
+                "  count",
+                "last",
+            ],
         ),
     ],
     ids=["begun", "to_come", "side_by_side"],
@@ -239,3 +250,12 @@ def test_a_step_that_took_no_time_has_a_bar(took: float) -> None:
     [bar] = rows[0].bars
     assert (bar.kind, bar.is_line) == ("completed", False)
     assert float(bar.width.rstrip("%")) >= 0.5
+
+
+def test_a_picture_and_a_glance_agree_which_status_stands_for_several() -> None:
+    for pair in combinations(StepStatus, 2):
+        steps = [Listed(f"root[{number}]", each) for number, each in enumerate(pair)]
+        drawn = picture.svg(many.compile().tree, steps, style=False)
+        found = re.search(r"<title>root.*?<rect class=\"(?!node)(\w+)", drawn)
+        assert found is not None
+        assert found[1] == worst(pair), pair

@@ -23,7 +23,7 @@ from gorkflow.insight.layout import layout
 from gorkflow.insight.svg import legend, picture, plain, text
 from gorkflow.model import StepStatus
 
-_WORST = (
+WORST = (
     StepStatus.FAILED,
     StepStatus.RETRYING,
     StepStatus.RUNNING,
@@ -33,7 +33,7 @@ _WORST = (
     StepStatus.SKIPPED,
     StepStatus.PENDING,
 )
-"""The statuses in the order in which one of them stands for all items of a map."""
+"""The order in which one status stands for several steps, and branches are shown."""
 _HEIGHT, _LETTER, _PAD, _ACROSS, _DOWN = 36.0, 7.4, 14.0, 44.0, 14.0
 _END = 28.0
 """Pixels from where the flow begins or ends to its first or last node."""
@@ -123,7 +123,7 @@ class _Picture:
         """Return a box with a stripe of its status."""
         spec = place.spec
         found = self.statuses.get(place.path)
-        status = next((each for each in _WORST if found and found[each]), StepStatus.PENDING)
+        status = next((each for each in WORST if found and found[each]), StepStatus.PENDING)
         left = 18 if isinstance(spec, PauseSpec) else 0
         label = cut(getattr(spec, "name", "") or spec.id, 32)
         width = max(90.0, left + len(label) * _LETTER + 2 * _PAD + 6)

@@ -26,6 +26,7 @@ from gorkflow.events import Ended
 from gorkflow.flow import BlockSpec, Place, StepSpec, WorkflowSpec
 from gorkflow.insight import overview
 from gorkflow.insight.explain import Explanation, Timed, explained
+from gorkflow.insight.picture import WORST
 from gorkflow.insight.timeline import label_of
 from gorkflow.insight.whatif import Changes, whatif
 from gorkflow.machine.history import History, left_by
@@ -52,17 +53,6 @@ _FRESH = 1.0
 """Seconds for which the explanation of a live run is shown again."""
 _THREADS = 2
 """Threads that make and show views. They share the interpreter with the event loop."""
-_WORST = (
-    StepStatus.FAILED,
-    StepStatus.RETRYING,
-    StepStatus.RUNNING,
-    StepStatus.SUSPENDED,
-    StepStatus.CANCELLED,
-    StepStatus.SKIPPED,
-    StepStatus.COMPLETED,
-    StepStatus.PENDING,
-)
-"""The statuses in the order in which one stands for several steps, and branches are shown."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -286,12 +276,12 @@ class RunView:
         if isinstance(spec, BlockSpec) and len(children) > _FEW:
             found = [self._stands(child, around)[0] for child in children]
             tally = Counter(found)
-            counts = tuple((each.value, tally[each]) for each in _WORST if tally[each])
+            counts = tuple((each.value, tally[each]) for each in WORST if tally[each])
             parts = -(-len(children) // PART)
             if opened == path:
                 children = children[part * PART : (part + 1) * PART]
             else:
-                ranks = [_WORST.index(each) for each in found]
+                ranks = [WORST.index(each) for each in found]
                 best = sorted(range(len(children)), key=lambda number: (ranks[number], number))
                 children = [children[number] for number in sorted(best[:_FEW])]
         if path:
@@ -327,7 +317,7 @@ def _size(run: Recorded) -> int:
 
 def worst(statuses: Iterable[StepStatus]) -> StepStatus:
     """Return the status that stands for several steps."""
-    return min(statuses, key=_WORST.index)
+    return min(statuses, key=WORST.index)
 
 
 class Views:
