@@ -99,8 +99,8 @@ def overview(workflow_id: str, found: Iterable[Explanation]) -> Overview:
     total = sum(time.values())
     return Overview(
         workflow_id=workflow_id,
-        run=_usual("", [run.seconds for run in runs]),
-        steps=tuple(_usual(path, seconds) for path, seconds in steps.items()),
+        run=usual("", [run.seconds for run in runs]),
+        steps=tuple(usual(path, seconds) for path, seconds in steps.items()),
         holders=tuple(
             holder for path, found in blocks.items() if (holder := _holder(path, found)) is not None
         ),
@@ -108,7 +108,8 @@ def overview(workflow_id: str, found: Iterable[Explanation]) -> Overview:
     )
 
 
-def _usual(path: str, seconds: Sequence[float]) -> Usual:
+def usual(path: str, seconds: Sequence[float]) -> Usual:
+    """Return the usual durations of what took these, of which there is at least one."""
     cuts = quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else [*seconds] * 19
     return Usual(path=path, count=len(seconds), p50=cuts[9], p95=cuts[18])
 

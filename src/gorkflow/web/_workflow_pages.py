@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gorkflow._text import span_of
 from gorkflow.codec import codec_of
 from gorkflow.engine._row import summary_of
 from gorkflow.flow import WorkflowSpec, template_of, walk
-from gorkflow.insight import picture
+from gorkflow.insight import overview, picture
 from gorkflow.listing import RunFilter
 from gorkflow.model import Run, RunStatus, StepStatus
 from gorkflow.web._forms import fields_of
@@ -86,7 +85,7 @@ async def show_all(visit: Visit) -> dict[str, Any]:
             workflow_id=workflow_id,
             is_known=visit.site.workflow(workflow_id) is not None,
             latest=[summary_of(row) for row in reversed(rows)],
-            median=_percentile(rows, 50),
+            median=span_of(took.p50) if (took := _usual(rows)) else "",
             parts=parts.get(workflow_id, []),
         )
         for workflow_id, rows in latest.items()
@@ -151,25 +150,23 @@ async def show_form(visit: Visit) -> dict[str, Any]:
 def _summary(rows: Sequence[RunRow]) -> Summary:
     ended = [row for row in rows if row.status.terminal]
     done = sum(row.status is RunStatus.COMPLETED for row in ended)
+    took = _usual(rows)
     return Summary(
         runs=len(ended),
         completed=f"{done / len(ended):.1%}" if ended else "",
-        p50=_percentile(rows, 50),
-        p95=_percentile(rows, 95),
+        p50=span_of(took.p50) if took else "",
+        p95=span_of(took.p95) if took else "",
     )
 
 
-def _percentile(rows: Sequence[RunRow], percent: int) -> str:
-    """Return a percentile of the durations of completed runs; empty: none completed."""
+def _usual(rows: Sequence[RunRow]) -> overview.Usual | None:
+    """Return the usual durations of completed runs; ``None``: none completed."""
     took = [
         row.finished_at - row.started_at
         for row in rows
         if row.status is RunStatus.COMPLETED and row.finished_at and row.started_at
     ]
-    if not took:
-        return ""
-    cuts = quantiles(took, n=100, method="inclusive") if len(took) > 1 else took * 99
-    return span_of(cuts[percent - 1])
+    return overview.usual("", took) if took else None
 
 
 def _grid(visit: Visit, tree: WorkflowSpec, found: Sequence[RunView]) -> Grid:
