@@ -36,13 +36,16 @@ class Redacts(Protocol):
 class _OneLine(logging.Filter):
     """Escapes line ends and control characters in the records of a logger, and leaves secrets out.
 
-    The lines of a traceback stay, moved to the right: no line of it looks like a record.
+    The lines of a traceback or a stack stay, moved to the right: no line of it looks like a record.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        record.levelname = one_record(record.levelname)  # a program may have its own
         redaction: Redacts | None = vars(record).pop(REDACTION, None)
         if redaction is not None:
             _redact(record, redaction)
+        if record.stack_info:
+            record.stack_info = aside(record.stack_info)
         try:
             if _is_odd(record.getMessage()):
                 record.msg = one_record(str(record.msg))
@@ -66,6 +69,8 @@ def _redact(record: logging.LogRecord, redaction: Redacts) -> None:
     except Exception:  # noqa: BLE001 - of its format, or a user's __str__
         text = "a record whose arguments do not fit its text"
     record.msg, record.args = redaction.text(text), None
+    if record.stack_info:
+        record.stack_info = redaction.text(record.stack_info)
     if record.exc_text:
         record.exc_text = redaction.text(record.exc_text)
     elif record.exc_info:

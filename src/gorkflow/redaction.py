@@ -329,7 +329,10 @@ def _texts_of(tree: WorkflowSpec) -> Iterator[str]:
 
 
 def _leaves(record: Any) -> Iterator[str | float]:
-    """Yield the texts and numbers in what a secret holds; not its keys, nor names of classes."""
+    """Yield the texts and numbers in what a secret holds, and its longer keys.
+
+    Not the names of classes and fields.
+    """
     if type(record) in {str, int, float}:
         yield record
     elif isinstance(record, list):
@@ -345,6 +348,8 @@ def _leaves(record: Any) -> Iterator[str | float]:
         for key, item in found.items():
             if not key.startswith(MARK) or key == VALUE:
                 yield from _leaves(item)
+                if MARK not in found and len(key) >= _LINE:
+                    yield key
 
 
 def _texts_of_bytes(text: Any) -> Iterator[str]:
@@ -361,8 +366,14 @@ def _texts_of_bytes(text: Any) -> Iterator[str]:
 
 def _forms(leaf: str | float) -> set[str]:
     """Return how a secret may stand in a text: as it is, quoted, encoded; and each line."""
+    from unicodedata import normalize
+
     whole = leaf if isinstance(leaf, str) else repr(leaf)
     texts = {whole, whole.strip()}  # programs strip what they read from files
+    if isinstance(leaf, int):
+        texts |= {f"{leaf:,}", f"{leaf:_}"}
+    if not whole.isascii():
+        texts |= {normalize(form, whole) for form in ("NFC", "NFD")}
     forms = {form for text in texts for form in _encoded(text)}
     for _ in range(2):  # a text that quotes it may be quoted again
         forms |= {quoted for form in forms for quoted in _quoted(form)}
@@ -372,17 +383,25 @@ def _forms(leaf: str | float) -> set[str]:
     return found.union(*map(_in_base64, texts))
 
 
+_COMPONENT = "!~*'()"  # what encodeURIComponent of JavaScript leaves as it is, beside letters
+_URI = f"{_COMPONENT};,/?:@&=+$#"  # the same of encodeURI
+_PERCENT = re.compile("%[0-9A-F]{2}")
+
+
 def _encoded(text: str) -> set[str]:
-    """Return how URLs and HTML have a text."""
+    """Return how URLs, HTML and the bytes of Python have a text."""
     from html import escape
     from urllib.parse import quote, quote_plus  # slow to load, and few runs have secrets
 
     in_html = escape(text)
+    in_urls = {quote(text, safe, errors="replace") for safe in ("/", "", _COMPONENT, _URI)}
+    in_urls.add(quote_plus(text, errors="replace"))
+    in_urls |= {quote(form, safe) for form in in_urls for safe in ("/", "")}  # within another URL
     return {
         text,
-        quote(text, errors="replace"),
-        quote(text, safe="", errors="replace"),
-        quote_plus(text, errors="replace"),
+        *in_urls,
+        *(_PERCENT.sub(lambda code: code[0].lower(), form) for form in in_urls),
+        repr(text.encode(errors="replace"))[2:-1],
         escape(text, quote=False),
         in_html,
         in_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),  # as templates write it

@@ -83,6 +83,15 @@ def test_a_traceback_stands_to_the_right(log: io.StringIO) -> None:
     assert "    ValueError: no\n    12:00:00 run r9" in log.getvalue()
 
 
+def test_a_stack_and_the_name_of_a_level_make_no_line_of_their_own(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(logging._levelToName, 35, EVIL)
+    logging.getLogger("gorkflow.step").log(35, "here", stack_info=True)
+    assert len(check(log)) == 1
+    assert "    Stack (most recent call last)" in log.getvalue()
+
+
 def test_a_failure_stays_one_for_handlers(caplog: pytest.LogCaptureFixture) -> None:
     failure = Failure(
         path="a", step_id="a", attempt=1, code=FailureCode.STEP_FAILED, type="builtins.ValueError",

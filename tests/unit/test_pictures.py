@@ -197,3 +197,10 @@ def test_edges_are_untangled() -> None:
     assert crossings([[0, 1, 2], [3, 4, 5]], after) == 3
     found = layout([(10, 10)] * 6, [(0, 5), (1, 4), (2, 3)], across=5, down=5)
     assert [found.corners[box][1] for box in (5, 4, 3)] == [0, 15, 30]
+
+
+def test_timeline_of_a_run_that_has_not_begun_says_so() -> None:
+    found = Explanation(
+        run_id="r", workflow_id="w", status=RunStatus.CANCELLED, seconds=0.0, critical=()
+    )
+    assert timeline.text(found) == ["It has not begun."]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
+from unicodedata import normalize
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
@@ -47,6 +48,13 @@ def knowing(*secrets: object) -> Redaction:
         urlencode({"token": SECRET}),
         repr({"token": SECRET}),
         json.dumps([SECRET]),
+        repr(SECRET.encode()),
+        quote(SECRET).replace("%C3%96", "%c3%96").replace("%C3", "%c3"),
+        quote(SECRET, safe="!~*'()"),
+        quote(SECRET, safe="!~*'();,/?:@&=+$#"),
+        quote(quote(SECRET)),
+        quote(quote(SECRET, safe=""), safe=""),
+        normalize("NFD", SECRET),
     ],
 )
 def test_secret_is_found_in_any_form(form: str):
@@ -56,6 +64,24 @@ def test_secret_is_found_in_any_form(form: str):
     assert MASK in shown
     assert "sesame" not in shown
     assert "gleich" not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12345678, "12,345,678"),
+        (12345678, "12_345_678"),
+        ({"key-sesame": 1}, "key-sesame"),
+        ([{"key-sesame": {}}], "key-sesame"),
+    ],
+)
+def test_secret_number_with_separators_and_a_secret_key_are_found(value: object, text: str):
+    assert knowing(value).text(f"<{text}>") == f"<{MASK}>"
+
+
+def test_names_of_fields_and_short_keys_are_no_secrets():
+    redaction = knowing({"$": "Login", "user_name": "sesame"}, {"short": "sesame"})
+    assert redaction.text("user_name short") == "user_name short"
 
 
 @given(st.binary(max_size=5), st.text(min_size=8), st.binary(max_size=5))

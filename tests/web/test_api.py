@@ -152,6 +152,8 @@ MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/runs?created_after=2020-01-01T00:00:00", None, 400, "time zone"),
     ("GET", "/api/runs?unknown=1", None, 400, "unknown"),
     ("GET", "/api/runs/done/whatif?scale=odd", None, 400, "STEP=FACTOR"),
+    ("GET", "/api/runs/done/whatif?scale=double=nan", None, 400, "STEP=FACTOR"),
+    ("GET", "/api/runs/done/whatif?scale=double=-1", None, 400, "STEP=FACTOR"),
     ("GET", "/api/runs/done/whatif?scale=nothing=2", None, 409, "nothing"),
     ("GET", "/api/events?after=odd", None, 400, "Last-Event-ID"),
     ("GET", "/api/runs/done/events?after=odd", None, 400, "Last-Event-ID"),

@@ -89,5 +89,6 @@ def _text(line: LogLine) -> str:
     """Return a line for people; further lines of its text are moved to the right."""
     tries = f" (attempt {line.attempt})" if line.attempt > 1 else ""
     first, *rest = clean(line.text).splitlines() or [""]
-    head = f"{moment(line.at)}  {line.level_name:<7}  {one_line(line.path)}{tries}  {first}"
+    level = one_line(line.level_name)
+    head = f"{moment(line.at)}  {level:<7}  {one_line(line.path)}{tries}  {first}"
     return "\n".join([head.rstrip(), *(f"    {each}" for each in rest)])

@@ -219,8 +219,10 @@ def text(found: Explanation, columns: int = 100) -> list[str]:
         found: The explanation.
         columns: The width of the terminal.
     """
-    axis = Axis(found)
     rows = lines(found)
+    if not rows:
+        return ["It has not begun."]
+    axis = Axis(found)
     names = [f"{'  ' * line.row.depth}{cleaned(_label(line))}" for line in rows]
     left = min(max(map(len, names), default=0), columns // 2)
     width = max(10, columns - left - 12)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gorkflow.engine._json import to_json
-from gorkflow.errors import StoreError
+from gorkflow.errors import DuplicateRunError, StoreError
 from gorkflow.web._answers import Rejected, json_answer, rejected_by
 from gorkflow.web.site import Site
 
@@ -139,7 +139,13 @@ class Operation:
         site.late.discard(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
-            logger.warning("%s failed after it was answered with 503: %s", self.name, error)
+            repeated = isinstance(error, DuplicateRunError)  # it was sent again, and done
+            logger.log(
+                logging.INFO if repeated else logging.WARNING,
+                "%s failed after it was answered with 503: %s",
+                self.name,
+                error,
+            )
         else:
             logger.info("%s was done after it was answered with 503", self.name)
 

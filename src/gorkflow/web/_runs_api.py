@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -278,8 +279,11 @@ async def forecast_run(asked: Asked) -> Explanation:
         name, _, factor = text.rpartition("=")
         try:
             scale[name] = float(factor)
+            is_factor = 0 <= scale[name] < inf
         except ValueError:
-            raise Rejected(400, "scale must be STEP=FACTOR, as in resize=0.5") from None
+            is_factor = False
+        if not is_factor:
+            raise Rejected(400, "scale must be STEP=FACTOR, as in resize=0.5")
     changes = Changes(
         max_concurrency=query.max_concurrency,
         slots=query.slots,

@@ -110,8 +110,8 @@ class Settings:
         """
         if _inode(self.path) != self.inode:
             raise StoreUnavailableError(
-                f"the store {str(self.path)!r} was deleted or replaced while it was open; restore "
-                "it, then open the store again"
+                f"the store {str(self.path)!r} was deleted or replaced while it was open; move "
+                "it back, and its engines continue; or restore a copy, and open the store again"
             )
 
     def connect(self) -> sqlite3.Connection:
