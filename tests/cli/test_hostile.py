@@ -125,6 +125,8 @@ def leaves(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[tupl
 RUN = ("flows.py:good", "--input", '"a"', "--run-id")
 CASES: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("run",): [(*RUN, "new" + EVIL), ("flows.py:bad", "--input", '"a"'), (EVIL,)],
+    ("start",): [("flows.py:held", "--input", '"a"', "--tag", f"{EVIL}={EVIL}"), (EVIL,)],
+    ("workers",): [(), ("--json",)],
     ("runs", "list"): [(), ("--json",), ("--workflow", EVIL), ("--tag", EVIL), ("--status", EVIL)],
     ("runs", "show"): [(id,) for id in (GOOD, BAD, WAITS, HELD, "cancelled", "no" + EVIL)]
     + [(BAD, "--json", "--events"), (BAD, "--events", "--traceback"), (GOOD, "--full", "--events")],
@@ -150,6 +152,8 @@ CASES: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("check",): [("flows.py",), ("flows.py:good",), ("flows.py", "--workflow", EVIL)],
     ("db", "prune"): [("--older-than", "30d", "--dry-run")],
     ("db", "check"): [()],
+    ("db", "migrate"): [()],
+    ("db", "prepare"): [()],
     ("db", "backup"): [(f"copy{EVIL.replace('/', '')}.db",)],
     ("doctor",): [()],
 }  # fmt: skip
