@@ -2,7 +2,7 @@
 SELECT run_id
 FROM runs INDEXED BY runs_mailed
 WHERE
-    worker_id IS NULL AND mailed > seen AND status IN ('pending', 'running', 'suspended')
+    worker_id IS NULL AND line <> 1 AND mailed > seen AND status IN ('pending', 'running', 'suspended')
     AND EXISTS (
         SELECT 1
         FROM inbox
