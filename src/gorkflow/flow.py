@@ -453,4 +453,5 @@ def fingerprint(text: str) -> str:
     """Return the fingerprint of a tree's canonical text."""
     import hashlib  # it is slow to load, and importing gorkflow should be quick
 
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    # A damaged text of a store may hold what UTF-8 can not: it has a fingerprint of its own.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]

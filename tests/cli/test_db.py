@@ -412,7 +412,9 @@ def test_living_workers_and_unread_messages_are_told(invoke: Invoke):
         store = SqliteStore(STORE)
         await store.open()
         now = time.time()
-        await store.register(worker("me", seen_at=now, started_at=now, host="box", pid=5))
+        await store.register(
+            worker("me", seen_at=now, started_at=now, host="box", pid=5, queues=("default",))
+        )
         await store.write([new_run("mine", worker_id="me", token=1, status=RunStatus.RUNNING)])
         await store.write([new_run("old", workflow_id="unknown")])
         await store.post(Message(0, "mine", "signal", "ok", now, b"1"))

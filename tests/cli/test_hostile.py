@@ -81,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "evil.txt").write_bytes(EVIL.encode())
     (folder / "flows.py").write_text(FLOW)
     sys.path.insert(0, str(folder))
+    sys.modules.pop("flows", None)  # that of another test
     try:
         asyncio.run(_fill(folder))
     finally:

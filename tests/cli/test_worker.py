@@ -230,7 +230,10 @@ def test_what_it_can_not_use(place: Path) -> None:
     for args, why in (
         (("held.py", "again.py"), "two workflows have the id 'held'; rename one of them"),
         (("held.py", "own.py"), "'own.py' brings an engine, which knows its workflows; name it"),
-        (("own.py", "--store", "memory:"), "brings its store and its limits; leave them out"),
+        (
+            ("own.py", "--store", "memory:"),
+            "brings its store, its limits and its queues; leave them out",
+        ),
         (("own.py",), "takes no runs of others: it was made with recover=False"),
         (("nothing.py",), "nothing.py"),
         (("held.py", "--store", "memory:"), "no other process can reach the runs in 'memory:'"),
@@ -258,7 +261,7 @@ def test_a_signal_is_sent_from_the_command_line(place: Path) -> None:
     subprocess.run([sys.executable, "-c", client], cwd=place, env=environment(), check=True)
     for sent, code, said in (
         (("a", "mor"), 2, "did you mean 'more'?"),
-        (("a", "more", "--payload", "two"), 2, "--payload is not JSON"),
+        (("a", "more", "--payload", "two"), 2, "--payload: it is not JSON"),
         (("b", "more"), 4, "'b'"),
         (("a", "more", "--payload", '"two"'), 0, "is recorded"),  # the worker knows its type
         (("a", "more", "--payload", "2"), 0, "signal 'more' is recorded for run a"),

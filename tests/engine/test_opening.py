@@ -250,10 +250,12 @@ async def test_a_store_error_in_the_background_is_a_line(
 
 @in_loop
 async def test_a_store_that_is_opened_twice_at_once_is_opened_once(tmp_path: Path) -> None:
+    before = set(threading.enumerate())  # another test may have left some
     store = open_store(f"sqlite:{tmp_path / 'runs.db'}")
     await asyncio.gather(*(store.open() for _ in range(3)))
     await store.close()
-    assert not [thread for thread in threading.enumerate() if "sqlite" in thread.name]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if "sqlite" in thread.name]
 
 
 @in_loop

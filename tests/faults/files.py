@@ -296,7 +296,7 @@ def file_trouble(size: Size, seed: int) -> Result:
             left_runs(folder / "whole.db")
             db = copied(folder, 0)
             if name in WHILE_OPEN:
-                asyncio.run(asyncio.wait_for(_trouble_while_open(db, WHILE_OPEN[name]), 30))
+                asyncio.run(asyncio.wait_for(_trouble_while_open(db, WHILE_OPEN[name]), 90))
             else:
                 must, make = TROUBLES[name]
                 place = make(db) or db

@@ -27,10 +27,8 @@ CALLS = [
     "register",
     "unregister",
     "load",
-    "load_many",
     "inbox",
     "get_run",
-    "get_runs",
     "delete_runs",
 ]
 STATEMENTS = {

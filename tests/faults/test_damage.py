@@ -112,7 +112,11 @@ async def prepare(path: Path) -> None:
     async with g.Client(f"sqlite:{path}") as client:
         await client.store.post(Message(0, "sleeps", "signal", "unknown", 1e9, b"5"))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("INSERT INTO workers VALUES ('dead', 1e9, 1e9, 30.0, 'h', 5, 'elsewhere')")
+        db.execute(
+            "INSERT INTO workers "
+            "(worker_id, started_at, seen_at, lease, host, pid, queues, machine) "
+            "VALUES ('dead', 1e9, 1e9, 30.0, 'h', 5, '[]', 'elsewhere')"
+        )
         db.execute("INSERT INTO limit_leases VALUES ('api', 'dead', 1, NULL, 1e9, 0, 0.0)")
 
 

@@ -36,8 +36,8 @@ def creating(schema, run_id):
     return (
         f"INSERT INTO {schema}.runs (run_id, workflow_id, workflow_version, fingerprint, status, "
         "reason, tags, created_at, seq, token, priority, exclusive, seen, orphaned, trace, "
-        f"waits_for, hooks, queue) VALUES ('{run_id}', 'shop', '1', 'f1', 'pending', '', '[]', 1, "
-        "0, 0, 0, FALSE, 0, FALSE, '', '[]', 0, 'default')"
+        f"waits_for, hooks, queue, line) VALUES ('{run_id}', 'shop', '1', 'f1', 'pending', '', "
+        "'[]', 1, 0, 0, 0, FALSE, 0, FALSE, '', '[]', 0, 'default', 0)"
     )
 
 
