@@ -16,7 +16,7 @@ WRITTEN := tests/typing $(addprefix tests/project/test_,$(addsuffix .py,circles 
 
 help:
 	@echo "make demo      report on a folder:  make demo FOLDER=/some/folder"
-	@echo "make test      the tests, in three to four minutes"
+	@echo "make test      the tests, in about ten minutes"
 	@echo "make test-all  the same, at length"
 	@echo "make values    the tests of values, with the lowest and the newest pydantic"
 	@echo "make check     format, lint, types, layers, sizes, words"
