@@ -14,13 +14,16 @@ _TABLES = (
 )  # fmt: skip
 _TABLE = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({'|'.join(_TABLES)})\b")
 _FUNCTION = re.compile(r"\b(wake_at\()")
+_RECORDING = frozenset(["append_events", "append_runs", "create_runs"])
+"""Statements that end alike: they write the events of a batch."""
 _SEQUENCE = re.compile(r"nextval\('(\w+)'\)")
 
 
 @cache
 def query(name: str) -> str:
     """Return a statement by its name."""
-    return database.query(name, "gorkflow.stores.postgres")
+    text = database.query(name, "gorkflow.stores.postgres")
+    return text + query("record_events") if name in _RECORDING else text
 
 
 @cache

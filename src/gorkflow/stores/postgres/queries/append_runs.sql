@@ -11,7 +11,7 @@ WITH item AS MATERIALIZED (
             finished_at, due_at, worker_id, seen, orphaned, trace, waits_for, hooks
         )
 ),
-locked AS MATERIALIZED (
+accepted AS MATERIALIZED (
     SELECT
         item.*, item.consumed::bigint[] AS used, runs.key, runs.created_at, runs.mailed,
         runs.line, runs.waits_for AS waited_for
@@ -26,21 +26,21 @@ locked AS MATERIALIZED (
             FOR NO KEY UPDATE
         ) AS runs ON TRUE
 ),
--- Whoever makes use of the latest message has read all before it: so this snapshot has them, too.
+-- A transition that uses the latest message comes after all before it: this snapshot has them, too.
 used AS MATERIALIZED (
     SELECT
-        locked.*,
+        accepted.*,
         CASE
-            WHEN locked.mailed = ANY(locked.used) THEN coalesce(
+            WHEN accepted.mailed = ANY(accepted.used) THEN coalesce(
                 (
                     SELECT max(inbox.id)
                     FROM inbox
-                    WHERE inbox.run = locked.key AND inbox.id <> ALL(locked.used)
+                    WHERE inbox.run = accepted.key AND inbox.id <> ALL(accepted.used)
                 ), 0
             )
-            ELSE locked.mailed
+            ELSE accepted.mailed
         END AS left_over
-    FROM locked
+    FROM accepted
 ),
 moved AS (
     UPDATE runs
@@ -67,19 +67,19 @@ changed AS (
 ),
 dropped AS (
     DELETE FROM inbox
-    USING locked
-    WHERE inbox.run = locked.key AND inbox.id = ANY(locked.used)
+    USING accepted
+    WHERE inbox.run = accepted.key AND inbox.id = ANY(accepted.used)
 ),
 wait AS MATERIALIZED (
-    SELECT wait.signal, locked.key, locked.created_at, locked.run_id
-    FROM unnest(:w_ord, :w_signal) AS wait (ord, signal) JOIN locked ON locked.ord = wait.ord
-    WHERE locked.changed AND locked.waits_for <> locked.waited_for
+    SELECT wait.signal, accepted.key, accepted.created_at, accepted.run_id
+    FROM unnest(:w_ord, :w_signal) AS wait (ord, signal) JOIN accepted ON accepted.ord = wait.ord
+    WHERE accepted.changed AND accepted.waits_for <> accepted.waited_for
 ),
 waits_no_more AS (
     DELETE FROM run_waits
-    USING locked
+    USING accepted
     WHERE
-        run_waits.run = locked.key AND locked.changed AND locked.waits_for <> locked.waited_for
+        run_waits.run = accepted.key AND accepted.changed AND accepted.waits_for <> accepted.waited_for
         AND NOT EXISTS (
             SELECT 1 FROM wait WHERE wait.key = run_waits.run AND wait.signal = run_waits.signal
         )
@@ -92,37 +92,10 @@ waits AS (
 ),
 called AS (
     INSERT INTO hook_calls (run, hook, workflow_id, ended_at, due_at)
-    SELECT locked.key, call.hook, call.workflow_id, call.ended_at, call.due_at
+    SELECT accepted.key, call.hook, call.workflow_id, call.ended_at, call.due_at
     FROM
         unnest(:h_ord, :h_hook, :h_workflow, :h_ended, :h_due)
             AS call (ord, hook, workflow_id, ended_at, due_at)
-        JOIN locked ON locked.ord = call.ord
-    WHERE locked.changed
+        JOIN accepted ON accepted.ord = call.ord
+    WHERE accepted.changed
 ),
--- By its place in the batch: to join them would compare each event with each run.
-keys AS MATERIALIZED (
-    SELECT jsonb_object_agg(ord::text, key) AS of
-    FROM locked
-),
-written AS (
-    INSERT INTO events (run, seq, kind, path, at, body, payload)
-    SELECT
-        (keys.of ->> event.ord::text)::bigint, event.seq, event.kind, event.path, event.at,
-        event.body, event.payload
-    FROM
-        keys
-        JOIN unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
-            AS event (ord, seq, kind, path, at, body, payload)
-            ON keys.of ? event.ord::text
-),
-fed AS (
-    INSERT INTO feed (era, tx, runs, firsts, lasts)
-    SELECT
-        :era, pg_current_xact_id(), array_agg(key ORDER BY ord),
-        array_agg(before + 1 ORDER BY ord), array_agg(after ORDER BY ord)
-    FROM locked
-    WHERE after > before
-    HAVING count(*) > 0
-)
-SELECT ord
-FROM locked

@@ -36,58 +36,31 @@ inserted AS (
     ON CONFLICT (run_id) DO NOTHING
     RETURNING key, run_id
 ),
-made AS MATERIALIZED (
+accepted AS MATERIALIZED (
     SELECT
         (inserted.keys ->> item.run_id)::bigint AS key, item.ord, item.run_id, item.created_at,
-        item.after
+        0 AS before, item.after
     FROM
         (SELECT jsonb_object_agg(run_id, key) AS keys FROM inserted) AS inserted
         JOIN item ON inserted.keys ? item.run_id
 ),
 tagged AS (
     INSERT INTO run_tags (name, value, created_at, run_id, run)
-    SELECT tag.name, tag.value, made.created_at, made.run_id, made.key
+    SELECT tag.name, tag.value, accepted.created_at, accepted.run_id, accepted.key
     FROM
         unnest(:t_ord, :t_name, :t_value) AS tag (ord, name, value)
-        JOIN made ON made.ord = tag.ord
+        JOIN accepted ON accepted.ord = tag.ord
 ),
 waits AS (
     INSERT INTO run_waits (signal, created_at, run_id, run)
-    SELECT wait.signal, made.created_at, made.run_id, made.key
-    FROM unnest(:w_ord, :w_signal) AS wait (ord, signal) JOIN made ON made.ord = wait.ord
+    SELECT wait.signal, accepted.created_at, accepted.run_id, accepted.key
+    FROM unnest(:w_ord, :w_signal) AS wait (ord, signal) JOIN accepted ON accepted.ord = wait.ord
 ),
 called AS (
     INSERT INTO hook_calls (run, hook, workflow_id, ended_at, due_at)
-    SELECT made.key, call.hook, call.workflow_id, call.ended_at, call.due_at
+    SELECT accepted.key, call.hook, call.workflow_id, call.ended_at, call.due_at
     FROM
         unnest(:h_ord, :h_hook, :h_workflow, :h_ended, :h_due)
             AS call (ord, hook, workflow_id, ended_at, due_at)
-        JOIN made ON made.ord = call.ord
+        JOIN accepted ON accepted.ord = call.ord
 ),
--- By its place in the batch: to join them would compare each event with each run.
-keys AS MATERIALIZED (
-    SELECT jsonb_object_agg(ord::text, key) AS of
-    FROM made
-),
-written AS (
-    INSERT INTO events (run, seq, kind, path, at, body, payload)
-    SELECT
-        (keys.of ->> event.ord::text)::bigint, event.seq, event.kind, event.path, event.at,
-        event.body, event.payload
-    FROM
-        keys
-        JOIN unnest(:e_ord, :e_seq, :e_kind, :e_path, :e_at, :e_body, :e_payload)
-            AS event (ord, seq, kind, path, at, body, payload)
-            ON keys.of ? event.ord::text
-),
-fed AS (
-    INSERT INTO feed (era, tx, runs, firsts, lasts)
-    SELECT
-        :era, pg_current_xact_id(), array_agg(key ORDER BY ord), array_agg(1 ORDER BY ord),
-        array_agg(after ORDER BY ord)
-    FROM made
-    WHERE after > 0
-    HAVING count(*) > 0
-)
-SELECT ord
-FROM made

@@ -1,4 +1,4 @@
--- Who keeps the server from cleaning up, the longest first: a snapshot or a transaction that is open,
+-- Those that keep the server from cleaning up, the longest first: an open snapshot or transaction,
 -- a prepared transaction, or a slot of replication.
 SELECT what, name, age, seconds
 FROM (

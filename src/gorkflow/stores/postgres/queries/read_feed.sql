@@ -1,4 +1,4 @@
--- What no transaction that is still open can come before. By the number, not by its text.
+-- No open transaction can come before these rows. By the number, not by its text.
 SELECT era, tx::text, id, runs, firsts, lasts
 FROM feed
 WHERE
