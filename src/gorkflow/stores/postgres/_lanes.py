@@ -7,18 +7,28 @@ from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gorkflow.clock import Timekeeper
 from gorkflow.store import Heartbeat, Message, RunRow, Transition, Worker, Written
 from gorkflow.stores._lane import Lane
-from gorkflow.stores._sql import hooks, reads, schedules
-from gorkflow.stores.postgres import _mail, _owning, _reads, _writes
+from gorkflow.stores._sql import hooks, limits, notes, reads, schedules
+from gorkflow.stores.postgres import _limits, _mail, _notes, _owning, _reads, _writes
 from gorkflow.stores.postgres._connections import Db, Settings
 from gorkflow.stores.postgres._link import Link
 from gorkflow.stores.postgres._liveness import Watch
 from gorkflow.stores.postgres._session import Session
 
+_OWN: dict[object, Callable[..., Any]] = {
+    limits.take_limits: _limits.take_limits,
+    notes.note: _notes.note,
+    reads.get_runs: _reads.get_runs,
+    reads.load: _reads.load,
+    reads.load_many: _reads.load_many,
+    reads.logs: _reads.logs,
+    reads.reports: _reads.reports,
+}
+"""The work that this database does in its own way, by what others do. As statements, it wins."""
 _OF_ONE_STATEMENT: frozenset[object] = frozenset(
     [
         hooks.calls, reads.get_run, reads.get_tree, reads.inbox, reads.owned, reads.read_events,
@@ -59,7 +69,7 @@ class Lanes:
             link.tidy()  # else that waits for the next work of the thread
             return written
 
-        # What waits for somebody's new run must not keep runs that are live from going on.
+        # A batch that waits for somebody's new run must not hold up runs that are live.
         lane = self.changes if any(map(_writes.is_new, batch)) else self.appends
         return lane.run(write, here=write_here if block else None)
 
@@ -102,22 +112,26 @@ class Lanes:
     def write(
         self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
     ) -> Future[T]:
-        return self.changes.run(lambda link: link.change(lambda db: work(db, *args, **options)))
+        own = _own(work)
+        return self.changes.run(lambda link: link.change(lambda db: own(db, *args, **options)))
 
     def note(
         self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
     ) -> Future[T]:
+        own = _own(work)
         return self.changes.run(
-            lambda link: link.change(lambda db: work(db, *args, **options), synced=False)
+            lambda link: link.change(lambda db: own(db, *args, **options), synced=False)
         )
 
     def read(
         self, work: Callable[Concatenate[Db, P], T], /, *args: P.args, **options: P.kwargs
     ) -> Future[T]:
-        def read(db: Db) -> T:
-            return work(db, *args, **options)
+        own = _own(work)
 
-        if work in _OF_ONE_STATEMENT:
+        def read(db: Db) -> T:
+            return own(db, *args, **options)
+
+        if own in _OF_ONE_STATEMENT:
             return self.reads.run(lambda link: link.do(read))
         return self.reads.run(lambda link: link.read(read))
 
@@ -127,6 +141,10 @@ class Lanes:
         self.appends.stop()
         self.changes.stop()
         self.session.close()
+
+
+def _own(work: Callable[Concatenate[Db, P], T]) -> Callable[Concatenate[Db, P], T]:
+    return _OWN.get(work, work)
 
 
 def _register(link: Link, session: Session, worker: Worker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from urllib.parse import quote
 
 from msgspec.structs import replace
@@ -13,21 +13,15 @@ from gorkflow._text import brief
 from gorkflow.clock import Timekeeper
 from gorkflow.events import Event
 from gorkflow.hooks import HookCall
-from gorkflow.limits import NONE, LimitGrant, LimitRequest
 from gorkflow.listing import feed_cursor, feed_place, mail_place
 from gorkflow.store import (
-    AttemptId,
     Examination,
     Finding,
     Heartbeat,
     Hinted,
-    LineRow,
-    Loaded,
-    ReportRow,
-    RunRow,
 )
 from gorkflow.stores._sql.store import LaneStore
-from gorkflow.stores.postgres import _checks, _limits, _notes, _owning, _reads, _schema, _tidying
+from gorkflow.stores.postgres import _checks, _owning, _reads, _schema, _tidying
 from gorkflow.stores.postgres._arrays import escaped
 from gorkflow.stores.postgres._connections import settings_of
 from gorkflow.stores.postgres._lanes import Lanes
@@ -96,17 +90,6 @@ class PostgresStore(LaneStore[Lanes]):
         _logger.info("runs are kept in %s", self._settings.shown)
         return home
 
-    # Writing
-
-    async def note(
-        self,
-        *,
-        reports: Sequence[ReportRow] = (),
-        lines: Sequence[LineRow] = (),
-        ended: Sequence[AttemptId] = (),
-    ) -> None:
-        await self._opened().note(_notes.note, reports, lines, ended)
-
     # Owning
 
     async def clock(self) -> float | None:
@@ -116,41 +99,12 @@ class PostgresStore(LaneStore[Lanes]):
         mail_place(after, _owning.NUMBERS)
         return await self._opened().heartbeat(worker_id, times, after)
 
-    async def take_limits(
-        self,
-        worker_id: str,
-        *,
-        times: Timekeeper,
-        held: Mapping[str, int],
-        requests: Sequence[LimitRequest] = (),
-        unbegun: Mapping[str, int] = NONE,
-        began: Mapping[str, float] = NONE,
-    ) -> LimitGrant:
-        return await self._opened().write(
-            _limits.take_limits,
-            worker_id,
-            times=times,
-            held=held,
-            requests=requests,
-            unbegun=unbegun,
-            began=began,
-        )
-
     def hints(self, call: Hinted) -> Callable[[], object]:
         session = self._opened().session
         session.listen()
         return session.listener.add(call)
 
     # Reading
-
-    async def get_runs(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
-        return await self._opened().read(_reads.get_runs, run_ids)
-
-    async def load(self, run_id: str) -> Loaded | None:
-        return await self._opened().read(_reads.load, run_id)
-
-    async def load_many(self, run_ids: Sequence[str]) -> dict[str, Loaded]:
-        return await self._opened().read(_reads.load_many, run_ids)
 
     async def read_all_events(
         self, *, after: str = "", limit: int = 1000
@@ -161,14 +115,6 @@ class PostgresStore(LaneStore[Lanes]):
 
     async def end_of_feed(self) -> str:
         return feed_cursor(*await self._opened().read(_reads.end_of_feed))
-
-    async def reports(self, run_id: str) -> list[ReportRow]:
-        return await self._opened().read(_reads.reports, run_id)
-
-    async def logs(
-        self, run_id: str, *, path: str | None = None, after: int = 0, limit: int = 1000
-    ) -> list[LineRow]:
-        return await self._opened().read(_reads.logs, run_id, path, after, max(limit, 0))
 
     # Hook calls
 
