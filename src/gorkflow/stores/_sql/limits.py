@@ -35,9 +35,10 @@ def take_limits(
     unbegun: Mapping[str, int],
     began: Mapping[str, float],
 ) -> LimitGrant:
+    workers = {row[0]: row for row in db.rows("list_workers")}
+
     def alive(name: str) -> bool:
-        found = db.rows("get_worker", worker_id=name)
-        return bool(found) and db.alive(found[0], times)
+        return name in workers and db.alive(workers[name], times)
 
     if not alive(worker_id):
         return LimitGrant((0,) * len(requests), contended=True)

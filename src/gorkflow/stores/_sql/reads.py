@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -48,15 +48,25 @@ def load(db: Database, run_id: str) -> Loaded | None:
     if row is None:
         return None
     events = read_events(db, run_id, 0, row.seq)
-    tree = get_tree(db, row.fingerprint)
-    whole = len(events) == row.seq and all(e.seq == n for n, e in enumerate(events, 1))
-    if tree is None or not whole:
+    return whole(row, get_tree(db, row.fingerprint), events, inbox(db, run_id, 0))
+
+
+def whole(
+    row: RunRow, tree: str | None, events: Sequence[Event], messages: Iterable[Message]
+) -> Loaded:
+    """Return what is recorded of a run.
+
+    Raises:
+        StoreCorruptError: If its definition or an event is missing.
+    """
+    is_whole = len(events) == row.seq and all(e.seq == n for n, e in enumerate(events, 1))
+    if tree is None or not is_whole:
         missing = "its definition" if tree is None else "some of its events"
         raise StoreCorruptError(
-            f"run {run_id!r} lacks {missing}; restore it from a backup, or delete it: "
-            f"gorkflow runs delete {run_id}"
+            f"run {row.run_id!r} lacks {missing}; restore it from a backup, or delete it: "
+            f"gorkflow runs delete {row.run_id}"
         )
-    return Loaded(row, tree, tuple(events), tuple(inbox(db, run_id, 0)))
+    return Loaded(row, tree, tuple(events), tuple(messages))
 
 
 def get_tree(db: Database, fingerprint: str) -> str | None:

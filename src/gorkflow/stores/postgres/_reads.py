@@ -52,30 +52,14 @@ def _load(db: Db, run_ids: Sequence[str]) -> list[Loaded | StoreCorruptError]:
         inboxes.setdefault(values[1], []).append(Message._make(values))
     loaded: list[Loaded | StoreCorruptError] = []
     for key, values in found.items():
-        history, inbox = histories.get(key, []), inboxes.get(values[1], [])
         try:
-            loaded.append(_whole(values, history, trees.get(values[4]), inbox))
+            row = run_row(values)
+            history = [from_row(Row(row.run_id, *each[1:])) for each in histories.get(key, ())]
+            inbox = inboxes.get(row.run_id, ())
+            loaded.append(reads.whole(row, trees.get(row.fingerprint), history, inbox))
         except StoreCorruptError as error:
             loaded.append(error)
     return loaded
-
-
-def _whole(
-    values: tuple[Any, ...],
-    history: Sequence[tuple[Any, ...]],
-    tree: str | None,
-    inbox: Sequence[Message],
-) -> Loaded:
-    row = run_row(values)
-    events = tuple(from_row(Row(row.run_id, *each[1:])) for each in history)
-    whole = len(events) == row.seq and all(e.seq == n for n, e in enumerate(events, 1))
-    if tree is None or not whole:
-        missing = "its definition" if tree is None else "some of its events"
-        raise StoreCorruptError(
-            f"run {row.run_id!r} lacks {missing}; restore it from a backup, or delete it: "
-            f"gorkflow runs delete {row.run_id}"
-        )
-    return Loaded(row, tree, events, tuple(inbox))
 
 
 _Part = tuple[int, int, int]
