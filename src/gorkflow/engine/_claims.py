@@ -14,7 +14,7 @@ from gorkflow.engine import _compatibility as compatibility
 from gorkflow.engine._asleep import RunState
 from gorkflow.engine._driver import Driver
 from gorkflow.engine._recorded import LIVE, Recorded, load, reading, recorded
-from gorkflow.engine._row import hooks_of
+from gorkflow.engine._row import hooks_of, portions
 from gorkflow.engine._values import Values
 from gorkflow.errors import (
     LeaseLostError,
@@ -31,7 +31,7 @@ from gorkflow.model import BLOCKED, UNDOING, RunStatus
 from gorkflow.store import Append, Message, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gorkflow.definition import Definition
     from gorkflow.engine._registry import Registry
@@ -215,7 +215,7 @@ class Claims:
         open_claims = {claim.run_id: claim.token for claim in claims}
         self._runs.coming |= open_claims.keys()
         try:
-            for portion in _portions(claims):
+            for portion in portions(claims, _EVENTS):
                 if self._runtime.closing:
                     break
                 unfit: list[_Unfit] = []
@@ -301,7 +301,7 @@ class Claims:
         definition = self._registry.of_run(run_id, claim.workflow_id)
         if definition is None:
             raise compatibility.unknown(run_id, claim.workflow_id)
-        # What could not be loaded with the others says why, when it is loaded alone.
+        # A run that could not be loaded with the others says why when it is loaded alone.
         run = await load(self._runtime.store, run_id) if loaded is None else recorded(loaded)
         misfit = self._misfit(run, definition)
         if misfit.problems or (misfit.types and not accept_types):
@@ -474,20 +474,6 @@ class Claims:
         observers = self._runtime.observers
         if observers is not None and row.status.terminal:
             observers.cancelled(row)
-
-
-def _portions(claims: list[RunRow]) -> Iterator[list[RunRow]]:
-    """Yield claimed runs, so many at a time that what is recorded of them fits in memory."""
-    portion: list[RunRow] = []
-    size = 0
-    for claim in claims:
-        if portion and size + claim.seq > _EVENTS:
-            yield portion
-            portion, size = [], 0
-        portion.append(claim)
-        size += claim.seq
-    if portion:
-        yield portion
 
 
 def _released(row: RunRow, due_at: float) -> RunRow:

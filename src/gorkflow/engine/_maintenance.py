@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from gorkflow._text import brief
 from gorkflow.engine._reads import Shown, run_of
 from gorkflow.engine._recorded import reading, tree_of
+from gorkflow.engine._row import portions
 from gorkflow.engine._values import Values
 from gorkflow.errors import GorkflowError
 from gorkflow.journal import to_row
@@ -74,15 +75,7 @@ async def batches(store: RunReader, query: RunFilter) -> AsyncIterator[list[RunR
     query = replace(query, limit=_BATCH_RUNS)
     while True:
         page = await store.list_runs(query)
-        batch: list[RunRow] = []
-        events = 0
-        for row in page:
-            if batch and events + row.seq > _BATCH_EVENTS:
-                yield batch
-                batch, events = [], 0
-            batch.append(row)
-            events += row.seq
-        if batch:
+        for batch in portions(page, _BATCH_EVENTS):
             yield batch
         if page.next_cursor is None:
             return

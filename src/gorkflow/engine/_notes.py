@@ -221,7 +221,7 @@ class Notes:
             await asyncio.wait([self._writing])
             if self._failed is not None:
                 return
-            # What steps add meanwhile, it need not see: then it is due later.
+            # It need not see notes that steps add meanwhile: those are due later.
             wanted = {each for each in wanted if each in self._waiting and not each.due}
 
     async def close(self) -> None:

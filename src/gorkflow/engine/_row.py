@@ -20,6 +20,8 @@ from gorkflow.model import UNDOING, Run, RunStatus, StepStatus, instant, instant
 from gorkflow.store import Written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gorkflow.definition import Definition
     from gorkflow.engine._asleep import RunState
     from gorkflow.events import Ended
@@ -84,6 +86,20 @@ def summary(
         trace=trace,
         waits_for=waits_for,
     )
+
+
+def portions(rows: Iterable[RunRow], most: int) -> Iterator[list[RunRow]]:
+    """Yield runs in lists, each of at most so many events, or of one run."""
+    portion: list[RunRow] = []
+    size = 0
+    for row in rows:
+        if portion and size + row.seq > most:
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += row.seq
+    if portion:
+        yield portion
 
 
 def summary_of(row: RunRow) -> Run:

@@ -77,10 +77,3 @@ class Site:
     @property
     def _file(self) -> str:
         return os.path.basename(getattr(self.engine.store, "path", ""))  # noqa: PTH119
-
-    @property
-    def runs_steps(self) -> bool:
-        """Whether this process runs what is started here: it has an engine, not only a client."""
-        from gorkflow.engine.engine import Engine
-
-        return isinstance(self.engine, Engine)
