@@ -51,6 +51,17 @@ ONE = Workflow("one", input=int).then(same)
 WAITS = Workflow("waits", input=int).wait_for(GO)
 
 
+def held_by(gate: Gate) -> Workflow[int, int]:
+    """Return a workflow whose step waits at a gate."""
+
+    @step
+    async def holds(number: int) -> int:
+        await gate.wait_async()
+        return number
+
+    return Workflow("held", input=int).then(holds)
+
+
 @in_loop
 async def test_a_start_a_signal_and_an_end_are_seen_at_once() -> None:
     store = Shared()
@@ -65,13 +76,7 @@ async def test_a_start_a_signal_and_an_end_are_seen_at_once() -> None:
 @in_loop
 async def test_so_is_a_cancel_by_the_owner_of_the_run() -> None:
     store, gate = Shared(), Gate()
-
-    @step
-    async def holds(number: int) -> int:
-        await gate.wait_async()
-        return number
-
-    held = Workflow("held", input=int).then(holds)
+    held = held_by(gate)
     async with Engine(store, lease=5000) as engine, Client(store) as client:
         handle = await engine.start(held, 1)
         await until(lambda: gate.arrived, "the step")
@@ -83,13 +88,7 @@ async def test_so_is_a_cancel_by_the_owner_of_the_run() -> None:
 @in_loop
 async def test_what_a_worker_leaves_another_one_takes_at_once() -> None:
     store, gate = Shared(), Gate()
-
-    @step
-    async def holds(number: int) -> int:
-        await gate.wait_async()
-        return number
-
-    held = Workflow("held", input=int).then(holds)
+    held = held_by(gate)
     leaving = Engine(store, lease=5000)
     await leaving.open()
     handle = await leaving.start(held, 1)
@@ -116,13 +115,7 @@ async def test_hints_about_others_wake_no_look() -> None:
 @in_loop
 async def test_without_room_a_hint_waits_until_there_is_some() -> None:
     store, gate = Shared(), Gate()
-
-    @step
-    async def holds(number: int) -> int:
-        await gate.wait_async()
-        return number
-
-    held = Workflow("held", input=int).then(holds)
+    held = held_by(gate)
     async with (
         Engine(store, workflows=[held], max_concurrent_runs=1, lease=5000),
         Client(store) as client,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gorkflow.engine import _patience
 from gorkflow.web import _operations
 from gorkflow.web._openapi import document
 from gorkflow.web.api import OPERATIONS
@@ -101,6 +102,7 @@ async def test_a_store_that_is_another_one_now_is_not_served(path, harm, named, 
     async with site(f"sqlite:{path}") as it:
         await it.engine.wait(await start(it, run_id="r1"))
         harm(path)
+        monkeypatch.setattr(_patience, "SECONDS", 0.2)
         for address in ("/api/runs", "/api/runs/r1", "/api/run-count", "/", "/runs/r1"):
             found = await it.local.get(address)
             assert found.status_code == 503, address

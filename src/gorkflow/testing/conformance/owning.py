@@ -57,7 +57,7 @@ class Owning(Conformance):
                 answers = await store.write([step_forward(claim) for claim in claims])
                 assert answers == [OK] * len(claims)
 
-        # Who finds nothing may have been passed by others, who hold what is there.
+        # Those that find nothing may have been passed by others, which hold the runs.
         for _ in range(20):
             await asyncio.gather(*(take(store, f"w{n}") for n, store in enumerate(stores)))
             if len(taken) >= len(wanted):

@@ -70,7 +70,7 @@ class Queues(Conformance):
         queues: dict[str, int | None] = {"gpu": 3, "default": None}
         first = await store.claim("w1", times=times, queues=queues, limit=2)
         assert names(first) == ["g0", "g1"]
-        # What is beyond the bound takes up the limit of this call, but not of the next one.
+        # Runs beyond the bound take up the limit of this call, but not of the next one.
         assert names(await store.claim("w2", times=times, queues=queues, limit=2)) == ["g2"]
         taken = await store.claim("w2", times=times, queues=queues, limit=2)
         assert names(taken) == ["p0", "p1"]
